@@ -1,0 +1,1 @@
+"""The milestones service: a pure domain inside a thin Kafka shell."""

@@ -1,0 +1,70 @@
+"""The `milestones` command: one module a command group, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from streams.errors import ExpectedError
+
+#: Command name → module that holds it as `command`.
+COMMANDS = {
+    "broker": "streams.cli.broker",
+    "dead-letters": "streams.cli.dead_letters",
+    "demo": "streams.cli.demo",
+    "doctor": "streams.cli.doctor",
+    "list": "streams.cli.list",
+    "publish": "streams.cli.publish",
+    "topics": "streams.cli.topics",
+    "violations": "streams.cli.violations",
+    "windows": "streams.cli.windows",
+    "worker": "streams.cli.worker",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module at its first use: `milestones --help` and `doctor` start without Kafka clients."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command = importlib.import_module(module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.command is not a command")
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="milestones", prog_name="milestones")
+def group() -> None:
+    """Counts a car maker's orders and deliveries from Kafka and raises each milestone exactly once."""
+
+
+def main() -> None:
+    """Runs the command line; expected failures end in one line on stderr and their exit code."""
+    try:
+        code = group.main(standalone_mode=False)
+    except ExpectedError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: nothing is left to say, and to nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    click.echo(f"milestones: {message}", err=True)

@@ -1,0 +1,14 @@
+"""Failures a person can act on."""
+
+
+class ExpectedError(Exception):
+    """A failure to be told in one line: what happened, where, what to do.
+
+    Args:
+        message: The line, without a trailing full stop where a command follows.
+        exit_code: 1 a check found a difference, 2 wrong use or settings, 3 the cluster is unreachable or refuses.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
