@@ -1,0 +1,42 @@
+# Sourced by the scripts beside it: makes .venv from the locked requirements, once, and again when they change.
+# Needs Python 3.11 or newer (PYTHON names one) and a package index as pip is configured; nothing else.
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+fail() {
+    echo "$(basename "$0"): $1" >&2
+    exit 2
+}
+
+find_python() {
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python $0"
+}
+
+# prepare LOCK: afterwards $root/.venv has the packages of the lock and this project.
+prepare() {
+    lock=$root/deploy/$1
+    venv=$root/.venv
+    stamp=$venv/.prepared-$1
+    want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")
+    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+        return
+    fi
+    if [ ! -x "$venv/bin/python" ]; then
+        python=$(find_python) || exit 2
+        [ -t 2 ] && echo "Setting up $venv ..." >&2
+        "$python" -m venv "$venv" || fail "cannot create $venv; on Debian install python3-venv"
+    fi
+    [ -t 2 ] && echo "Installing the locked packages ..." >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$lock" ||
+        fail "the packages could not be installed (see above); is the package index reachable?"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation \
+        --editable "$root" || fail "the project could not be installed (see above)"
+    echo "$want" >"$stamp"
+}
