@@ -1,0 +1,58 @@
+"""Records on their way to the source topics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+from schemas.partitioner import homes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Source topics by number; the first two as in `schemas.facts.Fact.topic`.
+ORDERS = 0
+DELIVERIES = 1
+TARGETS = 2
+
+STRUCTURED_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+
+class Outgoing(NamedTuple):
+    """A record to publish.
+
+    Attributes:
+        topic: `ORDERS`, `DELIVERIES` or `TARGETS`.
+        crc32_partitioner: Placed as librdkafka's default does, not at the key's home.
+        story_s: The moment it is due, seconds since 1970; 0 where that does not matter.
+    """
+
+    topic: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = STRUCTURED_HEADERS
+    crc32_partitioner: bool = False
+    story_s: int = 0
+
+
+def foreign_partition(key: bytes, partitions: int) -> int:
+    """Where a publisher on librdkafka's CRC-32 partitioner puts a key."""
+    return crc32(key) % partitions
+
+
+def partitions_for(records: Sequence[Outgoing], counts: Sequence[int]) -> list[int]:
+    """The partition of each record.
+
+    Args:
+        records: To be placed.
+        counts: Number of partitions of each source topic, by its number.
+    """
+    placed = [0] * len(records)
+    for topic, count in enumerate(counts):
+        at_home = [at for at, record in enumerate(records) if record.topic == topic and not record.crc32_partitioner]
+        for at, home in zip(at_home, homes([records[at].key or b"" for at in at_home], count), strict=True):
+            placed[at] = int(home)
+    for at, record in enumerate(records):
+        if record.crc32_partitioner:
+            placed[at] = foreign_partition(record.key or b"", counts[record.topic])
+    return placed

@@ -1,0 +1,119 @@
+"""Publishes records to the source topics, in whole batches: the producer is not what a load waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.admin import catalogue_of
+from streams.errors import ExpectedError
+from streams.kafka import client_options, connected
+from streams.outgoing import Outgoing, partitions_for
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from streams.settings import Settings
+
+_BATCH_BYTES = 512 * 1024
+_BATCHES_IN_FLIGHT = 32
+
+
+class Publisher:
+    """An idempotent producer; records of one partition arrive in the order in which they are sent.
+
+    Use as an asynchronous context manager: entering connects, leaving without an error flushes.
+
+    Raises:
+        ExpectedError: The cluster is unreachable or refuses, or a source topic is missing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        catalogue = catalogue_of(settings)
+        self._settings = settings
+        self._topics = (catalogue.orders.name, catalogue.deliveries.name, catalogue.targets.name)
+        self._open: dict[tuple[int, int], Any] = {}
+        self._in_flight: deque[asyncio.Future[Any]] = deque()
+        self._counts: list[int] = []
+
+    async def __aenter__(self) -> Self:
+        self._producer = AIOKafkaProducer(
+            **client_options(self._settings),
+            enable_idempotence=True,
+            compression_type="lz4",
+            max_batch_size=_BATCH_BYTES,
+        )
+        try:
+            await connected(self._settings, self._producer.start)
+            self._counts = await self._partition_counts()
+        except BaseException:
+            await self._producer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            await self._producer.stop()
+
+    async def _partition_counts(self) -> list[int]:
+        metadata = await self._producer.client.fetch_all_metadata()
+        counts = [len(metadata.partitions_for_topic(topic) or ()) for topic in self._topics]
+        for topic, count in zip(self._topics, counts, strict=True):
+            if not count:
+                raise ExpectedError(f"there is no topic {topic}; create it with: milestones topics apply", exit_code=3)
+        return counts
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Takes over the records; full batches leave, `flush` sends the rest."""
+        places = partitions_for(records, self._counts)
+        for record, partition in zip(records, places, strict=True):
+            place = (record.topic, partition)
+            batch = self._open.get(place)
+            if batch is None or not self._append(batch, record):
+                if batch is not None:
+                    await self._submit(place)
+                self._open[place] = batch = self._producer.create_batch()
+                self._append(batch, record)
+
+    def _append(self, batch: Any, record: Outgoing) -> bool:
+        metadata = batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
+        return metadata is not None
+
+    async def flush(self) -> None:
+        """Sends what is open and waits until the brokers have confirmed everything."""
+        for place in list(self._open):
+            await self._submit(place)
+        await self._confirm(0)
+
+    async def _submit(self, place: tuple[int, int]) -> None:
+        topic, partition = place
+        batch = self._open.pop(place)
+        try:
+            self._in_flight.append(await self._producer.send_batch(batch, self._topics[topic], partition=partition))
+        except KafkaError as error:
+            raise self._refused(error) from error
+        await self._confirm(_BATCHES_IN_FLIGHT)
+
+    async def _confirm(self, most: int) -> None:
+        while len(self._in_flight) > most:
+            try:
+                await self._in_flight.popleft()
+            except KafkaError as error:
+                raise self._refused(error) from error
+
+    def _refused(self, error: KafkaError) -> ExpectedError:
+        return ExpectedError(
+            f"Kafka at {self._settings.bootstrap_servers} did not take the records: {error}; publish them again once it "
+            "does, nothing counts twice",
+            exit_code=3,
+        )

@@ -1,0 +1,99 @@
+"""What the simulation draws before anything happens: orders with their times, and the times of deliveries."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from streams.story.events import midnight_s
+from streams.story.volumes import per_day
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
+
+    from streams.story.figures import StoryFacts
+
+HOUR_S = 3600
+DAY_S = 86_400
+
+#: The partner hands over the cars of this region.
+PARTNER_REGION = "CN-35"
+
+#: Orders are delivered about in the order of their placing; standard deviation in places of the queue.
+_QUEUE_JITTER = 1500
+
+_REGION_WEIGHTS = {
+    "CN-11": 13,
+    "CN-12": 4,
+    "CN-31": 14,
+    "CN-32": 11,
+    "CN-33": 12,
+    PARTNER_REGION: 3,
+    "CN-37": 6,
+    "CN-42": 6,
+    "CN-44": 17,
+    "CN-50": 2,
+    "CN-51": 8,
+    "CN-61": 4,
+}
+_VARIANT_WEIGHTS = {"Standard": 46, "Pro": 19, "Max": 35}
+#: By local hour: cars are handed over in the daytime, orders come in the evening.
+_DELIVERY_HOURS = (0, 0, 0, 0, 0, 0, 0, 1, 58, 85, 93, 81, 68, 88, 99, 106, 95, 92, 72, 43, 16, 5, 1, 0)
+_ORDER_HOURS = (20, 9, 5, 3, 2, 3, 6, 14, 30, 46, 55, 52, 48, 50, 54, 56, 58, 60, 66, 78, 88, 90, 72, 42)
+
+
+class Order(NamedTuple):
+    """One order, from its placing on."""
+
+    id: str
+    time_s: int
+    region: str
+    variant: str
+
+
+class Draw:
+    """Weighted choice; takes one uniform number each time."""
+
+    def __init__(self, weights: Iterable[float]) -> None:
+        self._limits = list(accumulate(weights))
+
+    def index(self, rng: random.Random) -> int:
+        """The index of the weight that was hit."""
+        return bisect(self._limits, rng.random() * self._limits[-1])
+
+
+def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
+    """Every order of the story by time, none before its start."""
+    region, regions = Draw(_REGION_WEIGHTS.values()), list(_REGION_WEIGHTS)
+    variant, variants = Draw(_VARIANT_WEIGHTS.values()), list(_VARIANT_WEIGHTS)
+    start_s = int(facts.start.timestamp())
+    orders: list[Order] = []
+    for day, count in per_day(facts.orders, rng).items():
+        midnight = midnight_s(day, facts.utc_offset_s())
+        hours = [weight if midnight + hour * HOUR_S >= start_s else 0 for hour, weight in enumerate(_ORDER_HOURS)]
+        orders += [
+            Order(f"SO-{day:%Y%m%d}-{number:06d}", time_s, regions[region.index(rng)], variants[variant.index(rng)])
+            for number, time_s in enumerate(_times(midnight, count, Draw(hours), rng), start=1)
+        ]
+    return orders
+
+
+def draw_deliveries(facts: StoryFacts, rng: random.Random) -> list[int]:
+    """Times of the deliveries that stand in the end, sorted, seconds since 1970."""
+    hours = Draw(_DELIVERY_HOURS)
+    times: list[int] = []
+    for day, count in per_day(facts.deliveries, rng).items():
+        times += _times(midnight_s(day, facts.utc_offset_s()), count, hours, rng)
+    return times
+
+
+def _times(midnight: int, count: int, hours: Draw, rng: random.Random) -> list[int]:
+    return sorted(midnight + hours.index(rng) * HOUR_S + int(rng.random() * HOUR_S) for _ in range(count))
+
+
+def delivery_queue(orders: Sequence[Order], rng: random.Random) -> list[Order]:
+    """The orders in the sequence in which they are delivered."""
+    ranked = sorted((place + rng.gauss(0, _QUEUE_JITTER), place) for place in range(len(orders)))
+    return [orders[place] for _, place in ranked]

@@ -1,0 +1,119 @@
+"""What must come out of the story, known from how it was made and not from counting it again."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from schemas.partitioner import homes
+
+from streams.outgoing import foreign_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from streams.settings import Settings
+    from streams.story.figures import DayCounts
+
+
+@dataclass
+class Expected:
+    """Numbers of the story.
+
+    Attributes:
+        events: Different valid events; each is applied once.
+        duplicates: Further copies of them.
+        dead_letters: Rejected records by reason.
+        violating_orders: Orders whose events are contradictory at the end.
+        counts: Metric → business date → units at the end, of the one model there is.
+        elsewhere: The key of every valid record sent by the publisher with another partitioner.
+    """
+
+    events: int = 0
+    duplicates: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    violating_orders: int = 0
+    counts: defaultdict[str, Counter[date]] = field(default_factory=lambda: defaultdict(Counter))
+    elsewhere: list[bytes] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        """Everything that is published to the two source topics."""
+        return self.events + self.duplicates + self.dead_letters.total()
+
+    def count(self, metric: str, day: date, units: int = 1) -> None:
+        """Notes units of a metric on a business date."""
+        self.counts[metric][day] += units
+
+    def rerouted(self, partitions: int) -> int:
+        """How many valid records land outside of their home where a source topic has so many partitions."""
+        if not self.elsewhere:
+            return 0
+        at_home = homes(self.elsewhere, partitions)
+        return sum(
+            int(home) != foreign_partition(key, partitions) for key, home in zip(self.elsewhere, at_home, strict=True)
+        )
+
+
+def standing_milestones(settings: Settings, model: str, counts: Mapping[str, DayCounts], clock: date) -> set[str]:
+    """Ids of the milestones that stand once all is counted, for rules on `["model"]` and targets of the model.
+
+    A plain recount of each rule over the day counts.
+
+    Args:
+        settings: Rules, targets and holidays.
+        model: The only model there is.
+        counts: Metric → date → units.
+        clock: Date of the latest event: days before it are over.
+    """
+    scope = f"model={model}"
+    standing: set[str] = set()
+    for rule in settings.rule:
+        days = counts.get(rule.metric, {})
+        prefix = f"{rule.metric}/{scope}"
+        if rule.record:
+            standing |= {f"{prefix}/record:day:{day}" for day in _record_days(days, clock)}
+        if rule.exceeds is None and rule.reaches is None:
+            continue
+        operator, least = ("exceeds", rule.exceeds + 1) if rule.exceeds is not None else ("reaches", rule.reaches or 1)
+        number = least - 1 if operator == "exceeds" else least
+        passed = [period for period, count in _periods(rule.window, days).items() if count >= least]
+        standing |= {f"{prefix}/{period}/{operator}:{number}" for period in passed}
+        if rule.first and passed:
+            standing.add(f"{prefix}/first:{rule.window}/{operator}:{number}")
+    for target in settings.target:
+        kind = target.period.split(":")[0]
+        reached = _periods(kind, counts.get(target.metric, {})).get(target.period, 0)
+        if target.scope == scope and reached >= target.value:
+            standing.add(f"{target.metric}/{scope}/{target.period}/target:{target.target_id}:{target.value}")
+    return standing
+
+
+def _periods(window: str, days: DayCounts) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for day, units in days.items():
+        if window == "day":
+            counts[f"day:{day}"] += units
+        elif window == "month":
+            counts[f"month:{day:%Y-%m}"] += units
+        elif window == "year":
+            counts[f"year:{day.year}"] += units
+        elif window == "holiday:national-day" and day in _national_day(day.year):
+            counts[f"{window}:{day.year}"] += units
+    return counts
+
+
+def _national_day(year: int) -> Sequence[date]:
+    """The seven days of the story's year; other years have other dates, which the story has no events on."""
+    return [date(year, 10, 1) + timedelta(days=number) for number in range(7)]
+
+
+def _record_days(days: DayCounts, clock: date) -> Iterable[date]:
+    best = 0
+    for day in sorted(days):
+        if day < clock and days[day] > best:
+            if best:
+                yield day
+            best = days[day]

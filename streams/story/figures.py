@@ -1,0 +1,169 @@
+"""What was published about the SU7's 2024, with its sources, and the settings of the simulation around it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from importlib import resources
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+from streams.errors import ExpectedError
+
+FILE_NAME = "su7-2024.toml"
+
+Relation = Literal["exactly", "more_than", "at_least", "first_day_above"]
+
+#: Counts of one metric by business date; a date that is absent counts 0.
+DayCounts = Mapping[date, int]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published figure: the count of `metric` from `first` to `last`, both included, stands in `relation` to `value`.
+
+    With `first_day_above`, `last` is the earliest date whose own count is above `value`.
+    """
+
+    id: str
+    what: str
+    metric: str
+    first: date
+    last: date
+    relation: Relation
+    value: int
+    grade: Literal["official", "reported"]
+    source: str
+    note: str = ""
+
+    def counted(self, days: DayCounts) -> int:
+        """What the days count for this figure: a sum, or for `first_day_above` the number of its day."""
+        if self.relation == "first_day_above":
+            return days.get(self.last, 0)
+        return sum(count for day, count in days.items() if self.first <= day <= self.last)
+
+    def holds(self, days: DayCounts) -> bool:
+        """Whether the days agree with what was published."""
+        counted = self.counted(days)
+        if self.relation == "exactly":
+            return counted == self.value
+        if self.relation == "more_than":
+            return counted > self.value
+        if self.relation == "at_least":
+            return counted >= self.value
+        earlier = (count for day, count in days.items() if self.first <= day < self.last)
+        return counted > self.value and not any(count > self.value for count in earlier)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How many units to simulate: by month, some days fixed within it.
+
+    `cap` (per day) holds on dates before `cap_before`; `first` is the first date with any.
+    """
+
+    months: Mapping[str, int]
+    fixed_days: Mapping[date, int]
+    first: date
+    cap: int | None = None
+    cap_before: date | None = None
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """Deliveries in a published total that no published part accounts for."""
+
+    count: int
+    day: date
+    source: str
+
+
+@dataclass(frozen=True)
+class StoryFacts:
+    """The data file, read and checked."""
+
+    title: str
+    label: str
+    model: str
+    figures: tuple[Figure, ...]
+    unexplained: Unexplained
+    seed: int
+    start: datetime
+    deliveries: Volume
+    orders: Volume
+
+    def utc_offset_s(self) -> int:
+        """Offset of local time, seconds: one for the whole story."""
+        offset = self.start.utcoffset()
+        return int((offset or timedelta()).total_seconds())
+
+
+def data_file() -> Path:
+    """The file in a checkout (`deploy/demo/`), else the copy that an installed package carries.
+
+    Raises:
+        ExpectedError: Neither is there.
+    """
+    package = Path(str(resources.files("streams")))
+    candidates = (package.parent / "deploy" / "demo" / FILE_NAME, package / "data" / FILE_NAME)
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise ExpectedError(f"the story's data file is missing: {candidates[1]}; install the milestones package again")
+
+
+def load_facts(path: Path | None = None) -> StoryFacts:
+    """Reads the data file.
+
+    Raises:
+        ExpectedError: It cannot be read, or what it says is not usable: one line that names the file.
+    """
+    path = path or data_file()
+    try:
+        return _facts(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ExpectedError(f"{path}: {error.strerror or error}") from None
+    except KeyError as error:
+        raise ExpectedError(f"{path}: {error.args[0]} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise ExpectedError(f"{path}: {error}") from None
+
+
+def _facts(data: dict[str, Any]) -> StoryFacts:
+    simulation = data["simulation"]
+    start: datetime = simulation["start"]
+    if start.tzinfo is None:
+        raise ValueError("simulation.start needs an offset, such as +08:00")
+    cap = simulation["delivery_cap"]
+    unexplained = data["unexplained"]
+    return StoryFacts(
+        title=data["title"],
+        label=data["label"],
+        model=data["model"],
+        figures=tuple(Figure(**figure) for figure in data["figure"]),
+        unexplained=Unexplained(unexplained["count"], unexplained["date"], unexplained["source"]),
+        seed=simulation["seed"],
+        start=start,
+        deliveries=Volume(
+            simulation["deliveries"],
+            _by_date(simulation["delivery_days"]),
+            simulation["first_delivery"],
+            cap["per_day"],
+            cap["before"],
+        ),
+        orders=Volume(simulation["orders"], _by_date(simulation["order_days"]), start.date()),
+    )
+
+
+def _by_date(days: Mapping[str, int]) -> dict[date, int]:
+    return {date.fromisoformat(day): count for day, count in days.items()}
+
+
+def month_days(month: str) -> list[date]:
+    """The dates of a month such as `2024-10`."""
+    first = date.fromisoformat(f"{month}-01")
+    every = (first + timedelta(days=number) for number in range(31))
+    return list(takewhile(lambda day: day.month == first.month, every))
