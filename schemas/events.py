@@ -1,0 +1,272 @@
+"""Input events: frozen models that are the authority on what is valid.
+
+Each class is one `type` of the contract, a CloudEvents 1.0 envelope with its `data`. Unknown fields are ignored. A field
+that may be absent may also be null: CloudEvents reads a null attribute as absent, and optional data fields follow suit.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+from schemas.facts import DIMENSIONS, Kind
+from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
+
+#: Largest magnitude of an integer that every JSON implementation keeps exact.
+MAX_INTEGER: Final = 2**53 - 1
+
+_CODE: Final = "[A-Za-z0-9._-]{1,64}"
+_SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={_CODE}")
+_JSON_MEDIA_TYPE: Final = re.compile(
+    r"\s*(?:(?:application|text)/json|[^/\s;]+/[^/\s;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
+)
+_PERIOD: Final = re.compile(
+    r"day:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})|month:(?P<month>[0-9]{4}-[0-9]{2})"
+    r"|year:(?P<year>[0-9]{4})|holiday:[a-z0-9][a-z0-9-]{0,63}:(?P<holiday>[0-9]{4})"
+)
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a media type, parameters allowed, says that the data are JSON."""
+    return _JSON_MEDIA_TYPE.fullmatch(media_type) is not None
+
+
+def _event_time(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_instant(value)
+        except MissingOffsetError as error:
+            raise PydanticCustomError("missing_offset", "{what}", {"what": str(error)}) from None
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise PydanticCustomError("missing_offset", "a datetime without an offset names no instant")
+        if not FIRST_YEAR <= value.year <= LAST_YEAR:
+            raise ValueError(f"the year is not within {FIRST_YEAR}-{LAST_YEAR}")
+    return value
+
+
+def _json_media_type(value: str) -> str:
+    if not is_json(value):
+        raise ValueError("the data must be JSON")
+    return value
+
+
+def _scope(value: str) -> str:
+    if value != "all":
+        names = []
+        for part in value.split(","):
+            match = _SCOPE_PART.fullmatch(part)
+            if match is None:
+                raise ValueError("not a scope: all, or dimensions such as model=SU7,region=CN-11")
+            names.append(match[1])
+        if names != [name for name in DIMENSIONS if name in names]:
+            raise ValueError(f"a scope names each dimension once, in the order {', '.join(DIMENSIONS)}")
+    return value
+
+
+def _period(value: str) -> str:
+    match = _PERIOD.fullmatch(value)
+    if match is None:
+        raise ValueError("not a period: day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024")
+    first = match["day"] or f"{match['month'] or match['year'] or match['holiday']}-01-01"[:10]
+    try:
+        year = date.fromisoformat(first).year
+    except ValueError:
+        raise ValueError("there is no such date") from None
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"the year is not within {FIRST_YEAR}-{LAST_YEAR}")
+    return value
+
+
+#: 1-256 characters, none of them a control character (C0, DEL, C1).
+Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Code = Annotated[str, Field(pattern=rf"^{_CODE}$")]
+Vin = Annotated[str, Field(pattern="^[A-HJ-NPR-Z0-9]{17}$")]
+EventTime = Annotated[
+    datetime,
+    BeforeValidator(
+        _event_time, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    ),
+    PlainSerializer(format_instant, return_type=str, when_used="json"),
+]
+JsonMediaType = Annotated[str, AfterValidator(_json_media_type)]
+Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+Scope = Annotated[str, AfterValidator(_scope)]
+PeriodId = Annotated[str, AfterValidator(_period)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class OrderPlacedData(_Model):
+    """A firm, locked order of one vehicle."""
+
+    order_id: Identifier
+    model: Code
+    variant: Code | None = None
+    factory: Code | None = None
+    region: Code | None = None
+    channel: Code | None = None
+
+
+class OrderCancelledData(_Model):
+    """The order is cancelled."""
+
+    order_id: Identifier
+    reason: str | None = None
+
+
+class VehicleDeliveredData(_Model):
+    """The order's vehicle is handed over."""
+
+    order_id: Identifier
+    vin: Vin
+    model: Code
+    variant: Code | None = None
+    factory: Code | None = None
+    region: Code | None = None
+
+
+class DeliveryReversedData(_Model):
+    """The car came back."""
+
+    order_id: Identifier
+    vin: Vin
+    reason: str | None = None
+
+
+class EventReference(_Model):
+    """Identity of another event of the same order."""
+
+    source: Identifier
+    id: Identifier
+
+
+class EventVoidedData(_Model):
+    """That event was sent by mistake."""
+
+    order_id: Identifier
+    voids: EventReference
+    reason: str | None = None
+
+
+class TargetSetData(_Model):
+    """A window is to reach a value."""
+
+    target_id: Identifier
+    metric: Metric
+    scope: Scope
+    period: PeriodId
+    value: int = Field(ge=1, le=MAX_INTEGER)
+    label: str | None = None
+
+
+class TargetWithdrawnData(_Model):
+    """A target is in force no more."""
+
+    target_id: Identifier
+    reason: str | None = None
+
+
+class Event(_Model):
+    """What all events have: the CloudEvents envelope. `type` and `data` are those of the class."""
+
+    kind: ClassVar[Kind | None] = None
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Identifier
+    source: Identifier
+    type: str
+    time: EventTime
+    subject: str | None = None
+    datacontenttype: JsonMediaType | None = None
+    dataschema: str | None = None
+    backfill: bool | None = Field(default=None, description="true: history being loaded")
+    data: BaseModel
+
+    @property
+    def time_us(self) -> int:
+        """Event time, microseconds since 1970."""
+        return micros_of(self.time)
+
+
+class OrderPlaced(Event):
+    """`order.placed.v1`: a firm, locked order."""
+
+    kind: ClassVar[Kind | None] = Kind.PLACED
+    type: Literal["order.placed.v1"] = "order.placed.v1"
+    data: OrderPlacedData
+
+
+class OrderCancelled(Event):
+    """`order.cancelled.v1`."""
+
+    kind: ClassVar[Kind | None] = Kind.CANCELLED
+    type: Literal["order.cancelled.v1"] = "order.cancelled.v1"
+    data: OrderCancelledData
+
+
+class VehicleDelivered(Event):
+    """`vehicle.delivered.v1`."""
+
+    kind: ClassVar[Kind | None] = Kind.DELIVERED
+    type: Literal["vehicle.delivered.v1"] = "vehicle.delivered.v1"
+    data: VehicleDeliveredData
+
+
+class DeliveryReversed(Event):
+    """`delivery.reversed.v1`: the car came back."""
+
+    kind: ClassVar[Kind | None] = Kind.REVERSED
+    type: Literal["delivery.reversed.v1"] = "delivery.reversed.v1"
+    data: DeliveryReversedData
+
+
+class EventVoided(Event):
+    """`event.voided.v1`: another event of the same order was sent by mistake."""
+
+    kind: ClassVar[Kind | None] = Kind.VOIDED
+    type: Literal["event.voided.v1"] = "event.voided.v1"
+    data: EventVoidedData
+
+
+class TargetSet(Event):
+    """`target.set.v1`: a target comes into force, or is replaced."""
+
+    type: Literal["target.set.v1"] = "target.set.v1"
+    data: TargetSetData
+
+
+class TargetWithdrawn(Event):
+    """`target.withdrawn.v1`."""
+
+    type: Literal["target.withdrawn.v1"] = "target.withdrawn.v1"
+    data: TargetWithdrawnData
+
+
+LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided
+TargetEvent = TargetSet | TargetWithdrawn
+
+#: What each source topic takes.
+ORDER_EVENTS: Final = (OrderPlaced, OrderCancelled, EventVoided)
+DELIVERY_EVENTS: Final = (VehicleDelivered, DeliveryReversed, EventVoided)
+TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn)
+
+#: Every input event by its `type`.
+EVENTS: Final[dict[str, type[Event]]] = {
+    model.model_fields["type"].default: model
+    for model in (
+        OrderPlaced,
+        OrderCancelled,
+        VehicleDelivered,
+        DeliveryReversed,
+        EventVoided,
+        TargetSet,
+        TargetWithdrawn,
+    )
+}

@@ -1,0 +1,129 @@
+"""What the domain works on: the decoded input event, its rejection, and a day's count.
+
+These are the structures of the hot path, so they are msgspec structs without garbage-collector overhead; what goes out
+to other systems is in `schemas.outputs`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+#: Metrics in the order in which they are listed everywhere.
+METRICS: Final[tuple[str, ...]] = ("orders_placed", "orders", "cancellations", "deliveries", "reversals")
+
+#: Dimensions of a unit, in the order of `Dims`.
+DIMENSIONS: Final[tuple[str, ...]] = ("model", "variant", "factory", "region")
+
+#: (model, variant, factory, region); "" where absent. Equal tuples are one object as far as possible.
+Dims = tuple[str, str, str, str]
+
+NO_DIMS: Final[Dims] = ("", "", "", "")
+
+#: `Fact.topic` of the source topics.
+ORDERS: Final = 0
+DELIVERIES: Final = 1
+
+#: Why a record goes to the dead letters; the last three are decided with state, the others by the codec.
+REASONS: Final[tuple[str, ...]] = (
+    "malformed_json",
+    "duplicate_key",
+    "not_an_event",
+    "unknown_type",
+    "invalid_field",
+    "wrong_topic",
+    "missing_offset",
+    "future_time",
+    "too_large",
+    "too_deep",
+    "wrong_key",
+    "too_many_events",
+    "id_conflict",
+    "quarantined",
+)
+
+
+class Kind(IntEnum):
+    """What has happened to an order. The numbers are stored in the ledger and never change."""
+
+    PLACED = 1
+    CANCELLED = 2
+    DELIVERED = 3
+    REVERSED = 4
+    VOIDED = 5
+
+
+class Fact(msgspec.Struct, gc=False):
+    """One valid input event, with the coordinates of the record that brought it.
+
+    Attributes:
+        kind: A `Kind` as plain int.
+        order_id: The order, which is one vehicle.
+        source: CloudEvents source.
+        id: CloudEvents id.
+        time_us: Event time, microseconds since 1970-01-01T00:00Z.
+        vin: "" where the type has none.
+        dims: All "" where the type has none.
+        extra: Stands for the other known data fields (`channel`, `reason`); "" if none. Only compared for equality:
+            of free text it is a digest, so that what people write neither fills the ledger nor leaves the service.
+        voids: (source, id) of the voided event.
+        backfill: Whether the event is history being loaded.
+        topic: 0 orders, 1 deliveries: the source topic the event was first published to.
+        partition: Partition of that record.
+        offset: Offset of that record.
+    """
+
+    kind: int
+    order_id: str
+    source: str
+    id: str
+    time_us: int
+    vin: str
+    dims: Dims
+    extra: str
+    voids: tuple[str, str] | None
+    backfill: bool
+    topic: int
+    partition: int
+    offset: int
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why a record is no valid event.
+
+    Attributes:
+        reason: One of `REASONS`.
+        message: One line for a person; holds nothing of the payload.
+    """
+
+    reason: str
+    message: str
+
+
+class LatestUnit(msgspec.Struct, frozen=True):
+    """The unit with the greatest (time, id) among those a step added to a day, with its event's coordinates."""
+
+    time_us: int
+    id: str
+    source: str
+    topic: int
+    partition: int
+    offset: int
+
+
+class DayCount(msgspec.Struct, frozen=True):
+    """Absolute count of one metric, scope and business date in one partition of the ledger.
+
+    Attributes:
+        count: Units that count.
+        backfilled: Those of them that were brought by history being loaded.
+        by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up.
+        latest: The latest unit of the last step that added any.
+    """
+
+    count: int
+    backfilled: int
+    by_hour: list[int]
+    latest: LatestUnit | None

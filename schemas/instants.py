@@ -1,0 +1,77 @@
+"""Event time: RFC 3339 text with an offset, instants in microseconds since 1970-01-01T00:00Z.
+
+RFC 3339 is read as written: `t` and `z` may be lower case, a space in place of the `T` is not allowed. Digits beyond
+microseconds are cut. Leap seconds (`:60`) and the unknown offset `-00:00` are refused, and so are years outside
+2000-2100 (of the date as written), which are never anything but mistakes.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 2100
+
+
+class MissingOffsetError(ValueError):
+    """The text is a local date and time: without an offset it is no instant."""
+
+
+def parse_instant(text: str) -> datetime:
+    """The instant that RFC 3339 text names, with the offset as written.
+
+    Raises:
+        MissingOffsetError: There is no offset.
+        ValueError: The text is anything else than such an instant.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("not an RFC 3339 date and time with an offset, such as 2024-10-07T14:03:11+08:00")
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    if not FIRST_YEAR <= int(year) <= LAST_YEAR:
+        raise ValueError(f"the year is not within {FIRST_YEAR}-{LAST_YEAR}")
+    if second == "60":
+        raise ValueError("leap seconds are not accepted")
+    microsecond = int((fraction or "0")[:6].ljust(6, "0"))
+    try:
+        local = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), microsecond)  # noqa: DTZ001 - the offset follows
+    except ValueError:
+        raise ValueError("there is no such date or time of day") from None
+    if offset is None:
+        raise MissingOffsetError("a date and time without an offset names no instant; append one, such as +08:00")
+    return local.replace(tzinfo=_zone(offset))
+
+
+def _zone(offset: str) -> timezone:
+    if offset in {"Z", "z"}:
+        return UTC
+    if offset == "-00:00":
+        raise ValueError("-00:00 says that the offset is unknown")
+    hours, minutes = int(offset[1:3]), int(offset[4:6])
+    if hours > 23 or minutes > 59:
+        raise ValueError("there is no such offset")
+    ahead = timedelta(hours=hours, minutes=minutes)
+    return timezone(-ahead if offset[0] == "-" else ahead)
+
+
+def micros_of(instant: datetime) -> int:
+    """Microseconds since 1970, exactly.
+
+    Raises:
+        TypeError: The datetime has no offset.
+    """
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def format_instant(instant: datetime) -> str:
+    """RFC 3339 text with the datetime's own offset; `Z` for UTC, no fraction where it is zero."""
+    return instant.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,247 @@
+"""What goes out to other systems, as frozen models, and the ledger's own marker record.
+
+The order of the fields is the order of the keys on the topic. Instants are RFC 3339 text: the domain formats them once,
+everyone else passes them on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+WindowStatus = Literal["open", "provisional", "closed"]
+MilestoneKind = Literal["threshold", "first", "target", "record"]
+MilestoneType = Literal[
+    "milestone.raised.v1", "milestone.recorded.v1", "milestone.retracted.v1", "milestone.reinstated.v1"
+]
+
+CivilDate = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})]
+Instant = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ControlHeaders:
+    """Headers that a dead letter has in addition to those of the rejected record; a replay strips them."""
+
+    TOPIC: Final = "__dlq.errors.topic"
+    PARTITION: Final = "__dlq.errors.partition"
+    OFFSET: Final = "__dlq.errors.offset"
+    MESSAGE: Final = "__dlq.errors.message"
+    REASON: Final = "milestones.reason"
+    ALL: Final = frozenset((TOPIC, PARTITION, OFFSET, MESSAGE, REASON))
+
+
+#: Headers of a milestone event: CloudEvents structured mode.
+MILESTONE_HEADERS: Final[tuple[tuple[str, bytes], ...]] = (("content-type", b"application/cloudevents+json"),)
+
+#: What each kind of violation means, for a person.
+VIOLATION_MESSAGES: Final[dict[str, str]] = {
+    "second_placed": "the order was placed before: this event changes nothing",
+    "cancelled_without_order": "cancelled, but no order was placed before: this event has no effect",
+    "cancelled_twice": "cancelled before: this event has no effect",
+    "cancelled_while_delivered": "cancelled while a delivery stands: this event has no effect",
+    "delivered_without_order": "delivered and counted, although no order was placed before",
+    "delivered_after_cancellation": "delivered and counted, although the order is cancelled",
+    "delivered_twice": "delivered while a delivery of this order stands: this event has no effect",
+    "reversed_without_delivery": "reversed, but no delivery stands: this event has no effect",
+    "reversed_other_vin": "reversed with another VIN than the delivery that stands: this event has no effect",
+    "void_of_unknown_event": "voids an event that is not known: no effect until that event arrives",
+    "void_of_void": "voids an event that is itself a void: a void cannot be voided",
+}
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_zero(value: int) -> bool:
+    return value == 0
+
+
+class _Output(BaseModel):
+    # Readers ignore what they do not know, so that a field can be added.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class RowTarget(_Output):
+    """A target in force on a window, and whether the window has reached it."""
+
+    target_id: str
+    value: Positive
+    reached: bool
+
+
+class WindowRow(_Output):
+    """One version of a window's row: `vehicle.windows.v1` and `vehicle.window-history.v1`.
+
+    `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
+    holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0.
+    """
+
+    metric: Metric
+    scope: str
+    period: str
+    start: CivilDate
+    end: CivilDate
+    timezone: str
+    count: Count
+    by_hour: Annotated[list[Count], Field(min_length=24, max_length=24)] | None = Field(
+        default=None, exclude_if=_is_none
+    )
+    targets: list[RowTarget]
+    status: WindowStatus
+    restated: Count
+    version: Positive
+    updated_at: Instant
+    calendar: str | None = Field(default=None, exclude_if=_is_none)
+    backfilled: Count = Field(default=0, exclude_if=_is_zero)
+
+
+class Cause(_Output):
+    """The input event that brought the latest unit of a crossing step, and where its record is."""
+
+    topic: str
+    partition: Count
+    offset: Count
+    event_source: str
+    event_id: str
+
+
+class MilestoneData(_Output):
+    """What was passed, when, by what.
+
+    `rule` is null for a target, whose `target_id` is then given; `operator` and `threshold` are null for a record.
+    `cause` and `achieved_at` are null when the cause is a clock, a target or a setting.
+    """
+
+    milestone_id: str
+    revision: Positive
+    kind: MilestoneKind
+    rule: str | None
+    target_id: str | None = Field(default=None, exclude_if=_is_none)
+    metric: Metric
+    scope: str
+    period: str
+    start: CivilDate
+    end: CivilDate
+    timezone: str
+    operator: Literal["exceeds", "reaches"] | None
+    threshold: Count | None
+    count: Count
+    first: bool
+    achieved_at: Instant | None
+    detected_at: Instant
+    cause: Cause | None
+
+
+class MilestoneEvent(_Output):
+    """A CloudEvent of `vehicle.milestones.v1`; `id` is `milestone_id@revision`, `subject` the `milestone_id`."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str = "/milestones"
+    type: MilestoneType
+    time: Instant
+    subject: str
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: MilestoneData
+
+
+class Violation(_Output):
+    """One event of an order that contradicts the others."""
+
+    kind: str
+    source: str
+    id: str
+    message: str
+
+
+class ViolationRecord(_Output):
+    """Everything that is contradictory in one order's events: `vehicle.violations.v1`."""
+
+    order_id: str
+    violations: list[Violation]
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Records of one source partition since its beginning: read = applied + duplicates + dead letters + rerouted."""
+
+    read: int
+    applied: int
+    duplicates: int
+    dead_letters: int
+    rerouted: int
+
+
+class PartitionStatus(_Output):
+    """`partition/N` of `vehicle.status.v1`: offsets, lag and books by source topic."""
+
+    partition: Count
+    applied: dict[str, Count]
+    lag: dict[str, Count]
+    books: dict[str, Books]
+    orders: Count
+    rebuilding: bool
+    caught_up: bool
+    updated_at: Instant
+
+
+class WorkerStatus(_Output):
+    """`worker/NAME` of `vehicle.status.v1`."""
+
+    name: str
+    health: Literal["starting", "running", "degraded", "stopped"]
+    partitions: list[Count]
+    started_at: Instant
+    updated_at: Instant
+
+
+class SourceStatus(_Output):
+    """`source/NAME` of `vehicle.status.v1`: the greatest event time of one event source."""
+
+    source: str
+    last_event_at: Instant
+    updated_at: Instant
+
+
+Status = PartitionStatus | WorkerStatus | SourceStatus
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """The last record of every ledger transaction: what the partition's state amounts to.
+
+    Attributes:
+        positions: Source topic → (next offset, digest of the last applied record).
+        books: Source topic → its books.
+        fingerprint: The settings that the counts depend on.
+        rebuilding: The partition reads history in silence; its counts must not be used yet.
+        caught_up: Everything that was there has been applied.
+        caught_up_us: Everything appended before this instant has been applied, microseconds since 1970.
+        clock_us: The greatest event time accepted so far, microseconds since 1970.
+        sources: Event source → its greatest event time, microseconds since 1970.
+        backfilled: Events applied so far that were history being loaded.
+        partitions: Number of partitions of the ledger.
+    """
+
+    positions: dict[str, tuple[int, str]]
+    books: dict[str, Books]
+    fingerprint: str
+    rebuilding: bool
+    caught_up: bool
+    caught_up_us: int
+    clock_us: int
+    sources: dict[str, int]
+    backfilled: int
+    partitions: int

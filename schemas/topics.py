@@ -1,0 +1,135 @@
+"""The catalogue of topics: names, keys, models, partitions, settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from schemas import events, outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+DAY_MS: Final = 86_400_000
+
+#: The largest batch of a source topic, bytes. Well above the largest valid record, so that one that is too large can
+#: be read and put among the dead letters.
+SOURCE_MAX_BYTES: Final = 1024 * 1024
+#: Room for the headers that this service adds to a record that it passes on, bytes.
+HEADROOM_BYTES: Final = 64 * 1024
+LEDGER_MAX_BYTES: Final = 8 * 1024 * 1024
+
+_KEEP_ALL: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+_COMPACT: Final = {
+    "cleanup.policy": "compact",
+    # Only closed segments are compacted: small and young ones keep what a reader has to go through short.
+    "segment.ms": str(3_600_000),
+    "segment.bytes": str(64 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.2",
+    # A reader that was slow to start must still see what was deleted while it read.
+    "delete.retention.ms": str(7 * DAY_MS),
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic as the contract needs it.
+
+    Attributes:
+        name: With its prefix.
+        partitions: How many.
+        configs: Settings of the topic that must have these values.
+        key: What the key is, for a person.
+        models: What a value is; empty where it is not a model (a record passed on as it came, a format of our own).
+        internal: Nobody's interface.
+    """
+
+    name: str
+    partitions: int
+    configs: Mapping[str, str] = field(hash=False)
+    key: str
+    models: tuple[type[BaseModel], ...] = ()
+    internal: bool = False
+
+
+class Catalogue:
+    """The topics of one installation.
+
+    Args:
+        source_prefix: Before the names of the topics that are read.
+        output_prefix: Before the names of the topics that are written, and in those of the internal ones.
+        partitions: Partitions of the topics that are keyed by order.
+    """
+
+    def __init__(self, source_prefix: str = "", output_prefix: str = "", partitions: int = 4) -> None:
+        self.partitions = partitions
+        source = _KEEP_ALL | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(SOURCE_MAX_BYTES)}
+        passed_on = _KEEP_ALL | {"max.message.bytes": str(SOURCE_MAX_BYTES + HEADROOM_BYTES)}
+        internal = f"milestones.internal.{output_prefix}"
+        row_key = "metric/scope/period"
+
+        self.orders = Topic(f"{source_prefix}vehicle.orders.v1", partitions, source, "order_id", events.ORDER_EVENTS)
+        self.deliveries = Topic(
+            f"{source_prefix}vehicle.deliveries.v1", partitions, source, "order_id", events.DELIVERY_EVENTS
+        )
+        self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
+
+        self.windows = Topic(f"{output_prefix}vehicle.windows.v1", 1, _COMPACT, row_key, (outputs.WindowRow,))
+        self.history = Topic(
+            f"{output_prefix}vehicle.window-history.v1",
+            1,
+            {"cleanup.policy": "delete", "retention.ms": str(400 * DAY_MS), "retention.bytes": "-1"},
+            row_key,
+            (outputs.WindowRow,),
+        )
+        self.milestones = Topic(
+            f"{output_prefix}vehicle.milestones.v1", 1, _KEEP_ALL, "milestone_id", (outputs.MilestoneEvent,)
+        )
+        self.forecasts = Topic(f"{output_prefix}vehicle.forecasts.v1", 1, _COMPACT, "metric/scope/period/target_id")
+        self.violations = Topic(
+            f"{output_prefix}vehicle.violations.v1", partitions, _COMPACT, "order_id", (outputs.ViolationRecord,)
+        )
+        self.status = Topic(
+            f"{output_prefix}vehicle.status.v1",
+            1,
+            _COMPACT,
+            "partition/N, worker/NAME or source/NAME",
+            (outputs.PartitionStatus, outputs.WorkerStatus, outputs.SourceStatus),
+        )
+        self.dead_letters = Topic(
+            f"{output_prefix}vehicle.dead-letters.v1", partitions, passed_on, "the rejected record's own key"
+        )
+
+        self.counts = Topic(f"{internal}counts", 1, _COMPACT, "partition|metric|scope|date", internal=True)
+        self.ledger = Topic(
+            f"{internal}ledger",
+            partitions,
+            _COMPACT | {"max.message.bytes": str(LEDGER_MAX_BYTES)},
+            "kind of record and number",
+            internal=True,
+        )
+        self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True)
+
+    def all(self) -> tuple[Topic, ...]:
+        """Every topic: those that are read, those that are written, the internal ones."""
+        return (
+            self.orders,
+            self.deliveries,
+            self.targets,
+            self.windows,
+            self.history,
+            self.milestones,
+            self.forecasts,
+            self.violations,
+            self.status,
+            self.dead_letters,
+            self.counts,
+            self.ledger,
+            self.rerouted,
+        )
+
+    def public(self) -> tuple[Topic, ...]:
+        """The topics that others rely on."""
+        return tuple(topic for topic in self.all() if not topic.internal)
