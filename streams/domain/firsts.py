@@ -1,0 +1,39 @@
+"""The earliest period that passes a rule's number: what `for the first time` is decided by."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from streams.domain.rules import Rule
+    from streams.domain.windows import Row
+
+
+class FirstPassing:
+    """The periods of one rule and scope that pass now, in the order of time."""
+
+    def __init__(self, rule: Rule, scope: str) -> None:
+        self.rule = rule
+        self.scope = scope
+        #: Whether any period had passed before the running step.
+        self.passed_before = False
+        self._passing: list[tuple[date, date, str]] = []
+
+    @property
+    def earliest(self) -> str | None:
+        """Id of the earliest period that passes."""
+        return self._passing[0][2] if self._passing else None
+
+    def put(self, row: Row) -> None:
+        """Takes a row of the rule's window whose count may have changed."""
+        self.passed_before = self.passed_before or self.rule.passed_by(row.published_count)
+        index = bisect_left(self._passing, row.ordering)
+        held = index < len(self._passing) and self._passing[index] == row.ordering
+        passes = self.rule.passed_by(row.count)
+        if passes and not held:
+            insort(self._passing, row.ordering)
+        elif held and not passes:
+            del self._passing[index]

@@ -1,0 +1,169 @@
+"""The book of milestones: what stands, its revision, and the event that says so.
+
+A milestone is known by its id. Whether it stands is a function of the counts; the book turns a change of that into the
+next revision: raised or recorded, retracted, reinstated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+from schemas.outputs import Cause, MilestoneData, MilestoneEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.facts import LatestUnit
+    from streams.domain.windows import Row
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KIND_ORDER = {"threshold": 0, "first": 1, "target": 2, "record": 3}
+_RAISED = "milestone.raised.v1"
+_RECORDED = "milestone.recorded.v1"
+_RETRACTED = "milestone.retracted.v1"
+_REINSTATED = "milestone.reinstated.v1"
+
+
+class Standing(NamedTuple):
+    """The last published state of a milestone.
+
+    Args:
+        revision: Number of its last event.
+        period: The period it stands for, or None while it is retracted.
+    """
+
+    revision: int
+    period: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a milestone is about, apart from its window."""
+
+    milestone_id: str
+    kind: str
+    rule: str | None = None
+    target_id: str | None = None
+    operator: str | None = None
+    threshold: int | None = None
+
+
+class MilestoneBook:
+    """Standing of every milestone, and the events of the running step.
+
+    Args:
+        timezone: IANA name of the business time zone; the offset of `achieved_at`.
+        topics: Names of the source topics, orders first, that causes point into.
+    """
+
+    def __init__(self, timezone: str, topics: Sequence[str]) -> None:
+        self._timezone = timezone
+        self._zone = ZoneInfo(timezone)
+        self._topics = topics
+        self._standing: dict[str, Standing] = {}
+        self._events: list[MilestoneEvent] = []
+        self._detected_at = ""
+
+    def restore(self, event: MilestoneEvent) -> None:
+        """Takes over a published event; of one milestone the last counts."""
+        data = event.data
+        stands = event.type != _RETRACTED
+        self._standing[data.milestone_id] = Standing(data.revision, data.period if stands else None)
+
+    def get(self, milestone_id: str) -> Standing | None:
+        """The state of a milestone; None before its first event."""
+        return self._standing.get(milestone_id)
+
+    def begin_step(self, now_us: int) -> None:
+        """Sets the time that the events of this step are detected at, microseconds since 1970."""
+        self._detected_at = utc_text(now_us)
+
+    def pass_(self, claim: Claim, row: Row, *, news: bool, by_units: bool, first: bool = False) -> None:
+        """A milestone stands for a window that it does not stand for yet.
+
+        Args:
+            claim: The milestone.
+            row: The window that passed.
+            news: Raise it; otherwise it is put on record. Whatever stood before is reinstated in either case.
+            by_units: Units of this step brought it about; otherwise a clock, a target or a setting.
+            first: The window is the first one ever to pass.
+        """
+        standing = self._standing.get(claim.milestone_id)
+        first_type = _RAISED if news else _RECORDED
+        event_type = first_type if standing is None else _REINSTATED
+        self._append(event_type, claim, row, first=first, unit=row.latest if by_units else None)
+
+    def retract(self, claim: Claim, row: Row, *, first: bool = False) -> None:
+        """A milestone stands no more."""
+        self._append(_RETRACTED, claim, row, first=first, unit=None)
+
+    def end_step(self) -> list[MilestoneEvent]:
+        """The events of this step in the order to publish.
+
+        Thresholds come before firsts, targets and records, smaller numbers before greater, then by id and revision.
+        """
+        events, self._events = self._events, []
+        return sorted(events, key=_publishing_order)
+
+    def _append(self, event_type: str, claim: Claim, row: Row, *, first: bool, unit: LatestUnit | None) -> None:
+        standing = self._standing.get(claim.milestone_id)
+        revision = standing.revision + 1 if standing is not None else 1
+        period = None if event_type == _RETRACTED else row.period.id
+        self._standing[claim.milestone_id] = Standing(revision, period)
+        data = {
+            "milestone_id": claim.milestone_id,
+            "revision": revision,
+            "kind": claim.kind,
+            "rule": claim.rule,
+            "target_id": claim.target_id,
+            "metric": row.metric,
+            "scope": row.scope,
+            "period": row.period.id,
+            "start": row.period.start.isoformat(),
+            "end": row.period.end.isoformat(),
+            "timezone": self._timezone,
+            "operator": claim.operator,
+            "threshold": claim.threshold,
+            "count": row.count,
+            "first": first,
+            "achieved_at": self._local_text(unit.time_us) if unit is not None else None,
+            "detected_at": self._detected_at,
+            "cause": self._cause(unit) if unit is not None else None,
+        }
+        self._events.append(
+            MilestoneEvent.model_validate(
+                {
+                    "id": f"{claim.milestone_id}@{revision}",
+                    "type": event_type,
+                    "time": self._detected_at,
+                    "subject": claim.milestone_id,
+                    "data": MilestoneData.model_validate(data),
+                }
+            )
+        )
+
+    def _cause(self, unit: LatestUnit) -> Cause:
+        return Cause(
+            topic=self._topics[unit.topic],
+            partition=unit.partition,
+            offset=unit.offset,
+            event_source=unit.source,
+            event_id=unit.id,
+        )
+
+    def _local_text(self, time_us: int) -> str:
+        return (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone).isoformat()
+
+
+def utc_text(time_us: int) -> str:
+    """An instant in UTC with milliseconds, such as `2024-10-07T11:42:09.310Z`; `time_us` is microseconds since 1970."""
+    instant = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
+    return f"{instant.isoformat(timespec='milliseconds')}Z"
+
+
+def _publishing_order(event: MilestoneEvent) -> tuple[int, int, str, int]:
+    data = event.data
+    return _KIND_ORDER[data.kind], data.threshold or 0, data.milestone_id, data.revision

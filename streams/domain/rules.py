@@ -1,0 +1,212 @@
+"""What raises milestones: rules over windows, and targets for one window each. Both are data, checked before use."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.facts import DIMENSIONS, METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streams.domain.calendar import Calendar
+
+_OPERATORS = ("exceeds", "reaches")
+_WINDOWS = ("day", "month", "year", "holiday")
+_VALUE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Raises a milestone when a window passes a number, when that happens for the first time, or on a record day.
+
+    Args:
+        name: Unique among the rules.
+        metric: One of `METRICS`.
+        window: `day`, `month`, `year`, `holiday:NAME`, or `holiday` for each configured holiday.
+        scope: Names of dimensions, in any order; () is `all`.
+        operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None when only records matter.
+        threshold: Units; None exactly when `operator` is.
+        first: Also raise the first-ever milestone: the earliest period that passes.
+        record: Raise a record for a day, once over, with strictly more than every earlier day.
+    """
+
+    name: str
+    metric: str
+    window: str
+    scope: tuple[str, ...]
+    operator: str | None
+    threshold: int | None
+    first: bool = False
+    record: bool = False
+
+    def passed_by(self, count: int) -> bool:
+        """Whether a count passes the number; never, for a rule without one."""
+        if self.threshold is None:
+            return False
+        return count > self.threshold if self.operator == "exceeds" else count >= self.threshold
+
+    @property
+    def template(self) -> tuple[str, ...]:
+        """The scope's dimensions in the order of scope ids."""
+        return tuple(name for name in DIMENSIONS if name in self.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value that one window is to reach.
+
+    Args:
+        target_id: Unique among the targets in force.
+        metric: One of `METRICS`.
+        scope: A scope id such as `model=SU7` or `all`.
+        period: A period id such as `month:2024-10`.
+        value: Units, at least 1.
+        label: For people.
+    """
+
+    target_id: str
+    metric: str
+    scope: str
+    period: str
+    value: int
+    label: str | None = None
+
+
+def threshold_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a window passes the number of a rule."""
+    return f"{rule.metric}/{scope}/{period_id}/{rule.operator}:{rule.threshold}"
+
+
+def first_id(rule: Rule, scope: str) -> str:
+    """Id of the milestone that a window passes the number of a rule for the first time."""
+    return f"{rule.metric}/{scope}/first:{rule.window}/{rule.operator}:{rule.threshold}"
+
+
+def target_milestone_id(target: Target) -> str:
+    """Id of the milestone that a target is reached; another value is another milestone."""
+    return f"{target.metric}/{target.scope}/{target.period}/target:{target.target_id}:{target.value}"
+
+
+def record_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a day is a record."""
+    return f"{rule.metric}/{scope}/record:{period_id}"
+
+
+def template_of(scope: str) -> tuple[str, ...]:
+    """The dimensions of a scope id: `model=SU7` has `("model",)`, `all` none."""
+    return () if scope == "all" else tuple(part.partition("=")[0] for part in scope.split(","))
+
+
+def check_rules(rules: Sequence[Rule], calendar: Calendar) -> None:
+    """Checks a set of rules.
+
+    Raises:
+        ValueError: One line that names the first rule that is wrong, and why.
+    """
+    names: set[str] = set()
+    claims: dict[str, str] = {}
+    for rule in rules:
+        reason = _fault(rule, calendar) or ("two rules have this name" if rule.name in names else None)
+        if reason is not None:
+            raise ValueError(f"rule {rule.name!r}: {reason}")
+        names.add(rule.name)
+        for claim in _claims(rule, calendar):
+            other = claims.setdefault(claim, rule.name)
+            if other != rule.name:
+                raise ValueError(f"rule {rule.name!r}: raises the same milestones as rule {other!r}; drop one of them")
+
+
+def check_targets(targets: Iterable[Target], calendar: Calendar) -> None:
+    """Checks a set of targets.
+
+    Raises:
+        ValueError: One line that names the first target that is wrong, and why.
+    """
+    seen: set[str] = set()
+    for target in targets:
+        reason = "two targets have this id" if target.target_id in seen else _target_fault(target, calendar)
+        if reason is not None:
+            raise ValueError(f"target {target.target_id!r}: {reason}")
+        seen.add(target.target_id)
+
+
+def _fault(rule: Rule, calendar: Calendar) -> str | None:
+    return (
+        _metric_fault(rule.metric)
+        or _window_fault(rule.window, calendar)
+        or _scope_fault(rule.scope)
+        or _number_fault(rule)
+        or _record_fault(rule)
+    )
+
+
+def _metric_fault(metric: str) -> str | None:
+    return None if metric in METRICS else f"no metric is called {metric!r}; choose from {', '.join(METRICS)}"
+
+
+def _window_fault(window: str, calendar: Calendar) -> str | None:
+    kind, _, name = window.partition(":")
+    if kind not in _WINDOWS or (name and kind != "holiday") or window.endswith(":"):
+        return f"no window is called {window!r}; choose from day, month, year, holiday, holiday:NAME"
+    if kind == "holiday" and name and name not in calendar.holidays:
+        return f"window {window!r}: {name} is not among the holidays of the settings"
+    return None
+
+
+def _scope_fault(scope: tuple[str, ...]) -> str | None:
+    unknown = [name for name in scope if name not in DIMENSIONS]
+    if unknown:
+        return f"scope: no dimension is called {unknown[0]!r}; choose from {', '.join(DIMENSIONS)}"
+    return "scope: list each dimension once" if len(set(scope)) != len(scope) else None
+
+
+def _number_fault(rule: Rule) -> str | None:
+    if rule.operator is None and rule.threshold is None:
+        if rule.first:
+            return "first needs a number to pass: give exceeds or reaches"
+        return None if rule.record else "raises nothing: give exceeds, reaches or record"
+    if rule.operator not in _OPERATORS or rule.threshold is None:
+        return "give a number with exceeds or reaches"
+    least = 0 if rule.operator == "exceeds" else 1
+    return f"{rule.operator} must be at least {least}, not {rule.threshold}" if rule.threshold < least else None
+
+
+def _record_fault(rule: Rule) -> str | None:
+    return "records are kept for days: set window to day" if rule.record and rule.window != "day" else None
+
+
+def _claims(rule: Rule, calendar: Calendar) -> list[str]:
+    """What a rule raises, as keys that two rules must not share."""
+    place = f"{rule.metric} {','.join(rule.template)}"
+    claims = [f"{place} record"] if rule.record else []
+    if rule.operator is not None:
+        every = rule.window == "holiday"
+        windows = [f"holiday:{name}" for name in calendar.holidays] if every else [rule.window]
+        claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows]
+    return claims
+
+
+def _target_fault(target: Target, calendar: Calendar) -> str | None:
+    fault = _metric_fault(target.metric) or _scope_id_fault(target.scope)
+    if fault is None:
+        try:
+            calendar.period(target.period)
+        except ValueError as error:
+            fault = f"period: {error}"
+    if fault is None and target.value < 1:
+        fault = f"value must be at least 1, not {target.value}"
+    return fault
+
+
+def _scope_id_fault(scope: str) -> str | None:
+    if scope == "all":
+        return None
+    pairs = [part.partition("=") for part in scope.split(",")]
+    names = [name for name, _, _ in pairs]
+    in_order = names == [name for name in DIMENSIONS if name in names]
+    if not in_order or not all(_VALUE.fullmatch(value) for _, _, value in pairs):
+        return f"{scope!r} is no scope; write all, model=SU7 or model=SU7,region=CN-11"
+    return None

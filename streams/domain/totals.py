@@ -1,0 +1,233 @@
+"""Totals: the single writer's step from day counts to window rows and milestones.
+
+Nothing is kept that the output topics do not say. What is published is the state before a step, so taking over is one
+more step: the rows and milestones that differ are published, and nothing twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streams.domain.firsts import FirstPassing
+from streams.domain.milestones import Claim, MilestoneBook, utc_text
+from streams.domain.records import RecordDays, records_among
+from streams.domain.rules import (
+    Rule,
+    Target,
+    check_rules,
+    check_targets,
+    first_id,
+    record_id,
+    target_milestone_id,
+    template_of,
+    threshold_id,
+)
+from streams.domain.windows import Row, RowKey, Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from schemas.facts import DayCount
+    from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.domain.calendar import Calendar
+
+SOURCE_TOPICS = ("vehicle.orders.v1", "vehicle.deliveries.v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one evaluation publishes, in one transaction: changed rows by key, milestones in order."""
+
+    rows: list[WindowRow]
+    milestones: list[MilestoneEvent]
+
+
+class Totals:
+    """Day counts in, rows and milestones out. Restore first, then update and evaluate in turn.
+
+    Args:
+        calendar: Periods of a date.
+        rules: What raises milestones.
+        targets: Targets in force.
+        timezone: IANA name of the business time zone.
+        closed_after_s: Seconds after the end of a period until its row is closed.
+        topics: Names of the source topics, orders first, for the causes of milestones.
+
+    Raises:
+        ValueError: A rule or target is not valid; the line names it.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a configuration, by name
+        self,
+        *,
+        calendar: Calendar,
+        rules: Sequence[Rule],
+        targets: Sequence[Target],
+        timezone: str,
+        closed_after_s: int = 259_200,
+        topics: Sequence[str] = SOURCE_TOPICS,
+    ) -> None:
+        check_rules(rules, calendar)
+        check_targets(targets, calendar)
+        self._calendar = calendar
+        self._timezone = timezone
+        self._rules = tuple(rules)
+        self._book = MilestoneBook(timezone, topics)
+        self._rules_of_row: dict[RowKey, tuple[Rule, ...]] = {}
+        self._firsts: dict[tuple[str, str], FirstPassing] = {}
+        self._records: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
+        self._days_seen: set[date] = set()
+        self._started = False
+        self._windows = Windows(calendar, closed_after_s, self._assign_rules)
+        self._windows.set_targets(targets)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines to show: years that have counts but no holiday calendar."""
+        return self._calendar.warnings(self._days_seen)
+
+    def restore_row(self, row: WindowRow) -> None:
+        """Takes over the published version of a row, before the first evaluation."""
+        self._windows.restore(row)
+
+    def restore_milestone(self, event: MilestoneEvent) -> None:
+        """Takes over a published milestone event, in the order of the topic, before the first evaluation."""
+        self._book.restore(event)
+
+    def update(self, shard: int, metric: str, scope: str, day: date, count: DayCount) -> None:
+        """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
+        self._days_seen.add(day)
+        self._windows.update(shard, metric, scope, day, count)
+
+    def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
+        """Judges what has changed since the last call; the first time, everything.
+
+        Args:
+            now_us: The clock, microseconds since 1970.
+            caught_up: Every shard has read all there is; only then do periods come to be over.
+        """
+        rows = self._windows.end_step(now_us=now_us, caught_up=caught_up)
+        rows.sort(key=lambda row: row.key)
+        self._book.begin_step(now_us)
+        self._judge_numbers(rows)
+        self._judge_records(rows)
+        self._started = True
+        updated_at = utc_text(now_us)
+        published = [row.publish(self._timezone, updated_at) for row in rows]
+        return Step([row for row in published if row is not None], self._book.end_step())
+
+    def _assign_rules(self, row: Row) -> None:
+        template = template_of(row.scope)
+        windows = (row.period.window, row.period.kind)
+        rules = tuple(
+            rule
+            for rule in self._rules
+            if rule.metric == row.metric and rule.template == template and rule.window in windows
+        )
+        self._rules_of_row[row.key] = rules
+        for rule in rules:
+            if rule.first:
+                self._firsts.setdefault((rule.name, row.scope), FirstPassing(rule, row.scope))
+            if rule.record:
+                self._records.setdefault((row.metric, row.scope), (rule, RecordDays()))
+
+    def _judge_numbers(self, rows: Iterable[Row]) -> None:
+        """Thresholds, firsts and targets. Which period is the first must be known before thresholds can say so."""
+        touched: dict[tuple[str, str], FirstPassing] = {}
+        numbered = [(row, rule) for row in rows for rule in self._rules_of_row[row.key] if rule.operator is not None]
+        for row, rule in numbered:
+            if rule.first:
+                first = touched[rule.name, row.scope] = self._firsts[rule.name, row.scope]
+                first.put(row)
+        for row, rule in numbered:
+            self._judge_threshold(row, rule)
+        for first in touched.values():
+            self._judge_first(first)
+        for row in rows:
+            for target in row.targets:
+                claim = Claim(
+                    target_milestone_id(target),
+                    "target",
+                    target_id=target.target_id,
+                    operator="reaches",
+                    threshold=target.value,
+                )
+                passes, passed = row.count >= target.value, row.published_count >= target.value
+                self._judge_crossing(claim, row, passes=passes, passed=passed)
+
+    def _judge_threshold(self, row: Row, rule: Rule) -> None:
+        claim = Claim(
+            threshold_id(rule, row.scope, row.period.id),
+            "threshold",
+            rule=rule.name,
+            operator=rule.operator,
+            threshold=rule.threshold,
+        )
+        first = rule.first and self._firsts[rule.name, row.scope].earliest == row.period.id
+        passes, passed = rule.passed_by(row.count), rule.passed_by(row.published_count)
+        self._judge_crossing(claim, row, passes=passes, passed=passed, first=first)
+
+    def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
+        standing = self._book.get(claim.milestone_id)
+        stands = standing is not None and standing.period is not None
+        if passes and not stands:
+            # A window that had passed before is met by a new rule or target; one in which no day has grown has
+            # passed by a new calendar. Neither is news.
+            by_units = row.grew and not passed
+            self._book.pass_(claim, row, news=by_units and not row.only_backfilled, by_units=by_units, first=first)
+        elif stands and not passes:
+            self._book.retract(claim, row, first=first)
+
+    def _judge_first(self, first: FirstPassing) -> None:
+        rule, scope = first.rule, first.scope
+        passed_before, first.passed_before = first.passed_before, False
+        claim = Claim(first_id(rule, scope), "first", rule=rule.name, operator=rule.operator, threshold=rule.threshold)
+        standing = self._book.get(claim.milestone_id)
+        period, earliest = standing.period if standing is not None else None, first.earliest
+        if period == earliest:
+            return
+        if period is not None:
+            former = self._windows.get((rule.metric, scope, period))
+            if former is None:
+                return  # its holiday is no longer counted: the setting does not take back what was achieved
+            self._book.retract(claim, former, first=True)
+        row = self._windows.get((rule.metric, scope, earliest)) if earliest is not None else None
+        if row is not None:
+            by_units = row.grew and not rule.passed_by(row.published_count)
+            news = by_units and not passed_before and not row.only_backfilled
+            self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
+
+    def _judge_records(self, rows: Iterable[Row]) -> None:
+        touched: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
+        for row in rows:
+            if row.period.kind == "day" and row.is_over and (row.metric, row.scope) in self._records:
+                rule, days = touched[row.metric, row.scope] = self._records[row.metric, row.scope]
+                days.put(row)
+        for rule, days in touched.values():
+            # Only a takeover can bring a new rule; what was a record before it is then not news.
+            before = set() if self._started else _records_before(days)
+            for row, is_record in days.judge():
+                self._judge_record(rule, row, is_record=is_record, was_record=row.period.id in before)
+
+    def _judge_record(self, rule: Rule, row: Row, *, is_record: bool, was_record: bool) -> None:
+        claim = Claim(record_id(rule, row.scope, row.period.id), "record", rule=rule.name)
+        standing = self._book.get(claim.milestone_id)
+        stands = standing is not None and standing.period is not None
+        if is_record and not stands:
+            # Days loaded as history come to be over by the clock: no unit of that step tells them from news.
+            news = not (was_record or row.only_backfilled or row.count == row.backfilled)
+            by_clock = row.published_status == "open"
+            self._book.pass_(claim, row, news=news, by_units=row.grew and not was_record and not by_clock)
+        elif stands and not is_record:
+            self._book.retract(claim, row)
+
+
+def _records_before(days: RecordDays) -> set[str]:
+    over = [row for row in days if row.was_over]
+    return {
+        row.period.id
+        for row, is_record in zip(over, records_among(row.published_count for row in over), strict=True)
+        if is_record
+    }

@@ -1,0 +1,138 @@
+"""A world around `Totals` for tests: what is published stays, the writer may restart at any time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas.facts import DayCount, LatestUnit
+from schemas.outputs import MilestoneEvent, WindowRow
+from streams.domain.rules import Rule, Target
+from streams.domain.totals import Step, Totals
+from streams.domain.zone import BusinessZone
+from streams.holidays import load_calendar
+
+METRIC = "deliveries"
+SCOPE = "model=SU7"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def us(text: str) -> int:
+    """Microseconds since 1970 of an RFC 3339 instant."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def rule(name: str = "daily", window: str = "day", **given: Any) -> Rule:
+    """A rule on SU7 deliveries."""
+    fields: dict[str, Any] = {"metric": METRIC, "scope": ("model",), "operator": None, "threshold": None}
+    for operator in ("exceeds", "reaches"):
+        if operator in given:
+            fields |= {"operator": operator, "threshold": given.pop(operator)}
+    return Rule(name=name, window=window, **(fields | given))
+
+
+def target(value: int, target_id: str = "aim", period: str = "month:2024-10", **given: Any) -> Target:
+    """A target for SU7 deliveries."""
+    return Target(target_id=target_id, value=value, period=period, **({"metric": METRIC, "scope": SCOPE} | given))
+
+
+class World:
+    """The topics that the totals writer reads and writes, and the writer."""
+
+    def __init__(
+        self,
+        *rules: Rule,
+        targets: tuple[Target, ...] = (),
+        holidays: tuple[str, ...] = ("national-day",),
+        timezone: str = "Asia/Shanghai",
+        closed_after_s: int = 259_200,
+    ) -> None:
+        self.rules, self.targets = rules, targets
+        self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
+        self.counts: dict[tuple[int, str, str, date], DayCount] = {}
+        self.rows: dict[str, WindowRow] = {}
+        self.events: list[MilestoneEvent] = []
+        self._offset = 0
+        self.totals = self._make()
+
+    def _make(self) -> Totals:
+        return Totals(
+            calendar=load_calendar(self.holidays, BusinessZone(self.timezone)),
+            rules=self.rules,
+            targets=self.targets,
+            timezone=self.timezone,
+            closed_after_s=self.closed_after_s,
+        )
+
+    def restart(
+        self, *rules: Rule, targets: tuple[Target, ...] | None = None, holidays: tuple[str, ...] | None = None
+    ) -> None:
+        """Another writer takes over, by what is on the topics; rules, targets and holidays may be new."""
+        self.rules = rules or self.rules
+        self.targets = self.targets if targets is None else targets
+        self.holidays = self.holidays if holidays is None else holidays
+        self.totals = self._make()
+        for row in self.rows.values():
+            self.totals.restore_row(WindowRow.model_validate_json(row.model_dump_json()))
+        for event in self.events:
+            self.totals.restore_milestone(MilestoneEvent.model_validate_json(event.model_dump_json()))
+        for (shard, metric, scope, day), count in self.counts.items():
+            self.totals.update(shard, metric, scope, day, count)
+
+    def put(
+        self,
+        day: str | date,
+        count: int,
+        *,
+        backfilled: int = 0,
+        shard: int = 0,
+        hour: int = 12,
+        metric: str = METRIC,
+        scope: str = SCOPE,
+    ) -> None:
+        """A shard's absolute count of a day arrives; every unit is of one local hour."""
+        day = date.fromisoformat(day) if isinstance(day, str) else day
+        key = (shard, metric, scope, day)
+        old = self.counts.get(key)
+        latest = old.latest if old is not None else None
+        if count > (old.count if old is not None else 0):
+            self._offset += 1
+            noon = datetime(day.year, day.month, day.day, hour, 0, count % 60, tzinfo=ZoneInfo(self.timezone))
+            latest = LatestUnit(
+                (noon - _EPOCH) // timedelta(microseconds=1), f"e{self._offset}", "/bj1", 1, shard, self._offset
+            )
+        by_hour = [0] * 24
+        by_hour[hour] = count
+        self.counts[key] = DayCount(count, backfilled, by_hour, latest)
+        self.totals.update(shard, metric, scope, day, self.counts[key])
+
+    def step(self, now: str | int, *, caught_up: bool = True) -> Step:
+        """The writer evaluates; what it publishes is checked against what is there."""
+        now_us = us(now) if isinstance(now, str) else now
+        step = self.totals.evaluate(now_us=now_us, caught_up=caught_up)
+        for row in step.rows:
+            key = f"{row.metric}/{row.scope}/{row.period}"
+            before = self.rows.get(key)
+            assert row.version == (before.version + 1 if before is not None else 1), key
+            self.rows[key] = row
+        for event in step.milestones:
+            before_revisions = [e.data.revision for e in self.events if e.subject == event.subject]
+            assert event.data.revision == len(before_revisions) + 1, event.id
+            assert event.id == f"{event.subject}@{event.data.revision}"
+            self.events.append(event)
+        return step
+
+    def standing(self) -> dict[str, str]:
+        """Milestones that stand: id → period."""
+        last = {event.subject: event for event in self.events}
+        return {i: event.data.period for i, event in last.items() if event.type != "milestone.retracted.v1"}
+
+    def row(self, period: str, metric: str = METRIC, scope: str = SCOPE) -> WindowRow:
+        """The published row of a window."""
+        return self.rows[f"{metric}/{scope}/{period}"]
+
+
+def told(step: Step) -> list[tuple[str, str]]:
+    """The milestones of a step as (what happened, id without metric and scope)."""
+    return [(event.type.split(".")[1], event.subject.split("/", 2)[2]) for event in step.milestones]
