@@ -1,0 +1,1 @@
+"""The parts of the embedded Kafka: jars, Java, machine, configuration, supervisor, diagnosis."""

@@ -1,0 +1,77 @@
+"""The files a single Kafka node is started from: its configuration and that of its log.
+
+Paths in them are relative to the folder that the broker runs in: Kafka splits `log.dirs` at commas and reads its
+configuration as Latin-1, so not every absolute path could be named.
+"""
+
+from __future__ import annotations
+
+from streams.embedded.machine import LOOPBACK
+
+NODE_ID = 1
+
+
+def server_properties(data: str, port: int, controller_port: int) -> str:
+    """Broker and controller in one process, reachable from this machine only.
+
+    Args:
+        data: Folder of the topics' data and the cluster's metadata, relative to where the broker runs.
+        port: Where clients connect.
+        controller_port: Where broker and controller of this node talk to each other.
+    """
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": NODE_ID,
+        # A static voter, so that the controller's port may be another one at every start.
+        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": data,
+        # One node can hold one copy of everything, also of Kafka's own topics; few partitions of those start quickly.
+        "default.replication.factor": 1,
+        "min.insync.replicas": 1,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 8,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "auto.create.topics.enable": "false",
+        "group.initial.rebalance.delay.ms": 0,
+        # Sized for one machine shared with its clients; the defaults are for a server of its own.
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
+        "log.index.size.max.bytes": 1024 * 1024,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
+def log4j_properties(file_name: str) -> str:
+    """Everything to one file, which is rolled at 20 MB and keeps three older ones."""
+    lines = {
+        "status": "error",
+        "appender.file.type": "RollingFile",
+        "appender.file.name": "file",
+        "appender.file.fileName": file_name,
+        "appender.file.filePattern": f"{file_name}.%i",
+        "appender.file.layout.type": "PatternLayout",
+        "appender.file.layout.pattern": "%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX} %p %c{1}: %m%n",
+        "appender.file.policies.type": "SizeBasedTriggeringPolicy",
+        "appender.file.policies.size": "20MB",
+        "appender.file.strategy.type": "DefaultRolloverStrategy",
+        "appender.file.strategy.max": "3",
+        "rootLogger.level": "info",
+        "rootLogger.appenderRef.file.ref": "file",
+        # Hundreds of lines at every start that repeat the configuration.
+        "logger.config.name": "org.apache.kafka.common.config.AbstractConfig",
+        "logger.config.level": "warn",
+        "logger.server.name": "kafka.server.KafkaConfig",
+        "logger.server.level": "warn",
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())

@@ -1,0 +1,282 @@
+"""The jars of Apache Kafka: pinned by a checked-in lock, fetched once, verified by SHA-256 at every use.
+
+Verifying all of them takes about a tenth of a second, so there is no stamp that could go stale: what is put on the
+class path is what the lock names, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from streams.embedded.machine import cache_root, refuse_full_disk
+from streams.errors import ExpectedError
+
+#: A folder that holds all the jars, for machines that cannot fetch them.
+JARS_VARIABLE = "MILESTONES_JARS"
+#: A Maven repository (URL or folder) to fetch from in place of Maven Central.
+REPOSITORY_VARIABLE = "MILESTONES_MAVEN_REPOSITORY"
+
+KAFKA_VERSION = "4.4.0"
+
+_FETCHERS = 4
+_FETCH_TIMEOUT_S = 30
+_MIB = 1024 * 1024
+
+Advance = Callable[[int], None]  # told the bytes that have arrived since the last call
+
+
+class _CancelledError(Exception):
+    """Ends the downloads still running when another one has failed or the person has interrupted."""
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One line of the lock; `size` in bytes."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+    size: int
+
+    @property
+    def coordinate(self) -> str:
+        """As Maven writes it: `groupId:artifactId:version`."""
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+    @property
+    def file_name(self) -> str:
+        """As Maven names the file."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    def matches(self, path: Path) -> bool:
+        """Whether the file is the jar of the lock, byte for byte."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+
+
+def locked_jars() -> tuple[Jar, ...]:
+    """The lock, in its order."""
+    text = (resources.files("streams") / "data" / "kafka-jars.lock").read_text(encoding="ascii")
+    return tuple(_parse(line) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def _parse(line: str) -> Jar:
+    coordinate, sha256, size = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, sha256, int(size))
+
+
+def jars_dir() -> Path:
+    """Where the jars are: the folder that was set, else the one in the user's cache."""
+    given = os.environ.get(JARS_VARIABLE)
+    return Path(given).expanduser() if given else cache_root() / "jars"
+
+
+def missing_jars() -> tuple[Jar, ...]:
+    """The jars of the lock that are not in `jars_dir()`."""
+    folder = jars_dir()
+    return tuple(jar for jar in locked_jars() if not (folder / jar.file_name).is_file())
+
+
+def repository() -> str:
+    """The Maven repository to fetch from, fit for a message: without user name and password."""
+    parts = urlsplit(_repository())
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else _repository()
+
+
+def _repository() -> str:
+    return os.environ.get(REPOSITORY_VARIABLE) or _maven_central()
+
+
+def _maven_central() -> str:
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - jgo takes long to import and is rarely needed
+
+    return str(MAVEN_CENTRAL_URL)
+
+
+def ensure_jars(say: Callable[[str], None]) -> list[Path]:
+    """The jars for the class path, in the order of the lock; fetched where missing.
+
+    Args:
+        say: Told in one line, before it happens, what takes long.
+
+    Raises:
+        ExpectedError: A jar is not what the lock names, cannot be fetched or cannot be stored.
+    """
+    if missing_jars():
+        if os.environ.get(JARS_VARIABLE):
+            raise _incomplete_folder()
+        _fetch_missing(say)
+    folder = jars_dir()
+    for jar in locked_jars():
+        if not jar.matches(folder / jar.file_name):
+            raise ExpectedError(
+                f"{folder / jar.file_name} is not the {jar.coordinate} that the lock names (its SHA-256 differs); "
+                f"remove the file{'' if os.environ.get(JARS_VARIABLE) else ', it is fetched anew at the next start'}"
+            )
+    return [folder / jar.file_name for jar in locked_jars()]
+
+
+def _incomplete_folder() -> ExpectedError:
+    missing = missing_jars()
+    return ExpectedError(
+        f"{JARS_VARIABLE}={jars_dir()} lacks {len(missing)} of {len(locked_jars())} jars, {missing[0].file_name} "
+        f"among them; add them or unset {JARS_VARIABLE} to have them fetched"
+    )
+
+
+def _fetch_missing(say: Callable[[str], None]) -> None:
+    folder = jars_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _sole_fetcher(folder, say):
+            missing = missing_jars()  # none, where another process fetched them while this one waited
+            if missing:
+                size_mib = sum(jar.size for jar in missing) // _MIB + 1
+                refuse_full_disk(folder, 2 * size_mib, "fetching Apache Kafka")
+                say(f"fetching Apache Kafka {KAFKA_VERSION} ({len(missing)} jars, {size_mib} MiB) from {repository()}")
+                _fetch(missing, folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "free some space" if full else "make it writable"
+        raise ExpectedError(
+            f"{folder}: cannot store the jars of Apache Kafka: {error.strerror or error}; "
+            f"{cure}, or set XDG_CACHE_HOME to a folder that is"
+        ) from None
+
+
+@contextmanager
+def _sole_fetcher(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """One process fetches, others wait for it; what a killed one left half-fetched is removed."""
+    with (folder / ".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another process that is fetching Apache Kafka")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(".fetch-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _fetch(jars: Sequence[Jar], folder: Path) -> None:
+    """Downloads side by side; the first failure ends the rest."""
+    cancelled = threading.Event()
+    with (
+        tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch,
+        _progress(sum(jar.size for jar in jars)) as advance,
+        ThreadPoolExecutor(_FETCHERS) as pool,
+    ):
+
+        def fetch(jar: Jar) -> None:
+            if not cancelled.is_set():
+                _fetch_one(jar, folder, Path(scratch), lambda count: _advance(advance, count, cancelled))
+
+        # Largest first, so that no large one is left for the end.
+        futures = [pool.submit(fetch, jar) for jar in sorted(jars, key=lambda jar: -jar.size)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            cancelled.set()
+            raise
+
+
+def _advance(advance: Advance, count: int, cancelled: threading.Event) -> None:
+    if cancelled.is_set():
+        raise _CancelledError
+    advance(count)
+
+
+def _fetch_one(jar: Jar, folder: Path, scratch: Path, advance: Advance) -> None:
+    path = _resolve(jar, scratch, advance)
+    if not jar.matches(path):
+        raise ExpectedError(
+            f"what {repository()} gave for {jar.coordinate} is not what the lock names (its SHA-256 differs); "
+            f"name a repository that does not alter files with {REPOSITORY_VARIABLE}, or a folder of jars with "
+            f"{JARS_VARIABLE}"
+        )
+    # A copy from a folder that serves as repository must not take the file away from it.
+    if not path.is_relative_to(scratch):
+        path = Path(shutil.copy(path, scratch / jar.file_name))
+    path.replace(folder / jar.file_name)
+
+
+def _resolve(jar: Jar, scratch: Path, advance: Advance) -> Path:
+    """The jar from the repository, by jgo.
+
+    Raises:
+        ExpectedError: The repository is out of reach or has no such file.
+    """
+    import requests  # noqa: PLC0415 - takes long to import and is rarely needed
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - likewise
+
+    # jgo warns of SHA-1 sums that differ; the SHA-256 of the lock is what decides here.
+    logging.getLogger("jgo").setLevel(logging.ERROR)
+
+    @contextmanager
+    def progress(_name: str, _size: int) -> Iterator[Advance]:
+        yield advance
+
+    source = _repository().removeprefix("file://")
+    local = Path(source).is_dir()
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=progress),
+        repo_cache=scratch / jar.file_name.removesuffix(".jar"),
+        local_repos=[Path(source)] if local else [],
+        remote_repos={} if local else {"remote": source.rstrip("/")},
+        timeout=_FETCH_TIMEOUT_S,
+    )
+    try:
+        return Path(context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve())
+    except requests.RequestException as error:
+        reason = _reason(error)
+    except RuntimeError:
+        reason = "it has no such file"
+    raise ExpectedError(
+        f"cannot fetch {jar.coordinate} from {repository()}: {reason}; check the network (HTTPS_PROXY is heeded), "
+        f"or set {REPOSITORY_VARIABLE} to a mirror or {JARS_VARIABLE} to a folder with the jars"
+    )
+
+
+def _reason(error: Exception) -> str:
+    from requests import exceptions  # noqa: PLC0415 - loaded already where this is called
+
+    if isinstance(error, exceptions.ConnectionError | exceptions.Timeout):
+        return "it cannot be reached"
+    if isinstance(error, ValueError):  # requests' family for URLs that are none
+        return "that is neither a URL nor a folder"
+    return f"the download broke off ({type(error).__name__})"
+
+
+def _progress(total: int) -> AbstractContextManager[Advance]:
+    """A progress bar where a person looks on, nothing where stderr is a pipe or a file."""
+    return _bar(total) if sys.stderr.isatty() else contextlib.nullcontext(lambda _count: None)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Advance]:
+    from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415 - likewise
+
+    columns = (TextColumn(f"Apache Kafka {KAFKA_VERSION}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)

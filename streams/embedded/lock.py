@@ -1,0 +1,84 @@
+"""One broker at a time in a data directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_POLL_INTERVAL_S = 0.03
+
+
+class DataLock:
+    """Keeps a second broker from a data directory.
+
+    The lock is on an open file whose descriptor the broker inherits: it lasts exactly as long as somebody uses the data.
+
+    Args:
+        data_dir: Created where missing.
+        patience_s: How long to wait for a broker that is on its way out because the program that started it has died.
+
+    Raises:
+        ExpectedError: Another broker uses the directory, or it cannot be made.
+    """
+
+    def __init__(self, data_dir: Path, *, patience_s: float) -> None:
+        self._path = data_dir / "broker.lock"
+        self._data_dir = data_dir
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ExpectedError(
+                f"{data_dir}: cannot keep data there: {error.strerror or error}; name another --data-dir"
+            ) from None
+        try:
+            self._acquire(time.monotonic() + patience_s)
+        except BaseException:
+            self.close()
+            raise
+        os.truncate(self.fd, 0)
+        os.pwrite(self.fd, str(os.getpid()).encode(), 0)
+
+    def close(self) -> None:
+        """Gives this process' share of the lock back."""
+        os.close(self.fd)
+
+    def _acquire(self, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = self._owner()
+                # A broker whose owner has died is being shut down by its supervisor: it will not be long.
+                if time.monotonic() > deadline or _runs(owner):
+                    raise ExpectedError(
+                        f"{self._data_dir} is in use by another broker, started by process {owner}; stop that one, or "
+                        "name another --data-dir"
+                    ) from None
+                time.sleep(_POLL_INTERVAL_S)
+            else:
+                return
+
+    def _owner(self) -> int | None:
+        text = os.pread(self.fd, 20, 0).decode("ascii", errors="replace")
+        return int(text) if text.isdigit() else None
+
+
+def _runs(pid: int | None) -> bool:
+    """Whether there is such a process; also where its id has not been written yet."""
+    if pid is None:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
