@@ -32,6 +32,11 @@ class Story:
     expected: Expected
     _mess: Mess
 
+    @property
+    def span_s(self) -> tuple[int, int]:
+        """When the first and the last event are published, in the story's time, seconds since 1970."""
+        return self._mess.span_s
+
     def records(self) -> Iterator[Outgoing]:
         """Every record, each time from the start; written while you iterate."""
         return self._mess.records()

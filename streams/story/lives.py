@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schemas.facts import Kind
-
 from streams.outgoing import DELIVERIES, ORDERS
 from streams.story.draws import DAY_S, HOUR_S, PARTNER_REGION, Order, delivery_queue, draw_deliveries, draw_orders
-from streams.story.events import Event, local_date, midnight_s
+from streams.story.events import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Event, local_date, midnight_s
 from streams.story.expected import Expected
 
 if TYPE_CHECKING:
@@ -211,7 +209,7 @@ class Lives:
         self._void(mistake, self._between(mistake.time_s + 60, mistake.time_s + DAY_S))
 
     def _void_of_unknown(self, order: Order) -> None:
-        never_sent = Event(Kind.DELIVERED, DELIVERIES, 0, order.id, DISPATCH, self._new_id())
+        never_sent = Event(DELIVERED, DELIVERIES, 0, order.id, DISPATCH, self._new_id())
         self._void(never_sent, order.time_s + 9 * DAY_S)
         self._violate()
 
@@ -257,7 +255,7 @@ class Lives:
         vin = self._next_vin(order)
         self._delivered_event(order, time_s, vin)
         back_s = self._between(time_s + HOUR_S, time_s + 4 * DAY_S)
-        self._add(Event(Kind.REVERSED, DELIVERIES, back_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
+        self._add(Event(REVERSED, DELIVERIES, back_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
         self._count("reversals", back_s)
 
     # Steps that do not.
@@ -268,14 +266,14 @@ class Lives:
 
     def _reverse_without_effect(self, order: Order, time_s: int) -> None:
         vin = self._next_vin(order)
-        self._add(Event(Kind.REVERSED, DELIVERIES, time_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
+        self._add(Event(REVERSED, DELIVERIES, time_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
         self._violate()
 
     def _void(self, mistake: Event, time_s: int) -> None:
         voids = (mistake.source, mistake.id)
         self._add(
             Event(
-                Kind.VOIDED,
+                VOIDED,
                 mistake.topic,
                 time_s,
                 mistake.order_id,
@@ -297,21 +295,17 @@ class Lives:
     def _placed_event(self, order: Order, time_s: int) -> Event:
         source, channel = (STORES, "store") if self._rng.random() < _STORE_SHARE else (SHOP, "app")
         return self._add(
-            Event(
-                Kind.PLACED, ORDERS, time_s, order.id, source, self._new_id(), "", order.variant, order.region, channel
-            )
+            Event(PLACED, ORDERS, time_s, order.id, source, self._new_id(), "", order.variant, order.region, channel)
         )
 
     def _delivered_event(self, order: Order, time_s: int, vin: str, source: str | None = None) -> Event:
         source = source or (PARTNER if order.region == PARTNER_REGION else DISPATCH)
         return self._add(
-            Event(
-                Kind.DELIVERED, DELIVERIES, time_s, order.id, source, self._new_id(), vin, order.variant, order.region
-            )
+            Event(DELIVERED, DELIVERIES, time_s, order.id, source, self._new_id(), vin, order.variant, order.region)
         )
 
     def _cancelled_event(self, order_id: str, time_s: int) -> Event:
-        return self._add(Event(Kind.CANCELLED, ORDERS, time_s, order_id, SHOP, self._new_id(), extra="customer"))
+        return self._add(Event(CANCELLED, ORDERS, time_s, order_id, SHOP, self._new_id(), extra="customer"))
 
     def _add(self, event: Event) -> Event:
         self.events.append(event)

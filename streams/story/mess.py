@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.facts import Kind
-
 from streams.outgoing import ORDERS, Outgoing
 from streams.story.draws import DAY_S
-from streams.story.events import Event, Writer
+from streams.story.events import DELIVERED, Event, Writer
 from streams.story.lives import DISPATCH, PARTNER, STORES
 
 if TYPE_CHECKING:
@@ -135,6 +133,11 @@ class Mess:
         self._sendings.sort()
         self._note_partner()
 
+    @property
+    def span_s(self) -> tuple[int, int]:
+        """When the first and the last event are published, seconds since 1970."""
+        return int(self._sendings[0].story_s), int(self._sendings[-1].story_s)
+
     def records(self) -> Iterator[Outgoing]:
         """Every record, each time from the start."""
         broken = iter(self._broken)
@@ -161,7 +164,7 @@ class Mess:
         candidates = [
             sending
             for sending in self._sendings
-            if sending.event.kind == Kind.DELIVERED and sending.event.source == DISPATCH
+            if sending.event.kind == DELIVERED and sending.event.source == DISPATCH
         ]
         for sending in rng.sample(candidates, self._transport.id_conflicts):
             other = sending.event._replace(time_s=sending.event.time_s + 3600)
@@ -184,7 +187,7 @@ class Mess:
         good = [
             event
             for event in (sending.event for sending in self._sendings)
-            if event.kind == Kind.DELIVERED and event.source == DISPATCH
+            if event.kind == DELIVERED and event.source == DISPATCH
         ]
         records = []
         for reason, count, breaking in _BROKEN:

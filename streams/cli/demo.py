@@ -1,0 +1,147 @@
+"""`milestones demo`: the story of the SU7's 2024 on a real Kafka, from one command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.cli.options import cluster_options
+from streams.demo.run import Plan, run
+from streams.embedded.machine import port_is_free
+from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Where clients look when they are told nothing else.
+_USUAL_PORT = 9092
+#: On a cluster that is there already the demo keeps away from topics that may be real.
+_PREFIX = "demo."
+#: Variables that are about this machine and not about an installation.
+_KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES_LOG_LEVEL"}
+
+
+@click.command()
+@click.option("--headless", is_flag=True, help="Without the web view.")
+@click.option("--exit", "end_after_story", is_flag=True, help="Play at full speed, sum up and end.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep everything here; a second run goes on with it. Default: a temporary directory.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the embedded Kafka. Default: 9092, else a free one.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="1 tells it in a minute.",
+)
+@cluster_options
+def command(  # noqa: PLR0917 - options
+    headless: bool,  # noqa: ARG001, FBT001 - an option, for the web view
+    end_after_story: bool,  # noqa: FBT001 - an option
+    data_dir: Path | None,
+    port: int | None,
+    speed: float,
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Play the SU7's year 2024, SIMULATED from published totals, and watch the milestones.
+
+    Starts a Kafka and a worker of its own, with the built-in rules and targets or those of --config. With
+    --bootstrap-servers the cluster there is used, with your settings and under names that begin with `demo.`.
+    """
+    config = config.absolute() if config else None
+    with _directory(data_dir) as directory:
+        plan = Plan(
+            directory=directory,
+            environment=_environment(bootstrap_servers, config),
+            working_directory=Path.cwd() if bootstrap_servers else directory,
+            make_settings=lambda servers: _settings(servers, config, directory, own_cluster=not bootstrap_servers),
+            bootstrap_servers=bootstrap_servers,
+            port=port or _usual_port(end_after_story=end_after_story),
+            speed=None if end_after_story else speed,
+            end_after_story=end_after_story,
+        )
+        return asyncio.run(_until_signal(plan))
+
+
+def _usual_port(*, end_after_story: bool) -> int | None:
+    return _USUAL_PORT if not end_after_story and port_is_free(_USUAL_PORT) else None
+
+
+async def _until_signal(plan: Plan) -> int:
+    """Runs the demo; a signal ends it in an orderly way, and decides the exit code: 130 for SIGINT, 0 for SIGTERM."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(run(plan))
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        if not codes:  # once is enough: the ending is bounded, and must not be broken into
+            codes.append(code)
+            task.cancel()
+
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+        loop.add_signal_handler(number, end, code)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not codes:
+            raise
+        return codes[0]
+
+
+@contextlib.contextmanager
+def _directory(given: Path | None) -> Iterator[Path]:
+    """The directory given, else a temporary one that is removed at the end; kept after a failure, for the logs."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.absolute()
+        return
+    directory = Path(tempfile.mkdtemp(prefix="milestones-demo-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _settings(servers: str, config: Path | None, directory: Path, *, own_cluster: bool) -> Settings:
+    overrides = {"bootstrap_servers": servers, "clock": "events"}
+    if not own_cluster:
+        return load_settings(config, overrides | {"source_prefix": _PREFIX, "output_prefix": _PREFIX})
+    # The story's own rules, whatever file or variables belong to another installation.
+    with contextlib.chdir(directory), _without_settings():
+        return load_settings(config, overrides)
+
+
+@contextlib.contextmanager
+def _without_settings() -> Iterator[None]:
+    taken = {name: value for name, value in os.environ.items() if _is_setting(name)}
+    for name in taken:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def _environment(bootstrap_servers: str | None, config: Path | None) -> dict[str, str]:
+    """The worker's environment, but for the servers."""
+    if bootstrap_servers:
+        environment = {**os.environ, "MILESTONES_SOURCE_PREFIX": _PREFIX, "MILESTONES_OUTPUT_PREFIX": _PREFIX}
+    else:
+        environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    if config:
+        environment["MILESTONES_CONFIG"] = str(config)
+    return environment | {"MILESTONES_CLOCK": "events"}
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.startswith(ENVIRONMENT_PREFIX) and variable not in _KEPT_VARIABLES

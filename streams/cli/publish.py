@@ -1,0 +1,139 @@
+"""`milestones publish`: events from a file or a pipe to their topics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.cli.options import cluster_options
+from streams.errors import ExpectedError
+from streams.ndjson import Line, LineChecker, Refused
+from streams.publisher import Publisher
+from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+_READ_BYTES = 1 << 20
+_LONGEST_LINE_BYTES = 16 << 20
+_SHOWN_LINES = 20
+_TOPIC_WORDS = ("orders", "deliveries", "targets")
+
+
+@dataclass
+class _Tally:
+    lines: int = 0
+    published: Counter[int] = field(default_factory=Counter)
+    refused: int = 0
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, path_type=Path))
+@cluster_options
+def command(file: Path, bootstrap_servers: str | None, config: Path | None) -> None:
+    """Publish structured CloudEvents, one JSON object a line.
+
+    Each goes to the topic of its type, with its order_id or target_id as key; a void goes to the orders. A line that
+    is no valid event is named with its number and left out, all others are published; then the exit code is 2.
+    Publishing a file again is safe: an event counts once.
+    """
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    name = "stdin" if str(file) == "-" else str(file)
+    with _opened(file) as stream:
+        tally = asyncio.run(_publish(settings, stream, name))
+    _summarise(tally, name, settings)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    if str(file) == "-":
+        yield click.get_binary_stream("stdin")
+        return
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise ExpectedError(f"{file}: {error.strerror}; name a file of events, one a line, or - for stdin") from None
+    with stream:
+        yield stream
+
+
+async def _publish(settings: Settings, stream: IO[bytes], name: str) -> _Tally:
+    tally = _Tally()
+    checker = LineChecker(settings.future_limit_s)
+    async with Publisher(settings) as publisher:
+        with _progress(stream, name) as advance:
+            async for lines, size_bytes in _chunks(stream, name):
+                records, refused = checker.check(lines)
+                await publisher.send(records)
+                # Whatever has come through a pipe is on its topic before the next is waited for.
+                await publisher.flush()
+                tally.lines = lines[-1].number if lines else tally.lines
+                tally.published.update(record.topic for record in records)
+                _report(refused, tally, name)
+                advance(size_bytes)
+    return tally
+
+
+async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Line], int]]:
+    """Lines as they come, and the bytes read for them; a last line need not end in a line feed."""
+    number, rest = 0, b""
+    # read1 gives what is there and waits only for nothing: a pipe that is written slowly is not held up.
+    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+    while True:
+        chunk = await asyncio.to_thread(read, _READ_BYTES)
+        *texts, rest = (rest + chunk).split(b"\n")
+        if not chunk and rest:
+            texts, rest = [rest], b""
+        if len(rest) > _LONGEST_LINE_BYTES:
+            raise ExpectedError(
+                f"{name}:{number + len(texts) + 1}: no end of line in sight; one event a line is needed"
+            )
+        yield [Line(number + place, text) for place, text in enumerate(texts, start=1)], len(chunk)
+        number += len(texts)
+        if not chunk:
+            return
+
+
+@contextlib.contextmanager
+def _progress(stream: IO[bytes], name: str) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal or name == "stdin":
+        yield lambda _size_bytes: None
+        return
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"publishing {name}", total=size)
+        yield lambda size_bytes: progress.advance(task, size_bytes)
+
+
+def _report(refused: list[Refused], tally: _Tally, name: str) -> None:
+    for line in refused:
+        tally.refused += 1
+        if tally.refused <= _SHOWN_LINES:
+            click.echo(f"{name}:{line.number}: {line.rejection.reason}: {line.rejection.message}", err=True)
+
+
+def _summarise(tally: _Tally, name: str, settings: Settings) -> None:
+    total = tally.published.total()
+    parts = ", ".join(f"{tally.published[topic]:,} to the {word}" for topic, word in enumerate(_TOPIC_WORDS))
+    click.echo(
+        f"published {total:,} event{'' if total == 1 else 's'} ({parts}) at {settings.bootstrap_servers}", err=True
+    )
+    if tally.refused > _SHOWN_LINES:
+        click.echo(f"{tally.refused - _SHOWN_LINES:,} more lines like these", err=True)
+    if tally.refused:
+        raise ExpectedError(
+            f"{name}: {tally.refused:,} of {tally.lines:,} lines were not published; correct them and publish the file "
+            "again, what is there already counts once"
+        )

@@ -1,0 +1,88 @@
+"""The demo's worker: a process of its own that does not outlive the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import streams
+from streams.embedded import supervisor
+from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+#: A worker closes itself within 5 s of a SIGTERM.
+_GRACE_S = 6.0
+
+
+class WorkerProcess:
+    """A `milestones worker` with its log in a file; a context manager.
+
+    Args:
+        directory: Where it runs and keeps its log.
+        environment: Its whole environment.
+        working_directory: Where it looks for a settings file.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str], working_directory: Path) -> None:
+        self.log_path = directory / "worker.log"
+        self._lock_path = directory / "worker.lock"
+        # A checkout that is not installed must be found from any directory.
+        path = os.pathsep.join(filter(None, (str(Path(streams.__file__).parents[1]), environment.get("PYTHONPATH"))))
+        self._environment = {**environment, "PYTHONPATH": path}
+        self._working_directory = working_directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "streams", "worker", "--instance", "demo"]
+        with self._lock_path.open("ab") as lock, self.log_path.open("ab") as log:
+            supervised = [
+                *(sys.executable, "-I", "-S", supervisor.__file__),
+                *(str(os.getpid()), str(_GRACE_S), str(lock.fileno())),
+                *command,
+            ]
+            self._process = subprocess.Popen(  # noqa: S603 - our own worker
+                supervised,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self._working_directory,
+                env=self._environment,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,  # Ctrl-C is for the demo, which then ends the worker in its turn
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()  # what the supervisor waits for
+        try:
+            process.wait(_GRACE_S + 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def check(self) -> None:
+        """Does nothing while the worker runs.
+
+        Raises:
+            ExpectedError: It has ended by itself: its last words, and where the log is.
+        """
+        if self._process is None or self._process.poll() is None:
+            return
+        lines = self.log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+        words = [line.strip() for line in lines if line.strip()]
+        last = words[-1].removeprefix("milestones: ") if words else "it said nothing"
+        raise ExpectedError(f"the worker has ended: {last} (log: {self.log_path})", exit_code=3)

@@ -1,0 +1,118 @@
+"""The demo's progress: a live line on a terminal, a line a month elsewhere. All on stderr; results are on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from streams.headline import headline
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import RenderableType
+
+    from schemas.outputs import MilestoneEvent
+    from streams.demo.following import Seen
+    from streams.demo.playing import Playing
+    from streams.story import Story
+
+
+class Display:
+    """Shows how the story goes; a context manager.
+
+    Args:
+        story: Being told.
+        playing: How far it has been published.
+        seen: What the service has said.
+        milestones: Whether to print each milestone event as it is read.
+    """
+
+    def __init__(self, story: Story, playing: Playing, seen: Seen, *, milestones: bool) -> None:
+        self._story = story
+        self._playing = playing
+        self._seen = seen
+        self._milestones = milestones
+        self._offset = timedelta(seconds=story.facts.utc_offset_s())
+        self._month = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._live = Live(
+                console=console,
+                get_renderable=self._table,
+                refresh_per_second=8,
+                # Results on the same terminal must not run into the live part; in a pipe they stay on stdout.
+                redirect_stdout=sys.stdout.isatty(),
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def raised(self, event: MilestoneEvent) -> None:
+        """A milestone event was read."""
+        if self._milestones:
+            # The reader of a pipe may have gone; the demo goes on for whoever else watches.
+            with contextlib.suppress(BrokenPipeError):
+                print(headline(event), flush=True)  # noqa: T201 - click.echo would pass by the live display
+
+    def tick(self) -> None:
+        """Called again and again: says where a line a month is all there is to see."""
+        month = self._date()[:7]
+        if self._live is None and self._playing.story_s and month != self._month:
+            if self._month:
+                click.echo(self._month_line(self._month), err=True)
+            self._month = month
+
+    def _date(self) -> str:
+        return (datetime.fromtimestamp(self._playing.story_s, UTC) + self._offset).date().isoformat()
+
+    def _month_line(self, month: str) -> str:
+        seen, books = self._seen, self._seen.books()
+        return (
+            f"{month}: {seen.count('deliveries', f'month:{month}'):,} delivered in the month, "
+            f"{seen.count('deliveries', f'year:{month[:4]}'):,} in the year; events published {self._playing.published:,}, "
+            f"read {books['read']:,}"
+        )
+
+    def _table(self) -> RenderableType:
+        day = self._date() if self._playing.story_s else "..."
+        books, seen = self._seen.books(), self._seen
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(f"[bold]{self._story.facts.title}[/], {self._story.facts.label}", f"[bold]{day}[/]")
+        grid.add_row(
+            "delivered",
+            f"day {seen.count('deliveries', f'day:{day}'):,}",
+            f"month {seen.count('deliveries', f'month:{day[:7]}'):,}",
+            f"year {seen.count('deliveries', f'year:{day[:4]}'):,}",
+        )
+        grid.add_row(
+            "ordered",
+            f"day {seen.count('orders_placed', f'day:{day}'):,}",
+            f"month {seen.count('orders_placed', f'month:{day[:7]}'):,}",
+            f"year {seen.count('orders_placed', f'year:{day[:4]}'):,}",
+        )
+        grid.add_row(
+            "events",
+            f"published {self._playing.published:,} of {self._story.expected.records:,}",
+            f"applied {books['applied']:,}",
+            f"duplicates {books['duplicates']:,}",
+            f"dead letters {books['dead_letters']:,}",
+            f"rerouted {books['rerouted']:,}",
+        )
+        return grid

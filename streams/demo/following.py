@@ -1,0 +1,161 @@
+"""What the service has said so far: its rows, milestones and books, read committed as any consumer reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from schemas.codec import decode_milestone, decode_row
+
+from schemas.outputs import MilestoneEvent, PartitionStatus
+from streams.admin import catalogue_of
+from streams.kafka import reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from streams.settings import Settings
+
+_STANDING = ("milestone.raised.v1", "milestone.recorded.v1", "milestone.reinstated.v1")
+_POLL_MS = 100
+
+
+class Seen:
+    """The outputs as far as they have been read.
+
+    Attributes:
+        milestones: The latest event of each milestone, in the order of these events.
+        partitions: The latest status of each partition.
+        changed_at_s: When a row or a milestone was last read, monotonic seconds.
+    """
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        self._scope = f"model={model}"
+        self._rows: dict[str, bytes] = {}
+        self._sources = {catalogue_of(settings).orders.name, catalogue_of(settings).deliveries.name}
+        self.milestones: dict[str, MilestoneEvent] = {}
+        self.partitions: dict[int, PartitionStatus] = {}
+        self.changed_at_s = time.monotonic()
+        self._news = asyncio.Event()
+        self._results = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns once the condition holds; it is looked at whenever something has been read."""
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
+
+    async def more_results(self) -> None:
+        """Returns when the next row or milestone has been read."""
+        self._results.clear()
+        await self._results.wait()
+
+    def take_row(self, key: bytes, value: bytes) -> None:
+        """A row of the windows topic."""
+        self._rows[key.decode()] = value
+        self._changed()
+
+    def take_milestone(self, value: bytes) -> MilestoneEvent:
+        """An event of the milestones topic."""
+        event: MilestoneEvent = decode_milestone(value)
+        self.milestones.pop(event.subject, None)
+        self.milestones[event.subject] = event
+        self._changed()
+        return event
+
+    def take_status(self, key: bytes, value: bytes) -> None:
+        """A record of the status topic; only those of partitions matter here."""
+        if key.startswith(b"partition/"):
+            status = PartitionStatus.model_validate_json(value)
+            self.partitions[status.partition] = status
+            self._news.set()
+
+    def _changed(self) -> None:
+        self.changed_at_s = time.monotonic()
+        self._news.set()
+        self._results.set()
+
+    def standing(self) -> list[MilestoneEvent]:
+        """The milestones that stand, in the order in which they came to."""
+        return [event for event in self.milestones.values() if event.type in _STANDING]
+
+    def count(self, metric: str, period: str) -> int:
+        """Count of a window of the story's model; 0 where there is no row."""
+        value = self._rows.get(f"{metric}/{self._scope}/{period}")
+        return decode_row(value).count if value else 0
+
+    def day_counts(self) -> defaultdict[str, Counter[date]]:
+        """Metric → business date → count of the story's model; dates that count 0 are left out."""
+        counts: defaultdict[str, Counter[date]] = defaultdict(Counter)
+        for key, value in self._rows.items():
+            metric, scope, period = key.split("/", 2)
+            kind, _, day = period.partition(":")
+            if scope == self._scope and kind == "day":
+                row = decode_row(value)
+                if row.count:
+                    counts[metric][date.fromisoformat(day)] = row.count
+        return counts
+
+    def books(self) -> Counter[str]:
+        """Totals of the books: read and rerouted at the source topics, the rest wherever it happened."""
+        totals: Counter[str] = Counter()
+        for status in self.partitions.values():
+            for topic, books in status.books.items():
+                if topic in self._sources:
+                    totals.update(read=books.read, rerouted=books.rerouted)
+                else:
+                    totals.update(arrived=books.read)
+                totals.update(applied=books.applied, duplicates=books.duplicates, dead_letters=books.dead_letters)
+        return totals
+
+    def has_applied(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Whether everything below the ends of the source topics is applied, wherever it had to be forwarded to."""
+        applied = all(
+            tp.partition in self.partitions and self.partitions[tp.partition].applied.get(tp.topic, 0) >= end
+            for tp, end in ends.items()
+        )
+        books = self.books()
+        return applied and books["arrived"] >= books["rerouted"]
+
+
+async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEvent], None]) -> None:
+    """Reads the outputs until cancelled.
+
+    Args:
+        settings: Of the installation.
+        seen: Filled.
+        raised: Called with each event of the milestones topic.
+    """
+    catalogue = catalogue_of(settings)
+    windows, milestones, status = (
+        TopicPartition(topic.name, 0) for topic in (catalogue.windows, catalogue.milestones, catalogue.status)
+    )
+    async with reader(settings) as consumer:
+        consumer.assign([windows, milestones, status])
+        await consumer.seek_to_beginning(windows, milestones, status)
+        while True:
+            fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=_POLL_MS)
+            for record in fetched.get(windows, ()):
+                seen.take_row(record.key, record.value)
+            for record in fetched.get(status, ()):
+                if record.value is not None:
+                    seen.take_status(record.key, record.value)
+            for record in fetched.get(milestones, ()):
+                raised(seen.take_milestone(record.value))
+
+
+async def source_ends(settings: Settings) -> dict[TopicPartition, int]:
+    """The ends of all partitions of orders and deliveries."""
+    catalogue = catalogue_of(settings)
+    tps = [
+        TopicPartition(topic.name, partition)
+        for topic in (catalogue.orders, catalogue.deliveries)
+        for partition in range(topic.partitions)
+    ]
+    async with reader(settings) as consumer:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(tps)
+        return ends

@@ -1,0 +1,205 @@
+"""Runs the demo: broker, topics, worker, story, in this order, and ends them in the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.admin import apply_topics
+from streams.broker import EmbeddedKafka
+from streams.demo.child import WorkerProcess
+from streams.demo.display import Display
+from streams.demo.following import Seen, follow, source_ends
+from streams.demo.playing import Playing, play
+from streams.demo.summary import differences, speed_line, summary_lines
+from streams.publisher import Publisher
+from streams.story import load_facts, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from typing import Any
+
+    from streams.settings import Settings
+    from streams.story import Story
+
+_TICK_S = 0.1
+#: Once all events are applied, rows and milestones are final when nothing has come for this long.
+_QUIET_S = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        directory: Data, logs, the worker's working directory unless `embedded` is off.
+        environment: Of the worker.
+        working_directory: Of the worker.
+        make_settings: From the bootstrap servers.
+        bootstrap_servers: Of a cluster that is there already; `None` starts the embedded Kafka.
+        port: Of the embedded Kafka; `None` takes a free one.
+        speed: 1 tells the story in a minute, `None` as fast as it goes.
+        end_after_story: Sum up and end; otherwise stay until a signal.
+    """
+
+    directory: Path
+    environment: dict[str, str]
+    working_directory: Path
+    make_settings: Callable[[str], Settings]
+    bootstrap_servers: str | None
+    port: int | None
+    speed: float | None
+    end_after_story: bool
+
+
+async def run(plan: Plan) -> int:
+    """Runs the demo to its end; returns the exit code.
+
+    Raises:
+        ExpectedError: Broker, worker or cluster fail.
+    """
+    telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
+    async with contextlib.AsyncExitStack() as stack:
+        kafka: EmbeddedKafka | None = None
+        if plan.bootstrap_servers is None:
+            kafka = EmbeddedKafka(plan.directory / "kafka", port=plan.port, log=_say)
+            await stack.enter_async_context(kafka)
+        settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
+        await apply_topics(settings)
+        environment = plan.environment | {"MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers}
+        worker = WorkerProcess(plan.directory, environment, plan.working_directory)
+        await stack.enter_async_context(_in_thread(worker))
+        story = await telling
+        session = _Session(plan, settings, story, worker, kafka)
+        return await session.run()
+
+
+@contextlib.asynccontextmanager
+async def _in_thread(worker: WorkerProcess) -> Any:
+    """Starts the worker here and ends it without blocking the loop."""
+    worker.__enter__()
+    try:
+        yield worker
+    finally:
+        await asyncio.to_thread(worker.__exit__, None, None, None)
+
+
+class _Session:
+    """The part of the demo for which broker and worker are there."""
+
+    def __init__(
+        self, plan: Plan, settings: Settings, story: Story, worker: WorkerProcess, kafka: EmbeddedKafka | None
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._story = story
+        self._worker = worker
+        self._kafka = kafka
+        self._seen = Seen(settings, story.facts.model)
+        self._playing = Playing()
+
+    async def run(self) -> int:
+        click.echo(f"{self._story.facts.title}, {self._story.facts.label}")
+        with Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display:
+            following = asyncio.create_task(follow(self._settings, self._seen, display.raised))
+            watching = asyncio.create_task(self._watch(display))
+            try:
+                started_s = await self._alongside(self._tell(), following, watching)
+                if not self._plan.end_after_story:
+                    self._invite()
+                    await self._alongside(asyncio.Event().wait(), following, watching)
+                ends = await source_ends(self._settings)
+                exact = sum(ends.values()) == self._story.expected.records
+                await self._alongside(self._settle(ends, exact=exact), following, watching)
+                seconds = self._seen.changed_at_s - started_s if started_s is not None else None
+            finally:
+                for task in (following, watching):
+                    task.cancel()
+                await asyncio.gather(following, watching, return_exceptions=True)
+        return self._sum_up(seconds, exact=exact)
+
+    async def _alongside(self, work: Awaitable[Any], *others: asyncio.Task[None]) -> Any:
+        """Awaits `work`; what fails beside it fails it."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
+            for other in others:
+                if other.done():
+                    other.result()
+            return await task
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _tell(self) -> float | None:
+        """Publishes the story; returns when it began, monotonic seconds, or `None` where it is on the topics already.
+
+        The beginning of the story without its end is published again as a whole: what is there counts once.
+        """
+        ends = await source_ends(self._settings)
+        if sum(ends.values()) >= self._story.expected.records:
+            click.echo("the story has been published before; the service goes on with it", err=True)
+            return None
+        # The time that the worker takes to start is not the story's.
+        await self._seen.until(lambda: len(self._seen.partitions) == self._settings.partitions)
+        started_s = time.monotonic()
+        async with Publisher(self._settings) as publisher:
+            await play(self._story, publisher, self._playing, speed=self._plan.speed)
+        return started_s
+
+    async def _watch(self, display: Display) -> None:
+        while True:
+            self._worker.check()
+            if self._kafka is not None and not self._kafka.alive:
+                raise self._kafka.failure()
+            display.tick()
+            await asyncio.sleep(_TICK_S)
+
+    async def _settle(self, ends: dict[Any, int], *, exact: bool) -> None:
+        """Waits until all is applied and summed: as the simulation knows it, else until nothing changes any more."""
+        await self._seen.until(lambda: self._seen.has_applied(ends))
+        with contextlib.suppress(TimeoutError):
+            while not exact or differences(self._story, self._seen, self._settings):
+                async with asyncio.timeout(_QUIET_S):
+                    await self._seen.more_results()
+
+    def _sum_up(self, seconds: float | None, *, exact: bool) -> int:
+        for line in summary_lines(self._story, self._seen):
+            click.echo(line)
+        if seconds is not None:
+            click.echo(
+                f"  {speed_line(self._story.expected.records, seconds)}, from the start of publishing to the last row"
+            )
+        if not exact:
+            click.echo("  other events are on the topics too: not compared with the simulation")
+            return 0
+        found = differences(self._story, self._seen, self._settings)
+        for line in found:
+            click.echo(f"milestones: not as simulated: {line}", err=True)
+        if not found:
+            click.echo("  counts, milestones and books are exactly those of the simulation")
+        return 1 if found else 0
+
+    def _invite(self) -> None:
+        prefixes = "".join(
+            f"MILESTONES_{name.upper()}={value} "
+            for name in ("source_prefix", "output_prefix")
+            if (value := getattr(self._settings, name))
+        )
+        click.echo(
+            "the story is told, the tables stay live; Ctrl-C ends the demo. Try:\n"
+            f"  {prefixes}milestones windows --period month --bootstrap-servers {self._settings.bootstrap_servers}",
+            err=True,
+        )
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,96 @@
+"""What the demo says in the end, and whether the service agrees with what the simulation knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.headline import headline
+from streams.story.expected import standing_milestones
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Mapping
+    from datetime import date
+
+    from streams.demo.following import Seen
+    from streams.settings import Settings
+    from streams.story import Story
+    from streams.story.figures import Figure
+
+_RELATIONS = {"exactly": "exactly", "more_than": "more than", "at_least": "at least", "first_day_above": "first above"}
+#: Differences of one sort that are listed; the rest is counted.
+_LISTED = 5
+
+
+def summary_lines(story: Story, seen: Seen) -> Iterator[str]:
+    """Milestones that stand, published figures, and the books."""
+    standing = seen.standing()
+    yield f"{story.facts.title}, {story.facts.label}"
+    yield ""
+    yield f"Milestones that stand: {len(standing)}"
+    yield from (f"  {headline(event)}" for event in standing)
+    yield ""
+    yield "Published figures and what the service counts"
+    days = seen.day_counts()
+    yield from (f"  {_figure(figure, days)}" for figure in story.facts.figures)
+    unexplained = story.facts.unexplained
+    counted = days["deliveries"][unexplained.day]
+    yield f"  {counted} deliveries of the total by 30 September are in no published part: dated {unexplained.day}, unexplained"
+    yield ""
+    yield "Books"
+    yield f"  {books_line(seen)}"
+
+
+def _figure(figure: Figure, days: Mapping[str, Counter[date]]) -> str:
+    counts = days[figure.metric]
+    said = f"{_RELATIONS[figure.relation]} {figure.value:,}"
+    verdict = "holds" if figure.holds(counts) else "DOES NOT HOLD"
+    return f"{figure.what:<40} {figure.counted(counts):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
+
+
+def books_line(seen: Seen) -> str:
+    """Events read and what became of them, in one line."""
+    books = seen.books()
+    return (
+        f"events read {books['read']:,} = applied {books['applied']:,} + duplicates {books['duplicates']:,} "
+        f"+ dead letters {books['dead_letters']:,}; rerouted {books['rerouted']:,} of them to their home partition"
+    )
+
+
+def speed_line(records: int, seconds: float) -> str:
+    """How long it took, from the first event published to the last milestone seen."""
+    return f"{seconds:.1f} s, {records / seconds:,.0f} events/s"
+
+
+def differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
+    """Where the service and the simulation's own knowledge disagree, a line each; none is as it should be."""
+    expected = story.expected
+    counted = seen.day_counts()
+    lines = []
+    for metric, days in expected.counts.items():
+        found = counted[metric]
+        off = [day for day in sorted(days.keys() | found.keys()) if days[day] != found[day]]
+        lines += [f"{metric} on {day}: {found[day]:,} counted, {days[day]:,} simulated" for day in off[:_LISTED]]
+        lines += [f"{metric}: {len(off) - _LISTED} more days differ"] if len(off) > _LISTED else []
+    last_day = max(max(days) for days in expected.counts.values())
+    simulated = standing_milestones(settings, story.facts.model, expected.counts, last_day)
+    stands = {event.subject for event in seen.standing()}
+    lines += [f"{milestone_id} should stand" for milestone_id in sorted(simulated - stands)]
+    lines += [f"{milestone_id} should not stand" for milestone_id in sorted(stands - simulated)]
+    return lines + _book_differences(story, seen, settings)
+
+
+def _book_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
+    expected, books = story.expected, seen.books()
+    should = {
+        "read": expected.records,
+        "applied": expected.events,
+        "duplicates": expected.duplicates,
+        "dead_letters": expected.dead_letters.total(),
+        "rerouted": expected.rerouted(settings.partitions),
+    }
+    return [
+        f"{name.replace('_', ' ')}: {books[name]:,} in the books, {number:,} simulated"
+        for name, number in should.items()
+        if books[name] != number
+    ]

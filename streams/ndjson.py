@@ -1,0 +1,104 @@
+"""Lines of NDJSON as records for the source topics, checked as the workers will check them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.codec import decode_batch, decode_target
+
+from schemas.facts import Rejection
+from streams.outgoing import DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_TOPICS = {
+    "order.placed.v1": ORDERS,
+    "order.cancelled.v1": ORDERS,
+    "vehicle.delivered.v1": DELIVERIES,
+    "delivery.reversed.v1": DELIVERIES,
+    "event.voided.v1": ORDERS,
+    "target.set.v1": TARGETS,
+    "target.withdrawn.v1": TARGETS,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a file; `number` from 1."""
+
+    number: int
+    text: bytes
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A line that is no event the service would count, and why."""
+
+    number: int
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class _AsRead:
+    """A record as the codec sees it: as if it had just been read."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int  # ms
+    partition: int = 0
+    offset: int = 0
+
+
+class LineChecker:
+    """Turns lines into records.
+
+    Args:
+        future_limit_s: How far ahead of now an event's time may be.
+        now_ms: The clock, milliseconds since 1970.
+    """
+
+    def __init__(self, future_limit_s: int, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._future_limit_us = future_limit_s * 1_000_000
+        self._now_ms = now_ms
+
+    def check(self, lines: Sequence[Line]) -> tuple[list[Outgoing], list[Refused]]:
+        """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
+        numbered = [(line.number, self._record(line.text.strip())) for line in lines if line.text.strip()]
+        reasons: dict[int, Rejection] = {}
+        for topic in (ORDERS, DELIVERIES, TARGETS):
+            of_topic = [(number, record) for number, record in numbered if record.topic == topic]
+            verdicts = self._verdicts(topic, [record for _, record in of_topic])
+            for (number, _), verdict in zip(of_topic, verdicts, strict=True):
+                if isinstance(verdict, Rejection):
+                    reasons[number] = verdict
+        records = [record for number, record in numbered if number not in reasons]
+        return records, [Refused(number, reasons[number]) for number in sorted(reasons)]
+
+    def _record(self, text: bytes) -> Outgoing:
+        event = _loosely(text)
+        kind = event.get("type")
+        topic = _TOPICS.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
+        data = event.get("data")
+        key = data.get("target_id" if topic == TARGETS else "order_id") if isinstance(data, dict) else None
+        return Outgoing(topic, key.encode("utf-8", "replace") if isinstance(key, str) else None, text)
+
+    def _verdicts(self, topic: int, records: Sequence[Outgoing]) -> Sequence[Any]:
+        now_ms = self._now_ms()
+        read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
+        if topic == TARGETS:
+            return [decode_target(record) for record in read]
+        return decode_batch(read, topic=topic, future_limit_us=self._future_limit_us)
+
+
+def _loosely(text: bytes) -> dict[str, Any]:
+    """The JSON object as far as topic and key are concerned; whether it is valid the codec decides."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
