@@ -1,0 +1,180 @@
+"""Counts per metric, scope and business date of one partition, and the changes of one step.
+
+Units are first added up per cell (a local hour), per set of scopes and per group of metrics that always move together;
+only when the step ends are these few sums spread over days, scopes and metrics.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit
+from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
+
+if TYPE_CHECKING:
+    from streams.domain.scopes import Scopes
+
+#: (metric, scope, business date)
+DayKey = tuple[str, str, date]
+
+#: Groups of metrics: each metric by itself, in the order of `METRICS`, and what a newly placed order adds to.
+GROUPS: Final[tuple[tuple[str, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
+GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
+PLACED_GROUP: Final = len(METRICS)
+
+# The key of a sum within a cell: code of the scopes, group of metrics, whether units leave, whether they are backfill.
+_BACKFILL: Final = 0b1
+_LEAVING: Final = 0b10
+_GROUP_SHIFT: Final = 2
+_SCOPES_SHIFT: Final = 5
+_GROUP: Final = (1 << (_SCOPES_SHIFT - _GROUP_SHIFT)) - 1
+
+_rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
+
+
+class _Sum:
+    """Units of one key of one cell in one step; `latest` is the latest one added."""
+
+    __slots__ = ("count", "latest", "latest_us")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.latest_us = -1
+        self.latest: Fact | None = None
+
+
+class _Day:
+    """The absolute counts of one metric, scope and date."""
+
+    __slots__ = ("backfilled", "by_hour", "count", "latest")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.backfilled = 0
+        self.by_hour = [0] * HOURS
+        self.latest: LatestUnit | None = None
+
+    def published(self) -> DayCount:
+        """A copy that later steps leave alone."""
+        return DayCount(self.count, self.backfilled, self.by_hour.copy(), self.latest)
+
+
+_Cell = dict[int, _Sum]
+
+
+class DayCounts:
+    """The day counts of a partition and the step that is being added up."""
+
+    def __init__(self, zone: BusinessZone, scopes: Scopes) -> None:
+        self._zone = zone
+        self._scopes = scopes
+        self._scopes_codes: dict[Dims, int] = {}
+        self._scopes_sets: dict[tuple[str, ...], int] = {}
+        self._scopes_by_code: list[tuple[str, ...]] = []
+        self._days: dict[DayKey, _Day] = {}
+        self._cells: dict[int, _Cell] = {}
+        self._quarters: dict[int, _Cell | None] = {}
+
+    def add(self, group: int, dims: Dims, cause: Fact) -> None:
+        """One more unit in each metric of a group.
+
+        Args:
+            group: Index in `GROUPS`.
+            dims: Dimensions of the unit.
+            cause: The event that brought it and dates it.
+        """
+        time_us = cause.time_us
+        # Looked up in place, as this is done for every event: a quarter-hour has one cell almost always.
+        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = self._cell(time_us)
+        code = self._scopes_codes.get(dims)
+        if code is None:
+            code = self._scopes_code(dims)
+        key = code | group << _GROUP_SHIFT | cause.backfill
+        added = cell.get(key)
+        if added is None:
+            added = cell[key] = _Sum()
+        added.count += 1
+        if time_us >= added.latest_us and (time_us > added.latest_us or _is_later(cause, added.latest)):
+            added.latest_us = time_us
+            added.latest = cause
+
+    def remove(self, group: int, dims: Dims, cause: Fact) -> None:
+        """One unit less, which an earlier step has added."""
+        code = self._scopes_codes.get(dims)
+        if code is None:
+            code = self._scopes_code(dims)
+        key = code | group << _GROUP_SHIFT | _LEAVING | cause.backfill
+        cell = self._cell(cause.time_us)
+        left = cell.get(key)
+        if left is None:
+            left = cell[key] = _Sum()
+        left.count -= 1
+
+    def end_step(self) -> dict[DayKey, DayCount]:
+        """Takes the step into the counts. Returns the days it has touched, in the order of metric, scope and date."""
+        touched: dict[DayKey, Fact | None] = {}
+        for number, cell in self._cells.items():
+            day, hour = day_of_cell(number), hour_of_cell(number)
+            for key, change in cell.items():
+                self._spread(key, change, day, hour, touched)
+        self._cells.clear()
+        self._quarters.clear()
+        for day_key, latest in touched.items():
+            if latest is not None:
+                self._days[day_key].latest = _latest_unit(latest)
+        return {key: self._days[key].published() for key in sorted(touched, key=_order)}
+
+    def all(self) -> dict[DayKey, DayCount]:
+        """Every day that ever had a count, those that came back to zero too."""
+        return {key: self._days[key].published() for key in sorted(self._days, key=_order)}
+
+    def _spread(self, key: int, change: _Sum, day: date, hour: int, touched: dict[DayKey, Fact | None]) -> None:
+        count, latest = change.count, change.latest
+        for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
+            for scope in self._scopes_by_code[key >> _SCOPES_SHIFT]:
+                day_key = (metric, scope, day)
+                total = self._days.get(day_key)
+                if total is None:
+                    total = self._days[day_key] = _Day()
+                total.count += count
+                total.by_hour[hour] += count
+                if key & _BACKFILL:
+                    total.backfilled += count
+                before = touched.get(day_key)
+                if before is None or (latest is not None and _is_later(latest, before)):
+                    touched[day_key] = latest
+
+    def _cell(self, time_us: int) -> _Cell:
+        quarter = time_us // QUARTER_HOUR_US
+        number = self._zone.cell_of_quarter(quarter)
+        if number is None:
+            return self._cells.setdefault(self._zone.cell_of(time_us), {})
+        cell = self._quarters[quarter] = self._cells.setdefault(number, {})
+        return cell
+
+    def _scopes_code(self, dims: Dims) -> int:
+        """The code of the scopes of these dimensions, shifted to its place in a key."""
+        scopes = self._scopes.scopes_of(dims)
+        if scopes not in self._scopes_sets:
+            self._scopes_sets[scopes] = len(self._scopes_by_code)
+            self._scopes_by_code.append(scopes)
+        code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
+        return code
+
+
+def _is_later(fact: Fact, other: Fact | None) -> bool:
+    """By (time, id); what follows only makes the choice the same in every run."""
+    return other is None or bool(_rank(fact) > _rank(other))
+
+
+def _latest_unit(fact: Fact) -> LatestUnit:
+    return LatestUnit(fact.time_us, fact.id, fact.source, fact.topic, fact.partition, fact.offset)
+
+
+def _order(key: DayKey) -> tuple[int, str, date]:
+    metric, scope, day = key
+    return GROUP_OF_METRIC[metric], scope, day

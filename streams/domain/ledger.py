@@ -1,0 +1,313 @@
+"""The ledger of one partition: every event of every order once, and what they count.
+
+A step is what happens between two drains, and becomes one transaction. Within a step events are only stored and the
+orders they touch noted; what a step changes is found when it ends, by comparing each touched order with what it was
+before the step. So units and violations that come and go within a step leave no trace, and no order of arrival shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import ORDERS as ORDERS_TOPIC
+from schemas.facts import DayCount, Dims, Fact
+from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts, DayKey
+from streams.domain.orders import (
+    CANCELLATIONS,
+    CANCELLED,
+    DELIVERED,
+    DELIVERIES,
+    ORDERS,
+    ORDERS_PLACED,
+    PLACED,
+    Unit,
+    Violation,
+    Violations,
+    judge,
+)
+from streams.domain.packing import MIN_EVENT_BYTES, Vocabulary, VocabularyEntry, holds, pack, sole_event, unpack
+
+if TYPE_CHECKING:
+    from streams.domain.scopes import Scopes
+    from streams.domain.zone import BusinessZone
+
+ID_CONFLICT: Final = "id_conflict"
+TOO_MANY_EVENTS: Final = "too_many_events"
+
+#: (index in the facts that were given, reason, one line for a person)
+Refusal = tuple[int, str, str]
+
+_ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
+_ORDERS: Final = GROUP_OF_METRIC[ORDERS]
+_CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
+_DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
+
+
+#: Packed orders by id, as a mapping or as pairs.
+Chunk = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
+
+#: What makes an event's content, by the name a person knows it by.
+_CONTENT: Final = {
+    "type": "kind",
+    "time": "time_us",
+    "vin": "vin",
+    "model, variant, factory or region": "dims",
+    "channel or reason": "extra",
+    "voids": "voids",
+}
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a batch of facts: applied + duplicates + refused = given."""
+
+    applied: int
+    duplicates: int
+    refused: list[Refusal]
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that a step has changed.
+
+    Attributes:
+        orders: Touched order → its events, packed, whole.
+        vocabulary: Words that the packed events need and no earlier step has told.
+        counts: Touched days, absolute.
+        violations: Orders whose violations are others than before the step; `None` where they have none any more.
+    """
+
+    orders: dict[str, bytes]
+    vocabulary: list[VocabularyEntry]
+    counts: dict[DayKey, DayCount]
+    violations: dict[str, Violations | None]
+
+
+class Ledger:
+    """All orders whose home is one partition.
+
+    Args:
+        zone: The business time zone.
+        scopes: The scopes that are counted.
+        max_events_per_order: More events of an order than these are refused.
+
+    Attributes:
+        clock_us: The greatest event time accepted so far.
+        last_by_source: The greatest event time accepted so far of each event source.
+        backfilled: Events accepted so far that were history being loaded.
+        state_bytes: Size of all packed orders and their ids.
+    """
+
+    def __init__(self, zone: BusinessZone, scopes: Scopes, max_events_per_order: int = 64) -> None:
+        self._max_events = max_events_per_order
+        self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
+        self._vocabulary = Vocabulary()
+        self._orders: dict[str, bytes] = {}
+        # Touched order → its packed events before the step, then the facts that the step has brought.
+        self._touched: dict[str, tuple[bytes | None, *tuple[Fact, ...]]] = {}
+        self._days = DayCounts(zone, scopes)
+        self._violations: dict[str, Violations] = {}
+        self.clock_us = 0
+        self.last_by_source: dict[str, int] = {}
+        self.backfilled = 0
+        self.state_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def blob(self, order_id: str) -> bytes:
+        """The events of an order, packed.
+
+        Raises:
+            KeyError: No event of this order was ever applied.
+        """
+        return self._orders[order_id]
+
+    def order_ids(self) -> list[str]:
+        """All orders, in the order in which they were first seen."""
+        return list(self._orders)
+
+    def counts(self) -> dict[DayKey, DayCount]:
+        """Every day as of the last drain, for publishing all of them again."""
+        return self._days.all()
+
+    def violations(self) -> dict[str, Violations]:
+        """Every order with violations as of the last drain, for publishing all of them again."""
+        return dict(self._violations)
+
+    # Applying -------------------------------------------------------------------------------------------------------
+
+    def apply(self, facts: Sequence[Fact]) -> Applied:
+        """Stores facts of this partition's orders; each wholly or not at all."""
+        orders, touched, vocabulary = self._orders, self._touched, self._vocabulary
+        last_by_source = self.last_by_source
+        refused: list[Refusal] = []
+        duplicates = backfilled = new_bytes = 0
+        for index, fact in enumerate(facts):
+            order_id = fact.order_id
+            packed = pack(fact, vocabulary)
+            blob = orders.get(order_id)
+            if blob is None:
+                orders[order_id] = packed
+                touched[order_id] = (None, fact)
+                new_bytes += len(order_id)
+            else:
+                # An order that does not hold the id's bytes has no event of that id: most second events ask no more.
+                if fact.id.encode() in blob or len(blob) >= self._surely_below_limit_bytes:
+                    if holds(blob, packed):
+                        duplicates += 1
+                        continue
+                    refusal = self._refusal(fact, blob)
+                    if refusal is not None:
+                        refused.append((index, *refusal))
+                        continue
+                orders[order_id] = blob + packed
+                earlier = touched.get(order_id)
+                touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
+            new_bytes += len(packed)
+            if fact.backfill:
+                backfilled += 1
+            if fact.time_us > last_by_source.get(fact.source, 0):
+                last_by_source[fact.source] = fact.time_us
+        self.state_bytes += new_bytes
+        self.backfilled += backfilled
+        self._advance_clock()
+        return Applied(len(facts) - duplicates - len(refused), duplicates, refused)
+
+    def _refusal(self, fact: Fact, blob: bytes) -> tuple[str, str] | None:
+        """Why an order cannot take a fact that it does not have."""
+        known = unpack(fact.order_id, blob, self._vocabulary.words)
+        for other in known:
+            if other.id == fact.id and other.source == fact.source:
+                return ID_CONFLICT, _conflict_message(fact, other)
+        if len(known) >= self._max_events:
+            return TOO_MANY_EVENTS, f"the order has {len(known)} events already, more are not taken"
+        return None
+
+    def _advance_clock(self) -> None:
+        self.clock_us = max(self.clock_us, max(self.last_by_source.values(), default=0))
+
+    # Ending a step --------------------------------------------------------------------------------------------------
+
+    def drain(self) -> Changes:
+        """Ends the step: everything that has changed since the last drain."""
+        violations: dict[str, Violations | None] = {}
+        for order_id, (blob, *facts) in self._touched.items():
+            now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
+            if now != self._violations.get(order_id, ()):
+                violations[order_id] = now or None
+                self._set_violations(order_id, now)
+        orders = {order_id: self._orders[order_id] for order_id in self._touched}
+        self._touched.clear()
+        return Changes(orders, self._vocabulary.drain(), self._days.end_step(), violations)
+
+    def _count_new_order(self, facts: Sequence[Fact]) -> Violations:
+        """Counts an order that was not counted before. Returns its violations."""
+        days = self._days
+        if len(facts) == 1:
+            (fact,) = facts
+            if fact.kind == PLACED:
+                days.add(PLACED_GROUP, fact.dims, fact)
+                return ()
+            if fact.kind == DELIVERED:
+                days.add(_DELIVERIES, fact.dims, fact)
+                return (Violation("delivered_without_order", fact.source, fact.id),)
+        elif len(facts) == 2:
+            first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
+            if first.kind == PLACED and first.time_us < second.time_us:
+                if second.kind == DELIVERED:
+                    days.add(PLACED_GROUP, first.dims, first)
+                    days.add(_DELIVERIES, second.dims, second)
+                    return ()
+                if second.kind == CANCELLED:
+                    days.add(_ORDERS_PLACED, first.dims, first)
+                    days.add(_CANCELLATIONS, first.dims, second)
+                    return ()
+        judgement = judge(facts)
+        for metric, dims, cause in judgement.units:
+            days.add(GROUP_OF_METRIC[metric], dims, cause)
+        return judgement.violations
+
+    def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> Violations:
+        """Counts what further facts change of an order that was counted before. Returns its violations."""
+        days = self._days
+        if len(facts) == 1:
+            new = facts[0]
+            old_kind, old_us = sole_event(blob)
+            if old_kind == PLACED and old_us < new.time_us:
+                if new.kind == DELIVERED:
+                    days.add(_DELIVERIES, new.dims, new)
+                    return ()
+                if new.kind == CANCELLED:
+                    (old,) = unpack(order_id, blob, self._vocabulary.words)
+                    days.remove(_ORDERS, old.dims, old)
+                    days.add(_CANCELLATIONS, old.dims, new)
+                    return ()
+            elif old_kind == DELIVERED and new.kind == PLACED and new.time_us < old_us:
+                days.add(PLACED_GROUP, new.dims, new)
+                return ()
+        known = unpack(order_id, blob, self._vocabulary.words)
+        before, after = judge(known), judge([*known, *facts])
+        self._count_difference(before.units, after.units)
+        return after.violations
+
+    def _count_difference(self, before: Sequence[Unit], after: Sequence[Unit]) -> None:
+        gone = {_unit_key(unit): unit for unit in before}
+        for unit in after:
+            if gone.pop(_unit_key(unit), None) is None:
+                self._days.add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+        for unit in gone.values():
+            self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+
+    def _set_violations(self, order_id: str, violations: Violations) -> None:
+        if violations:
+            self._violations[order_id] = violations
+        else:
+            del self._violations[order_id]
+
+    # Restoring ------------------------------------------------------------------------------------------------------
+
+    def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]) -> None:
+        """Takes back what drains have given, and counts everything anew.
+
+        Args:
+            vocabulary: Every entry that was drained, in any order.
+            chunks: Packed orders; a later chunk replaces what an earlier one says of the same order.
+
+        Raises:
+            ValueError: The ledger is not empty, or the vocabulary has gaps.
+        """
+        if self._orders:
+            raise ValueError("a ledger that has orders cannot be restored")
+        self._vocabulary.restore(vocabulary)
+        for chunk in chunks:
+            self._orders.update(chunk)
+        words, last_by_source = self._vocabulary.words, self.last_by_source
+        for order_id, blob in self._orders.items():
+            facts = unpack(order_id, blob, words)
+            violations = self._count_new_order(facts)
+            if violations:
+                self._violations[order_id] = violations
+            self.state_bytes += len(order_id) + len(blob)
+            for fact in facts:
+                if fact.backfill:
+                    self.backfilled += 1
+                if fact.time_us > last_by_source.get(fact.source, 0):
+                    last_by_source[fact.source] = fact.time_us
+        self._advance_clock()
+        self._days.end_step()
+
+
+def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:
+    return unit.metric, unit.dims, unit.cause.source, unit.cause.id
+
+
+def _conflict_message(fact: Fact, known: Fact) -> str:
+    other = [name for name, field_name in _CONTENT.items() if getattr(fact, field_name) != getattr(known, field_name)]
+    topic = "orders" if known.topic == ORDERS_TOPIC else "deliveries"
+    return (
+        f"an event of this order with the same source and id was applied before, with another {' and '.join(other)}: "
+        f"the one read from {topic}, partition {known.partition}, offset {known.offset}"
+    )

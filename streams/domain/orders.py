@@ -1,0 +1,169 @@
+"""One order's events, judged together: what counts, and what is contradictory.
+
+The judgement is a function of the set of events. Voided events count as never sent; the rest is walked in the order
+of (time, id, source), whatever the order of arrival was.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.facts import METRICS, Dims, Fact, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ORDERS_PLACED, ORDERS, CANCELLATIONS, DELIVERIES, REVERSALS = METRICS
+
+# Plain ints: comparing with an enum's member costs an attribute look-up each time.
+PLACED = int(Kind.PLACED)
+CANCELLED = int(Kind.CANCELLED)
+DELIVERED = int(Kind.DELIVERED)
+REVERSED = int(Kind.REVERSED)
+VOIDED = int(Kind.VOIDED)
+
+_in_time = attrgetter("time_us", "id", "source")
+
+
+class Unit(NamedTuple):
+    """One that counts.
+
+    Attributes:
+        metric: One of `METRICS`.
+        dims: Dimensions of the event that counts: of a cancellation those of the order, of a reversal those of the
+            delivery it reverses.
+        cause: The event that brought the unit: it is dated by its time, and backfill if that event is.
+    """
+
+    metric: str
+    dims: Dims
+    cause: Fact
+
+
+class Violation(NamedTuple):
+    """One event of an order that contradicts the others.
+
+    Attributes:
+        kind: What is wrong, such as `delivered_twice`.
+        source: CloudEvents source of the offending event.
+        id: CloudEvents id of the offending event.
+    """
+
+    kind: str
+    source: str
+    id: str
+
+
+#: In the order of (time, id, source) of the offending events.
+Violations = tuple[Violation, ...]
+
+
+class Judgement(NamedTuple):
+    """What one order's events come to."""
+
+    units: list[Unit]
+    violations: Violations
+
+
+def judge(facts: Sequence[Fact]) -> Judgement:
+    """Judges all events of one order.
+
+    Args:
+        facts: In any order, each (source, id) once.
+    """
+    kinds = {(fact.source, fact.id): fact.kind for fact in facts}
+    # A void cannot be voided: a void that names one stands, and so does the one it names.
+    voided = {fact.voids for fact in facts if fact.voids is not None}
+    life = _Life()
+    for fact in sorted(facts, key=_in_time):
+        if fact.kind == VOIDED:
+            life.void(fact, None if fact.voids is None else kinds.get(fact.voids))
+        elif (fact.source, fact.id) not in voided:
+            life.step(fact)
+    return life.judgement()
+
+
+class _Life:
+    """The life of an order, event by event in the order of time."""
+
+    def __init__(self) -> None:
+        self._placed: Fact | None = None
+        self._cancelled: Fact | None = None
+        self._standing: Fact | None = None
+        self._returned: list[Unit] = []
+        self._violations: list[Violation] = []
+
+    def step(self, fact: Fact) -> None:
+        """Takes an event that is no void and is not voided."""
+        violation = _STEPS[fact.kind](self, fact)
+        if violation is not None:
+            self._violate(violation, fact)
+
+    def void(self, fact: Fact, target_kind: int | None) -> None:
+        """Takes a void; its effect is that the event it names was never taken."""
+        if target_kind is None:
+            self._violate("void_of_unknown_event", fact)
+        elif target_kind == VOIDED:
+            self._violate("void_of_void", fact)
+
+    def judgement(self) -> Judgement:
+        """What the life comes to."""
+        return Judgement([*self._order_units(), *self._returned, *self._standing_units()], tuple(self._violations))
+
+    def _place(self, fact: Fact) -> str | None:
+        if self._placed is not None:
+            return "second_placed"
+        self._placed = fact
+        return None
+
+    def _cancel(self, fact: Fact) -> str | None:
+        if self._placed is None:
+            return "cancelled_without_order"
+        if self._cancelled is not None:
+            return "cancelled_twice"
+        if self._standing is not None:
+            return "cancelled_while_delivered"
+        self._cancelled = fact
+        return None
+
+    def _deliver(self, fact: Fact) -> str | None:
+        if self._standing is not None:
+            return "delivered_twice"
+        self._standing = fact
+        if self._placed is None:
+            return "delivered_without_order"
+        return None if self._cancelled is None else "delivered_after_cancellation"
+
+    def _reverse(self, fact: Fact) -> str | None:
+        if self._standing is None:
+            return "reversed_without_delivery"
+        if self._standing.vin != fact.vin:
+            return "reversed_other_vin"
+        self._returned.append(Unit(REVERSALS, self._standing.dims, fact))
+        self._standing = None
+        return None
+
+    def _violate(self, kind: str, fact: Fact) -> None:
+        self._violations.append(Violation(kind, fact.source, fact.id))
+
+    def _order_units(self) -> Iterable[Unit]:
+        placed, cancelled = self._placed, self._cancelled
+        if placed is not None:
+            yield Unit(ORDERS_PLACED, placed.dims, placed)
+            if cancelled is None:
+                yield Unit(ORDERS, placed.dims, placed)
+            else:
+                yield Unit(CANCELLATIONS, placed.dims, cancelled)
+
+    def _standing_units(self) -> Iterable[Unit]:
+        if self._standing is not None:
+            yield Unit(DELIVERIES, self._standing.dims, self._standing)
+
+
+_STEPS = {
+    PLACED: _Life._place,  # noqa: SLF001 - the table belongs to the class
+    CANCELLED: _Life._cancel,  # noqa: SLF001
+    DELIVERED: _Life._deliver,  # noqa: SLF001
+    REVERSED: _Life._reverse,  # noqa: SLF001
+}

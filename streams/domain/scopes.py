@@ -1,0 +1,59 @@
+"""Which scopes a unit is counted in: `all`, `model=SU7`, `model=SU7,region=CN-11`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import DIMENSIONS, Dims
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The scope of the template without dimensions.
+ALL: Final = "all"
+
+DEFAULT_TEMPLATES: Final[tuple[tuple[str, ...], ...]] = (("model",), ())
+
+
+class Scopes:
+    """The scope templates of an installation.
+
+    Args:
+        templates: Each a list of dimension names in any order; the empty one is `all`.
+
+    Raises:
+        ValueError: A dimension is unknown or named twice in a template, a template occurs twice, or there is none.
+    """
+
+    def __init__(self, templates: Sequence[Sequence[str]] = DEFAULT_TEMPLATES) -> None:
+        if not templates:
+            raise ValueError("scopes: at least one template is needed, else nothing is counted; [] is the scope `all`")
+        self._templates = [_positions(template) for template in templates]
+        if len(set(self._templates)) < len(self._templates):
+            raise ValueError("scopes: a template occurs twice, its units would be counted twice")
+        self._scopes: dict[Dims, tuple[str, ...]] = {}
+
+    def scopes_of(self, dims: Dims) -> tuple[str, ...]:
+        """The ids of the scopes a unit with these dimensions counts in, in the order of the templates.
+
+        A unit that lacks a dimension of a template has no row in that scope.
+        """
+        try:
+            return self._scopes[dims]
+        except KeyError:
+            pass
+        ids = self._scopes[dims] = tuple(
+            ",".join(f"{DIMENSIONS[at]}={dims[at]}" for at in positions) or ALL
+            for positions in self._templates
+            if all(dims[at] for at in positions)
+        )
+        return ids
+
+
+def _positions(template: Sequence[str]) -> tuple[int, ...]:
+    for name in template:
+        if name not in DIMENSIONS:
+            raise ValueError(f"scopes: {name!r} is no dimension; there are {', '.join(DIMENSIONS)}")
+    if len(set(template)) < len(template):
+        raise ValueError(f"scopes: [{', '.join(template)}] names a dimension twice")
+    return tuple(at for at, name in enumerate(DIMENSIONS) if name in template)
