@@ -19,8 +19,10 @@ from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_i
 #: Largest magnitude of an integer that every JSON implementation keeps exact.
 MAX_INTEGER: Final = 2**53 - 1
 
-_CODE: Final = "[A-Za-z0-9._-]{1,64}"
-_SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={_CODE}")
+CODE_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
+VIN_PATTERN: Final = "[A-HJ-NPR-Z0-9]{17}"
+
+_SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={CODE_PATTERN}")
 _JSON_MEDIA_TYPE: Final = re.compile(
     r"\s*(?:(?:application|text)/json|[^/\s;]+/[^/\s;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -84,8 +86,8 @@ def _period(value: str) -> str:
 
 #: 1-256 characters, none of them a control character (C0, DEL, C1).
 Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Code = Annotated[str, Field(pattern=rf"^{_CODE}$")]
-Vin = Annotated[str, Field(pattern="^[A-HJ-NPR-Z0-9]{17}$")]
+Code = Annotated[str, Field(pattern=rf"^{CODE_PATTERN}$")]
+Vin = Annotated[str, Field(pattern=f"^{VIN_PATTERN}$")]
 EventTime = Annotated[
     datetime,
     BeforeValidator(
@@ -176,8 +178,6 @@ class TargetWithdrawnData(_Model):
 class Event(_Model):
     """What all events have: the CloudEvents envelope. `type` and `data` are those of the class."""
 
-    kind: ClassVar[Kind | None] = None
-
     specversion: Literal["1.0"] = "1.0"
     id: Identifier
     source: Identifier
@@ -198,7 +198,7 @@ class Event(_Model):
 class OrderPlaced(Event):
     """`order.placed.v1`: a firm, locked order."""
 
-    kind: ClassVar[Kind | None] = Kind.PLACED
+    kind: ClassVar[Kind] = Kind.PLACED
     type: Literal["order.placed.v1"] = "order.placed.v1"
     data: OrderPlacedData
 
@@ -206,7 +206,7 @@ class OrderPlaced(Event):
 class OrderCancelled(Event):
     """`order.cancelled.v1`."""
 
-    kind: ClassVar[Kind | None] = Kind.CANCELLED
+    kind: ClassVar[Kind] = Kind.CANCELLED
     type: Literal["order.cancelled.v1"] = "order.cancelled.v1"
     data: OrderCancelledData
 
@@ -214,7 +214,7 @@ class OrderCancelled(Event):
 class VehicleDelivered(Event):
     """`vehicle.delivered.v1`."""
 
-    kind: ClassVar[Kind | None] = Kind.DELIVERED
+    kind: ClassVar[Kind] = Kind.DELIVERED
     type: Literal["vehicle.delivered.v1"] = "vehicle.delivered.v1"
     data: VehicleDeliveredData
 
@@ -222,7 +222,7 @@ class VehicleDelivered(Event):
 class DeliveryReversed(Event):
     """`delivery.reversed.v1`: the car came back."""
 
-    kind: ClassVar[Kind | None] = Kind.REVERSED
+    kind: ClassVar[Kind] = Kind.REVERSED
     type: Literal["delivery.reversed.v1"] = "delivery.reversed.v1"
     data: DeliveryReversedData
 
@@ -230,7 +230,7 @@ class DeliveryReversed(Event):
 class EventVoided(Event):
     """`event.voided.v1`: another event of the same order was sent by mistake."""
 
-    kind: ClassVar[Kind | None] = Kind.VOIDED
+    kind: ClassVar[Kind] = Kind.VOIDED
     type: Literal["event.voided.v1"] = "event.voided.v1"
     data: EventVoidedData
 

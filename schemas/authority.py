@@ -1,0 +1,217 @@
+"""From a record to a valid event, or to the reason why it is none. The models of `schemas.events` have the last word.
+
+What is looked at first, where several things are wrong:
+
+1. the value: `not_an_event` (a tombstone), `too_large`;
+2. in binary mode, the headers that are attributes: `invalid_field`;
+3. the JSON text: `too_deep`, `malformed_json`, `duplicate_key`;
+4. the envelope: `not_an_event` (no object, no `specversion`), `invalid_field` (`data_base64`, another `specversion`, a
+   `type` that is no text), `unknown_type`, `wrong_topic`;
+5. the fields, in the order of the models: `invalid_field`, or `missing_offset` where the first thing wrong is that;
+6. `wrong_key`;
+7. `future_time`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from pydantic import ValidationError
+
+from schemas import cloudevents, strict_json
+from schemas.events import (
+    DELIVERY_EVENTS,
+    EVENTS,
+    ORDER_EVENTS,
+    TARGET_EVENTS,
+    Event,
+    LedgerEvent,
+    OrderPlaced,
+    TargetEvent,
+    VehicleDelivered,
+)
+from schemas.facts import NO_DIMS, Dims, Fact, Rejection
+from schemas.pools import intern_dims, intern_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_RECORD_BYTES: Final = 262_144
+
+#: Event classes by `Fact.topic`.
+_ACCEPTED: Final = (ORDER_EVENTS, DELIVERY_EVENTS)
+_NAME_OF_TYPE: Final = re.compile(r"[a-z0-9._-]{1,64}")
+_LONG_TEXT: Final = 64
+
+
+class SourceRecord(Protocol):
+    """A Kafka record as a consumer gives it; `timestamp` is the append time in milliseconds since 1970."""
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102 - fields of a record
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+
+
+class _RejectedError(Exception):
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.rejection = Rejection(reason, message)
+
+
+def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_bytes: int) -> Fact | Rejection:
+    """The fact of a record of the orders (topic 0) or deliveries (topic 1)."""
+    try:
+        event = cast("LedgerEvent", _read(record, _ACCEPTED[topic], max_bytes))
+        _check_key(record, event.data.order_id, "order_id")
+        fact = _fact(event, record, topic)
+    except _RejectedError as error:
+        return error.rejection
+    if fact.time_us > record.timestamp * 1000 + future_limit_us:
+        ahead = f"more than {future_limit_us / 1e6:g} s ahead of the append time"
+        return Rejection("future_time", f"time: {ahead}; is the publisher's clock right?")
+    return fact
+
+
+def read_target(record: SourceRecord, *, max_bytes: int) -> TargetEvent | Rejection:
+    """The event of a record of the targets."""
+    try:
+        event = cast("TargetEvent", _read(record, TARGET_EVENTS, max_bytes))
+        _check_key(record, event.data.target_id, "target_id")
+    except _RejectedError as error:
+        return error.rejection
+    return event
+
+
+def record_bytes(record: SourceRecord) -> int:
+    """Size of key, value and headers, bytes."""
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+
+
+def _read(record: SourceRecord, accepted: Sequence[type[Event]], max_bytes: int) -> Event:
+    if record.value is None:
+        raise _RejectedError(
+            "not_an_event", "a record without a value; a void or a cancellation is an event of its own"
+        )
+    if record_bytes(record) > max_bytes:
+        raise _RejectedError("too_large", f"key, value and headers are more than {max_bytes} bytes")
+    document = _document(record.value, record.headers)
+    model = _model(document, accepted)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _document(value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> dict[str, Any]:
+    """The event as in structured mode, whatever mode it came in."""
+    try:
+        if not cloudevents.is_structured(headers):
+            attributes = cloudevents.attributes_of(headers)
+            return {**attributes, "data": strict_json.parse(value)}
+        document = strict_json.parse(value)
+    except cloudevents.HeaderError as error:
+        raise _RejectedError("invalid_field", str(error)) from None
+    except strict_json.StrictJsonError as error:
+        raise _RejectedError(error.reason, str(error)) from None
+    if not isinstance(document, dict):
+        raise _RejectedError("not_an_event", "the value is JSON, but no object; batches of events are not accepted")
+    return document
+
+
+def _model(document: dict[str, Any], accepted: Sequence[type[Event]]) -> type[Event]:
+    if document.get("specversion") is None:
+        raise _RejectedError("not_an_event", "no specversion: the value is no CloudEvent")
+    if document.get("data_base64") is not None:
+        raise _RejectedError("invalid_field", "data_base64: give the data as a JSON object in data")
+    if document["specversion"] != "1.0":
+        raise _RejectedError("invalid_field", 'specversion: must be "1.0"')
+    name = document.get("type")
+    if not isinstance(name, str):
+        raise _RejectedError("invalid_field", "type: must be a text")
+    model = EVENTS.get(name)
+    if model is None:
+        shown = name if _NAME_OF_TYPE.fullmatch(name) else "of this event"
+        raise _RejectedError("unknown_type", f"type {shown} is not known; known are {', '.join(EVENTS)}")
+    if model not in accepted:
+        belongs = ", ".join(other.model_fields["type"].default for other in accepted)
+        raise _RejectedError("wrong_topic", f"type {name} does not belong on this topic, which takes {belongs}")
+    return model
+
+
+def _invalid(error: ValidationError) -> _RejectedError:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    reason = "missing_offset" if first["type"] == "missing_offset" else "invalid_field"
+    return _RejectedError(reason, f"{where}: {what[:1].lower()}{what[1:]}{more}")
+
+
+def _check_key(record: SourceRecord, wanted: str, name: str) -> None:
+    if record.key is None:
+        raise _RejectedError("wrong_key", f"the record has no key; it must be the {name}")
+    if record.key != wanted.encode():
+        raise _RejectedError("wrong_key", f"the record's key is not the {name} of its data")
+
+
+def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
+    data = event.data
+    voids = getattr(data, "voids", None)
+    return Fact(
+        int(event.kind),
+        data.order_id,
+        intern_text(event.source),
+        event.id,
+        event.time_us,
+        getattr(data, "vin", ""),
+        _dims(event),
+        _extra(event),
+        None if voids is None else (voids.source, voids.id),
+        bool(event.backfill),
+        topic,
+        record.partition,
+        record.offset,
+    )
+
+
+def _dims(event: LedgerEvent) -> Dims:
+    if isinstance(event, OrderPlaced | VehicleDelivered):
+        data = event.data
+        return intern_dims((data.model, data.variant or "", data.factory or "", data.region or ""))
+    return NO_DIMS
+
+
+def _extra(event: LedgerEvent) -> str:
+    if isinstance(event, OrderPlaced):
+        return intern_text(event.data.channel or "")
+    if isinstance(event, VehicleDelivered):
+        return ""
+    return digest_of(event.data.reason or "")
+
+
+def digest_of(text: str) -> str:
+    """What stands for free text in a fact: 32 hexadecimal digits, or "" for none."""
+    if len(text) > _LONG_TEXT:
+        return _digest(text)
+    return _digest_cached(text) if text else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+_digest_cached = lru_cache(maxsize=4096)(_digest)

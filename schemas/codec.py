@@ -1,0 +1,164 @@
+"""Bytes <-> what the program works on. The only way for other packages to read or write what is on a topic.
+
+Reading an input event has two ways: `schemas.fast` for the plain events that nearly all are, and `schemas.authority`
+for everything that the fast way does not accept. Reading what this service wrote itself raises `ValueError` where it
+cannot be read: then something is broken, and nothing is to be gone on with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_fact, read_target
+from schemas.facts import DayCount
+from schemas.fast import plain_facts
+from schemas.outputs import (
+    VIOLATION_MESSAGES,
+    Marker,
+    MilestoneEvent,
+    PartitionStatus,
+    SourceStatus,
+    Status,
+    Violation,
+    ViolationRecord,
+    WindowRow,
+    WorkerStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schemas.events import Event, TargetEvent
+    from schemas.facts import Fact, Rejection
+
+_encode_struct = msgspec.json.Encoder().encode
+_decode_day_count = msgspec.json.Decoder(DayCount).decode
+_decode_marker = msgspec.json.Decoder(Marker).decode
+
+_STATUS_MODELS: Final[dict[str, type[PartitionStatus | WorkerStatus | SourceStatus]]] = {
+    "partition": PartitionStatus,
+    "worker": WorkerStatus,
+    "source": SourceStatus,
+}
+
+
+class FoundViolation(Protocol):
+    """A contradiction as the domain finds it: its kind, and the offending event's identity."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102 - what it is stands above
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def id(self) -> str: ...  # noqa: D102
+
+
+# Input events -------------------------------------------------------------------------------------------------------
+
+
+def decode_batch(
+    records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+) -> list[Fact | Rejection]:
+    """Decodes records of the orders or deliveries; the result has one element a record, in their order.
+
+    Args:
+        records: Any mixture of valid and invalid ones.
+        topic: 0 orders, 1 deliveries.
+        future_limit_us: How far an event's time may be ahead of its append time, microseconds.
+        max_bytes: Largest size of key, value and headers together.
+    """
+    facts = plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
+    return [
+        read_fact(record, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes) if fact is None else fact
+        for fact, record in zip(facts, records, strict=True)
+    ]
+
+
+def decode_target(record: SourceRecord, *, max_bytes: int = MAX_RECORD_BYTES) -> TargetEvent | Rejection:
+    """Decodes a record of the targets."""
+    return read_target(record, max_bytes=max_bytes)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event in structured mode, without what is absent."""
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+# Outputs ------------------------------------------------------------------------------------------------------------
+
+
+def encode_row(row: WindowRow) -> bytes:
+    """Value of a window row."""
+    return row.model_dump_json().encode()
+
+
+def decode_row(value: bytes) -> WindowRow:
+    """The window row of a value."""
+    return WindowRow.model_validate_json(value)
+
+
+def encode_milestone(event: MilestoneEvent) -> bytes:
+    """Value of a milestone event, to be sent with `outputs.MILESTONE_HEADERS`."""
+    return event.model_dump_json().encode()
+
+
+def decode_milestone(value: bytes) -> MilestoneEvent:
+    """The milestone event of a value."""
+    return MilestoneEvent.model_validate_json(value)
+
+
+def encode_violations(order_id: str, violations: Iterable[FoundViolation]) -> bytes:
+    """Value of what is contradictory in an order's events, each with its line for a person.
+
+    Raises:
+        KeyError: A kind of violation has no line in `outputs.VIOLATION_MESSAGES`.
+    """
+    found = [
+        Violation(kind=found.kind, source=found.source, id=found.id, message=VIOLATION_MESSAGES[found.kind])
+        for found in violations
+    ]
+    return ViolationRecord(order_id=order_id, violations=found).model_dump_json().encode()
+
+
+def decode_violations(value: bytes) -> ViolationRecord:
+    """What is contradictory in an order's events."""
+    return ViolationRecord.model_validate_json(value)
+
+
+def encode_status(status: Status) -> bytes:
+    """Value of a status record."""
+    return status.model_dump_json().encode()
+
+
+def decode_status(key: bytes, value: bytes) -> Status:
+    """The status of a record whose key says whose: `partition/N`, `worker/NAME` or `source/NAME`.
+
+    Raises:
+        KeyError: The key is none of these.
+    """
+    return _STATUS_MODELS[key.partition(b"/")[0].decode()].model_validate_json(value)
+
+
+# Internal records ---------------------------------------------------------------------------------------------------
+
+
+def encode_day_count(count: DayCount) -> bytes:
+    """Value of a day's count."""
+    return _encode_struct(count)
+
+
+def decode_day_count(value: bytes) -> DayCount:
+    """The day's count of a value."""
+    return _decode_day_count(value)
+
+
+def encode_marker(marker: Marker) -> bytes:
+    """Value of a marker."""
+    return _encode_struct(marker)
+
+
+def decode_marker(value: bytes) -> Marker:
+    """The marker of a value."""
+    return _decode_marker(value)

@@ -1,0 +1,115 @@
+"""A strict reader of JSON text: what other readers would read differently is refused.
+
+The standard library's parser does the work, so this is slow and is the authority. Refused beyond the grammar of
+RFC 8259: a byte order mark, duplicate keys at any depth, numbers that are not kept exact everywhere (integers beyond
+2^53 - 1 in magnitude, numbers that overflow), NaN and Infinity, lone surrogates, more than `MAX_DEPTH` levels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+from schemas.events import MAX_INTEGER
+
+MAX_DEPTH: Final = 32
+
+_MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
+#: A string, closed or not (an open one swallows the rest), or a bracket.
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class StrictJsonError(ValueError):
+    """The text is refused.
+
+    Attributes:
+        reason: `malformed_json`, `duplicate_key` or `too_deep`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def parse(text: bytes) -> Any:
+    """The value of a JSON text.
+
+    Where several things are wrong, depth comes first (deep text is not parsed at all), then syntax and numbers, then
+    duplicate keys.
+
+    Raises:
+        StrictJsonError: The text is refused; the message holds nothing of it.
+    """
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _malformed(f"not UTF-8 at byte {error.start}") from None
+    if _depth(decoded) > MAX_DEPTH:
+        raise StrictJsonError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
+    has_duplicate = False
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal has_duplicate
+        members = dict(pairs)
+        has_duplicate = has_duplicate or len(members) != len(pairs)
+        return members
+
+    decoder = json.JSONDecoder(
+        object_pairs_hook=as_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+    )
+    try:
+        value = decoder.decode(decoded)
+    except json.JSONDecodeError as error:
+        what = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        raise _malformed(f"{what} at character {error.pos}") from None
+    if _SURROGATE_ESCAPE.search(decoded) and not _is_unicode(value):
+        raise _malformed("half of a surrogate pair is no character")
+    if has_duplicate:
+        raise StrictJsonError("duplicate_key", "an object has the same key twice")
+    return value
+
+
+def _malformed(what: str) -> StrictJsonError:
+    return StrictJsonError("malformed_json", what)
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting of brackets outside strings."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0] in "}]":
+            depth -= 1
+    return deepest
+
+
+def _integer(digits: str) -> int:
+    # The length is looked at first: turning very long text into an integer is refused by the language.
+    if len(digits) > _MAX_INTEGER_DIGITS + 1 or abs(int(digits)) > MAX_INTEGER:
+        raise _malformed("an integer beyond 2^53 in magnitude is not exact everywhere")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise _malformed("a number is out of range")
+    return number
+
+
+def _constant(name: str) -> NoReturn:
+    raise _malformed(f"{name} is no JSON number")
+
+
+def _is_unicode(value: Any) -> bool:
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return all(_is_unicode(key) and _is_unicode(member) for key, member in value.items())
+    return not isinstance(value, list) or all(_is_unicode(member) for member in value)
