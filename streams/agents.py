@@ -1,0 +1,36 @@
+"""The two agents: receive a batch, hand it to whoever keeps its partition.
+
+Decoding, applying and committing happen in the keeper, because orders, deliveries and forwarded records of one
+partition are three streams to Faust but one state to us.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streams.transport import BatchTopic
+
+if TYPE_CHECKING:
+    import faust
+
+    from streams.engine import Engine
+
+
+def register(app: faust.App, engine: Engine) -> None:
+    """Declares the topics and agents of the app."""
+    context = engine.context
+
+    def topic(*names: str) -> Any:
+        return BatchTopic(app, topics=names, value_serializer="raw", key_serializer="raw", acks=False, internal=False)
+
+    @app.agent(topic(*context.source_topics), name="ledger", isolated_partitions=True)
+    async def ledger(stream: Any) -> None:
+        """One instance per source topic and partition: orders and deliveries become day counts."""
+        async for event in stream.events():
+            await engine.submit_ledger(event.value)
+
+    @app.agent(topic(context.catalogue.counts.name), name="totals", isolated_partitions=True)
+    async def totals(stream: Any) -> None:
+        """Day counts of all shards become windows and milestones."""
+        async for event in stream.events():
+            await engine.submit_totals(event.value)

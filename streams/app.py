@@ -1,0 +1,211 @@
+"""The composition root: settings → Faust app with the batch transport, the engine and its agents.
+
+`faust -A streams.app worker` and `milestones worker` both end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types.tuples import TP
+from faust.worker import Worker
+
+from streams import agents
+from streams.admin import plan_topics
+from streams.context import Context
+from streams.engine import Engine
+from streams.errors import ExpectedError
+from streams.identity import claim_instance, state_dir
+from streams.kafka import client_options
+from streams.settings import Settings, load_settings
+from streams.status import WorkerReporter
+from streams.totals_factory import make_totals
+from streams.transport import BatchConsumer, BatchTopic, BatchTransport
+
+logger = logging.getLogger(__name__)
+
+#: After a signal everything is closed within this time, or the process ends all the same.
+_SHUTDOWN_S = 4.5
+#: Records of one fetch call; bounds how long one batch occupies the event loop (about 30 ms).
+_POLL_RECORDS = 6000
+#: Batches that wait between fetching and the keeper.
+_BUFFERED_BATCHES = 2
+
+
+class _Boot(BootStrategy):  # type: ignore[misc] # Faust ships no usable types
+    """Starts no web server: Faust's binds every interface and serves table data to whoever asks."""
+
+    def web_server(self) -> Iterable[Any]:
+        return []
+
+
+class MilestonesWorker(Worker):  # type: ignore[misc] # Faust ships no usable types
+    """Faust's worker that keeps its promise about the time a shutdown takes."""
+
+    def _on_sigint(self) -> None:
+        _end_within(_SHUTDOWN_S, 130)
+        super()._on_sigint()
+
+    def _on_sigterm(self) -> None:
+        _end_within(_SHUTDOWN_S, 0)
+        super()._on_sigterm()
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """Ends the process when an orderly shutdown takes too long; what is committed is complete at any moment."""
+    timer = threading.Timer(seconds, os._exit, args=(code,))
+    timer.daemon = True
+    timer.start()
+
+
+class MilestonesApp(faust.App):  # type: ignore[misc] # Faust ships no usable types
+    """The Faust app: consumer group, agents and life cycle; the state is the engine's."""
+
+    BootStrategy = _Boot
+
+    def __init__(self, context: Context, instance: str) -> None:
+        settings = context.settings
+        datadir = state_dir(settings) / "faust" / instance
+        datadir.mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            settings.group_id,
+            broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+            datadir=str(datadir),
+            consumer_group_instance_id=instance,
+            topic_partitions=settings.partitions,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=_BUFFERED_BATCHES,
+            consumer_auto_offset_reset="earliest",
+            broker_max_poll_records=_POLL_RECORDS,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.session_timeout_s / 5,
+            broker_rebalance_timeout=60.0,
+            broker_check_crcs=False,
+            agent_supervisor="mode.CrashingSupervisor",
+            worker_redirect_stdouts=False,
+            Worker=MilestonesWorker,
+            Topic=BatchTopic,
+        )
+        self.transport = BatchTransport(self.conf.broker_consumer, self)
+        self.context = context
+        self.instance = instance
+        self.failure: BaseException | None = None
+        self.engine = Engine(context, instance, self._fail)
+        self._reporter = WorkerReporter(context, instance, self.engine)
+        self.on_partitions_revoked.connect(self._before_rebalance)
+        agents.register(self, self.engine)
+
+    def client_options(self) -> dict[str, Any]:
+        """Connection options for the driver's consumer."""
+        return client_options(self.context.settings)
+
+    async def on_batch_assignment(self, held: set[TP]) -> Mapping[TP, int]:
+        """Called by the consumer after every assignment."""
+        try:
+            return await self.engine.assigned(held)
+        except Exception as error:  # noqa: BLE001 - inside a rebalance Faust would only log it and idle on
+            await self._fail(error)
+            return {}
+
+    async def on_start(self) -> None:
+        """Checks what can be checked before joining the group."""
+        try:
+            make_totals(self.context)
+            await _check_topics(self.context.settings)
+        except ExpectedError as error:
+            _say_and_exit(error)
+        consumer: BatchConsumer = self.consumer
+        self.engine.attach(consumer)
+        await super().on_start()
+        self._reporter.start()
+
+    async def on_stop(self) -> None:
+        """Closes every state before the consumer leaves."""
+        await asyncio.gather(self.engine.stop(), self._reporter.stop())
+        await super().on_stop()
+
+    async def _before_rebalance(self, app: Any, revoked: set[TP], **_: Any) -> None:
+        del app, revoked
+        await self.engine.quiesce()
+
+    async def _fail(self, error: BaseException) -> None:
+        """Ends the worker: one line for what was to be expected, the traceback for a fault of the program."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        if isinstance(error, ExpectedError):
+            _say_and_exit(error)
+        logger.critical("the worker ends: %r", error, exc_info=error)
+        _end_within(_SHUTDOWN_S, 1)
+        await self.crash(error)
+
+
+async def _check_topics(settings: Settings) -> None:
+    plan = await plan_topics(settings)
+    if plan.refused:
+        raise ExpectedError(plan.refused[0], exit_code=3)
+    if plan.create:
+        raise ExpectedError(
+            f"{plan.create[0].name} does not exist (and {len(plan.create) - 1} more): run milestones topics apply", exit_code=3
+        )
+    for name, changes in plan.alter.items():
+        was, wanted = changes.get("message.timestamp.type", ("", ""))
+        if wanted:
+            raise ExpectedError(
+                f"{name} has message.timestamp.type={was or 'CreateTime'}, {wanted} is needed: run milestones topics apply",
+                exit_code=3,
+            )
+
+
+def _say_and_exit(error: ExpectedError) -> None:
+    sys.stdout.flush()
+    print(f"milestones: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the last words of the process
+    # Nothing is open that a transaction would not abort: leaving at once cannot hang.
+    os._exit(error.exit_code)
+
+
+def create_app(settings: Settings, instance: str | None = None) -> MilestonesApp:
+    """Builds the app of one worker.
+
+    Args:
+        settings: As loaded.
+        instance: Name of the worker in the group; by default the host's name and the first number that is free here.
+    """
+    context = Context(settings)
+    return MilestonesApp(context, claim_instance(settings, instance))
+
+
+def worker_log_level() -> str:
+    """Log level of workers: `MILESTONES_LOG_LEVEL`, by default WARNING."""
+    return os.environ.get("MILESTONES_LOG_LEVEL", "WARNING").upper()
+
+
+def _app_of_the_environment() -> MilestonesApp:
+    try:
+        return create_app(load_settings(), os.environ.get("MILESTONES_INSTANCE"))
+    except ExpectedError as error:
+        print(f"milestones: {error}", file=sys.stderr)  # noqa: T201 - Faust would show a traceback
+        sys.exit(error.exit_code)
+
+
+def __getattr__(name: str) -> Any:
+    # Faust looks up `app` when it is told `-A streams.app`; importing the module must not read the environment.
+    if name == "app":
+        application = _app_of_the_environment()
+        globals()["app"] = application
+        return application
+    raise AttributeError(name)
+
+
+__all__ = ["MilestonesApp", "create_app", "worker_log_level"]

@@ -1,0 +1,171 @@
+"""The ledger's changelog: orders in chunks, merged size tier by size tier.
+
+A chunk is one record that holds the whole blobs of the orders a commit touched. Blobs are always current when they
+are written, so a later chunk simply replaces what earlier ones say of the same order, and merging is: write the
+current blobs of the orders of some chunks as a new chunk at the end, and tombstones for the old ones, in one
+transaction. Chunks of similar size are merged when there are sixteen; full chunks are left alone until less than half
+of what the log holds is current, then everything is written anew, a piece a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+#: A new chunk is closed at this size; a record of it fits the topic's limit many times over.
+FULL_BYTES = 512 * 1024
+#: From this size on a chunk is not merged by tier: writing it again would cost more than it saves.
+_SETTLED_BYTES = 128 * 1024
+_TIER_CHUNKS = 16
+_SMALLEST_TIER_BYTES = 1024
+_TIER_FACTOR = 8
+_SWEEP_SLACK_BYTES = 8 << 20
+
+_KEY_PREFIX = b"c|"
+
+Entries = list[tuple[str, bytes]]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entries).decode
+
+
+@dataclass
+class _Chunk:
+    size: int
+    order_ids: list[str] | None  # None for a settled chunk: it is never merged by tier
+
+
+class Changelog:
+    """Which chunks the log holds, and what to write next. Knows the orders only by id."""
+
+    def __init__(self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]]) -> None:
+        self._blob = blob
+        self._order_ids = order_ids
+        self._chunks: dict[int, _Chunk] = {}
+        self._next_id = 0
+        self._bytes = 0
+        self._sweep: Iterator[str] | None = None
+        self._sweep_old: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks that are not tombstoned."""
+        return self._bytes
+
+    # Restoring ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def is_chunk(key: bytes) -> bool:
+        """Whether a record of the changelog topic is a chunk."""
+        return key.startswith(_KEY_PREFIX)
+
+    def restore(self, key: bytes, value: bytes | None) -> Entries:
+        """Takes one chunk record in log order and returns its entries; a tombstone has none."""
+        number = int(key[len(_KEY_PREFIX) :], 16)
+        self._next_id = max(self._next_id, number + 1)
+        old = self._chunks.pop(number, None)
+        if old is not None:
+            self._bytes -= old.size
+        if value is None:
+            return []
+        entries = _decode(value)
+        self._add(number, len(value), [order_id for order_id, _ in entries])
+        return entries
+
+    # Writing --------------------------------------------------------------------------------------------------------
+
+    def write(self, orders: dict[str, bytes], state_bytes: int) -> list[tuple[bytes, bytes | None]]:
+        """The records of one commit: the touched orders, and a bounded piece of housekeeping.
+
+        Args:
+            orders: Touched order → its current blob.
+            state_bytes: Size of all current blobs and ids together.
+        """
+        records: list[tuple[bytes, bytes | None]] = list(self._new_chunks(orders.items()))
+        records += self._merge_one_tier()
+        records += self._sweep_a_piece(state_bytes)
+        return records
+
+    def _new_chunks(self, entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        piece: Entries = []
+        size = 0
+        for entry in entries:
+            piece.append(entry)
+            size += len(entry[0]) + len(entry[1]) + 4
+            if size >= FULL_BYTES:
+                yield self._chunk(piece)
+                piece, size = [], 0
+        if piece:
+            yield self._chunk(piece)
+
+    def _chunk(self, entries: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+        number, self._next_id = self._next_id, self._next_id + 1
+        value = _encode(entries)
+        self._add(number, len(value), [order_id for order_id, _ in entries])
+        return _key(number), value
+
+    def _add(self, number: int, size: int, order_ids: list[str]) -> None:
+        self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)
+        self._bytes += size
+
+    def _merge_one_tier(self) -> Iterator[tuple[bytes, bytes | None]]:
+        tiers: dict[int, list[int]] = {}
+        for number, chunk in self._chunks.items():
+            if chunk.order_ids is not None:
+                tier = tiers.setdefault(_tier(chunk.size), [])
+                tier.append(number)
+                if len(tier) == _TIER_CHUNKS:
+                    yield from self._rewrite(tier)
+                    return
+
+    def _rewrite(self, numbers: list[int]) -> Iterator[tuple[bytes, bytes | None]]:
+        order_ids = dict.fromkeys(
+            order_id for number in numbers for order_id in self._chunks[number].order_ids or ()
+        )
+        yield from self._new_chunks((order_id, self._blob(order_id)) for order_id in order_ids)
+        yield from self._drop(numbers)
+
+    def _drop(self, numbers: Iterable[int]) -> Iterator[tuple[bytes, None]]:
+        for number in numbers:
+            chunk = self._chunks.pop(number, None)
+            if chunk is not None:
+                self._bytes -= chunk.size
+                yield _key(number), None
+
+    def _sweep_a_piece(self, state_bytes: int) -> Iterator[tuple[bytes, bytes | None]]:
+        if self._sweep is None:
+            if self._bytes <= 2 * state_bytes + _SWEEP_SLACK_BYTES:
+                return
+            self._sweep_old = list(self._chunks)
+            self._sweep = iter(list(self._order_ids()))
+        piece: Entries = []
+        size = 0
+        for order_id in self._sweep:
+            blob = self._blob(order_id)
+            piece.append((order_id, blob))
+            size += len(order_id) + len(blob) + 4
+            if size >= FULL_BYTES:
+                yield self._chunk(piece)
+                return
+        if piece:
+            yield self._chunk(piece)
+        # Every order is in a chunk younger than the sweep's start: the older ones say nothing new.
+        self._sweep = None
+        yield from self._drop(self._sweep_old)
+        self._sweep_old = []
+
+
+def _key(number: int) -> bytes:
+    return _KEY_PREFIX + b"%012x" % number
+
+
+def _tier(size: int) -> int:
+    tier, limit = 0, _SMALLEST_TIER_BYTES
+    while size >= limit:
+        tier, limit = tier + 1, limit * _TIER_FACTOR
+    return tier

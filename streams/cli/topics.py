@@ -1,0 +1,38 @@
+"""`milestones topics`: what the contract needs on the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from streams.admin import Plan, apply_topics, plan_topics
+from streams.cli.options import cluster_options
+from streams.settings import load_settings
+
+
+@click.group(name="topics")
+def command() -> None:
+    """Show or create the topics that the contract needs."""
+
+
+@command.command()
+@cluster_options
+def plan(bootstrap_servers: str | None, config: Path | None) -> None:
+    """Show what is missing or different; change nothing."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    _print(asyncio.run(plan_topics(settings)), "nothing to do: the topics are as the contract needs them")
+
+
+@command.command()
+@cluster_options
+def apply(bootstrap_servers: str | None, config: Path | None) -> None:
+    """Create what is missing and alter what is different."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    _print(asyncio.run(apply_topics(settings)), "nothing to do: the topics are as the contract needs them")
+
+
+def _print(plan: Plan, nothing: str) -> None:
+    for line in plan.lines() or [nothing]:
+        click.echo(line)

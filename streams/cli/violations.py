@@ -1,0 +1,39 @@
+"""`milestones violations`: what is contradictory in orders' events."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from schemas.codec import decode_violations
+from streams.admin import catalogue_of
+from streams.cli.options import cluster_options
+from streams.kafka import read_latest
+from streams.settings import load_settings
+
+
+@click.command()
+@click.option("--order", "order_id", default=None, help="Only this order.")
+@click.option("--json", "as_json", is_flag=True, help="One order a line, as on the topic.")
+@cluster_options
+def command(
+    order_id: str | None,
+    as_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Show the orders whose events contradict each other, and how."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    topic = catalogue_of(settings).violations
+    latest = asyncio.run(read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
+    chosen = sorted((key.decode(), value) for key, value in latest.items() if order_id in (None, key.decode()))
+    for key, value in chosen:
+        if as_json:
+            click.echo(value.decode())
+        else:
+            for violation in decode_violations(value).violations:
+                click.echo(f"{key}  {violation.kind}  {violation.source} {violation.id}  {violation.message}")
+    if not chosen:
+        click.echo("no violations", err=True)

@@ -1,0 +1,25 @@
+"""`milestones worker`: one worker of the group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from streams.cli.options import cluster_options
+from streams.settings import load_settings
+
+
+@click.command()
+@click.option("--instance", default=None, help="Name in the consumer group (default: this host and a free number).")
+@cluster_options
+def command(instance: str | None, bootstrap_servers: str | None, config: Path | None) -> None:
+    """Run one worker; start more for more throughput."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    # Imported here: Faust takes a second to load, and the settings may be wrong.
+    from streams.app import create_app, worker_log_level  # noqa: PLC0415
+
+    app = create_app(settings, instance or os.environ.get("MILESTONES_INSTANCE"))
+    app.finalize()
+    app.Worker(loglevel=worker_log_level(), redirect_stdouts=False).execute_from_commandline()

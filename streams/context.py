@@ -1,0 +1,60 @@
+"""What every part of the engine shares: settings, names, calendar and the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from schemas.topics import Catalogue
+from streams.admin import catalogue_of
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
+from streams.settings import Settings
+
+#: Rises when the format of the ledger's changelog or of the day counts changes.
+STATE_FORMAT = 1
+
+
+def wall_clock_us() -> int:
+    """Now, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class Context:
+    """Built once by the composition root and handed down; holds no state."""
+
+    settings: Settings
+    now_us: Callable[[], int] = wall_clock_us
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The topics of this installation."""
+        return catalogue_of(self.settings)
+
+    @cached_property
+    def zone(self) -> BusinessZone:
+        """The business time zone."""
+        return BusinessZone(self.settings.timezone)
+
+    @cached_property
+    def scopes(self) -> Scopes:
+        """The scopes that are counted."""
+        return Scopes(self.settings.scopes)
+
+    @cached_property
+    def source_topics(self) -> tuple[str, str, str]:
+        """Topics of a ledger partition: orders, deliveries, rerouted."""
+        return self.catalogue.orders.name, self.catalogue.deliveries.name, self.catalogue.rerouted.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What counts depend on besides the events; readable, because a person must see what has changed."""
+        scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
+        return f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
+
+    def transactional_id(self, role: str) -> str:
+        """Transactional id of a role such as `ledger-2` or `totals`."""
+        return f"{self.settings.output_prefix}milestones-{role}"

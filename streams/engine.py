@@ -1,0 +1,142 @@
+"""Which states this worker keeps: follows the assignment of the group, opens and releases keepers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+
+from faust.types.tuples import TP
+
+from streams.context import Context
+from streams.errors import ExpectedError
+from streams.keeper import Keeper, State
+from streams.partition import LedgerPartition
+from streams.tables import WindowTables
+from streams.transport import Batch, BatchConsumer, assert_copartitioned
+
+logger = logging.getLogger(__name__)
+
+_QUIESCE_S = 3.0
+_RIVAL_WINDOW_S = 30.0
+_RIVAL_ASSIGNMENTS = 12
+
+
+class Engine:
+    """The keepers of one worker."""
+
+    def __init__(self, context: Context, instance: str, fatal: Callable[[BaseException], Awaitable[None]]) -> None:
+        self.context = context
+        self.instance = instance
+        self._fatal = fatal
+        self._ledgers: dict[int, Keeper] = {}
+        self._totals: Keeper | None = None
+        self._consumer: BatchConsumer | None = None
+        self._lock = asyncio.Lock()
+        self._assignments: deque[float] = deque(maxlen=_RIVAL_ASSIGNMENTS)
+        self._stopped = False
+
+    def attach(self, consumer: BatchConsumer) -> None:
+        """Names the consumer that feeds this worker."""
+        self._consumer = consumer
+
+    @property
+    def partitions(self) -> list[int]:
+        """Ledger partitions kept now."""
+        return sorted(self._ledgers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything assigned is open."""
+        keepers = [*self._ledgers.values(), *([self._totals] if self._totals else [])]
+        return bool(keepers) and all(keeper.is_open for keeper in keepers)
+
+    async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
+        """Follows an assignment.
+
+        Returns:
+            Positions of what is open; the rest is repositioned when its opening ends.
+        """
+        async with self._lock:
+            if self._stopped:
+                return {}
+            self._watch_for_a_rival()
+            assert_copartitioned(held, [self.context.source_topics])
+            orders, counts = self.context.source_topics[0], self.context.catalogue.counts.name
+            wanted = {tp.partition for tp in held if tp.topic == orders}
+            await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
+            for number in wanted - set(self._ledgers):
+                self._ledgers[number] = self._keeper(f"ledger {number}", lambda number=number: self._ledger(number))
+            if TP(counts, 0) in held and self._totals is None:
+                self._totals = self._keeper("totals", lambda: WindowTables(self.context))
+            positions: dict[TP, int] = {}
+            for keeper in [*self._ledgers.values(), *([self._totals] if self._totals else [])]:
+                positions.update(keeper.positions)
+            return {tp: offset for tp, offset in positions.items() if tp in held}
+
+    async def submit_ledger(self, batch: Batch) -> None:
+        """Hands a batch of a source topic to the keeper of its partition."""
+        keeper = self._ledgers.get(batch.partition)
+        if keeper is not None:
+            await keeper.submit(batch)
+
+    async def submit_totals(self, batch: Batch) -> None:
+        """Hands a batch of day counts to the totals."""
+        if self._totals is not None:
+            await self._totals.submit(batch)
+
+    async def quiesce(self) -> None:
+        """Before partitions move: running transactions may end, within bounds."""
+        keepers = [*self._ledgers.values(), *([self._totals] if self._totals else [])]
+        await asyncio.gather(*(keeper.quiesce(_QUIESCE_S) for keeper in keepers))
+
+    async def stop(self) -> None:
+        """Releases everything."""
+        self._stopped = True
+        async with self._lock:
+            await self._release(set(self._ledgers), totals=True)
+
+    async def _release(self, numbers: set[int], *, totals: bool) -> None:
+        leaving = [self._ledgers.pop(number) for number in numbers]
+        if totals and self._totals is not None:
+            leaving.append(self._totals)
+            self._totals = None
+        await asyncio.gather(*(keeper.release() for keeper in leaving))
+
+    def _keeper(self, name: str, make: Callable[[], State]) -> Keeper:
+        settings = self.context.settings
+        return Keeper(
+            name,
+            make,
+            self._fetching,
+            commit_interval_s=settings.commit_interval_ms / 1000,
+            open_timeout_s=settings.open_timeout_s,
+            fenced_backoff_s=settings.session_timeout_s,
+            fatal=self._fatal,
+        )
+
+    def _ledger(self, number: int) -> LedgerPartition:
+        consumer = self._fetching()
+
+        async def log_start(tp: TP) -> int:
+            starts = await consumer.earliest_offsets(tp)
+            return int(next(iter(starts.values())))
+
+        return LedgerPartition(self.context, number, fetch_position=consumer.fetch_position, log_start=log_start)
+
+    def _fetching(self) -> BatchConsumer:
+        if self._consumer is None:
+            raise RuntimeError("the engine has no consumer yet")
+        return self._consumer
+
+    def _watch_for_a_rival(self) -> None:
+        """Two workers with one instance name throw each other out of the group for ever, and neither is told."""
+        now = time.monotonic()
+        self._assignments.append(now)
+        if len(self._assignments) == _RIVAL_ASSIGNMENTS and now - self._assignments[0] < _RIVAL_WINDOW_S:
+            raise ExpectedError(
+                f"joined the group {_RIVAL_ASSIGNMENTS} times within {_RIVAL_WINDOW_S:.0f} s: another worker seems to use the "
+                f"instance name {self.instance!r}; give each its own (--instance)"
+            )

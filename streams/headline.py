@@ -1,0 +1,62 @@
+"""A milestone event as one plain sentence."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from schemas.outputs import MilestoneData, MilestoneEvent
+
+_UNITS = {
+    "orders_placed": "orders placed",
+    "orders": "orders",
+    "cancellations": "cancellations",
+    "deliveries": "deliveries",
+    "reversals": "reversals",
+}
+_TYPES = {
+    "milestone.raised.v1": "",
+    "milestone.recorded.v1": "on record: ",
+    "milestone.retracted.v1": "RETRACTED: ",
+    "milestone.reinstated.v1": "reinstated: ",
+}
+
+
+def headline(event: MilestoneEvent) -> str:
+    """When, what, how many, and the identity, on one line."""
+    data = event.data
+    when = (data.achieved_at or data.detected_at)[:10]
+    revision = f" revision {data.revision}" if data.revision > 1 else ""
+    return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
+
+
+def sentence(data: MilestoneData) -> str:
+    """What has happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`."""
+    what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
+    window = _window(data)
+    if data.kind == "record":
+        return f"{what}: a record day, {data.count:,} {window}"
+    line = f"{data.threshold:,}" if data.threshold is not None else "?"
+    if data.kind == "target":
+        return f"{what} reached the target of {line} {window}: {data.count:,}"
+    verb = "passed" if data.operator == "exceeds" else "reached"
+    for_the_first_time = f" in a {data.period.partition(':')[0]} for the first time," if data.kind == "first" else ""
+    return f"{what} {verb} {line}{for_the_first_time} {window}: {data.count:,}"
+
+
+def _scope(scope: str) -> str:
+    if scope == "all":
+        return ""
+    return " ".join(part.partition("=")[2] for part in scope.split(",")) + " "
+
+
+def _window(data: MilestoneData) -> str:
+    kind, _, rest = data.period.partition(":")
+    start = date.fromisoformat(data.start)
+    if kind == "day":
+        return f"on {start.day} {start:%b %Y}"
+    if kind == "month":
+        return f"in {start:%B %Y}"
+    if kind == "year":
+        return f"in {start:%Y}"
+    name, _, year = rest.rpartition(":")
+    return f"in the {name.replace('-', ' ')} holiday of {year}"

@@ -1,0 +1,231 @@
+"""Keeps one state that is written by one transactional producer: opens it, feeds it batches, opens it again in doubt.
+
+A keeper outlives rebalances: Faust asks only whether it is ready. Opening runs in a task of its own, with a deadline of
+its own, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
+takes it over again from what is committed, so an outage of the brokers is ridden out. Everything else is a fault of
+the program or of the settings and ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+from faust.types.tuples import TP
+
+from streams.errors import ExpectedError
+from streams.transactions import FencedError, InDoubtError
+from streams.transport import Batch
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_QUEUE_BATCHES = 4
+_MAX_RECORDS = 20_000
+_FIRST_BACKOFF_S = 0.2
+_LAST_BACKOFF_S = 10.0
+_RELEASE_TIMEOUT_S = 3.0
+
+
+class State(Protocol):
+    """A partition's memory, true for the positions it was opened at and has committed since."""
+
+    async def open(self) -> Mapping[TP, int]:
+        """Fences the former owner, restores, and returns where to read on."""
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Applies the batches (none: a tick of the timer) and commits what came of them in one transaction."""
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where to read on, after what is committed."""
+
+    async def close(self) -> None:
+        """Closes the producer; idempotent."""
+
+
+class Fetching(Protocol):
+    """The part of the consumer that a keeper needs."""
+
+    async def reposition(self, tp: TP, offset: int) -> int:
+        """Seeks and resumes one partition."""
+
+    def epoch(self, tp: TP) -> int:
+        """Number of the last seek."""
+
+    def held(self) -> set[TP]:
+        """Partitions now assigned."""
+
+
+class Keeper:
+    """One state, from its assignment to its release.
+
+    Args:
+        name: For log lines, such as `ledger 2`.
+        make: A new, unopened state.
+        consumer: Seeks and epochs.
+        commit_interval_s: Least time between the starts of two commits under load.
+        open_timeout_s: An opening that takes longer ends the worker.
+        fenced_backoff_s: How long to leave a state alone after another owner took it: the group decides meanwhile.
+        fatal: Ends the worker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], State],
+        consumer: Callable[[], Fetching],
+        *,
+        commit_interval_s: float,
+        open_timeout_s: float,
+        fenced_backoff_s: float,
+        fatal: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self._make = make
+        self._consumer = consumer
+        self._commit_interval_s = commit_interval_s
+        self._open_timeout_s = open_timeout_s
+        self._fenced_backoff_s = fenced_backoff_s
+        self._fatal = fatal
+        self._queue: asyncio.Queue[Batch] = asyncio.Queue(_QUEUE_BATCHES)
+        self._state: State | None = None
+        self._stopping = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._task = asyncio.create_task(self._run(), name=name)
+
+    @property
+    def positions(self) -> Mapping[TP, int]:
+        """Where its partitions are to be read on; empty while it is not open."""
+        return self._state.positions() if self._state is not None else {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the state is restored and writable."""
+        return self._state is not None
+
+    async def submit(self, batch: Batch) -> None:
+        """Hands over a batch; waits while enough is queued. What comes while it is not open is fetched again later."""
+        if self._state is not None:
+            await self._queue.put(batch)
+
+    async def quiesce(self, timeout_s: float) -> None:
+        """Waits, bounded, for the running transaction to end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._busy:
+                pass
+
+    async def release(self) -> None:
+        """Ends the keeper: the running transaction may end, nothing new begins."""
+        self._stopping.set()
+        done, _ = await asyncio.wait([self._task], timeout=_RELEASE_TIMEOUT_S)
+        if not done:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_RELEASE_TIMEOUT_S)
+        self._drain_queue()
+
+    async def _run(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while not self._stopping.is_set():
+            state = self._make()
+            wait_s = backoff_s
+            try:
+                await self._open(state)
+                backoff_s = _FIRST_BACKOFF_S
+                await self._serve(state)
+            except FencedError as error:
+                wait_s = self._fenced_backoff_s
+                logger.warning("%s: taken over by another worker (%s); left to it for %.0f s", self.name, error, wait_s)
+            except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
+                backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
+                logger.warning("%s: %s; opened again in %.1f s", self.name, error, wait_s)
+            except asyncio.CancelledError:
+                return
+            except BaseException as error:  # noqa: BLE001 - a fault must end the worker, whatever it is
+                self._state = None
+                await state.close()
+                await self._fatal(error)
+                return
+            finally:
+                self._state = None
+                await state.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+    async def _open(self, state: State) -> None:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._open_timeout_s):
+                positions = await self._until_stopped(state.open())
+        except TimeoutError:
+            raise ExpectedError(
+                f"{self.name}: not restored within open_timeout_s = {self._open_timeout_s:.0f} s; raise it, or look at the brokers",
+                exit_code=3,
+            ) from None
+        if positions is None:
+            return
+        self._drain_queue()
+        self._state = state
+        logger.info("%s: open after %.2f s at %s", self.name, time.monotonic() - started, _readable(positions))
+        consumer = self._consumer()
+        for tp in positions.keys() & consumer.held():
+            await consumer.reposition(tp, positions[tp])
+
+    async def _until_stopped(self, opening: Awaitable[Mapping[TP, int]]) -> Mapping[TP, int] | None:
+        task = asyncio.ensure_future(opening)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _serve(self, state: State) -> None:
+        last_start = 0.0
+        while not self._stopping.is_set():
+            batches = await self._take()
+            if self._stopping.is_set():
+                return
+            if batches:
+                pause_s = last_start + self._commit_interval_s - time.monotonic()
+                if pause_s > 0:
+                    await asyncio.sleep(pause_s)
+                batches += self._take_more(sum(len(batch.records) for batch in batches))
+            current = [batch for batch in batches if batch.epoch == self._consumer().epoch(TP(batch.topic, batch.partition))]
+            last_start = time.monotonic()
+            async with self._busy:
+                await state.process(current)
+
+    async def _take(self) -> list[Batch]:
+        get = asyncio.ensure_future(self._queue.get())
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({get, stop}, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            return [get.result()] if get.done() else []
+        finally:
+            stop.cancel()
+            get.cancel()
+
+    def _take_more(self, count: int) -> list[Batch]:
+        more = []
+        while count < _MAX_RECORDS and not self._queue.empty():
+            batch = self._queue.get_nowait()
+            count += len(batch.records)
+            more.append(batch)
+        return more
+
+    def _drain_queue(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+
+def _readable(positions: Mapping[TP, int]) -> str:
+    return ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))

@@ -1,0 +1,400 @@
+"""One partition of the ledger: open, apply and commit, close.
+
+Memory, outputs and the applied source offsets change in one transaction of a producer that belongs to the partition.
+Nothing here is undone after a failure: the keeper drops the whole object and opens a new one from the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.types.tuples import TP
+
+from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
+from schemas.facts import Fact, Rejection
+from schemas.outputs import Books, ControlHeaders, Marker
+from schemas.partitioner import homes
+from streams import status
+from streams.changelog import Changelog
+from streams.context import Context
+from streams.domain.ledger import Changes, Ledger
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_to_end, reader
+from streams.rebuild import Rebuild, prepare
+from streams.reroute import forward, unwrap
+from streams.transactions import Outgoing, TransactionalWriter
+from streams.transport import Batch
+from streams.vocabulary import is_vocabulary, vocabulary_record, vocabulary_of
+
+logger = logging.getLogger(__name__)
+
+_STATE_KEY = b"state"
+_IDLE_MARKER_US = 30_000_000
+_STATUS_INTERVAL_US = 1_000_000
+
+#: Position and end of a source partition as the fetcher sees them.
+FetchPosition = Callable[[TP], Awaitable[tuple[int, int]]]
+#: First offset that a source partition still has.
+LogStart = Callable[[TP], Awaitable[int]]
+
+
+@dataclass
+class Source:
+    """How far one source topic of the partition has been applied, and its books."""
+
+    next: int = 0
+    end: int = 0
+    digest: str = ""
+    append_us: int = 0
+    read: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    rerouted: int = 0
+
+    @property
+    def lag(self) -> int:
+        """Records between the applied position and the end last seen."""
+        return max(0, self.end - self.next)
+
+    def books(self) -> Books:
+        """The books as they are published; read = applied + duplicates + dead letters + rerouted."""
+        return Books(
+            read=self.read,
+            applied=self.applied,
+            duplicates=self.duplicates,
+            dead_letters=self.dead_letters,
+            rerouted=self.rerouted,
+        )
+
+
+class LedgerPartition:
+    """The state of ledger partition `number`."""
+
+    def __init__(self, context: Context, number: int, *, fetch_position: FetchPosition, log_start: LogStart) -> None:
+        self._context = context
+        self._number = number
+        self._fetch_position = fetch_position
+        self._log_start = log_start
+        self._topics = context.source_topics
+        self._writer = TransactionalWriter(context.settings, context.transactional_id(f"ledger-{number}"))
+        self._ledger = Ledger(context.zone, context.scopes)
+        self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
+        self._sources = {topic: Source() for topic in self._topics}
+        self._rebuild: Rebuild | None = None
+        self._out: list[Outgoing] = []
+        self._marker_due = False
+        self._said_caught_up = False
+        self._last_marker_us = 0
+        self._last_status_us = 0
+        self._idle_at: dict[str, int] = {}
+
+    # Opening --------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Mapping[TP, int]:
+        """Fences the former owner, restores what it committed, checks that the sources still belong to it.
+
+        Raises:
+            ExpectedError: The settings or the sources are not those of the state.
+        """
+        await self._writer.start()
+        async with reader(self._context.settings) as consumer:
+            marker = await self._restore(consumer)
+            starts, ends = await self._source_ends(consumer)
+            if marker is None:
+                self._rebuild = await prepare(self._context, self._number, ends, consumer)
+            else:
+                self._adopt(marker)
+                await self._check_sources(marker, starts, ends, consumer)
+                if marker.rebuilding:
+                    self._rebuild = await prepare(self._context, self._number, ends, consumer)
+                    self._rebuild.counts.update(self._ledger.counts())
+                    self._rebuild.violations.update(self._ledger.violations())
+        for topic, end in ends.items():
+            self._sources[topic].end = end
+        self._marker_due = True
+        return self.positions()
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where each source is to be read on."""
+        return {TP(topic, self._number): source.next for topic, source in self._sources.items()}
+
+    async def _restore(self, consumer: AIOKafkaConsumer) -> Marker | None:
+        marker: Marker | None = None
+        vocabulary: list[Any] = []
+        blobs: dict[str, bytes] = {}
+        partition = (self._context.catalogue.ledger.name, self._number)
+        async for records in read_to_end(self._context.settings, [partition], consumer=consumer):
+            for record in records:
+                if record.key == _STATE_KEY:
+                    marker = decode_marker(record.value)
+                elif is_vocabulary(record.key):
+                    vocabulary.append(record)
+                elif Changelog.is_chunk(record.key):
+                    blobs.update(self._changelog.restore(record.key, record.value))
+        if marker is not None and marker.fingerprint != self._context.fingerprint:
+            raise ExpectedError(
+                f"ledger {self._number} was built with {marker.fingerprint}, the settings say {self._context.fingerprint}: "
+                "restore the settings, or count everything again under another output_prefix"
+            )
+        if blobs:
+            self._ledger.restore(vocabulary_of(vocabulary), [blobs])
+        return marker
+
+    async def _source_ends(self, consumer: AIOKafkaConsumer) -> tuple[dict[str, int], dict[str, int]]:
+        wanted = self._context.settings.partitions
+        for topic, found in (await partition_counts(consumer, self._topics)).items():
+            if found != wanted:
+                raise ExpectedError(
+                    f"{topic} has {found} partitions, the settings say {wanted}: milestones topics plan tells what to do",
+                    exit_code=3,
+                )
+        tps = [TopicPartition(topic, self._number) for topic in self._topics]
+        starts = await consumer.beginning_offsets(tps)
+        ends = await consumer.end_offsets(tps)
+        return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+
+    def _adopt(self, marker: Marker) -> None:
+        for topic, (offset, digest) in marker.positions.items():
+            source = self._sources[topic]
+            books = marker.books[topic]
+            source.next, source.digest = offset, digest
+            source.read, source.applied, source.duplicates = books.read, books.applied, books.duplicates
+            source.dead_letters, source.rerouted = books.dead_letters, books.rerouted
+        self._ledger.clock_us = max(self._ledger.clock_us, marker.clock_us)
+
+    async def _check_sources(
+        self, marker: Marker, starts: Mapping[str, int], ends: Mapping[str, int], consumer: AIOKafkaConsumer
+    ) -> None:
+        for topic, (offset, digest) in marker.positions.items():
+            name = f"{topic}-{self._number}"
+            if not starts[topic] <= offset <= ends[topic]:
+                raise ExpectedError(
+                    f"{name} holds offsets {starts[topic]} to {ends[topic]}, the ledger has applied up to {offset}: the topic was "
+                    "recreated or trimmed; count everything again under another output_prefix"
+                )
+            if digest and offset - 1 >= starts[topic]:
+                found = await _digest_at(consumer, TopicPartition(topic, self._number), offset - 1)
+                if found != digest:
+                    raise ExpectedError(
+                        f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
+                        "recreated; count everything again under another output_prefix"
+                    )
+
+    # Applying and committing ----------------------------------------------------------------------------------------
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Applies the batches and commits state, outputs and positions together; a tick commits only what is due."""
+        for batch in batches:
+            await self._apply(batch)
+        if not batches:
+            await self._tick()
+        changes = self._ledger.drain()
+        self._finish_rebuild(changes)
+        now_us = self._context.now_us()
+        if not (batches or self._marker_due or now_us - self._last_marker_us > _IDLE_MARKER_US):
+            return
+        records = self._records(changes, now_us)
+        await self._writer.commit(records)
+        self._out = []
+        self._marker_due = False
+        self._last_marker_us = now_us
+
+    async def close(self) -> None:
+        """Closes the producer; an open transaction is left for the next owner to abort."""
+        await self._writer.stop()
+
+    async def _apply(self, batch: Batch) -> None:
+        source = self._sources[batch.topic]
+        records = await self._fresh(batch, source)
+        source.end = max(batch.end, batch.next)
+        if not records:
+            source.next = max(source.next, batch.next)
+            return
+        source.read += len(records)
+        if batch.topic == self._topics[2]:
+            self._apply_forwarded(records, source)
+        else:
+            self._apply_source(records, self._topics.index(batch.topic), source)
+        last = records[-1]
+        source.next = batch.next
+        source.digest = _digest(last)
+        source.append_us = last.timestamp * 1000
+
+    async def _fresh(self, batch: Batch, source: Source) -> list[Any]:
+        """The records above the applied position: an overlap is cut, a gap must not be."""
+        records = batch.records
+        if batch.first > source.next:
+            raise RuntimeError(f"{batch.topic}-{batch.partition}: applied up to {source.next}, fetched from {batch.first}")
+        if records[0].offset < source.next:
+            return [record for record in records if record.offset >= source.next]
+        if records[0].offset > source.next:
+            # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
+            start = await self._log_start(TP(batch.topic, batch.partition))
+            if start > source.next:
+                raise ExpectedError(
+                    f"{batch.topic}-{batch.partition} was trimmed to offset {start} before {source.next} was read: events are "
+                    "lost; give it unlimited retention and count again under another output_prefix"
+                )
+        return records
+
+    def _apply_source(self, records: Sequence[Any], topic: int, source: Source) -> None:
+        decoded = decode_batch(records, topic=topic, future_limit_us=self._context.settings.future_limit_s * 1_000_000)
+        keys = [record.key or b"" for record in records]
+        facts: list[Fact] = []
+        where: list[int] = []
+        number = self._number
+        for index, (outcome, home) in enumerate(zip(decoded, homes(keys, self._context.settings.partitions), strict=True)):
+            if type(outcome) is Rejection:
+                self._dead_letter(records[index], topic, outcome.reason, outcome.message, source)
+            elif home == number:
+                facts.append(outcome)
+                where.append(index)
+            else:
+                self._forward(records[index], topic, int(home), source)
+        self._apply_facts(facts, [records[index] for index in where] if len(where) < len(records) else records, topic, source)
+
+    def _apply_forwarded(self, records: Sequence[Any], source: Source) -> None:
+        """Forwarded records keep their order; runs of one source topic are decoded together."""
+        run: list[Any] = []
+        run_topic = 0
+        for record in records:
+            topic, original = unwrap(record)
+            if run and topic != run_topic:
+                self._apply_run(run, run_topic, source)
+                run = []
+            run_topic = topic
+            run.append(original)
+        self._apply_run(run, run_topic, source)
+
+    def _apply_run(self, records: Sequence[Any], topic: int, source: Source) -> None:
+        decoded = decode_batch(records, topic=topic, future_limit_us=self._context.settings.future_limit_s * 1_000_000)
+        facts: list[Fact] = []
+        kept: list[Any] = []
+        for record, outcome in zip(records, decoded, strict=True):
+            if type(outcome) is Rejection:
+                self._dead_letter(record, topic, outcome.reason, outcome.message, source)
+            else:
+                facts.append(outcome)
+                kept.append(record)
+        self._apply_facts(facts, kept, topic, source)
+
+    def _apply_facts(self, facts: Sequence[Fact], records: Sequence[Any], topic: int, source: Source) -> None:
+        outcome = self._ledger.apply(facts)
+        source.applied += outcome.applied
+        source.duplicates += outcome.duplicates
+        for index, reason, message in outcome.refused:
+            self._dead_letter(records[index], topic, reason, message, source)
+
+    def _dead_letter(self, record: Any, topic: int, reason: str, message: str, source: Source) -> None:
+        source.dead_letters += 1
+        name = self._topics[topic]
+        if self._rebuild is not None and (name, record.partition, record.offset) in self._rebuild.dead:
+            return
+        headers = (
+            *record.headers,
+            (ControlHeaders.TOPIC, name.encode()),
+            (ControlHeaders.PARTITION, b"%d" % record.partition),
+            (ControlHeaders.OFFSET, b"%d" % record.offset),
+            (ControlHeaders.MESSAGE, message.encode()),
+            (ControlHeaders.REASON, reason.encode()),
+        )
+        self._out.append(Outgoing(self._context.catalogue.dead_letters.name, self._number, record.key, record.value, headers))
+
+    def _forward(self, record: Any, topic: int, home: int, source: Source) -> None:
+        source.rerouted += 1
+        if self._rebuild is not None and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded:
+            return
+        self._out.append(forward(record, topic, self._topics[2], home))
+
+    async def _tick(self) -> None:
+        """Notices that nothing is left to read although the last offsets are not records (a publisher's markers)."""
+        for topic, source in self._sources.items():
+            position, end = await self._fetch_position(TP(topic, self._number))
+            still = self._idle_at.get(topic) == position
+            self._idle_at[topic] = position
+            source.end = max(source.end, end)
+            if still and position >= source.end and position > source.next:
+                source.next, source.digest, source.end = position, "", position
+                self._marker_due = True
+        if self._caught_up != self._said_caught_up:
+            self._marker_due = True
+
+    def _finish_rebuild(self, changes: Changes) -> None:
+        if self._rebuild is None:
+            return
+        self._rebuild.hold_back(changes)
+        if self._rebuild.done({topic: source.next for topic, source in self._sources.items()}):
+            self._rebuild.release(changes)
+            self._rebuild = None
+            self._marker_due = True
+
+    # What a commit writes -------------------------------------------------------------------------------------------
+
+    @property
+    def _caught_up(self) -> bool:
+        return self._rebuild is None and all(source.lag == 0 for source in self._sources.values())
+
+    def _records(self, changes: Changes, now_us: int) -> list[Outgoing]:
+        catalogue, number = self._context.catalogue, self._number
+        ledger, counts = catalogue.ledger.name, catalogue.counts.name
+        records = self._out
+        if changes.vocabulary:
+            key, value = vocabulary_record(changes.vocabulary)
+            records.append(Outgoing(ledger, number, key, value))
+        for key, chunk in self._changelog.write(changes.orders, self._ledger.state_bytes):
+            records.append(Outgoing(ledger, number, key, chunk))
+        for order_id, violations in changes.violations.items():
+            body = None if violations is None else encode_violations(order_id, violations)
+            records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
+        for (metric, scope, day), count in changes.counts.items():
+            cell = f"{number}|{metric}|{scope}|{day.isoformat()}".encode()
+            records.append(Outgoing(counts, 0, cell, encode_day_count(count)))
+        marker = self._marker(now_us)
+        body = encode_marker(marker)
+        records.append(Outgoing(ledger, number, _STATE_KEY, body))
+        if self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US:
+            self._last_status_us = now_us
+            records.append(status.partition_record(self._context, number, marker, self._lags(), len(self._ledger), now_us))
+        # The last record of the transaction: a reader of the counts applies this partition only up to here.
+        records.append(Outgoing(counts, 0, b"%d|applied" % number, body))
+        return records
+
+    def _marker(self, now_us: int) -> Marker:
+        caught_up = self._said_caught_up = self._caught_up
+        lagging = [source.append_us for source in self._sources.values() if source.lag]
+        return Marker(
+            positions={topic: (source.next, source.digest) for topic, source in self._sources.items()},
+            books={topic: source.books() for topic, source in self._sources.items()},
+            fingerprint=self._context.fingerprint,
+            rebuilding=self._rebuild is not None,
+            caught_up=caught_up,
+            caught_up_us=min(lagging, default=now_us),
+            clock_us=self._ledger.clock_us,
+            sources=dict(self._ledger.last_by_source),
+            backfilled=self._ledger.backfilled,
+            partitions=self._context.settings.partitions,
+        )
+
+    def _lags(self) -> dict[str, int]:
+        return {topic: source.lag for topic, source in self._sources.items()}
+
+
+def _digest(record: Any) -> str:
+    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
+
+
+async def _digest_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> str | None:
+    """Digest of the record at an offset; `None` when there is no such record."""
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
+    for records in fetched.values():
+        if records[0].offset == offset:
+            return _digest(records[0])
+    return None

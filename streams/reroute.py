@@ -1,0 +1,61 @@
+"""Records found away from the home of their order are forwarded there, with their coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from streams.transactions import Outgoing
+
+#: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC 0 for orders, 1 for deliveries.
+ORIGIN_HEADER = "milestones.origin"
+
+
+class Origin(NamedTuple):
+    """Where a forwarded record was published."""
+
+    topic: int
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class SourceRecord(NamedTuple):
+    """A source record as its publisher wrote it, wherever it was read from."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int
+    partition: int
+    offset: int
+
+
+def forward(record: Any, topic: int, to_topic: str, home: int) -> Outgoing:
+    """The record, unchanged, for its home partition, with its coordinates in a header."""
+    origin = b"%d %d %d %d" % (topic, record.partition, record.offset, record.timestamp)
+    return Outgoing(to_topic, home, record.key, record.value, (*record.headers, (ORIGIN_HEADER, origin)))
+
+
+def origin_of(headers: Sequence[tuple[str, bytes]]) -> Origin | None:
+    """The coordinates in a forwarded record's headers; ours is the last, whatever the publisher sent."""
+    for name, value in reversed(headers):
+        if name == ORIGIN_HEADER:
+            topic, partition, offset, timestamp = value.split()
+            return Origin(int(topic), int(partition), int(offset), int(timestamp))
+    return None
+
+
+def unwrap(record: Any) -> tuple[int, SourceRecord]:
+    """Source topic (0 orders, 1 deliveries) and source record of a forwarded record.
+
+    Raises:
+        ValueError: The record was not forwarded by this service.
+    """
+    origin = origin_of(record.headers)
+    if origin is None:
+        raise ValueError(f"{record.topic}-{record.partition}@{record.offset} is not a forwarded record")
+    headers = [*record.headers]
+    del headers[max(index for index, (name, _) in enumerate(headers) if name == ORIGIN_HEADER)]
+    source = SourceRecord(record.key, record.value, headers, origin.timestamp, origin.partition, origin.offset)
+    return origin.topic, source

@@ -1,0 +1,234 @@
+"""The one reader of `milestones.toml` and of the environment.
+
+Order of precedence: command line, `MILESTONES_<NAME>`, the file, the built-in defaults. The file is the one named by
+`--config`, else by `MILESTONES_CONFIG`, else `milestones.toml` in the working directory. Where there is a file, the
+rules and targets are those it lists; the built-in ones (the story of the SU7) serve only where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from streams.errors import ExpectedError
+
+ENVIRONMENT_PREFIX = "MILESTONES_"
+FILE_NAME = "milestones.toml"
+DIMENSIONS = ("model", "variant", "factory", "region")
+
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+
+#: Environment variables of this project that are not settings of the service.
+_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RuleSettings(_Section):
+    """One `[[rule]]`: raises a milestone when a window passes a number, for the first time, or sets a record."""
+
+    name: str = Field(min_length=1, max_length=64)
+    metric: Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+    window: str
+    scope: tuple[str, ...] = ()
+    exceeds: int | None = Field(default=None, ge=0)
+    reaches: int | None = Field(default=None, ge=1)
+    first: bool = False
+    record: bool = False
+
+
+class TargetSettings(_Section):
+    """One `[[target]]`: a window is to reach a value."""
+
+    target_id: str = Field(min_length=1, max_length=256)
+    metric: Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+    scope: str = "all"
+    period: str
+    value: int = Field(ge=1)
+    label: str | None = Field(default=None, max_length=256)
+
+
+def _story_rules() -> tuple[RuleSettings, ...]:
+    return (
+        RuleSettings(
+            name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True
+        ),
+        RuleSettings(
+            name="national-day-6000",
+            metric="orders_placed",
+            window="holiday:national-day",
+            scope=("model",),
+            exceeds=6000,
+        ),
+        RuleSettings(name="daily-record", metric="deliveries", window="day", scope=("model",), record=True),
+    )
+
+
+def _story_targets() -> tuple[TargetSettings, ...]:
+    return tuple(
+        TargetSettings(target_id=target_id, metric="deliveries", scope="model=SU7", period=period, value=value)
+        for target_id, period, value in (
+            ("su7-2024-09", "month:2024-09", 10_000),
+            ("su7-2024-10", "month:2024-10", 20_000),
+            ("su7-2024", "year:2024", 100_000),
+        )
+    )
+
+
+class Settings(_Section):
+    """Everything an operator can set. Durations end in `_s` (seconds) or `_ms` (milliseconds)."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    timezone: str = "Asia/Shanghai"
+    clock: Literal["wall", "events"] = "wall"
+    holidays: tuple[str, ...] = ("national-day",)
+    scopes: tuple[tuple[str, ...], ...] = (("model",), ())
+    rule: tuple[RuleSettings, ...] = ()
+    target: tuple[TargetSettings, ...] = ()
+
+    partitions: int = Field(default=4, ge=1, le=1000)
+    replication_factor: int = Field(default=-1, ge=-1)
+    source_prefix: str = ""
+    output_prefix: str = ""
+
+    future_limit_s: int = Field(default=300, ge=0)
+    closed_after_s: int = Field(default=259_200, ge=0)
+    commit_interval_ms: int = Field(default=25, ge=1, le=5000)
+    transaction_timeout_s: float = Field(default=10.0, ge=2.0, le=600.0)
+    session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
+    open_timeout_s: float = Field(default=600.0, ge=10.0)
+    state_dir: str = ""
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = Field(default="", repr=False)
+    sasl_password_file: str = ""
+    sasl_token_file: str = ""
+    ssl_ca_file: str = ""
+    ssl_certificate_file: str = ""
+    ssl_key_file: str = ""
+    ssl_key_password: str = Field(default="", repr=False)
+    ssl_key_password_file: str = ""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"no IANA time zone is called {value!r}; Asia/Shanghai is one") from None
+        return value
+
+    @field_validator("source_prefix", "output_prefix")
+    @classmethod
+    def _fit_for_a_topic(cls, value: str) -> str:
+        if not _PREFIX.fullmatch(value):
+            raise ValueError("at most 100 of the characters A-Z a-z 0-9 . _ - make a prefix of topic names")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _known_dimensions(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for template in value:
+            unknown = [name for name in template if name not in DIMENSIONS]
+            if unknown or len(set(template)) != len(template):
+                raise ValueError(f"{list(template)} is no scope: each of {', '.join(DIMENSIONS)} at most once")
+        if len({frozenset(template) for template in value}) != len(value) or not value:
+            raise ValueError("list each scope once, and at least one")
+        return value
+
+    @model_validator(mode="after")
+    def _rules_have_their_scope(self) -> Settings:
+        templates = {frozenset(template) for template in self.scopes}
+        for rule in self.rule:
+            if frozenset(rule.scope) not in templates:
+                raise ValueError(f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service")
+        return self
+
+    @property
+    def group_id(self) -> str:
+        """Consumer group of the workers; carries the output prefix so that installations do not meet."""
+        return f"{self.output_prefix}milestones"
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        config: The file named on the command line.
+        overrides: Values given on the command line, by setting; `None` values are not given.
+
+    Raises:
+        ExpectedError: A file that is not there or not TOML, a key that is unknown, a value that is not valid: one
+            line that names the key and where it stands.
+    """
+    values, origin = _from_file(config)
+    sources = dict.fromkeys(values, origin)
+    for name in Settings.model_fields:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if name not in ("rule", "target", "scopes", "holidays") and variable in os.environ:
+            values[name], sources[name] = os.environ[variable], variable
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            values[name], sources[name] = value, f"--{name.replace('_', '-')}"
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ExpectedError(_one_line(error, sources, origin)) from None
+
+
+def _from_file(config: Path | None) -> tuple[dict[str, Any], str]:
+    named = config or (Path(os.environ["MILESTONES_CONFIG"]) if os.environ.get("MILESTONES_CONFIG") else None)
+    path = named or Path(FILE_NAME)
+    if named is None and not path.exists():
+        return {"rule": _story_rules(), "target": _story_targets()}, "built-in defaults"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+    except OSError as error:
+        raise ExpectedError(f"{path}: {error.strerror or error}; name a readable file with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExpectedError(f"{path}: not valid TOML: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for variable in os.environ:
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name not in Settings.model_fields and name not in _NOT_SETTINGS:
+            raise ExpectedError(f"{variable}: there is no setting called {name}; unset it or correct its name")
+
+
+def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -> str:
+    first = error.errors()[0]
+    location: Sequence[int | str] = first["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    where = sources.get(str(location[0]), origin) if location else origin
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+    return f"{where}: {f'{key}: ' if key else ''}{message[:1].lower()}{message[1:]}{more}"
+
+
+def secret(value: str, file_name: str, setting: str) -> str:
+    """A secret given directly or in a file.
+
+    Raises:
+        ExpectedError: The file cannot be read.
+    """
+    if not file_name:
+        return value
+    try:
+        return Path(file_name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExpectedError(f"{setting}_file: cannot read {file_name}: {error}") from None

@@ -1,0 +1,185 @@
+"""The window tables: day counts of all shards summed to day, month, year and holiday rows, by one writer.
+
+The state is whatever the output topics say: taking over means reading published rows and milestones, then the day
+counts, and committing the differences.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from aiokafka import TopicPartition
+from faust.types.tuples import TP
+
+from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row, encode_milestone, encode_row
+from schemas.facts import DayCount
+from schemas.outputs import MILESTONE_HEADERS, Marker
+from streams.context import Context
+from streams.domain.totals import Step, Totals
+from streams.kafka import read_to_end, reader
+from streams.status import SourceTimes
+from streams.totals_factory import make_totals
+from streams.transactions import Outgoing, TransactionalWriter
+from streams.transport import Batch
+
+logger = logging.getLogger(__name__)
+
+_APPLIED = "applied"
+_STATUS_INTERVAL_US = 1_000_000
+
+
+class Shards:
+    """What the markers of the ledger partitions say, and counts that wait for theirs.
+
+    A fetch can cut a ledger transaction in two; an order that moves from one day to another would then show up
+    nowhere for a moment. So the counts of a shard are held back until the marker that ends their transaction.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._waiting: dict[int, list[tuple[str, str, date, DayCount]]] = {}
+        self.markers: dict[int, Marker] = {}
+        self._must_arrive: int | None = None
+
+    def take(self, record: Any) -> tuple[int, list[tuple[str, str, date, DayCount]]] | None:
+        """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
+        shard_text, metric, *rest = record.key.decode().split("|")
+        shard = int(shard_text)
+        if metric == _APPLIED:
+            self._mark(shard, decode_marker(record.value))
+            return shard, self._waiting.pop(shard, [])
+        scope, day = rest
+        self._waiting.setdefault(shard, []).append((metric, scope, date.fromisoformat(day), decode_day_count(record.value)))
+        return None
+
+    def _mark(self, shard: int, marker: Marker) -> None:
+        self.markers[shard] = marker
+        if not self._complete:
+            self._must_arrive = None
+        elif self._must_arrive is None:
+            # Whatever had been forwarded by the time the last shard was there must arrive before anything is said.
+            self._must_arrive = self._forwarded
+
+    @property
+    def _complete(self) -> bool:
+        return len(self.markers) == self._partitions and not any(m.rebuilding for m in self.markers.values())
+
+    @property
+    def _forwarded(self) -> int:
+        return sum(books.rerouted for m in self.markers.values() for books in m.books.values())
+
+    @property
+    def _arrived(self) -> int:
+        return sum(books.read for m in self.markers.values() for topic, books in m.books.items() if _is_rerouted(topic))
+
+    @property
+    def settled(self) -> bool:
+        """Whether every shard has reported, none is rebuilding, and forwarded records have arrived at their homes."""
+        return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
+
+    @property
+    def clock_us(self) -> int:
+        """The greatest event time that any shard has accepted; 0 before the first."""
+        return max((marker.clock_us for marker in self.markers.values()), default=0)
+
+    def caught_up(self, since_us: int | None) -> bool:
+        """Whether every shard has read all that was appended before `since_us`, or all there is when it is `None`."""
+        if since_us is None:
+            return all(marker.caught_up for marker in self.markers.values())
+        return all(marker.caught_up_us >= since_us for marker in self.markers.values())
+
+
+def _is_rerouted(topic: str) -> bool:
+    return topic.endswith("rerouted")
+
+
+class WindowTables:
+    """State of the totals writer: rows, milestones and the shards' day counts."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._writer = TransactionalWriter(context.settings, context.transactional_id("totals"))
+        self._totals: Totals = make_totals(context)
+        self._shards = Shards(context.settings.partitions)
+        self._counts = context.catalogue.counts.name
+        self._next = 0
+        self._source_times = SourceTimes(context)
+        self._last_status_us = 0
+
+    async def open(self) -> Mapping[TP, int]:
+        """Fences the former writer and reads what it has published."""
+        await self._writer.start()
+        settings, catalogue = self._context.settings, self._context.catalogue
+        async with reader(settings) as consumer:
+            rows: dict[bytes, bytes] = {}
+            async for records in read_to_end(settings, [(catalogue.windows.name, 0)], consumer=consumer):
+                rows.update({record.key: record.value for record in records if record.value is not None})
+            for value in rows.values():
+                self._totals.restore_row(decode_row(value))
+            async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+                for record in records:
+                    self._totals.restore_milestone(decode_milestone(record.value))
+            async for records in read_to_end(settings, [(self._counts, 0)], consumer=consumer):
+                for record in records:
+                    self._take(record)
+            self._next = await consumer.position(TopicPartition(self._counts, 0))
+        return self.positions()
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where the day counts are to be read on."""
+        return {TP(self._counts, 0): self._next}
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Sums what came, and publishes rows and milestones that changed in one transaction."""
+        for batch in batches:
+            if batch.first > self._next:
+                raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
+            for record in batch.records:
+                if record.offset >= self._next:
+                    self._take(record)
+            self._next = max(self._next, batch.next)
+        now_us = self._now_us()
+        if not self._shards.settled or now_us == 0:
+            return
+        step = self._totals.evaluate(now_us=now_us, caught_up=self._caught_up(now_us))
+        records = self._records(step)
+        if records:
+            await self._writer.commit(records)
+
+    async def close(self) -> None:
+        """Closes the producer."""
+        await self._writer.stop()
+
+    def _take(self, record: Any) -> None:
+        applied = self._shards.take(record)
+        if applied is not None:
+            shard, changes = applied
+            for metric, scope, day, count in changes:
+                self._totals.update(shard, metric, scope, day, count)
+
+    def _now_us(self) -> int:
+        return self._shards.clock_us if self._context.settings.clock == "events" else self._context.now_us()
+
+    def _caught_up(self, now_us: int) -> bool:
+        if self._context.settings.clock == "events":
+            return self._shards.caught_up(None)
+        return self._shards.caught_up(self._context.zone.start_of_day_us(now_us))
+
+    def _records(self, step: Step) -> list[Outgoing]:
+        catalogue = self._context.catalogue
+        records = [
+            Outgoing(catalogue.windows.name, 0, f"{row.metric}/{row.scope}/{row.period}".encode(), encode_row(row))
+            for row in step.rows
+        ]
+        records += [
+            Outgoing(catalogue.milestones.name, 0, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+            for event in step.milestones
+        ]
+        now_us = self._context.now_us()
+        if now_us - self._last_status_us > _STATUS_INTERVAL_US:
+            self._last_status_us = now_us
+            records += self._source_times.records(self._shards.markers.values(), now_us)
+        return records

@@ -1,0 +1,152 @@
+"""One Kafka transaction per commit, by a producer that never guesses.
+
+aiokafka sends EndTxn again when its answer is lost. With the first version of the transaction protocol the delayed
+first request can then end the *next* transaction, half-written (KAFKA-17754). Here EndTxn is sent once: a lost answer
+is an error, the caller forgets its state and reads from the log what has become of the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.producer.sender import EndTxnHandler, Sender
+
+from streams.kafka import client_options
+from streams.settings import Settings
+
+_MAX_REQUEST_BYTES = 16 << 20
+_BATCH_BYTES = 512 * 1024
+_STOP_TIMEOUT_S = 2.0
+
+
+class InDoubtError(Exception):
+    """A transaction may or may not have been committed: only the log knows."""
+
+
+class FencedError(InDoubtError):
+    """Another owner has taken over this transactional id."""
+
+
+class Outgoing(NamedTuple):
+    """A record of a transaction."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class _EndOnce(EndTxnHandler):  # type: ignore[misc] # aiokafka ships no types
+    """Ends the transaction with one request; without an answer it fails."""
+
+    async def do(self, node_id: int) -> bool:
+        try:
+            response = await self._sender.client.send(node_id, self.create_request(), group=self.group)
+        except KafkaError as error:
+            raise KafkaError(f"no answer to EndTxn: {error!r}") from error
+        # An answer that refuses (another coordinator, still loading) is certain: asking again is safe.
+        backoff_s = self.handle_response(response)
+        if backoff_s is None:
+            return True
+        await asyncio.sleep(backoff_s)
+        return False
+
+
+class _EndOnceSender(Sender):  # type: ignore[misc] # aiokafka ships no types
+    async def _do_txn_commit(self, commit_result: Any) -> None:
+        await self._message_accumulator.flush_for_commit()
+        manager = self._txn_manager
+        if manager.is_empty_transaction():
+            manager.complete_transaction()
+            return
+        from aiokafka.client import CoordinationType  # noqa: PLC0415 - private to the overridden method
+
+        node_id = await self._find_coordinator(CoordinationType.TRANSACTION, manager.transactional_id)
+        await _EndOnce(self, commit_result).do(node_id)
+
+
+class _Producer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types
+    def __init__(self, *, retry_backoff_ms: int, request_timeout_ms: int, **options: Any) -> None:
+        super().__init__(retry_backoff_ms=retry_backoff_ms, request_timeout_ms=request_timeout_ms, **options)
+        self._sender = _EndOnceSender(
+            self.client,
+            acks=-1,
+            txn_manager=self._txn_manager,
+            retry_backoff_ms=retry_backoff_ms,
+            message_accumulator=self._message_accumulator,
+            request_timeout_ms=request_timeout_ms,
+        )
+
+
+class TransactionalWriter:
+    """Writes transactions under one transactional id; starting it fences whoever wrote under it before."""
+
+    def __init__(self, settings: Settings, transactional_id: str) -> None:
+        self._timeout_s = settings.transaction_timeout_s
+        self._producer = _Producer(
+            **client_options(settings),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            compression_type="lz4",
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_MAX_REQUEST_BYTES,
+            request_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            retry_backoff_ms=5,
+        )
+
+    async def start(self) -> None:
+        """Takes the transactional id over and aborts what its former owner left open."""
+        await self._producer.start()
+
+    async def commit(self, records: Sequence[Outgoing]) -> None:
+        """Writes all records or none.
+
+        Raises:
+            FencedError: Another owner has taken over.
+            InDoubtError: Anything else went wrong; whether the records are committed is not known.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._write(records)
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise FencedError(str(error) or "another producer took over") from error
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            # aiokafka states broken transitions of a transaction that failed underneath by assertions.
+            if isinstance(error.__cause__, ProducerFenced):
+                raise FencedError(str(error)) from error
+            raise InDoubtError(f"{type(error).__name__}: {error}") from error
+
+    async def _write(self, records: Sequence[Outgoing]) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        _retrieved(producer._txn_manager.wait_for_transaction_end())
+        sent = [
+            await producer.send(
+                record.topic, record.value, record.key, record.partition, headers=list(record.headers) or None
+            )
+            for record in records
+        ]
+        for future in sent:
+            _retrieved(future)
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        await producer.commit_transaction()
+
+    async def stop(self) -> None:
+        """Closes the connections, within two seconds whatever the state."""
+        with contextlib.suppress(KafkaError, OSError, TimeoutError, ProducerFenced):
+            await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            await asyncio.wait_for(self._producer.client.close(), _STOP_TIMEOUT_S)
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Keeps asyncio from reporting the failure of a future that nobody waits for any more: we raise the first one."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,30 @@
+"""The ledger's vocabulary in the changelog: what is new, one record a commit, never tombstoned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streams.domain.packing import VocabularyEntry
+
+_KEY_PREFIX = b"v|"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[int, str | list[str]]]).decode
+
+
+def is_vocabulary(key: bytes) -> bool:
+    """Whether a record of the changelog topic holds words."""
+    return key.startswith(_KEY_PREFIX)
+
+
+def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]:
+    """Key and value for new words."""
+    return _KEY_PREFIX + b"%08x" % entries[0].code, _encode([tuple(entry) for entry in entries])
+
+
+def vocabulary_of(records: Iterable[Any]) -> list[tuple[int, str | list[str]]]:
+    """The words of records, in any order."""
+    return [entry for record in records for entry in _decode(record.value)]

@@ -1,0 +1,128 @@
+"""Throughput, latency, restart and memory of the service, against raw reading and plain Faust in the same run.
+
+    .venv/bin/python -m tests.bench [--orders N] [--json FILE]
+
+Everything runs on an embedded Kafka of its own on this machine. Absolute numbers depend on the machine; read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from streams.broker import EmbeddedKafka
+from tests.bench.latency import measure_latency
+from tests.bench.load import lives, publish
+from tests.bench.worker import BenchWorker
+from tests.support.installation import Installation
+
+ROOT = Path(__file__).parents[2]
+_NOTES = Console(stderr=True)
+
+
+def note(text: str) -> None:
+    """Progress, for a terminal only."""
+    if sys.stderr.isatty():
+        _NOTES.print(f"[dim]{text}")
+
+
+async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) -> dict[str, Any]:
+    """Runs all measurements one after the other."""
+    results: dict[str, Any] = {"python": platform.python_version(), "cpus": os.cpu_count(), "orders": orders, "events": 2 * orders}
+
+    installation = await Installation(bootstrap, "bench.", folder).create()
+    topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
+    note(f"publishing {2 * orders:,} events")
+    seconds = await publish(bootstrap, topics, installation.settings.partitions, lives(orders))
+    results["published_per_s"] = 2 * orders / seconds
+
+    note("raw reading")
+    results["raw_per_s"] = max([_process("tests.bench.raw_reader", bootstrap, str(2 * orders), *topics) for _ in range(2)])
+
+    note("the service")
+    worker = BenchWorker(installation)
+    results["service_per_s"] = await worker.throughput(2 * orders)
+    results["service_cpu_s_per_million"] = worker.cpu_s / (2 * orders / 1e6)
+    results["rss_mb"] = worker.rss_mb
+    results["rss_mb_per_million_orders"] = (worker.rss_mb - worker.idle_rss_mb) / (orders / 1e6)
+    worker.stop()
+    results["restart_s"] = await worker.restart(orders)
+    worker.stop()
+
+    note("plain Faust")
+    plain = await Installation(bootstrap, "plain.", folder).create()
+    await publish(bootstrap, (plain.catalogue.orders.name, plain.catalogue.orders.name), 4, lives(plain_events // 2))
+    results["plain_faust_per_s"] = _plain_faust(bootstrap, plain.catalogue.orders.name, plain_events)
+
+    note("latency")
+    results |= await measure_latency(bootstrap, folder)
+    results["ratio_to_raw"] = results["service_per_s"] / results["raw_per_s"]
+    results["ratio_to_plain_faust"] = results["service_per_s"] / results["plain_faust_per_s"]
+    return results
+
+
+def _process(module: str, *arguments: str) -> float:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def _plain_faust(bootstrap: str, topic: str, count: int) -> float:
+    environment = {**os.environ, "BROKERS": bootstrap, "SOURCE": topic, "COUNT": str(count)}
+    command = [sys.executable, "-m", "tests.bench.plain_faust", "worker", "-l", "error", "--without-web"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode:
+        raise RuntimeError(f"plain Faust failed:\n{done.stderr[-3000:]}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def _print(results: dict[str, Any]) -> None:
+    table = Table("measure", "value", "of raw", "of plain Faust")
+    raw, plain = results["raw_per_s"], results["plain_faust_per_s"]
+    for name, key in (("raw aiokafka + orjson", "raw_per_s"), ("this service", "service_per_s"), ("plain Faust", "plain_faust_per_s")):
+        rate = results[key]
+        table.add_row(f"{name}, events/s", f"{rate:,.0f}", f"{rate / raw:.2f}", f"{rate / plain:.1f}")
+    for key, unit in (
+        ("service_cpu_s_per_million", "CPU s per million events"),
+        ("latency_p50_ms", "publish to milestone at 500 events/s, p50, ms"),
+        ("latency_p99_ms", "publish to milestone at 500 events/s, p99, ms"),
+        ("restart_s", f"restart to first applied event with {results['orders']:,} orders, s"),
+        ("rss_mb_per_million_orders", "resident MB per million orders"),
+    ):
+        table.add_row(unit, f"{results[key]:,.1f}", "", "")
+    Console().print(table)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)")
+    parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="milestones-bench-") as folder:
+        kafka = EmbeddedKafka(Path(folder) / "kafka")
+        bootstrap = kafka.start()
+        try:
+            results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
+        finally:
+            kafka.stop()
+    _print(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Speed and size of the ledger alone: `python tests/bench/ledger_speed.py [ORDERS]`.
+
+Prints microseconds an event for each way an event can take, bytes an order, and the seconds of a restore. Applying and
+draining count alike; a step has 10,000 events, as a busy partition's transactions do.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
+from streams.domain.ledger import Ledger
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
+
+STEP_EVENTS = 10_000
+FIRST_US = 1_711_900_000_000_000
+HOUR_US = 3_600_000_000
+DAYS = 240
+
+VARIANTS = ("Standard", "Pro", "Max")
+DIMS: list[Dims] = [("SU7", variant, "BJ1", f"CN-{number}") for variant in VARIANTS for number in range(31)]
+
+
+def main() -> None:
+    """Measures one ledger through a run of orders."""
+    orders = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    dice = random.Random(7)
+    order_ids = [f"SO-{number:012d}" for number in range(orders)]
+    times = [FIRST_US + number * (DAYS * 24 * HOUR_US // orders) for number in range(orders)]
+    before_kb = _resident_kb()
+    ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
+
+    def event(kind: Kind, number: int, delay_h: int = 0) -> Fact:
+        delivered = kind is Kind.DELIVERED
+        return Fact(
+            int(kind),
+            order_ids[number],
+            "/factories/bj1/dispatch" if delivered else "/sales/web",
+            str(uuid.UUID(int=dice.getrandbits(128), version=4)),
+            times[number] + delay_h * HOUR_US,
+            f"LNBSU7A1{number:09d}" if delivered else "",
+            NO_DIMS if kind is Kind.CANCELLED else DIMS[number % len(DIMS)],
+            "channel=app" if kind is Kind.PLACED else "",
+            None,
+            False,
+            DELIVERIES if delivered else ORDERS,
+            2,
+            number,
+        )
+
+    tenth = orders // 10
+    _run("first event (placed)", ledger, (event(Kind.PLACED, number) for number in range(orders)))
+    again = [event(Kind.DELIVERED, number, 40) for number in range(tenth)]
+    _run("second event (delivered)", ledger, iter(again))
+    _run("duplicate of a second event", ledger, iter(again))
+    _run("second event (cancelled)", ledger, (event(Kind.CANCELLED, number, 50) for number in range(tenth, 2 * tenth)))
+    _run("second event (delivered)", ledger, (event(Kind.DELIVERED, n, 40) for n in range(2 * tenth, orders)))
+    _run("third event (judged twice)", ledger, (event(Kind.CANCELLED, number, 60) for number in range(tenth // 10)))
+    _early_deliveries(event, tenth)
+    print(f"{ledger.state_bytes / orders:8.0f} bytes an order in state")
+    print(f"{(_resident_kb() - before_kb) * 1024 / orders:8.0f} bytes an order resident (the ids are counted apart)")
+    _restore(ledger)
+
+
+def _early_deliveries(event: Callable[..., Fact], orders: int) -> None:
+    ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
+    _run("first event (delivered early)", ledger, (event(Kind.DELIVERED, number, 40) for number in range(orders)))
+    _run("second event (placed late)", ledger, (event(Kind.PLACED, number) for number in range(orders)))
+
+
+def _run(name: str, ledger: Ledger, facts: Iterator[Fact]) -> None:
+    apply_s = drain_s = 0.0
+    events = 0
+    while step := list(islice(facts, STEP_EVENTS)):
+        start = time.process_time()
+        ledger.apply(step)
+        middle = time.process_time()
+        ledger.drain()
+        end = time.process_time()
+        apply_s += middle - start
+        drain_s += end - middle
+        events += len(step)
+    total = (apply_s + drain_s) / events * 1e6
+    print(f"{total:8.2f} us  {name}  (apply {apply_s / events * 1e6:.2f}, drain {drain_s / events * 1e6:.2f}; {events} events)")
+
+
+def _restore(ledger: Ledger) -> None:
+    chunk = {order_id: ledger.blob(order_id) for order_id in ledger.order_ids()}
+    vocabulary = list(enumerate(ledger._vocabulary.words))
+    restored = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
+    start = time.process_time()
+    restored.restore(vocabulary, [chunk])
+    print(f"{time.process_time() - start:8.2f} s   restore of {len(chunk)} orders")
+
+
+def _resident_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Events for the benchmarks and the fastest way to put them on the topics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+PLACED = (
+    b'{"specversion":"1.0","id":"8f14e45f-ea3c-4d2b-9d0b-%012x","source":"/sales/web","type":"order.placed.v1",'
+    b'"time":"%s","subject":"SO-%09d","data":{"order_id":"SO-%09d","model":"SU7","variant":"%s","region":"CN-11"}}'
+)
+DELIVERED = (
+    b'{"specversion":"1.0","id":"45f6f2b1-ea3c-4d2b-9d0b-%012x","source":"/factories/bj1/dispatch","type":"vehicle.delivered.v1",'
+    b'"time":"%s","subject":"SO-%09d","data":{"order_id":"SO-%09d","vin":"LNBSU7A10R%07d","model":"SU7","variant":"%s",'
+    b'"factory":"BJ1","region":"CN-11"}}'
+)
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_VARIANTS = (b"Max", b"Pro", b"Standard")
+
+
+def lives(orders: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+    """(0 orders | 1 deliveries, key, value): each order is placed and, 20 days later, delivered, over one year."""
+    step_s = 300 * 86_400 / orders
+    for number in range(first, first + orders):
+        key = b"SO-%09d" % number
+        variant = _VARIANTS[number % 3]
+        placed = _START + timedelta(seconds=(number - first) * step_s)
+        delivered = placed + timedelta(days=20)
+        yield 0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant)
+        yield 1, key, DELIVERED % (
+            number, delivered.isoformat(timespec="seconds").encode(), number, number, number % 10_000_000, variant
+        )
+
+
+async def publish(bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[tuple[int, bytes, bytes]]) -> float:
+    """Publishes whole batches to the right partitions. Returns seconds."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=512 * 1024, acks="all")
+    await producer.start()
+    started = time.perf_counter()
+    try:
+        batches = {}
+        pending: set[asyncio.Future[object]] = set()
+        for topic, key, value in records:
+            place = topic, (murmur2(key) & 0x7FFFFFFF) % partitions
+            batch = batches.get(place)
+            if batch is None:
+                batch = batches[place] = producer.create_batch()
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                pending.add(await producer.send_batch(batch, topics[topic], partition=place[1]))
+                batch = batches[place] = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+                await asyncio.sleep(0)
+        for (topic, partition), batch in batches.items():
+            pending.add(await producer.send_batch(batch, topics[topic], partition=partition))
+        await asyncio.gather(*pending)
+    finally:
+        await producer.stop()
+    return time.perf_counter() - started

@@ -1,0 +1,101 @@
+"""A worker under measurement: its speed by the broker's clock, its memory and CPU by the kernel's."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import orjson
+import psutil
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.kafka import read_to_end
+from tests.bench.load import lives, publish
+from tests.support.installation import Installation, Worker
+
+
+class BenchWorker:
+    """Starts a worker and watches it from outside."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._worker: Worker | None = None
+        self.idle_rss_mb = 0.0
+        self.rss_mb = 0.0
+        self.cpu_s = 0.0
+
+    async def throughput(self, events: int) -> float:
+        """Events per second between the first and the last marker, by the broker's append times."""
+        self._worker = self._installation.worker("bench")
+        process = psutil.Process(self._worker.process.pid)
+        await asyncio.sleep(2.5)
+        self.idle_rss_mb = process.memory_info().rss / 1e6
+        idle_cpu = process.cpu_times()
+        await self._until(events)
+        await asyncio.sleep(1.5)
+        self.rss_mb = process.memory_info().rss / 1e6
+        cpu = process.cpu_times()
+        self.cpu_s = cpu.user + cpu.system - idle_cpu.user - idle_cpu.system
+        return await self._rate()
+
+    async def restart(self, orders: int) -> float:
+        """Seconds from starting a worker to the commit of an event that waits for it."""
+        topics = (self._installation.catalogue.orders.name, self._installation.catalogue.deliveries.name)
+        await publish(self._installation.settings.bootstrap_servers, topics, self._installation.settings.partitions, lives(1, orders + 1))
+        started = time.perf_counter()
+        self._worker = self._installation.worker("bench")
+        await self._until(2 * orders + 2, every_s=0.05)
+        return time.perf_counter() - started
+
+    def stop(self) -> None:
+        """Ends the worker in order."""
+        if self._worker is not None:
+            self._worker.kill(signal.SIGTERM)
+            self._worker.wait()
+
+    async def _until(self, events: int, every_s: float = 0.5) -> None:
+        """Follows the markers with a light consumer until so many events have been read."""
+        topic = TopicPartition(self._installation.catalogue.counts.name, 0)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._installation.settings.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([topic])
+            await consumer.seek_to_beginning(topic)
+            read: dict[bytes, int] = {}
+            while sum(read.values()) < events:
+                if self._worker is not None and self._worker.process.poll() is not None:
+                    raise RuntimeError(f"the worker ended\n{self._installation.tails()}")
+                for records in (await consumer.getmany(timeout_ms=1000)).values():
+                    read.update(_read(records))
+                await asyncio.sleep(every_s)
+        finally:
+            await consumer.stop()
+
+    async def _rate(self) -> float:
+        first: tuple[int, int] | None = None
+        last = (0, 0)
+        read: dict[bytes, int] = {}
+        async for records in read_to_end(self._installation.settings, [(self._installation.catalogue.counts.name, 0)]):
+            for record in records:
+                progress = _read([record])
+                if progress and any(progress.values()):
+                    read.update(progress)
+                    if sum(read.values()) > (last[0]):
+                        last = (sum(read.values()), record.timestamp)
+                        first = first or last
+        if first is None:
+            raise RuntimeError("nothing was applied")
+        return (last[0] - first[0]) / ((last[1] - first[1]) / 1000)
+
+
+def _read(records: list[object]) -> dict[bytes, int]:
+    """Events read by each partition, from those of the records that are markers."""
+    found = {}
+    for record in records:
+        if record.key.endswith(b"|applied"):  # type: ignore[attr-defined]
+            books = orjson.loads(record.value)["books"]  # type: ignore[attr-defined]
+            found[record.key] = sum(book["read"] for book in books.values())  # type: ignore[attr-defined]
+    return found

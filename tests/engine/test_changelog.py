@@ -1,0 +1,99 @@
+"""The chunked changelog: whatever is written, a reader of the compacted log finds the current orders."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from streams import changelog as module
+from streams.changelog import Changelog
+
+
+class Log:
+    """A compacted topic and the orders it is the changelog of."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes | None] = {}
+        self.orders: dict[str, bytes] = {}
+        self.written_bytes = 0
+        self.changelog = Changelog(self.orders.__getitem__, lambda: self.orders)
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(len(key) + len(value) for key, value in self.orders.items())
+
+    def commit(self, touched: dict[str, bytes]) -> None:
+        self.orders.update(touched)
+        for key, value in self.changelog.write(touched, self.state_bytes):
+            self.records.pop(key, None)  # a later record of a key lies later in the log
+            self.records[key] = value
+            self.written_bytes += len(value or b"")
+
+    def restored(self) -> tuple[dict[str, bytes], Changelog]:
+        orders: dict[str, bytes] = {}
+        changelog = Changelog(orders.__getitem__, lambda: orders)
+        for key, value in self.records.items():
+            orders.update(changelog.restore(key, value))
+        return orders, changelog
+
+    def restart(self) -> None:
+        self.orders, self.changelog = self.restored()
+
+
+def test_what_is_restored_is_what_was_written_last_whatever_was_merged_and_whenever_it_restarted() -> None:
+    dice = random.Random(20241007)
+    log = Log()
+    for step in range(1500):
+        log.commit({f"SO-{dice.randrange(2000)}": dice.randbytes(dice.randrange(40, 200)) for _ in range(dice.randrange(1, 30))})
+        if dice.random() < 0.01:
+            before = dict(log.orders)
+            log.restart()
+            assert log.orders == before, f"step {step}"
+    assert log.restored()[0] == log.orders
+
+
+def test_many_small_commits_leave_few_chunks() -> None:
+    log = Log()
+    for number in range(10_000):
+        log.commit({f"SO-{number}": b"x" * 120})
+    assert len(log.changelog) < 100
+    assert log.written_bytes < 8 * log.state_bytes
+
+
+def test_orders_that_change_again_and_again_do_not_let_the_log_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SWEEP_SLACK_BYTES", 100_000)
+    monkeypatch.setattr(module, "FULL_BYTES", 20_000)
+    monkeypatch.setattr(module, "_SETTLED_BYTES", 5_000)
+    dice = random.Random(1)
+    log = Log()
+    largest = 0
+    for _ in range(2000):
+        log.commit({f"SO-{dice.randrange(3000)}": dice.randbytes(100) for _ in range(60)})
+        largest = max(largest, log.changelog.size)
+    assert log.restored()[0] == log.orders
+    # Twice the state starts a sweep, which writes the state once more before the old chunks go.
+    assert largest < 3 * log.state_bytes + 100_000 + 200_000
+
+
+def test_a_large_commit_is_split_into_records_of_bounded_size() -> None:
+    log = Log()
+    log.commit({f"SO-{number}": b"x" * 250 for number in range(10_000)})
+    sizes = [len(value) for value in log.records.values() if value is not None]
+    assert len(sizes) > 1
+    assert max(sizes) < module.FULL_BYTES + 1000
+    assert log.restored()[0] == log.orders
+
+
+def test_an_unfinished_sweep_loses_nothing_in_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SWEEP_SLACK_BYTES", 10_000)
+    monkeypatch.setattr(module, "FULL_BYTES", 2_000)
+    monkeypatch.setattr(module, "_SETTLED_BYTES", 500)
+    dice = random.Random(2)
+    log = Log()
+    for _ in range(1500):
+        log.commit({f"SO-{dice.randrange(500)}": dice.randbytes(100) for _ in range(20)})
+        if dice.random() < 0.05:
+            before = dict(log.orders)
+            log.restart()
+            assert log.orders == before

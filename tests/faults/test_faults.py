@@ -1,0 +1,244 @@
+"""Workers are killed, paused, added and taken away while events flow; the results equal an independent recount.
+
+Every fault waits for progress first: a kill that hits an idle worker proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.support.events import Published, lifecycle
+from tests.support.installation import Installation
+from tests.support.recount import recount
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+RULES = """
+[[rule]]
+name = "daily-20"
+metric = "deliveries"
+window = "day"
+scope = ["model"]
+exceeds = 20
+first = true
+
+[[rule]]
+name = "national-day"
+metric = "orders_placed"
+window = "holiday:national-day"
+scope = []
+reaches = 100
+
+[[target]]
+target_id = "october"
+metric = "deliveries"
+scope = "all"
+period = "month:2024-10"
+value = 150
+"""
+
+
+@pytest.fixture
+async def installation(bootstrap: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Installation]:
+    """An installation of its own, ended at the end."""
+    prefix = f"t{abs(hash(request.node.name)) % 10**8}-{time.time_ns() % 10**9}."
+    made = Installation(bootstrap, prefix, tmp_path)
+    made.configure(RULES)
+    await made.create()
+    yield made
+    made.end()
+
+
+async def progress(installation: Installation, seen: int, timeout_s: float = 40.0) -> int:
+    """Waits until the counts topic holds more than `seen` committed records and returns its end."""
+    tp = TopicPartition(installation.catalogue.counts.name, 0)
+    consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.bootstrap_servers, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            end = (await consumer.end_offsets([tp]))[tp]
+            if end > seen:
+                return int(end)
+            await asyncio.sleep(0.05)
+    finally:
+        await consumer.stop()
+    raise AssertionError(f"no new output within {timeout_s} s\n{installation.tails()}")
+
+
+async def verify(installation: Installation, published: list[Published]) -> None:
+    """Counts, milestones, books and transactions are what they must be."""
+    await installation.applied()
+    expected = recount(record.value for record in published)
+    assert await installation.counts() == expected
+
+    standing = await installation.standing()
+    assert standing == expected_milestones(expected)
+
+    books = await installation.books_balance()
+    assert books["read"] == len(published)
+    distinct = len({record.value for record in published})
+    forwarded = books["forwarded_applied"] + books["forwarded_duplicates"] + books["forwarded_dead_letters"]
+    assert books["rerouted"] == forwarded
+    assert books["applied"] + books["forwarded_applied"] == distinct
+    assert books["dead_letters"] == books["forwarded_dead_letters"] == 0
+    await no_open_transaction(installation)
+
+
+def expected_milestones(counts: dict[tuple[str, str, str], int]) -> set[str]:
+    """The standing set that RULES make of the counts, for windows in the past that live events filled."""
+    standing = set()
+    firsts: dict[str, str] = {}
+    for (metric, scope, period), count in counts.items():
+        if metric == "deliveries" and scope.startswith("model=") and period.startswith("day:") and count > 20:
+            standing.add(f"deliveries/{scope}/{period}/exceeds:20")
+            firsts[scope] = min(firsts.get(scope, period), period)
+    standing |= {f"deliveries/{scope}/first:day/exceeds:20" for scope in firsts}
+    if counts.get(("orders_placed", "all", "holiday:national-day:2024"), 0) >= 100:
+        standing.add("orders_placed/all/holiday:national-day:2024/reaches:100")
+    if counts.get(("deliveries", "all", "month:2024-10"), 0) >= 150:
+        standing.add("deliveries/all/month:2024-10/target:october:150")
+    return standing
+
+
+async def no_open_transaction(installation: Installation) -> None:
+    """The last stable offset of every output partition is its end: nothing is left undecided."""
+    catalogue = installation.catalogue
+    tps = [TopicPartition(topic.name, n) for topic in catalogue.all() for n in range(topic.partitions)]
+    ends = {}
+    for level in ("read_committed", "read_uncommitted"):
+        consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.bootstrap_servers, isolation_level=level)
+        await consumer.start()
+        ends[level] = await consumer.end_offsets(tps)
+        await consumer.stop()
+    assert ends["read_committed"] == ends["read_uncommitted"]
+
+
+async def test_ten_kills_in_mid_flight_lose_nothing_and_count_nothing_twice(installation: Installation) -> None:
+    """kill -9 at random moments, each only after new output since the last start."""
+    dice = random.Random(1)
+    published = list(lifecycle(1, 4000))
+    flow = asyncio.create_task(installation.publish(published, pause_every=60, pause_s=0.25))
+    seen = 0
+    for _ in range(10):
+        worker = installation.worker("w1")
+        seen = await progress(installation, seen)
+        await asyncio.sleep(dice.random() * 0.8)
+        worker.kill()
+        assert worker.wait() == -signal.SIGKILL
+        seen = await progress(installation, -1)
+    await flow
+    installation.worker("w1")
+    await verify(installation, published)
+
+
+async def test_workers_that_join_and_leave_share_the_work_and_the_results_stay_exact(installation: Installation) -> None:
+    """Two workers come and go: one by SIGTERM, one by kill -9."""
+    published = list(lifecycle(2, 3000))
+    flow = asyncio.create_task(installation.publish(published, pause_every=60, pause_s=0.2))
+    first = installation.worker("w1")
+    seen = await progress(installation, 0)
+    second = installation.worker("w2")
+    await asyncio.sleep(3)
+    seen = await progress(installation, seen)
+    first.kill(signal.SIGTERM)
+    started = time.monotonic()
+    assert await asyncio.to_thread(first.wait) == 0
+    assert time.monotonic() - started < 5.0
+    seen = await progress(installation, await progress(installation, -1))
+    installation.worker("w3")
+    await progress(installation, seen)
+    second.kill()
+    second.wait()
+    await flow
+    await verify(installation, published)
+
+
+async def test_a_paused_worker_that_wakes_up_as_a_zombie_changes_nothing(installation: Installation) -> None:
+    """SIGSTOP beyond the session timeout, takeover, SIGCONT, and the other one is killed."""
+    published = list(lifecycle(3, 3000))
+    flow = asyncio.create_task(installation.publish(published, pause_every=50, pause_s=0.35))
+    zombie = installation.worker("w1")
+    await progress(installation, 0)
+    zombie.kill(signal.SIGSTOP)
+    successor = installation.worker("w2")
+    before = await progress(installation, -1)
+    await progress(installation, before)
+    zombie.kill(signal.SIGCONT)
+    await asyncio.sleep(4)
+    successor.kill()
+    successor.wait()
+    await flow
+    await verify(installation, published)
+
+
+async def test_a_restore_that_takes_longer_than_a_rebalance_ends_well(installation: Installation) -> None:
+    """Opening is slow, and the group rebalances meanwhile: the opening goes on and its partitions are read."""
+    published = list(lifecycle(4, 1500))
+    await installation.publish(published[: len(published) // 2])
+    installation.worker("w1", slow_open_s=8)
+    await asyncio.sleep(4)
+    joining = installation.worker("w2", slow_open_s=8)
+    await asyncio.sleep(5)
+    joining.kill()
+    joining.wait()
+    await installation.publish(published[len(published) // 2 :])
+    await verify(installation, published)
+
+
+async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Installation) -> None:
+    """Without any internal topic everything is counted again; no milestone and no dead letter comes twice."""
+    published = list(lifecycle(5, 1000))
+    worker = installation.worker("w1")
+    await installation.publish(published)
+    await installation.applied()
+    garbage = [Published("orders", b"x", b"{", None), Published("deliveries", b"y", b'{"specversion":"1.0"}', 1)]
+    await installation.publish(garbage)
+    await asyncio.sleep(3)
+    milestones = await installation.milestones()
+    dead = await dead_letters(installation)
+    assert len(dead) == 2
+    worker.kill(signal.SIGTERM)
+    worker.wait()
+    await delete_internal_topics(installation)
+    await installation.create()
+    installation.worker("w2")
+    await installation.applied()
+    await asyncio.sleep(2)
+    assert await installation.milestones() == milestones
+    assert await dead_letters(installation) == dead
+    assert await installation.counts() == recount(record.value for record in published)
+
+
+async def dead_letters(installation: Installation) -> list[tuple[bytes | None, bytes | None]]:
+    """Key and value of every dead letter."""
+    from streams.kafka import read_to_end  # noqa: PLC0415 - used here only
+
+    topic = installation.catalogue.dead_letters
+    found = []
+    async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
+        found += [(record.key, record.value) for record in records]
+    return sorted(found, key=repr)
+
+
+async def delete_internal_topics(installation: Installation) -> None:
+    """Deletes ledger, counts and rerouted."""
+    from streams.admin import admin, describe  # noqa: PLC0415 - used here only
+
+    catalogue = installation.catalogue
+    names = [catalogue.ledger.name, catalogue.counts.name, catalogue.rerouted.name]
+    async with admin(installation.settings) as client:
+        await client.delete_topics(names)
+        for _ in range(100):
+            if not await describe(client, names):
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError("the topics are still there")

@@ -1,0 +1,81 @@
+"""Seeded random orders with everything that happens to them, for tests against a real Kafka."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+FIRST = datetime(2024, 9, 28, tzinfo=UTC)
+_VIN = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
+
+
+class Published(NamedTuple):
+    """One record for a source topic: `orders` or `deliveries`."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    partition: int | None
+
+
+def event(kind: str, identity: str, time: datetime, data: dict[str, Any], source: str = "/sales/web") -> bytes:
+    """A structured CloudEvent."""
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": identity,
+            "source": source,
+            "type": kind,
+            "time": time.isoformat(timespec="milliseconds"),
+            "subject": data["order_id"],
+            "data": data,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def lifecycle(seed: int, orders: int, *, days: int = 12, partitions: int = 4) -> Iterator[Published]:
+    """Orders placed, delivered, cancelled, reversed, voided; one in fifty twice, some late, some in foreign partitions."""
+    dice = random.Random(seed)
+    late: list[Published] = []
+    for number in range(orders):
+        for record in _order(dice, seed, number, days):
+            if dice.random() < 0.03:
+                record = record._replace(partition=dice.randrange(partitions))
+            if dice.random() < 0.1:
+                late.append(record)
+            else:
+                yield record
+            if dice.random() < 0.02:
+                late.append(record)
+            if late and dice.random() < 0.12:
+                yield late.pop(dice.randrange(len(late)))
+    yield from late
+
+
+def _order(dice: random.Random, seed: int, number: int, days: int) -> Iterator[Published]:
+    order_id = f"SO-{seed}-{number:07d}"
+    model = dice.choice(("SU7", "SU7", "YU7"))
+    vin = "".join(dice.choices(_VIN, k=17))
+    time = FIRST + timedelta(seconds=dice.randrange(days * 86_400))
+
+    def make(topic: str, kind: str, step: str, data: dict[str, Any]) -> Published:
+        value = event(kind, f"{order_id}-{step}", time, {"order_id": order_id, **data})
+        return Published(topic, order_id.encode(), value, None)
+
+    yield make("orders", "order.placed.v1", "p", {"model": model, "region": "CN-11"})
+    time += timedelta(hours=dice.randrange(1, 60))
+    if dice.random() < 0.08:
+        yield make("orders", "order.cancelled.v1", "c", {"reason": "changed my mind"})
+        return
+    if dice.random() < 0.6:
+        yield make("deliveries", "vehicle.delivered.v1", "d", {"vin": vin, "model": model, "factory": "BJ1"})
+        time += timedelta(hours=dice.randrange(1, 60))
+        fate = dice.random()
+        if fate < 0.04:
+            yield make("deliveries", "delivery.reversed.v1", "r", {"vin": vin})
+        elif fate < 0.06:
+            yield make("deliveries", "event.voided.v1", "v", {"voids": {"source": "/sales/web", "id": f"{order_id}-d"}})

@@ -1,0 +1,218 @@
+"""One installation of the service on the test broker: prefixes of its own, workers as real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from streams.admin import apply_topics, catalogue_of
+from streams.kafka import read_latest, read_to_end, reader
+from streams.settings import Settings
+from tests.support.events import Published
+
+ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """A `milestones worker` process."""
+
+    def __init__(self, environment: dict[str, str], instance: str, log: Path, module: str) -> None:
+        self.log = log
+        with log.open("ab") as handle:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, "worker", "--instance", instance],
+                cwd=ROOT,
+                env=environment,
+                stdout=handle,
+                stderr=handle,
+            )
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Sends a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 10.0) -> int:
+        """Exit code, once it has ended."""
+        return self.process.wait(timeout_s)
+
+    def end(self) -> None:
+        """Makes sure that it has ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+class Installation:
+    """Topics, workers and what they have published."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, **settings: Any) -> None:
+        self.settings = Settings(
+            bootstrap_servers=bootstrap,
+            source_prefix=prefix,
+            output_prefix=prefix,
+            state_dir=str(folder / "state"),
+            session_timeout_s=6.0,
+            **settings,
+        )
+        self.catalogue = catalogue_of(self.settings)
+        self.folder = folder
+        self.workers: list[Worker] = []
+        self._config = folder / "milestones.toml"
+
+    def configure(self, text: str) -> None:
+        """Gives the workers a settings file (rules, targets)."""
+        self._config.write_text(text)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a worker of this installation."""
+        scalars = ("bootstrap_servers", "source_prefix", "output_prefix", "state_dir", "session_timeout_s", "clock", "partitions")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
+        environment |= {f"MILESTONES_{name.upper()}": str(getattr(self.settings, name)) for name in scalars}
+        environment["MILESTONES_LOG_LEVEL"] = "INFO"
+        if self._config.exists():
+            environment["MILESTONES_CONFIG"] = str(self._config)
+        return environment
+
+    async def create(self) -> Installation:
+        """Creates the topics."""
+        await apply_topics(self.settings)
+        return self
+
+    def worker(self, instance: str = "w1", *, slow_open_s: float = 0.0) -> Worker:
+        """Starts a worker, perhaps one that takes longer to open its partitions."""
+        environment = {**self.environment, "SLOW_OPEN_S": str(slow_open_s)}
+        module = "tests.support.slow_worker" if slow_open_s else "streams"
+        worker = Worker(environment, instance, self.folder / f"{instance}.log", module)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        """Ends every worker that is left."""
+        for worker in self.workers:
+            worker.end()
+
+    async def publish(self, records: Iterable[Published], *, pause_every: int = 0, pause_s: float = 0.0) -> None:
+        """Publishes in order; with a pause after every so many records."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap_servers, linger_ms=5, acks="all")
+        topics = {"orders": self.catalogue.orders.name, "deliveries": self.catalogue.deliveries.name}
+        await producer.start()
+        try:
+            for count, record in enumerate(records, 1):
+                await producer.send(topics[record.topic], record.value, record.key, record.partition)
+                if pause_every and count % pause_every == 0:
+                    await producer.flush()
+                    await asyncio.sleep(pause_s)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def source_values(self) -> list[bytes]:
+        """Every value of the source topics."""
+        values: list[bytes] = []
+        for topic in (self.catalogue.orders, self.catalogue.deliveries):
+            async for records in read_to_end(self.settings, [(topic.name, n) for n in range(topic.partitions)]):
+                values += [record.value for record in records]
+        return values
+
+    async def status(self) -> dict[str, Any]:
+        """The records of the status topic, by key."""
+        latest = await read_latest(self.settings, [(self.catalogue.status.name, 0)])
+        return {key.decode(): orjson.loads(value) for key, value in latest.items()}
+
+    async def rows(self) -> dict[str, Any]:
+        """The current window rows, by key."""
+        latest = await read_latest(self.settings, [(self.catalogue.windows.name, 0)])
+        return {key.decode(): orjson.loads(value) for key, value in latest.items()}
+
+    async def counts(self) -> dict[tuple[str, str, str], int]:
+        """Counts of the rows that are not zero."""
+        rows = await self.rows()
+        return {(r["metric"], r["scope"], r["period"]): r["count"] for r in rows.values() if r["count"]}
+
+    async def milestones(self) -> list[dict[str, Any]]:
+        """All milestone events in topic order."""
+        events = []
+        async for records in read_to_end(self.settings, [(self.catalogue.milestones.name, 0)]):
+            events += [orjson.loads(record.value) for record in records]
+        return events
+
+    async def standing(self) -> set[str]:
+        """Ids of the milestones that stand; asserts that every revision is there exactly once and in order."""
+        last: dict[str, dict[str, Any]] = {}
+        for event in await self.milestones():
+            identity, revision = event["data"]["milestone_id"], event["data"]["revision"]
+            assert revision == (last[identity]["data"]["revision"] if identity in last else 0) + 1, event
+            last[identity] = event
+        return {identity for identity, event in last.items() if event["type"] != "milestone.retracted.v1"}
+
+    async def applied(self, timeout_s: float = 60.0) -> None:
+        """Waits until every source record has been applied and its counts have been summed."""
+        deadline = time.monotonic() + timeout_s
+        reason = "nothing seen"
+        while time.monotonic() < deadline:
+            reason = await self._behind()
+            if not reason:
+                return
+            assert all(worker.process.poll() in (None, -9, 0) for worker in self.workers), self.tails()
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"not applied within {timeout_s} s: {reason}\n{self.tails()}")
+
+    async def _behind(self) -> str:
+        topics = (self.catalogue.orders, self.catalogue.deliveries, self.catalogue.rerouted)
+        tps = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+        async with reader(self.settings) as consumer:
+            ends = await consumer.end_offsets(tps)
+        markers = await self.markers()
+        for tp in tps:
+            marker = markers.get(tp.partition)
+            # A transaction's control record after the last record of the rerouted topic is not a record.
+            slack = 1 if tp.topic == self.catalogue.rerouted.name else 0
+            if marker is None or marker["rebuilding"] or marker["positions"][tp.topic][0] < ends[tp] - slack:
+                return f"{tp} ends at {ends[tp]}, marker {marker}"
+        expected = await self.shard_sums()
+        found = await self.counts()
+        days = {key: count for key, count in found.items() if key[2].startswith("day:")}
+        return "" if days == expected else "window rows differ from the sums of the shards"
+
+    async def markers(self) -> dict[int, Any]:
+        """The last marker of each ledger partition."""
+        latest = await read_latest(self.settings, [(self.catalogue.counts.name, 0)])
+        return {
+            int(key.split(b"|")[0]): orjson.loads(value) for key, value in latest.items() if key.endswith(b"|applied")
+        }
+
+    async def shard_sums(self) -> dict[tuple[str, str, str], int]:
+        """Day counts summed over the ledger partitions."""
+        latest = await read_latest(self.settings, [(self.catalogue.counts.name, 0)])
+        sums: dict[tuple[str, str, str], int] = defaultdict(int)
+        for key, value in latest.items():
+            if not key.endswith(b"|applied"):
+                _, metric, scope, day = key.decode().split("|")
+                sums[metric, scope, f"day:{day}"] += orjson.loads(value)["count"]
+        return {key: count for key, count in sums.items() if count}
+
+    async def books_balance(self) -> Counter[str]:
+        """The books of all partitions, after checking that each balances."""
+        total: Counter[str] = Counter()
+        for marker in (await self.markers()).values():
+            for topic, books in marker["books"].items():
+                parts = books["applied"] + books["duplicates"] + books["dead_letters"] + books["rerouted"]
+                assert books["read"] == parts, (topic, books)
+                total.update(books if topic != self.catalogue.rerouted.name else {f"forwarded_{k}": v for k, v in books.items()})
+        return total
+
+    def tails(self) -> str:
+        """The last lines of the workers' logs, for a failed assertion."""
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))

@@ -1,0 +1,118 @@
+"""Who may import whom: imports point one way, and what travels or decides stays free of Kafka."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
+
+#: Layers from the top; a module may import from its own layer and from those below.
+LAYERS = ["cli", "app", "agents", "engine", "state", "kafka", "story", "settings", "domain", "schemas"]
+LAYER_OF = {
+    "streams.cli": "cli",
+    "streams.__main__": "cli",
+    "streams.app": "app",
+    "streams.agents": "agents",
+    "streams.engine": "engine",
+    "streams.keeper": "engine",
+    "streams.partition": "state",
+    "streams.tables": "state",
+    "streams.rebuild": "state",
+    "streams.status": "state",
+    "streams.totals_factory": "state",
+    "streams.domain": "domain",
+    "schemas": "schemas",
+}
+
+#: Packages that may be imported only where they belong; everything else of the standard library is free.
+ONLY_IN = {
+    "faust": ("streams.app", "streams.agents", "streams.transport", "streams.engine", "streams.keeper", "streams.partition", "streams.tables"),
+    "orjson": ("schemas",),
+    "msgspec": ("schemas", "streams.changelog", "streams.vocabulary", "streams.domain"),
+    "numpy": ("schemas",),
+}
+SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}
+
+
+def name_of(path: Path) -> str:
+    """Dotted module name."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Everything a module imports, wherever in it, except for type checking only."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(module: str) -> int | None:
+    """Index of the module's layer; `None` for helpers that are in no layer."""
+    best = max((prefix for prefix in LAYER_OF if module == prefix or module.startswith(f"{prefix}.")), key=len, default=None)
+    return LAYERS.index(LAYER_OF[best]) if best else None
+
+
+def within(module: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a module is one of the packages or inside one."""
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    own = layer_of(name_of(path))
+    for imported in imports_of(path):
+        other = layer_of(imported)
+        if own is not None and other is not None:
+            assert own <= other, f"{name_of(path)} ({LAYERS[own]}) imports {imported} ({LAYERS[other]})"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_libraries_stay_where_they_belong(path: Path) -> None:
+    module = name_of(path)
+    for imported in imports_of(path):
+        package = imported.partition(".")[0]
+        if package in ONLY_IN:
+            assert within(module, ONLY_IN[package]), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("streams/domain/**/*.py")), ids=name_of)
+def test_the_domain_imports_the_standard_library_and_schemas_only(path: Path) -> None:
+    for imported in imports_of(path):
+        package = imported.partition(".")[0]
+        allowed = package in sys.stdlib_module_names or package == "schemas" or within(imported, ("streams.domain",))
+        assert allowed, f"{name_of(path)} imports {imported}"
+        assert package not in {"asyncio", "socket", "threading", "subprocess"}, f"{name_of(path)} imports {imported}"
+        assert imported not in {"time.time", "datetime.now"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("schemas/**/*.py")), ids=name_of)
+def test_schemas_import_no_shell(path: Path) -> None:
+    for imported in imports_of(path):
+        package = imported.partition(".")[0]
+        assert package in sys.stdlib_module_names or package in SCHEMAS_MAY_IMPORT | {"schemas"}, f"{name_of(path)}: {imported}"
+
+
+def test_the_check_sees_the_modules() -> None:
+    assert len(MODULES) > 20
+    assert "streams.domain.ledger" in {name_of(path) for path in MODULES}
