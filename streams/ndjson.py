@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_target
-
 from schemas.facts import Rejection
 from streams.outgoing import DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
 

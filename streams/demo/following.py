@@ -9,8 +9,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from schemas.codec import decode_milestone, decode_row
 
+from schemas.codec import decode_milestone, decode_row, decode_status
 from schemas.outputs import MilestoneEvent, PartitionStatus
 from streams.admin import catalogue_of
 from streams.kafka import reader
@@ -61,7 +61,7 @@ class Seen:
 
     def take_milestone(self, value: bytes) -> MilestoneEvent:
         """An event of the milestones topic."""
-        event: MilestoneEvent = decode_milestone(value)
+        event = decode_milestone(value)
         self.milestones.pop(event.subject, None)
         self.milestones[event.subject] = event
         self._changed()
@@ -69,8 +69,8 @@ class Seen:
 
     def take_status(self, key: bytes, value: bytes) -> None:
         """A record of the status topic; only those of partitions matter here."""
-        if key.startswith(b"partition/"):
-            status = PartitionStatus.model_validate_json(value)
+        status = decode_status(key, value)
+        if isinstance(status, PartitionStatus):
             self.partitions[status.partition] = status
             self._news.set()
 

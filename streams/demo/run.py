@@ -17,6 +17,7 @@ from streams.demo.display import Display
 from streams.demo.following import Seen, follow, source_ends
 from streams.demo.playing import Playing, play
 from streams.demo.summary import differences, speed_line, summary_lines
+from streams.kafka import quiet_clients
 from streams.publisher import Publisher
 from streams.story import load_facts, tell
 
@@ -106,7 +107,11 @@ class _Session:
 
     async def run(self) -> int:
         click.echo(f"{self._story.facts.title}, {self._story.facts.label}")
-        with Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display:
+        # Right after topics are made, clients find no leader for a moment and would say so each time.
+        with (
+            quiet_clients(),
+            Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display,
+        ):
             following = asyncio.create_task(follow(self._settings, self._seen, display.raised))
             watching = asyncio.create_task(self._watch(display))
             try:

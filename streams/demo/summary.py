@@ -45,7 +45,7 @@ def _figure(figure: Figure, days: Mapping[str, Counter[date]]) -> str:
     counts = days[figure.metric]
     said = f"{_RELATIONS[figure.relation]} {figure.value:,}"
     verdict = "holds" if figure.holds(counts) else "DOES NOT HOLD"
-    return f"{figure.what:<40} {figure.counted(counts):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
+    return f"{figure.what:<42} {figure.counted(counts):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
 
 
 def books_line(seen: Seen) -> str:

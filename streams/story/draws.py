@@ -21,8 +21,8 @@ DAY_S = 86_400
 #: The partner hands over the cars of this region.
 PARTNER_REGION = "CN-35"
 
-#: Orders are delivered about in the order of their placing; standard deviation in places of the queue.
-_QUEUE_JITTER = 1500
+#: Orders are delivered about in the order of their placing; standard deviation in parts of the whole queue.
+_QUEUE_JITTER = 0.01
 
 _REGION_WEIGHTS = {
     "CN-11": 13,
@@ -95,5 +95,6 @@ def _times(midnight: int, count: int, hours: Draw, rng: random.Random) -> list[i
 
 def delivery_queue(orders: Sequence[Order], rng: random.Random) -> list[Order]:
     """The orders in the sequence in which they are delivered."""
-    ranked = sorted((place + rng.gauss(0, _QUEUE_JITTER), place) for place in range(len(orders)))
+    jitter = _QUEUE_JITTER * len(orders)
+    ranked = sorted((place + rng.gauss(0, jitter), place) for place in range(len(orders)))
     return [orders[place] for _, place in ranked]

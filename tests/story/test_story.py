@@ -1,0 +1,289 @@
+"""The told story against the codec and the domain: what it says of itself must be what they make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+import pytest
+
+from schemas.codec import decode_batch
+from schemas.facts import Fact, Kind, Rejection
+from streams.domain.orders import judge
+from streams.domain.zone import BusinessZone
+from streams.outgoing import Outgoing, partitions_for
+from streams.settings import Settings, load_settings
+from streams.story import Story, StoryFacts, load_facts, tell
+from streams.story.expected import standing_milestones
+from streams.story.lives import Rates
+from streams.story.mess import Transport
+
+pytestmark = pytest.mark.slow
+
+PARTITIONS = 4
+NOW_MS = 1_750_000_000_000
+DAY_US = 86_400_000_000
+
+
+#: Units by metric and business date, and the number of orders with violations.
+Judged = tuple[dict[str, Counter[date]], int]
+
+
+class AsRead(NamedTuple):
+    """A record as a consumer has it."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
+    partition: int
+    offset: int
+
+
+@dataclass
+class Heard:
+    """What a reader makes of the records, in one pass."""
+
+    records: int = 0
+    rerouted: int = 0
+    duplicates: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    accepted: dict[tuple[str, str, str], Fact] = field(default_factory=dict)
+    repeats: list[tuple[Fact, Fact]] = field(default_factory=list)
+    story_s: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    modes: Counter[bool] = field(default_factory=Counter)
+
+    def take(self, chunk: list[Outgoing]) -> None:
+        """Reads some more records."""
+        places = partitions_for(chunk, (PARTITIONS, PARTITIONS, 1))
+        elsewhere = [number for number, record in enumerate(chunk) if record.crc32_partitioner]
+        homes = partitions_for([chunk[n]._replace(crc32_partitioner=False) for n in elsewhere], (PARTITIONS,) * 2)
+        foreign = {n for n, home in zip(elsewhere, homes, strict=True) if places[n] != home}
+        for topic in (0, 1):
+            at = [number for number, record in enumerate(chunk) if record.topic == topic]
+            read = [
+                AsRead(chunk[n].key, chunk[n].value, chunk[n].headers, NOW_MS, places[n], self.records + n) for n in at
+            ]
+            for number, fact in zip(at, decode_batch(read, topic=topic, future_limit_us=300_000_000), strict=True):
+                self.judge(chunk[number], fact, foreign=number in foreign)
+        self.records += len(chunk)
+        self.story_s += [record.story_s for record in chunk]
+
+    def judge(self, record: Outgoing, fact: Fact | Rejection, *, foreign: bool) -> None:
+        """Notes what became of a record."""
+        if isinstance(fact, Rejection):
+            self.rejected[fact.reason] += 1
+            return
+        self.rerouted += foreign
+        self.modes[record.headers[0][0] == "ce_specversion"] += 1
+        self.late.append(record.story_s - fact.time_us // 1_000_000)
+        first = self.accepted.setdefault((fact.order_id, fact.source, fact.id), fact)
+        if first is not fact:
+            same = content(first) == content(fact)
+            self.duplicates += same
+            self.rejected["id_conflict"] += not same
+            if not same:
+                self.repeats.append((first, fact))
+
+
+def content(fact: Fact) -> tuple[object, ...]:
+    return (fact.kind, fact.time_us, fact.vin, fact.dims, fact.extra, fact.voids, fact.topic)
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return tell(load_facts())
+
+
+@pytest.fixture(scope="module")
+def heard(story: Story) -> Heard:
+    heard = Heard()
+    chunk: list[Outgoing] = []
+    for record in story.records():
+        chunk.append(record)
+        if len(chunk) == 5000:
+            heard.take(chunk)
+            chunk = []
+    heard.take(chunk)
+    return heard
+
+
+@pytest.fixture(scope="module")
+def judged(heard: Heard) -> Judged:
+    """Units by metric and business date, and the number of orders with violations, by the domain's own rules."""
+    orders: dict[str, list[Fact]] = defaultdict(list)
+    for fact in heard.accepted.values():
+        orders[fact.order_id].append(fact)
+    zone = BusinessZone("Asia/Shanghai")
+    counts: dict[str, Counter[date]] = defaultdict(Counter)
+    violating = 0
+    for facts in orders.values():
+        judgement = judge(facts)
+        violating += bool(judgement.violations)
+        for unit in judgement.units:
+            assert unit.dims[0] == "SU7"
+            counts[unit.metric][zone.date_of(unit.cause.time_us)] += 1
+    return counts, violating
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("nothing"))
+        return load_settings()
+
+
+def small(facts: StoryFacts, **changes: object) -> StoryFacts:
+    """The same story with a hundredth of the units; it meets no published figure."""
+    deliveries = {month: units // 100 for month, units in facts.deliveries.months.items()}
+    orders = {month: units // 90 for month, units in facts.orders.months.items()}
+    return dataclasses.replace(
+        facts,
+        deliveries=dataclasses.replace(facts.deliveries, months=deliveries, fixed_days={}),
+        orders=dataclasses.replace(
+            facts.orders, months=orders | {"2024-03": 1200}, fixed_days={date(2024, 3, 28): 1000}
+        ),
+        **changes,
+    )
+
+
+FEW = Rates(**{each.name: 2 for each in dataclasses.fields(Rates) if each.name != "cancelled_share"})
+
+
+def digest(facts: StoryFacts) -> str:
+    told = tell(facts, FEW, Transport(id_conflicts=2))
+    return hashlib.sha256("\n".join(map(repr, told.records())).encode()).hexdigest()
+
+
+def test_every_published_figure_holds_in_counts_made_by_the_domains_own_rules(story: Story, judged: Judged) -> None:
+    counts, _ = judged
+    assert {f.id: f.holds(counts[f.metric]) for f in story.facts.figures} == {f.id: True for f in story.facts.figures}
+
+
+def test_the_story_knows_every_count_of_every_day(story: Story, judged: Judged) -> None:
+    counts, _ = judged
+    for metric in ("orders_placed", "orders", "cancellations", "deliveries", "reversals"):
+        assert +counts[metric] == +story.expected.counts[metric]
+
+
+def test_the_story_knows_how_many_orders_are_contradictory(story: Story, judged: Judged) -> None:
+    _, violating = judged
+    assert violating == story.expected.violating_orders > 200
+
+
+def test_the_story_knows_what_is_read_applied_twice_rejected_and_rerouted(story: Story, heard: Heard) -> None:
+    expected = story.expected
+    assert heard.records == expected.records
+    assert len(heard.accepted) == expected.events
+    assert heard.duplicates == expected.duplicates
+    assert heard.rejected == expected.dead_letters
+    assert heard.rerouted == expected.rerouted(PARTITIONS)
+
+
+def test_about_two_in_a_hundred_events_are_sent_twice(story: Story) -> None:
+    assert 0.015 < story.expected.duplicates / story.expected.events < 0.025
+
+
+def test_dead_letters_have_at_least_ten_different_reasons_and_stay_few(story: Story) -> None:
+    assert len(story.expected.dead_letters) >= 10
+    assert story.expected.dead_letters.total() < 100
+
+
+def test_an_id_conflict_comes_after_the_event_it_contradicts_and_lands_in_the_same_partition(heard: Heard) -> None:
+    assert len(heard.repeats) == 12
+    for first, other in heard.repeats:
+        assert (first.topic, first.partition) == (other.topic, other.partition)
+        assert first.offset < other.offset
+
+
+def test_records_come_in_the_order_of_the_storys_own_time(heard: Heard) -> None:
+    assert heard.story_s == sorted(heard.story_s)
+
+
+def test_some_events_come_days_late_and_none_before_it_happened(heard: Heard) -> None:
+    assert min(heard.late) >= 0
+    assert sum(late > 86_400 for late in heard.late) > 1000
+    assert max(heard.late) < 9 * 86_400
+
+
+def test_both_content_modes_are_used(heard: Heard) -> None:
+    assert heard.modes[True] > 10_000
+    assert heard.modes[False] > 100_000
+
+
+def test_an_order_is_placed_at_least_two_days_before_its_first_delivery(heard: Heard) -> None:
+    placed: dict[str, int] = {}
+    for fact in heard.accepted.values():
+        if fact.kind == Kind.PLACED:
+            placed[fact.order_id] = min(fact.time_us, placed.get(fact.order_id, fact.time_us))
+    leads = [
+        fact.time_us - placed[fact.order_id]
+        for fact in heard.accepted.values()
+        if fact.kind == Kind.DELIVERED and fact.order_id in placed
+    ]
+    assert len(leads) > 130_000
+    assert min(leads) >= 2 * DAY_US
+    assert 20 * DAY_US < sorted(leads)[len(leads) // 2] < 150 * DAY_US
+
+
+def test_no_vin_belongs_to_two_orders(heard: Heard) -> None:
+    owners = {(fact.vin, fact.order_id) for fact in heard.accepted.values() if fact.kind == Kind.DELIVERED}
+    assert len({vin for vin, _ in owners}) == len(owners)
+
+
+def test_the_sixty_unexplained_deliveries_stay_visible_by_their_source_their_month_and_their_lack_of_an_order(
+    heard: Heard, judged: Judged
+) -> None:
+    unexplained = [fact for fact in heard.accepted.values() if fact.source.startswith("/simulated/unexplained/")]
+    counts, _ = judged
+    assert len(unexplained) == 60
+    assert all(fact.order_id.startswith("UNEXPLAINED-") for fact in unexplained)
+    assert sum(units for day, units in counts["deliveries"].items() if day < date(2024, 4, 1)) == 60
+    ids = {fact.order_id for fact in unexplained}
+    assert not [fact for fact in heard.accepted.values() if fact.order_id in ids and fact.kind == Kind.PLACED]
+
+
+def test_every_event_says_that_it_is_simulated(heard: Heard) -> None:
+    assert all(fact.source.startswith("/simulated/") for fact in heard.accepted.values())
+
+
+def test_the_milestones_of_the_year_stand_at_the_end(story: Story, settings: Settings) -> None:
+    standing = standing_milestones(settings, "SU7", story.expected.counts, date(2024, 12, 31))
+    assert standing >= {
+        "deliveries/model=SU7/first:day/exceeds:1000",
+        "deliveries/model=SU7/day:2024-10-07/exceeds:1000",
+        "deliveries/model=SU7/record:day:2024-10-07",
+        "deliveries/model=SU7/month:2024-09/target:su7-2024-09:10000",
+        "deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000",
+        "deliveries/model=SU7/year:2024/target:su7-2024:100000",
+        "orders_placed/model=SU7/holiday:national-day:2024/exceeds:6000",
+    }
+
+
+def test_no_day_before_7_october_passes_1000_even_with_all_that_is_taken_back_later(heard: Heard) -> None:
+    zone = BusinessZone("Asia/Shanghai")
+    sent = Counter(zone.date_of(fact.time_us) for fact in heard.accepted.values() if fact.kind == Kind.DELIVERED)
+    assert max(units for day, units in sent.items() if day < date(2024, 10, 7)) < 1000
+
+
+def test_the_same_seed_tells_the_same_story_to_the_byte_and_another_seed_another() -> None:
+    facts = small(load_facts())
+    assert digest(facts) == digest(facts)
+    assert digest(facts) != digest(small(load_facts(), seed=facts.seed + 1))
+
+
+def test_a_story_can_be_read_twice() -> None:
+    told = tell(small(load_facts()), FEW, Transport(id_conflicts=2))
+    assert list(told.records()) == list(told.records())
+
+
+def test_too_few_orders_for_the_deliveries_are_refused() -> None:
+    facts = small(load_facts())
+    scarce = dataclasses.replace(facts.orders, months=dict.fromkeys(facts.orders.months, 30), fixed_days={})
+    with pytest.raises(ValueError, match=r"simulation\.orders"):
+        tell(dataclasses.replace(facts, orders=scarce), dataclasses.replace(FEW, cancelled_share=0.01))
