@@ -27,13 +27,16 @@ from schemas.events import (
     EVENTS,
     ORDER_EVENTS,
     TARGET_EVENTS,
+    DeliveryReversedData,
     Event,
+    EventVoidedData,
     LedgerEvent,
-    OrderPlaced,
+    OrderCancelledData,
+    OrderPlacedData,
     TargetEvent,
-    VehicleDelivered,
+    VehicleDeliveredData,
 )
-from schemas.facts import NO_DIMS, Dims, Fact, Rejection
+from schemas.facts import NO_DIMS, Dims, Fact, Kind, Rejection
 from schemas.pools import intern_dims, intern_text
 
 if TYPE_CHECKING:
@@ -169,18 +172,17 @@ def _check_key(record: SourceRecord, wanted: str, name: str) -> None:
 
 
 def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
-    data = event.data
-    voids = getattr(data, "voids", None)
+    vin, dims, extra, voids = _details(event)
     return Fact(
         int(event.kind),
-        data.order_id,
+        event.data.order_id,
         intern_text(event.source),
         event.id,
         event.time_us,
-        getattr(data, "vin", ""),
-        _dims(event),
-        _extra(event),
-        None if voids is None else (voids.source, voids.id),
+        vin,
+        dims,
+        extra,
+        voids,
         bool(event.backfill),
         topic,
         record.partition,
@@ -188,19 +190,29 @@ def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
     )
 
 
-def _dims(event: LedgerEvent) -> Dims:
-    if isinstance(event, OrderPlaced | VehicleDelivered):
-        data = event.data
-        return intern_dims((data.model, data.variant or "", data.factory or "", data.region or ""))
-    return NO_DIMS
+def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None]:
+    """VIN, dimensions, what stands for the other fields, and the voided event's identity."""
+    # Looked at by `kind`, not by `isinstance`, which is slow for these classes.
+    match event.kind:
+        case Kind.PLACED:
+            placed = cast("OrderPlacedData", event.data)
+            return "", _dims(placed), intern_text(placed.channel or ""), None
+        case Kind.DELIVERED:
+            delivered = cast("VehicleDeliveredData", event.data)
+            return delivered.vin, _dims(delivered), "", None
+        case Kind.CANCELLED:
+            cancelled = cast("OrderCancelledData", event.data)
+            return "", NO_DIMS, digest_of(cancelled.reason or ""), None
+        case Kind.REVERSED:
+            came_back = cast("DeliveryReversedData", event.data)
+            return came_back.vin, NO_DIMS, digest_of(came_back.reason or ""), None
+        case Kind.VOIDED:
+            void = cast("EventVoidedData", event.data)
+            return "", NO_DIMS, digest_of(void.reason or ""), (void.voids.source, void.voids.id)
 
 
-def _extra(event: LedgerEvent) -> str:
-    if isinstance(event, OrderPlaced):
-        return intern_text(event.data.channel or "")
-    if isinstance(event, VehicleDelivered):
-        return ""
-    return digest_of(event.data.reason or "")
+def _dims(data: OrderPlacedData | VehicleDeliveredData) -> Dims:
+    return intern_dims((data.model, data.variant or "", data.factory or "", data.region or ""))
 
 
 def digest_of(text: str) -> str:

@@ -20,7 +20,7 @@ from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_i
 MAX_INTEGER: Final = 2**53 - 1
 
 CODE_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
-VIN_PATTERN: Final = "[A-HJ-NPR-Z0-9]{17}"
+VIN_CHARACTERS: Final = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"  # without I, O and Q
 
 _SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={CODE_PATTERN}")
 _JSON_MEDIA_TYPE: Final = re.compile(
@@ -87,7 +87,7 @@ def _period(value: str) -> str:
 #: 1-256 characters, none of them a control character (C0, DEL, C1).
 Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Code = Annotated[str, Field(pattern=rf"^{CODE_PATTERN}$")]
-Vin = Annotated[str, Field(pattern=f"^{VIN_PATTERN}$")]
+Vin = Annotated[str, Field(pattern=f"^[{VIN_CHARACTERS}]{{17}}$")]
 EventTime = Annotated[
     datetime,
     BeforeValidator(

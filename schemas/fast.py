@@ -7,20 +7,24 @@ authority decides. What makes a record plain:
   decoder refuses the others);
 - all its keys are known ones, all values are texts, except `data` and `backfill`;
 - no key comes twice: then there are exactly as many quotation marks as the fields that were found account for.
+
+Some of that is checked for a chunk of records together. A record never has fewer quotation marks than its fields
+account for, so when the sums agree each agrees; when they do not, each is looked at.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
+import numpy as np
 
 from schemas import cloudevents
 from schemas.authority import SourceRecord, digest_of
-from schemas.events import CODE_PATTERN, VIN_PATTERN
-from schemas.facts import NO_DIMS, Dims, Fact
-from schemas.instants import micros_of, parse_instant
+from schemas.events import CODE_PATTERN, VIN_CHARACTERS
+from schemas.facts import NO_DIMS, Dims, Fact, Kind
+from schemas.instants import micros_of_text
 from schemas.pools import POOL_SIZE, intern_dims, intern_text
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 _Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Vin = Annotated[str, msgspec.Meta(min_length=17, max_length=17)]
 
 
 class _Placed(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -46,7 +51,7 @@ class _Cancelled(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 class _Delivered(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     order_id: _Identifier
-    vin: str
+    vin: _Vin
     model: _Text
     variant: _Text = ""
     factory: _Text = ""
@@ -55,7 +60,7 @@ class _Delivered(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 class _Reversed(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     order_id: _Identifier
-    vin: str
+    vin: _Vin
     reason: _Text = ""
 
 
@@ -106,15 +111,18 @@ _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
 )
 _REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has a limit of nesting of its own
 
-#: Quotation marks of the envelope's required fields: five texts and `data`.
+# As plain numbers: an enumeration's members are slow to get at.
+_PLACED, _CANCELLED, _DELIVERED, _REVERSED = map(int, (Kind.PLACED, Kind.CANCELLED, Kind.DELIVERED, Kind.REVERSED))
+_KINDS: Final[dict[type, int]] = {
+    _Placed: _PLACED,
+    _Cancelled: _CANCELLED,
+    _Delivered: _DELIVERED,
+    _Reversed: _REVERSED,
+}
+#: Quotation marks of the envelope's required fields (five texts and `data`), and of a text and its key.
 _ENVELOPE_MARKS: Final = 22
-_BINARY_HEADERS: Final = frozenset(
-    (
-        cloudevents.CONTENT_TYPE,
-        *(f"ce_{name}" for name in ("specversion", "id", "source", "type", "time", "subject", "dataschema")),
-        *(f"ce_{name}" for name in ("traceparent", "tracestate")),
-    )
-)
+_TEXT_MARKS: Final = 4
+
 #: Headers that say 'structured' and nothing else, as the usual publishers write them.
 _STRUCTURED_HEADERS: Final = (
     (),
@@ -122,13 +130,25 @@ _STRUCTURED_HEADERS: Final = (
     (("content-type", b"application/cloudevents+json; charset=UTF-8"),),
     (("content-type", b"application/cloudevents+json; charset=utf-8"),),
 )
-#: Key, headers and value of a record together are certainly within the limit if the value has this much room, bytes.
+_BINARY_HEADERS: Final = frozenset(
+    (
+        cloudevents.CONTENT_TYPE,
+        *(f"ce_{name}" for name in ("specversion", "id", "source", "type", "time", "subject", "dataschema")),
+        *(f"ce_{name}" for name in ("backfill", "traceparent", "tracestate")),
+    )
+)
+#: Key, headers and value together are certainly within the limit if a value has this much room, bytes.
 _ROOM_BYTES: Final = 4096
 _MAX_HEADER_BYTES: Final = 2048
-_CHECKED_TOGETHER: Final = 128
+_MAX_ATTRIBUTE_BYTES: Final = 256
+_CHUNK: Final = 128
+_JSON: Final = b"application/json"
 
-_is_vin = re.compile(VIN_PATTERN).fullmatch
 _is_code = re.compile(CODE_PATTERN).fullmatch
+_VIN_BYTES: Final = VIN_CHARACTERS.encode()
+
+#: Known dimensions as decoded -> the pooled tuple, and the quotation marks of their keys and values.
+_known_dims: dict[Dims, tuple[Dims, int]] = {}
 
 
 def plain_facts(
@@ -137,89 +157,139 @@ def plain_facts(
     """The facts of the plain records among `records`, and `None` for each of the others."""
     longest = max_bytes - _ROOM_BYTES
     facts: list[Fact | None] = []
-    for first in range(0, len(records), _CHECKED_TOGETHER):
-        chunk = records[first : first + _CHECKED_TOGETHER]
+    for first in range(0, len(records), _CHUNK):
+        chunk = records[first : first + _CHUNK]
         values = [record.value for record in chunk]
-        if _are_plain_texts(values, longest):
-            facts += [_fact(record, value, topic, future_limit_us) for record, value in zip(chunk, values, strict=True)]
-        else:
-            facts += [
-                None
-                if value is None or not _are_plain_texts((value,), longest)
-                else _fact(record, value, topic, future_limit_us)
-                for record, value in zip(chunk, values, strict=True)
-            ]
+        if None in values or not _is_plain(b"".join(values), longest):  # type: ignore[arg-type]
+            values = [value if value is not None and _is_plain(value, longest) else None for value in values]
+        drafts, marks = _drafts(chunk, values, topic, future_limit_us)
+        facts += drafts if _are_sound(values, drafts, sum(marks)) else _sound_ones(values, drafts, marks)
     return facts
 
 
-def _are_plain_texts(values: Sequence[bytes | None], longest: int) -> TypeGuard[Sequence[bytes]]:
-    """Whether all values are short and without anything that stands for a character it is not.
-
-    They are looked at as one text, which costs a fraction of looking at each.
-    """
-    if None in values:
-        return False
-    text = b"".join(values)  # type: ignore[arg-type]
-    return (
-        text.isascii()
-        and b"\\" not in text
-        and b"\x7f" not in text
-        and (len(text) <= longest or max(map(len, values)) <= longest)  # type: ignore[arg-type]
-    )
+def _is_plain(text: bytes, longest: int) -> bool:
+    """Whether nothing in the text stands for a character that it is not, and its length is ordinary."""
+    return len(text) <= longest and text.isascii() and b"\\" not in text and b"\x7f" not in text
 
 
-def _fact(record: SourceRecord, value: bytes, topic: int, future_limit_us: int) -> Fact | None:
-    headers = record.headers
-    if headers not in _STRUCTURED_HEADERS and not _say_structured(headers):
-        return _binary_fact(record, value, topic, future_limit_us)
-    try:
-        event = _EVENT_DECODERS[topic](value)
-    except _REFUSED:
-        return None
-    data = event.data
-    details = _details(data)
-    time_us = _micros(event.time)
-    if (
-        details is None
-        or time_us is None
-        or time_us > record.timestamp * 1000 + future_limit_us
-        or record.key != data.order_id.encode()
-    ):
-        return None
-    kind, vin, dims, extra, marks = details
-    if event.subject:
-        marks += 4
-    if event.datacontenttype is not None:
-        marks += 4
-    if event.backfill is not None or event.dataschema or event.traceparent or event.tracestate:
-        marks += _rare_marks(event)
-    if value.count(b'"') != marks + _ENVELOPE_MARKS:
-        return None
-    return Fact(
-        kind,
-        data.order_id,
-        intern_text(event.source),
-        event.id,
-        time_us,
-        vin,
-        dims,
-        extra,
-        None,
-        event.backfill is True,
-        topic,
-        record.partition,
-        record.offset,
-    )
+def _are_sound(values: Sequence[bytes | None], drafts: Sequence[Fact | None], marks: int) -> bool:
+    """Whether no draft has a key twice or a VIN with a wrong character."""
+    texts = [value for value, draft in zip(values, drafts, strict=True) if draft is not None and value is not None]
+    found = np.count_nonzero(np.frombuffer(b"".join(texts), dtype=np.uint8) == ord('"'))
+    vins = "".join([draft.vin for draft in drafts if draft is not None])
+    return int(found) == marks and not vins.encode().translate(None, _VIN_BYTES)
+
+
+def _sound_ones(
+    values: Sequence[bytes | None], drafts: Sequence[Fact | None], marks: Sequence[int]
+) -> list[Fact | None]:
+    return [
+        draft if _are_sound((value,), (draft,), expected) else None
+        for value, draft, expected in zip(values, drafts, marks, strict=True)
+    ]
+
+
+def _drafts(  # noqa: C901, PLR0912 - a call a record for each part would cost more than the parts
+    records: Sequence[SourceRecord], values: Sequence[bytes | None], topic: int, future_limit_us: int
+) -> tuple[list[Fact | None], list[int]]:
+    """Facts that are right but for what `_are_sound` checks, and the quotation marks that they account for."""
+    decode = _EVENT_DECODERS[topic]
+    facts: list[Fact | None] = [None] * len(records)
+    all_marks = [0] * len(records)
+    for index, (record, value) in enumerate(zip(records, values, strict=True)):
+        if value is None:
+            continue
+        if record.headers not in _STRUCTURED_HEADERS and not _say_structured(record.headers):
+            facts[index], all_marks[index] = _binary_draft(record, value, topic, future_limit_us)
+            continue
+        try:
+            event = decode(value)
+        except _REFUSED:
+            continue
+        data = event.data
+        order_id = data.order_id
+        time_us = micros_of_text(event.time)
+        if time_us is None or time_us > record.timestamp * 1000 + future_limit_us or record.key != order_id.encode():
+            continue
+        if type(data) is _Delivered:
+            # Nearly all of the deliveries: what `_details` would say, without the call.
+            known = _known_dims.get((data.model, data.variant, data.factory, data.region))
+            if known is None:
+                known = _admit(data)
+                if known is None:
+                    continue
+            kind, vin, extra = _DELIVERED, data.vin, ""
+            dims, marks = known
+            marks += 2 * _TEXT_MARKS
+        else:
+            details = _details(data)
+            if details is None:
+                continue
+            kind, vin, dims, extra, marks = details
+        if event.subject:
+            marks += _TEXT_MARKS
+        if event.datacontenttype is not None:
+            marks += _TEXT_MARKS
+        if event.backfill is not None or event.dataschema or event.traceparent or event.tracestate:
+            marks += _rare_marks(event)
+        all_marks[index] = marks + _ENVELOPE_MARKS
+        facts[index] = Fact(
+            kind,
+            order_id,
+            intern_text(event.source),
+            event.id,
+            time_us,
+            vin,
+            dims,
+            extra,
+            None,
+            event.backfill is True,
+            topic,
+            record.partition,
+            record.offset,
+        )
+    return facts, all_marks
 
 
 def _rare_marks(event: _Event) -> int:
     texts = (event.dataschema, event.traceparent, event.tracestate)
-    return 4 * sum(text != "" for text in texts) + (2 if event.backfill is not None else 0)
+    return _TEXT_MARKS * sum(text != "" for text in texts) + (2 if event.backfill is not None else 0)
+
+
+def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
+    """Kind, VIN, dimensions, other fields, and the quotation marks of all data fields."""
+    kind = _KINDS[type(data)]
+    if kind in {_PLACED, _DELIVERED}:
+        known = _known_dims.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
+        if known is None:
+            return None
+        dims, marks = known
+        if kind == _DELIVERED:
+            return kind, data.vin, dims, "", marks + 2 * _TEXT_MARKS
+        if not data.channel:
+            return kind, "", dims, "", marks + _TEXT_MARKS
+        return (kind, "", dims, intern_text(data.channel), marks + 2 * _TEXT_MARKS) if _is_code(data.channel) else None
+    extra = digest_of(data.reason)
+    marks = 2 * _TEXT_MARKS if extra else _TEXT_MARKS
+    if kind == _CANCELLED:
+        return kind, "", NO_DIMS, extra, marks
+    return kind, data.vin, NO_DIMS, extra, marks + _TEXT_MARKS
+
+
+def _admit(data: _Placed | _Delivered) -> tuple[Dims, int] | None:
+    """Remembers new dimensions, if they are valid."""
+    dims = (data.model, data.variant, data.factory, data.region)
+    if not all(_is_code(code) for code in dims if code):
+        return None
+    if len(_known_dims) >= POOL_SIZE:
+        _known_dims.clear()
+    known = _known_dims[dims] = intern_dims(dims), _TEXT_MARKS * sum(code != "" for code in dims)
+    return known
 
 
 def _say_structured(headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether unusual headers are small and leave no doubt that the value is the event."""
-    if len(headers) > 32 or sum(len(name) * 4 + len(value or b"") for name, value in headers) > _MAX_HEADER_BYTES:
+    if sum(4 * len(name) + len(value or b"") for name, value in headers) > _MAX_HEADER_BYTES:
         return False
     try:
         return cloudevents.is_structured(headers)
@@ -230,37 +300,32 @@ def _say_structured(headers: Sequence[tuple[str, bytes | None]]) -> bool:
 # Binary mode --------------------------------------------------------------------------------------------------------
 
 
-def _binary_fact(record: SourceRecord, value: bytes, topic: int, future_limit_us: int) -> Fact | None:
-    headers = dict(record.headers)
+def _binary_draft(
+    record: SourceRecord, value: bytes, topic: int, future_limit_us: int
+) -> tuple[Fact, int] | tuple[None, int]:
+    headers = {
+        name: value for name, value in record.headers if value is not None and len(value) <= _MAX_ATTRIBUTE_BYTES
+    }
     if len(headers) != len(record.headers) or not headers.keys() <= _BINARY_HEADERS:
-        return None
-    decode = _DATA_DECODERS[topic].get(headers.get("ce_type") or b"")
-    if (
-        decode is None
-        or headers.get("ce_specversion") != b"1.0"
-        or headers.get(cloudevents.CONTENT_TYPE, b"application/json") != b"application/json"
-    ):
-        return None
-    event_id, source, time = map(_header_text, map(headers.get, ("ce_id", "ce_source", "ce_time")))
+        return None, 0
+    if headers.get("ce_specversion") != b"1.0" or headers.get(cloudevents.CONTENT_TYPE, _JSON) != _JSON:
+        return None, 0
+    backfill = headers.get("ce_backfill", b"false")
+    if backfill not in {b"true", b"false"} or not b"".join(headers.values()).isascii():
+        return None, 0
+    event_id, source, time = [_header_text(headers, name) for name in ("ce_id", "ce_source", "ce_time")]
+    time_us = micros_of_text(time)
     try:
-        data = decode(value)
-    except _REFUSED:
-        return None
+        data = _DATA_DECODERS[topic][headers["ce_type"]](value)
+    except (KeyError, *_REFUSED):
+        return None, 0
     details = _details(data)
-    time_us = _micros(time)
-    if (
-        not event_id
-        or not source
-        or details is None
-        or time_us is None
-        or time_us > record.timestamp * 1000 + future_limit_us
-        or record.key != data.order_id.encode()
-    ):
-        return None
+    if details is None or time_us is None or not event_id or not source:
+        return None, 0
+    if time_us > record.timestamp * 1000 + future_limit_us or record.key != data.order_id.encode():
+        return None, 0
     kind, vin, dims, extra, marks = details
-    if value.count(b'"') != marks:
-        return None
-    return Fact(
+    fact = Fact(
         kind,
         data.order_id,
         intern_text(source),
@@ -270,105 +335,15 @@ def _binary_fact(record: SourceRecord, value: bytes, topic: int, future_limit_us
         dims,
         extra,
         None,
-        False,  # noqa: FBT003 - the fields of a fact are positional
+        backfill == b"true",
         topic,
         record.partition,
         record.offset,
     )
+    return fact, marks
 
 
-def _header_text(value: bytes | None) -> str:
-    """The text of a header that has 1-256 printable ASCII characters, else ""."""
-    if value is None or len(value) > 256 or not value.isascii():
-        return ""
-    text = value.decode("ascii")
+def _header_text(headers: dict[str, bytes], name: str) -> str:
+    """The text of a header of printable ASCII characters; "" for any other."""
+    text = headers.get(name, b"").decode("ascii")
     return text if text.isprintable() else ""
-
-
-# The fields ---------------------------------------------------------------------------------------------------------
-
-#: Known dimensions as decoded -> the pooled tuple and the quotation marks of their keys and values.
-_dims: dict[Dims, tuple[Dims, int]] = {}
-
-
-def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
-    """Kind, VIN, dimensions, other fields, and the quotation marks of all of them and the order id."""
-    kind = type(data)
-    if kind is _Delivered:
-        try:
-            dims, marks = _dims[(data.model, data.variant, data.factory, data.region)]
-        except KeyError:
-            if not _admit(data):
-                return None
-            dims, marks = _dims[(data.model, data.variant, data.factory, data.region)]
-        return (3, data.vin, dims, "", marks + 8) if _is_vin(data.vin) else None
-    if kind is _Placed:
-        try:
-            dims, marks = _dims[(data.model, data.variant, data.factory, data.region)]
-        except KeyError:
-            if not _admit(data):
-                return None
-            dims, marks = _dims[(data.model, data.variant, data.factory, data.region)]
-        if not data.channel:
-            return 1, "", dims, "", marks + 4
-        return (1, "", dims, intern_text(data.channel), marks + 8) if _is_code(data.channel) else None
-    extra = digest_of(data.reason)
-    marks = 8 if extra else 4
-    if kind is _Cancelled:
-        return 2, "", NO_DIMS, extra, marks
-    return (4, data.vin, NO_DIMS, extra, marks + 4) if _is_vin(data.vin) else None
-
-
-def _admit(data: _Placed | _Delivered) -> bool:
-    """Takes new dimensions in, if they are valid."""
-    dims = (data.model, data.variant, data.factory, data.region)
-    if not all(_is_code(code) for code in dims if code):
-        return False
-    if len(_dims) >= POOL_SIZE:
-        _dims.clear()
-    _dims[dims] = (intern_dims(dims), 4 * sum(code != "" for code in dims))
-    return True
-
-
-# Event time ---------------------------------------------------------------------------------------------------------
-# An instant is the hour it starts with, `2024-10-07T14:`, plus the rest, `03:11+08:00`: both repeat often. Each half is
-# read by the authority on instants, completed to a whole one; so what the two halves make is valid as well.
-
-_hours: dict[str, int] = {}
-_rests: dict[str, int] = {}
-_SOME_HOUR: Final = "2000-01-02T00:"
-_SOME_HOUR_US: Final = micros_of(parse_instant("2000-01-02T00:00:00Z"))
-
-
-def _micros(text: str) -> int | None:
-    """Microseconds since 1970, or `None` where the text is no instant."""
-    try:
-        return _hours[text[:14]] + _rests[text[14:]]
-    except KeyError:
-        return _micros_of_new(text)
-
-
-def _micros_of_new(text: str) -> int | None:
-    hour, rest = text[:14], text[14:]
-    fraction_us = 0
-    if rest[5:6] == ".":
-        # Fractions are too many to remember: they are cut out.
-        digits = rest[6:].rstrip("Zz") if rest[-1] in "Zz" else rest[6:-6]
-        if not (digits.isascii() and digits.isdigit()):
-            return None
-        fraction_us = int(digits[:6].ljust(6, "0"))
-        rest = rest[:5] + rest[6 + len(digits) :]
-    try:
-        if hour not in _hours:
-            _remember(_hours, hour, micros_of(parse_instant(f"{hour}00:00Z")))
-        if rest not in _rests:
-            _remember(_rests, rest, micros_of(parse_instant(_SOME_HOUR + rest)) - _SOME_HOUR_US)
-    except ValueError:
-        return None
-    return _hours[hour] + _rests[rest] + fraction_us
-
-
-def _remember(known: dict[str, int], text: str, micros: int) -> None:
-    if len(known) >= POOL_SIZE:
-        known.clear()
-    known[text] = micros

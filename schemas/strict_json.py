@@ -33,6 +33,10 @@ class StrictJsonError(ValueError):
         self.reason = reason
 
 
+class _DuplicateKeyError(Exception):
+    pass
+
+
 def parse(text: bytes) -> Any:
     """The value of a JSON text.
 
@@ -48,27 +52,26 @@ def parse(text: bytes) -> Any:
         raise _malformed(f"not UTF-8 at byte {error.start}") from None
     if _depth(decoded) > MAX_DEPTH:
         raise StrictJsonError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
-    has_duplicate = False
-
-    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal has_duplicate
-        members = dict(pairs)
-        has_duplicate = has_duplicate or len(members) != len(pairs)
-        return members
-
-    decoder = json.JSONDecoder(
-        object_pairs_hook=as_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
-    )
     try:
-        value = decoder.decode(decoded)
+        value = _read(decoded, _DECODER)
+    except _DuplicateKeyError:
+        value = _read(decoded, _LENIENT_DECODER)
+        duplicate_key = True
+    else:
+        duplicate_key = False
+    if _SURROGATE_ESCAPE.search(decoded) and not _is_unicode(value):
+        raise _malformed("half of a surrogate pair is no character")
+    if duplicate_key:
+        raise StrictJsonError("duplicate_key", "an object has the same key twice")
+    return value
+
+
+def _read(text: str, decoder: json.JSONDecoder) -> Any:
+    try:
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         what = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
         raise _malformed(f"{what} at character {error.pos}") from None
-    if _SURROGATE_ESCAPE.search(decoded) and not _is_unicode(value):
-        raise _malformed("half of a surrogate pair is no character")
-    if has_duplicate:
-        raise StrictJsonError("duplicate_key", "an object has the same key twice")
-    return value
 
 
 def _malformed(what: str) -> StrictJsonError:
@@ -89,6 +92,13 @@ def _depth(text: str) -> int:
     return deepest
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _DuplicateKeyError
+    return members
+
+
 def _integer(digits: str) -> int:
     # The length is looked at first: turning very long text into an integer is refused by the language.
     if len(digits) > _MAX_INTEGER_DIGITS + 1 or abs(int(digits)) > MAX_INTEGER:
@@ -105,6 +115,13 @@ def _number(digits: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise _malformed(f"{name} is no JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)
+#: For text with duplicate keys: is it at least well-formed?
+_LENIENT_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_constant)
 
 
 def _is_unicode(value: Any) -> bool:
