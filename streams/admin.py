@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -13,7 +13,11 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
 from streams.kafka import client_options, connected
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from streams.settings import Settings
 
 _TOPIC_EXISTS = 36
 
@@ -78,7 +82,11 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Found]:
     """Partitions and settings of those of the topics that exist."""
     wanted = list(names)
-    existing = {topic["topic"]: len(topic["partitions"]) for topic in await client.describe_topics(wanted) if not topic["error_code"]}
+    existing = {
+        topic["topic"]: len(topic["partitions"])
+        for topic in await client.describe_topics(wanted)
+        if not topic["error_code"]
+    }
     if not existing:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing]
@@ -86,7 +94,9 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     for response in await client.describe_configs(resources):
         for error_code, message, _kind, name, entries in response.resources:
             if error_code:
-                raise ExpectedError(f"{name}: its settings cannot be read: {message or for_code(error_code).__name__}", exit_code=3)
+                raise ExpectedError(
+                    f"{name}: its settings cannot be read: {message or for_code(error_code).__name__}", exit_code=3
+                )
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return {name: Found(partitions, configs.get(name, {})) for name, partitions in existing.items()}
 
@@ -149,7 +159,9 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
     response = await client.create_topics(requests)
     for name, code, *rest in response.topic_errors:
         if code and code != _TOPIC_EXISTS:
-            raise ExpectedError(f"{name} cannot be created: {(rest and rest[0]) or for_code(code).__name__}", exit_code=3)
+            raise ExpectedError(
+                f"{name} cannot be created: {(rest and rest[0]) or for_code(code).__name__}", exit_code=3
+            )
 
 
 async def _alter(client: AIOKafkaAdminClient, plan: Plan) -> None:
@@ -159,7 +171,9 @@ async def _alter(client: AIOKafkaAdminClient, plan: Plan) -> None:
     for name, changes in plan.alter.items():
         own = await _own_configs(client, name)
         resources.append(
-            ConfigResource(ConfigResourceType.TOPIC, name, {**own, **{key: value for key, (_, value) in changes.items()}})
+            ConfigResource(
+                ConfigResourceType.TOPIC, name, {**own, **{key: value for key, (_, value) in changes.items()}}
+            )
         )
     for response in await client.alter_configs(resources):
         for code, message, _kind, name in response.resources:

@@ -10,12 +10,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.app.base import BootStrategy
-from faust.types.tuples import TP
 from faust.worker import Worker
 
 from streams import agents
@@ -30,6 +28,11 @@ from streams.status import WorkerReporter
 from streams.totals_factory import make_totals
 from streams.transport import BatchConsumer, BatchTopic, BatchTransport
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from faust.types.tuples import TP
+
 logger = logging.getLogger(__name__)
 
 #: After a signal everything is closed within this time, or the process ends all the same.
@@ -40,14 +43,14 @@ _POLL_RECORDS = 6000
 _BUFFERED_BATCHES = 2
 
 
-class _Boot(BootStrategy):  # type: ignore[misc] # Faust ships no usable types
+class _Boot(BootStrategy):
     """Starts no web server: Faust's binds every interface and serves table data to whoever asks."""
 
     def web_server(self) -> Iterable[Any]:
         return []
 
 
-class MilestonesWorker(Worker):  # type: ignore[misc] # Faust ships no usable types
+class MilestonesWorker(Worker):
     """Faust's worker that keeps its promise about the time a shutdown takes."""
 
     def _on_sigint(self) -> None:
@@ -66,7 +69,7 @@ def _end_within(seconds: float, code: int) -> None:
     timer.start()
 
 
-class MilestonesApp(faust.App):  # type: ignore[misc] # Faust ships no usable types
+class MilestonesApp(faust.App):
     """The Faust app: consumer group, agents and life cycle; the state is the engine's."""
 
     BootStrategy = _Boot
@@ -157,7 +160,8 @@ async def _check_topics(settings: Settings) -> None:
         raise ExpectedError(plan.refused[0], exit_code=3)
     if plan.create:
         raise ExpectedError(
-            f"{plan.create[0].name} does not exist (and {len(plan.create) - 1} more): run milestones topics apply", exit_code=3
+            f"{plan.create[0].name} does not exist (and {len(plan.create) - 1} more): run milestones topics apply",
+            exit_code=3,
         )
     for name, changes in plan.alter.items():
         was, wanted = changes.get("message.timestamp.type", ("", ""))

@@ -9,10 +9,13 @@ of what the log holds is current, then everything is written anew, a piece a com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 #: A new chunk is closed at this size; a record of it fits the topic's limit many times over.
 FULL_BYTES = 512 * 1024
@@ -124,9 +127,7 @@ class Changelog:
                     return
 
     def _rewrite(self, numbers: list[int]) -> Iterator[tuple[bytes, bytes | None]]:
-        order_ids = dict.fromkeys(
-            order_id for number in numbers for order_id in self._chunks[number].order_ids or ()
-        )
+        order_ids = dict.fromkeys(order_id for number in numbers for order_id in self._chunks[number].order_ids or ())
         yield from self._new_chunks((order_id, self._blob(order_id)) for order_id in order_ids)
         yield from self._drop(numbers)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from schemas.topics import Catalogue
 from streams.admin import catalogue_of
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.topics import Catalogue
+    from streams.settings import Settings
 
 #: Rises when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1

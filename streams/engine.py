@@ -6,16 +6,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from faust.types.tuples import TP
 
-from streams.context import Context
 from streams.errors import ExpectedError
 from streams.keeper import Keeper, State
 from streams.partition import LedgerPartition
 from streams.tables import WindowTables
 from streams.transport import Batch, BatchConsumer, assert_copartitioned
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from streams.context import Context
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ class Engine:
             wanted = {tp.partition for tp in held if tp.topic == orders}
             await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
             for number in wanted - set(self._ledgers):
-                self._ledgers[number] = self._keeper(f"ledger {number}", lambda number=number: self._ledger(number))
+                self._ledgers[number] = self._keeper(f"ledger {number}", partial(self._ledger, number))
             if TP(counts, 0) in held and self._totals is None:
                 self._totals = self._keeper("totals", lambda: WindowTables(self.context))
             positions: dict[TP, int] = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import TYPE_CHECKING
 
-from schemas.outputs import MilestoneData, MilestoneEvent
+if TYPE_CHECKING:
+    from schemas.outputs import MilestoneData, MilestoneEvent
 
 _UNITS = {
     "orders_placed": "orders placed",

@@ -12,10 +12,12 @@ import re
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from streams.errors import ExpectedError
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 _LAST_SLOT = 1000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -41,12 +43,16 @@ def claim_instance(settings: Settings, wanted: str | None) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ExpectedError(f"{folder} cannot be created: {error.strerror}; name a writable folder with state_dir") from None
+        raise ExpectedError(
+            f"{folder} cannot be created: {error.strerror}; name a writable folder with state_dir"
+        ) from None
     if wanted:
         if not _NAME.fullmatch(wanted):
             raise ExpectedError(f"instance name {wanted!r}: use 1 to 200 of A-Z a-z 0-9 . _ -")
         if not _lock(folder / wanted):
-            raise ExpectedError(f"instance name {wanted!r} is in use by another worker on this machine: give each its own")
+            raise ExpectedError(
+                f"instance name {wanted!r} is in use by another worker on this machine: give each its own"
+            )
         return wanted
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
     for slot in range(1, _LAST_SLOT):

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
@@ -17,6 +16,9 @@ from aiokafka.helpers import create_ssl_context
 
 from streams.errors import ExpectedError
 from streams.settings import Settings, secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 #: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
 _FETCH_BYTES = 8 << 20

@@ -12,20 +12,26 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
 from streams.errors import ExpectedError
 from streams.transactions import FencedError, InDoubtError
-from streams.transport import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from streams.transport import Batch
 
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-_QUEUE_BATCHES = 4
+#: Records that may wait; counted in records because a fetch of a live topic brings a few, one of a backlog thousands.
+_WAITING_RECORDS = 20_000
+#: Records of one transaction; bounds how long it occupies the event loop and how much is done again after a doubt.
 _MAX_RECORDS = 20_000
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
@@ -74,7 +80,7 @@ class Keeper:
         fatal: Ends the worker.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a keeper depends on, by name
         self,
         name: str,
         make: Callable[[], State],
@@ -92,7 +98,11 @@ class Keeper:
         self._open_timeout_s = open_timeout_s
         self._fenced_backoff_s = fenced_backoff_s
         self._fatal = fatal
-        self._queue: asyncio.Queue[Batch] = asyncio.Queue(_QUEUE_BATCHES)
+        self._queue: deque[Batch] = deque()
+        self._waiting_records = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._state: State | None = None
         self._stopping = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -110,8 +120,14 @@ class Keeper:
 
     async def submit(self, batch: Batch) -> None:
         """Hands over a batch; waits while enough is queued. What comes while it is not open is fetched again later."""
-        if self._state is not None:
-            await self._queue.put(batch)
+        if self._state is None:
+            return
+        await self._room.wait()
+        self._queue.append(batch)
+        self._waiting_records += len(batch.records)
+        if self._waiting_records >= _WAITING_RECORDS:
+            self._room.clear()
+        self._arrived.set()
 
     async def quiesce(self, timeout_s: float) -> None:
         """Waits, bounded, for the running transaction to end."""
@@ -122,6 +138,7 @@ class Keeper:
     async def release(self) -> None:
         """Ends the keeper: the running transaction may end, nothing new begins."""
         self._stopping.set()
+        self._arrived.set()
         done, _ = await asyncio.wait([self._task], timeout=_RELEASE_TIMEOUT_S)
         if not done:
             self._task.cancel()
@@ -190,41 +207,43 @@ class Keeper:
 
     async def _serve(self, state: State) -> None:
         last_start = 0.0
-        while not self._stopping.is_set():
-            batches = await self._take()
+        while True:
+            await self._wait_for_work()
+            pause_s = last_start + self._commit_interval_s - time.monotonic()
+            if self._queue and pause_s > 0:
+                await asyncio.sleep(pause_s)
             if self._stopping.is_set():
                 return
-            if batches:
-                pause_s = last_start + self._commit_interval_s - time.monotonic()
-                if pause_s > 0:
-                    await asyncio.sleep(pause_s)
-                batches += self._take_more(sum(len(batch.records) for batch in batches))
-            current = [batch for batch in batches if batch.epoch == self._consumer().epoch(TP(batch.topic, batch.partition))]
             last_start = time.monotonic()
             async with self._busy:
-                await state.process(current)
+                await state.process(self._take())
 
-    async def _take(self) -> list[Batch]:
-        get = asyncio.ensure_future(self._queue.get())
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({get, stop}, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            return [get.result()] if get.done() else []
-        finally:
-            stop.cancel()
-            get.cancel()
+    async def _wait_for_work(self) -> None:
+        """Waits for a batch, the timer or the end."""
+        if not self._queue:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), _TICK_S)
 
-    def _take_more(self, count: int) -> list[Batch]:
-        more = []
-        while count < _MAX_RECORDS and not self._queue.empty():
-            batch = self._queue.get_nowait()
-            count += len(batch.records)
-            more.append(batch)
-        return more
+    def _take(self) -> list[Batch]:
+        """The batches that wait, up to the size of a transaction, without those from before a seek."""
+        taken: list[Batch] = []
+        count = 0
+        consumer = self._consumer()
+        while self._queue and count < _MAX_RECORDS:
+            batch = self._queue.popleft()
+            self._waiting_records -= len(batch.records)
+            if batch.epoch == consumer.epoch(TP(batch.topic, batch.partition)):
+                count += len(batch.records)
+                taken.append(batch)
+        if self._waiting_records < _WAITING_RECORDS:
+            self._room.set()
+        return taken
 
     def _drain_queue(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._queue.clear()
+        self._waiting_records = 0
+        self._room.set()
 
 
 def _readable(positions: Mapping[TP, int]) -> str:

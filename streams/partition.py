@@ -10,7 +10,7 @@ import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types.tuples import TP
@@ -21,15 +21,17 @@ from schemas.outputs import Books, ControlHeaders, Marker
 from schemas.partitioner import homes
 from streams import status
 from streams.changelog import Changelog
-from streams.context import Context
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
 from streams.kafka import partition_counts, read_to_end, reader
 from streams.rebuild import Rebuild, prepare
 from streams.reroute import forward, unwrap
 from streams.transactions import Outgoing, TransactionalWriter
-from streams.transport import Batch
-from streams.vocabulary import is_vocabulary, vocabulary_record, vocabulary_of
+from streams.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
+
+if TYPE_CHECKING:
+    from streams.context import Context
+    from streams.transport import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +232,9 @@ class LedgerPartition:
         """The records above the applied position: an overlap is cut, a gap must not be."""
         records = batch.records
         if batch.first > source.next:
-            raise RuntimeError(f"{batch.topic}-{batch.partition}: applied up to {source.next}, fetched from {batch.first}")
+            raise RuntimeError(
+                f"{batch.topic}-{batch.partition}: applied up to {source.next}, fetched from {batch.first}"
+            )
         if records[0].offset < source.next:
             return [record for record in records if record.offset >= source.next]
         if records[0].offset > source.next:
@@ -249,15 +253,19 @@ class LedgerPartition:
         facts: list[Fact] = []
         where: list[int] = []
         number = self._number
-        for index, (outcome, home) in enumerate(zip(decoded, homes(keys, self._context.settings.partitions), strict=True)):
-            if type(outcome) is Rejection:
+        for index, (outcome, home) in enumerate(
+            zip(decoded, homes(keys, self._context.settings.partitions), strict=True)
+        ):
+            if isinstance(outcome, Rejection):
                 self._dead_letter(records[index], topic, outcome.reason, outcome.message, source)
             elif home == number:
                 facts.append(outcome)
                 where.append(index)
             else:
                 self._forward(records[index], topic, int(home), source)
-        self._apply_facts(facts, [records[index] for index in where] if len(where) < len(records) else records, topic, source)
+        self._apply_facts(
+            facts, [records[index] for index in where] if len(where) < len(records) else records, topic, source
+        )
 
     def _apply_forwarded(self, records: Sequence[Any], source: Source) -> None:
         """Forwarded records keep their order; runs of one source topic are decoded together."""
@@ -277,7 +285,7 @@ class LedgerPartition:
         facts: list[Fact] = []
         kept: list[Any] = []
         for record, outcome in zip(records, decoded, strict=True):
-            if type(outcome) is Rejection:
+            if isinstance(outcome, Rejection):
                 self._dead_letter(record, topic, outcome.reason, outcome.message, source)
             else:
                 facts.append(outcome)
@@ -304,11 +312,16 @@ class LedgerPartition:
             (ControlHeaders.MESSAGE, message.encode()),
             (ControlHeaders.REASON, reason.encode()),
         )
-        self._out.append(Outgoing(self._context.catalogue.dead_letters.name, self._number, record.key, record.value, headers))
+        self._out.append(
+            Outgoing(self._context.catalogue.dead_letters.name, self._number, record.key, record.value, headers)
+        )
 
     def _forward(self, record: Any, topic: int, home: int, source: Source) -> None:
         source.rerouted += 1
-        if self._rebuild is not None and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded:
+        if (
+            self._rebuild is not None
+            and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded
+        ):
             return
         self._out.append(forward(record, topic, self._topics[2], home))
 
@@ -360,7 +373,7 @@ class LedgerPartition:
         records.append(Outgoing(ledger, number, _STATE_KEY, body))
         if self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US:
             self._last_status_us = now_us
-            records.append(status.partition_record(self._context, number, marker, self._lags(), len(self._ledger), now_us))
+            records.append(status.partition_record(self._context, number, marker, self._lags(), len(self._ledger)))
         # The last record of the transaction: a reader of the counts applies this partition only up to here.
         records.append(Outgoing(counts, 0, b"%d|applied" % number, body))
         return records

@@ -6,19 +6,23 @@ coordinates in the source topics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
-
-from aiokafka import AIOKafkaConsumer
+from typing import TYPE_CHECKING, Any
 
 from schemas.facts import DayCount
 from schemas.outputs import ControlHeaders
-from streams.context import Context
-from streams.domain.ledger import Changes, Violations
 from streams.kafka import read_to_end
 from streams.reroute import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.context import Context
+    from streams.domain.ledger import Changes
+    from streams.domain.orders import Violations
 
 Coordinates = tuple[str, int, int]  # topic, partition, offset
 Cell = tuple[str, str, date]  # metric, scope, business date
@@ -66,7 +70,9 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], consum
         rebuild.dead.update(_dead_coordinates(records))
     async for records in read_to_end(context.settings, [(context.catalogue.counts.name, 0)], consumer=consumer):
         rebuild.counts.update((cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None)
-    async for records in read_to_end(context.settings, [(context.catalogue.violations.name, number)], consumer=consumer):
+    async for records in read_to_end(
+        context.settings, [(context.catalogue.violations.name, number)], consumer=consumer
+    ):
         rebuild.violations.update((record.key.decode(), None) for record in records if record.value is not None)
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:

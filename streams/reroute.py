@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC 0 for orders, 1 for deliveries.
 ORIGIN_HEADER = "milestones.origin"

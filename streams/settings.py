@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ENVIRONMENT_PREFIX = "MILESTONES_"
 FILE_NAME = "milestones.toml"
@@ -59,9 +61,7 @@ class TargetSettings(_Section):
 
 def _story_rules() -> tuple[RuleSettings, ...]:
     return (
-        RuleSettings(
-            name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True
-        ),
+        RuleSettings(name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True),
         RuleSettings(
             name="national-day-6000",
             metric="orders_placed",
@@ -152,7 +152,9 @@ class Settings(_Section):
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
             if frozenset(rule.scope) not in templates:
-                raise ValueError(f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service")
+                raise ValueError(
+                    f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
+                )
         return self
 
     @property

@@ -6,18 +6,23 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
 from schemas.outputs import Marker, PartitionStatus, SourceStatus, WorkerStatus
-from streams.context import Context
 from streams.transactions import InDoubtError, Outgoing, TransactionalWriter
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from streams.context import Context
+
 logger = logging.getLogger(__name__)
+
+Health = Literal["starting", "running", "degraded", "stopped"]
 
 _INTERVAL_S = 10.0
 _START_TIMEOUT_S = 30.0
@@ -30,9 +35,7 @@ def instant(time_us: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us // 1000 % 1000:03d}Z"
 
 
-def partition_record(
-    context: Context, number: int, marker: Marker, lag: Mapping[str, int], orders: int, now_us: int
-) -> Outgoing:
+def partition_record(context: Context, number: int, marker: Marker, lag: Mapping[str, int], orders: int) -> Outgoing:
     """`partition/N`: applied offsets, lag and books of one ledger partition."""
     status = PartitionStatus(
         partition=number,
@@ -42,7 +45,7 @@ def partition_record(
         orders=orders,
         rebuilding=marker.rebuilding,
         caught_up=marker.caught_up,
-        updated_at=instant(now_us),
+        updated_at=instant(context.now_us()),
     )
     return Outgoing(context.catalogue.status.name, 0, b"partition/%d" % number, encode_status(status))
 
@@ -122,7 +125,9 @@ class WorkerReporter:
 
     async def _report_until_stopped(self, writer: TransactionalWriter) -> None:
         while not self._stopping.is_set():
-            await writer.commit([self._record("running" if self._keeps.ready or not self._keeps.partitions else "starting")])
+            await writer.commit(
+                [self._record("running" if self._keeps.ready or not self._keeps.partitions else "starting")]
+            )
             await self._sleep()
         await writer.commit([self._record("stopped")])
 
@@ -130,7 +135,7 @@ class WorkerReporter:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), _INTERVAL_S)
 
-    def _record(self, health: str) -> Outgoing:
+    def _record(self, health: Health) -> Outgoing:
         status = WorkerStatus(
             name=self._instance,
             health=health,
@@ -138,4 +143,6 @@ class WorkerReporter:
             started_at=self._started_at,
             updated_at=instant(self._context.now_us()),
         )
-        return Outgoing(self._context.catalogue.status.name, 0, f"worker/{self._instance}".encode(), encode_status(status))
+        return Outgoing(
+            self._context.catalogue.status.name, 0, f"worker/{self._instance}".encode(), encode_status(status)
+        )

@@ -7,23 +7,26 @@ counts, and committing the differences.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
 from faust.types.tuples import TP
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row, encode_milestone, encode_row
-from schemas.facts import DayCount
 from schemas.outputs import MILESTONE_HEADERS, Marker
-from streams.context import Context
-from streams.domain.totals import Step, Totals
 from streams.kafka import read_to_end, reader
 from streams.status import SourceTimes
 from streams.totals_factory import make_totals
 from streams.transactions import Outgoing, TransactionalWriter
-from streams.transport import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from schemas.facts import DayCount
+    from streams.context import Context
+    from streams.domain.totals import Step, Totals
+    from streams.transport import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,9 @@ class Shards:
             self._mark(shard, decode_marker(record.value))
             return shard, self._waiting.pop(shard, [])
         scope, day = rest
-        self._waiting.setdefault(shard, []).append((metric, scope, date.fromisoformat(day), decode_day_count(record.value)))
+        self._waiting.setdefault(shard, []).append(
+            (metric, scope, date.fromisoformat(day), decode_day_count(record.value))
+        )
         return None
 
     def _mark(self, shard: int, marker: Marker) -> None:

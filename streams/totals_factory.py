@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from streams.context import Context
+from typing import TYPE_CHECKING
+
 from streams.domain.rules import Rule, Target
 from streams.domain.totals import Totals
 from streams.errors import ExpectedError
 from streams.holidays import load_calendar
-from streams.settings import RuleSettings, Settings
+
+if TYPE_CHECKING:
+    from streams.context import Context
+    from streams.settings import RuleSettings, Settings
 
 
 def rules_of(settings: Settings) -> list[Rule]:

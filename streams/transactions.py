@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer.sender import EndTxnHandler, Sender
 
 from streams.kafka import client_options
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.settings import Settings
 
 _MAX_REQUEST_BYTES = 16 << 20
 _BATCH_BYTES = 512 * 1024
@@ -42,7 +45,7 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class _EndOnce(EndTxnHandler):  # type: ignore[misc] # aiokafka ships no types
+class _EndOnce(EndTxnHandler):
     """Ends the transaction with one request; without an answer it fails."""
 
     async def do(self, node_id: int) -> bool:
@@ -58,7 +61,7 @@ class _EndOnce(EndTxnHandler):  # type: ignore[misc] # aiokafka ships no types
         return False
 
 
-class _EndOnceSender(Sender):  # type: ignore[misc] # aiokafka ships no types
+class _EndOnceSender(Sender):
     async def _do_txn_commit(self, commit_result: Any) -> None:
         await self._message_accumulator.flush_for_commit()
         manager = self._txn_manager
@@ -71,7 +74,7 @@ class _EndOnceSender(Sender):  # type: ignore[misc] # aiokafka ships no types
         await _EndOnce(self, commit_result).do(node_id)
 
 
-class _Producer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types
+class _Producer(AIOKafkaProducer):
     def __init__(self, *, retry_backoff_ms: int, request_timeout_ms: int, **options: Any) -> None:
         super().__init__(retry_backoff_ms=retry_backoff_ms, request_timeout_ms=request_timeout_ms, **options)
         self._sender = _EndOnceSender(
@@ -82,6 +85,11 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no typ
             message_accumulator=self._message_accumulator,
             request_timeout_ms=request_timeout_ms,
         )
+
+    def transaction_end(self) -> asyncio.Future[None]:
+        """Done when the running transaction has ended, or failed."""
+        end: asyncio.Future[None] = self._txn_manager.wait_for_transaction_end()
+        return end
 
 
 class TransactionalWriter:
@@ -125,7 +133,7 @@ class TransactionalWriter:
     async def _write(self, records: Sequence[Outgoing]) -> None:
         producer = self._producer
         await producer.begin_transaction()
-        _retrieved(producer._txn_manager.wait_for_transaction_end())
+        _retrieved(producer.transaction_end())
         sent = [
             await producer.send(
                 record.topic, record.value, record.key, record.partition, headers=list(record.headers) or None

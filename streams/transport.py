@@ -8,9 +8,8 @@ read `read_committed`. The rest (group membership, heartbeats, fetching, flow co
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -18,6 +17,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class _Position:
     offset: int
 
 
-class BatchConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no usable types
+class BatchConsumer(driver.Consumer):
     """One message per partition and fetch; seeks where the keepers say."""
 
     #: Called after every assignment, before the flow resumes, with the partitions now held. Returns the positions
@@ -59,7 +61,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no usa
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
         """Yields one message per partition whose value is a `Batch`."""
         before = {tp: position.epoch for tp, position in self._positions.items()}
         fetched, active = await self._wait_next_records(timeout)
@@ -139,8 +141,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc] # Faust ships no usa
         return int(await self.position(tp) or 0), int(self.highwater(tp) or 0)
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Faust ships no usable types
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         """Faust reads uncommitted records unless its own transactions are on; here all is read committed."""
         conf = self.app.conf
         self._assignor = self.app.assignor
@@ -167,13 +169,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Fa
         )
 
 
-class BatchTransport(driver.Transport):  # type: ignore[misc] # Faust ships no usable types
+class BatchTransport(driver.Transport):
     """The driver with the batching consumer."""
 
     Consumer = BatchConsumer
 
 
-class BatchTopic(faust.Topic):  # type: ignore[misc] # Faust ships no usable types
+class BatchTopic(faust.Topic):
     """A topic whose messages are batches: nothing to decode here."""
 
     async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002 - Faust's signature

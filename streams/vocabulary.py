@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streams.domain.packing import VocabularyEntry
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streams.domain.packing import VocabularyEntry
 
 _KEY_PREFIX = b"v|"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
@@ -32,7 +35,15 @@ LAYER_OF = {
 
 #: Packages that may be imported only where they belong; everything else of the standard library is free.
 ONLY_IN = {
-    "faust": ("streams.app", "streams.agents", "streams.transport", "streams.engine", "streams.keeper", "streams.partition", "streams.tables"),
+    "faust": (
+        "streams.app",
+        "streams.agents",
+        "streams.transport",
+        "streams.engine",
+        "streams.keeper",
+        "streams.partition",
+        "streams.tables",
+    ),
     "orjson": ("schemas",),
     "msgspec": ("schemas", "streams.changelog", "streams.vocabulary", "streams.domain"),
     "numpy": ("schemas",),
@@ -69,7 +80,9 @@ def imports_of(path: Path) -> Iterator[str]:
 
 def layer_of(module: str) -> int | None:
     """Index of the module's layer; `None` for helpers that are in no layer."""
-    best = max((prefix for prefix in LAYER_OF if module == prefix or module.startswith(f"{prefix}.")), key=len, default=None)
+    best = max(
+        (prefix for prefix in LAYER_OF if module == prefix or module.startswith(f"{prefix}.")), key=len, default=None
+    )
     return LAYERS.index(LAYER_OF[best]) if best else None
 
 
@@ -110,7 +123,9 @@ def test_the_domain_imports_the_standard_library_and_schemas_only(path: Path) ->
 def test_schemas_import_no_shell(path: Path) -> None:
     for imported in imports_of(path):
         package = imported.partition(".")[0]
-        assert package in sys.stdlib_module_names or package in SCHEMAS_MAY_IMPORT | {"schemas"}, f"{name_of(path)}: {imported}"
+        assert package in sys.stdlib_module_names or package in SCHEMAS_MAY_IMPORT | {"schemas"}, (
+            f"{name_of(path)}: {imported}"
+        )
 
 
 def test_the_check_sees_the_modules() -> None:

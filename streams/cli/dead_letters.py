@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import orjson
@@ -15,6 +14,9 @@ from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
 from streams.kafka import read_to_end
 from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class DeadLetter(NamedTuple):
@@ -58,7 +60,9 @@ def list_(
         else:
             click.echo(f"{letter.topic}-{letter.partition}@{letter.offset}  {letter.reason}  {letter.message}")
     if not as_json:
-        totals = ", ".join(f"{count} {name}" for name, count in Counter(letter.reason for letter in letters).most_common())
+        totals = ", ".join(
+            f"{count} {name}" for name, count in Counter(letter.reason for letter in letters).most_common()
+        )
         click.echo(f"{len(letters)} dead letters{f': {totals}' if totals else ''}", err=True)
 
 

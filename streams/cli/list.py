@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from aiokafka import TopicPartition
@@ -14,6 +14,9 @@ from streams.cli.options import cluster_options
 from streams.headline import headline
 from streams.kafka import read_to_end, reader
 from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()

@@ -19,4 +19,3 @@ def cluster_options(function: F) -> F:
     return click.option(
         "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
     )(function)
-

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streams.admin import Plan, apply_topics, plan_topics
 from streams.cli.options import cluster_options
 from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.group(name="topics")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
 from streams.kafka import read_latest
 from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_row
-from schemas.outputs import WindowRow
 from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
 from streams.kafka import read_latest
 from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.outputs import WindowRow
 
 
 @click.command()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streams.cli.options import cluster_options
 from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()

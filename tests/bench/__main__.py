@@ -39,7 +39,12 @@ def note(text: str) -> None:
 
 async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) -> dict[str, Any]:
     """Runs all measurements one after the other."""
-    results: dict[str, Any] = {"python": platform.python_version(), "cpus": os.cpu_count(), "orders": orders, "events": 2 * orders}
+    results: dict[str, Any] = {
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "orders": orders,
+        "events": 2 * orders,
+    }
 
     installation = await Installation(bootstrap, "bench.", folder).create()
     topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
@@ -48,7 +53,9 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
     results["published_per_s"] = 2 * orders / seconds
 
     note("raw reading")
-    results["raw_per_s"] = max([_process("tests.bench.raw_reader", bootstrap, str(2 * orders), *topics) for _ in range(2)])
+    results["raw_per_s"] = max(
+        [_process("tests.bench.raw_reader", bootstrap, str(2 * orders), *topics) for _ in range(2)]
+    )
 
     note("the service")
     worker = BenchWorker(installation)
@@ -73,7 +80,9 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
 
 
 def _process(module: str, *arguments: str) -> float:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
     return float(done.stdout.strip().splitlines()[-1])
@@ -91,7 +100,11 @@ def _plain_faust(bootstrap: str, topic: str, count: int) -> float:
 def _print(results: dict[str, Any]) -> None:
     table = Table("measure", "value", "of raw", "of plain Faust")
     raw, plain = results["raw_per_s"], results["plain_faust_per_s"]
-    for name, key in (("raw aiokafka + orjson", "raw_per_s"), ("this service", "service_per_s"), ("plain Faust", "plain_faust_per_s")):
+    for name, key in (
+        ("raw aiokafka + orjson", "raw_per_s"),
+        ("this service", "service_per_s"),
+        ("plain Faust", "plain_faust_per_s"),
+    ):
         rate = results[key]
         table.add_row(f"{name}, events/s", f"{rate:,.0f}", f"{rate / raw:.2f}", f"{rate / plain:.1f}")
     for key, unit in (
@@ -108,7 +121,9 @@ def _print(results: dict[str, Any]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)")
+    parser.add_argument(
+        "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
+    )
     parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()

@@ -6,12 +6,15 @@ import asyncio
 import signal
 import time
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tests.support.installation import Installation
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _RULES = """
 [[rule]]
@@ -88,7 +91,9 @@ def _event(order_id: str, model: str) -> bytes:
 
 async def _read(installation: Installation, seen: dict[str, float], wanted: int) -> None:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=installation.settings.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
+        bootstrap_servers=installation.settings.bootstrap_servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
     )
     await consumer.start()
     try:

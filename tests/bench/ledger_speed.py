@@ -11,13 +11,16 @@ import resource
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 STEP_EVENTS = 10_000
 FIRST_US = 1_711_900_000_000_000
@@ -88,7 +91,9 @@ def _run(name: str, ledger: Ledger, facts: Iterator[Fact]) -> None:
         drain_s += end - middle
         events += len(step)
     total = (apply_s + drain_s) / events * 1e6
-    print(f"{total:8.2f} us  {name}  (apply {apply_s / events * 1e6:.2f}, drain {drain_s / events * 1e6:.2f}; {events} events)")
+    print(
+        f"{total:8.2f} us  {name}  (apply {apply_s / events * 1e6:.2f}, drain {drain_s / events * 1e6:.2f}; {events} events)"
+    )
 
 
 def _restore(ledger: Ledger) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLACED = (
     b'{"specversion":"1.0","id":"8f14e45f-ea3c-4d2b-9d0b-%012x","source":"/sales/web","type":"order.placed.v1",'
@@ -32,14 +35,21 @@ def lives(orders: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
         placed = _START + timedelta(seconds=(number - first) * step_s)
         delivered = placed + timedelta(days=20)
         yield 0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant)
-        yield 1, key, DELIVERED % (
-            number, delivered.isoformat(timespec="seconds").encode(), number, number, number % 10_000_000, variant
+        yield (
+            1,
+            key,
+            DELIVERED
+            % (number, delivered.isoformat(timespec="seconds").encode(), number, number, number % 10_000_000, variant),
         )
 
 
-async def publish(bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[tuple[int, bytes, bytes]]) -> float:
+async def publish(
+    bootstrap: str, topics: tuple[str, ...], partitions: int, records: Iterator[tuple[int, bytes, bytes]]
+) -> float:
     """Publishes whole batches to the right partitions. Returns seconds."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=512 * 1024, acks="all")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=512 * 1024, acks="all"
+    )
     await producer.start()
     started = time.perf_counter()
     try:

@@ -1,6 +1,6 @@
 """The ceiling: aiokafka reads the topics and orjson parses every value; nothing else.
 
-    python -m tests.bench.raw_reader BOOTSTRAP COUNT TOPIC...
+python -m tests.bench.raw_reader BOOTSTRAP COUNT TOPIC...
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from typing import TYPE_CHECKING
 
 import orjson
 import psutil
@@ -12,7 +13,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.kafka import read_to_end
 from tests.bench.load import lives, publish
-from tests.support.installation import Installation, Worker
+
+if TYPE_CHECKING:
+    from tests.support.installation import Installation, Worker
 
 
 class BenchWorker:
@@ -42,7 +45,12 @@ class BenchWorker:
     async def restart(self, orders: int) -> float:
         """Seconds from starting a worker to the commit of an event that waits for it."""
         topics = (self._installation.catalogue.orders.name, self._installation.catalogue.deliveries.name)
-        await publish(self._installation.settings.bootstrap_servers, topics, self._installation.settings.partitions, lives(1, orders + 1))
+        await publish(
+            self._installation.settings.bootstrap_servers,
+            topics,
+            self._installation.settings.partitions,
+            lives(1, orders + 1),
+        )
         started = time.perf_counter()
         self._worker = self._installation.worker("bench")
         await self._until(2 * orders + 2, every_s=0.05)
@@ -58,7 +66,9 @@ class BenchWorker:
         """Follows the markers with a light consumer until so many events have been read."""
         topic = TopicPartition(self._installation.catalogue.counts.name, 0)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._installation.settings.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
+            bootstrap_servers=self._installation.settings.bootstrap_servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
         )
         await consumer.start()
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-
-import pytest
+from typing import TYPE_CHECKING
 
 from streams import changelog as module
 from streams.changelog import Changelog
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Log:
@@ -45,7 +47,12 @@ def test_what_is_restored_is_what_was_written_last_whatever_was_merged_and_whene
     dice = random.Random(20241007)
     log = Log()
     for step in range(1500):
-        log.commit({f"SO-{dice.randrange(2000)}": dice.randbytes(dice.randrange(40, 200)) for _ in range(dice.randrange(1, 30))})
+        log.commit(
+            {
+                f"SO-{dice.randrange(2000)}": dice.randbytes(dice.randrange(40, 200))
+                for _ in range(dice.randrange(1, 30))
+            }
+        )
         if dice.random() < 0.01:
             before = dict(log.orders)
             log.restart()
@@ -61,7 +68,9 @@ def test_many_small_commits_leave_few_chunks() -> None:
     assert log.written_bytes < 8 * log.state_bytes
 
 
-def test_orders_that_change_again_and_again_do_not_let_the_log_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_that_change_again_and_again_do_not_let_the_log_grow_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "_SWEEP_SLACK_BYTES", 100_000)
     monkeypatch.setattr(module, "FULL_BYTES", 20_000)
     monkeypatch.setattr(module, "_SETTLED_BYTES", 5_000)

@@ -9,8 +9,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +17,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -60,7 +63,9 @@ async def installation(bootstrap: str, tmp_path: Path, request: pytest.FixtureRe
 async def progress(installation: Installation, seen: int, timeout_s: float = 40.0) -> int:
     """Waits until the counts topic holds more than `seen` committed records and returns its end."""
     tp = TopicPartition(installation.catalogue.counts.name, 0)
-    consumer = AIOKafkaConsumer(bootstrap_servers=installation.settings.bootstrap_servers, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=installation.settings.bootstrap_servers, isolation_level="read_committed"
+    )
     await consumer.start()
     try:
         deadline = time.monotonic() + timeout_s
@@ -123,7 +128,7 @@ async def no_open_transaction(installation: Installation) -> None:
 
 
 async def test_ten_kills_in_mid_flight_lose_nothing_and_count_nothing_twice(installation: Installation) -> None:
-    """kill -9 at random moments, each only after new output since the last start."""
+    """A kill -9 at random moments, each only after new output since the last start."""
     dice = random.Random(1)
     published = list(lifecycle(1, 4000))
     flow = asyncio.create_task(installation.publish(published, pause_every=60, pause_s=0.25))
@@ -140,7 +145,9 @@ async def test_ten_kills_in_mid_flight_lose_nothing_and_count_nothing_twice(inst
     await verify(installation, published)
 
 
-async def test_workers_that_join_and_leave_share_the_work_and_the_results_stay_exact(installation: Installation) -> None:
+async def test_workers_that_join_and_leave_share_the_work_and_the_results_stay_exact(
+    installation: Installation,
+) -> None:
     """Two workers come and go: one by SIGTERM, one by kill -9."""
     published = list(lifecycle(2, 3000))
     flow = asyncio.create_task(installation.publish(published, pause_every=60, pause_s=0.2))

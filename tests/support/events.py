@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIRST = datetime(2024, 9, 28, tzinfo=UTC)
 _VIN = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
@@ -43,14 +45,14 @@ def lifecycle(seed: int, orders: int, *, days: int = 12, partitions: int = 4) ->
     late: list[Published] = []
     for number in range(orders):
         for record in _order(dice, seed, number, days):
-            if dice.random() < 0.03:
-                record = record._replace(partition=dice.randrange(partitions))
+            foreign = dice.random() < 0.03
+            published = record._replace(partition=dice.randrange(partitions)) if foreign else record
             if dice.random() < 0.1:
-                late.append(record)
+                late.append(published)
             else:
-                yield record
+                yield published
             if dice.random() < 0.02:
-                late.append(record)
+                late.append(published)
             if late and dice.random() < 0.12:
                 yield late.pop(dice.randrange(len(late)))
     yield from late

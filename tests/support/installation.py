@@ -9,9 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -19,7 +18,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from streams.admin import apply_topics, catalogue_of
 from streams.kafka import read_latest, read_to_end, reader
 from streams.settings import Settings
-from tests.support.events import Published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.support.events import Published
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +80,15 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of a worker of this installation."""
-        scalars = ("bootstrap_servers", "source_prefix", "output_prefix", "state_dir", "session_timeout_s", "clock", "partitions")
+        scalars = (
+            "bootstrap_servers",
+            "source_prefix",
+            "output_prefix",
+            "state_dir",
+            "session_timeout_s",
+            "clock",
+            "partitions",
+        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
         environment |= {f"MILESTONES_{name.upper()}": str(getattr(self.settings, name)) for name in scalars}
         environment["MILESTONES_LOG_LEVEL"] = "INFO"
@@ -210,7 +221,9 @@ class Installation:
             for topic, books in marker["books"].items():
                 parts = books["applied"] + books["duplicates"] + books["dead_letters"] + books["rerouted"]
                 assert books["read"] == parts, (topic, books)
-                total.update(books if topic != self.catalogue.rerouted.name else {f"forwarded_{k}": v for k, v in books.items()})
+                total.update(
+                    books if topic != self.catalogue.rerouted.name else {f"forwarded_{k}": v for k, v in books.items()}
+                )
         return total
 
     def tails(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -35,12 +37,12 @@ def recount(values: Iterable[bytes]) -> Counts:
 def units(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]:
     """(metric, the event it is dated by, model) of each unit that one order's events make."""
     voided = {
-        (event["data"]["voids"]["source"], event["data"]["voids"]["id"]) for event in events if event["type"] == "event.voided.v1"
+        (event["data"]["voids"]["source"], event["data"]["voids"]["id"])
+        for event in events
+        if event["type"] == "event.voided.v1"
     }
     standing = [
-        event
-        for event in events
-        if event["type"] != "event.voided.v1" and (event["source"], event["id"]) not in voided
+        event for event in events if event["type"] != "event.voided.v1" and (event["source"], event["id"]) not in voided
     ]
     standing.sort(key=lambda event: (datetime.fromisoformat(event["time"]), event["id"], event["source"]))
     placed = cancelled = delivery = None

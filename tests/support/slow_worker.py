@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-
-from faust.types.tuples import TP
+from typing import TYPE_CHECKING
 
 from streams.cli import main
 from streams.partition import LedgerPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from faust.types.tuples import TP
 
 _open = LedgerPartition.open
 
