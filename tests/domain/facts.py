@@ -1,0 +1,58 @@
+"""Facts for tests, as short as their story allows: what is not said does not matter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
+
+VIN = "LNBSU7A10R1000123"
+OTHER_VIN = "LNBSU7A10R1000999"
+SU7: Dims = ("SU7", "Max", "BJ1", "CN-11")
+YU7: Dims = ("YU7", "", "", "")
+WEB = "/sales/web"
+
+
+def us(text: str) -> int:
+    """Microseconds of an RFC 3339 text; a date and time without offset is Shanghai's."""
+    moment = datetime.fromisoformat(text if text[-6] in "+-" or text.endswith("Z") else f"{text}+08:00")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _fact(
+    kind: Kind,
+    at: str | int,
+    id: str,  # noqa: A002 - CloudEvents calls it so
+    *,
+    order: str = "SO-1",
+    source: str = WEB,
+    vin: str = "",
+    dims: Dims = NO_DIMS,
+    extra: str = "",
+    voids: tuple[str, str] | None = None,
+    backfill: bool = False,
+    offset: int = 0,
+) -> Fact:
+    topic = DELIVERIES if kind in (Kind.DELIVERED, Kind.REVERSED) else ORDERS
+    time_us = at if isinstance(at, int) else us(at)
+    return Fact(int(kind), order, source, id, time_us, vin, dims, extra, voids, backfill, topic, 1, offset)
+
+
+def placed(at: str | int, id: str = "p", **more: object) -> Fact:  # noqa: A002
+    return _fact(Kind.PLACED, at, id, **{"dims": SU7, **more})
+
+
+def cancelled(at: str | int, id: str = "c", **more: object) -> Fact:  # noqa: A002
+    return _fact(Kind.CANCELLED, at, id, **more)
+
+
+def delivered(at: str | int, id: str = "d", **more: object) -> Fact:  # noqa: A002
+    return _fact(Kind.DELIVERED, at, id, **{"dims": SU7, "vin": VIN, **more})
+
+
+def reversal(at: str | int, id: str = "r", **more: object) -> Fact:  # noqa: A002
+    return _fact(Kind.REVERSED, at, id, **{"vin": VIN, **more})
+
+
+def void(at: str | int, of: str, id: str = "v", **more: object) -> Fact:  # noqa: A002
+    return _fact(Kind.VOIDED, at, id, **{"voids": (WEB, of), **more})

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from streams.domain.scopes import Scopes
+from tests.domain.facts import SU7, YU7
+
+
+@pytest.mark.parametrize(
+    ("templates", "dims", "scopes"),
+    [
+        ([["model"], []], SU7, ("model=SU7", "all")),
+        ([[]], SU7, ("all",)),
+        ([["region", "model"]], SU7, ("model=SU7,region=CN-11",)),
+        ([["region", "factory", "variant", "model"]], SU7, ("model=SU7,variant=Max,factory=BJ1,region=CN-11",)),
+        ([["model"], ["model", "region"], []], YU7, ("model=YU7", "all")),
+        ([["region"]], YU7, ()),
+    ],
+)
+def test_a_unit_counts_in_each_scope_whose_dimensions_it_has(
+    templates: list[list[str]], dims: tuple[str, str, str, str], scopes: tuple[str, ...]
+) -> None:
+    kept = Scopes(templates)
+    assert kept.scopes_of(dims) == scopes
+    assert kept.scopes_of(dims) == scopes  # remembered
+
+
+def test_the_default_is_each_model_and_all() -> None:
+    assert Scopes().scopes_of(SU7) == ("model=SU7", "all")
+
+
+@pytest.mark.parametrize(
+    ("templates", "line"),
+    [
+        ([["colour"]], "'colour' is no dimension; there are model, variant, factory, region"),
+        ([["model", "model"]], r"\[model, model\] names a dimension twice"),
+        ([["model", "region"], ["region", "model"]], "a template occurs twice"),
+        ([], "at least one template"),
+    ],
+)
+def test_templates_that_cannot_be_meant_are_refused(templates: list[list[str]], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        Scopes(templates)
