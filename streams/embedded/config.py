@@ -43,6 +43,10 @@ def server_properties(data: str, port: int, controller_port: int) -> str:
         "share.coordinator.state.topic.num.partitions": 1,
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
+        # After a kill -9 the controller takes the next start for a second broker until the session of the killed one is
+        # over: shorter than the default of 9 s, which is made for networks.
+        "broker.session.timeout.ms": 4000,
+        "broker.heartbeat.interval.ms": 500,
         # Sized for one machine shared with its clients; the defaults are for a server of its own.
         "num.network.threads": 2,
         "num.io.threads": 4,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _POLL_INTERVAL_S = 0.03
+#: Longer than the supervisor takes to notice that the owner has ended.
+_CERTAIN_AFTER_S = 1.0
 
 
 class DataLock:
@@ -51,30 +53,28 @@ class DataLock:
         os.close(self.fd)
 
     def _acquire(self, deadline: float) -> None:
+        refuse_at = time.monotonic() + _CERTAIN_AFTER_S
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                owner = self._owner()
-                # A broker whose owner has died is being shut down by its supervisor: it will not be long.
-                if time.monotonic() > deadline or _runs(owner):
+                owner, now = self._owner(), time.monotonic()
+                if now > deadline or (owner is not None and _runs(owner) and now > refuse_at):
                     raise ExpectedError(
-                        f"{self._data_dir} is in use by another broker, started by process {owner}; stop that one, or "
-                        "name another --data-dir"
+                        f"{self._data_dir} is in use by another broker, started by process {owner or 'unknown'}; stop "
+                        "that one, or name another --data-dir"
                     ) from None
                 time.sleep(_POLL_INTERVAL_S)
             else:
                 return
 
     def _owner(self) -> int | None:
+        """The process that started the broker; None once its supervisor has seen that process end."""
         text = os.pread(self.fd, 20, 0).decode("ascii", errors="replace")
         return int(text) if text.isdigit() else None
 
 
-def _runs(pid: int | None) -> bool:
-    """Whether there is such a process; also where its id has not been written yet."""
-    if pid is None:
-        return True
+def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(BrokenPipeError):  # the parent ended at once: the loop below sees it
         print(child.pid, flush=True)  # noqa: T201 - the protocol with the parent
     _await_reason_to_stop(child, parent_pid, wake)
+    os.ftruncate(lock_fd, 0)  # the lock has no owner any more: who wants it next need not give up, only wait
     return _stop(child, grace_s)
 
 

@@ -1,0 +1,44 @@
+"""One real broker for the whole test run, and names of its own for every test."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.broker import EmbeddedKafka
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """The broker, started when the first test asks for it."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+        assert broker.alive, f"a test brought the shared broker down: {broker.failure()}"
+
+
+@pytest.fixture
+def bootstrap(kafka: EmbeddedKafka) -> str:
+    """`HOST:PORT` of the broker."""
+    return kafka.bootstrap
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def make_prefix(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes prefixes for topics, groups and transactional ids that no other test of the run has."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
+    return lambda: f"{name}-{next(_numbers)}."
+
+
+@pytest.fixture
+def prefix(make_prefix: Callable[[], str]) -> str:
+    """One such prefix."""
+    return make_prefix()
