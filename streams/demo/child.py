@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: A worker closes itself within 5 s of a SIGTERM.
 _GRACE_S = 6.0
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class WorkerProcess:
@@ -82,7 +84,12 @@ class WorkerProcess:
         """
         if self._process is None or self._process.poll() is None:
             return
-        lines = self.log_path.read_text(encoding="utf-8", errors="replace").split("\n")
-        words = [line.strip() for line in lines if line.strip()]
-        last = words[-1].removeprefix("milestones: ") if words else "it said nothing"
+        last = _last_words(self.log_path.read_text(encoding="utf-8", errors="replace"))
         raise ExpectedError(f"the worker has ended: {last} (log: {self.log_path})", exit_code=3)
+
+
+def _last_words(log: str) -> str:
+    """The line in which a worker says why it ends, else the last it wrote."""
+    lines = [line for line in (_TERMINAL_CODES.sub("", each).strip() for each in log.split("\n")) if line]
+    said = [line for line in lines if line.startswith("milestones: ") or " the worker ends: " in line]
+    return (said or lines or ["it said nothing"])[-1].removeprefix("milestones: ")
