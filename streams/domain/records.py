@@ -23,13 +23,14 @@ def records_among(counts: Iterable[int]) -> Iterator[bool]:
 class RecordDays:
     """The days of one metric and scope that are over, in order, with the highest count up to each.
 
-    A changed day is judged again together with those after it, up to where the highest count is what it was.
+    After a change the days from it on are judged again, up to where the highest count is what it was.
     """
 
     def __init__(self) -> None:
         self._dates: list[date] = []
         self._rows: list[Row] = []
         self._peaks: list[int] = []
+        self._records: list[bool | None] = []
         self._stale: set[date] = set()
 
     def __iter__(self) -> Iterator[Row]:
@@ -43,23 +44,28 @@ class RecordDays:
             self._dates.insert(index, day)
             self._rows.insert(index, row)
             self._peaks.insert(index, -1)
+            self._records.insert(index, None)
         self._stale.add(day)
 
     def judge(self) -> list[tuple[Row, bool]]:
-        """The days whose standing may have changed since the last call, in order, and whether each is a record."""
+        """The days that are new or have changed sides since the last call, in order, and whether each is a record."""
         if not self._stale:
             return []
-        judged = []
-        last_stale = max(self._stale)
+        changed = []
+        last_stale = bisect_left(self._dates, max(self._stale))
         index = bisect_left(self._dates, min(self._stale))
         self._stale.clear()
-        peak = self._peaks[index - 1] if index else 0
-        for position in range(index, len(self._dates)):
-            row = self._rows[position]
-            judged.append((row, 0 < peak < row.count))
-            peak = max(peak, row.count)
-            settled = self._peaks[position] == peak
-            self._peaks[position] = peak
-            if settled and self._dates[position] >= last_stale:
+        peaks, records = self._peaks, self._records
+        peak = peaks[index - 1] if index else 0
+        for position in range(index, len(peaks)):
+            count = self._rows[position].count
+            is_record = 0 < peak < count
+            if is_record is not records[position]:
+                records[position] = is_record
+                changed.append((self._rows[position], is_record))
+            peak = max(peak, count)
+            if peaks[position] != peak:
+                peaks[position] = peak
+            elif position >= last_stale:
                 break
-        return judged
+        return changed

@@ -23,7 +23,7 @@ from streams.domain.rules import (
     template_of,
     threshold_id,
 )
-from streams.domain.windows import Row, RowKey, Windows
+from streams.domain.windows import Row, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,12 +75,12 @@ class Totals:
         self._timezone = timezone
         self._rules = tuple(rules)
         self._book = MilestoneBook(timezone, topics)
-        self._rules_of_row: dict[RowKey, tuple[Rule, ...]] = {}
+        self._rules_by_window: dict[tuple[str, str, str], tuple[Rule, ...]] = {}
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
-        self._records: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
+        self._records: dict[tuple[str, str], RecordDays] = {}
         self._days_seen: set[date] = set()
         self._started = False
-        self._windows = Windows(calendar, closed_after_s, self._assign_rules)
+        self._windows = Windows(calendar, closed_after_s)
         self._windows.set_targets(targets)
 
     @property
@@ -118,28 +118,30 @@ class Totals:
         published = [row.publish(self._timezone, updated_at) for row in rows]
         return Step([row for row in published if row is not None], self._book.end_step())
 
-    def _assign_rules(self, row: Row) -> None:
-        template = template_of(row.scope)
-        windows = (row.period.window, row.period.kind)
-        rules = tuple(
-            rule
-            for rule in self._rules
-            if rule.metric == row.metric and rule.template == template and rule.window in windows
-        )
-        self._rules_of_row[row.key] = rules
-        for rule in rules:
-            if rule.first:
-                self._firsts.setdefault((rule.name, row.scope), FirstPassing(rule, row.scope))
-            if rule.record:
-                self._records.setdefault((row.metric, row.scope), (rule, RecordDays()))
+    def _rules_of(self, row: Row) -> tuple[Rule, ...]:
+        """The rules that watch a row: the same for all periods of a metric, scope and window."""
+        key = (row.metric, row.scope, row.period.window)
+        found = self._rules_by_window.get(key)
+        if found is None:
+            template, windows = template_of(row.scope), (row.period.window, row.period.kind)
+            found = tuple(
+                rule
+                for rule in self._rules
+                if rule.metric == row.metric and rule.template == template and rule.window in windows
+            )
+            self._rules_by_window[key] = found
+        return found
+
+    def _first(self, rule: Rule, scope: str) -> FirstPassing:
+        return self._firsts.setdefault((rule.name, scope), FirstPassing(rule, scope))
 
     def _judge_numbers(self, rows: Iterable[Row]) -> None:
         """Thresholds, firsts and targets. Which period is the first must be known before thresholds can say so."""
         touched: dict[tuple[str, str], FirstPassing] = {}
-        numbered = [(row, rule) for row in rows for rule in self._rules_of_row[row.key] if rule.operator is not None]
+        numbered = [(row, rule) for row in rows for rule in self._rules_of(row) if rule.operator is not None]
         for row, rule in numbered:
             if rule.first:
-                first = touched[rule.name, row.scope] = self._firsts[rule.name, row.scope]
+                first = touched[rule.name, row.scope] = self._first(rule, row.scope)
                 first.put(row)
         for row, rule in numbered:
             self._judge_threshold(row, rule)
@@ -158,6 +160,9 @@ class Totals:
                 self._judge_crossing(claim, row, passes=passes, passed=passed)
 
     def _judge_threshold(self, row: Row, rule: Rule) -> None:
+        passes, passed = rule.passed_by(row.count), rule.passed_by(row.published_count)
+        if self._started and passes == passed:
+            return  # rules change with a takeover only: since then the milestone stands exactly when the row passes
         claim = Claim(
             threshold_id(rule, row.scope, row.period.id),
             "threshold",
@@ -165,8 +170,7 @@ class Totals:
             operator=rule.operator,
             threshold=rule.threshold,
         )
-        first = rule.first and self._firsts[rule.name, row.scope].earliest == row.period.id
-        passes, passed = rule.passed_by(row.count), rule.passed_by(row.published_count)
+        first = rule.first and self._first(rule, row.scope).earliest == row.period.id
         self._judge_crossing(claim, row, passes=passes, passed=passed, first=first)
 
     def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
@@ -202,9 +206,11 @@ class Totals:
     def _judge_records(self, rows: Iterable[Row]) -> None:
         touched: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
         for row in rows:
-            if row.period.kind == "day" and row.is_over and (row.metric, row.scope) in self._records:
-                rule, days = touched[row.metric, row.scope] = self._records[row.metric, row.scope]
+            rule = next((rule for rule in self._rules_of(row) if rule.record), None) if row.is_over else None
+            if rule is not None:
+                days = self._records.setdefault((rule.name, row.scope), RecordDays())
                 days.put(row)
+                touched[rule.name, row.scope] = (rule, days)
         for rule, days in touched.values():
             # Only a takeover can bring a new rule; what was a record before it is then not news.
             before = set() if self._started else _records_before(days)

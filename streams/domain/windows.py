@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from schemas.outputs import RowTarget, WindowRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import date
 
     from schemas.facts import DayCount, LatestUnit
@@ -181,6 +181,7 @@ class _Day:
         self.before: dict[int, int] = {}
 
     def replace(self, shard: int, count: DayCount) -> None:
+        """Takes a shard's count in place of its earlier one, here and in the rows."""
         old = self.shards.get(shard)
         self.shards[shard] = count
         self.before.setdefault(shard, old.count if old is not None else 0)
@@ -188,11 +189,11 @@ class _Day:
         backfilled = count.backfilled - (old.backfilled if old is not None else 0)
         for row in self.rows:
             row.add(added, backfilled)
-        by_hour = self.rows[0].by_hour
-        if by_hour is not None:
+        own = self.rows[0]
+        if own.by_hour is not None:
             hours_before = old.by_hour if old is not None else _NO_HOURS
-            for hour, (now, before) in enumerate(zip(count.by_hour, hours_before, strict=True)):
-                by_hour[hour] += now - before
+            hours = zip(own.by_hour, count.by_hour, hours_before, strict=True)
+            own.by_hour = [total + now - before for total, now, before in hours]
 
     def end_step(self, *, first: bool) -> None:
         """Passes on to the rows which cells have grown since the last step.
@@ -217,13 +218,11 @@ class Windows:
     Args:
         calendar: Which periods a date belongs to, and when they end.
         closed_after_s: Seconds after the end of a period until it is closed.
-        on_new: Told of each row when it is made.
     """
 
-    def __init__(self, calendar: Calendar, closed_after_s: int, on_new: Callable[[Row], None]) -> None:
+    def __init__(self, calendar: Calendar, closed_after_s: int) -> None:
         self._calendar = calendar
         self._closed_after_us = closed_after_s * _MICROSECONDS
-        self._on_new = on_new
         self._rows: dict[RowKey, Row] = {}
         self._days: dict[tuple[str, str, date], _Day] = {}
         self._touched: dict[tuple[str, str, date], _Day] = {}
@@ -234,9 +233,6 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows.values())
 
     def get(self, key: RowKey) -> Row | None:
         """The row with a key, if there is one."""
@@ -293,7 +289,6 @@ class Windows:
         if row is None:
             row = self._rows[key] = Row(metric, scope, period)
             heapq.heappush(self._due, (self._end_us(period), key))
-            self._on_new(row)
         return row
 
     def _advance(self, now_us: int) -> Iterator[Row]:
