@@ -3,8 +3,10 @@
 An event is packed as
 
     coordinates  1 topic and backfill, 2 partition, 8 offset       (little endian, 11 bytes)
-    content      1 kind and what follows, 8 time, 4 source, 4 dims, 2 + 2 lengths of id and extra    (21 bytes)
-                 id, extra; VIN, 17 ASCII characters, if there is one; what it voids, if it is a void
+    content      1 kind and what the text holds, 8 time, 4 source, 4 dims,
+                 2 bytes of the text, 2 characters of the id in it, 2 characters of the extra in it    (23 bytes)
+                 text in UTF-8: id, extra; then the VIN, 17 characters, or what a void names: its source, preceded by
+                 the length in three digits, and its id
 
 Source and dims are codes of the ledger's vocabulary. Two events are the same event with the same content exactly if
 their content bytes are equal; the coordinates are not content.
@@ -20,9 +22,9 @@ from schemas.facts import Dims, Fact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_EVENT: Final = Struct("<BHQBqIIHH")
+_EVENT: Final = Struct("<BHQBqIIHHH")
 _COORDINATES_BYTES: Final = 11
-_LENGTHS: Final = Struct("<HH")
+_TEXT_BYTES: Final = 7  # place of that length in what an event unpacks to
 
 _BACKFILL: Final = 0b1
 _TOPIC_SHIFT: Final = 1
@@ -31,7 +33,8 @@ _KIND: Final = 0b111
 _HAS_VIN: Final = 0b1000
 _HAS_VOIDS: Final = 0b1_0000
 
-_VIN_BYTES: Final = 17
+_VIN_CHARACTERS: Final = 17
+_LENGTH_DIGITS: Final = 3
 
 #: No packed event is smaller.
 MIN_EVENT_BYTES: Final = _EVENT.size + 1
@@ -88,7 +91,7 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
     """Packs one event. Its order id is not in it: that is the key under which an order is kept.
 
     Raises:
-        ValueError: The VIN is neither absent nor 17 ASCII characters.
+        ValueError: The VIN is neither absent nor 17 characters.
         struct.error: A number or a text is beyond what the contract allows.
     """
     codes = vocabulary.codes
@@ -99,22 +102,35 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
     dims_code = codes.get(dims)
     if dims_code is None:
         dims_code = vocabulary.code(dims)
-    identity = fact.id.encode()
     content = fact.kind
-    identity = fact.id.encode()
-    extra = fact.extra.encode()
-    texts = identity + extra
+    identity, extra = fact.id, fact.extra
+    text = identity + extra if extra else identity
     if vin:
+        if len(vin) != _VIN_CHARACTERS:
+            raise ValueError(f"a VIN has {_VIN_CHARACTERS} characters, not {len(vin)}")
         content |= _HAS_VIN
-        texts += _packed_vin(vin)
+        text += vin
     if fact.voids is not None:
         content |= _HAS_VOIDS
-        texts += _packed_voids(fact.voids)
+        voided_source, voided_id = fact.voids
+        text += f"{len(voided_source):0{_LENGTH_DIGITS}}{voided_source}{voided_id}"
+    packed = text.encode()
     origin = fact.topic << _TOPIC_SHIFT | fact.backfill
-    header = _EVENT.pack(
-        origin, fact.partition, fact.offset, content, fact.time_us, source_code, dims_code, len(identity), len(extra)
+    return (
+        _EVENT.pack(
+            origin,
+            fact.partition,
+            fact.offset,
+            content,
+            fact.time_us,
+            source_code,
+            dims_code,
+            len(packed),
+            len(identity),
+            len(extra),
+        )
+        + packed
     )
-    return header + texts
 
 
 def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
@@ -122,28 +138,29 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
     facts: list[Fact] = []
     at, end = 0, len(blob)
     while at < end:
-        origin, partition, offset, content, time_us, source, dims, id_bytes, extra_bytes = _EVENT.unpack_from(blob, at)
-        at += _EVENT.size
-        identity = blob[at : at + id_bytes].decode()
-        at += id_bytes
-        extra = blob[at : at + extra_bytes].decode() if extra_bytes else ""
-        at += extra_bytes
+        origin, partition, offset, content, time_us, source, dims, text_bytes, id_end, extra = _EVENT.unpack_from(
+            blob, at
+        )
+        at += _EVENT.size + text_bytes
+        text = blob[at - text_bytes : at].decode()
+        extra_end = id_end + extra
         vin, voids = "", None
+        vin_end = extra_end
         if content & _HAS_VIN:
-            vin = blob[at : at + _VIN_BYTES].decode()
-            at += _VIN_BYTES
+            vin_end += _VIN_CHARACTERS
+            vin = text[extra_end:vin_end]
         if content & _HAS_VOIDS:
-            voids, at = _unpacked_voids(blob, at)
+            voids = _voids(text[vin_end:])
         facts.append(
             Fact(
                 content & _KIND,
                 order_id,
                 words[source],
-                identity,
+                text[:id_end],
                 time_us,
                 vin,
                 words[dims],
-                extra,
+                text[id_end:extra_end],
                 voids,
                 origin & _BACKFILL == _BACKFILL,
                 origin >> _TOPIC_SHIFT,
@@ -160,54 +177,28 @@ def holds(blob: bytes, packed: bytes) -> bool:
     found = blob.find(content)
     while found >= 0:
         # Found bytes could straddle two events; only at the start of one are they an event.
-        start = found - _COORDINATES_BYTES
-        if start == 0 or start in _starts(blob):
+        if _is_start(blob, found - _COORDINATES_BYTES):
             return True
         found = blob.find(content, found + 1)
     return False
 
 
 def sole_event(blob: bytes) -> tuple[int, int]:
-    """Kind and time of an order's event if it has but one that is no void; else (0, 0). Far cheaper than unpacking."""
-    _, _, _, content, time_us, _, _, id_bytes, extra_bytes = _EVENT.unpack_from(blob)
-    end = _EVENT.size + id_bytes + extra_bytes
-    if content & _HAS_VIN:
-        end += _VIN_BYTES
-    return (content & _KIND, time_us) if end == len(blob) else (0, 0)
+    """Kind and time of an order's event if it has but one; else (0, 0). Far cheaper than unpacking."""
+    _, _, _, content, time_us, _, _, text_bytes, _, _ = _EVENT.unpack_from(blob)
+    return (content & _KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
 
 
-def _starts(blob: bytes) -> list[int]:
-    starts: list[int] = []
-    at, end = 0, len(blob)
-    while at < end:
-        starts.append(at)
-        _, _, _, content, _, _, _, id_bytes, extra_bytes = _EVENT.unpack_from(blob, at)
-        at += _EVENT.size + id_bytes + extra_bytes
-        if content & _HAS_VIN:
-            at += _VIN_BYTES
-        if content & _HAS_VOIDS:
-            _, at = _unpacked_voids(blob, at)
-    return starts
+def _is_start(blob: bytes, position: int) -> bool:
+    at = 0
+    while at < position:
+        at += _EVENT.size + _EVENT.unpack_from(blob, at)[_TEXT_BYTES]
+    return at == position
 
 
-def _packed_vin(vin: str) -> bytes:
-    packed = vin.encode("ascii")
-    if len(packed) != _VIN_BYTES:
-        raise ValueError(f"a VIN has {_VIN_BYTES} characters, not {len(packed)}")
-    return packed
-
-
-def _packed_voids(voids: tuple[str, str]) -> bytes:
-    source, identity = voids[0].encode(), voids[1].encode()
-    return _LENGTHS.pack(len(source), len(identity)) + source + identity
-
-
-def _unpacked_voids(blob: bytes, at: int) -> tuple[tuple[str, str], int]:
-    """The (source, id) at a position, and the position behind them."""
-    source_bytes, id_bytes = _LENGTHS.unpack_from(blob, at)
-    at += _LENGTHS.size
-    middle, end = at + source_bytes, at + source_bytes + id_bytes
-    return (blob[at:middle].decode(), blob[middle:end].decode()), end
+def _voids(text: str) -> tuple[str, str]:
+    source_end = _LENGTH_DIGITS + int(text[:_LENGTH_DIGITS])
+    return text[_LENGTH_DIGITS:source_end], text[source_end:]
 
 
 def _code_of(entry: tuple[int, str | Sequence[str]]) -> int:

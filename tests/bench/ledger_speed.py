@@ -41,7 +41,7 @@ def main() -> None:
     ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
 
     def event(kind: Kind, number: int, delay_h: int = 0) -> Fact:
-        delivered = kind is Kind.DELIVERED
+        delivered, backfill = kind is Kind.DELIVERED, False
         return Fact(
             int(kind),
             order_ids[number],
@@ -52,7 +52,7 @@ def main() -> None:
             NO_DIMS if kind is Kind.CANCELLED else DIMS[number % len(DIMS)],
             "channel=app" if kind is Kind.PLACED else "",
             None,
-            False,
+            backfill,
             DELIVERIES if delivered else ORDERS,
             2,
             number,
@@ -67,9 +67,15 @@ def main() -> None:
     _run("second event (delivered)", ledger, (event(Kind.DELIVERED, n, 40) for n in range(2 * tenth, orders)))
     _run("third event (judged twice)", ledger, (event(Kind.CANCELLED, number, 60) for number in range(tenth // 10)))
     _early_deliveries(event, tenth)
-    print(f"{ledger.state_bytes / orders:8.0f} bytes an order in state")
-    print(f"{(_resident_kb() - before_kb) * 1024 / orders:8.0f} bytes an order resident (the ids are counted apart)")
+    say(f"{ledger.state_bytes / orders:8.0f} bytes an order in state")
+    say(f"{(_resident_kb() - before_kb) * 1024 / orders:8.0f} bytes an order resident (the ids are counted apart)")
     _restore(ledger)
+
+
+def say(line: str) -> None:
+    """One line of the result, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _early_deliveries(event: Callable[..., Fact], orders: int) -> None:
@@ -91,7 +97,7 @@ def _run(name: str, ledger: Ledger, facts: Iterator[Fact]) -> None:
         drain_s += end - middle
         events += len(step)
     total = (apply_s + drain_s) / events * 1e6
-    print(
+    say(
         f"{total:8.2f} us  {name}  (apply {apply_s / events * 1e6:.2f}, drain {drain_s / events * 1e6:.2f}; {events} events)"
     )
 
@@ -102,7 +108,7 @@ def _restore(ledger: Ledger) -> None:
     restored = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
     start = time.process_time()
     restored.restore(vocabulary, [chunk])
-    print(f"{time.process_time() - start:8.2f} s   restore of {len(chunk)} orders")
+    say(f"{time.process_time() - start:8.2f} s   restore of {len(chunk)} orders")
 
 
 def _resident_kb() -> int:
