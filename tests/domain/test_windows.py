@@ -69,13 +69,21 @@ def test_the_latest_unit_of_the_cells_that_grew_is_the_greatest_by_time_then_id(
         assert row.latest.id == expected
 
 
-def test_a_cell_that_only_fell_is_no_cause(windows: Windows) -> None:
-    """Two updates within a step count by their sum: 5, then 9, then 4 is a fall."""
+@pytest.mark.parametrize(
+    ("counts", "grew"), [((9, 4), False), ((2, 4), False), ((9, 5), False), ((9, 7), True), ((2, 6), True)]
+)
+def test_a_cell_has_grown_when_it_ends_the_step_above_where_it_began(
+    windows: Windows,
+    counts: tuple[int, int],
+    grew: bool,  # noqa: FBT001
+) -> None:
+    """Updates within a step count by their sum; the cell begins at 5."""
     windows.update(0, METRIC, SCOPE, DAY, count_of(5))
     publish(windows.end_step(now_us=NOON_US, caught_up=True))
-    windows.update(0, METRIC, SCOPE, DAY, count_of(9))
-    windows.update(0, METRIC, SCOPE, DAY, count_of(4))
-    assert [(row.grew, row.latest) for row in windows.end_step(now_us=NOON_US, caught_up=True)] == [(False, None)] * 4
+    for count in counts:
+        windows.update(0, METRIC, SCOPE, DAY, count_of(count))
+    rows = windows.end_step(now_us=NOON_US, caught_up=True)
+    assert [(row.grew, row.latest is not None) for row in rows] == [(grew, grew)] * 4
 
 
 def test_growth_is_forgotten_when_the_step_is_published(windows: Windows) -> None:
