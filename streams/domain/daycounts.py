@@ -75,7 +75,7 @@ class DayCounts:
         self._scopes_by_code: list[tuple[str, ...]] = []
         self._days: dict[DayKey, _Day] = {}
         self._cells: dict[int, _Cell] = {}
-        self._quarters: dict[int, _Cell | None] = {}
+        self._quarters: dict[int, _Cell] = {}
 
     def add(self, group: int, dims: Dims, cause: Fact) -> None:
         """One more unit in each metric of a group.
@@ -108,7 +108,9 @@ class DayCounts:
         if code is None:
             code = self._scopes_code(dims)
         key = code | group << _GROUP_SHIFT | _LEAVING | cause.backfill
-        cell = self._cell(cause.time_us)
+        cell = self._quarters.get(cause.time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = self._cell(cause.time_us)
         left = cell.get(key)
         if left is None:
             left = cell[key] = _Sum()

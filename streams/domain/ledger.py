@@ -194,12 +194,12 @@ class Ledger:
     def drain(self) -> Changes:
         """Ends the step: everything that has changed since the last drain."""
         violations: dict[str, Violations | None] = {}
+        orders: dict[str, bytes] = {}
         for order_id, (blob, *facts) in self._touched.items():
+            orders[order_id] = self._orders[order_id]
             now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
-            if now != self._violations.get(order_id, ()):
-                violations[order_id] = now or None
-                self._set_violations(order_id, now)
-        orders = {order_id: self._orders[order_id] for order_id in self._touched}
+            if now or order_id in self._violations:
+                self._set_violations(order_id, now, violations)
         self._touched.clear()
         return Changes(orders, self._vocabulary.drain(), self._days.end_step(), violations)
 
@@ -261,11 +261,14 @@ class Ledger:
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
 
-    def _set_violations(self, order_id: str, violations: Violations) -> None:
-        if violations:
-            self._violations[order_id] = violations
+    def _set_violations(self, order_id: str, now: Violations, changed: dict[str, Violations | None]) -> None:
+        if now == self._violations.get(order_id):
+            return
+        if now:
+            self._violations[order_id] = changed[order_id] = now
         else:
             del self._violations[order_id]
+            changed[order_id] = None
 
     # Restoring ------------------------------------------------------------------------------------------------------
 
