@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HEAP_MB = 1024
 
-_NEEDED_DISK_MB = 512
+#: Free space, in MiB, below which a start is refused: Kafka ends for good when its disk fills up.
+NEEDED_DISK_MB = 512
 _START_ATTEMPTS = 3
 _READY_TIMEOUT_S = 120.0
 _FORMAT_TIMEOUT_S = 60.0
@@ -155,7 +156,7 @@ class EmbeddedKafka:
         self._choose_port()
         lock = DataLock(self.data_dir, patience_s=_STOP_GRACE_S + 5)
         try:
-            machine.refuse_full_disk(self.data_dir, _NEEDED_DISK_MB, "the embedded Kafka")
+            machine.refuse_full_disk(self.data_dir, NEEDED_DISK_MB, "the embedded Kafka")
             machine.refuse_short_memory(self._heap_mb)
             class_path = jars.ensure_jars(self._say)
             self._archive = java.ClassArchive(class_path)

@@ -250,7 +250,35 @@ def _resolve(jar: Jar, scratch: Path, advance: Advance) -> Path:
         reason = _reason(error)
     except RuntimeError:
         reason = "it has no such file"
-    raise ExpectedError(
+    raise _cannot_fetch(jar, reason)
+
+
+def refuse_unreachable(jar: Jar, timeout_s: float = 10.0) -> None:
+    """Asks the repository whether it has a jar, without fetching it.
+
+    Raises:
+        ExpectedError: It cannot be reached or has no such file; or there is nothing to ask, as a folder was set.
+    """
+    import requests  # noqa: PLC0415 - takes long to import and is rarely needed
+
+    if os.environ.get(JARS_VARIABLE):
+        raise _incomplete_folder()
+    path = "/".join((*jar.group.split("."), jar.artifact, jar.version, jar.file_name))
+    source = _repository().removeprefix("file://").rstrip("/")
+    if Path(source).is_dir():
+        if not Path(source, path).is_file():
+            raise _cannot_fetch(jar, "it has no such file")
+        return
+    try:
+        response = requests.head(f"{source}/{path}", timeout=timeout_s, allow_redirects=True)
+    except requests.RequestException as error:
+        raise _cannot_fetch(jar, _reason(error)) from None
+    if not response.ok:
+        raise _cannot_fetch(jar, f"it answers with HTTP {response.status_code}")
+
+
+def _cannot_fetch(jar: Jar, reason: str) -> ExpectedError:
+    return ExpectedError(
         f"cannot fetch {jar.coordinate} from {repository()}: {reason}; check the network (HTTPS_PROXY is heeded), "
         f"or set {REPOSITORY_VARIABLE} to a mirror or {JARS_VARIABLE} to a folder with the jars"
     )

@@ -1,0 +1,49 @@
+"""What is missing or wrong, on this machine or on a cluster, each with its cure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from streams.errors import ExpectedError
+
+State = Literal["ok", "wrong", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        name: What was looked at, a word or two.
+        state: `note` is for what could not be looked at and need not be.
+        detail: What was found.
+        cure: What to do; only where something is wrong.
+    """
+
+    name: str
+    state: State
+    detail: str
+    cure: str = ""
+
+
+def ok(name: str, detail: str) -> Finding:
+    """All is well."""
+    return Finding(name, "ok", detail)
+
+
+def wrong(name: str, detail: str, cure: str) -> Finding:
+    """Something has to be done."""
+    return Finding(name, "wrong", detail, cure)
+
+
+def note(name: str, detail: str) -> Finding:
+    """Not known, or not needed."""
+    return Finding(name, "note", detail)
+
+
+def failed(name: str, error: ExpectedError) -> Finding:
+    """From the one line of a failure, whose last part says what to do."""
+    detail, _, cure = str(error).rpartition("; ")
+    return wrong(name, detail or str(error), cure if detail else "see the line above")

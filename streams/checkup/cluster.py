@@ -1,0 +1,91 @@
+"""Checks of a cluster: reachable, transactions allowed, topics as the contract needs them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.admin import Plan, admin, catalogue_of, plan_topics
+from streams.checkup import Finding, failed, ok, wrong
+from streams.errors import ExpectedError
+from streams.kafka import client_options, quiet_clients
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from streams.settings import Settings
+
+_TRANSACTION_TIMEOUT_S = 15.0
+
+#: Requests by whose presence a broker's age is known: API key → the release that brought it.
+_LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
+
+
+async def cluster_findings(settings: Settings) -> AsyncIterator[Finding]:
+    """One finding a check, as soon as it is known; only the first where the cluster cannot be reached."""
+    try:
+        async with admin(settings) as client:
+            yield await _brokers(client, settings)
+    except ExpectedError as error:
+        yield failed("cluster", error)
+        return
+    yield await _transactions(settings)
+    try:
+        for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
+            yield finding
+    except ExpectedError as error:
+        yield failed("topics", error)
+
+
+async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
+    brokers = (await client.describe_cluster())["brokers"]
+    # aiokafka knows what a broker offers and has no public way to ask for it.
+    connection = await client._client._get_conn(brokers[0]["node_id"])  # noqa: SLF001
+    offered = connection._versions if connection else {}  # noqa: SLF001
+    release = next((release for key, release in _LANDMARKS.items() if key in offered), None)
+    age = f"Kafka {release} or newer" if release else "release unknown"
+    count = f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
+    return ok("cluster", f"{settings.bootstrap_servers}: {count}, {age}")
+
+
+async def _transactions(settings: Settings) -> Finding:
+    """By starting a transactional producer, as a worker does: the only answer that counts the permissions in."""
+    name = "transactions"
+    producer = AIOKafkaProducer(
+        **client_options(settings), transactional_id=f"{settings.output_prefix}milestones-doctor", acks="all"
+    )
+    with quiet_clients():
+        try:
+            await asyncio.wait_for(producer.start(), _TRANSACTION_TIMEOUT_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            return wrong(
+                name,
+                f"a transactional producer cannot be started: {error or type(error).__name__}",
+                "allow this user to write with transactional ids that start with "
+                f"{settings.output_prefix}milestones, and look whether the topic __transaction_state has its replicas",
+            )
+        finally:
+            await producer.stop()
+    return ok(name, "a transactional producer can be started")
+
+
+def topic_findings(plan: Plan, total: int) -> list[Finding]:
+    """What `topics plan` would say, each with its cure."""
+    name, cure = "topics", "run: milestones topics apply"
+    findings = [
+        wrong(name, f"{topic}: {key} is {was or 'unset'}, {wanted} is needed", cure)
+        for topic, changes in plan.alter.items()
+        for key, (was, wanted) in changes.items()
+    ]
+    for line in plan.refused:
+        found, _, way = line.partition(": ")
+        findings.append(wrong(name, found, way))
+    if plan.create:
+        missing = ", ".join(topic.name for topic in plan.create)
+        findings.append(wrong(name, f"{len(plan.create)} of {total} are missing: {missing}", cure))
+    return findings or [ok(name, f"all {total} are as the contract needs them")]

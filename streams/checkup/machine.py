@@ -1,0 +1,108 @@
+"""Checks of this machine: can the embedded Kafka and the service run here?"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
+
+from streams.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
+from streams.checkup import Finding, failed, note, ok, wrong
+from streams.embedded import jars, java, machine
+from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PYTHON = (3, 11)
+_MIB = 1024 * 1024
+
+
+def machine_findings() -> Iterator[Finding]:
+    """One finding a check, as soon as it is known."""
+    for name, check in _CHECKS.items():
+        try:
+            yield check(name)
+        except ExpectedError as error:
+            yield failed(name, error)
+
+
+def _python(name: str) -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] >= _PYTHON:
+        return ok(name, found)
+    return wrong(name, found, f"install Python {_PYTHON[0]}.{_PYTHON[1]} or newer")
+
+
+def _java(name: str) -> Finding:
+    return ok(name, java.java_version())
+
+
+def _jars(name: str) -> Finding:
+    missing = jars.missing_jars()
+    if not missing:
+        jars.ensure_jars(lambda _line: None)  # nothing to fetch: this verifies them
+        return ok(
+            name, f"Apache Kafka {jars.KAFKA_VERSION}, {len(jars.locked_jars())} jars verified in {jars.jars_dir()}"
+        )
+    jars.refuse_unreachable(missing[0])
+    size_mib = sum(jar.size for jar in missing) // _MIB + 1
+    return ok(name, f"{len(missing)} to be fetched at the first start ({size_mib} MiB) from {jars.repository()}")
+
+
+def _cache(name: str) -> Finding:
+    folder = machine.cache_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ok(name, str(folder))
+    except OSError as error:
+        detail = f"{folder}: {error.strerror or error}"
+        return wrong(name, detail, "make it writable, or set XDG_CACHE_HOME to a folder that is")
+
+
+def _memory(name: str) -> Finding:
+    available_mb = machine.available_memory_mb()
+    if available_mb is None:
+        return note(name, "this system does not tell how much memory is available")
+    machine.refuse_short_memory(DEFAULT_HEAP_MB)
+    return ok(name, f"{available_mb} MiB available")
+
+
+def _disk(name: str) -> Finding:
+    folder = Path(tempfile.gettempdir())
+    machine.refuse_full_disk(folder, NEEDED_DISK_MB, "the embedded Kafka")
+    return ok(name, f"{machine.free_disk_mb(folder)} MiB free in {folder}")
+
+
+def _ports(name: str) -> Finding:
+    return ok(name, f"{machine.LOOPBACK}:{machine.free_port()} is free, for one")
+
+
+def _time_zones(name: str) -> Finding:
+    """Shanghai has had one offset since 1991: whoever says another has broken data."""
+    cure = "install the package tzdata (pip install tzdata)"
+    try:
+        offset = datetime(2024, 10, 7, tzinfo=UTC).astimezone(ZoneInfo("Asia/Shanghai")).utcoffset()
+    except ZoneInfoNotFoundError:
+        return wrong(name, "there is no time zone data", cure)
+    if offset != timedelta(hours=8):
+        return wrong(name, f"Asia/Shanghai is said to be {offset} ahead of UTC, which is wrong", cure)
+    of_system = next((path for path in TZPATH if (Path(path) / "Asia/Shanghai").exists()), None)
+    return ok(name, of_system or f"package tzdata {metadata.version('tzdata')}")
+
+
+_CHECKS: dict[str, Callable[[str], Finding]] = {
+    "python": _python,
+    "time zones": _time_zones,
+    "java": _java,
+    "cache": _cache,
+    "jars": _jars,
+    "memory": _memory,
+    "disk": _disk,
+    "ports": _ports,
+}

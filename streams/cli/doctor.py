@@ -1,0 +1,87 @@
+"""`milestones doctor`: what is missing or wrong on this machine or cluster, each with its cure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.checkup import Finding, failed, note, ok
+from streams.checkup.machine import machine_findings
+from streams.cli.options import cluster_options
+from streams.embedded import probe
+from streams.errors import ExpectedError
+from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_MARKS = {"ok": ("ok", "green"), "wrong": ("WRONG", "red"), "note": ("note", "yellow")}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the lines.")
+@cluster_options
+def command(
+    as_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Show what is missing or wrong on this machine or cluster, each with its cure.
+
+    The cluster is looked at where one is named, by option or setting, or where one answers at the usual address. Exit
+    code 1 where something is wrong.
+    """
+    findings: list[Finding] = []
+
+    def take(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+
+    for finding in machine_findings():
+        take(finding)
+    _look_at_cluster(bootstrap_servers, config, take)
+    healthy = all(finding.state != "wrong" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    return 0 if healthy else 1
+
+
+def _look_at_cluster(bootstrap_servers: str | None, config: Path | None, take: Callable[[Finding], None]) -> None:
+    try:
+        settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    except ExpectedError as error:
+        take(failed("settings", error))
+        return
+    take(ok("settings", f"timezone {settings.timezone}, {len(settings.rule)} rules, {len(settings.target)} targets"))
+    default = Settings.model_fields["bootstrap_servers"].default
+    if settings.bootstrap_servers == default and bootstrap_servers is None and not _answers(default):
+        take(
+            note("cluster", f"none named, none at {default}; `milestones demo` and `milestones broker` bring their own")
+        )
+        return
+    asyncio.run(_check_cluster(settings, take))
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return probe.answers(host, int(port))
+
+
+async def _check_cluster(settings: Settings, take: Callable[[Finding], None]) -> None:
+    from streams.checkup.cluster import cluster_findings  # noqa: PLC0415 - a broken Kafka client is no obstacle before
+
+    async for finding in cluster_findings(settings):
+        take(finding)
+
+
+def _print(finding: Finding) -> None:
+    mark, colour = _MARKS[finding.state]
+    click.echo(f"{click.style(f'{mark:<6}', fg=colour)} {finding.name:<13} {finding.detail}")
+    if finding.cure:
+        click.echo(f"{'':<20} -> {finding.cure}")
