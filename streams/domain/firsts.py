@@ -18,7 +18,7 @@ class FirstPassing:
     def __init__(self, rule: Rule, scope: str) -> None:
         self.rule = rule
         self.scope = scope
-        #: Whether any period had passed before the running step.
+        #: Whether any period had passed before a step: a milestone that has never been published is then no news.
         self.passed_before = False
         self._passing: list[tuple[date, date, str]] = []
 

@@ -186,7 +186,6 @@ class Totals:
 
     def _judge_first(self, first: FirstPassing) -> None:
         rule, scope = first.rule, first.scope
-        passed_before, first.passed_before = first.passed_before, False
         claim = Claim(first_id(rule, scope), "first", rule=rule.name, operator=rule.operator, threshold=rule.threshold)
         standing = self._book.get(claim.milestone_id)
         period, earliest = standing.period if standing is not None else None, first.earliest
@@ -200,7 +199,7 @@ class Totals:
         row = self._windows.get((rule.metric, scope, earliest)) if earliest is not None else None
         if row is not None:
             by_units = row.grew and not rule.passed_by(row.published_count)
-            news = by_units and not passed_before and not row.only_backfilled
+            news = by_units and not first.passed_before and not row.only_backfilled
             self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
 
     def _judge_records(self, rows: Iterable[Row]) -> None:

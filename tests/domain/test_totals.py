@@ -195,6 +195,16 @@ def test_status_never_goes_back_when_the_clock_of_another_machine_is_behind() ->
     assert not world.step("2024-10-07T00:00:00+08:00").rows
 
 
+def test_a_closed_row_stays_closed_when_closing_is_put_off_by_a_setting() -> None:
+    world = World(closed_after_s=0)
+    world.put("2024-10-07", 1)
+    world.step("2024-10-08T00:00:00+08:00")
+    assert world.row("day:2024-10-07").status == "closed"
+    world.closed_after_s = 259_200
+    world.restart()
+    assert not world.step("2024-10-08T00:00:01+08:00").rows
+
+
 def test_a_target_without_counts_closes_by_the_clock() -> None:
     world = World(targets=(target(10, period="day:2024-10-07"),))
     world.step(NOON)
@@ -269,11 +279,11 @@ def test_a_threshold_milestone_says_what_when_and_by_which_event() -> None:
 
 
 def test_a_jump_past_several_numbers_raises_each_the_smaller_first() -> None:
-    world = World(rule("c", exceeds=1000, first=True), rule("a", exceeds=10), rule("b", exceeds=100))
+    world = World(rule("c", exceeds=1000, first=True), rule("a", exceeds=200), rule("b", exceeds=30))
     world.put("2024-10-07", 2000)
     assert told(world.step(NOON)) == [
-        ("raised", "day:2024-10-07/exceeds:10"),
-        ("raised", "day:2024-10-07/exceeds:100"),
+        ("raised", "day:2024-10-07/exceeds:30"),
+        ("raised", "day:2024-10-07/exceeds:200"),
         ("raised", "day:2024-10-07/exceeds:1000"),
         ("raised", "first:day/exceeds:1000"),
     ]
@@ -313,6 +323,15 @@ def test_a_correction_retracts_and_a_second_passing_reinstates() -> None:
     assert world.events[2].data.cause is not None
 
 
+def test_a_milestone_retracted_before_a_restart_is_reinstated_after_it() -> None:
+    world = World(rule(exceeds=10))
+    for count in (11, 9, 12):
+        world.put("2024-10-07", count)
+        step = world.step(NOON)
+        world.restart()
+    assert told(step) == [("reinstated", "day:2024-10-07/exceeds:10")]
+
+
 def test_a_crossing_by_history_alone_is_recorded_and_one_with_a_live_unit_is_raised() -> None:
     world = World(rule(exceeds=10), rule("more", exceeds=20))
     world.put("2024-10-07", 11, backfilled=11)
@@ -329,6 +348,15 @@ def test_history_that_takes_the_place_of_live_units_and_adds_more_is_recorded() 
     world.step(NOON)
     world.put("2024-10-07", 11, backfilled=3)
     assert told(world.step(NOON)) == [("recorded", "day:2024-10-07/exceeds:10")]
+
+
+def test_history_published_before_a_restart_does_not_make_a_live_crossing_a_record() -> None:
+    world = World(rule(exceeds=10))
+    world.put("2024-10-07", 9, backfilled=9)
+    world.step(NOON)
+    world.restart()
+    world.put("2024-10-07", 11, backfilled=9)
+    assert told(world.step(NOON)) == [("raised", "day:2024-10-07/exceeds:10")]
 
 
 def test_a_new_rule_whose_window_had_passed_before_is_on_record_without_a_cause() -> None:
@@ -448,6 +476,32 @@ def test_the_first_moves_on_when_its_day_is_corrected_and_is_retracted_when_none
     assert world.standing()["deliveries/model=SU7/first:day/exceeds:1000"] == "day:2024-10-11"
 
 
+def test_a_first_that_moves_to_a_day_that_had_passed_before_has_no_cause_even_if_that_day_grew() -> None:
+    world = World(EXCEEDS)
+    world.put("2024-10-07", 1001)
+    world.put("2024-10-09", 1001)
+    world.step(NOON)
+    world.put("2024-10-07", 999)
+    world.put("2024-10-09", 1002)
+    event = world.step(NOON).milestones[-1]
+    assert (event.type, event.data.period, event.data.cause) == ("milestone.reinstated.v1", "day:2024-10-09", None)
+
+
+def test_a_new_first_that_had_passed_before_is_no_news_although_an_earlier_day_passes_now() -> None:
+    world = World()
+    world.put("2024-10-07", 1001)
+    world.step(NOON)
+    world.restart(EXCEEDS)
+    world.put("2024-10-05", 1001)
+    step = world.step(NOON)
+    assert told(step) == [
+        ("raised", "day:2024-10-05/exceeds:1000"),
+        ("recorded", "day:2024-10-07/exceeds:1000"),
+        ("recorded", "first:day/exceeds:1000"),
+    ]
+    assert step.milestones[2].data.period == "day:2024-10-05"
+
+
 def test_a_first_by_history_alone_is_recorded() -> None:
     world = World(EXCEEDS)
     world.put("2024-10-07", 1001, backfilled=1001)
@@ -513,6 +567,12 @@ def test_a_higher_value_is_another_milestone_and_the_old_one_is_not_retracted() 
     assert not world.step(NOON).milestones
 
 
+def test_the_targets_of_a_row_are_in_the_order_of_their_values() -> None:
+    world = World(targets=(target(30, "a"), target(10, "c"), target(10, "b")))
+    world.step(NOON)
+    assert [t.target_id for t in world.row("month:2024-10").targets] == ["b", "c", "a"]
+
+
 def test_a_withdrawn_target_leaves_the_row_and_its_milestone_stands() -> None:
     world = World(targets=(target(20),))
     world.put("2024-10-07", 25)
@@ -567,6 +627,24 @@ def test_a_record_that_the_clock_brings_has_no_cause() -> None:
     assert (event.type, event.data.cause, event.data.achieved_at) == ("milestone.raised.v1", None, None)
 
 
+def test_a_record_has_no_cause_when_the_day_grew_in_the_step_in_which_it_ended() -> None:
+    world = World(RECORD)
+    world.put("2024-10-06", 5)
+    world.put("2024-10-07", 6)
+    world.step(NOON)
+    world.put("2024-10-07", 7)
+    assert [event.data.cause for event in world.step("2024-10-08T00:00:00+08:00").milestones] == [None]
+
+
+def test_a_day_that_history_alone_makes_a_record_is_on_record() -> None:
+    world = World(RECORD)
+    world.put("2024-10-05", 6)
+    world.put("2024-10-06", 5)
+    world.step(NOON)
+    world.put("2024-10-06", 8, backfilled=3)
+    assert told(world.step(NOON)) == [("recorded", "record:day:2024-10-06")]
+
+
 def test_no_day_is_a_record_on_half_its_deliveries() -> None:
     """While an outage is caught up with, days that have ended are not over."""
     world = World(RECORD)
@@ -616,10 +694,11 @@ def test_a_new_record_rule_records_the_days_that_were_over_and_raises_the_one_th
         world.put(f"2024-10-{day}", count)
     world.step(NOON)
     world.restart(RECORD)
-    assert told(world.step("2024-10-08T12:00:00+08:00")) == [
-        ("recorded", "record:day:2024-10-06"),
-        ("raised", "record:day:2024-10-07"),
-    ]
+    world.put("2024-10-06", 8)
+    world.put("2024-10-07", 9)
+    step = world.step("2024-10-08T12:00:00+08:00")
+    assert told(step) == [("recorded", "record:day:2024-10-06"), ("raised", "record:day:2024-10-07")]
+    assert step.milestones[0].data.cause is None
 
 
 def test_over_days_stay_over_across_a_restart_that_has_to_catch_up() -> None:
