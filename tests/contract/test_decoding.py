@@ -373,9 +373,9 @@ def test_a_record_of_256_kib_is_read_and_one_byte_more_is_not() -> None:
 
 
 def test_the_limit_on_the_future_is_counted_from_the_append_time() -> None:
-    value = structured(time="2024-10-07T06:10:00Z")
-    assert reason_of(value, timestamp=APPENDED_MS) is None
-    assert reason_of(value, timestamp=APPENDED_MS - 1) == "future_time"
+    for record in (Record(structured(time="2024-10-07T06:10:00Z")), binary(time="2024-10-07T06:10:00Z")):
+        assert reason_of(record.value, headers=record.headers, timestamp=APPENDED_MS) is None
+        assert reason_of(record.value, headers=record.headers, timestamp=APPENDED_MS - 1) == "future_time"
 
 
 @pytest.mark.parametrize(
