@@ -1,0 +1,147 @@
+"""`milestones doctor`, on this machine, on a machine with something amiss, and on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.admin import apply_topics
+from streams.checkup.machine import machine_findings
+from streams.embedded import java
+from streams.errors import ExpectedError
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.broker import EmbeddedKafka
+
+ROOT = Path(__file__).parents[2]
+
+
+def doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streams", "doctor", *options],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def findings(name: str, *options: str, **variables: str) -> list[dict[str, str]]:
+    """What `--json` tells under one name."""
+    done = doctor("--json", *options, **variables)
+    told = json.loads(done.stdout)
+    assert told["ok"] is (done.returncode == 0)
+    assert told["ok"] is all(finding["state"] != "wrong" for finding in told["findings"])
+    return [finding for finding in told["findings"] if finding["name"] == name]
+
+
+def test_each_thing_that_is_wrong_comes_with_its_cure_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    done = doctor(MILESTONES_JARS=str(tmp_path), MILESTONES_TIMEZONE="Mars/Olympus")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    jars = next(number for number, line in enumerate(lines) if line.startswith("WRONG  jars"))
+    assert "lacks 45 of 45 jars" in lines[jars]
+    assert "-> add them or unset MILESTONES_JARS" in lines[jars + 1]
+    assert any(line.startswith("WRONG  settings") and "MILESTONES_TIMEZONE" in line for line in lines)
+    assert done.stderr == ""
+
+
+def test_without_a_cluster_named_its_absence_is_no_fault() -> None:
+    (cluster,) = findings("cluster")
+    assert cluster["state"] in ("note", "ok")  # a person may have one at the usual address
+
+
+def test_a_cluster_that_was_named_and_does_not_answer_is_a_fault() -> None:
+    (cluster,) = findings("cluster", "--bootstrap-servers", "127.0.0.1:1")
+    assert cluster["state"] == "wrong"
+    assert "no Kafka at 127.0.0.1:1" in cluster["detail"]
+    assert "milestones broker" in cluster["cure"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "name", "cure"),
+    [
+        ("streams.checkup.machine.sys.version_info", (3, 10, 2), "python", "install Python 3.11"),
+        ("streams.embedded.machine.available_memory_mb", lambda: 100, "memory", "more memory"),
+        ("streams.embedded.machine.free_disk_mb", lambda _path: 1, "disk", "free some space"),
+        ("streams.embedded.machine.port_is_free", lambda _port: False, "ports", "name one with --port"),
+        ("streams.checkup.machine.ZoneInfo", lambda _name: UTC, "time zones", "install the package tzdata"),
+    ],
+)
+def test_what_the_machine_lacks_is_found(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, value: object, name: str, cure: str
+) -> None:
+    monkeypatch.setattr(attribute, value)
+    found = [finding for finding in machine_findings() if finding.state == "wrong"]
+    assert [finding.name for finding in found] == [name]
+    assert cure in found[0].cure
+
+
+def test_a_java_that_does_not_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "java"
+    program.write_text("#!/bin/false\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(java, "java", lambda: program)
+    with pytest.raises(ExpectedError, match=r"does not run here"):
+        java.java_version()
+    assert "java" in [finding.name for finding in machine_findings() if finding.state == "wrong"]
+
+
+@pytest.mark.kafka
+async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: EmbeddedKafka, prefix: str) -> None:
+    """The same catalogue as `topics apply`, seen from the cluster."""
+    options = ("--bootstrap-servers", kafka.bootstrap)
+    prefixes = {"MILESTONES_SOURCE_PREFIX": prefix, "MILESTONES_OUTPUT_PREFIX": prefix}
+    settings = Settings(bootstrap_servers=kafka.bootstrap, source_prefix=prefix, output_prefix=prefix)
+
+    (topics,) = findings("topics", *options, **prefixes)
+    assert topics["state"] == "wrong"
+    assert topics["detail"].startswith("13 of 13 are missing: ")
+    assert topics["cure"] == "run: milestones topics apply"
+
+    await apply_topics(settings)
+    done = doctor("--json", *options, **prefixes)
+    assert done.returncode == 0, done.stdout
+    by_name = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert by_name["topics"]["detail"] == "all 13 are as the contract needs them"
+    assert "1 broker, Kafka 4.1 or newer" in by_name["cluster"]["detail"]
+    assert by_name["transactions"]["state"] == "ok"
+
+    repartitioned = findings("topics", *options, **prefixes, MILESTONES_PARTITIONS="3")
+    assert len(repartitioned) == 6  # orders, deliveries, violations, dead letters, ledger, rerouted
+    assert all("has 4 partitions" in finding["detail"] for finding in repartitioned)
+    assert all("set partitions = 4" in finding["cure"] for finding in repartitioned)
+
+
+@pytest.mark.kafka
+async def test_a_source_topic_with_create_time_is_found(kafka: EmbeddedKafka, prefix: str) -> None:
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415 - used here only
+
+    from streams.admin import admin  # noqa: PLC0415 - likewise
+
+    settings = Settings(bootstrap_servers=kafka.bootstrap, source_prefix=prefix, output_prefix=prefix)
+    await apply_topics(settings)
+    async with admin(settings) as client:
+        topic = ConfigResource(
+            ConfigResourceType.TOPIC,
+            f"{prefix}vehicle.orders.v1",
+            {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(1024 * 1024)},
+        )
+        await client.alter_configs([topic])
+    (topics,) = findings(
+        "topics",
+        "--bootstrap-servers",
+        kafka.bootstrap,
+        MILESTONES_SOURCE_PREFIX=prefix,
+        MILESTONES_OUTPUT_PREFIX=prefix,
+    )
+    assert "message.timestamp.type is CreateTime, LogAppendTime is needed" in topics["detail"]
