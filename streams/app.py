@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -130,6 +131,7 @@ class MilestonesApp(faust.App):
             _say_and_exit(error)
         consumer: BatchConsumer = self.consumer
         self.engine.attach(consumer)
+        _tune_garbage_collection()
         await super().on_start()
         self._reporter.start()
 
@@ -152,6 +154,17 @@ class MilestonesApp(faust.App):
         logger.critical("the worker ends: %r", error, exc_info=error)
         _end_within(_SHUTDOWN_S, 1)
         await self.crash(error)
+
+
+def _tune_garbage_collection() -> None:
+    """Lets the collector look rarely, and never at what is here to stay.
+
+    Batches make hundreds of thousands of short-lived objects without cycles: at the default threshold the collector
+    would walk them, and the orders in memory, again and again for nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
 
 
 async def _check_topics(settings: Settings) -> None:

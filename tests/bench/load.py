@@ -48,7 +48,7 @@ async def publish(
 ) -> float:
     """Publishes whole batches to the right partitions. Returns seconds."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=512 * 1024, acks="all"
+        bootstrap_servers=bootstrap, compression_type="snappy", max_batch_size=512 * 1024, acks="all"
     )
     await producer.start()
     started = time.perf_counter()
