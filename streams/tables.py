@@ -112,6 +112,7 @@ class WindowTables:
         self._counts = context.catalogue.counts.name
         self._next = 0
         self._source_times = SourceTimes(context)
+        self._warned: set[str] = set()
         self._last_status_us = 0
 
     async def open(self) -> Mapping[TP, int]:
@@ -131,6 +132,7 @@ class WindowTables:
                 for record in records:
                     self._take(record)
             self._next = await consumer.position(TopicPartition(self._counts, 0))
+        self._warn()
         return self.positions()
 
     def positions(self) -> Mapping[TP, int]:
@@ -157,6 +159,13 @@ class WindowTables:
     async def close(self) -> None:
         """Closes the producer."""
         await self._writer.stop()
+
+    def _warn(self) -> None:
+        """Says what the calendars do not know, each line once."""
+        for line in self._totals.warnings:
+            if line not in self._warned:
+                self._warned.add(line)
+                logger.warning("%s", line)
 
     def _take(self, record: Any) -> None:
         applied = self._shards.take(record)
@@ -186,5 +195,6 @@ class WindowTables:
         now_us = self._context.now_us()
         if now_us - self._last_status_us > _STATUS_INTERVAL_US:
             self._last_status_us = now_us
+            self._warn()
             records += self._source_times.records(self._shards.markers.values(), now_us)
         return records

@@ -46,7 +46,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
     help="1 tells it in a minute.",
 )
 @cluster_options
-def command(  # noqa: PLR0917 - options
+def command(
     headless: bool,  # noqa: ARG001, FBT001 - an option, for the web view
     end_after_story: bool,  # noqa: FBT001 - an option
     data_dir: Path | None,

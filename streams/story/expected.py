@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from schemas.partitioner import homes
-
 from streams.outgoing import foreign_partition
 
 if TYPE_CHECKING:
