@@ -27,6 +27,7 @@ from streams.kafka import client_options
 from streams.settings import Settings, load_settings
 from streams.status import WorkerReporter
 from streams.totals_factory import make_totals
+from streams.transactions import quiet_abandoned_futures
 from streams.transport import BatchConsumer, BatchTopic, BatchTransport
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def create_app(settings: Settings, instance: str | None = None) -> MilestonesApp
         settings: As loaded.
         instance: Name of the worker in the group; by default the host's name and the first number that is free here.
     """
+    quiet_abandoned_futures()
     context = Context(settings)
     return MilestonesApp(context, claim_instance(settings, instance))
 

@@ -26,7 +26,7 @@ _TYPES = {
 def headline(event: MilestoneEvent) -> str:
     """When, what, how many, and the identity, on one line."""
     data = event.data
-    when = (data.achieved_at or data.detected_at)[:10]
+    when = data.achieved_at[:10] if data.achieved_at else data.end
     revision = f" revision {data.revision}" if data.revision > 1 else ""
     return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
 

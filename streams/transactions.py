@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer.sender import EndTxnHandler, Sender
 
 from streams.kafka import client_options
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 _MAX_REQUEST_BYTES = 16 << 20
 _BATCH_BYTES = 512 * 1024
 _STOP_TIMEOUT_S = 2.0
+
+
+def quiet_abandoned_futures() -> None:
+    """Keeps asyncio from reporting futures that aiokafka leaves behind when a transaction fails.
+
+    The failure itself is raised by the commit that met it, and handled.
+    """
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, KafkaError) and "never retrieved" in record.getMessage())
 
 
 class InDoubtError(Exception):
@@ -86,6 +100,11 @@ class _Producer(AIOKafkaProducer):
             request_timeout_ms=request_timeout_ms,
         )
 
+    def failure(self) -> BaseException | None:
+        """What ended the sender, if anything has."""
+        task = self._sender.sender_task
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
     def transaction_end(self) -> asyncio.Future[None]:
         """Done when the running transaction has ended, or failed."""
         end: asyncio.Future[None] = self._txn_manager.wait_for_transaction_end()
@@ -123,13 +142,12 @@ class TransactionalWriter:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._write(records)
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise FencedError(str(error) or "another producer took over") from error
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            # aiokafka states broken transitions of a transaction that failed underneath by assertions.
-            if isinstance(error.__cause__, ProducerFenced):
-                raise FencedError(str(error)) from error
-            raise InDoubtError(f"{type(error).__name__}: {error}") from error
+        except (KafkaError, OSError, TimeoutError, AssertionError, IllegalOperation) as error:
+            # aiokafka tells a transaction that failed underneath in many ways; its sender knows the first cause.
+            cause = self._producer.failure() or error
+            if isinstance(cause, (ProducerFenced, InvalidProducerEpoch)):
+                raise FencedError("another producer has the transactional id") from error
+            raise InDoubtError(f"{type(cause).__name__}: {cause}") from error
 
     async def _write(self, records: Sequence[Outgoing]) -> None:
         producer = self._producer
