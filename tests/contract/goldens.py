@@ -1,0 +1,240 @@
+"""What each golden sample of `schemas/samples/` says. A sample is never changed; a new version gets one of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import schemas
+from schemas.facts import DayCount, Fact, Kind, LatestUnit
+from schemas.outputs import (
+    Books,
+    Cause,
+    Marker,
+    MilestoneData,
+    MilestoneEvent,
+    PartitionStatus,
+    RowTarget,
+    SourceStatus,
+    Violation,
+    ViolationRecord,
+    WindowRow,
+    WorkerStatus,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+SAMPLES: Final = Path(schemas.__file__).parent / "samples"
+
+SU7 = ("SU7", "Max", "BJ1", "CN-11")
+ORDER_ID = "SO-20241007-000123"
+PLACED_ID = "c1b1ee33-0b0f-4a37-8a8a-3a5a1f4d9f10"
+DELIVERED_ID = "8f14e45f-ea3c-4d2b-9d0b-6a3f0f6f2b11"
+HOURS = [0, 0, 0, 0, 0, 0, 0, 2, 61, 88, 97, 84, 70, 91, 103, 110, 98, 96, 74, 44, 17, 6, 2, 0]
+
+
+def _fact(kind: Kind, source: str, event_id: str, time_us: int, **fields: object) -> Fact:
+    values = {"vin": "", "dims": ("", "", "", ""), "extra": "", "voids": None, "backfill": False, **fields}
+    topic = 1 if kind in {Kind.DELIVERED, Kind.REVERSED} else 0
+    return Fact(
+        kind=int(kind),
+        order_id=ORDER_ID,
+        source=source,
+        id=event_id,
+        time_us=time_us,
+        topic=topic,
+        partition=2,
+        offset=48211,
+        **values,  # type: ignore[arg-type]
+    )
+
+
+#: Sample of an input event -> the fact it becomes, in partition 2 at offset 48211.
+FACTS: Final[dict[str, Fact]] = {
+    "order.placed.v1": _fact(
+        Kind.PLACED, "/shops/online", PLACED_ID, 1_720_000_500_250_000, dims=SU7, extra="web", backfill=True
+    ),
+    "order.cancelled.v1": _fact(
+        Kind.CANCELLED,
+        "/shops/online",
+        "77d3a7c2-6d0f-4d7e-a3b9-5f3c2f0f7e21",
+        1_720_087_200_000_000,
+        extra="a9bc4d362e7fc54cc34476e54203f69b",
+    ),
+    "vehicle.delivered.v1": _fact(
+        Kind.DELIVERED,
+        "/factories/bj1/dispatch",
+        DELIVERED_ID,
+        1_728_280_991_000_000,
+        vin="LNBSU7A10R1000123",
+        dims=SU7,
+    ),
+    "delivery.reversed.v1": _fact(
+        Kind.REVERSED,
+        "/factories/bj1/dispatch",
+        "a87ff679-a2f3-471d-9181-a67b7542122c",
+        1_728_379_805_000_000,
+        vin="LNBSU7A10R1000123",
+    ),
+    "event.voided.v1": _fact(
+        Kind.VOIDED,
+        "/shops/online",
+        "e4da3b7f-bbce-4345-9777-2b0674a318d5",
+        1_720_090_800_000_000,
+        voids=("/shops/online", "77d3a7c2-6d0f-4d7e-a3b9-5f3c2f0f7e21"),
+    ),
+}
+
+MILESTONE_ID = "deliveries/model=SU7/day:2024-10-07/exceeds:1000"
+
+#: Sample of an output -> its model.
+OUTPUTS: Final[dict[str, BaseModel]] = {
+    "vehicle.windows.v1.day": WindowRow(
+        metric="deliveries",
+        scope="model=SU7",
+        period="day:2024-10-07",
+        start="2024-10-07",
+        end="2024-10-07",
+        timezone="Asia/Shanghai",
+        count=1043,
+        by_hour=HOURS,
+        targets=[],
+        status="open",
+        restated=0,
+        version=57,
+        updated_at="2024-10-07T13:10:44.120Z",
+    ),
+    "vehicle.windows.v1.holiday": WindowRow(
+        metric="orders_placed",
+        scope="model=SU7",
+        period="holiday:national-day:2024",
+        start="2024-10-01",
+        end="2024-10-07",
+        timezone="Asia/Shanghai",
+        count=6241,
+        targets=[RowTarget(target_id="national-day", value=6000, reached=True)],
+        status="closed",
+        restated=1,
+        version=812,
+        updated_at="2024-10-11T02:00:00.000Z",
+        calendar="cn-2024.1",
+        backfilled=12,
+    ),
+    "vehicle.milestones.v1.threshold": MilestoneEvent(
+        id=f"{MILESTONE_ID}@1",
+        type="milestone.raised.v1",
+        time="2024-10-07T11:42:09.310Z",
+        subject=MILESTONE_ID,
+        data=MilestoneData(
+            milestone_id=MILESTONE_ID,
+            revision=1,
+            kind="threshold",
+            rule="daily-1000",
+            metric="deliveries",
+            scope="model=SU7",
+            period="day:2024-10-07",
+            start="2024-10-07",
+            end="2024-10-07",
+            timezone="Asia/Shanghai",
+            operator="exceeds",
+            threshold=1000,
+            count=1001,
+            first=True,
+            achieved_at="2024-10-07T19:42:08+08:00",
+            detected_at="2024-10-07T11:42:09.310Z",
+            cause=Cause(
+                topic="vehicle.deliveries.v1",
+                partition=2,
+                offset=48211,
+                event_source="/factories/bj1/dispatch",
+                event_id=DELIVERED_ID,
+            ),
+        ),
+    ),
+    "vehicle.milestones.v1.target": MilestoneEvent(
+        id="deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000@2",
+        type="milestone.retracted.v1",
+        time="2024-10-30T11:42:09.310Z",
+        subject="deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000",
+        data=MilestoneData(
+            milestone_id="deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000",
+            revision=2,
+            kind="target",
+            rule=None,
+            target_id="su7-2024-10",
+            metric="deliveries",
+            scope="model=SU7",
+            period="month:2024-10",
+            start="2024-10-01",
+            end="2024-10-31",
+            timezone="Asia/Shanghai",
+            operator="reaches",
+            threshold=20000,
+            count=19999,
+            first=False,
+            achieved_at=None,
+            detected_at="2024-10-30T11:42:09.310Z",
+            cause=None,
+        ),
+    ),
+    "vehicle.violations.v1": ViolationRecord(
+        order_id=ORDER_ID,
+        violations=[
+            Violation(
+                kind="delivered_without_order",
+                source="/factories/bj1/dispatch",
+                id=DELIVERED_ID,
+                message="delivered and counted, although no order was placed before",
+            )
+        ],
+    ),
+    "vehicle.status.v1.partition": PartitionStatus(
+        partition=2,
+        applied={"vehicle.orders.v1": 1200, "vehicle.deliveries.v1": 48212},
+        lag={"vehicle.orders.v1": 0, "vehicle.deliveries.v1": 3},
+        books={"vehicle.orders.v1": Books(read=1200, applied=1170, duplicates=20, dead_letters=3, rerouted=7)},
+        orders=1100,
+        rebuilding=False,
+        caught_up=False,
+        updated_at="2024-10-07T13:10:44.120Z",
+    ),
+    "vehicle.status.v1.worker": WorkerStatus(
+        name="bj-1",
+        health="running",
+        partitions=[0, 2],
+        started_at="2024-10-07T00:00:00.000Z",
+        updated_at="2024-10-07T13:10:44.120Z",
+    ),
+    "vehicle.status.v1.source": SourceStatus(
+        source="/factories/bj1/dispatch",
+        last_event_at="2024-10-07T13:10:40.000Z",
+        updated_at="2024-10-07T13:10:44.120Z",
+    ),
+}
+
+DAY_COUNT: Final = DayCount(
+    count=1043,
+    backfilled=12,
+    by_hour=HOURS,
+    latest=LatestUnit(
+        time_us=1_728_301_328_000_000,
+        id=DELIVERED_ID,
+        source="/factories/bj1/dispatch",
+        topic=1,
+        partition=2,
+        offset=48211,
+    ),
+)
+MARKER: Final = Marker(
+    positions={"vehicle.orders.v1": (1200, "9b1c5a2e"), "vehicle.deliveries.v1": (48212, "")},
+    books={"vehicle.orders.v1": Books(read=1200, applied=1170, duplicates=20, dead_letters=3, rerouted=7)},
+    fingerprint="format=1 timezone=Asia/Shanghai scopes=model|all partitions=4",
+    rebuilding=False,
+    caught_up=True,
+    caught_up_us=1_728_306_644_120_000,
+    clock_us=1_728_306_640_000_000,
+    sources={"/factories/bj1/dispatch": 1_728_306_640_000_000},
+    backfilled=12,
+    partitions=4,
+)

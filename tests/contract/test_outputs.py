@@ -1,0 +1,111 @@
+"""Outputs: readers ignore what they do not know, writers cannot write nonsense."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import ValidationError
+
+from schemas import codec
+from schemas.outputs import VIOLATION_MESSAGES, ControlHeaders, MilestoneEvent, WindowRow
+from tests.contract.goldens import MILESTONE_ID, ORDER_ID, OUTPUTS
+
+DAY = OUTPUTS["vehicle.windows.v1.day"]
+MILESTONE = OUTPUTS["vehicle.milestones.v1.threshold"]
+
+
+class Found(NamedTuple):
+    """A contradiction as the domain hands it over."""
+
+    kind: str
+    source: str
+    id: str
+
+
+def test_a_reader_ignores_fields_that_it_does_not_know() -> None:
+    newer = json.loads(DAY.model_dump_json()) | {"colour": "red"}
+    assert codec.decode_row(json.dumps(newer).encode()) == DAY
+
+
+def test_a_row_without_hours_calendar_and_backfill_does_not_mention_them() -> None:
+    assert isinstance(DAY, WindowRow)
+    row = json.loads(codec.encode_row(DAY.model_copy(update={"by_hour": None})))
+    assert not row.keys() & {"by_hour", "calendar", "backfilled"}
+
+
+def test_an_empty_row_keeps_its_zeros_and_its_empty_list() -> None:
+    assert isinstance(DAY, WindowRow)
+    row = json.loads(codec.encode_row(DAY.model_copy(update={"count": 0})))
+    assert (row["count"], row["restated"], row["targets"]) == (0, 0, [])
+
+
+def test_a_milestone_without_a_cause_says_so_with_null() -> None:
+    assert isinstance(MILESTONE, MilestoneEvent)
+    data = MILESTONE.data.model_copy(update={"cause": None, "achieved_at": None})
+    event = json.loads(codec.encode_milestone(MILESTONE.model_copy(update={"data": data})))
+    assert (event["data"]["cause"], event["data"]["achieved_at"]) == (None, None)
+    assert "target_id" not in event["data"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": -1},
+        {"count": 1.0},
+        {"count": "1043"},
+        {"metric": "sales"},
+        {"status": "over"},
+        {"by_hour": [0] * 23},
+        {"by_hour": [0] * 25},
+        {"version": 0},
+        {"start": "7 October"},
+        {"updated_at": "2024-10-07T13:10:44"},
+        {"targets": None},
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        codec.decode_row(json.dumps(json.loads(DAY.model_dump_json()) | change).encode())
+
+
+def test_models_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        DAY.count = 2000  # type: ignore[attr-defined]
+    with pytest.raises(ValidationError, match="frozen"):
+        MILESTONE.subject = MILESTONE_ID  # type: ignore[attr-defined]
+
+
+def test_each_violation_gets_its_line_for_a_person() -> None:
+    found = [Found(kind, "/shop", str(number)) for number, kind in enumerate(VIOLATION_MESSAGES)]
+    record = codec.decode_violations(codec.encode_violations(ORDER_ID, found))
+    assert record.order_id == ORDER_ID
+    assert [(each.kind, each.message) for each in record.violations] == list(VIOLATION_MESSAGES.items())
+
+
+def test_a_violation_that_nobody_described_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        codec.encode_violations(ORDER_ID, [Found("unheard_of", "/shop", "1")])
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"count":1,"backfilled":0,"by_hour":"x","latest":null}'])
+def test_an_internal_record_that_cannot_be_read_is_an_error(value: bytes) -> None:
+    for decode in (codec.decode_day_count, codec.decode_marker, codec.decode_row, codec.decode_milestone):
+        with pytest.raises(ValueError, match=r".+"):
+            decode(value)
+
+
+def test_a_status_of_nobody_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        codec.decode_status(b"broker/1", b"{}")
+
+
+def test_dead_letter_headers_are_those_of_the_contract() -> None:
+    assert {
+        "__dlq.errors.topic",
+        "__dlq.errors.partition",
+        "__dlq.errors.offset",
+        "__dlq.errors.message",
+        "milestones.reason",
+    } == ControlHeaders.ALL
