@@ -97,3 +97,8 @@ def test_what_is_written_is_read_back_whatever_the_offset(instant: datetime, off
     text = format_instant(local)
     assert parse_instant(text) == instant
     assert micros_of_text(text) == micros_of(instant)
+
+
+def test_a_leap_second_is_called_by_its_name() -> None:
+    with pytest.raises(ValueError, match="leap second"):
+        parse_instant("2016-12-31T23:59:60Z")
