@@ -60,6 +60,10 @@ def command(
     Starts a Kafka and a worker of its own, with the built-in rules and targets or those of --config. With
     --bootstrap-servers the cluster there is used, with your settings and under names that begin with `demo.`.
     """
+    if bootstrap_servers and (data_dir or port):
+        raise click.UsageError(
+            "--data-dir and --port are about the embedded Kafka: leave them out with --bootstrap-servers"
+        )
     config = config.absolute() if config else None
     with _directory(data_dir) as directory:
         plan = Plan(

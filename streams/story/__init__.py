@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import random
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from streams.outgoing import Outgoing
@@ -36,6 +38,11 @@ class Story:
     def span_s(self) -> tuple[int, int]:
         """When the first and the last event are published, in the story's time, seconds since 1970."""
         return self._mess.span_s
+
+    def fingerprint(self) -> str:
+        """The same for the same story only: a digest of what must come of it and of its first records."""
+        first = "\n".join(map(repr, islice(self.records(), 1000)))
+        return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
     def records(self) -> Iterator[Outgoing]:
         """Every record, each time from the start; written while you iterate."""
