@@ -90,11 +90,13 @@ class Shards:
         """The greatest event time that any shard has accepted; 0 before the first."""
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
-    def caught_up(self, since_us: int | None) -> bool:
-        """Whether every shard has read all that was appended before `since_us`, or all there is when it is `None`."""
-        if since_us is None:
-            return all(marker.caught_up for marker in self.markers.values())
-        return all(marker.caught_up_us >= since_us for marker in self.markers.values())
+    def read_up_to(self, append_us: int) -> bool:
+        """Whether every shard has read all that was appended before this instant."""
+        return all(marker.caught_up_us >= append_us for marker in self.markers.values())
+
+    def told_up_to(self, event_us: int) -> bool:
+        """Whether every shard has read all there is, or has at least heard of events as late as this instant."""
+        return all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
 
 
 def _is_rerouted(topic: str) -> bool:
@@ -178,9 +180,11 @@ class WindowTables:
         return self._shards.clock_us if self._context.settings.clock == "events" else self._context.now_us()
 
     def _caught_up(self, now_us: int) -> bool:
+        """Whether days before today may be called over: no shard still has to read what came before today."""
+        today_us = self._context.zone.start_of_day_us(now_us)
         if self._context.settings.clock == "events":
-            return self._shards.caught_up(None)
-        return self._shards.caught_up(self._context.zone.start_of_day_us(now_us))
+            return self._shards.told_up_to(today_us)
+        return self._shards.read_up_to(today_us)
 
     def _records(self, step: Step) -> list[Outgoing]:
         catalogue = self._context.catalogue

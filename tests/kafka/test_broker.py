@@ -312,6 +312,11 @@ def test_the_command_tells_when_the_broker_has_died(
     assert last.startswith("milestones: the embedded Kafka failed: it was killed")
 
 
+def test_ctrl_c_at_the_terminal_does_not_reach_the_broker(kafka: EmbeddedKafka) -> None:
+    """It goes to the process group of the foreground; the clients there are to be closed before their broker."""
+    assert os.getpgid(kafka.pid) != os.getpgrp()
+
+
 def test_it_listens_on_the_loopback_address_only(kafka: EmbeddedKafka) -> None:
     """For clients and for its own controller, and nowhere else."""
     listening = [

@@ -195,7 +195,9 @@ class Installation:
         expected = await self.shard_sums()
         found = await self.counts()
         days = {key: count for key, count in found.items() if key[2].startswith("day:")}
-        return "" if days == expected else "window rows differ from the sums of the shards"
+        differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
+        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}" if differing else ""
 
     async def markers(self) -> dict[int, Any]:
         """The last marker of each ledger partition."""
