@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import orjson
 
 from schemas.outputs import ControlHeaders
 from streams.admin import catalogue_of
@@ -56,7 +56,7 @@ def list_(
     ]
     for letter in letters:
         if as_json:
-            click.echo(orjson.dumps(letter._asdict()).decode())
+            click.echo(json.dumps(letter._asdict(), ensure_ascii=False))
         else:
             click.echo(f"{letter.topic}-{letter.partition}@{letter.offset}  {letter.reason}  {letter.message}")
     if not as_json:

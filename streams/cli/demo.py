@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Where clients look when they are told nothing else.
 _USUAL_PORT = 9092
+_SIGNAL_CHECK_S = 0.2
 #: On a cluster that is there already the demo keeps away from topics that may be real.
 _PREFIX = "demo."
 #: Variables that are about this machine and not about an installation.
@@ -86,21 +87,20 @@ def _usual_port(*, end_after_story: bool) -> int | None:
 async def _until_signal(plan: Plan) -> int:
     """Runs the demo; a signal ends it in an orderly way, and decides the exit code: 130 for SIGINT, 0 for SIGTERM."""
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(run(plan))
+    ending = asyncio.Event()
+    task = asyncio.create_task(run(plan, ending.set))
     codes: list[int] = []
-
-    def end(code: int) -> None:
-        if not codes:  # once is enough: the ending is bounded, and must not be broken into
-            codes.append(code)
-            task.cancel()
-
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
-        loop.add_signal_handler(number, end, code)
+        loop.add_signal_handler(number, codes.append, code)
+    while not task.done():
+        # Kafka clients have places that swallow a cancellation, so it is repeated, but only until the closing begins:
+        # that is bounded, and must not be broken into.
+        if codes and not ending.is_set():
+            task.cancel()
+        await asyncio.wait({task}, timeout=_SIGNAL_CHECK_S)
     try:
-        return await task
+        return task.result()
     except asyncio.CancelledError:
-        if not codes:
-            raise
         return codes[0]
 
 

@@ -60,26 +60,38 @@ class Plan:
     end_after_story: bool
 
 
-async def run(plan: Plan) -> int:
+async def run(plan: Plan, ending: Callable[[], None]) -> int:
     """Runs the demo to its end; returns the exit code.
+
+    Args:
+        plan: What to run.
+        ending: Called once when all that is left to do is to close what was opened.
 
     Raises:
         ExpectedError: Broker, worker or cluster fail.
     """
-    telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
     async with contextlib.AsyncExitStack() as stack:
-        kafka: EmbeddedKafka | None = None
-        if plan.bootstrap_servers is None:
-            kafka = EmbeddedKafka(plan.directory / "kafka", port=plan.port, log=_say)
-            await stack.enter_async_context(kafka)
-        settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
-        await apply_topics(settings)
-        environment = plan.environment | {"MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers}
-        worker = WorkerProcess(plan.directory, environment, plan.working_directory)
-        await stack.enter_async_context(_in_thread(worker))
-        story = await telling
-        session = _Session(plan, settings, story, worker, kafka)
-        return await session.run()
+        try:
+            return await _run(plan, stack)
+        finally:
+            ending()
+
+
+async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
+    """Opens everything in turn, on the stack, and goes through with it."""
+    telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
+    kafka: EmbeddedKafka | None = None
+    if plan.bootstrap_servers is None:
+        kafka = EmbeddedKafka(plan.directory / "kafka", port=plan.port, log=_say)
+        await stack.enter_async_context(kafka)
+    settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
+    await apply_topics(settings)
+    environment = plan.environment | {"MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers}
+    worker = WorkerProcess(plan.directory, environment, plan.working_directory)
+    await stack.enter_async_context(_in_thread(worker))
+    story = await telling
+    session = _Session(plan, settings, story, worker, kafka)
+    return await session.run()
 
 
 @contextlib.asynccontextmanager
