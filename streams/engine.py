@@ -55,7 +55,7 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether everything assigned is open."""
-        keepers = [*self._ledgers.values(), *([self._totals] if self._totals else [])]
+        keepers = self._keepers()
         return bool(keepers) and all(keeper.is_open for keeper in keepers)
 
     async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
@@ -72,12 +72,14 @@ class Engine:
             orders, counts = self.context.source_topics[0], self.context.catalogue.counts.name
             wanted = {tp.partition for tp in held if tp.topic == orders}
             await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
+            for keeper in self._keepers():
+                keeper.assign_again()
             for number in wanted - set(self._ledgers):
                 self._ledgers[number] = self._keeper(f"ledger {number}", partial(self._ledger, number))
             if TP(counts, 0) in held and self._totals is None:
                 self._totals = self._keeper("totals", lambda: WindowTables(self.context))
             positions: dict[TP, int] = {}
-            for keeper in [*self._ledgers.values(), *([self._totals] if self._totals else [])]:
+            for keeper in self._keepers():
                 positions.update(keeper.positions)
             return {tp: offset for tp, offset in positions.items() if tp in held}
 
@@ -94,8 +96,7 @@ class Engine:
 
     async def quiesce(self) -> None:
         """Before partitions move: running transactions may end, within bounds."""
-        keepers = [*self._ledgers.values(), *([self._totals] if self._totals else [])]
-        await asyncio.gather(*(keeper.quiesce(_QUIESCE_S) for keeper in keepers))
+        await asyncio.gather(*(keeper.quiesce(_QUIESCE_S) for keeper in self._keepers()))
 
     async def stop(self) -> None:
         """Releases everything."""
@@ -110,6 +111,9 @@ class Engine:
             self._totals = None
         await asyncio.gather(*(keeper.release() for keeper in leaving))
 
+    def _keepers(self) -> list[Keeper]:
+        return [*self._ledgers.values(), *([self._totals] if self._totals else [])]
+
     def _keeper(self, name: str, make: Callable[[], State]) -> Keeper:
         settings = self.context.settings
         return Keeper(
@@ -118,7 +122,7 @@ class Engine:
             self._fetching,
             commit_interval_s=settings.commit_interval_ms / 1000,
             open_timeout_s=settings.open_timeout_s,
-            fenced_backoff_s=settings.session_timeout_s,
+            fenced_backoff_s=2 * settings.session_timeout_s,
             fatal=self._fatal,
         )
 

@@ -76,7 +76,7 @@ class Keeper:
         consumer: Seeks and epochs.
         commit_interval_s: Least time between the starts of two commits under load.
         open_timeout_s: An opening that takes longer ends the worker.
-        fenced_backoff_s: How long to leave a state alone after another owner took it: the group decides meanwhile.
+        fenced_backoff_s: How long to leave a state alone after another owner took it, unless the group decides sooner.
         fatal: Ends the worker.
     """
 
@@ -105,6 +105,7 @@ class Keeper:
         self._room.set()
         self._state: State | None = None
         self._stopping = asyncio.Event()
+        self._assigned_again = asyncio.Event()
         self._busy = asyncio.Lock()
         self._task = asyncio.create_task(self._run(), name=name)
 
@@ -129,6 +130,10 @@ class Keeper:
             self._room.clear()
         self._arrived.set()
 
+    def assign_again(self) -> None:
+        """The group has confirmed that the state is kept here: whoever took it over has lost it."""
+        self._assigned_again.set()
+
     async def quiesce(self, timeout_s: float) -> None:
         """Waits, bounded, for the running transaction to end."""
         with contextlib.suppress(TimeoutError):
@@ -138,6 +143,7 @@ class Keeper:
     async def release(self) -> None:
         """Ends the keeper: the running transaction may end, nothing new begins."""
         self._stopping.set()
+        self._assigned_again.set()
         self._arrived.set()
         done, _ = await asyncio.wait([self._task], timeout=_RELEASE_TIMEOUT_S)
         if not done:
@@ -150,6 +156,7 @@ class Keeper:
         while not self._stopping.is_set():
             state = self._make()
             wait_s = backoff_s
+            self._assigned_again.clear()
             try:
                 await self._open(state)
                 backoff_s = _FIRST_BACKOFF_S
@@ -171,7 +178,7 @@ class Keeper:
                 self._state = None
                 await state.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                await asyncio.wait_for(self._assigned_again.wait(), wait_s)
 
     async def _open(self, state: State) -> None:
         started = time.monotonic()

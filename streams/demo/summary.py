@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schemas.facts import METRICS
 from streams.headline import headline
 from streams.story.expected import standing_milestones
 
@@ -67,12 +68,12 @@ def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str
     expected = story.expected
     counted = seen.day_counts()
     lines = []
-    for metric, days in expected.counts.items():
-        found = counted[metric]
+    for metric in METRICS:
+        days, found = expected.counts[metric], counted[metric]
         off = [day for day in sorted(days.keys() | found.keys()) if days[day] != found[day]]
         lines += [f"{metric} on {day}: {found[day]:,} counted, {days[day]:,} simulated" for day in off[:_LISTED]]
         lines += [f"{metric}: {len(off) - _LISTED} more days differ"] if len(off) > _LISTED else []
-    last_day = max(max(days) for days in expected.counts.values())
+    last_day = max(max(days) for days in expected.counts.values() if days)
     simulated = standing_milestones(settings, story.facts.model, expected.counts, last_day)
     stands = {event.subject for event in seen.standing()}
     lines += [f"{milestone_id} should stand" for milestone_id in sorted(simulated - stands)]

@@ -1,0 +1,61 @@
+"""Reading whole topics: nothing is lost between what was read and where one goes on."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from streams.admin import apply_topics, catalogue_of
+from streams.kafka import read_latest, read_to_end, reader
+from streams.settings import Settings
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def settings(bootstrap: str, prefix: str) -> Settings:
+    """An installation of its own."""
+    made = Settings(bootstrap_servers=bootstrap, source_prefix=prefix, output_prefix=prefix)
+    await apply_topics(made)
+    return made
+
+
+async def publish(settings: Settings, topic: str, values: list[tuple[bytes, bytes | None]]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer:
+        for key, value in values:
+            await producer.send_and_wait(topic, value, key, partition=0)
+
+
+async def test_the_position_afterwards_is_after_the_last_record_that_was_given(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that arrive after the end was asked for may be fetched too; they must not be passed over."""
+    topic = catalogue_of(settings).windows.name
+    await publish(settings, topic, [(b"%d" % number, b"x") for number in range(20)])
+    tp = TopicPartition(topic, 0)
+    async with reader(settings) as consumer:
+        ends = consumer.end_offsets
+
+        async def ends_of_a_moment_ago(tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+            return {tp: min(5, end) for tp, end in (await ends(tps)).items()}
+
+        monkeypatch.setattr(consumer, "end_offsets", ends_of_a_moment_ago)
+        given = [
+            record.offset
+            async for records in read_to_end(settings, [(topic, 0)], consumer=consumer)
+            for record in records
+        ]
+        assert len(given) >= 5
+        assert given == list(range(len(given)))
+        assert await consumer.position(tp) == len(given)
+
+
+async def test_the_latest_value_of_a_key_counts_and_a_tombstone_removes_it(settings: Settings) -> None:
+    topic = catalogue_of(settings).windows.name
+    await publish(settings, topic, [(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)])
+    assert await read_latest(settings, [(topic, 0)]) == {b"a": b"2"}
+
+
+async def test_empty_partitions_are_read_at_once(settings: Settings) -> None:
+    topic = catalogue_of(settings).dead_letters
+    assert [records async for records in read_to_end(settings, [(topic.name, n) for n in range(4)])] == []
