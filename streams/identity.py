@@ -39,7 +39,9 @@ def claim_instance(settings: Settings, wanted: str | None) -> str:
     Raises:
         ExpectedError: The name is not fit for use, or another process on this machine has it.
     """
-    folder = state_dir(settings) / "instances" / settings.group_id
+    # Names must differ within one group of one cluster only.
+    cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
+    folder = state_dir(settings) / "instances" / cluster / settings.group_id
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
