@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_milestone, decode_row, decode_status
+from schemas.facts import METRICS
 from schemas.outputs import MilestoneEvent, PartitionStatus
 from streams.admin import catalogue_of
 from streams.kafka import reader
@@ -88,9 +89,9 @@ class Seen:
         value = self._rows.get(f"{metric}/{self._scope}/{period}")
         return decode_row(value).count if value else 0
 
-    def day_counts(self) -> defaultdict[str, Counter[date]]:
+    def day_counts(self) -> dict[str, Counter[date]]:
         """Metric → business date → count of the story's model; dates that count 0 are left out."""
-        counts: defaultdict[str, Counter[date]] = defaultdict(Counter)
+        counts: dict[str, Counter[date]] = {metric: Counter() for metric in METRICS}
         for key, value in self._rows.items():
             metric, scope, period = key.split("/", 2)
             kind, _, day = period.partition(":")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from schemas.facts import METRICS
 from schemas.partitioner import homes
 from streams.outgoing import foreign_partition
 
@@ -34,7 +35,7 @@ class Expected:
     duplicates: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
     violating_orders: int = 0
-    counts: defaultdict[str, Counter[date]] = field(default_factory=lambda: defaultdict(Counter))
+    counts: dict[str, Counter[date]] = field(default_factory=lambda: {metric: Counter() for metric in METRICS})
     elsewhere: list[bytes] = field(default_factory=list)
 
     @property

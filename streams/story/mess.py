@@ -167,7 +167,7 @@ class Mess:
             if sending.event.kind == DELIVERED and sending.event.source == DISPATCH
         ]
         for sending in rng.sample(candidates, self._transport.id_conflicts):
-            other = sending.event._replace(time_s=sending.event.time_s + 3600)
+            other = sending.event._replace(time_s=sending.event.time_s - 3600)
             later_s = sending.story_s + 60 + rng.random() * DAY_S
             self._sendings.append(Sending(later_s, len(self._sendings), other, other_mode=False))
             self._expected.dead_letters["id_conflict"] += 1
