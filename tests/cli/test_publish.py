@@ -15,7 +15,8 @@ import pytest
 from streams.admin import apply_topics, catalogue_of
 from streams.kafka import read_to_end
 from streams.ndjson import Line, LineChecker
-from streams.outgoing import DELIVERIES, ORDERS, TARGETS
+from streams.outgoing import DELIVERIES, ORDERS, TARGETS, Outgoing
+from streams.publisher import Publisher
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -241,3 +242,10 @@ async def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> N
     done = await publish(Settings(), str(tmp_path / "none.ndjson"))
     assert done.returncode == 2
     assert done.stderr.decode().startswith(f"milestones: {tmp_path}/none.ndjson: No such file or directory")
+
+
+@pytest.mark.kafka
+async def test_leaving_the_publisher_sends_what_is_still_open(settings: Settings) -> None:
+    async with Publisher(settings) as publisher:
+        await publisher.send([Outgoing(ORDERS, b"A", PLACED)])
+    assert [record.value for record in await on_topics(settings)] == [PLACED]
