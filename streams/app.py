@@ -55,6 +55,17 @@ class _Boot(BootStrategy):
 class MilestonesWorker(Worker):
     """Faust's worker that keeps its promise about the time a shutdown takes."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # It would write escape sequences into logs.
+        self.spinner = None
+
+    async def on_startup_finished(self) -> None:
+        """Says that the worker has joined its group."""
+        await super().on_startup_finished()
+        line = f"milestones: worker {self.app.instance} has joined group {self.app.conf.id}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the operator
+
     def _on_sigint(self) -> None:
         _end_within(_SHUTDOWN_S, 130)
         super()._on_sigint()

@@ -178,6 +178,10 @@ class BatchTransport(driver.Transport):
 class BatchTopic(faust.Topic):
     """A topic whose messages are batches: nothing to decode here."""
 
+    def get_topic_name(self) -> str:
+        """The name, or the names of a topic that is several: Faust's own lists agents by it."""
+        return ", ".join(self.topics)
+
     async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002 - Faust's signature
         """Wraps the batch as it is."""
         return self._create_event(None, message.value, None, message=message)

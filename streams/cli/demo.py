@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Where clients look when they are told nothing else.
 _USUAL_PORT = 9092
 _SIGNAL_CHECK_S = 0.2
+#: A closed terminal (SIGHUP) must not leave a temporary directory behind either.
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 129}
 #: On a cluster that is there already the demo keeps away from topics that may be real.
 _PREFIX = "demo."
 #: Variables that are about this machine and not about an installation.
@@ -85,12 +87,12 @@ def _usual_port(*, end_after_story: bool) -> int | None:
 
 
 async def _until_signal(plan: Plan) -> int:
-    """Runs the demo; a signal ends it in an orderly way, and decides the exit code: 130 for SIGINT, 0 for SIGTERM."""
+    """Runs the demo; a signal ends it in an orderly way, and decides the exit code."""
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     task = asyncio.create_task(run(plan, ending.set))
     codes: list[int] = []
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+    for number, code in _EXIT_CODES.items():
         loop.add_signal_handler(number, codes.append, code)
     while not task.done():
         # Kafka clients have places that swallow a cancellation, so it is repeated, but only until the closing begins:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from streams.headline import headline
 
@@ -80,7 +81,8 @@ class Display:
             self._month = month
 
     def _date(self) -> str:
-        return (datetime.fromtimestamp(self._playing.story_s, UTC) + self._offset).date().isoformat()
+        today = (datetime.fromtimestamp(self._playing.story_s, UTC) + self._offset).date()
+        return min(today, self._story.expected.last_day).isoformat()
 
     def _month_line(self, month: str) -> str:
         seen, books = self._seen, self._seen.books()
@@ -93,26 +95,20 @@ class Display:
     def _table(self) -> RenderableType:
         day = self._date() if self._playing.story_s else "..."
         books, seen = self._seen.books(), self._seen
-        grid = Table.grid(padding=(0, 2))
-        grid.add_row(f"[bold]{self._story.facts.title}[/], {self._story.facts.label}", f"[bold]{day}[/]")
+        title = Text.assemble((day, "bold"), f"  {self._story.facts.title}, {self._story.facts.label}")
+        grid = Table.grid(padding=(0, 3))
+        for name, metric in (("delivered", "deliveries"), ("ordered", "orders_placed")):
+            grid.add_row(
+                name,
+                f"day {seen.count(metric, f'day:{day}'):,}",
+                f"month {seen.count(metric, f'month:{day[:7]}'):,}",
+                f"year {seen.count(metric, f'year:{day[:4]}'):,}",
+            )
+        grid.add_row("events", f"published {self._playing.published:,}", f"read {books['read']:,}")
         grid.add_row(
-            "delivered",
-            f"day {seen.count('deliveries', f'day:{day}'):,}",
-            f"month {seen.count('deliveries', f'month:{day[:7]}'):,}",
-            f"year {seen.count('deliveries', f'year:{day[:4]}'):,}",
-        )
-        grid.add_row(
-            "ordered",
-            f"day {seen.count('orders_placed', f'day:{day}'):,}",
-            f"month {seen.count('orders_placed', f'month:{day[:7]}'):,}",
-            f"year {seen.count('orders_placed', f'year:{day[:4]}'):,}",
-        )
-        grid.add_row(
-            "events",
-            f"published {self._playing.published:,} of {self._story.expected.records:,}",
-            f"applied {books['applied']:,}",
+            "",
             f"duplicates {books['duplicates']:,}",
             f"dead letters {books['dead_letters']:,}",
             f"rerouted {books['rerouted']:,}",
         )
-        return grid
+        return Group(title, grid)

@@ -43,6 +43,11 @@ class Expected:
         """Everything that is published to the two source topics."""
         return self.events + self.duplicates + self.dead_letters.total()
 
+    @property
+    def last_day(self) -> date:
+        """The date of the last units; events that come late are published for some days more."""
+        return max(max(days) for days in self.counts.values() if days)
+
     def count(self, metric: str, day: date, units: int = 1) -> None:
         """Notes units of a metric on a business date."""
         self.counts[metric][day] += units
