@@ -382,7 +382,7 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
 
 @pytest.mark.kafka
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_in_the_middle_ends_the_demo_and_all_its_children(
     demo: Any, number: signal.Signals, code: int
 ) -> None:
