@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -153,18 +154,29 @@ class TransactionalWriter:
         producer = self._producer
         await producer.begin_transaction()
         _retrieved(producer.transaction_end())
-        sent = [
-            await producer.send(
-                record.topic, record.value, record.key, record.partition, headers=list(record.headers) or None
-            )
-            for record in records
-        ]
-        for future in sent:
-            _retrieved(future)
+        # The first batch of every partition before the second of any: one request adds them all to the transaction.
+        queues = self._batches(records)
+        sent = []
+        for round_of_batches in zip_longest(*queues.values()):
+            for (topic, partition), batch in zip(queues, round_of_batches, strict=True):
+                if batch is not None:
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                    _retrieved(sent[-1])
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
         await producer.commit_transaction()
+
+    def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[Any]]:
+        """The records as batches by topic and partition, in order. Sending one by one costs ten times as much."""
+        queues: dict[tuple[str, int], list[Any]] = {}
+        for record in records:
+            queue = queues.setdefault((record.topic, record.partition), [])
+            if not queue or not _append(queue[-1], record):
+                queue.append(self._producer.create_batch())
+                if not _append(queue[-1], record):
+                    raise ValueError(f"a record for {record.topic}-{record.partition} does not fit a batch")
+        return queues
 
     async def stop(self) -> None:
         """Closes the connections, within two seconds whatever the state."""
@@ -172,6 +184,11 @@ class TransactionalWriter:
             await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(self._producer.client.close(), _STOP_TIMEOUT_S)
+
+
+def _append(batch: Any, record: Outgoing) -> bool:
+    appended = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+    return appended is not None
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

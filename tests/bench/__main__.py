@@ -67,6 +67,13 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
     results["restart_s"] = await worker.restart(orders)
     worker.stop()
 
+    note("the service, two workers")
+    place = folder / "two"
+    place.mkdir()
+    pair = BenchWorker(await Installation(bootstrap, "two.", place, source_prefix="bench.").create(), workers=2)
+    results["two_workers_per_s"] = await pair.throughput(2 * orders)
+    pair.stop()
+
     note("plain Faust")
     plain = await Installation(bootstrap, "plain.", folder).create()
     await publish(bootstrap, (plain.catalogue.orders.name, plain.catalogue.orders.name), 4, lives(plain_events // 2))
@@ -74,8 +81,9 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
 
     note("latency")
     results |= await measure_latency(bootstrap, folder)
-    results["ratio_to_raw"] = results["service_per_s"] / results["raw_per_s"]
-    results["ratio_to_plain_faust"] = results["service_per_s"] / results["plain_faust_per_s"]
+    for name in ("service", "two_workers"):
+        for reference in ("raw", "plain_faust"):
+            results[f"{name}_to_{reference}"] = results[f"{name}_per_s"] / results[f"{reference}_per_s"]
     return results
 
 
@@ -102,7 +110,8 @@ def _print(results: dict[str, Any]) -> None:
     raw, plain = results["raw_per_s"], results["plain_faust_per_s"]
     for name, key in (
         ("raw aiokafka + orjson", "raw_per_s"),
-        ("this service", "service_per_s"),
+        ("this service, one worker", "service_per_s"),
+        ("this service, two workers", "two_workers_per_s"),
         ("plain Faust", "plain_faust_per_s"),
     ):
         rate = results[key]

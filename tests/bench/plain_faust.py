@@ -25,12 +25,10 @@ app = faust.App(
     topic_disable_leader=True,
     web_enabled=False,
     consumer_auto_offset_reset="earliest",
-    value_serializer="raw",
-    key_serializer="raw",
 )
 source = app.topic(os.environ["SOURCE"], partitions=4, value_serializer="raw", key_serializer="raw")
-known = app.Table("known", default=int, partitions=4, key_serializer="raw", value_serializer="json")
-counts = app.Table("counts", default=int, partitions=4, key_serializer="json", value_serializer="json")
+known = app.Table("known", default=int, partitions=4)
+counts = app.Table("counts", default=int, partitions=4)
 progress = {"done": 0, "since": 0.0}
 
 
@@ -40,7 +38,7 @@ async def count(stream: Any) -> None:
     async for value in stream:
         progress["since"] = progress["since"] or time.perf_counter()
         event = orjson.loads(value)
-        identity = event["id"].encode()
+        identity = event["id"]
         if not known[identity]:
             known[identity] = 1
             day = f"{event['data']['model']}|{event['time'][:10]}"

@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 class BenchWorker:
     """Starts a worker and watches it from outside."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, workers: int = 1) -> None:
         self._installation = installation
-        self._worker: Worker | None = None
+        self._count = workers
+        self._workers: list[Worker] = []
         self.idle_rss_mb = 0.0
         self.rss_mb = 0.0
         self.cpu_s = 0.0
 
     async def throughput(self, events: int) -> float:
         """Events per second between the first and the last marker, by the broker's append times."""
-        self._worker = self._installation.worker("bench")
-        process = psutil.Process(self._worker.process.pid)
+        self._start()
+        process = psutil.Process(self._workers[0].process.pid)
         await asyncio.sleep(2.5)
         self.idle_rss_mb = process.memory_info().rss / 1e6
         idle_cpu = process.cpu_times()
@@ -52,15 +53,19 @@ class BenchWorker:
             lives(1, orders + 1),
         )
         started = time.perf_counter()
-        self._worker = self._installation.worker("bench")
+        self._start()
         await self._until(2 * orders + 2, every_s=0.05)
         return time.perf_counter() - started
 
     def stop(self) -> None:
-        """Ends the worker in order."""
-        if self._worker is not None:
-            self._worker.kill(signal.SIGTERM)
-            self._worker.wait()
+        """Ends the workers in order."""
+        for worker in self._workers:
+            worker.kill(signal.SIGTERM)
+            worker.wait()
+        self._workers.clear()
+
+    def _start(self) -> None:
+        self._workers = [self._installation.worker(f"bench-{number}") for number in range(self._count)]
 
     async def _until(self, events: int, every_s: float = 0.5) -> None:
         """Follows the markers with a light consumer until so many events have been read."""
@@ -76,7 +81,7 @@ class BenchWorker:
             await consumer.seek_to_beginning(topic)
             read: dict[bytes, int] = {}
             while sum(read.values()) < events:
-                if self._worker is not None and self._worker.process.poll() is not None:
+                if any(worker.process.poll() is not None for worker in self._workers):
                     raise RuntimeError(f"the worker ended\n{self._installation.tails()}")
                 for records in (await consumer.getmany(timeout_ms=1000)).values():
                     read.update(_read(records))

@@ -25,6 +25,7 @@ from streams.demo.following import Seen
 from streams.demo.playing import Pace, Playing, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, summary_lines
+from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
 from streams.kafka import reader
 from streams.settings import RuleSettings, Settings
@@ -318,6 +319,8 @@ class Demo:
                     "--headless",
                     "--data-dir",
                     str(directory / "data"),
+                    "--port",
+                    str(free_port()),
                     *options,
                 ],
                 stdout=out,

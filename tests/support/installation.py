@@ -59,10 +59,12 @@ class Worker:
 class Installation:
     """Topics, workers and what they have published."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, folder: Path, *, source_prefix: str | None = None, **settings: Any
+    ) -> None:
         self.settings = Settings(
             bootstrap_servers=bootstrap,
-            source_prefix=prefix,
+            source_prefix=prefix if source_prefix is None else source_prefix,
             output_prefix=prefix,
             state_dir=str(folder / "state"),
             session_timeout_s=6.0,
