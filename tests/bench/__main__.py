@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -102,7 +104,10 @@ def _plain_faust(bootstrap: str, topic: str, count: int) -> float:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise RuntimeError(f"plain Faust failed:\n{done.stderr[-3000:]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    rate = re.search(r"^RATE (\S+)$", done.stdout, re.MULTILINE)
+    if rate is None:
+        raise RuntimeError(f"plain Faust did not finish:\n{done.stdout[-3000:]}")
+    return float(rate[1])
 
 
 def _print(results: dict[str, Any]) -> None:
@@ -136,6 +141,7 @@ def main() -> None:
     parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment
     with tempfile.TemporaryDirectory(prefix="milestones-bench-") as folder:
         kafka = EmbeddedKafka(Path(folder) / "kafka")
         bootstrap = kafka.start()

@@ -45,7 +45,8 @@ async def count(stream: Any) -> None:
             counts[day] += 1
         progress["done"] += 1
         if progress["done"] == COUNT:
-            print(COUNT / (time.perf_counter() - progress["since"]), flush=True)
+            # Faust sends what is printed to its log.
+            os.write(1, b"\nRATE %f\n" % (COUNT / (time.perf_counter() - progress["since"])))
             os._exit(0)
 
 
