@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _QUIESCE_S = 3.0
+#: Commits of the totals while a ledger partition makes one: they gather what all partitions have committed.
+_TOTALS_COMMITS = 3
 _RIVAL_WINDOW_S = 30.0
 _RIVAL_ASSIGNMENTS = 12
 
@@ -77,7 +79,7 @@ class Engine:
             for number in wanted - set(self._ledgers):
                 self._ledgers[number] = self._keeper(f"ledger {number}", partial(self._ledger, number))
             if TP(counts, 0) in held and self._totals is None:
-                self._totals = self._keeper("totals", lambda: WindowTables(self.context))
+                self._totals = self._keeper("totals", lambda: WindowTables(self.context), commits=_TOTALS_COMMITS)
             positions: dict[TP, int] = {}
             for keeper in self._keepers():
                 positions.update(keeper.positions)
@@ -114,13 +116,14 @@ class Engine:
     def _keepers(self) -> list[Keeper]:
         return [*self._ledgers.values(), *([self._totals] if self._totals else [])]
 
-    def _keeper(self, name: str, make: Callable[[], State]) -> Keeper:
+    def _keeper(self, name: str, make: Callable[[], State], *, commits: int = 1) -> Keeper:
         settings = self.context.settings
+        interval_ms = settings.commit_interval_ms / commits
         return Keeper(
             name,
             make,
             self._fetching,
-            commit_interval_s=settings.commit_interval_ms / 1000,
+            commit_interval_s=interval_ms / 1000,
             open_timeout_s=settings.open_timeout_s,
             fenced_backoff_s=2 * settings.session_timeout_s,
             fatal=self._fatal,

@@ -102,7 +102,7 @@ class Settings(_Section):
 
     future_limit_s: int = Field(default=300, ge=0)
     closed_after_s: int = Field(default=259_200, ge=0)
-    commit_interval_ms: int = Field(default=25, ge=1, le=5000)
+    commit_interval_ms: int = Field(default=45, ge=1, le=5000)
     transaction_timeout_s: float = Field(default=10.0, ge=2.0, le=600.0)
     session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
     open_timeout_s: float = Field(default=600.0, ge=10.0)

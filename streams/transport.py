@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: Fetch size a partition: about 16,000 events of 260 bytes.
 _FETCH_BYTES = 4 << 20
-_FETCH_WAIT_MS = 500
+#: One request asks for all partitions, but for those whose records still wait to be taken: these are not asked for until it
+#: returns, so this bounds how long their next records go unnoticed.
+_FETCH_WAIT_MS = 10
 
 
 class Batch(NamedTuple):
