@@ -102,6 +102,31 @@ class DayCounts:
             added.latest_us = time_us
             added.latest = cause
 
+    def count(self, group: int, dims: Dims, time_us: int, *, backfill: bool) -> _Sum:
+        """Like `add`, of an event that is not unpacked.
+
+        Where its time is no less than that of the latest one of the sum that is returned, it must be unpacked after
+        all: `note_latest` takes it.
+        """
+        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = self._cell(time_us)
+        code = self._scopes_codes.get(dims)
+        if code is None:
+            code = self._scopes_code(dims)
+        key = code | group << _GROUP_SHIFT | backfill
+        added = cell.get(key)
+        if added is None:
+            added = cell[key] = _Sum()
+        added.count += 1
+        return added
+
+    def note_latest(self, added: _Sum, cause: Fact) -> None:
+        """Takes an event that was counted as the latest one of its sum, if it is."""
+        if _is_later(cause, added.latest):
+            added.latest_us = cause.time_us
+            added.latest = cause
+
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """One unit less, which an earlier step has added."""
         code = self._scopes_codes.get(dims)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import ORDERS as ORDERS_TOPIC
 from schemas.facts import DayCount, Dims, Fact
@@ -27,7 +27,17 @@ from streams.domain.orders import (
     Violations,
     judge,
 )
-from streams.domain.packing import MIN_EVENT_BYTES, Vocabulary, VocabularyEntry, holds, pack, sole_event, unpack
+from streams.domain.packing import (
+    MIN_EVENT_BYTES,
+    Head,
+    Vocabulary,
+    VocabularyEntry,
+    heads,
+    holds,
+    pack,
+    sole_event,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from streams.domain.scopes import Scopes
@@ -287,20 +297,46 @@ class Ledger:
         self._vocabulary.restore(vocabulary)
         for chunk in chunks:
             self._orders.update(chunk)
-        words, last_by_source = self._vocabulary.words, self.last_by_source
-        for order_id, blob in self._orders.items():
-            facts = unpack(order_id, blob, words)
-            violations = self._count_new_order(facts)
-            if violations:
-                self._violations[order_id] = violations
+        words, last_by_code = self._vocabulary.words, dict[int, int]()
+        # The youngest first: then hardly any event is later than what was seen of its day, and few must be unpacked.
+        for order_id, blob in reversed(self._orders.items()):
+            events = heads(blob)
+            if not self._count_plain_order(order_id, blob, events):
+                violations = self._count_new_order(unpack(order_id, blob, words))
+                if violations:
+                    self._violations[order_id] = violations
             self.state_bytes += len(order_id) + len(blob)
-            for fact in facts:
-                if fact.backfill:
-                    self.backfilled += 1
-                if fact.time_us > last_by_source.get(fact.source, 0):
-                    last_by_source[fact.source] = fact.time_us
+            for _, time_us, source, _, backfill in events:
+                self.backfilled += backfill
+                if time_us > last_by_code.get(source, 0):
+                    last_by_code[source] = time_us
+        self.last_by_source = {cast("str", words[code]): time_us for code, time_us in last_by_code.items()}
         self._advance_clock()
         self._days.end_step()
+
+    def _count_plain_order(self, order_id: str, blob: bytes, events: Sequence[Head]) -> bool:
+        """Counts an order that was placed and at most delivered since, as nearly all are; others it leaves alone."""
+        if len(events) == 1:
+            if events[0][0] != PLACED:
+                return False
+            self._count_packed(PLACED_GROUP, order_id, blob, 0, events[0])
+            return True
+        if len(events) != 2:
+            return False
+        first, second = (0, 1) if events[0][0] == PLACED else (1, 0)
+        placed, delivered = events[first], events[second]
+        if placed[0] != PLACED or delivered[0] != DELIVERED or placed[1] >= delivered[1]:
+            return False
+        self._count_packed(PLACED_GROUP, order_id, blob, first, placed)
+        self._count_packed(_DELIVERIES, order_id, blob, second, delivered)
+        return True
+
+    def _count_packed(self, group: int, order_id: str, blob: bytes, index: int, event: Head) -> None:
+        _, time_us, _, dims, backfill = event
+        words = self._vocabulary.words
+        added = self._days.count(group, cast("Dims", words[dims]), time_us, backfill=backfill)
+        if time_us >= added.latest_us:
+            self._days.note_latest(added, unpack(order_id, blob, words)[index])
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

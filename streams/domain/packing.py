@@ -41,6 +41,9 @@ MIN_EVENT_BYTES: Final = _EVENT.size + 1
 
 Word = str | Dims
 
+#: Kind, time, code of the source, code of the dims, backfill flag.
+Head = tuple[int, int, int, int, bool]
+
 
 class VocabularyEntry(NamedTuple):
     """A word and its code: a source, or the four dimensions of a unit."""
@@ -187,6 +190,17 @@ def sole_event(blob: bytes) -> tuple[int, int]:
     """Kind and time of an order's event if it has but one; else (0, 0). Far cheaper than unpacking."""
     _, _, _, content, time_us, _, _, text_bytes, _, _ = _EVENT.unpack_from(blob)
     return (content & _KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
+
+
+def heads(blob: bytes) -> list[Head]:
+    """What counts of each event, in the order of `unpack`, and far cheaper."""
+    found = []
+    at, end = 0, len(blob)
+    while at < end:
+        origin, _, _, content, time_us, source, dims, text_bytes, _, _ = _EVENT.unpack_from(blob, at)
+        found.append((content & _KIND, time_us, source, dims, origin & _BACKFILL == _BACKFILL))
+        at += _EVENT.size + text_bytes
+    return found
 
 
 def _is_start(blob: bytes, position: int) -> bool:
