@@ -389,3 +389,28 @@ def test_only_an_empty_ledger_is_restored() -> None:
     step(ledger, placed(T1))
     with pytest.raises(ValueError, match="has orders"):
         ledger.restore([], [])
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        (delivered("2024-10-07T09:00"),),
+        (delivered("2024-10-07T09:00"), placed("2024-10-07T10:00")),
+        (placed("2024-10-07T10:00"), delivered("2024-10-07T10:00")),
+        (placed("2024-10-07T10:00", backfill=True), delivered("2024-10-07T11:00")),
+        (delivered("2024-10-07T11:00", backfill=True), placed("2024-10-07T10:00")),
+        (placed("2024-10-07T10:00"), placed("2024-10-07T11:00", "q")),
+        (placed("2024-10-07T10:00"), cancelled("2024-10-07T11:00")),
+        (placed("2024-10-07T10:00"), delivered("2024-10-07T11:00"), reversal("2024-10-07T12:00")),
+    ],
+)
+def test_an_order_is_restored_with_what_it_counts_and_what_is_wrong_with_it(life: tuple[Fact, ...]) -> None:
+    """Plain orders are counted without unpacking them; nothing else may be."""
+    ledger = ledger_in()
+    changes = step(ledger, *life)
+    restored = ledger_in()
+    restored.restore(changes.vocabulary, [changes.orders])
+    standing = {key: count for key, count in ledger.counts().items() if count.count}
+    assert restored.counts() == standing
+    assert restored.violations() == ledger.violations()
+    assert (restored.backfilled, restored.clock_us) == (ledger.backfilled, ledger.clock_us)
