@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 @cluster_options
 def command(instance: str | None, bootstrap_servers: str | None, config: Path | None) -> None:
     """Run one worker; start more for more throughput."""
+    # Until the worker handles it, nothing is open: to end at once is orderly.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     # Imported here: Faust takes a second to load, and the settings may be wrong.
     from streams.app import create_app, worker_log_level  # noqa: PLC0415

@@ -159,6 +159,7 @@ async def test_ten_kills_in_mid_flight_lose_nothing_and_count_nothing_twice(inst
         seen = await progress(installation, -1)
     await flow
     installation.worker("w1")
+    await progress(installation, seen)
     await verify(installation, published)
 
 
