@@ -108,6 +108,7 @@ class DayCounts:
         Where its time is no less than that of the latest one of the sum that is returned, it must be unpacked after
         all: `note_latest` takes it.
         """
+        # The twin of the first half of `add`, which does not call it: a call for every event would show.
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)
         if cell is None:
             cell = self._cell(time_us)
