@@ -16,6 +16,7 @@ from schemas.facts import DayCount
 from schemas.fast import plain_facts
 from schemas.outputs import (
     VIOLATION_MESSAGES,
+    Forecast,
     Marker,
     MilestoneEvent,
     PartitionStatus,
@@ -107,6 +108,16 @@ def encode_milestone(event: MilestoneEvent) -> bytes:
 def decode_milestone(value: bytes) -> MilestoneEvent:
     """The milestone event of a value."""
     return MilestoneEvent.model_validate_json(value)
+
+
+def encode_forecast(forecast: Forecast) -> bytes:
+    """Value of a forecast."""
+    return forecast.model_dump_json().encode()
+
+
+def decode_forecast(value: bytes) -> Forecast:
+    """The forecast of a value."""
+    return Forecast.model_validate_json(value)
 
 
 def encode_violations(order_id: str, violations: Iterable[FoundViolation]) -> bytes:

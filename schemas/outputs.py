@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal["threshold", "first", "target", "record"]
+ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
+ForecastQuality = Literal["none", "little", "fair", "good"]
 MilestoneType = Literal[
     "milestone.raised.v1", "milestone.recorded.v1", "milestone.retracted.v1", "milestone.reinstated.v1"
 ]
@@ -156,6 +158,70 @@ class MilestoneEvent(_Output):
     subject: str
     datacontenttype: Literal["application/json"] = "application/json"
     data: MilestoneData
+
+
+class ProjectedTotal(_Output):
+    """Units at the end of a period: the middle projection, and the range that held in 8 of 10 cases of the past.
+
+    `p10` and `p90` are null where there is too little history for a range, all three where there is none at all.
+    """
+
+    p10: Count | None
+    p50: Count | None
+    p90: Count | None
+
+
+class ProjectedDate(_Output):
+    """Business dates of reaching a target: `p10` the early end of the range, `p90` the late one.
+
+    A date that is null is not expected up to the forecast's `horizon`, or there is no range (see `projected_total`). A
+    date after the period's `end` is when the pace would have reached the target if the window went on.
+    """
+
+    p10: CivilDate | None
+    p50: CivilDate | None
+    p90: CivilDate | None
+
+
+class Forecast(_Output):
+    """What is to be expected of one target in force: `vehicle.forecasts.v1`, a tombstone once it is no longer in force.
+
+    `state`: `upcoming` (the period has not begun), `ahead` of or `behind` the plan line (straight from 0 to `value` over
+    the days of the period), `reached`, `missed` (over, not reached). `plan_count` is the plan line at `as_of`;
+    `ahead_units` and `ahead_days` say how far `count` is ahead of it, negative when behind. `remaining_days` counts the
+    rest of today as the part of a day's units that usually comes in it; `pace_needed` (units per remaining day) is null
+    once the target is reached or the period over; `pace_recent` (units a day) is what the projection starts from.
+    `quality` says how far the `history_days` (complete days) carry: `none`, `little` (no range), `fair`, `good`. `note`
+    is a line for a person.
+    """
+
+    metric: Metric
+    scope: str
+    period: str
+    target_id: str
+    value: Positive
+    start: CivilDate
+    end: CivilDate
+    timezone: str
+    state: ForecastState
+    count: Count
+    business_date: CivilDate
+    as_of: Instant
+    projected_total: ProjectedTotal
+    projected_date: ProjectedDate
+    horizon: CivilDate
+    reached_on: CivilDate | None
+    remaining_days: Annotated[float, Field(ge=0)]
+    pace_needed: Annotated[float, Field(ge=0)] | None
+    pace_recent: Annotated[float, Field(ge=0)] | None
+    plan_count: Count
+    ahead_units: int
+    ahead_days: float
+    history_days: Count
+    quality: ForecastQuality
+    note: str
+    model: str
+    model_version: str
 
 
 class Violation(_Output):

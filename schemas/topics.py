@@ -87,7 +87,9 @@ class Catalogue:
         self.milestones = Topic(
             f"{output_prefix}vehicle.milestones.v1", 1, _KEEP_ALL, "milestone_id", (outputs.MilestoneEvent,)
         )
-        self.forecasts = Topic(f"{output_prefix}vehicle.forecasts.v1", 1, _COMPACT, "metric/scope/period/target_id")
+        self.forecasts = Topic(
+            f"{output_prefix}vehicle.forecasts.v1", 1, _COMPACT, "metric/scope/period/target_id", (outputs.Forecast,)
+        )
         self.violations = Topic(
             f"{output_prefix}vehicle.violations.v1", partitions, _COMPACT, "order_id", (outputs.ViolationRecord,)
         )

@@ -34,6 +34,7 @@ def encode_violation_record(record: ViolationRecord) -> bytes:
 CODERS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
     "vehicle.windows": (codec.encode_row, codec.decode_row),
     "vehicle.milestones": (codec.encode_milestone, codec.decode_milestone),
+    "vehicle.forecasts": (codec.encode_forecast, codec.decode_forecast),
     "vehicle.violations": (encode_violation_record, codec.decode_violations),
     "vehicle.status": (codec.encode_status, lambda value: value),
 }
