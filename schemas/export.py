@@ -1,4 +1,4 @@
-"""JSON Schemas of every public model: `python -m schemas.export DIR` writes them.
+"""JSON Schemas of every public model and the AsyncAPI document: `python -m schemas.export DIR` writes them.
 
 Those of input events say what is accepted, those of outputs what is written. What they cannot say stands in the
 contract: the year and the offset of a time, the key of a record, the size and depth of a text.
@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from schemas import outputs
+from schemas import asyncapi, outputs
+from schemas.compatibility import Change, Difference, asyncapi_changes, schema_changes
 from schemas.events import EVENTS
+from schemas.topics import Catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
 DIALECT: Final = GenerateJsonSchema.schema_dialect
@@ -25,6 +29,7 @@ DIALECT: Final = GenerateJsonSchema.schema_dialect
 OUTPUTS: Final[dict[str, type[BaseModel]]] = {
     "vehicle.windows.v1": outputs.WindowRow,
     "vehicle.milestones.v1": outputs.MilestoneEvent,
+    "vehicle.forecasts.v1": outputs.Forecast,
     "vehicle.violations.v1": outputs.ViolationRecord,
     "vehicle.status.v1.partition": outputs.PartitionStatus,
     "vehicle.status.v1.worker": outputs.WorkerStatus,
@@ -39,12 +44,21 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return {name: {"$schema": DIALECT, **schema} for name, schema in schemas.items()}
 
 
+def asyncapi_document() -> dict[str, Any]:
+    """The AsyncAPI document of an installation with the default names and numbers."""
+    return asyncapi.document(Catalogue(), {model: name for name, model in OUTPUTS.items()})
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """File name -> JSON document, as `schemas/json/` holds them."""
+    return {f"{name}.json": schema for name, schema in json_schemas().items()} | {
+        asyncapi.FILE_NAME: asyncapi_document()
+    }
+
+
 def files() -> dict[str, str]:
     """File name -> text, as `schemas/json/` holds them."""
-    return {
-        f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in json_schemas().items()
-    }
+    return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents().items()}
 
 
 def export(directory: Path) -> None:
@@ -56,6 +70,54 @@ def export(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files().items():
         (directory / name).write_text(text, encoding="utf-8")
+
+
+def read(directory: Path) -> dict[str, dict[str, Any]]:
+    """What an export has written into a directory: file name -> document. Other files are left out.
+
+    Raises:
+        OSError: The directory or a file cannot be read.
+        ValueError: A file is no JSON object; the line names it.
+    """
+    found = {}
+    for path in sorted(directory.glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from None
+        if isinstance(document, dict) and ("$schema" in document or "asyncapi" in document):
+            found[path.name] = document
+    return found
+
+
+def differences(old: Mapping[str, dict[str, Any]]) -> list[Difference]:
+    """How the models and the catalogue differ from documents that were exported, in the order of the file names.
+
+    Args:
+        old: File name -> document.
+
+    Raises:
+        ValueError: A document has not the form of an exported one; the line names it.
+    """
+    new = documents()
+    return [
+        Difference(name.removesuffix(".json"), *change)
+        for name in sorted(old.keys() | new.keys())
+        for change in _changes(name, old.get(name), new.get(name))
+    ]
+
+
+def _changes(name: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[Change]:
+    if old is None:
+        return [Change("", "the document is new", compatible=True)]
+    if new is None:
+        return [Change("", "the document is gone", compatible=False)]
+    try:
+        if name == asyncapi.FILE_NAME:
+            return asyncapi_changes(old, new)
+        return schema_changes(old, new, is_input=name.removesuffix(".json") in EVENTS)
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{name} has not the form of a document that was exported here") from None
 
 
 def _input(name: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from streams.errors import ExpectedError
 #: Command name → module that holds it as `command`.
 COMMANDS = {
     "broker": "streams.cli.broker",
+    "contracts": "streams.cli.contracts",
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
     "doctor": "streams.cli.doctor",

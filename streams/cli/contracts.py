@@ -1,0 +1,67 @@
+"""`milestones contracts`: what travels on the topics, as JSON Schemas and an AsyncAPI document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import schemas
+from schemas.export import differences, documents, read
+from schemas.export import export as write
+from streams.errors import ExpectedError
+
+#: The documents that come with this version of the program.
+CHECKED_IN = Path(schemas.__file__).parent / "json"
+
+
+@click.group(name="contracts")
+def command() -> None:
+    """Write down what travels on the topics, or see what has changed about it."""
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def export(directory: Path) -> None:
+    """Write the JSON Schemas and asyncapi.json into DIR; other files there are left alone."""
+    try:
+        write(directory)
+    except OSError as error:
+        raise ExpectedError(f"{directory} cannot be written: {error.strerror or error}; name another DIR") from None
+    for name in documents():
+        click.echo(directory / name)
+
+
+@command.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--incompatible-only", is_flag=True, help="Pass over changes that nobody else has to follow.")
+def check(directory: Path | None, incompatible_only: bool) -> None:  # noqa: FBT001 - an option
+    """Compare an earlier export in DIR with what this version reads and writes; a line a change.
+
+    Without DIR, the documents that come with the program are compared. Exits with 1 where anything has changed.
+    """
+    old = _exported(directory or CHECKED_IN)
+    try:
+        found = differences(old)
+    except ValueError as error:
+        raise ExpectedError(f"{directory or CHECKED_IN}: {error}; export the documents anew") from None
+    found = [difference for difference in found if not (incompatible_only and difference.compatible)]
+    for difference in found:
+        click.echo(difference)
+    if found:
+        breaking = sum(not difference.compatible for difference in found)
+        changes = "1 change" if len(found) == 1 else f"{len(found)} changes"
+        raise ExpectedError(f"{changes}, {breaking or 'none'} incompatible", exit_code=1)
+    click.echo(f"no {'incompatible ' if incompatible_only else ''}change", err=True)
+
+
+def _exported(directory: Path) -> dict[str, dict[str, object]]:
+    try:
+        found = read(directory)
+    except OSError as error:
+        raise ExpectedError(f"{directory} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ExpectedError(f"{error}; export the documents anew") from None
+    if not found:
+        raise ExpectedError(f"{directory} has no exported documents; `milestones contracts export DIR` writes them")
+    return found
