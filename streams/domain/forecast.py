@@ -1,0 +1,320 @@
+"""The forecast of one target: what its window will count, and when it reaches the value.
+
+What stands counted is kept, and the model of `streams.domain.pace` gives the days to come. Of today, what has come so far
+counts as it is, and the part of the day that usually comes after this hour is projected; the estimates themselves rest
+on complete days. The range is that of `streams.domain.spread`: `p10` and `p90` held the truth between them in 8 of 10
+cases of the series' own past. All in units (whole ones in results) and civil dates of the business time zone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from schemas.outputs import Forecast, ForecastQuality, ForecastState, ProjectedDate, ProjectedTotal
+from streams.domain.pace import MODEL, MODEL_VERSION, PaceModel
+from streams.domain.spread import Spread, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.domain.calendar import Period
+    from streams.domain.daytypes import DayTypes
+    from streams.domain.rules import Target
+
+#: Complete days that a forecast looks back on: a year, and a holiday that has moved within it.
+HISTORY_DAYS: Final = 400
+#: Days after the end of a period on which the date of reaching a target is still looked for, at most.
+BEYOND_DAYS: Final = 92
+#: Complete days from which on a history is called good.
+GOOD_DAYS: Final = 56
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class History:
+    """The complete days of one metric and scope, in a row, the last of them yesterday.
+
+    Attributes:
+        start: Date of the first of `counts`.
+        counts: Units by day.
+        day_types: Types of dates.
+    """
+
+    start: date
+    counts: tuple[int, ...]
+    day_types: DayTypes
+
+    @property
+    def business_date(self) -> date:
+        """Today: the day after the last complete one."""
+        return self.start + len(self.counts) * _DAY
+
+    @cached_property
+    def model(self) -> PaceModel | None:
+        """The model of the recent days from their first unit on; None where there is none."""
+        recent = self.counts[-HISTORY_DAYS:]
+        first = next((number for number, count in enumerate(recent) if count), None)
+        if first is None:
+            return None
+        return PaceModel(self.business_date - (len(recent) - first) * _DAY, recent[first:], self.day_types)
+
+    @property
+    def days(self) -> int:
+        """Complete days that a forecast rests on."""
+        return len(self.model.counts) if self.model is not None else 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one metric and scope at one moment.
+
+    Attributes:
+        history: Complete days.
+        today: Units of the business date so far.
+        share: Which part of a day's units has usually come by this time of day, 0 to 1.
+    """
+
+    history: History
+    today: int = 0
+    share: float = 0.0
+
+    @property
+    def business_date(self) -> date:
+        """Today."""
+        return self.history.business_date
+
+    def units(self, period: Period) -> int:
+        """What a period counts so far."""
+        return sum(self._within(period))
+
+    def date_reaching(self, period: Period, value: int) -> date | None:
+        """The date on which a period's count came to a value, by the counts as they are now."""
+        first = max(period.start, self.history.start)
+        sums = accumulate(self._within(period))
+        return next((first + number * _DAY for number, total in enumerate(sums) if total >= value), None)
+
+    def _within(self, period: Period) -> tuple[int, ...]:
+        start, counts = self.history.start, (*self.history.counts, self.today)
+        return counts[max(0, (period.start - start).days) : max(0, (period.end - start).days + 1)]
+
+
+def usual_share(by_hour: Sequence[int], time_of_day: time) -> float:
+    """Which part of a day's units has come by a time of day: within an hour evenly, and through the day where none did.
+
+    Args:
+        by_hour: Units of recent days by local hour, 24 sums.
+        time_of_day: Local time.
+    """
+    into_hour = (time_of_day.minute * 60 + time_of_day.second) / 3600
+    total = sum(by_hour)
+    if not total:
+        return (time_of_day.hour + into_hour) / 24
+    return (sum(by_hour[: time_of_day.hour]) + by_hour[time_of_day.hour] * into_hour) / total
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a window will count at the end of each date to come.
+
+    Attributes:
+        first: The first of these dates: today, or the first of a period to come.
+        middle: Units by date, never falling.
+        low: The same at the lower end of the range; None where there is no range.
+        high: The same at the upper end.
+        days_ahead: From today to the period's end, both included.
+        spread: What the range is made of.
+    """
+
+    first: date
+    middle: Sequence[int]
+    low: Sequence[int] | None
+    high: Sequence[int] | None
+    days_ahead: int
+    spread: Spread | None
+
+    def totals(self, last: date) -> ProjectedTotal:
+        """The totals at the end of a date, not before `first`."""
+        at = (last - self.first).days
+        low, high = (path[at] if path is not None else None for path in (self.low, self.high))
+        return ProjectedTotal(p10=low, p50=self.middle[at], p90=high)
+
+    def dates(self, value: int) -> ProjectedDate:
+        """When a value is reached; the upper end of the range is the early date."""
+        early, middle, late = (self._reached(path, value) for path in (self.high, self.middle, self.low))
+        return ProjectedDate(p10=early, p50=middle, p90=late)
+
+    def _reached(self, path: Sequence[int] | None, value: int) -> str | None:
+        at = next((at for at, units in enumerate(path or ()) if units >= value), None)
+        return (self.first + at * _DAY).isoformat() if at is not None else None
+
+
+def project(known: Known, period: Period) -> Projection | None:
+    """Projects a period that is not over; None where there is no history to start from.
+
+    The dates go on beyond the period's end, as if its window did.
+    """
+    model, today, day_types = known.history.model, known.business_date, known.history.day_types
+    if model is None:
+        return None
+    pace = model.at(len(model.counts))
+    units = pace.expected(day_types.from_date(today, (horizon(period) - today).days + 1))
+    units[0] *= 1 - known.share
+    before = max(0, (period.start - today).days)
+    sums = list(accumulate(units[before:]))
+    days_ahead = (period.end - today).days + 1
+    spread = measure(model, days_ahead)
+    count = known.units(period)
+    middle = [count + _whole(total) for total in sums]
+    first = today + before * _DAY
+    if spread is None:
+        return Projection(first, middle, None, None, days_ahead, None)
+    halves = [spread.units(total, before + number) for number, total in enumerate(sums, 1)]
+    low = [count + _whole(max(0.0, total - half)) for total, half in zip(sums, halves, strict=True)]
+    high = [count + _whole(total + half) for total, half in zip(sums, halves, strict=True)]
+    return Projection(first, middle, list(accumulate(low, max)), high, days_ahead, spread)
+
+
+def horizon(period: Period) -> date:
+    """The last date on which reaching a target is looked for: as long again as the period, at most `BEYOND_DAYS`."""
+    return period.end + min(BEYOND_DAYS, (period.end - period.start).days + 1) * _DAY
+
+
+def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezone: str) -> Forecast:
+    """The forecast of a target.
+
+    Args:
+        target: A target in force.
+        period: Its period.
+        known: The day counts of its metric and scope, from the period's start or earlier.
+        as_of: The moment, RFC 3339.
+        timezone: IANA name of the business time zone.
+    """
+    count, plan = known.units(period), _Plan(target.value, period, known)
+    reached_on = known.date_reaching(period, target.value)
+    over = known.business_date > period.end
+    projection = None if over else project(known, period)
+    if over:
+        totals = ProjectedTotal(p10=count, p50=count, p90=count)
+    else:
+        totals = projection.totals(period.end) if projection else ProjectedTotal(p10=None, p50=None, p90=None)
+    dates = projection.dates(target.value) if projection else ProjectedDate(p10=None, p50=None, p90=None)
+    if reached_on is not None:
+        dates = ProjectedDate(p10=reached_on.isoformat(), p50=reached_on.isoformat(), p90=reached_on.isoformat())
+    model = known.history.model
+    left = target.value - count
+    result = {
+        "state": _state(plan, reached=left <= 0, over=over),
+        "quality": _quality(known, projection, over=over),
+        "reached_on": reached_on.isoformat() if reached_on is not None else None,
+        "pace_needed": round(left / plan.remaining_days, 1) if left > 0 and plan.remaining_days > 0 else None,
+        "pace_recent": round(model.at(len(model.counts)).rate, 1) if model is not None else None,
+    }
+    made = Forecast.model_validate(
+        {
+            "metric": target.metric,
+            "scope": target.scope,
+            "period": period.id,
+            "target_id": target.target_id,
+            "value": target.value,
+            "start": period.start.isoformat(),
+            "end": period.end.isoformat(),
+            "timezone": timezone,
+            "count": count,
+            "business_date": known.business_date.isoformat(),
+            "as_of": as_of,
+            "projected_total": totals,
+            "projected_date": dates,
+            "horizon": horizon(period).isoformat(),
+            "remaining_days": round(plan.remaining_days, 2),
+            "plan_count": plan.units,
+            "ahead_units": count - plan.units,
+            "ahead_days": plan.ahead_days,
+            "history_days": known.history.days,
+            "note": "",
+            "model": MODEL,
+            "model_version": MODEL_VERSION,
+            **result,
+        }
+    )
+    return made.model_copy(update={"note": _note(made, projection)})
+
+
+class _Plan:
+    """The plan line: straight from 0 at the period's start to the target's value at its end.
+
+    Within today it rises with the part of a day's units that has usually come by now, so that a target is not behind
+    every morning.
+    """
+
+    def __init__(self, value: int, period: Period, known: Known) -> None:
+        length_days = (period.end - period.start).days + 1
+        begun_days = (known.business_date - period.start).days
+        self.begun = begun_days >= 0
+        elapsed_days = min(float(length_days), begun_days + known.share) if self.begun else 0.0
+        exact = value * elapsed_days / length_days
+        count = known.units(period)
+        self.units = _whole(exact)
+        self.remaining_days = length_days - elapsed_days
+        self.is_ahead = count >= exact
+        self.ahead_days = round((count - exact) * length_days / value, 1)
+
+
+def _state(plan: _Plan, *, reached: bool, over: bool) -> ForecastState:
+    if reached:
+        return "reached"
+    if over:
+        return "missed"
+    if not plan.begun:
+        return "upcoming"
+    return "ahead" if plan.is_ahead else "behind"
+
+
+def _quality(known: Known, projection: Projection | None, *, over: bool) -> ForecastQuality:
+    if over:
+        return "good"  # counted, not projected
+    if projection is None:
+        return "none"
+    if projection.spread is None:
+        return "little"
+    is_stretched = projection.spread.measured_days * 2 < projection.days_ahead
+    return "fair" if is_stretched or known.history.days < GOOD_DAYS else "good"
+
+
+def _note(made: Forecast, projection: Projection | None) -> str:
+    if made.state == "reached":
+        return f"reached on {made.reached_on}"
+    if made.state == "missed":
+        return f"not reached: {made.value - made.count:,} short at the end of the period"
+    if projection is None:
+        return "no complete day of history yet: nothing can be projected"
+    return f"{_expectation(made)}{_caution(made, projection)}"
+
+
+def _expectation(made: Forecast) -> str:
+    early, middle, late = made.projected_date.p10, made.projected_date.p50, made.projected_date.p90
+    if middle is None:
+        at_best = f", at the early end of the range on {early}" if early is not None else ""
+        return f"not expected by {made.horizon} at this pace{at_best}"
+    after = ", after the end of the period" if middle > made.end else ""
+    if made.projected_total.p10 is None:
+        return f"expected on {middle}{after}"
+    until = f"between {early} and {late}" if late is not None else f"not before {early}, perhaps not by {made.horizon},"
+    return f"expected on {middle}{after}, {until} in 8 of 10 cases"
+
+
+def _caution(made: Forecast, projection: Projection) -> str:
+    if projection.spread is None:
+        days = "1 day of history is" if made.history_days == 1 else f"{made.history_days} days of history are"
+        return f"; {days} too little for a range"
+    if made.quality == "fair":
+        return f"; the range rests on {made.history_days} days of history, on errors over {projection.spread.measured_days} days"
+    return ""
+
+
+def _whole(units: float) -> int:
+    return int(units + 0.5)

@@ -1,0 +1,193 @@
+"""The pace of a series of daily counts: level, trend and day effects, estimated from complete days only.
+
+    expected(h) = max(0, level + slope * (lag + 1 + phi + ... + phi^h)) * weight(type of day)
+
+for the day that lies `h` days after the first one to come, where
+
+- `level` = sum(r^a * units) / sum(r^a * weight) over the last `LEVEL_DAYS` days, `a` days old: exponential smoothing
+  with a half-life of `HALF_LIFE_DAYS` (Brown 1959; Hyndman, Athanasopoulos, Forecasting: Principles and Practice, 3rd
+  ed., section 8.1). `lag` is the weighted mean age of those days: what a level like this lies behind by when there is a
+  trend.
+- `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
+  days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
+  days at 1 had been seen too, scaled to a mean of 1. A holiday's: the mean ratio of the holidays seen so far to the
+  `BEFORE_HOLIDAY_DAYS` ordinary days before each, shrunk towards 1 likewise. A weekend day that is worked counts as the
+  mean of Monday to Friday. There is no month-end effect: nothing that this was tried on has one.
+- `slope`, units a day per day: Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels of
+  the last `TREND_WEEKS` weeks, used only if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at
+  the 5 % level, else 0. `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend goes
+  on for weeks, not for ever.
+
+Medians and signs keep a launch day, an outage or its catch-up from bending the day effects and the trend.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from streams.domain.daytypes import HOLIDAY, WEEKDAYS, WORK_DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from streams.domain.daytypes import DayTypes
+
+MODEL: Final = "weekday-level-trend"
+MODEL_VERSION: Final = "1"
+
+HALF_LIFE_DAYS: Final = 7
+LEVEL_DAYS: Final = 70
+EFFECT_WEEKS: Final = 8
+PRIOR_DAYS: Final = 2
+HOLIDAY_PRIOR_DAYS: Final = 7
+BEFORE_HOLIDAY_DAYS: Final = 14
+TREND_WEEKS: Final = 8
+LEAST_TREND_WEEKS: Final = 5
+DAMPING_PER_WEEK: Final = 0.9
+
+_DECAY = 0.5 ** (1 / HALF_LIFE_DAYS)
+_PHI = DAMPING_PER_WEEK ** (1 / 7)
+_SIGNIFICANT = 1.96  # two-sided 5 %
+_WEEK = 7
+_HALF_WEEK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """An estimate at one point in time.
+
+    Attributes:
+        level: Units of an average day.
+        slope: Units a day per day; 0 where the data support no trend.
+        lag_days: How far the level lies behind.
+        weights: By day type, what a day of it has in units of an average day.
+    """
+
+    level: float
+    slope: float
+    lag_days: float
+    weights: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Units of an average day at the point in time."""
+        return max(0.0, self.level + self.slope * self.lag_days)
+
+    def expected(self, day_types: Sequence[int]) -> list[float]:
+        """Units of each day to come, given their types, the first of them being the day after the last complete one."""
+        level, step = self.level + self.slope * self.lag_days, self.slope
+        units = []
+        for day_type in day_types:
+            level += step
+            step *= _PHI
+            units.append(max(0.0, level) * self.weights[day_type])
+        return units
+
+
+class PaceModel:
+    """Estimates of one series at any point in it, each from the days before that point only.
+
+    Args:
+        start: Date of the first count.
+        counts: Units of complete days in a row.
+        day_types: Types of dates.
+    """
+
+    def __init__(self, start: date, counts: Sequence[int], day_types: DayTypes) -> None:
+        self.start = start
+        self.counts = counts
+        self.types = day_types.from_date(start, len(counts))
+        self._sums = [0, *accumulate(counts)]
+        self._ratios = self._weekday_ratios()
+        self._holidays, self._holiday_sums = self._holiday_ratios()
+        self._known: dict[int, Pace] = {}
+
+    def units(self, first: int, end: int) -> int:
+        """Units of the days with these numbers, `end` excluded."""
+        return self._sums[end] - self._sums[first]
+
+    def at(self, days: int) -> Pace:
+        """The estimate from the first so many days, at least one."""
+        found = self._known.get(days)
+        if found is None:
+            found = self._known[days] = self._estimate(days)
+        return found
+
+    def _estimate(self, days: int) -> Pace:
+        weights = self._weights(days)
+        day_weights = [weights[day_type] for day_type in self.types[max(0, days - LEVEL_DAYS) : days]]
+        units = self.counts[days - len(day_weights) : days]
+        decay, weighed_units, weighed_days, weighed_ages = 1.0, 0.0, 0.0, 0.0
+        for age, (count, weight) in enumerate(zip(reversed(units), reversed(day_weights), strict=True)):
+            weighed_units += decay * count
+            weighed_days += decay * weight
+            weighed_ages += decay * weight * age
+            decay *= _DECAY
+        level, lag_days = weighed_units / weighed_days, weighed_ages / weighed_days
+        return Pace(level, self._slope(days, day_weights), lag_days, weights)
+
+    def _weights(self, days: int) -> tuple[float, ...]:
+        weekdays = []
+        for numbers, ratios in self._ratios:
+            end = bisect_left(numbers, days - _HALF_WEEK)
+            seen = ratios[max(0, end - EFFECT_WEEKS) : end]
+            middle = median(seen) if seen else 1.0
+            weekdays.append((middle * len(seen) + PRIOR_DAYS) / (len(seen) + PRIOR_DAYS))
+        scale = WEEKDAYS / sum(weekdays)
+        weekdays = [weight * scale for weight in weekdays]
+        holidays = bisect_left(self._holidays, days)
+        holiday = (self._holiday_sums[holidays] + HOLIDAY_PRIOR_DAYS) / (holidays + HOLIDAY_PRIOR_DAYS)
+        return (*weekdays, holiday, sum(weekdays[:5]) / 5)
+
+    def _slope(self, days: int, day_weights: Sequence[float]) -> float:
+        weeks = min(TREND_WEEKS, len(day_weights) // _WEEK)
+        if weeks < LEAST_TREND_WEEKS:
+            return 0.0
+        levels = []
+        for week in range(weeks, 0, -1):
+            end = len(day_weights) - (week - 1) * _WEEK
+            weight = sum(day_weights[end - _WEEK : end])
+            last = days - (week - 1) * _WEEK
+            levels.append(self.units(last - _WEEK, last) / weight)
+        return _supported_slope(levels) / _WEEK
+
+    def _weekday_ratios(self) -> list[tuple[list[int], list[float]]]:
+        """By weekday: numbers of its ordinary days, and their ratios to the seven days around."""
+        found: list[tuple[list[int], list[float]]] = [([], []) for _ in range(WEEKDAYS)]
+        for number in range(_HALF_WEEK, len(self.counts) - _HALF_WEEK):
+            around = self.units(number - _HALF_WEEK, number + _HALF_WEEK + 1)
+            if around and self.types[number] < WEEKDAYS:
+                numbers, ratios = found[self.types[number]]
+                numbers.append(number)
+                ratios.append(self.counts[number] * _WEEK / around)
+        return found
+
+    def _holiday_ratios(self) -> tuple[list[int], list[float]]:
+        """Numbers of the holidays with ordinary days before them, and the sums of their ratios up to each."""
+        numbers: list[int] = []
+        sums = [0.0]
+        before: list[int] = []
+        for number, day_type in enumerate(self.types):
+            if day_type not in {HOLIDAY, WORK_DAY}:
+                before.append(self.counts[number])
+            elif day_type == HOLIDAY and sum(usual := before[-BEFORE_HOLIDAY_DAYS:]):
+                numbers.append(number)
+                sums.append(sums[-1] + self.counts[number] * len(usual) / sum(usual))
+        return numbers, sums
+
+
+def _supported_slope(levels: Sequence[float]) -> float:
+    """Sen's slope per step where the Mann-Kendall test supports a trend, else 0."""
+    count = len(levels)
+    pairs = [(first, second) for first in range(count) for second in range(first + 1, count)]
+    rises = sum((levels[second] > levels[first]) - (levels[second] < levels[first]) for first, second in pairs)
+    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    if abs(rises) - 1 < _SIGNIFICANT * deviation:
+        return 0.0
+    return median((levels[second] - levels[first]) / (second - first) for first, second in pairs)
