@@ -8,13 +8,18 @@ authority decides. What makes a record plain:
 - all its keys are known ones, all values are texts, except `data` and `backfill`;
 - no key comes twice: then there are exactly as many quotation marks as the fields that were found account for.
 
-Some of that is checked for a chunk of records together. A record never has fewer quotation marks than its fields
-account for, so when the sums agree each agrees; when they do not, each is looked at.
+A chunk of records is decoded as one JSON array, at less than two thirds of the cost, when that cannot mix them up. An
+event is an object with one other in it (`data`) and nothing else in braces. So when the array has as many events as
+there are records, and four braces an event, there is none within a text; and when each record starts and ends with one,
+what joins two records is `},{`, which nothing but the end of one event and the start of the next can be. A record never
+has fewer quotation marks than its fields account for, so when the sums agree each agrees. A chunk for which any of this
+does not hold is looked at record by record.
 """
 
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -24,8 +29,8 @@ from schemas import cloudevents
 from schemas.authority import SourceRecord, digest_of
 from schemas.events import CODE_PATTERN, VIN_CHARACTERS
 from schemas.facts import NO_DIMS, Dims, Fact, Kind
-from schemas.instants import micros_of_text
-from schemas.pools import POOL_SIZE, intern_dims, intern_text
+from schemas.instants import known_hours, known_rests, micros_of_text
+from schemas.pools import POOL_SIZE, intern_dims, intern_text, known_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,6 +114,11 @@ _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
         b"delivery.reversed.v1": msgspec.json.Decoder(_Reversed).decode,
     },
 )
+#: Decoders of an array of structured events by `Fact.topic`.
+_ARRAY_DECODERS: Final = (
+    msgspec.json.Decoder(list[_PlacedEvent | _CancelledEvent]).decode,
+    msgspec.json.Decoder(list[_DeliveredEvent | _ReversedEvent]).decode,
+)
 _REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has a limit of nesting of its own
 
 # As plain numbers: an enumeration's members are slow to get at.
@@ -143,6 +153,14 @@ _MAX_HEADER_BYTES: Final = 2048
 _MAX_ATTRIBUTE_BYTES: Final = 256
 _CHUNK: Final = 128
 _JSON: Final = b"application/json"
+_MARK: Final = ord('"')
+#: No other character from here on is in an ordinary text: `|` and `~` are rare, DEL is refused.
+_OPENING: Final = ord("{")
+_CLOSING: Final = ord("}")
+#: Braces of an event.
+_BRACES: Final = 4
+
+_first, _last = itemgetter(0), itemgetter(-1)
 
 _is_code = re.compile(CODE_PATTERN).fullmatch
 _VIN_BYTES: Final = VIN_CHARACTERS.encode()
@@ -159,12 +177,20 @@ def plain_facts(
     facts: list[Fact | None] = []
     for first in range(0, len(records), _CHUNK):
         chunk = records[first : first + _CHUNK]
-        values = [record.value for record in chunk]
-        if None in values or not _is_plain(b"".join(values), longest):  # type: ignore[arg-type]
-            values = [value if value is not None and _is_plain(value, longest) else None for value in values]
-        drafts, marks = _drafts(chunk, values, topic, future_limit_us)
-        facts += drafts if _are_sound(values, drafts, sum(marks)) else _sound_ones(values, drafts, marks)
+        facts += _facts_together(chunk, topic, future_limit_us, longest) or _facts_one_by_one(
+            chunk, topic, future_limit_us, longest
+        )
     return facts
+
+
+def _facts_one_by_one(
+    records: Sequence[SourceRecord], topic: int, future_limit_us: int, longest: int
+) -> list[Fact | None]:
+    values = [record.value for record in records]
+    if None in values or not _is_plain(b"".join(values), longest):  # type: ignore[arg-type]
+        values = [value if value is not None and _is_plain(value, longest) else None for value in values]
+    drafts, marks = _drafts(records, values, topic, future_limit_us)
+    return drafts if _are_sound(values, drafts, sum(marks)) else _sound_ones(values, drafts, marks)
 
 
 def _is_plain(text: bytes, longest: int) -> bool:
@@ -187,6 +213,107 @@ def _sound_ones(
         draft if _are_sound((value,), (draft,), expected) else None
         for value, draft, expected in zip(values, drafts, marks, strict=True)
     ]
+
+
+# A chunk as one array ------------------------------------------------------------------------------------------------
+
+
+def _facts_together(
+    records: Sequence[SourceRecord], topic: int, future_limit_us: int, longest: int
+) -> list[Fact] | None:
+    """The facts of a chunk whose records are all plain, structured and alike; `None` if there is any doubt."""
+    count = len(records)
+    headers = records[0].headers
+    if headers not in _STRUCTURED_HEADERS or [record.headers for record in records].count(headers) != count:
+        return None
+    values: list[Any] = [record.value for record in records]
+    if None in values or b"" in values:
+        return None
+    if list(map(_first, values)).count(_OPENING) != count or list(map(_last, values)).count(_CLOSING) != count:
+        return None
+    text = b",".join(values)
+    characters = np.frombuffer(text, dtype=np.uint8)
+    if not _is_plain(text, longest) or np.count_nonzero(characters >= _OPENING) != _BRACES * count:
+        return None
+    try:
+        events = _ARRAY_DECODERS[topic](b"[%b]" % text)
+    except _REFUSED:
+        return None
+    if len(events) != count:
+        return None
+    found = _facts_of_events(events, records, topic)
+    if found is None:
+        return None
+    facts, marks = found
+    if (
+        [fact.order_id.encode() for fact in facts] != [record.key for record in records]
+        or np.count_nonzero(characters == _MARK) != marks
+        or "".join([fact.vin for fact in facts]).encode().translate(None, _VIN_BYTES)
+        or max([fact.time_us for fact in facts])
+        > min([record.timestamp for record in records]) * 1000 + future_limit_us
+    ):
+        return None
+    return facts
+
+
+def _facts_of_events(events: Sequence[Any], records: Sequence[SourceRecord], topic: int) -> tuple[list[Fact], int] | None:
+    """The facts of decoded events, and the quotation marks that they account for together; `None` if one is not plain."""
+    facts: list[Fact] = []
+    marks = _ENVELOPE_MARKS * len(events)
+    hours, rests, dims_of, sources = known_hours, known_rests, _known_dims, known_texts
+    for event, record in zip(events, records, strict=True):
+        data = event.data
+        text = event.time
+        try:
+            time_us = hours[text[:14]] + rests[text[14:]]
+        except KeyError:
+            micros = micros_of_text(text)
+            if micros is None:
+                return None
+            time_us = micros
+        if type(data) is _Delivered:
+            # Nearly all of the deliveries: what `_details` would say, without the call.
+            known = dims_of.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
+            if known is None:
+                return None
+            kind, vin, extra = _DELIVERED, data.vin, ""
+            dims, more = known
+            marks += more + 2 * _TEXT_MARKS
+        else:
+            details = _details(data)
+            if details is None:
+                return None
+            kind, vin, dims, extra, more = details
+            marks += more
+        if event.subject:
+            marks += _TEXT_MARKS
+        if event.datacontenttype is not None:
+            marks += _TEXT_MARKS
+        backfill = event.backfill
+        if backfill is not None or event.dataschema or event.traceparent or event.tracestate:
+            marks += _rare_marks(event)
+        source = event.source
+        facts.append(
+            Fact(
+                kind,
+                data.order_id,
+                sources.get(source) or intern_text(source),
+                event.id,
+                time_us,
+                vin,
+                dims,
+                extra,
+                None,
+                backfill is True,
+                topic,
+                record.partition,
+                record.offset,
+            )
+        )
+    return facts, marks
+
+
+# Record by record ---------------------------------------------------------------------------------------------------
 
 
 def _drafts(  # noqa: C901, PLR0912 - a call a record for each part would cost more than the parts

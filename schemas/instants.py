@@ -85,8 +85,9 @@ def format_instant(instant: datetime) -> str:
 # An instant is the hour it starts with, `2024-10-07T14:`, and the rest, `03:11+08:00`. Both repeat often and are
 # remembered. Each is read as above, completed to a whole instant, so what two valid ones make up is valid as well.
 
-_hours: dict[str, int] = {}
-_rests: dict[str, int] = {}
+#: Their sum is the instant, microseconds since 1970; for readers for whom a call an event is too much.
+known_hours: dict[str, int] = {}
+known_rests: dict[str, int] = {}
 _SOME_HOUR: Final = "2000-01-02T00:"
 _SOME_HOUR_US: Final = micros_of(parse_instant("2000-01-02T00:00:00Z"))
 
@@ -94,7 +95,7 @@ _SOME_HOUR_US: Final = micros_of(parse_instant("2000-01-02T00:00:00Z"))
 def micros_of_text(text: str) -> int | None:
     """Microseconds since 1970 of RFC 3339 text, as `parse_instant` reads it; `None` where that would raise."""
     try:
-        return _hours[text[:14]] + _rests[text[14:]]
+        return known_hours[text[:14]] + known_rests[text[14:]]
     except KeyError:
         return _micros_of_new(text)
 
@@ -111,8 +112,8 @@ def _micros_of_new(text: str) -> int | None:
         fraction_us = int(fraction[:6].ljust(6, "0"))
         rest = rest[:5] + rest[end:]
     try:
-        hour_us = _remembered(_hours, hour, hour + "00:00Z", 0)
-        rest_us = _remembered(_rests, rest, _SOME_HOUR + rest, _SOME_HOUR_US)
+        hour_us = _remembered(known_hours, hour, hour + "00:00Z", 0)
+        rest_us = _remembered(known_rests, rest, _SOME_HOUR + rest, _SOME_HOUR_US)
     except ValueError:
         return None
     return hour_us + rest_us + fraction_us

@@ -14,6 +14,8 @@ from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streams.domain.scopes import Scopes
 
 #: (metric, scope, business date)
@@ -35,14 +37,28 @@ _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
 
 class _Sum:
-    """Units of one key of one cell in one step; `latest` is the latest one added."""
+    """Units of one key of one cell in one step: the causes of those added, and a count of those without a cause.
 
-    __slots__ = ("count", "latest", "latest_us")
+    `latest` is the latest one of those that were counted without it, as far as it was noted.
+    """
+
+    __slots__ = ("causes", "count", "latest", "latest_us")
 
     def __init__(self) -> None:
+        self.causes: list[Fact] = []
         self.count = 0
         self.latest_us = -1
         self.latest: Fact | None = None
+
+    def total(self) -> tuple[int, Fact | None]:
+        """Number of units, and the latest one added."""
+        causes, latest = self.causes, self.latest
+        if causes:
+            last_us = max([cause.time_us for cause in causes])
+            for cause in causes:
+                if cause.time_us == last_us and _is_later(cause, latest):
+                    latest = cause
+        return self.count + len(causes), latest
 
 
 class _Day:
@@ -85,22 +101,25 @@ class DayCounts:
             dims: Dimensions of the unit.
             cause: The event that brought it and dates it.
         """
-        time_us = cause.time_us
-        # Looked up in place, as this is done for every event: a quarter-hour has one cell almost always.
-        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
-        if cell is None:
-            cell = self._cell(time_us)
-        code = self._scopes_codes.get(dims)
-        if code is None:
-            code = self._scopes_code(dims)
-        key = code | group << _GROUP_SHIFT | cause.backfill
-        added = cell.get(key)
-        if added is None:
-            added = cell[key] = _Sum()
-        added.count += 1
-        if time_us >= added.latest_us and (time_us > added.latest_us or _is_later(cause, added.latest)):
-            added.latest_us = time_us
-            added.latest = cause
+        self._sum(group, dims, cause.time_us, cause.backfill).causes.append(cause)
+
+    def add_own(self, group: int, causes: Iterable[Fact]) -> None:
+        """Like `add` for each of many events, with the dimensions of the event itself."""
+        quarters, codes = self._quarters, self._scopes_codes
+        shifted = group << _GROUP_SHIFT
+        for cause in causes:
+            # `_sum` in place, as this is done for every event: a call would cost as much again.
+            cell = quarters.get(cause.time_us // QUARTER_HOUR_US)
+            if cell is None:
+                cell = self._cell(cause.time_us)
+            code = codes.get(cause.dims)
+            if code is None:
+                code = self._scopes_code(cause.dims)
+            key = code | shifted | cause.backfill
+            added = cell.get(key)
+            if added is None:
+                added = cell[key] = _Sum()
+            added.causes.append(cause)
 
     def count(self, group: int, dims: Dims, time_us: int, *, backfill: bool) -> _Sum:
         """Like `add`, of an event that is not unpacked.
@@ -108,17 +127,7 @@ class DayCounts:
         Where its time is no less than that of the latest one of the sum that is returned, it must be unpacked after
         all: `note_latest` takes it.
         """
-        # The twin of the first half of `add`, which does not call it: a call for every event would show.
-        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
-        if cell is None:
-            cell = self._cell(time_us)
-        code = self._scopes_codes.get(dims)
-        if code is None:
-            code = self._scopes_code(dims)
-        key = code | group << _GROUP_SHIFT | backfill
-        added = cell.get(key)
-        if added is None:
-            added = cell[key] = _Sum()
+        added = self._sum(group, dims, time_us, backfill)
         added.count += 1
         return added
 
@@ -130,17 +139,7 @@ class DayCounts:
 
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """One unit less, which an earlier step has added."""
-        code = self._scopes_codes.get(dims)
-        if code is None:
-            code = self._scopes_code(dims)
-        key = code | group << _GROUP_SHIFT | _LEAVING | cause.backfill
-        cell = self._quarters.get(cause.time_us // QUARTER_HOUR_US)
-        if cell is None:
-            cell = self._cell(cause.time_us)
-        left = cell.get(key)
-        if left is None:
-            left = cell[key] = _Sum()
-        left.count -= 1
+        self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
 
     def end_step(self) -> dict[DayKey, DayCount]:
         """Takes the step into the counts. Returns the days it has touched, in the order of metric, scope and date."""
@@ -161,7 +160,7 @@ class DayCounts:
         return {key: self._days[key].published() for key in sorted(self._days, key=_order)}
 
     def _spread(self, key: int, change: _Sum, day: date, hour: int, touched: dict[DayKey, Fact | None]) -> None:
-        count, latest = change.count, change.latest
+        count, latest = change.total()
         for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
             for scope in self._scopes_by_code[key >> _SCOPES_SHIFT]:
                 day_key = (metric, scope, day)
@@ -175,6 +174,19 @@ class DayCounts:
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
+
+    def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
+        cell = self._quarters.get(time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = self._cell(time_us)
+        code = self._scopes_codes.get(dims)
+        if code is None:
+            code = self._scopes_code(dims)
+        key = code | group << _GROUP_SHIFT | flags
+        found = cell.get(key)
+        if found is None:
+            found = cell[key] = _Sum()
+        return found
 
     def _cell(self, time_us: int) -> _Cell:
         quarter = time_us // QUARTER_HOUR_US

@@ -34,6 +34,7 @@ from streams.domain.packing import (
     VocabularyEntry,
     heads,
     holds,
+    is_sole,
     pack,
     sole_event,
     unpack,
@@ -204,12 +205,32 @@ class Ledger:
     def drain(self) -> Changes:
         """Ends the step: everything that has changed since the last drain."""
         violations: dict[str, Violations | None] = {}
-        orders: dict[str, bytes] = {}
-        for order_id, (blob, *facts) in self._touched.items():
-            orders[order_id] = self._orders[order_id]
-            now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
-            if now or order_id in self._violations:
+        known_violations = self._violations
+        # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
+        placed: list[Fact] = []
+        delivered: list[Fact] = []
+        for order_id, entry in self._touched.items():
+            now: Violations = ()
+            if len(entry) == 2:
+                blob, fact = entry
+                if blob is None:
+                    if fact.kind == PLACED:
+                        placed.append(fact)
+                    else:
+                        now = self._count_new_order((fact,))
+                elif fact.kind == DELIVERED and is_sole(blob, PLACED, fact.time_us):
+                    delivered.append(fact)
+                else:
+                    now = self._count_known_order(order_id, blob, (fact,))
+            else:
+                blob, *facts = entry
+                now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
+            if now or order_id in known_violations:
                 self._set_violations(order_id, now, violations)
+        self._days.add_own(PLACED_GROUP, placed)
+        self._days.add_own(_DELIVERIES, delivered)
+        own = self._orders
+        orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
         return Changes(orders, self._vocabulary.drain(), self._days.end_step(), violations)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _EVENT: Final = Struct("<BHQBqIIHHH")
 _COORDINATES_BYTES: Final = 11
+#: The content of an event up to the length of its text, without the codes.
+_SOLE: Final = Struct("<Bq8xH")
 _TEXT_BYTES: Final = 7  # place of that length in what an event unpacks to
 
 _BACKFILL: Final = 0b1
@@ -188,8 +190,14 @@ def holds(blob: bytes, packed: bytes) -> bool:
 
 def sole_event(blob: bytes) -> tuple[int, int]:
     """Kind and time of an order's event if it has but one; else (0, 0). Far cheaper than unpacking."""
-    _, _, _, content, time_us, _, _, text_bytes, _, _ = _EVENT.unpack_from(blob)
+    content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
     return (content & _KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
+
+
+def is_sole(blob: bytes, kind: int, before_us: int) -> bool:
+    """Whether an order's only event is of a kind and earlier than a time."""
+    content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
+    return content & _KIND == kind and time_us < before_us and _EVENT.size + text_bytes == len(blob)
 
 
 def heads(blob: bytes) -> list[Head]:
