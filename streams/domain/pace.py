@@ -11,12 +11,13 @@ for the day that lies `h` days after the first one to come, where
 - `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
   days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
   days at 1 had been seen too, scaled to a mean of 1. A holiday's: the mean ratio of the holidays seen so far to the
-  `BEFORE_HOLIDAY_DAYS` ordinary days before each, shrunk towards 1 likewise. A weekend day that is worked counts as the
+  ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, shrunk towards 1 likewise. A weekend day that is worked counts as the
   mean of Monday to Friday. There is no month-end effect: nothing that this was tried on has one.
 - `slope`, units a day per day: Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels of
   the last `TREND_WEEKS` weeks, used only if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at
-  the 5 % level, else 0. `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend goes
-  on for weeks, not for ever.
+  the 5 % level, else 0. Half of it is used, as the theta method does (Hyndman, Billah 2003, Int. J. Forecasting 19), and
+  `phi` damps it by a tenth a week (Gardner, McKenzie 1985, Management Science 31): a trend goes on for weeks, not for
+  ever.
 
 Medians and signs keep a launch day, an outage or its catch-up from bending the day effects and the trend.
 """
@@ -30,7 +31,7 @@ from itertools import accumulate
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from streams.domain.daytypes import HOLIDAY, WEEKDAYS, WORK_DAY
+from streams.domain.daytypes import HOLIDAY, WEEKDAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +47,10 @@ LEVEL_DAYS: Final = 70
 EFFECT_WEEKS: Final = 8
 PRIOR_DAYS: Final = 2
 HOLIDAY_PRIOR_DAYS: Final = 7
-BEFORE_HOLIDAY_DAYS: Final = 14
+AROUND_HOLIDAY_DAYS: Final = 14
 TREND_WEEKS: Final = 8
 LEAST_TREND_WEEKS: Final = 5
+TREND_SHARE: Final = 0.5
 DAMPING_PER_WEEK: Final = 0.9
 
 _DECAY = 0.5 ** (1 / HALF_LIFE_DAYS)
@@ -141,7 +143,7 @@ class PaceModel:
             weekdays.append((middle * len(seen) + PRIOR_DAYS) / (len(seen) + PRIOR_DAYS))
         scale = WEEKDAYS / sum(weekdays)
         weekdays = [weight * scale for weight in weekdays]
-        holidays = bisect_left(self._holidays, days)
+        holidays = bisect_left(self._holidays, days - AROUND_HOLIDAY_DAYS)
         holiday = (self._holiday_sums[holidays] + HOLIDAY_PRIOR_DAYS) / (holidays + HOLIDAY_PRIOR_DAYS)
         return (*weekdays, holiday, sum(weekdays[:5]) / 5)
 
@@ -155,7 +157,7 @@ class PaceModel:
             weight = sum(day_weights[end - _WEEK : end])
             last = days - (week - 1) * _WEEK
             levels.append(self.units(last - _WEEK, last) / weight)
-        return _supported_slope(levels) / _WEEK
+        return TREND_SHARE * _supported_slope(levels) / _WEEK
 
     def _weekday_ratios(self) -> list[tuple[list[int], list[float]]]:
         """By weekday: numbers of its ordinary days, and their ratios to the seven days around."""
@@ -169,16 +171,16 @@ class PaceModel:
         return found
 
     def _holiday_ratios(self) -> tuple[list[int], list[float]]:
-        """Numbers of the holidays with ordinary days before them, and the sums of their ratios up to each."""
+        """Numbers of the holidays with enough days around them, and the sums of their ratios up to each."""
         numbers: list[int] = []
         sums = [0.0]
-        before: list[int] = []
-        for number, day_type in enumerate(self.types):
-            if day_type not in {HOLIDAY, WORK_DAY}:
-                before.append(self.counts[number])
-            elif day_type == HOLIDAY and sum(usual := before[-BEFORE_HOLIDAY_DAYS:]):
-                numbers.append(number)
-                sums.append(sums[-1] + self.counts[number] * len(usual) / sum(usual))
+        for number in range(AROUND_HOLIDAY_DAYS, len(self.counts) - AROUND_HOLIDAY_DAYS):
+            if self.types[number] == HOLIDAY:
+                around = range(number - AROUND_HOLIDAY_DAYS, number + AROUND_HOLIDAY_DAYS + 1)
+                usual = [self.counts[other] for other in around if self.types[other] < WEEKDAYS]
+                if sum(usual):
+                    numbers.append(number)
+                    sums.append(sums[-1] + self.counts[number] * len(usual) / sum(usual))
         return numbers, sums
 
 

@@ -1,0 +1,238 @@
+"""Which forecasts are published, and when: `vehicle.forecasts.v1`.
+
+A forecast is made anew once a minute of the service's clock, and on a new business date. It is published if it says
+something else than the one before, and no more than once a minute and target: a new business date while the period
+lasts, another state, another projected date, a range where there was none, a projected total that differs by 1 % of the
+target or more, a period's count that changes after its end. A target that is no longer in force gets a tombstone. What
+was published is known from the topic, so a restart publishes nothing that is no news.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+from schemas.codec import decode_forecast, encode_forecast
+from schemas.instants import micros_of, parse_instant
+from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
+from streams.domain.milestones import utc_text
+from streams.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from schemas.outputs import Forecast
+    from streams.domain.calendar import Calendar, Period
+    from streams.domain.daytypes import DayTypes
+    from streams.domain.rules import Target
+    from streams.domain.zone import BusinessZone
+
+MINUTE_US: Final = 60_000_000
+#: Parts of the target by which a projected total has to move to be news.
+NEWS_SHARE: Final = 0.01
+_SECOND_US: Final = 1_000_000
+_CURVE_DAYS: Final = 28
+#: Forecasts made in one step, so that many targets do not hold up a commit.
+_MOST_AT_ONCE: Final = 4
+#: Where the clock runs faster than time (loading history), a round is followed by a pause this many times as long.
+_PAUSE_FACTOR: Final = 20
+
+
+class DayRow(Protocol):
+    """The row of a day."""
+
+    @property
+    def count(self) -> int: ...  # noqa: D102 - units
+    @property
+    def by_hour(self) -> Sequence[int] | None: ...  # noqa: D102 - 24 units by local hour
+
+
+class DayRows(Protocol):
+    """Where the counts of days are."""
+
+    def day(self, metric: str, scope: str, day: date) -> DayRow | None:
+        """The row of a date; None where there is none."""
+
+
+class _Watch:
+    """One target in force, and what was last published of it."""
+
+    __slots__ = ("due_us", "period", "published", "published_us", "target")
+
+    def __init__(self, target: Target, period: Period) -> None:
+        self.target = target
+        self.period = period
+        self.published: Forecast | None = None
+        self.published_us = 0
+        self.due_us = 0
+
+    def take_over(self, published: Forecast, now_us: int) -> None:
+        """Goes on from what is on the topic; one of a later clock, or of another value, holds nothing back."""
+        self.published = published
+        at_us = micros_of(parse_instant(published.as_of))
+        if at_us <= now_us and published.value == self.target.value:
+            self.published_us = at_us
+
+    def is_news(self, made: Forecast, now_us: int) -> bool:
+        """Whether a forecast is to be published now."""
+        if self.published is None:
+            return True
+        return now_us - self.published_us >= MINUTE_US and is_news(self.published, made)
+
+
+def is_news(before: Forecast, made: Forecast) -> bool:
+    """Whether a forecast says something that the one before it did not, apart from small changes of units."""
+    if _fixed_part(before) != _fixed_part(made):
+        return True
+    if made.business_date > made.end:
+        return before.count != made.count or before.business_date <= before.end
+    if before.business_date != made.business_date:
+        return True
+    then, now = before.projected_total, made.projected_total
+    if (then.p50 is None, then.p10 is None) != (now.p50 is None, now.p10 is None):
+        return True
+    moved = abs(now.p50 - then.p50) if now.p50 is not None and then.p50 is not None else 0
+    return moved >= max(1.0, NEWS_SHARE * made.value)
+
+
+def _fixed_part(made: Forecast) -> tuple[object, ...]:
+    return (
+        made.value,
+        made.start,
+        made.end,
+        made.state,
+        made.reached_on,
+        made.projected_date.p50,
+        made.model,
+        made.model_version,
+    )
+
+
+class Forecasts:
+    """The forecasts of the targets in force. Restore first; then ask for records at every commit.
+
+    Args:
+        topic: Name of the topic.
+        calendar: Periods by id.
+        zone: The business time zone.
+        day_types: Types of dates.
+    """
+
+    def __init__(self, topic: str, calendar: Calendar, zone: BusinessZone, day_types: DayTypes) -> None:
+        self._topic = topic
+        self._calendar = calendar
+        self._zone = zone
+        self._day_types = day_types
+        self._restored: dict[bytes, Forecast] = {}
+        self._watches: dict[bytes, _Watch] = {}
+        self._targets: tuple[Target, ...] | None = None
+        #: By metric and scope: the first date that any of its targets needs, and what is known of the days.
+        self._starts: dict[tuple[str, str], date] = {}
+        self._histories: dict[tuple[str, str], History] = {}
+        self._date: date | None = None
+        self._due_us = 0
+        self._wall_due_us = 0
+        self._round_s = 0.0
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Takes over a record of the topic, in its order, before the first call of `records`."""
+        if value is None:
+            self._restored.pop(key, None)
+        else:
+            self._restored[key] = decode_forecast(value)
+
+    def records(self, days: DayRows, targets: Iterable[Target], *, now_us: int, wall_us: int) -> list[Outgoing]:
+        """What is to be published in the transaction that is being made; cheap where nothing is due.
+
+        Args:
+            days: Counts of days, as they will be once the transaction is committed.
+            targets: All targets in force.
+            now_us: The service's clock, microseconds since 1970.
+            wall_us: Real time, microseconds since 1970.
+        """
+        records = self._set_targets(tuple(targets), now_us)
+        today = self._zone.date_of(now_us)
+        if today != self._date:
+            self._date, self._due_us = today, 0
+            for watch in self._watches.values():
+                watch.due_us = 0
+        if now_us < self._due_us or wall_us < self._wall_due_us:
+            return records
+        started = time.perf_counter()
+        due = [item for item in self._watches.items() if item[1].due_us <= now_us]
+        for key, watch in due[:_MOST_AT_ONCE]:
+            made = self._make(watch, days, today, now_us)
+            if watch.is_news(made, now_us):
+                watch.published, watch.published_us = made, now_us
+                records.append(Outgoing(self._topic, 0, key, encode_forecast(made)))
+            watch.due_us = now_us + MINUTE_US
+        self._round_s += time.perf_counter() - started
+        if len(due) <= _MOST_AT_ONCE:
+            self._due_us = min((watch.due_us for watch in self._watches.values()), default=now_us + MINUTE_US)
+            self._wall_due_us = wall_us + int(max(1.0, self._round_s * _PAUSE_FACTOR) * _SECOND_US)
+            self._round_s = 0.0
+        return records
+
+    def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[Outgoing]:
+        """Takes the targets in force. Returns the tombstones of those that are no longer."""
+        if targets == self._targets:
+            return []
+        before, self._targets = self._watches, targets
+        known = {key: watch.published for key, watch in before.items() if watch.published is not None} | self._restored
+        self._restored, self._watches = {}, {}
+        for target in targets:
+            watch = self._watch(target)
+            if watch is None:
+                continue
+            key = _key(target)
+            former = before.get(key)
+            if former is not None and former.target == target:
+                watch = former
+            elif key in known:
+                watch.take_over(known[key], now_us)
+            self._watches[key] = watch
+        self._starts, self._histories = {}, {}
+        for watch in self._watches.values():
+            series = (watch.target.metric, watch.target.scope)
+            self._starts[series] = min(watch.period.start, self._starts.get(series, watch.period.start))
+        self._due_us = self._wall_due_us = 0
+        return [Outgoing(self._topic, 0, key, None) for key in known if key not in self._watches]
+
+    def _watch(self, target: Target) -> _Watch | None:
+        try:
+            return _Watch(target, self._calendar.period(target.period))
+        except ValueError:
+            return None  # a holiday that no calendar gives any longer has no window either
+
+    def _make(self, watch: _Watch, days: DayRows, today: date, now_us: int) -> Forecast:
+        target = watch.target
+        history = self._history(days, (target.metric, target.scope), today)
+        row = days.day(target.metric, target.scope, today)
+        share = usual_share(self._by_hour(days, target, today), self._zone.datetime_of(now_us).time())
+        known = Known(history, row.count if row is not None else 0, share)
+        return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
+
+    def _history(self, days: DayRows, series: tuple[str, str], today: date) -> History:
+        """The complete days; the same object as before where nothing has changed, with what it has worked out."""
+        start = min(self._starts[series], today - timedelta(days=HISTORY_DAYS))
+        dates = (start + timedelta(days=number) for number in range((today - start).days))
+        rows = (days.day(*series, day) for day in dates)
+        history = History(start, tuple(row.count if row is not None else 0 for row in rows), self._day_types)
+        before = self._histories.get(series)
+        if before == history:
+            return before
+        self._histories[series] = history
+        return history
+
+    def _by_hour(self, days: DayRows, target: Target, today: date) -> list[int]:
+        """Units of the last weeks by local hour."""
+        dates = (today - timedelta(days=number) for number in range(1, _CURVE_DAYS + 1))
+        rows = (days.day(target.metric, target.scope, day) for day in dates)
+        curves = [row.by_hour for row in rows if row is not None and row.by_hour is not None]
+        return [sum(hour) for hour in zip(*curves, strict=True)]
+
+
+def _key(target: Target) -> bytes:
+    return f"{target.metric}/{target.scope}/{target.period}/{target.target_id}".encode()
