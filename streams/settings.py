@@ -218,6 +218,8 @@ def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     where = sources.get(str(location[0]), origin) if location else origin
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "there is no setting called so; remove it or correct its name"
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
     return f"{where}: {f'{key}: ' if key else ''}{message[:1].lower()}{message[1:]}{more}"
 

@@ -1,0 +1,331 @@
+"""The contract's document is true: its events are read as it says, its outputs are written so, its tables are complete."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import jsonschema
+import pytest
+
+from schemas import codec, export, outputs, strict_json
+from schemas.authority import MAX_RECORD_BYTES
+from schemas.events import DELIVERY_EVENTS, EVENTS, ORDER_EVENTS, TARGET_EVENTS, TargetEvent
+from schemas.facts import METRICS, REASONS, Fact, Kind, Rejection
+from schemas.instants import micros_of, parse_instant
+from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
+from streams.domain.ledger import Ledger
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
+from streams.holidays import load_calendar
+from streams.settings import Settings
+from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
+from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text
+from tests.contract.test_golden_samples import coder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What blocks of code may be; each kind has a test here or in the other tests of the document.
+KNOWN_BLOCKS = (
+    r"json event accepted( orders| deliveries| targets)+",
+    rf"(json event|record) rejected (orders|deliveries|targets) ({'|'.join(REASONS)})",
+    r"record accepted (orders|deliveries|targets)",
+    r"json output [a-z0-9.-]+ key=\S+",
+    r"milestones",
+    r"toml settings( built-in| rejected: .+)?",
+    r"sh( run)?",
+)
+#: Checks of tables, here or in the other tests of the document.
+KNOWN_CHECKS = {
+    "topics",
+    "types",
+    "limits",
+    "dead-letter-headers",
+    "reasons",
+    "orders",
+    "violations",
+    "dates",
+    "metrics",
+    "kinds",
+    "milestone-types",
+    "settings",
+    "commands",
+    "exit-codes",
+}
+TOPICS = {"orders": ORDER_EVENTS, "deliveries": DELIVERY_EVENTS, "targets": TARGET_EVENTS}
+OF_MODEL = {model: name for name, model in (export.EVENTS | export.OUTPUTS).items()}
+SCHEMAS = export.json_schemas()
+
+
+def ids(found: Iterable[Block]) -> list[str]:
+    return [str(block) for block in found]
+
+
+def test_every_block_and_every_table_of_the_document_is_checked() -> None:
+    """A block or a table that no test knows would be a claim that nobody keeps true."""
+    for block in blocks():
+        assert any(re.fullmatch(known, block.info) for known in KNOWN_BLOCKS), block
+    assert sorted(table.check for table in tables()) == sorted(KNOWN_CHECKS)
+
+
+# Events -------------------------------------------------------------------------------------------------------------
+
+
+def record_of(block: Block) -> Record:
+    """The record of a block: structured JSON with its own key, or key, headers and value as written."""
+    if block.info.startswith("json"):
+        data = json.loads(block.text).get("data", {}) if "rejected" not in block.info else loosely(block.text)
+        key = data.get("order_id", data.get("target_id"))
+        return Record(block.text.encode(), key.encode() if key else None, STRUCTURED, after(block.text))
+    head, _, value = block.text.partition("\n\n")
+    lines = dict(line.split(": ", 1) for line in head.splitlines())
+    key = lines.pop("key", None)
+    appended = lines.pop("append-time", None)
+    return Record(
+        value.encode(),
+        key.encode() if key else None,
+        tuple((name, text.encode()) for name, text in lines.items()),
+        micros_of(parse_instant(appended)) // 1000 if appended else after(block.text),
+    )
+
+
+def loosely(value: str) -> dict[str, Any]:
+    match = re.search(r'"(order_id|target_id)": ?"([^"]+)"', value)
+    return {match[1]: match[2]} if match else {}
+
+
+def after(value: str) -> int:
+    """An append time, ms, right after the event's time."""
+    match = re.search(r'(?:"time": ?"|ce_time: )([^"\n]+)', value)
+    try:
+        return micros_of(parse_instant(match[1])) // 1000 + 1 if match else 0
+    except ValueError:
+        return 0
+
+
+def read(record: Record, topic: str) -> Fact | TargetEvent | Rejection:
+    if topic == "targets":
+        return codec.decode_target(record)
+    number = {"orders": 0, "deliveries": 1}[topic]
+    (outcome,) = codec.decode_batch([record], topic=number, future_limit_us=FUTURE_LIMIT_US)
+    return outcome
+
+
+ACCEPTED = [*blocks_of("json", "event", "accepted"), *blocks_of("record", "accepted")]
+REJECTED = [*blocks_of("json", "event", "rejected"), *blocks_of("record", "rejected")]
+
+
+@pytest.mark.parametrize("block", ACCEPTED, ids=ids(ACCEPTED))
+def test_an_event_of_the_document_is_accepted_on_its_topics_and_on_no_other(block: Block) -> None:
+    topics = block.info.partition("accepted ")[2].split()
+    for topic in TOPICS:
+        outcome = read(record_of(block), topic)
+        if topic in topics:
+            assert not isinstance(outcome, Rejection), outcome
+        else:
+            assert isinstance(outcome, Rejection)
+            assert outcome.reason == "wrong_topic"
+
+
+@pytest.mark.parametrize("block", blocks_of("json", "event", "accepted"), ids=str)
+def test_an_accepted_event_of_the_document_keeps_to_the_schema_of_its_type(block: Block) -> None:
+    document = json.loads(block.text)
+    jsonschema.Draft202012Validator(SCHEMAS[document["type"]]).validate(document)
+
+
+def test_every_type_of_event_has_an_example_that_is_accepted() -> None:
+    shown = {json.loads(block.text)["type"] for block in blocks_of("json", "event", "accepted")}
+    assert shown == set(EVENTS)
+
+
+@pytest.mark.parametrize("block", REJECTED, ids=ids(REJECTED))
+def test_a_rejected_record_of_the_document_is_rejected_for_its_reason(block: Block) -> None:
+    *_, topic, reason = block.info.split()
+    outcome = read(record_of(block), topic)
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason == reason
+
+
+def test_the_two_modes_of_the_document_are_one_event() -> None:
+    """The first structured and the first binary example say the same, and so do those of the history."""
+    structured = blocks_of("json", "event", "accepted")
+    first, history = blocks_of("record", "accepted")
+    assert read(record_of(first), "deliveries") == read(record_of(structured[0]), "deliveries")
+    (loaded,) = [block for block in structured if '"backfill":true' in block.text]
+    fact = read(record_of(history), "orders")
+    assert fact == read(record_of(loaded), "orders")
+    assert cast("Fact", fact).backfill
+
+
+# Outputs ------------------------------------------------------------------------------------------------------------
+
+OUTPUTS = blocks_of("json", "output")
+
+
+@pytest.mark.parametrize("block", OUTPUTS, ids=str)
+def test_an_output_of_the_document_is_written_to_the_same_bytes_under_the_same_key(block: Block) -> None:
+    _, _, topic, key = block.info.split(" ")
+    key = key.removeprefix("key=")
+    document = json.loads(block.text)
+    name = f"{topic}.{key.partition('/')[0]}" if topic == "vehicle.status.v1" else topic
+    jsonschema.Draft202012Validator(SCHEMAS[name]).validate(document)
+    assert set(document) <= set(SCHEMAS[name]["properties"])
+    compact = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    model = export.OUTPUTS[name].model_validate_json(compact)
+    assert coder(topic)[0](model) == compact
+    assert key_of(topic, model) == key
+
+
+def key_of(topic: str, model: Any) -> str:
+    if topic == "vehicle.status.v1":
+        name, field = {
+            outputs.PartitionStatus: ("partition", "partition"),
+            outputs.WorkerStatus: ("worker", "name"),
+            outputs.SourceStatus: ("source", "source"),
+        }[type(model)]
+        return f"{name}/{getattr(model, field)}"
+    holder = model.data if hasattr(model, "data") else model
+    (wanted,) = [found.key for found in Catalogue().public() if found.name == topic]
+    return "/".join(getattr(holder, field) for field in wanted.split("/"))
+
+
+def test_every_output_has_an_example() -> None:
+    shown = set()
+    for block in OUTPUTS:
+        topic, key = block.info.split()[2], block.info.partition("key=")[2]
+        shown.add(f"{topic}.{key.partition('/')[0]}" if topic == "vehicle.status.v1" else topic)
+    assert shown == set(export.OUTPUTS)
+
+
+# Tables -------------------------------------------------------------------------------------------------------------
+
+
+def cleanup_of(topic: Topic) -> str:
+    policy = topic.configs["cleanup.policy"]
+    if policy == "compact":
+        return policy
+    days = int(topic.configs["retention.ms"]) / DAY_MS
+    return f"{policy}, kept for ever" if days < 0 else f"{policy}, {days:g} days"
+
+
+def test_the_table_of_topics_is_the_catalogue() -> None:
+    keyed_by_order = 7
+    expected = []
+    for topic in Catalogue(partitions=keyed_by_order).public():
+        values = ", ".join(f"`{OF_MODEL[model]}`" for model in topic.models) or "`rejected-record`"
+        partitions = "P" if topic.partitions == keyed_by_order else str(topic.partitions)
+        expected.append((f"`{topic.name}`", topic.key, values, partitions, cleanup_of(topic)))
+    assert rows_of("topics") == tuple(expected)
+
+
+def test_the_document_names_the_internal_topics_and_the_sizes_of_the_catalogue() -> None:
+    for topic in Catalogue(output_prefix="<output_prefix>").all():
+        assert not topic.internal or f"`{topic.name}`" in text()
+    for size in (SOURCE_MAX_BYTES, MAX_RECORD_BYTES):
+        assert f"{size:,}" in text()
+
+
+def test_the_table_of_types_is_what_the_models_ask_for() -> None:
+    expected = []
+    for name, model in EVENTS.items():
+        data = cast("Any", model.model_fields["data"].annotation)
+        fields = {name: f"`{name}`" for name in data.model_fields}
+        required = ", ".join(fields[name] for name, field in data.model_fields.items() if field.is_required())
+        optional = ", ".join(fields[name] for name, field in data.model_fields.items() if not field.is_required())
+        topics = ", ".join(topic for topic, models in TOPICS.items() if model in models)
+        expected.append((f"`{name}`", topics, required, optional))
+    assert rows_of("types") == tuple(expected)
+
+
+def test_the_limits_are_those_of_the_program() -> None:
+    ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
+    numbers = [MAX_RECORD_BYTES, strict_json.MAX_DEPTH, ledger._max_events, Settings().future_limit_s]
+    assert [row[1] for row in rows_of("limits")] == [f"{number:,}" for number in numbers]
+
+
+def test_the_headers_of_a_dead_letter_are_all_there() -> None:
+    assert {codes(row[0])[0] for row in rows_of("dead-letter-headers")} == outputs.ControlHeaders.ALL
+
+
+def test_the_reasons_are_all_there_and_those_the_codec_gives_have_an_example_but_for_size_and_depth() -> None:
+    assert [codes(row[0])[0] for row in rows_of("reasons")] == list(REASONS)
+    with_state = {"too_many_events", "id_conflict", "quarantined"}
+    shown = {block.info.split()[-1] for block in REJECTED}
+    assert shown == set(REASONS) - with_state - {"too_large", "too_deep"}
+
+
+def test_the_violations_and_their_messages_are_all_there() -> None:
+    assert {codes(kind)[0]: message for kind, message in rows_of("violations")} == outputs.VIOLATION_MESSAGES
+
+
+def test_the_metrics_are_all_there() -> None:
+    assert [codes(row[0])[0] for row in rows_of("metrics")] == list(METRICS)
+
+
+@pytest.mark.parametrize("row", rows_of("dates"), ids=lambda row: row[0])
+def test_an_instant_counts_in_the_periods_of_the_document(row: tuple[str, str]) -> None:
+    zone = BusinessZone(Settings().timezone)
+    day = zone.date_of(micros_of(parse_instant(row[0])))
+    periods = load_calendar(Settings().holidays, zone).periods_of(day)
+    assert {period.id for period in periods} == set(codes(row[1]))
+
+
+# One order's events -------------------------------------------------------------------------------------------------
+
+VINS = {"A": "LNBSU7A10R1000123", "B": "LNBSU7A10R1000999"}
+KINDS = {"placed": Kind.PLACED, "cancelled": Kind.CANCELLED, "delivered": Kind.DELIVERED, "reversed": Kind.REVERSED}
+_EVENT = re.compile(
+    r"(?:(?P<id>[a-z0-9]+): )?(?:(?P<kind>placed|cancelled|delivered|reversed)|void of (?P<of>[a-z0-9]+))"
+    r" (?P<day>\d\d-\d\d)(?: (?P<vin>[AB]))?"
+)
+NOON = timedelta(hours=4)  # in Shanghai, of UTC
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def fact_of(words: str) -> Fact:
+    """The fact of an event such as `d2: delivered 10-06 B`."""
+    match = _EVENT.fullmatch(words)
+    assert match, words
+    kind = KINDS[match["kind"]] if match["kind"] else Kind.VOIDED
+    moment = datetime.strptime(f"2024-{match['day']}", "%Y-%m-%d").replace(tzinfo=UTC) + NOON
+    return Fact(
+        kind=int(kind),
+        order_id="SO-1",
+        source="/s",
+        id=match["id"] or kind.name.lower()[0],
+        time_us=(moment - EPOCH) // timedelta(microseconds=1),
+        vin=VINS[match["vin"]] if match["vin"] else "",
+        dims=("SU7", "", "", "") if kind in {Kind.PLACED, Kind.DELIVERED} else ("", "", "", ""),
+        extra="",
+        voids=("/s", match["of"]) if match["of"] else None,
+        backfill=False,
+        topic=int(kind in {Kind.DELIVERED, Kind.REVERSED}),
+        partition=0,
+        offset=0,
+    )
+
+
+@pytest.mark.parametrize("row", rows_of("orders"), ids=lambda row: row[0])
+def test_an_orders_events_count_as_the_document_says_in_every_order_of_arrival(row: tuple[str, ...]) -> None:
+    _, events, counts, violations = row
+    facts = [fact_of(words) for words in events.split("; ")]
+    for arrival in itertools.permutations(facts):
+        ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes([[]]))
+        for fact in arrival:
+            assert ledger.apply([fact, fact]).duplicates == 1
+            ledger.drain()
+        counted = [
+            f"{metric} {day:%m-%d}" for (metric, _, day), count in ledger.counts().items() for _ in range(count.count)
+        ]
+        assert sorted(counted) == sorted(filter(None, counts.split(", ")))
+        found = ledger.violations().get("SO-1", ())
+        assert [violation.kind for violation in found] == codes(violations)
+
+
+def test_every_kind_of_violation_is_in_a_row_about_an_orders_events() -> None:
+    shown = {kind for row in rows_of("orders") for kind in codes(row[3])}
+    assert shown == set(outputs.VIOLATION_MESSAGES)
