@@ -20,6 +20,7 @@ COMMANDS = {
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
     "topics": "streams.cli.topics",
+    "verify": "streams.cli.verify",
     "violations": "streams.cli.violations",
     "windows": "streams.cli.windows",
     "worker": "streams.cli.worker",

@@ -1,0 +1,218 @@
+"""Comparisons of what was published with what was counted again; each gives a check."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streams.audit.report import Check
+from streams.audit.standing import expected_standing, found_standing, is_judged
+from streams.audit.sums import Day, DayKey, RowKey, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.audit.standing import TargetInForce
+    from streams.audit.sums import Business
+    from streams.settings import Settings
+
+_NO_HOURS = [0] * 24
+
+
+class Suspect(NamedTuple):
+    """Where a difference lies: the units there are to be looked at.
+
+    Attributes:
+        shard: The ledger partition, `None` for all.
+        metric: Of the row.
+        scope: Of the row.
+        start: First date.
+        end: Last date, inclusive.
+        hours: Local hours that differ; empty for all.
+    """
+
+    shard: int | None
+    metric: str
+    scope: str
+    start: date
+    end: date
+    hours: tuple[int, ...]
+
+
+def compare_shards(
+    published: Mapping[int, Mapping[DayKey, Day]], recounted: Mapping[int, Mapping[DayKey, Day]]
+) -> Check:
+    """The day counts of every ledger partition, hour by hour."""
+    check = Check("day counts", 0, "day counts of the ledger partitions equal the events")
+    for shard in sorted(published):
+        theirs, ours = published[shard], recounted.get(shard, {})
+        for key in sorted(theirs.keys() | ours.keys()):
+            check.compared += 1
+            was, found = theirs.get(key, Day()), ours.get(key, Day())
+            if (was.count, was.by_hour) != (found.count, found.by_hour):
+                metric, scope, day = key
+                hours = _hours(was.by_hour, found.by_hour)
+                check.differ(
+                    f"{metric}/{scope}/day:{day} in ledger partition {shard}: "
+                    f"{_numbers(was.count, found.count)}{_hours_text(hours)}",
+                    shard=shard,
+                    row=f"{metric}/{scope}/day:{day}",
+                    published=was.count,
+                    recounted=found.count,
+                    hours=_hours_details(hours),
+                    suspect=Suspect(shard, metric, scope, day, day, tuple(hours)),
+                )
+    return check
+
+
+def compare_rows(
+    rows: Mapping[RowKey, WindowRow], windows: Mapping[RowKey, Window], business: Business, check: Check
+) -> Check:
+    """The published rows against counts; rows of holidays that are no longer counted are left out."""
+    for key in sorted(rows.keys() | windows.keys()):
+        row, window = rows.get(key), windows.get(key)
+        if window is None and row is not None and _is_no_longer_counted(key, business):
+            continue
+        check.compared += 1
+        was, found = (row.count if row else 0), (window.count if window else 0)
+        hours: dict[int, tuple[int, int]] = {}
+        if row is not None and row.by_hour is not None:
+            hours = _hours(row.by_hour, (window.by_hour if window else None) or _NO_HOURS)
+        if was != found or hours:
+            period = window.period if window is not None else None
+            start = period.start if period is not None else date.fromisoformat(row.start if row else "")
+            end = period.end if period is not None else date.fromisoformat(row.end if row else "")
+            check.differ(
+                f"{'/'.join(key)}: {_numbers(was, found)}{_hours_text(hours)}",
+                row="/".join(key),
+                published=was,
+                recounted=found,
+                hours=_hours_details(hours),
+                suspect=Suspect(None, key[0], key[1], start, end, tuple(hours)),
+            )
+    return check
+
+
+def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
+    """Every published month, year and holiday against the published days in it."""
+    check = Check("sums", 0, "months, years and holidays are the sums of their days")
+    days: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for (metric, scope, period), row in rows.items():
+        if period.startswith("day:"):
+            days.setdefault((metric, scope), []).append((row.start, row.count))
+    for key, row in sorted(rows.items()):
+        metric, scope, period = key
+        if period.startswith("day:"):
+            if row.by_hour is not None and sum(row.by_hour) != row.count:
+                check.differ(f"{'/'.join(key)}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
+            continue
+        check.compared += 1
+        # Dates in this form sort as the days do.
+        found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
+        if found != row.count:
+            check.differ(
+                f"{'/'.join(key)}: {row.count:,}, its days add up to {found:,}",
+                row="/".join(key),
+                published=row.count,
+                days=found,
+            )
+    return check
+
+
+def compare_milestones(
+    settings: Settings,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow],
+    milestones: Sequence[MilestoneEvent],
+    targets: Sequence[TargetInForce],
+) -> Check:
+    """What stands against what should, and every revision once and in order."""
+    check = Check("milestones", 0, "milestones stand as the rules and targets say")
+    expected = expected_standing(settings, windows, rows, targets)
+    found = found_standing(milestones)
+    for milestone_id in sorted(expected.periods.keys() | found.keys()):
+        event = found.get(milestone_id)
+        if milestone_id not in expected.periods and event is not None and not is_judged(settings, event, targets):
+            continue
+        check.compared += 1
+        if event is None:
+            what = _count_text(milestone_id, expected.periods[milestone_id], windows)
+            check.differ(f"{milestone_id}: should stand{what}, and does not", milestone_id=milestone_id)
+        elif milestone_id not in expected.periods:
+            what = _count_text(milestone_id, event.data.period, windows)
+            check.differ(f"{milestone_id}: stands, and should not{what}", milestone_id=milestone_id)
+        elif event.data.period != expected.periods[milestone_id]:
+            check.differ(
+                f"{milestone_id}: stands for {event.data.period}, should for {expected.periods[milestone_id]}",
+                milestone_id=milestone_id,
+            )
+    last: dict[str, int] = {}
+    for event in milestones:
+        data = event.data
+        if data.revision != last.get(data.milestone_id, 0) + 1:
+            check.differ(
+                f"{data.milestone_id}: revision {data.revision} follows revision {last.get(data.milestone_id, 0)}",
+                milestone_id=data.milestone_id,
+            )
+        last[data.milestone_id] = data.revision
+    return check
+
+
+def compare_row_targets(rows: Iterable[WindowRow], targets: Sequence[TargetInForce]) -> Check:
+    """The targets on the rows against those in force, and whether each is marked as reached when it is."""
+    check = Check("targets", 0, "targets in force are on their rows, reached or not as the count says")
+    wanted: dict[RowKey, dict[str, int]] = {}
+    for target in targets:
+        wanted.setdefault((target.metric, target.scope, target.period), {})[target.target_id] = target.value
+    seen: set[RowKey] = set()
+    for row in rows:
+        key = row.metric, row.scope, row.period
+        seen.add(key)
+        shown = {target.target_id: target.value for target in row.targets}
+        if shown or key in wanted:
+            check.compared += len(shown) or 1
+        if shown != wanted.get(key, {}):
+            check.differ(f"{'/'.join(key)}: shows the targets {shown}, in force are {wanted.get(key, {})}")
+        for shown_target in row.targets:
+            if shown_target.reached is not (row.count >= shown_target.value):
+                is_marked = "reached" if shown_target.reached else "not reached"
+                check.differ(
+                    f"{'/'.join(key)}: target {shown_target.target_id} {shown_target.value:,} is marked {is_marked} at {row.count:,}"
+                )
+    for missing in sorted(wanted.keys() - seen):
+        check.differ(f"{'/'.join(missing)}: has no row, though the targets {wanted[missing]} are in force")
+    return check
+
+
+def _count_text(milestone_id: str, period: str, windows: Mapping[RowKey, Window]) -> str:
+    metric, scope = milestone_id.split("/")[:2]
+    window = windows.get((metric, scope, period))
+    return f" ({period} counts {window.count if window is not None else 0:,})"
+
+
+def _is_no_longer_counted(key: RowKey, business: Business) -> bool:
+    kind, name = key[2].split(":")[:2]
+    return kind == "holiday" and name not in business.settings.holidays
+
+
+def _numbers(published: int, recounted: int) -> str:
+    if published == recounted:
+        return f"published and recounted {published:,}, in other hours"
+    return f"published {published:,}, recounted {recounted:,} ({published - recounted:+,})"
+
+
+def _hours(published: Sequence[int], recounted: Sequence[int]) -> dict[int, tuple[int, int]]:
+    pairs = enumerate(zip(published, recounted, strict=True))
+    return {hour: (was, found) for hour, (was, found) in pairs if was != found}
+
+
+def _hours_text(hours: Mapping[int, tuple[int, int]]) -> str:
+    if not hours:
+        return ""
+    shown = [f"{hour:02d}h {was:,} for {found:,}" for hour, (was, found) in list(hours.items())[:4]]
+    return f"; {', '.join(shown)}{' ...' if len(hours) > 4 else ''}"
+
+
+def _hours_details(hours: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"hour": hour, "published": was, "recounted": found} for hour, (was, found) in hours.items()]

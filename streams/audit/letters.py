@@ -1,0 +1,103 @@
+"""What the dead letters say: which records were rejected, why, and how often each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.outputs import ControlHeaders
+from streams.admin import catalogue_of
+from streams.audit.judging import Distinct, content_of, distinct
+from streams.audit.sources import Coordinates, coordinates_of, digest_of
+from streams.kafka import read_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.facts import Fact
+    from streams.settings import Settings
+
+ID_CONFLICT: Final = "id_conflict"
+TOO_MANY_EVENTS: Final = "too_many_events"
+QUARANTINED: Final = "quarantined"
+#: Reasons that are not in the record: decided by what came before it, or by an operator.
+BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, QUARANTINED))
+MAX_EVENTS: Final = 64
+
+
+class Letter(NamedTuple):
+    """A rejected record: why, in which partition its dead letter lies, and a digest of key and value."""
+
+    reason: str
+    partition: int
+    digest: int
+
+
+class Letters(NamedTuple):
+    """All dead letters.
+
+    Attributes:
+        by_record: The first of each source record.
+        repeated: Source records that have more than one, with their number.
+    """
+
+    by_record: dict[Coordinates, Letter]
+    repeated: dict[Coordinates, int]
+
+    def passed_over(self) -> frozenset[Coordinates]:
+        """Records that an operator has taken out."""
+        return frozenset(at for at, letter in self.by_record.items() if letter.reason == QUARANTINED)
+
+
+async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letters:
+    """Reads the dead letters of the orders and deliveries, all that are there now."""
+    catalogue = catalogue_of(settings)
+    numbers = {catalogue.orders.name.encode(): 0, catalogue.deliveries.name.encode(): 1}
+    topic = catalogue.dead_letters
+    by_record: dict[Coordinates, Letter] = {}
+    times: Counter[Coordinates] = Counter()
+    partitions = [(topic.name, number) for number in range(topic.partitions)]
+    async for records in read_to_end(settings, partitions, consumer=consumer):
+        for record in records:
+            headers = dict(record.headers)
+            number = numbers.get(headers.get(ControlHeaders.TOPIC) or b"")
+            if number is None:
+                continue
+            at = number, int(headers[ControlHeaders.PARTITION]), int(headers[ControlHeaders.OFFSET])
+            reason = headers[ControlHeaders.REASON].decode()
+            by_record.setdefault(at, Letter(reason, record.partition, digest_of(record.key, record.value)))
+            times[at] += 1
+    return Letters(by_record, {at: count for at, count in times.items() if count > 1})
+
+
+def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> Distinct:
+    """An order's records without those that were refused because of others.
+
+    Which of two contents of one identity was there first cannot be told from several partitions: the dead letters do.
+    Where they know of no winner (the state was rebuilt, and another one won), the first one read is taken.
+    """
+    if len(records) == 1 and not letters:
+        return Distinct([records[0]], [], [])
+    kept = [record for record in records if _reason(record, letters) not in {ID_CONFLICT, TOO_MANY_EVENTS}]
+    if len(kept) == len(records):
+        return distinct(records)
+    known = {(record.source, record.id) for record in kept}
+    for record in records:
+        if _reason(record, letters) == ID_CONFLICT and (record.source, record.id) not in known:
+            kept.append(record)
+            known.add((record.source, record.id))
+    # The same content as the winner's is no conflict, whatever happened to this record before a rebuild.
+    winners = {(record.source, record.id): content_of(record) for record in kept}
+    taken = {coordinates_of(record) for record in kept}
+    for record in records:
+        same = winners.get((record.source, record.id)) == content_of(record)
+        if same and coordinates_of(record) not in taken:
+            kept.append(record)
+    return distinct(kept)
+
+
+def _reason(record: Fact, letters: Mapping[Coordinates, Letter]) -> str | None:
+    letter = letters.get(coordinates_of(record))
+    return letter.reason if letter is not None else None

@@ -1,0 +1,233 @@
+"""What the service says, at one moment at which all that it says belongs together.
+
+The ledger partitions publish day counts, each transaction ended by a marker that says how far the sources were applied.
+The window rows are sums of them, published a moment later. A stream that goes on never stands still, so the moment is
+searched for: the last state of the day counts whose sums are the published rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
+from streams.admin import catalogue_of
+from streams.audit.sums import Day, DayKey, RowKey
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.facts import DayCount
+    from schemas.outputs import Marker, MilestoneEvent, WindowRow
+    from streams.audit.sums import Business
+    from streams.settings import Settings
+
+_TRIES: Final = 6
+_PAUSE_S: Final = 0.7
+
+#: (shard, metric, scope, business date)
+Cell = tuple[int, str, str, date]
+
+
+@dataclass
+class Published:
+    """Everything at one moment.
+
+    Attributes:
+        markers: Shard → how far it had applied the sources, and its books.
+        shards: Shard → its day counts.
+        rows: The window rows.
+        milestones: Every milestone event, in the order of the topic.
+        counts_offset: Up to where of the day counts' topic this is.
+        counts_after: Records of that topic after this, when it was read.
+    """
+
+    markers: dict[int, Marker]
+    shards: dict[int, dict[DayKey, Day]]
+    rows: dict[RowKey, WindowRow]
+    milestones: list[MilestoneEvent]
+    counts_offset: int
+    counts_after: int
+
+
+@dataclass
+class _Sums:
+    """Sums of the day counts as they come, and which of them are not the published rows."""
+
+    business: Business
+    rows: dict[RowKey, WindowRow]
+    counts: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
+    hours: dict[RowKey, list[int]] = field(default_factory=dict)
+    differing: set[RowKey] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.differing = {key for key, row in self.rows.items() if row.count and self._is_counted(key)}
+
+    def replace(self, cell: Cell, old: DayCount | None, new: DayCount | None) -> None:
+        """Puts one shard's day count in place of its earlier one; `None` is none."""
+        _, metric, scope, day = cell
+        added = (new.count if new else 0) - (old.count if old else 0)
+        for period in self.business.periods_of(day):
+            key = metric, scope, period.id
+            self.counts[key] += added
+            if period.id.startswith("day:"):
+                hours = self.hours.setdefault(key, [0] * 24)
+                for hour in range(24):
+                    hours[hour] += (new.by_hour[hour] if new else 0) - (old.by_hour[hour] if old else 0)
+            self._judge(key)
+
+    def _judge(self, key: RowKey) -> None:
+        row = self.rows.get(key)
+        same = self.counts[key] == (row.count if row is not None else 0)
+        if same and row is not None and row.by_hour is not None:
+            same = row.by_hour == self.hours.get(key, [0] * 24)
+        if same:
+            self.differing.discard(key)
+        else:
+            self.differing.add(key)
+
+    def _is_counted(self, key: RowKey) -> bool:
+        """Rows of holidays that the settings do not name any more stay as they are."""
+        kind, name = key[2].split(":")[:2]
+        return kind != "holiday" or name in self.business.settings.holidays
+
+
+class _Replay:
+    """The day counts' topic played forward, remembering the last state that differed least from the rows."""
+
+    def __init__(self, sums: _Sums, partitions: int) -> None:
+        self._sums = sums
+        self._partitions = partitions
+        self._cells: dict[Cell, DayCount] = {}
+        self._waiting: dict[int, dict[Cell, DayCount]] = defaultdict(dict)
+        self._markers: dict[int, Marker] = {}
+        self._undo: dict[Cell, DayCount | None] = {}
+        self.best: tuple[int, int, dict[int, Marker]] | None = None
+        self.taken_since = 0
+
+    def take(self, record: Any) -> None:
+        """One record; a marker puts in force what its transaction has brought."""
+        self.taken_since += 1
+        shard_text, metric, *rest = record.key.decode().split("|")
+        shard = int(shard_text)
+        if metric != "applied":
+            self._waiting[shard][shard, metric, rest[0], date.fromisoformat(rest[1])] = decode_day_count(record.value)
+            return
+        self._markers[shard] = decode_marker(record.value)
+        for cell, count in self._waiting.pop(shard, {}).items():
+            old = self._cells.get(cell)
+            if self.best is not None:
+                self._undo.setdefault(cell, old)
+            self._cells[cell] = count
+            self._sums.replace(cell, old, count)
+        self._weigh(record.offset + 1)
+
+    def _weigh(self, offset: int) -> None:
+        if len(self._markers) < self._partitions or any(marker.rebuilding for marker in self._markers.values()):
+            return
+        differing = len(self._sums.differing)
+        if self.best is None or differing <= self.best[0]:
+            self.best = differing, offset, dict(self._markers)
+            self._undo.clear()
+            self.taken_since = 0
+
+    def shards(self) -> dict[int, dict[DayKey, Day]]:
+        """The day counts of the best state."""
+        cells: dict[Cell, DayCount | None] = {**self._cells, **self._undo}
+        shards: dict[int, dict[DayKey, Day]] = {number: {} for number in range(self._partitions)}
+        for (shard, metric, scope, day), count in cells.items():
+            if count is not None:
+                shards[shard][metric, scope, day] = Day(count.count, list(count.by_hour))
+        return shards
+
+    def why_not(self) -> str:
+        """Why there is no state to go by."""
+        rebuilding = sorted(shard for shard, marker in self._markers.items() if marker.rebuilding)
+        if rebuilding:
+            return f"ledger partitions {rebuilding} are being rebuilt: wait until they have caught up"
+        missing = sorted(set(range(self._partitions)) - self._markers.keys())
+        return f"ledger partitions {missing} have not reported yet: is a worker running?"
+
+
+async def read_published(
+    settings: Settings,
+    business: Business,
+    consumer: AIOKafkaConsumer,
+    consistent: Callable[[Published], bool],
+    *,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Published:
+    """What the service says at a moment at which rows, milestones and day counts belong together.
+
+    Args:
+        settings: Names of topics and number of partitions.
+        business: The periods that a day is in.
+        consumer: Of this reader alone.
+        consistent: Whether the milestones are those of the sums; if not, a later moment is tried.
+        say: Told what is being waited for.
+
+    Raises:
+        ExpectedError: There is nothing to compare with, or it is being rebuilt: exit code 1.
+    """
+    await _check(settings, consumer)
+    found: Published | None = None
+    why = ""
+    for tries_left in reversed(range(_TRIES)):
+        found, exact, why = await _read(settings, business, consumer)
+        if found is not None and exact and consistent(found):
+            return found
+        if tries_left:
+            say("rows and milestones are on their way; looking again")
+            await asyncio.sleep(_PAUSE_S)
+    if found is None:
+        raise ExpectedError(f"nothing to verify: {why}")
+    return found
+
+
+async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
+    catalogue = catalogue_of(settings)
+    names = (catalogue.counts.name, catalogue.windows.name, catalogue.milestones.name)
+    missing = [name for name, found in (await partition_counts(consumer, names)).items() if not found]
+    if missing:
+        raise ExpectedError(
+            f"{missing[0]} does not exist: name the installation with output_prefix, or create it with milestones topics apply",
+            exit_code=2,
+        )
+
+
+async def _read(
+    settings: Settings, business: Business, consumer: AIOKafkaConsumer
+) -> tuple[Published | None, bool, str]:
+    catalogue = catalogue_of(settings)
+    # Rows first: the day counts that they are sums of are then surely among those read afterwards.
+    rows, milestones = await _rows_and_milestones(settings, consumer)
+    sums = _Sums(business, rows)
+    replay = _Replay(sums, settings.partitions)
+    async for records in read_to_end(settings, [(catalogue.counts.name, 0)], consumer=consumer):
+        for record in records:
+            replay.take(record)
+    if replay.best is None:
+        return None, False, replay.why_not()
+    differing, offset, markers = replay.best
+    return Published(markers, replay.shards(), rows, milestones, offset, replay.taken_since), differing == 0, ""
+
+
+async def _rows_and_milestones(
+    settings: Settings, consumer: AIOKafkaConsumer
+) -> tuple[dict[RowKey, WindowRow], list[MilestoneEvent]]:
+    catalogue = catalogue_of(settings)
+    values: dict[bytes, bytes | None] = {}
+    async for records in read_to_end(settings, [(catalogue.windows.name, 0)], consumer=consumer):
+        values.update({record.key: record.value for record in records})
+    rows = [decode_row(value) for value in values.values() if value is not None]
+    milestones = []
+    async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+        milestones += [decode_milestone(record.value) for record in records]
+    return {(row.metric, row.scope, row.period): row for row in rows}, milestones

@@ -1,0 +1,181 @@
+"""The recount of one ledger partition: every order judged, every unit added up, the books kept a second time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.audit.judging import content_of, read_order
+from streams.audit.letters import ID_CONFLICT, MAX_EVENTS, TOO_MANY_EVENTS, Letter, accepted
+from streams.audit.report import Check, describe_event, place_text
+from streams.audit.sources import Coordinates, Home, coordinates_of
+from streams.audit.sums import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from schemas.facts import Fact
+    from streams.audit.judging import Distinct, Unit
+    from streams.audit.sums import Business
+
+#: Streams of a ledger partition: orders, deliveries, and what was forwarded to it.
+FORWARDED: Final = 2
+
+
+@dataclass
+class StreamBooks:
+    """What became of the records of one stream.
+
+    How many of an identity's records were duplicates is known per stream only if all lie in one: the first applied is
+    the one that counts. `duplicates` is what they are at least, `uncertain` how many more there may be.
+    """
+
+    read: int = 0
+    dead_letters: int = 0
+    rerouted: int = 0
+    duplicates: int = 0
+    uncertain: int = 0
+
+
+@dataclass
+class ShardCount:
+    """One ledger partition, counted again.
+
+    Attributes:
+        tally: Its units.
+        books: Stream (0 orders, 1 deliveries, 2 forwarded) → its books.
+        events: Distinct events that were taken.
+        duplicates: The same again.
+        conflicts: Identities with more than one content.
+        explained: Source records whose dead letters belong to what was found.
+    """
+
+    tally: Tally
+    books: dict[int, StreamBooks] = field(default_factory=lambda: {stream: StreamBooks() for stream in range(3)})
+    events: int = 0
+    duplicates: int = 0
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    explained: set[Coordinates] = field(default_factory=set)
+
+
+class Recounting:
+    """Counts homes one after the other.
+
+    Args:
+        business: Zone, scopes, holidays.
+        letters: The dead letters, by source record.
+        names: Names of the orders' and deliveries' topics.
+        dead_letters: Where what is wrong with dead letters is noted.
+        vins: VIN → order under which it stands; grows.
+        two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
+    """
+
+    def __init__(
+        self, business: Business, letters: Mapping[Coordinates, Letter], names: Sequence[str], dead_letters: Check
+    ) -> None:
+        self._business = business
+        self._letters = letters
+        self._names = names
+        self._check = dead_letters
+        self.vins: dict[str, str] = {}
+        self.two_orders: list[tuple[str, str, str]] = []
+
+    def count(self, number: int, home: Home) -> ShardCount:
+        """Counts one home."""
+        shard = ShardCount(Tally(self._business))
+        for topic, part in home.parts.items():
+            books = shard.books[topic]
+            books.read += part.read
+            books.dead_letters += len(part.refused)
+            books.rerouted += len(part.away)
+        for order_id, records in home.orders.items():
+            found = accepted(records, self._letters)
+            shard.events += len(found.events)
+            shard.duplicates += len(found.duplicates)
+            if len(found.events) < len(records):
+                self._sort_out(number, records, found, shard)
+            for unit in read_order(found.events).units:
+                shard.tally.add(unit)
+                if unit.metric == "deliveries":
+                    self._note_vin(unit, order_id)
+        return shard
+
+    def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:
+        """An order with duplicates, or with records that were refused because of others."""
+        taken = [*found.events, *found.duplicates]
+        kept = {coordinates_of(record) for record in taken}
+        refused = [record for record in records if coordinates_of(record) not in kept]
+        for record in refused:
+            shard.books[_stream(record, number)].dead_letters += 1
+            self._judge_refusal(record, found)
+            shard.explained.add(coordinates_of(record))
+        streams: dict[tuple[str, str], Counter[int]] = {}
+        for record in taken:
+            streams.setdefault((record.source, record.id), Counter())[_stream(record, number)] += 1
+        for times in streams.values():
+            for stream, count in times.items():
+                shard.books[stream].duplicates += count - 1
+                shard.books[stream].uncertain += len(times) > 1
+        if len(found.events) > MAX_EVENTS:
+            line = f"order {records[0].order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed"
+            self._check.differ(line, order_id=records[0].order_id)
+        shard.conflicts += self._conflicts(records, refused)
+
+    def _judge_refusal(self, record: Fact, found: Distinct) -> None:
+        """Whether a record was rightly refused."""
+        letter = self._letters.get(coordinates_of(record))
+        where = place_text(describe_event(record, self._business, self._names))
+        if letter is None:
+            self._check.differ(
+                f"{where}: contradicts an event of the same id, and there is no dead letter that says so",
+                record=describe_event(record, self._business, self._names),
+            )
+            return
+        winner = next((one for one in found.events if (one.source, one.id) == (record.source, record.id)), None)
+        if letter.reason == ID_CONFLICT:
+            right = winner is not None and content_of(winner) != content_of(record)
+            if right and winner is not None and _same_partition(winner, record):
+                right = winner.offset < record.offset or any(
+                    content_of(other) == content_of(winner) and not _same_partition(other, record)
+                    for other in found.duplicates
+                    if (other.source, other.id) == (record.source, record.id)
+                )
+        else:
+            right = letter.reason == TOO_MANY_EVENTS and winner is None and len(found.events) >= MAX_EVENTS
+        if not right:
+            self._check.differ(
+                f"{where}: among the dead letters as {letter.reason}, but nothing in its order is a reason for that",
+                record=describe_event(record, self._business, self._names),
+            )
+
+    def _conflicts(self, records: Sequence[Fact], refused: Sequence[Fact]) -> Iterator[dict[str, Any]]:
+        out = {coordinates_of(record) for record in refused}
+        for source, identity in {(record.source, record.id) for record in refused}:
+            same = [record for record in records if (record.source, record.id) == (source, identity)]
+            if len({content_of(record) for record in same}) > 1:
+                yield {
+                    "order_id": same[0].order_id,
+                    "source": source,
+                    "id": identity,
+                    "records": [
+                        {
+                            **describe_event(record, self._business, self._names),
+                            "counts": coordinates_of(record) not in out,
+                        }
+                        for record in same
+                    ],
+                }
+
+    def _note_vin(self, unit: Unit, order_id: str) -> None:
+        other = self.vins.setdefault(unit.event.vin, order_id)
+        if other != order_id:
+            self.two_orders.append((unit.event.vin, other, order_id))
+
+
+def _stream(record: Fact, home: int) -> int:
+    return record.topic if record.partition == home else FORWARDED
+
+
+def _same_partition(one: Fact, other: Fact) -> bool:
+    return (one.topic, one.partition) == (other.topic, other.partition)

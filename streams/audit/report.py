@@ -1,0 +1,114 @@
+"""What an audit has found: checks, each with the differences that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from schemas.facts import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.facts import Fact
+    from streams.audit.sums import Business
+
+
+@dataclass
+class Difference:
+    """One thing that is not as it should be: a line for a person, and all there is to know for a program."""
+
+    line: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Check:
+    """One comparison.
+
+    Attributes:
+        name: What was compared.
+        compared: How many of them.
+        of: What they are, for a person.
+        differences: Those that differ.
+    """
+
+    name: str
+    compared: int
+    of: str
+    differences: list[Difference] = field(default_factory=list)
+
+    def differ(self, line: str, **details: Any) -> None:
+        """Notes a difference."""
+        self.differences.append(Difference(line, details))
+
+
+@dataclass
+class Report:
+    """All checks of a run, up to which point they hold, and what is worth knowing without being a difference."""
+
+    point: dict[str, Any]
+    checks: list[Check]
+    warnings: list[Difference]
+    conflicts: list[dict[str, Any]]
+    books: list[dict[str, Any]]
+    records: int
+
+    @property
+    def differences(self) -> int:
+        """How many were found."""
+        return sum(len(check.differences) for check in self.checks)
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "ok": not self.differences,
+            "point": self.point,
+            "records": self.records,
+            "checks": [
+                {
+                    "name": check.name,
+                    "compared": check.compared,
+                    "differences": [{"line": found.line, **found.details} for found in check.differences],
+                }
+                for check in self.checks
+            ],
+            "warnings": [{"line": found.line, **found.details} for found in self.warnings],
+            "id_conflicts": self.conflicts,
+            "books": self.books,
+        }
+
+
+_TYPES = {
+    Kind.PLACED: "order.placed.v1",
+    Kind.CANCELLED: "order.cancelled.v1",
+    Kind.DELIVERED: "vehicle.delivered.v1",
+    Kind.REVERSED: "delivery.reversed.v1",
+    Kind.VOIDED: "event.voided.v1",
+}
+
+
+def describe_event(event: Fact, business: Business, names: Sequence[str]) -> dict[str, Any]:
+    """An event for a program: what it is, when, and where its record lies."""
+    described: dict[str, Any] = {
+        "type": _TYPES[Kind(event.kind)],
+        "order_id": event.order_id,
+        "time": business.exact(event.time_us).isoformat(),
+        "source": event.source,
+        "id": event.id,
+        "topic": names[event.topic],
+        "partition": event.partition,
+        "offset": event.offset,
+    }
+    if event.vin:
+        described["vin"] = event.vin
+    if event.voids is not None:
+        described["voids"] = {"source": event.voids[0], "id": event.voids[1]}
+    if event.backfill:
+        described["backfill"] = True
+    return described
+
+
+def place_text(described: dict[str, Any]) -> str:
+    """`vehicle.deliveries.v1-2@48211`, as in other commands."""
+    return f"{described['topic']}-{described['partition']}@{described['offset']}"

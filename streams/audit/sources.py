@@ -1,0 +1,218 @@
+"""The source topics, read again up to a fixed point, one ledger partition at a time.
+
+Memory: the valid events of one ledger partition, about 450 bytes each, and those that were published away from the home
+of their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+from aiokafka import TopicPartition
+
+from schemas.codec import decode_batch
+from schemas.facts import Fact, Rejection
+from schemas.partitioner import homes
+from streams.admin import catalogue_of
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.settings import Settings
+
+#: (0 orders or 1 deliveries, partition, offset): where a source record is.
+Coordinates = tuple[int, int, int]
+#: (0 orders or 1 deliveries, partition) → first offset that is not read.
+Stops = dict[tuple[int, int], int]
+#: Told how many more records have been read.
+Progress = Callable[[int], None]
+
+
+def coordinates_of(event: Fact) -> Coordinates:
+    """Where the record that brought an event is."""
+    return event.topic, event.partition, event.offset
+
+
+def no_progress(_records: int) -> None:
+    """Tells nobody."""
+
+
+class Refused(NamedTuple):
+    """A record that is no valid event; the digest is of its key and value."""
+
+    at: Coordinates
+    reason: str
+    digest: int
+
+
+def digest_of(key: bytes | None, value: bytes | None) -> int:
+    """Tells whether key and value of two records are the same."""
+    return crc32(value or b"", crc32(key or b""))
+
+
+@dataclass
+class Part:
+    """One source partition as it was read: how many records, and what they are.
+
+    Attributes:
+        read: Records below the stop.
+        first: Offset that the partition begins with; above 0 the topic was trimmed.
+        refused: No valid events.
+        away: Valid, with another home.
+    """
+
+    read: int = 0
+    first: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    away: list[Coordinates] = field(default_factory=list)
+
+
+@dataclass
+class Home:
+    """Everything whose home is one ledger partition.
+
+    Attributes:
+        orders: Order → its valid records in the order they were read: orders, deliveries, then those from elsewhere.
+        parts: 0 orders, 1 deliveries → the partition itself.
+    """
+
+    orders: dict[str, list[Fact]]
+    parts: dict[int, Part]
+
+
+class Sources:
+    """The orders and deliveries of an installation.
+
+    Args:
+        settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
+        consumer: Of this reader alone: it is assigned and sought.
+        passed_over: Records that are taken for no events whatever they hold.
+        progress: Told how many more records have been read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: AIOKafkaConsumer,
+        *,
+        passed_over: frozenset[Coordinates] = frozenset(),
+        progress: Progress = no_progress,
+    ) -> None:
+        catalogue = catalogue_of(settings)
+        self.names = (catalogue.orders.name, catalogue.deliveries.name)
+        self._partitions = settings.partitions
+        self._future_limit_us = settings.future_limit_s * 1_000_000
+        self._consumer = consumer
+        self._passed_over = passed_over
+        self._progress = progress
+
+    async def check(self) -> None:
+        """Makes sure that the topics are there as the settings say.
+
+        Raises:
+            ExpectedError: One is missing or has another number of partitions.
+        """
+        for name, found in (await partition_counts(self._consumer, self.names)).items():
+            if found != self._partitions:
+                what = f"has {found} partitions, the settings say {self._partitions}" if found else "does not exist"
+                raise ExpectedError(f"{name} {what}: milestones topics plan tells what to do", exit_code=2)
+
+    async def ends(self) -> Stops:
+        """Everything that is there now."""
+        ends = await self._consumer.end_offsets(self._all())
+        return {self._numbered(tp): offset for tp, offset in ends.items()}
+
+    async def ends_of(self, topic: str) -> dict[int, int]:
+        """The ends of another topic with as many partitions, by partition."""
+        ends = await self._consumer.end_offsets([TopicPartition(topic, number) for number in range(self._partitions)])
+        return {tp.partition: offset for tp, offset in ends.items()}
+
+    async def stops_at(self, appended_us: int) -> Stops:
+        """What was there at an instant: all before the first record that was appended later.
+
+        Args:
+            appended_us: Microseconds since 1970; Kafka keeps milliseconds.
+        """
+        stops = await self.ends()
+        found = await self._consumer.offsets_for_times(dict.fromkeys(self._all(), appended_us // 1000 + 1))
+        for tp, later in found.items():
+            if later is not None:
+                stops[self._numbered(tp)] = min(stops[self._numbered(tp)], later.offset)
+        return stops
+
+    async def strangers(self, stops: Stops) -> dict[int, list[Fact]]:
+        """Valid events that were published away from the home of their order, by that home."""
+        found: dict[int, list[Fact]] = {home: [] for home in range(self._partitions)}
+        for (topic, partition), stop in sorted(stops.items()):
+            async for records in self.read(TopicPartition(self.names[topic], partition), stop):
+                placed = homes([record.key or b"" for record in records], self._partitions)
+                away = [record for record, home in zip(records, placed, strict=True) if home != partition]
+                for record, outcome in self.decoded(away, topic):
+                    if isinstance(outcome, Fact):
+                        found[homes([record.key], self._partitions)[0]].append(outcome)
+        return found
+
+    async def home(self, number: int, stops: Stops, strangers: Mapping[int, list[Fact]]) -> Home:
+        """Reads one ledger partition's share."""
+        orders: dict[str, list[Fact]] = {}
+        parts: dict[int, Part] = {}
+        for topic in (0, 1):
+            tp = TopicPartition(self.names[topic], number)
+            part = parts[topic] = Part(first=(await self._consumer.beginning_offsets([tp]))[tp])
+            async for records in self.read(tp, stops[topic, number]):
+                part.read += len(records)
+                placed = homes([record.key or b"" for record in records], self._partitions)
+                for (record, outcome), home in zip(self.decoded(records, topic), placed, strict=True):
+                    if isinstance(outcome, Rejection):
+                        digest = digest_of(record.key, record.value)
+                        part.refused.append(Refused((topic, number, record.offset), outcome.reason, digest))
+                    elif home == number:
+                        orders.setdefault(outcome.order_id, []).append(outcome)
+                    else:
+                        part.away.append((topic, number, record.offset))
+        for event in strangers.get(number, ()):
+            orders.setdefault(event.order_id, []).append(event)
+        return Home(orders, parts)
+
+    async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[Any, Fact | Rejection]]:
+        """Every record of some orders, valid or not, with what it is; in the order of appending."""
+        keys = {order_id.encode() for order_id in order_ids}
+        found = []
+        for (topic, partition), stop in sorted(stops.items()):
+            async for records in self.read(TopicPartition(self.names[topic], partition), stop):
+                found += list(self.decoded([record for record in records if record.key in keys], topic))
+        return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
+
+    def decoded(self, records: list[Any], topic: int) -> Iterator[tuple[Any, Fact | Rejection]]:
+        """Each record with what it is."""
+        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        for record, outcome in zip(records, outcomes, strict=True):
+            if self._passed_over and (topic, record.partition, record.offset) in self._passed_over:
+                yield record, Rejection("quarantined", "passed over by an operator")
+            else:
+                yield record, outcome
+
+    async def read(self, tp: TopicPartition, stop: int) -> AsyncIterator[list[Any]]:
+        """Yields the committed records of a partition below an offset, in lists."""
+        consumer = self._consumer
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        while await consumer.position(tp) < stop:
+            for records in (await consumer.getmany(tp, timeout_ms=500)).values():
+                below = records if records[-1].offset < stop else [one for one in records if one.offset < stop]
+                self._progress(len(below))
+                if below:
+                    yield below
+
+    def _all(self) -> list[TopicPartition]:
+        return [TopicPartition(name, number) for name in self.names for number in range(self._partitions)]
+
+    def _numbered(self, tp: TopicPartition) -> tuple[int, int]:
+        return self.names.index(tp.topic), tp.partition

@@ -1,0 +1,164 @@
+"""Which milestones should stand, from counts, rules and targets; the rules evaluated a second time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.facts import DIMENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date
+
+    from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.audit.sums import RowKey, Window
+    from streams.settings import RuleSettings, Settings
+
+RETRACTED: Final = "milestone.retracted.v1"
+
+
+class TargetInForce(NamedTuple):
+    """A value that a window is to reach."""
+
+    target_id: str
+    metric: str
+    scope: str
+    period: str
+    value: int
+
+
+@dataclass
+class Standing:
+    """What should stand, and what can be judged at all.
+
+    Attributes:
+        periods: Milestone id → the period that it stands for.
+        rule_of: Milestone id → name of the rule; not of targets.
+    """
+
+    periods: dict[str, str] = field(default_factory=dict)
+    rule_of: dict[str, str] = field(default_factory=dict)
+
+
+def expected_standing(
+    settings: Settings,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow],
+    targets: Iterable[TargetInForce],
+) -> Standing:
+    """The milestones that should stand.
+
+    Args:
+        settings: The rules.
+        windows: Counts; windows that have none may be missing.
+        rows: As published: they say which days are over.
+        targets: Those in force.
+    """
+    standing = Standing()
+    for rule in settings.rule:
+        _passed(rule, windows, standing)
+        if rule.record:
+            _records(rule, windows, rows, standing)
+    for target in targets:
+        window = windows.get((target.metric, target.scope, target.period))
+        if window is not None and window.count >= target.value:
+            standing.periods[_target_id(target)] = target.period
+    return standing
+
+
+def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
+    """The milestones that stand by their last event, by id."""
+    last = {event.data.milestone_id: event for event in milestones}
+    return {name: event for name, event in last.items() if event.type != RETRACTED}
+
+
+def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:
+    """Whether a rule or target of today watches a milestone: what a former one has left is nobody's to take back."""
+    data = event.data
+    if data.kind == "target":
+        return data.milestone_id in {_target_id(target) for target in targets}
+    for rule in settings.rule:
+        if rule.metric != data.metric or _template(rule) != _dimensions_of(data.scope):
+            continue
+        if data.kind == "record":
+            if rule.record:
+                return True
+        elif _number(rule) == (data.operator, data.threshold) and _watches(rule, data.period):
+            if data.kind == "first":
+                return rule.first and f"/first:{rule.window}/" in data.milestone_id
+            return True
+    return False
+
+
+def passes(operator: str | None, threshold: int | None, count: int) -> bool:
+    """`exceeds` is more than, `reaches` at least."""
+    if operator is None or threshold is None:
+        return False
+    return count > threshold if operator == "exceeds" else count >= threshold
+
+
+def is_over(row: WindowRow | None) -> bool:
+    """Whether a period has ended and all of it was read, as the service says."""
+    return row is not None and row.status != "open"
+
+
+def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Standing) -> None:
+    operator, threshold = _number(rule)
+    firsts: dict[str, tuple[date, date, str]] = {}
+    for (metric, scope, period_id), window in windows.items():
+        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+            continue
+        if not passes(operator, threshold, window.count):
+            continue
+        milestone_id = f"{metric}/{scope}/{period_id}/{operator}:{threshold}"
+        standing.periods[milestone_id] = period_id
+        standing.rule_of[milestone_id] = rule.name
+        when = window.period.start, window.period.end, period_id
+        firsts[scope] = min(firsts.get(scope, when), when)
+    if rule.first:
+        for scope, (*_, period_id) in firsts.items():
+            milestone_id = f"{rule.metric}/{scope}/first:{rule.window}/{operator}:{threshold}"
+            standing.periods[milestone_id] = period_id
+            standing.rule_of[milestone_id] = rule.name
+
+
+def _records(
+    rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: Standing
+) -> None:
+    highest: dict[str, int] = {}
+    # Ids of days sort as the days do.
+    for (metric, scope, period_id), window in sorted(windows.items()):
+        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not period_id.startswith("day:"):
+            continue
+        if not is_over(rows.get((metric, scope, period_id))):
+            continue
+        before = highest.get(scope, 0)
+        if window.count > before > 0:
+            milestone_id = f"{metric}/{scope}/record:{period_id}"
+            standing.periods[milestone_id] = period_id
+            standing.rule_of[milestone_id] = rule.name
+        highest[scope] = max(before, window.count)
+
+
+def _target_id(target: TargetInForce) -> str:
+    return f"{target.metric}/{target.scope}/{target.period}/target:{target.target_id}:{target.value}"
+
+
+def _number(rule: RuleSettings) -> tuple[str | None, int | None]:
+    if rule.exceeds is not None:
+        return "exceeds", rule.exceeds
+    return ("reaches", rule.reaches) if rule.reaches is not None else (None, None)
+
+
+def _template(rule: RuleSettings) -> list[str]:
+    return [name for name in DIMENSIONS if name in rule.scope]
+
+
+def _dimensions_of(scope: str) -> list[str]:
+    return [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
+
+
+def _watches(rule: RuleSettings, period_id: str) -> bool:
+    """`day` watches days; `holiday` every holiday, `holiday:national-day` that one."""
+    return period_id.startswith(f"{rule.window}:")

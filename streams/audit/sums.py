@@ -1,0 +1,165 @@
+"""Units added up to days, and days to months, years and holidays, with `zoneinfo` and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+from schemas.facts import DIMENSIONS, Dims
+from streams.domain.calendar import Calendar
+from streams.holidays import holiday_years
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from streams.audit.judging import Unit
+    from streams.settings import Settings
+
+#: (metric, scope, business date)
+DayKey = tuple[str, str, date]
+#: (metric, scope, period id), as in the key of a window row.
+RowKey = tuple[str, str, str]
+
+
+class Period(NamedTuple):
+    """First and last date of a period, inclusive."""
+
+    id: str
+    start: date
+    end: date
+
+
+@dataclass(frozen=True)
+class Business:
+    """What a count depends on besides the events: time zone, scopes, holidays."""
+
+    settings: Settings
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The business time zone."""
+        return ZoneInfo(self.settings.timezone)
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The holidays that are counted."""
+        return Calendar(years=holiday_years(), holidays=tuple(self.settings.holidays), timezone=self.settings.timezone)
+
+    def local(self, time_us: int) -> datetime:
+        """Civil date and time of an instant, to the second."""
+        return datetime.fromtimestamp(time_us // 1_000_000, self.zone)
+
+    def exact(self, time_us: int) -> datetime:
+        """Civil date and time of an instant, to the microsecond."""
+        return self.local(time_us).replace(microsecond=time_us % 1_000_000)
+
+    def scopes_of(self, dims: Dims) -> tuple[str, ...]:
+        """Every scope that a unit of these dimensions counts in."""
+        scopes = self._scopes.get(dims)
+        if scopes is None:
+            scopes = self._scopes[dims] = tuple(self._scopes_anew(dims))
+        return scopes
+
+    @cached_property
+    def _scopes(self) -> dict[Dims, tuple[str, ...]]:
+        return {}
+
+    def _scopes_anew(self, dims: Dims) -> list[str]:
+        scopes = []
+        for template in self.settings.scopes:
+            named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
+            if all(value for _, value in named):
+                scopes.append(",".join(f"{name}={value}" for name, value in named) or "all")
+        return scopes
+
+    def periods_of(self, day: date) -> tuple[Period, ...]:
+        """The day, its month, its year, and the holidays that contain it."""
+        periods = self._periods.get(day)
+        if periods is None:
+            periods = self._periods[day] = tuple(self._periods_anew(day))
+        return periods
+
+    @cached_property
+    def _periods(self) -> dict[date, tuple[Period, ...]]:
+        return {}
+
+    def _periods_anew(self, day: date) -> list[Period]:
+        month = day.replace(day=1)
+        month_end = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        return [
+            Period(f"day:{day.isoformat()}", day, day),
+            Period(f"month:{day.isoformat()[:7]}", month, month_end),
+            Period(f"year:{day.isoformat()[:4]}", date(day.year, 1, 1), date(day.year, 12, 31)),
+            *(
+                Period(period.id, period.start, period.end)
+                for period in self.calendar.periods_of(day)
+                if period.kind == "holiday"
+            ),
+        ]
+
+
+@dataclass
+class Day:
+    """Units of one metric, scope and business date; `by_hour` has 24 counts by local hour."""
+
+    count: int = 0
+    by_hour: list[int] = field(default_factory=lambda: [0] * 24)
+
+
+@dataclass
+class Window:
+    """Units of one metric, scope and period; `by_hour` on days only."""
+
+    period: Period
+    count: int = 0
+    by_hour: list[int] | None = None
+
+
+class Tally:
+    """Units as they come, by metric, scopes, local date and hour."""
+
+    def __init__(self, business: Business) -> None:
+        self._business = business
+        self._counter: Counter[tuple[str, tuple[str, ...], date, int]] = Counter()
+
+    def add(self, unit: Unit) -> None:
+        """Counts a unit."""
+        local = self._business.local(unit.event.time_us)
+        self._counter[unit.metric, self._business.scopes_of(unit.dims), local.date(), local.hour] += 1
+
+    def days(self) -> dict[DayKey, Day]:
+        """The days that have units."""
+        days: dict[DayKey, Day] = {}
+        for (metric, scopes, on, hour), count in self._counter.items():
+            for scope in scopes:
+                day = days.setdefault((metric, scope, on), Day())
+                day.count += count
+                day.by_hour[hour] += count
+        return days
+
+
+def add_days(all_days: Iterable[Mapping[DayKey, Day]]) -> dict[DayKey, Day]:
+    """The sum of what several shards have."""
+    total: dict[DayKey, Day] = {}
+    for days in all_days:
+        for key, day in days.items():
+            whole = total.setdefault(key, Day())
+            whole.count += day.count
+            whole.by_hour = [one + other for one, other in zip(whole.by_hour, day.by_hour, strict=True)]
+    return total
+
+
+def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, Window]:
+    """Days, months, years and holidays from days."""
+    windows: dict[RowKey, Window] = {}
+    for (metric, scope, on), day in days.items():
+        for period in business.periods_of(on):
+            window = windows.setdefault((metric, scope, period.id), Window(period))
+            window.count += day.count
+            if period.id.startswith("day:"):
+                window.by_hour = list(day.by_hour)
+    return windows

@@ -1,0 +1,97 @@
+"""Which units lie where a difference is: they are read a second time, only when there is something to name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.facts import Kind
+from streams.audit.judging import EFFECTS, read_order
+from streams.audit.letters import Letter, accepted
+from streams.audit.report import describe_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from schemas.facts import Fact
+    from streams.audit.comparing import Suspect
+    from streams.audit.sources import Coordinates, Sources, Stops
+    from streams.audit.sums import Business
+
+_MOST_UNITS: Final = 1000
+_KINDS: Final = {
+    "orders_placed": (Kind.PLACED,),
+    "orders": (Kind.PLACED,),
+    "cancellations": (Kind.CANCELLED,),
+    "deliveries": (Kind.DELIVERED,),
+    "reversals": (Kind.REVERSED,),
+}
+
+
+class Lineup:
+    """Units and events without effect in the place of one difference."""
+
+    def __init__(self, suspect: Suspect, business: Business, names: Sequence[str]) -> None:
+        self._suspect = suspect
+        self._business = business
+        self._names = names
+        self.units: list[dict[str, Any]] = []
+        self.without_effect: list[dict[str, Any]] = []
+        self.count = 0
+
+    def take(self, shard: int, records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> None:
+        """Looks at one order."""
+        suspect = self._suspect
+        if suspect.shard not in (None, shard):
+            return
+        found = accepted(records, letters)
+        reading = read_order(found.events)
+        counted = set()
+        for unit in reading.units:
+            if unit.metric == suspect.metric and suspect.scope in self._business.scopes_of(unit.dims):
+                counted.add((unit.event.source, unit.event.id))
+                if self._is_here(unit.event):
+                    self.count += 1
+                    self._note(self.units, unit.event, None)
+        if suspect.hours:
+            for event, effect in reading.effects:
+                if (event.source, event.id) not in counted and self._could_count(event):
+                    self._note(self.without_effect, event, EFFECTS[effect])
+            for event in found.duplicates:
+                if self._could_count(event):
+                    self._note(self.without_effect, event, "no effect: the same event again")
+
+    def _note(self, noted: list[dict[str, Any]], event: Fact, why: str | None) -> None:
+        if len(noted) < _MOST_UNITS:
+            described = describe_event(event, self._business, self._names)
+            noted.append(described if why is None else {**described, "effect": why})
+
+    def _could_count(self, event: Fact) -> bool:
+        return event.kind in _KINDS[self._suspect.metric] and self._is_here(event)
+
+    def _is_here(self, event: Fact) -> bool:
+        local = self._business.local(event.time_us)
+        suspect = self._suspect
+        return suspect.start <= local.date() <= suspect.end and (not suspect.hours or local.hour in suspect.hours)
+
+
+async def line_up(  # noqa: PLR0913, PLR0917 - what a recount needs
+    suspects: Sequence[Suspect],
+    business: Business,
+    sources: Sources,
+    stops: Stops,
+    strangers: Mapping[int, list[Fact]],
+    letters: Mapping[Coordinates, Letter],
+) -> list[Lineup]:
+    """Finds the units of each suspect, in the order given; at most 1,000 are listed of each."""
+    lineups = [Lineup(suspect, business, sources.names) for suspect in suspects]
+    shards = {suspect.shard for suspect in suspects}
+    for number in sorted({number for _, number in stops}):
+        if shards and None not in shards and number not in shards:
+            continue
+        home = await sources.home(number, stops, strangers)
+        for records in home.orders.values():
+            for lineup in lineups:
+                lineup.take(number, records, letters)
+    for lineup in lineups:
+        lineup.units.sort(key=lambda unit: (unit["time"], unit["id"]))
+    return lineups

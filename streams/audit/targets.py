@@ -1,0 +1,74 @@
+"""The targets in force, by a fold of their topic that is nobody else's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_target
+from schemas.events import TargetSet
+from schemas.facts import Rejection
+from streams.admin import catalogue_of
+from streams.audit.standing import TargetInForce
+from streams.kafka import partition_counts, read_to_end
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.events import TargetEvent
+    from streams.audit.sums import Business
+    from streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class TargetEvents:
+    """Every valid event of the targets' topic, each identity once, in the order of (time, id, source)."""
+
+    events: tuple[TargetEvent, ...]
+
+    def in_force(self, settings: Settings, business: Business, now_us: int) -> list[TargetInForce]:
+        """The targets at a time.
+
+        Args:
+            settings: The start values.
+            business: Targets of periods that it does not know are no targets.
+            now_us: Events of a later time have no effect yet; microseconds since 1970.
+        """
+        found = {
+            target.target_id: TargetInForce(target.target_id, target.metric, target.scope, target.period, target.value)
+            for target in settings.target
+        }
+        for event in self.events:
+            if event.time_us > now_us:
+                continue
+            if isinstance(event, TargetSet):
+                data = event.data
+                if _is_known(data.period, business):
+                    found[data.target_id] = TargetInForce(
+                        data.target_id, data.metric, data.scope, data.period, data.value
+                    )
+            else:
+                found.pop(event.data.target_id, None)
+        return list(found.values())
+
+
+async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
+    """Reads the targets' topic to its end."""
+    topic = catalogue_of(settings).targets.name
+    if not (await partition_counts(consumer, [topic]))[topic]:
+        return TargetEvents(())
+    events: dict[tuple[str, str, str], TargetEvent] = {}
+    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+        for record in records:
+            event = decode_target(record)
+            if not isinstance(event, Rejection):
+                events.setdefault((event.data.target_id, event.source, event.id), event)
+    return TargetEvents(tuple(sorted(events.values(), key=lambda one: (one.time_us, one.id, one.source))))
+
+
+def _is_known(period: str, business: Business) -> bool:
+    try:
+        business.calendar.period(period)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,344 @@
+"""`verify`: everything the service says, against a recount from the source topics up to one fixed point."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.audit.comparing import (
+    compare_milestones,
+    compare_row_targets,
+    compare_rows,
+    compare_shards,
+    compare_sums,
+)
+from streams.audit.forwarded import read_arrivals, strangers_applied
+from streams.audit.letters import BY_STATE, read_letters
+from streams.audit.published import read_published
+from streams.audit.recount import FORWARDED, Recounting, ShardCount
+from streams.audit.report import Check, Difference, Report
+from streams.audit.sources import Progress, Sources, Stops, coordinates_of, no_progress
+from streams.audit.sums import Business, Day, DayKey, add_days, windows_of
+from streams.audit.suspects import line_up
+from streams.audit.targets import read_targets
+from streams.kafka import reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from schemas.facts import Fact
+    from schemas.outputs import Books
+    from streams.audit.published import Published
+    from streams.audit.recount import StreamBooks
+    from streams.audit.standing import TargetInForce
+    from streams.settings import Settings
+
+_MOST_VINS: Final = 1000
+#: Differences whose units are named; of more than these the first ones tell enough.
+_MOST_SUSPECTS: Final = 20
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom to tell how it goes.
+
+    Attributes:
+        plan: How many records will be read in all, as far as is known.
+        progress: How many more have been read.
+        say: What is being done.
+    """
+
+    plan: Callable[[int], None] = no_progress
+    progress: Progress = no_progress
+    say: Callable[[str], None] = field(default=lambda _line: None)
+
+
+async def verify(settings: Settings, listener: Listener | None = None) -> Report:
+    """Recounts everything and compares.
+
+    Args:
+        settings: The installation: names of topics, zone, scopes, holidays, rules, targets.
+        listener: Told how it goes.
+
+    Raises:
+        ExpectedError: The cluster is unreachable, or there is nothing to compare with yet.
+    """
+    listener = listener or Listener()
+    async with reader(settings) as consumer:
+        return await _Run(settings, consumer, listener).report()
+
+
+class _Run:
+    """One run; every attribute is filled in the order of `report`."""
+
+    def __init__(self, settings: Settings, consumer: Any, listener: Listener) -> None:
+        self._settings = settings
+        self._business = Business(settings)
+        self._consumer = consumer
+        self._listener = listener
+        self._checks = {
+            name: Check(name, 0, of)
+            for name, of in (
+                ("sources", "source partitions are whole up to the point"),
+                ("forwarded", "records away from their home were forwarded once, unchanged"),
+                ("dead letters", "dead letters belong to what is no valid event, each once"),
+                ("books", "books balance and equal an independent count"),
+            )
+        }
+
+    async def report(self) -> Report:
+        """Reads, counts, compares."""
+        settings, listener = self._settings, self._listener
+        await Sources(settings, self._consumer).check()
+        listener.say("reading what was published")
+        self._target_events = await read_targets(settings, self._consumer)
+        self._published = await read_published(
+            settings, self._business, self._consumer, self._belongs_together, say=listener.say
+        )
+        self._letters = await read_letters(settings, self._consumer)
+        self._sources = Sources(
+            settings, self._consumer, passed_over=self._letters.passed_over(), progress=listener.progress
+        )
+        self._stops = await self._source_stops()
+        # Each record is read twice: once for those that are away from home, once for counting.
+        listener.plan(2 * sum(self._stops.values()))
+        listener.say("reading the sources")
+        shards = await self._recount()
+        return await self._compare(shards)
+
+    @property
+    def _targets(self) -> list[TargetInForce]:
+        now_us = time.time_ns() // 1000
+        if self._settings.clock == "events":
+            now_us = max((marker.clock_us for marker in self._published.markers.values()), default=0)
+        return self._target_events.in_force(self._settings, self._business, now_us)
+
+    def _belongs_together(self, published: Published) -> bool:
+        """Whether the milestones are those of the published counts; a moment later they may be."""
+        self._published = published
+        windows = windows_of(add_days(published.shards.values()), self._business)
+        check = compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets)
+        targets = compare_row_targets(published.rows.values(), self._targets)
+        return not check.differences and not targets.differences
+
+    async def _source_stops(self) -> Stops:
+        """How far the ledger partitions had applied the sources, and whether all of that is still there."""
+        check = self._checks["sources"]
+        ends = await self._sources.ends()
+        stops: Stops = {}
+        for shard, marker in self._published.markers.items():
+            for topic, name in enumerate(self._sources.names):
+                applied, end = marker.positions[name][0], ends[topic, shard]
+                check.compared += 1
+                if applied > end:
+                    check.differ(
+                        f"{name}-{shard}: ends at {end}, applied was up to {applied}: the topic was recreated or trimmed"
+                    )
+                stops[topic, shard] = min(applied, end)
+        return stops
+
+    async def _recount(self) -> dict[int, ShardCount]:
+        rerouted = {
+            shard: next(position for name, (position, _) in marker.positions.items() if name not in self._sources.names)
+            for shard, marker in self._published.markers.items()
+        }
+        check = self._checks["forwarded"]
+        strangers = await self._sources.strangers(self._stops)
+        self._arrivals = await read_arrivals(self._settings, self._sources, rerouted, check)
+        self._strangers = strangers_applied(strangers, self._arrivals, self._sources, check)
+        self._recounting = Recounting(
+            self._business, self._letters.by_record, self._sources.names, self._checks["dead letters"]
+        )
+        explained: set[tuple[int, int, int]] = set()
+        shards: dict[int, ShardCount] = {}
+        for number in range(self._settings.partitions):
+            home = await self._sources.home(number, self._stops, self._strangers)
+            shards[number] = self._recounting.count(number, home)
+            forwarded = self._arrivals.applied[number]
+            shards[number].books[FORWARDED].read = len(forwarded)
+            shards[number].books[FORWARDED].dead_letters += sum(
+                self._arrivals.by_record[at].event is None for at in forwarded
+            )
+            explained |= shards[number].explained | {
+                at for at in forwarded if self._arrivals.by_record[at].event is None
+            }
+            for topic, part in home.parts.items():
+                if part.first:
+                    self._checks["sources"].differ(
+                        f"{self._sources.names[topic]}-{number}: begins at {part.first}: what was before is gone, and this "
+                        "recount lacks it"
+                    )
+                for refused in part.refused:
+                    explained.add(refused.at)
+                    self._check_letter(refused.at, refused.reason, refused.digest)
+        self._check_strange_letters(explained, strangers)
+        return shards
+
+    def _check_letter(self, at: tuple[int, int, int], reason: str, digest: int) -> None:
+        check = self._checks["dead letters"]
+        check.compared += 1
+        letter = self._letters.by_record.get(at)
+        where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
+        if letter is None:
+            check.differ(f"{where}: is no valid event ({reason}), and there is no dead letter of it", record=list(at))
+        elif letter.reason != reason:
+            check.differ(f"{where}: among the dead letters as {letter.reason}, but it is {reason}", record=list(at))
+        elif letter.digest != digest:
+            check.differ(f"{where}: its dead letter has another key or value", record=list(at))
+
+    def _check_strange_letters(self, explained: set[tuple[int, int, int]], strangers: Mapping[int, list[Fact]]) -> None:
+        """Dead letters of valid records, and those that are there more than once."""
+        check = self._checks["dead letters"]
+        applied = {coordinates_of(event) for events in self._strangers.values() for event in events}
+        on_their_way = {coordinates_of(event) for events in strangers.values() for event in events} - applied
+        for at, letter in sorted(self._letters.by_record.items()):
+            stop = self._stops.get(at[:2])
+            if stop is None or at[2] >= stop or at in on_their_way:
+                continue
+            where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
+            if letter.reason in BY_STATE and at in explained:
+                check.compared += 1
+            if at in self._letters.repeated:
+                check.differ(f"{where}: {self._letters.repeated[at]} dead letters of one record", record=list(at))
+            if at not in explained and letter.reason not in BY_STATE:
+                check.differ(
+                    f"{where}: among the dead letters as {letter.reason}, but it is a valid event", record=list(at)
+                )
+
+    async def _compare(self, shards: Mapping[int, ShardCount]) -> Report:
+        published, business = self._published, self._business
+        recounted: dict[int, dict[DayKey, Day]] = {number: shard.tally.days() for number, shard in shards.items()}
+        windows = windows_of(add_days(recounted.values()), business)
+        totals = windows_of(add_days(published.shards.values()), business)
+        checks = [
+            compare_shards(published.shards, recounted),
+            compare_rows(published.rows, windows, business, Check("rows", 0, "window rows equal the events")),
+            compare_rows(
+                published.rows,
+                totals,
+                business,
+                Check("shards", 0, "window rows are the sums of the ledger partitions"),
+            ),
+            compare_sums(published.rows),
+            compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets),
+            compare_row_targets(published.rows.values(), self._targets),
+            self._check_books(shards),
+            *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),
+        ]
+        await self._name_units(checks[:2])
+        return Report(
+            point=self._point(),
+            checks=checks,
+            warnings=self._warnings(),
+            conflicts=[conflict for shard in shards.values() for conflict in shard.conflicts],
+            books=self._books(shards),
+            records=sum(books.read for shard in shards.values() for books in shard.books.values()),
+        )
+
+    async def _name_units(self, checks: Sequence[Check]) -> None:
+        """Adds to the differences of counts which units lie where they are."""
+        found = [difference for check in checks for difference in check.differences]
+        suspects = [difference.details.pop("suspect") for difference in found]
+        if not suspects:
+            return
+        self._listener.say("looking for the units where the differences are")
+        lineups = await line_up(
+            suspects[:_MOST_SUSPECTS],
+            self._business,
+            self._sources,
+            self._stops,
+            self._strangers,
+            self._letters.by_record,
+        )
+        for difference, lineup in zip(found, lineups, strict=False):
+            difference.details["unit_count"] = lineup.count
+            difference.details["units"] = lineup.units
+            difference.details["without_effect"] = lineup.without_effect
+
+    # Books ----------------------------------------------------------------------------------------------------------
+
+    def _check_books(self, shards: Mapping[int, ShardCount]) -> Check:
+        check = self._checks["books"]
+        for number, shard in shards.items():
+            marker = self._published.markers[number]
+            for stream, (name, theirs) in enumerate(self._ordered(marker.books)):
+                check.compared += 1
+                for line in _book_faults(theirs, shard.books[stream]):
+                    check.differ(f"{name}-{number}: {line}", topic=name, partition=number)
+            for what, found, said in (
+                ("applied", shard.events, sum(books.applied for books in marker.books.values())),
+                ("duplicates", shard.duplicates, sum(books.duplicates for books in marker.books.values())),
+            ):
+                if found != said:
+                    check.differ(f"ledger partition {number}: {what} {said:,}, counted {found:,}", partition=number)
+        return check
+
+    def _books(self, shards: Mapping[int, ShardCount]) -> list[dict[str, Any]]:
+        return [
+            {
+                "topic": name,
+                "partition": number,
+                "read": theirs.read,
+                "applied": theirs.applied,
+                "duplicates": theirs.duplicates,
+                "dead_letters": theirs.dead_letters,
+                "rerouted": theirs.rerouted,
+            }
+            for number in shards
+            for name, theirs in self._ordered(self._published.markers[number].books)
+        ]
+
+    def _ordered(self, books: Mapping[str, Books]) -> list[tuple[str, Books]]:
+        """Orders, deliveries, forwarded."""
+        names = self._sources.names
+        return sorted(books.items(), key=lambda pair: names.index(pair[0]) if pair[0] in names else len(names))
+
+    # What else there is to say --------------------------------------------------------------------------------------
+
+    def _point(self) -> dict[str, Any]:
+        published = self._published
+        names = self._sources.names
+        return {
+            "applied": {
+                name: {str(shard): marker.positions[name][0] for shard, marker in sorted(published.markers.items())}
+                for name in sorted({name for marker in published.markers.values() for name in marker.positions})
+            },
+            "records": {
+                name: sum(self._stops[topic, n] for n in published.markers) for topic, name in enumerate(names)
+            },
+            "counts_offset": published.counts_offset,
+            "counts_behind": published.counts_after,
+            "rows_updated_at": max((row.updated_at for row in published.rows.values()), default=None),
+        }
+
+    def _warnings(self) -> list[Difference]:
+        return [
+            Difference(
+                f"VIN {vin} stands as delivered under two orders: {one} and {other}",
+                {"vin": vin, "orders": [one, other]},
+            )
+            for vin, one, other in sorted(self._recounting.two_orders)[:_MOST_VINS]
+        ]
+
+
+def _book_faults(theirs: Books, ours: StreamBooks) -> list[str]:
+    """What is wrong with the books of one stream of one partition."""
+    faults = []
+    if theirs.read != theirs.applied + theirs.duplicates + theirs.dead_letters + theirs.rerouted:
+        faults.append(
+            f"read {theirs.read:,} is not applied {theirs.applied:,} + duplicates {theirs.duplicates:,} + "
+            f"dead letters {theirs.dead_letters:,} + rerouted {theirs.rerouted:,}"
+        )
+    faults += [
+        f"{what} {said:,}, counted {found:,}"
+        for what, said, found in (
+            ("read", theirs.read, ours.read),
+            ("dead letters", theirs.dead_letters, ours.dead_letters),
+            ("rerouted", theirs.rerouted, ours.rerouted),
+        )
+        if said != found
+    ]
+    if not ours.duplicates <= theirs.duplicates <= ours.duplicates + ours.uncertain:
+        faults.append(f"duplicates {theirs.duplicates:,}, counted {ours.duplicates:,}")
+    return faults
