@@ -23,10 +23,12 @@ from pydantic import ValidationError
 
 from schemas import cloudevents, strict_json
 from schemas.events import (
+    CONTROL_EVENTS,
     DELIVERY_EVENTS,
     EVENTS,
     ORDER_EVENTS,
     TARGET_EVENTS,
+    ControlTotal,
     DeliveryReversedData,
     Event,
     EventVoidedData,
@@ -79,11 +81,9 @@ def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_byt
         event = cast("LedgerEvent", _read(record, _ACCEPTED[topic], max_bytes))
         _check_key(record, event.data.order_id, "order_id")
         fact = _fact(event, record, topic)
+        _check_time(record, fact.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection
-    if fact.time_us > record.timestamp * 1000 + future_limit_us:
-        ahead = f"more than {future_limit_us / 1e6:g} s ahead of the append time"
-        return Rejection("future_time", f"time: {ahead}; is the publisher's clock right?")
     return fact
 
 
@@ -92,6 +92,18 @@ def read_target(record: SourceRecord, *, max_bytes: int) -> TargetEvent | Reject
     try:
         event = cast("TargetEvent", _read(record, TARGET_EVENTS, max_bytes))
         _check_key(record, event.data.target_id, "target_id")
+    except _RejectedError as error:
+        return error.rejection
+    return event
+
+
+def read_control(record: SourceRecord, *, future_limit_us: int, max_bytes: int) -> ControlTotal | Rejection:
+    """The event of a record of the control totals."""
+    try:
+        event = cast("ControlTotal", _read(record, CONTROL_EVENTS, max_bytes))
+        _check_key(record, event.data.row_key, "metric/scope/period")
+        # The latest total counts: one from a clock that is ahead would stand against all that follow.
+        _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection
     return event
@@ -169,6 +181,12 @@ def _check_key(record: SourceRecord, wanted: str, name: str) -> None:
         raise _RejectedError("wrong_key", f"the record has no key; it must be the {name}")
     if record.key != wanted.encode():
         raise _RejectedError("wrong_key", f"the record's key is not the {name} of its data")
+
+
+def _check_time(record: SourceRecord, time_us: int, future_limit_us: int) -> None:
+    if time_us > record.timestamp * 1000 + future_limit_us:
+        ahead = f"more than {future_limit_us / 1e6:g} s ahead of the append time"
+        raise _RejectedError("future_time", f"time: {ahead}; is the publisher's clock right?")
 
 
 def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:

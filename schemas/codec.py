@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_fact, read_target
+from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
 from schemas.outputs import (
@@ -31,7 +31,7 @@ from schemas.outputs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schemas.events import Event, TargetEvent
+    from schemas.events import ControlTotal, Event, TargetEvent
     from schemas.facts import Fact, Rejection
 
 _encode_struct = msgspec.json.Encoder().encode
@@ -80,6 +80,13 @@ def decode_batch(
 def decode_target(record: SourceRecord, *, max_bytes: int = MAX_RECORD_BYTES) -> TargetEvent | Rejection:
     """Decodes a record of the targets."""
     return read_target(record, max_bytes=max_bytes)
+
+
+def decode_control(
+    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+) -> ControlTotal | Rejection:
+    """Decodes a record of the control totals."""
+    return read_control(record, future_limit_us=future_limit_us, max_bytes=max_bytes)
 
 
 def encode_event(event: Event) -> bytes:

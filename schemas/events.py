@@ -175,6 +175,21 @@ class TargetWithdrawnData(_Model):
     reason: str | None = None
 
 
+class ControlTotalData(_Model):
+    """How many units a factory or a sales system counts itself in a window."""
+
+    metric: Metric
+    scope: Scope
+    period: PeriodId
+    count: int = Field(ge=0, le=MAX_INTEGER)
+    label: str | None = None
+
+    @property
+    def row_key(self) -> str:
+        """`metric/scope/period`: the key of the record, and that of the row which it controls."""
+        return f"{self.metric}/{self.scope}/{self.period}"
+
+
 class Event(_Model):
     """What all events have: the CloudEvents envelope. `type` and `data` are those of the class."""
 
@@ -249,6 +264,13 @@ class TargetWithdrawn(Event):
     data: TargetWithdrawnData
 
 
+class ControlTotal(Event):
+    """`control.total.v1`: another system's own count of a window, to be compared with ours."""
+
+    type: Literal["control.total.v1"] = "control.total.v1"
+    data: ControlTotalData
+
+
 LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided
 TargetEvent = TargetSet | TargetWithdrawn
 
@@ -256,6 +278,7 @@ TargetEvent = TargetSet | TargetWithdrawn
 ORDER_EVENTS: Final = (OrderPlaced, OrderCancelled, EventVoided)
 DELIVERY_EVENTS: Final = (VehicleDelivered, DeliveryReversed, EventVoided)
 TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn)
+CONTROL_EVENTS: Final = (ControlTotal,)
 
 #: Every input event by its `type`.
 EVENTS: Final[dict[str, type[Event]]] = {
@@ -268,5 +291,6 @@ EVENTS: Final[dict[str, type[Event]]] = {
         EventVoided,
         TargetSet,
         TargetWithdrawn,
+        ControlTotal,
     )
 }

@@ -71,6 +71,10 @@ def _is_zero(value: int) -> bool:
     return value == 0
 
 
+def _is_empty(value: list[object]) -> bool:
+    return not value
+
+
 class _Output(BaseModel):
     # Readers ignore what they do not know, so that a field can be added.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -84,11 +88,26 @@ class RowTarget(_Output):
     reached: bool
 
 
+class RowControl(_Output):
+    """What another system counts in a window, and how far it is from ours.
+
+    `count` is theirs and `difference` ours less theirs, 0 when both agree; `as_of` is when theirs was counted, and
+    `differs_since` since when the two have differed without a break, left out while they agree.
+    """
+
+    source: str
+    count: Count
+    difference: int
+    as_of: Instant
+    differs_since: Instant | None = Field(default=None, exclude_if=_is_none)
+
+
 class WindowRow(_Output):
     """One version of a window's row: `vehicle.windows.v1` and `vehicle.window-history.v1`.
 
     `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
-    holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0.
+    holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0; `controls`, the
+    latest total of each system that counts this window itself, is left out where there is none.
     """
 
     metric: Metric
@@ -108,6 +127,7 @@ class WindowRow(_Output):
     updated_at: Instant
     calendar: str | None = Field(default=None, exclude_if=_is_none)
     backfilled: Count = Field(default=0, exclude_if=_is_zero)
+    controls: list[RowControl] = Field(default_factory=list, exclude_if=_is_empty)
 
 
 class Cause(_Output):

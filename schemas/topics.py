@@ -75,6 +75,9 @@ class Catalogue:
             f"{source_prefix}vehicle.deliveries.v1", partitions, source, "order_id", events.DELIVERY_EVENTS
         )
         self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
+        self.controls = Topic(
+            f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
+        )
 
         self.windows = Topic(f"{output_prefix}vehicle.windows.v1", 1, _COMPACT, row_key, (outputs.WindowRow,))
         self.history = Topic(
@@ -120,6 +123,7 @@ class Catalogue:
             self.orders,
             self.deliveries,
             self.targets,
+            self.controls,
             self.windows,
             self.history,
             self.milestones,

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.codec import decode_batch, decode_target
+from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.facts import Rejection
-from streams.outgoing import DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
+from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +22,14 @@ _TOPICS = {
     "event.voided.v1": ORDERS,
     "target.set.v1": TARGETS,
     "target.withdrawn.v1": TARGETS,
+    "control.total.v1": CONTROLS,
+}
+#: The data fields that make the key, joined by slashes.
+_KEY_FIELDS = {
+    ORDERS: ("order_id",),
+    DELIVERIES: ("order_id",),
+    TARGETS: ("target_id",),
+    CONTROLS: ("metric", "scope", "period"),
 }
 
 
@@ -69,7 +77,7 @@ class LineChecker:
         """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
         numbered = [(line.number, self._record(line.text.strip())) for line in lines if line.text.strip()]
         reasons: dict[int, Rejection] = {}
-        for topic in (ORDERS, DELIVERIES, TARGETS):
+        for topic in _KEY_FIELDS:
             of_topic = [(number, record) for number, record in numbered if record.topic == topic]
             verdicts = self._verdicts(topic, [record for _, record in of_topic])
             for (number, _), verdict in zip(of_topic, verdicts, strict=True):
@@ -82,16 +90,22 @@ class LineChecker:
         event = _loosely(text)
         kind = event.get("type")
         topic = _TOPICS.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
-        data = event.get("data")
-        key = data.get("target_id" if topic == TARGETS else "order_id") if isinstance(data, dict) else None
-        return Outgoing(topic, key.encode("utf-8", "replace") if isinstance(key, str) else None, text)
+        return Outgoing(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
 
     def _verdicts(self, topic: int, records: Sequence[Outgoing]) -> Sequence[Any]:
         now_ms = self._now_ms()
         read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
         if topic == TARGETS:
             return [decode_target(record) for record in read]
+        if topic == CONTROLS:
+            return [decode_control(record, future_limit_us=self._future_limit_us) for record in read]
         return decode_batch(read, topic=topic, future_limit_us=self._future_limit_us)
+
+
+def _key(data: object, fields: Sequence[str]) -> bytes | None:
+    parts = [data.get(name) if isinstance(data, dict) else None for name in fields]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "/".join(texts).encode("utf-8", "replace") if len(texts) == len(fields) else None
 
 
 def _loosely(text: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ORDERS = 0
 DELIVERIES = 1
 TARGETS = 2
+CONTROLS = 3
 
 STRUCTURED_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
@@ -22,7 +23,7 @@ class Outgoing(NamedTuple):
     """A record to publish.
 
     Attributes:
-        topic: `ORDERS`, `DELIVERIES` or `TARGETS`.
+        topic: `ORDERS`, `DELIVERIES`, `TARGETS` or `CONTROLS`.
         crc32_partitioner: Placed as librdkafka's default does, not at the key's home.
         story_s: The moment it is due, seconds since 1970; 0 where that does not matter.
     """

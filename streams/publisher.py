@@ -36,7 +36,9 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         catalogue = catalogue_of(settings)
         self._settings = settings
-        self._topics = (catalogue.orders.name, catalogue.deliveries.name, catalogue.targets.name)
+        self._topics = tuple(
+            topic.name for topic in (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+        )
         self._open: dict[tuple[int, int], Any] = {}
         self._in_flight: deque[asyncio.Future[Any]] = deque()
         self._counts: list[int] = []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 20
 _LONGEST_LINE_BYTES = 16 << 20
 _SHOWN_LINES = 20
-_TOPIC_WORDS = ("orders", "deliveries", "targets")
+_TOPIC_WORDS = ("orders", "deliveries", "targets", "controls")
 
 
 @dataclass
@@ -41,9 +41,9 @@ class _Tally:
 def command(file: Path, bootstrap_servers: str | None, config: Path | None) -> None:
     """Publish structured CloudEvents, one JSON object a line.
 
-    Each goes to the topic of its type, with its order_id or target_id as key; a void goes to the orders. A line that
-    is no valid event is named with its number and left out, all others are published; then the exit code is 2.
-    Publishing a file again is safe: an event counts once.
+    Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
+    orders. A line that is no valid event is named with its number and left out, all others are published; then the
+    exit code is 2. Publishing a file again is safe: an event counts once.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)

@@ -105,14 +105,14 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Emb
 
     (topics,) = findings("topics", *options, **prefixes)
     assert topics["state"] == "wrong"
-    assert topics["detail"].startswith("13 of 13 are missing: ")
+    assert topics["detail"].startswith("14 of 14 are missing: ")
     assert topics["cure"] == "run: milestones topics apply"
 
     await apply_topics(settings)
     done = doctor("--json", *options, **prefixes)
     assert done.returncode == 0, done.stdout
     by_name = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert by_name["topics"]["detail"] == "all 13 are as the contract needs them"
+    assert by_name["topics"]["detail"] == "all 14 are as the contract needs them"
     assert "1 broker, Kafka 4.1 or newer" in by_name["cluster"]["detail"]
     assert by_name["transactions"]["state"] == "ok"
 

@@ -15,7 +15,7 @@ import pytest
 from streams.admin import apply_topics, catalogue_of
 from streams.kafka import read_to_end
 from streams.ndjson import Line, LineChecker
-from streams.outgoing import DELIVERIES, ORDERS, TARGETS, Outgoing
+from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing
 from streams.publisher import Publisher
 from streams.settings import Settings
 
@@ -50,6 +50,9 @@ TARGET = line(
     {"target_id": "T", "metric": "deliveries", "scope": "all", "period": "year:2024", "value": 9},
 )
 WITHDRAWN = line("target.withdrawn.v1", {"target_id": "T"})
+CONTROL = line(
+    "control.total.v1", {"metric": "deliveries", "scope": "model=SU7", "period": "day:2024-10-07", "count": 0}
+)
 
 
 def check(*texts: bytes) -> tuple[list[Any], dict[int, Rejection]]:
@@ -68,6 +71,7 @@ def check(*texts: bytes) -> tuple[list[Any], dict[int, Rejection]]:
         (VOIDED, ORDERS, b"A"),
         (TARGET, TARGETS, b"T"),
         (WITHDRAWN, TARGETS, b"T"),
+        (CONTROL, CONTROLS, b"deliveries/model=SU7/day:2024-10-07"),
     ],
 )
 def test_an_event_goes_to_the_topic_of_its_type_with_its_key_and_its_own_bytes(
@@ -89,6 +93,7 @@ def test_an_event_goes_to_the_topic_of_its_type_with_its_key_and_its_own_bytes(
         (line("order.placed.v1", {"order_id": 7, "model": "SU7"}), "invalid_field"),
         (line("vehicle.delivered.v1", {"order_id": "A", "vin": "short", "model": "SU7"}), "invalid_field"),
         (line("target.set.v1", {"target_id": "T"}), "invalid_field"),
+        (line("control.total.v1", {"metric": "deliveries", "scope": "all", "count": 1}), "invalid_field"),
         (line("order.cancelled.v1", {"order_id": "A"}, time="2024-10-07T14:03:11"), "missing_offset"),
         (line("order.cancelled.v1", {"order_id": "A"}, time="2099-10-07T14:03:11Z"), "future_time"),
         (line("order.cancelled.v1", {"order_id": "A", "reason": "x" * 300_000}), "too_large"),
@@ -155,7 +160,7 @@ async def test_a_file_is_published_and_summed_up_on_stderr_alone(settings: Setti
     done = await publish(settings, str(SAMPLE))
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr.decode().startswith(
-        "published 12 events (6 to the orders, 6 to the deliveries, 0 to the targets)"
+        "published 12 events (6 to the orders, 6 to the deliveries, 0 to the targets, 0 to the controls)"
     )
     published = {(record.topic, record.key, record.value) for record in await on_topics(settings)}
     assert {value for _, _, value in published} == set(SAMPLE.read_bytes().splitlines())
@@ -168,7 +173,9 @@ async def test_bad_lines_are_named_and_left_out_and_all_others_published(setting
     assert done.returncode == 2
     assert said[0].startswith("stdin:2: malformed_json: ")
     assert said[1].startswith("stdin:5: not_an_event: ")
-    assert said[2].startswith("published 2 events (1 to the orders, 1 to the deliveries, 0 to the targets)")
+    assert said[2].startswith(
+        "published 2 events (1 to the orders, 1 to the deliveries, 0 to the targets, 0 to the controls)"
+    )
     assert said[3].startswith("milestones: stdin: 2 of 5 lines were not published; correct them")
     assert sorted(record.value for record in await on_topics(settings)) == sorted([PLACED, DELIVERED])
 

@@ -57,6 +57,13 @@ DATA: dict[str, dict[str, Any]] = {
         "label": "October",
     },
     "target.withdrawn.v1": {"target_id": "su7-2024-10", "reason": "replaced"},
+    "control.total.v1": {
+        "metric": "deliveries",
+        "scope": "model=SU7",
+        "period": "day:2024-10-07",
+        "count": 1045,
+        "label": "handed over",
+    },
 }
 DELIVERED = "vehicle.delivered.v1"
 TOPICS = {"order.placed.v1": 0, "order.cancelled.v1": 0, "event.voided.v1": 0, DELIVERED: 1, "delivery.reversed.v1": 1}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from schemas.codec import decode_batch, decode_target
+from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.events import TargetSet, TargetWithdrawn
 from schemas.facts import REASONS, Fact, Kind, Rejection
+from schemas.instants import format_instant
 from tests.contract.builders import (
     APPENDED_MS,
     DATA,
@@ -465,6 +467,58 @@ def test_a_target_is_read_as_its_model() -> None:
 def test_targets_are_as_strict_as_the_contract(data: dict[str, Any], reason: str | None) -> None:
     outcome = decode_target(Record(structured("target.set.v1", data=data), key=TARGET_KEY))
     assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
+# Control totals -----------------------------------------------------------------------------------------------------
+
+CONTROL = "control.total.v1"
+CONTROL_KEY = b"deliveries/model=SU7/day:2024-10-07"
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "reason"),
+    [
+        ({}, CONTROL_KEY, None),
+        ({"count": 0}, CONTROL_KEY, None),
+        ({"count": 2**53 - 1}, CONTROL_KEY, None),
+        ({"label": None}, CONTROL_KEY, None),
+        ({"period": "month:2024-10"}, b"deliveries/model=SU7/month:2024-10", None),
+        ({"metric": "orders", "scope": "all"}, b"orders/all/day:2024-10-07", None),
+        ({"count": -1}, CONTROL_KEY, "invalid_field"),
+        ({"count": 1045.0}, CONTROL_KEY, "invalid_field"),
+        ({"count": "1045"}, CONTROL_KEY, "invalid_field"),
+        ({"count": True}, CONTROL_KEY, "invalid_field"),
+        ({"count": None}, CONTROL_KEY, "invalid_field"),
+        ({"label": 7}, CONTROL_KEY, "invalid_field"),
+        ({"metric": "sales"}, b"sales/model=SU7/day:2024-10-07", "invalid_field"),
+        ({"scope": "SU7"}, b"deliveries/SU7/day:2024-10-07", "invalid_field"),
+        ({"period": "day:2024-10-32"}, b"deliveries/model=SU7/day:2024-10-32", "invalid_field"),
+        ({}, b"deliveries/model=SU7/day:2024-10-08", "wrong_key"),
+        ({}, None, "wrong_key"),
+    ],
+)
+def test_control_totals_are_as_strict_as_the_other_events(
+    data: dict[str, Any], key: bytes | None, reason: str | None
+) -> None:
+    value = text_of({**document(CONTROL), "data": DATA[CONTROL] | data})
+    outcome = decode_control(Record(value, key=key), future_limit_us=0)
+    assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
+@pytest.mark.parametrize(("ahead_us", "reason"), [(0, None), (1, "future_time")])
+def test_a_control_total_from_a_clock_that_is_ahead_is_refused(ahead_us: int, reason: str | None) -> None:
+    time = format_instant(
+        datetime.fromtimestamp(APPENDED_MS / 1000, UTC) + timedelta(microseconds=300_000_000 + ahead_us)
+    )
+    outcome = decode_control(Record(structured(CONTROL, time=time), key=CONTROL_KEY), future_limit_us=FUTURE_LIMIT_US)
+    assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
+@pytest.mark.parametrize("kind", ["target.set.v1", "order.placed.v1"])
+def test_what_is_no_control_total_does_not_belong_among_them(kind: str) -> None:
+    outcome = decode_control(Record(structured(kind), key=CONTROL_KEY), future_limit_us=FUTURE_LIMIT_US)
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason == "wrong_topic"
 
 
 def test_an_order_does_not_belong_among_the_targets() -> None:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from schemas import codec, export
-from schemas.events import TargetSet, TargetWithdrawn
+from schemas.events import ControlTotal, TargetSet, TargetWithdrawn
 from tests.contract.builders import Record, by_authority, decoded
 from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, OUTPUTS, SAMPLES
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schemas.outputs import ViolationRecord
 
 TARGETS = {"target.set.v1": TargetSet, "target.withdrawn.v1": TargetWithdrawn}
+CONTROL = "control.total.v1"
 INTERNAL = ("internal.day-count", "internal.marker")
 SCHEMAS = export.json_schemas()
 
@@ -51,7 +52,7 @@ def schema_of(name: str) -> dict[str, Any]:
 
 def test_every_type_and_version_has_a_sample_and_every_sample_is_tested() -> None:
     found = {path.name.removesuffix(".json") for path in SAMPLES.iterdir()}
-    assert found == {*FACTS, *TARGETS, *OUTPUTS, *INTERNAL}
+    assert found == {*FACTS, *TARGETS, CONTROL, *OUTPUTS, *INTERNAL}
     assert set(SCHEMAS) <= {name if name in SCHEMAS else name.rpartition(".")[0] for name in found}
 
 
@@ -70,7 +71,14 @@ def test_a_sample_target_is_read_as_its_model(name: str) -> None:
     assert target.data.target_id == "su7-2024-10"
 
 
-@pytest.mark.parametrize("name", [*FACTS, *TARGETS])
+def test_the_sample_control_total_is_read_as_its_model() -> None:
+    record = Record(sample(CONTROL), key=b"deliveries/model=SU7/day:2024-10-07", timestamp=1_728_400_000_000)
+    control = codec.decode_control(record, future_limit_us=0)
+    assert isinstance(control, ControlTotal)
+    assert (control.data.count, control.data.label) == (1045, "handed over")
+
+
+@pytest.mark.parametrize("name", [*FACTS, *TARGETS, CONTROL])
 def test_a_publisher_writes_an_event_as_the_sample_has_it(name: str) -> None:
     model = export.EVENTS[name]
     assert codec.encode_event(model.model_validate_json(sample(name))) == sample(name)
@@ -120,7 +128,7 @@ def test_every_schema_is_a_valid_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
 
 
-@pytest.mark.parametrize("name", [*FACTS, *TARGETS, *OUTPUTS])
+@pytest.mark.parametrize("name", [*FACTS, *TARGETS, CONTROL, *OUTPUTS])
 def test_samples_validate_and_with_a_required_field_less_they_do_not(name: str) -> None:
     validator = jsonschema.Draft202012Validator(schema_of(name))
     document = json.loads(sample(name))

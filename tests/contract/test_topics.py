@@ -13,6 +13,7 @@ TABLE = [
     ("vehicle.orders.v1", 6, KEEP | {"message.timestamp.type": "LogAppendTime"}),
     ("vehicle.deliveries.v1", 6, KEEP | {"message.timestamp.type": "LogAppendTime"}),
     ("vehicle.targets.v1", 1, KEEP | {"message.timestamp.type": "LogAppendTime"}),
+    ("vehicle.controls.v1", 1, KEEP | {"message.timestamp.type": "LogAppendTime"}),
     ("vehicle.windows.v1", 1, COMPACT),
     ("vehicle.window-history.v1", 1, {"cleanup.policy": "delete", "retention.ms": "34560000000"}),
     ("vehicle.milestones.v1", 1, KEEP),
@@ -37,15 +38,15 @@ def test_each_topic_has_the_partitions_and_the_cleanup_of_the_contract(
 
 def test_the_catalogue_is_complete_and_always_in_the_same_order() -> None:
     assert [topic.name for topic in Catalogue().all()] == [name for name, _, _ in TABLE]
-    assert [topic.name for topic in Catalogue().public()] == [name for name, _, _ in TABLE[:10]]
+    assert [topic.name for topic in Catalogue().public()] == [name for name, _, _ in TABLE[:11]]
     assert Catalogue().partitions == 4
 
 
 def test_prefixes_stand_before_what_is_read_and_before_what_is_written() -> None:
     names = [topic.name for topic in Catalogue("in.", "out.", 1).all()]
     assert names == [
-        *(f"in.{name}" for name, _, _ in TABLE[:3]),
-        *(f"out.{name}" for name, _, _ in TABLE[3:10]),
+        *(f"in.{name}" for name, _, _ in TABLE[:4]),
+        *(f"out.{name}" for name, _, _ in TABLE[4:11]),
         "milestones.internal.out.counts",
         "milestones.internal.out.ledger",
         "milestones.internal.out.rerouted",

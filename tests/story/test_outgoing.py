@@ -3,23 +3,23 @@ from __future__ import annotations
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
-from streams.outgoing import DELIVERIES, ORDERS, TARGETS, Outgoing, foreign_partition, partitions_for
+from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing, foreign_partition, partitions_for
 
 
 def test_a_record_goes_to_the_partition_that_javas_partitioner_would_choose() -> None:
     keys = [f"SO-2024{number:04d}-{'x' * (number % 7)}".encode() for number in range(500)]
-    counts = (4, 7, 1)
-    for topic in (ORDERS, DELIVERIES, TARGETS):
+    counts = (4, 7, 1, 1)
+    for topic in (ORDERS, DELIVERIES, TARGETS, CONTROLS):
         every = list(range(counts[topic]))
         placed = partitions_for([Outgoing(topic, key, b"") for key in keys], counts)
         assert placed == [DefaultPartitioner()(key, every, every) for key in keys]
 
 
 def test_topics_that_are_mixed_in_one_call_keep_their_own_number_of_partitions() -> None:
-    records = [Outgoing(number % 3, f"SO-{number}".encode(), b"") for number in range(300)]
-    placed = partitions_for(records, (4, 7, 1))
+    records = [Outgoing(number % 4, f"SO-{number}".encode(), b"") for number in range(300)]
+    placed = partitions_for(records, (4, 7, 1, 1))
     for record, partition in zip(records, placed, strict=True):
-        assert partition == partitions_for([record], (4, 7, 1))[0]
+        assert partition == partitions_for([record], (4, 7, 1, 1))[0]
     assert {partition for record, partition in zip(records, placed, strict=True) if record.topic == DELIVERIES} == set(
         range(7)
     )
