@@ -12,11 +12,13 @@ from streams.errors import ExpectedError
 
 #: Command name → module that holds it as `command`.
 COMMANDS = {
+    "backtest": "streams.cli.backtest",
     "broker": "streams.cli.broker",
     "contracts": "streams.cli.contracts",
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
     "doctor": "streams.cli.doctor",
+    "forecasts": "streams.cli.forecasts",
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
     "topics": "streams.cli.topics",

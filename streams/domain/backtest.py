@@ -128,6 +128,10 @@ class Past:
         """What a period counts by all that is known."""
         return sum(count for day, count in self._counts.items() if period.start <= day <= period.end)
 
+    def date_reaching(self, period: Period, value: int) -> date | None:
+        """The date on which a period's count came to a value; None where it never did."""
+        return self.known_on(self.last + _DAY).date_reaching(period, value)
+
     def first_expected_by(self, period: Period, value: int, by: date) -> tuple[date | None, date | None]:
         """When the middle projection of reaching a value first lay on a date or earlier, and since when it stayed there.
 

@@ -11,8 +11,9 @@ for the day that lies `h` days after the first one to come, where
 - `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
   days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
   days at 1 had been seen too, scaled to a mean of 1. A holiday's: the mean ratio of the holidays seen so far to the
-  ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, shrunk towards 1 likewise. A weekend day that is worked counts as the
-  mean of Monday to Friday. There is no month-end effect: nothing that this was tried on has one.
+  ordinary days within `AROUND_HOLIDAY_DAYS` before and after each, shrunk towards 1 likewise. A
+  weekend day that is worked counts as the mean of Monday to Friday. There is no month-end effect: the series that the
+  back-test has show none, so it could not earn its keep.
 - `slope`, units a day per day: Sen's median of pairwise slopes (Sen 1968, J. Am. Stat. Assoc. 63) between the levels of
   the last `TREND_WEEKS` weeks, used only if the Mann-Kendall test (Mann 1945, Econometrica 13) finds a trend there at
   the 5 % level, else 0. Half of it is used, as the theta method does (Hyndman, Billah 2003, Int. J. Forecasting 19), and
