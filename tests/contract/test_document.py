@@ -13,7 +13,15 @@ import pytest
 
 from schemas import codec, export, outputs, strict_json
 from schemas.authority import MAX_RECORD_BYTES
-from schemas.events import DELIVERY_EVENTS, EVENTS, ORDER_EVENTS, TARGET_EVENTS, TargetEvent
+from schemas.events import (
+    CONTROL_EVENTS,
+    DELIVERY_EVENTS,
+    EVENTS,
+    ORDER_EVENTS,
+    TARGET_EVENTS,
+    ControlTotal,
+    TargetEvent,
+)
 from schemas.facts import METRICS, REASONS, Fact, Kind, Rejection
 from schemas.instants import micros_of, parse_instant
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
@@ -31,9 +39,9 @@ if TYPE_CHECKING:
 
 #: What blocks of code may be; each kind has a test here or in the other tests of the document.
 KNOWN_BLOCKS = (
-    r"json event accepted( orders| deliveries| targets)+",
-    rf"(json event|record) rejected (orders|deliveries|targets) ({'|'.join(REASONS)})",
-    r"record accepted (orders|deliveries|targets)",
+    r"json event accepted( orders| deliveries| targets| controls)+",
+    rf"(json event|record) rejected (orders|deliveries|targets|controls) ({'|'.join(REASONS)})",
+    r"record accepted (orders|deliveries|targets|controls)",
     r"json output [a-z0-9.-]+ key=\S+",
     r"milestones",
     r"toml settings( built-in| rejected: .+)?",
@@ -56,7 +64,12 @@ KNOWN_CHECKS = {
     "commands",
     "exit-codes",
 }
-TOPICS = {"orders": ORDER_EVENTS, "deliveries": DELIVERY_EVENTS, "targets": TARGET_EVENTS}
+TOPICS = {
+    "orders": ORDER_EVENTS,
+    "deliveries": DELIVERY_EVENTS,
+    "targets": TARGET_EVENTS,
+    "controls": CONTROL_EVENTS,
+}
 OF_MODEL = {model: name for name, model in (export.EVENTS | export.OUTPUTS).items()}
 SCHEMAS = export.json_schemas()
 
@@ -79,8 +92,8 @@ def record_of(block: Block) -> Record:
     """The record of a block: structured JSON with its own key, or key, headers and value as written."""
     if block.info.startswith("json"):
         data = json.loads(block.text).get("data", {}) if "rejected" not in block.info else loosely(block.text)
-        key = data.get("order_id", data.get("target_id"))
-        return Record(block.text.encode(), key.encode() if key else None, STRUCTURED, after(block.text))
+        key = data.get("order_id") or data.get("target_id") or "/".join(map(data.get, ("metric", "scope", "period")))
+        return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
     head, _, value = block.text.partition("\n\n")
     lines = dict(line.split(": ", 1) for line in head.splitlines())
     key = lines.pop("key", None)
@@ -107,9 +120,11 @@ def after(value: str) -> int:
         return 0
 
 
-def read(record: Record, topic: str) -> Fact | TargetEvent | Rejection:
+def read(record: Record, topic: str) -> Fact | TargetEvent | ControlTotal | Rejection:
     if topic == "targets":
         return codec.decode_target(record)
+    if topic == "controls":
+        return codec.decode_control(record, future_limit_us=FUTURE_LIMIT_US)
     number = {"orders": 0, "deliveries": 1}[topic]
     (outcome,) = codec.decode_batch([record], topic=number, future_limit_us=FUTURE_LIMIT_US)
     return outcome
