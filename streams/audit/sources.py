@@ -18,10 +18,11 @@ from schemas.facts import Fact, Rejection
 from schemas.partitioner import homes
 from streams.admin import catalogue_of
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts
+from streams.kafka import partition_counts, reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
 
@@ -33,6 +34,9 @@ Coordinates = tuple[int, int, int]
 Stops = dict[tuple[int, int], int]
 #: Told how many more records have been read.
 Progress = Callable[[int], None]
+
+
+_FETCH_WAIT_MS = 20
 
 
 def coordinates_of(event: Fact) -> Coordinates:
@@ -85,6 +89,11 @@ class Home:
 
     orders: dict[str, list[Fact]]
     parts: dict[int, Part]
+
+
+def audit_reader(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+    """A consumer that goes from partition to partition: it must not wait long at the end of one."""
+    return reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS)
 
 
 class Sources:

@@ -18,11 +18,10 @@ from streams.audit.letters import BY_STATE, read_letters
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
-from streams.audit.sources import Progress, Sources, Stops, coordinates_of, no_progress
+from streams.audit.sources import Progress, Sources, Stops, audit_reader, coordinates_of, no_progress
 from streams.audit.sums import Business, Day, DayKey, add_days, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
-from streams.kafka import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +64,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
         ExpectedError: The cluster is unreachable, or there is nothing to compare with yet.
     """
     listener = listener or Listener()
-    async with reader(settings) as consumer:
+    async with audit_reader(settings) as consumer:
         return await _Run(settings, consumer, listener).report()
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "streams.cli.demo",
     "doctor": "streams.cli.doctor",
     "forecasts": "streams.cli.forecasts",
+    "explain": "streams.cli.explain",
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
     "topics": "streams.cli.topics",

@@ -1,0 +1,190 @@
+"""`explain` of a window: each unit that entered or left it between two append times, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from schemas.facts import Kind
+from streams.audit.judging import EFFECTS, read_order
+from streams.audit.letters import Letters, accepted, read_letters
+from streams.audit.report import describe_event
+from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sums import Business
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from schemas.facts import Fact
+    from streams.audit.sums import RowKey
+    from streams.audit.verifying import Listener
+    from streams.domain.calendar import Period
+    from streams.settings import Settings
+
+SAME_AGAIN: Final = "no effect: the same event again"
+#: Kinds of events that can make a unit of a metric.
+KINDS: Final[Mapping[str, Kind]] = {
+    "orders_placed": Kind.PLACED,
+    "orders": Kind.PLACED,
+    "cancellations": Kind.CANCELLED,
+    "deliveries": Kind.DELIVERED,
+    "reversals": Kind.REVERSED,
+}
+
+
+class Change(NamedTuple):
+    """A unit that entered or left.
+
+    Attributes:
+        event: What brings the unit.
+        entered: Otherwise it left.
+        effect: What the unit's event does now, by `judging.EFFECTS`.
+        because: The events of its order that came in between, each with what it does.
+    """
+
+    event: Fact
+    entered: bool
+    effect: str
+    because: tuple[tuple[Fact, str], ...]
+
+
+@dataclass
+class WindowExplanation:
+    """What happened to a window between two times.
+
+    Attributes:
+        before: Its count at the first time.
+        after: Its count at the second time.
+        changes: In the order of (time, id) of the units.
+        without_effect: Events dated in the window that came in between and do not count, by why not.
+    """
+
+    key: RowKey
+    period: Period
+    business: Business
+    names: Sequence[str]
+    before: int = 0
+    after: int = 0
+    changes: list[Change] = field(default_factory=list)
+    without_effect: Counter[str] = field(default_factory=Counter)
+
+    def described(self, change: Change) -> dict[str, Any]:
+        """A change for a program."""
+        return {
+            **describe_event(change.event, self.business, self.names),
+            "change": "entered" if change.entered else "left",
+            "effect": change.effect,
+            "because": [
+                {**describe_event(event, self.business, self.names), "effect": effect}
+                for event, effect in change.because
+            ],
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "row": "/".join(self.key),
+            "start": self.period.start.isoformat(),
+            "end": self.period.end.isoformat(),
+            "before": self.before,
+            "after": self.after,
+            "changes": [self.described(change) for change in self.changes],
+            "without_effect": dict(self.without_effect.most_common()),
+        }
+
+
+async def explain_window(
+    settings: Settings, key: RowKey, between: tuple[int, int] | None, listener: Listener
+) -> WindowExplanation:
+    """Finds the units that entered and left a window.
+
+    Args:
+        settings: The installation.
+        key: Metric, scope, period.
+        between: Two append times, microseconds since 1970; `None`: from the beginning until now.
+        listener: Told how it goes.
+
+    Raises:
+        ValueError: The period has no valid form or is not counted.
+        ExpectedError: The cluster is unreachable, or a source topic is missing.
+    """
+    business = Business(settings)
+    period = business.calendar.period(key[2])
+    async with audit_reader(settings) as consumer:
+        await Sources(settings, consumer).check()
+        letters = await read_letters(settings, consumer)
+        sources = Sources(settings, consumer, passed_over=letters.passed_over(), progress=listener.progress)
+        explanation = WindowExplanation(key, period, business, sources.names)
+        if between is None:
+            first, last = dict.fromkeys(await sources.ends(), 0), await sources.ends()
+        else:
+            first, last = await sources.stops_at(between[0]), await sources.stops_at(between[1])
+        listener.plan(2 * sum(last.values()))
+        listener.say("reading the sources")
+        strangers = await sources.strangers(last)
+        for number in range(settings.partitions):
+            home = await sources.home(number, last, strangers)
+            for records in home.orders.values():
+                _compare(explanation, records, first, letters)
+    explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
+    return explanation
+
+
+def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Stops, letters: Letters) -> None:
+    """One order, before and after."""
+    then = [record for record in records if record.offset < first[record.topic, record.partition]]
+    after, effects, same_again = _reading(explanation, records, letters)
+    explanation.after += len(after)
+    if len(then) == len(records):
+        explanation.before += len(after)
+        return
+    before, _, _ = _reading(explanation, then, letters)
+    explanation.before += len(before)
+    known = {coordinates_of(record) for record in then}
+    came = tuple(
+        (record, effects.get(coordinates_of(record)) or (SAME_AGAIN if record in same_again else "dead letter"))
+        for record in records
+        if coordinates_of(record) not in known
+    )
+    for identity in after.keys() - before.keys():
+        event = after[identity]
+        explanation.changes.append(Change(event, True, effects[coordinates_of(event)], came))  # noqa: FBT003 - a field
+    for identity in before.keys() - after.keys():
+        event = before[identity]
+        explanation.changes.append(Change(event, False, effects.get(coordinates_of(event), ""), came))  # noqa: FBT003
+    for record, effect in came:
+        if (record.source, record.id) not in after or effect == SAME_AGAIN:
+            _note_without_effect(explanation, record, effect)
+
+
+def _reading(
+    explanation: WindowExplanation, records: Sequence[Fact], letters: Letters
+) -> tuple[dict[tuple[str, str], Fact], dict[tuple[int, int, int], str], list[Fact]]:
+    """Units of the window by identity, effects of all events by coordinates, duplicates."""
+    if not records:
+        return {}, {}, []
+    found = accepted(records, letters.by_record)
+    reading = read_order(found.events)
+    metric, scope, _ = explanation.key
+    units = {
+        (unit.event.source, unit.event.id): unit.event
+        for unit in reading.units
+        if unit.metric == metric
+        and scope in explanation.business.scopes_of(unit.dims)
+        and _is_dated_here(explanation, unit.event)
+    }
+    return units, {coordinates_of(event): EFFECTS[effect] for event, effect in reading.effects}, found.duplicates
+
+
+def _note_without_effect(explanation: WindowExplanation, record: Fact, effect: str) -> None:
+    metric, scope, _ = explanation.key
+    kind = KINDS[metric]
+    in_scope = record.kind not in (Kind.PLACED, Kind.DELIVERED) or scope in explanation.business.scopes_of(record.dims)
+    if record.kind == kind and in_scope and _is_dated_here(explanation, record):
+        explanation.without_effect[effect] += 1
+
+
+def _is_dated_here(explanation: WindowExplanation, event: Fact) -> bool:
+    day = explanation.business.local(event.time_us).date()
+    return explanation.period.start <= day <= explanation.period.end

@@ -1,0 +1,228 @@
+"""`explain` of a milestone: the unit that passed the line, its order's whole history, and its neighbours."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.codec import decode_milestone
+from schemas.facts import Fact
+from streams.admin import catalogue_of
+from streams.audit.judging import EFFECTS, read_order
+from streams.audit.letters import Letters, accepted, read_letters
+from streams.audit.report import describe_event
+from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
+from streams.audit.standing import RETRACTED
+from streams.audit.sums import Business
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_to_end
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import MilestoneData, MilestoneEvent
+    from streams.audit.verifying import Listener
+    from streams.settings import Settings
+
+_SUGGESTED: Final = 3
+
+
+@dataclass
+class MilestoneExplanation:
+    """What is behind a milestone.
+
+    Attributes:
+        data: Of its last event.
+        standing: Whether it stands by that event.
+        revisions: All of its events.
+        count: Units of its period that the source topics hold now.
+        position: Which unit passes the line, by (time, id), from 1.
+        unit: That unit; `None` where there are not so many any more.
+        before: The one before it.
+        after: The one after it.
+        history: Every record of the unit's order, in the order of appending, with its effect.
+        earlier_best: For a record: the best day before, and its count.
+    """
+
+    data: MilestoneData
+    standing: bool
+    revisions: list[MilestoneEvent]
+    count: int
+    position: int
+    unit: dict[str, Any] | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    earlier_best: tuple[date, int] | None
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        best = self.earlier_best
+        return {
+            "milestone_id": self.data.milestone_id,
+            "kind": self.data.kind,
+            "standing": self.standing,
+            "period": self.data.period,
+            "count": self.count,
+            "position": self.position,
+            "unit": self.unit,
+            "before": self.before,
+            "after": self.after,
+            "earlier_best": None if best is None else {"day": best[0].isoformat(), "count": best[1]},
+            "history": self.history,
+            "revisions": [event.model_dump(mode="json") for event in self.revisions],
+        }
+
+
+async def explain_milestone(settings: Settings, milestone_id: str, listener: Listener) -> MilestoneExplanation:
+    """Finds what is behind a milestone, from the source topics as they are now.
+
+    Raises:
+        ExpectedError: There is no such milestone (exit code 2; the line names near ones), or no cluster.
+    """
+    async with audit_reader(settings) as consumer:
+        await Sources(settings, consumer).check()
+        listener.say("reading the milestones")
+        revisions = await _revisions(settings, consumer, milestone_id)
+        letters = await read_letters(settings, consumer)
+        sources = Sources(settings, consumer, passed_over=letters.passed_over(), progress=listener.progress)
+        stops = await sources.ends()
+        listener.plan(3 * sum(stops.values()))
+        listener.say("reading the sources")
+        data = revisions[-1].data
+        counted = await _count(data, Business(settings), sources, stops, letters)
+        return await _explanation(revisions, counted, sources, stops, letters)
+
+
+@dataclass
+class _Counted:
+    """Units of a milestone's window in the order of (time, id), and how many each day of its metric and scope has."""
+
+    business: Business
+    units: list[Fact]
+    days: Counter[date]
+
+
+async def _revisions(settings: Settings, consumer: AIOKafkaConsumer, milestone_id: str) -> list[MilestoneEvent]:
+    topic = catalogue_of(settings).milestones.name
+    if not (await partition_counts(consumer, [topic]))[topic]:
+        raise ExpectedError(f"{topic} does not exist: name the installation with output_prefix", exit_code=2)
+    found: list[MilestoneEvent] = []
+    known: set[str] = set()
+    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+        for record in records:
+            event = decode_milestone(record.value)
+            known.add(event.data.milestone_id)
+            if event.data.milestone_id == milestone_id:
+                found.append(event)
+    if not found:
+        raise ExpectedError(f"there is no milestone {milestone_id}; {_near(milestone_id, known)}", exit_code=2)
+    return found
+
+
+def _near(milestone_id: str, known: set[str]) -> str:
+    if not known:
+        return "none has been published yet"
+    close = difflib.get_close_matches(milestone_id, sorted(known), n=_SUGGESTED, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else "milestones list shows those there are"
+
+
+async def _count(data: MilestoneData, business: Business, sources: Sources, stops: Stops, letters: Letters) -> _Counted:
+    start, end = date.fromisoformat(data.start), date.fromisoformat(data.end)
+    counted = _Counted(business, [], Counter())
+    strangers = await sources.strangers(stops)
+    for number in sorted({number for _, number in stops}):
+        home = await sources.home(number, stops, strangers)
+        for records in home.orders.values():
+            for unit in read_order(accepted(records, letters.by_record).events).units:
+                if unit.metric == data.metric and data.scope in business.scopes_of(unit.dims):
+                    day = business.local(unit.event.time_us).date()
+                    counted.days[day] += 1
+                    if start <= day <= end:
+                        counted.units.append(unit.event)
+    counted.units.sort(key=lambda event: (event.time_us, event.id, event.source))
+    return counted
+
+
+async def _explanation(
+    revisions: list[MilestoneEvent], counted: _Counted, sources: Sources, stops: Stops, letters: Letters
+) -> MilestoneExplanation:
+    data = revisions[-1].data
+    best = _earlier_best(data, counted.days)
+    position = _position(data, best)
+    units = counted.units
+
+    def described(at: int) -> dict[str, Any] | None:
+        if not 1 <= at <= len(units):
+            return None
+        return describe_event(units[at - 1], counted.business, sources.names)
+
+    history: list[dict[str, Any]] = []
+    if 1 <= position <= len(units):
+        history = await order_history(units[position - 1].order_id, counted.business, sources, stops, letters)
+    return MilestoneExplanation(
+        data=data,
+        standing=revisions[-1].type != RETRACTED,
+        revisions=revisions,
+        count=len(units),
+        position=position,
+        unit=described(position),
+        before=described(position - 1),
+        after=described(position + 1),
+        history=history,
+        earlier_best=best,
+    )
+
+
+def _position(data: MilestoneData, best: tuple[date, int] | None) -> int:
+    """Which unit passes the line."""
+    if data.kind == "record":
+        return (best[1] if best is not None else 0) + 1
+    return (data.threshold or 0) + (1 if data.operator == "exceeds" else 0)
+
+
+def _earlier_best(data: MilestoneData, days: Counter[date]) -> tuple[date, int] | None:
+    """The day before that has most; of equal ones the first."""
+    if data.kind != "record":
+        return None
+    earlier = [(count, day) for day, count in days.items() if day.isoformat() < data.start]
+    if not earlier:
+        return None
+    most = max(count for count, _ in earlier)
+    return min(day for count, day in earlier if count == most), most
+
+
+async def order_history(
+    order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
+) -> list[dict[str, Any]]:
+    """Every record of an order in the order of appending: what it is, where it lies, what it does."""
+    records = await sources.history({order_id}, stops)
+    # As the recount reads them, so that of two contents under one id the same one counts.
+    events = sorted((one for _, one in records if isinstance(one, Fact)), key=coordinates_of)
+    found = accepted(events, letters.by_record)
+    effects = {coordinates_of(event): effect for event, effect in read_order(found.events).effects}
+    duplicates = {coordinates_of(event) for event in found.duplicates}
+    history = []
+    for record, outcome in records:
+        appended = business.exact(record.timestamp * 1000).isoformat(timespec="milliseconds")
+        if not isinstance(outcome, Fact):
+            described = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            history.append(
+                {**described, "appended_at": appended, "effect": f"dead letter: {outcome.reason}: {outcome.message}"}
+            )
+            continue
+        at = coordinates_of(outcome)
+        letter = letters.by_record.get(at)
+        if at in effects:
+            effect = EFFECTS[effects[at]]
+        elif at in duplicates:
+            effect = "no effect: the same event again"
+        else:
+            effect = (
+                f"dead letter: {letter.reason}" if letter is not None else "no effect: contradicts an earlier event"
+            )
+        history.append({**describe_event(outcome, business, sources.names), "appended_at": appended, "effect": effect})
+    return history

@@ -1,0 +1,188 @@
+"""`milestones explain`: what is behind a milestone, or behind the change of a window between two times."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.facts import METRICS
+from schemas.instants import micros_of, parse_instant
+from streams.audit.between import WindowExplanation, explain_window
+from streams.audit.explaining import MilestoneExplanation, explain_milestone
+from streams.audit.report import place_text
+from streams.cli.auditing import watched
+from streams.cli.options import cluster_options
+from streams.errors import ExpectedError
+from streams.headline import headline, sentence
+from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SHOWN_CHANGES = 20
+_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
+
+
+@click.command()
+@click.argument("what", metavar="MILESTONE_ID|METRIC/SCOPE/PERIOD")
+@click.option(
+    "--between",
+    nargs=2,
+    metavar="T1 T2",
+    default=None,
+    help="Of a window: two append times with an offset, such as 2024-10-07T18:00:00+08:00. Default: all there is.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@cluster_options
+def command(
+    what: str,
+    between: tuple[str, str] | None,
+    as_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Show which unit passed a line, or which units entered and left a window.
+
+    Of a milestone: the exact unit by (time, id), the history of its order, the units before and after it, where their
+    records lie, and every revision. Of a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered
+    or left between two times of appending, and the events that did it.
+
+    Counts the source topics again, as they are now; it holds the events of one ledger partition in memory at a time.
+    """
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    key = _row_key(what)
+    if key is None:
+        if between:
+            raise click.UsageError("--between is about a window, METRIC/SCOPE/PERIOD; this is the id of a milestone")
+        with watched() as listener:
+            milestone = asyncio.run(explain_milestone(settings, what, listener))
+        if as_json:
+            click.echo(json.dumps(milestone.document(), ensure_ascii=False))
+        else:
+            _print_milestone(milestone)
+        return
+    times = _times(between) if between else None
+    with watched() as listener:
+        try:
+            window = asyncio.run(explain_window(settings, key, times, listener))
+        except ValueError as error:
+            raise ExpectedError(str(error), exit_code=2) from None
+    if as_json:
+        click.echo(json.dumps({**window.document(), "between": list(between) if between else None}, ensure_ascii=False))
+    else:
+        _print_window(window, between)
+
+
+def _row_key(what: str) -> tuple[str, str, str] | None:
+    """The key of a row, or None where this is something else: a milestone's id has more parts, or another third one."""
+    parts = what.split("/")
+    if len(parts) != 3 or parts[0] not in METRICS or parts[2].startswith("record:"):
+        return None
+    return parts[0], parts[1], parts[2]
+
+
+def _times(between: tuple[str, str]) -> tuple[int, int]:
+    first, last = (instant_us(text, "--between") for text in between)
+    if last < first:
+        raise click.UsageError("--between: the second time is before the first")
+    return first, last
+
+
+def instant_us(text: str, option: str) -> int:
+    """Microseconds since 1970 of a time given on the command line."""
+    try:
+        return micros_of(parse_instant(text))
+    except ValueError as error:
+        raise click.UsageError(f"{option} {text}: {error}") from None
+
+
+# A milestone --------------------------------------------------------------------------------------------------------
+
+
+def _print_milestone(found: MilestoneExplanation) -> None:
+    data = found.data
+    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
+    click.echo(
+        f"{'stands' if found.standing else 'RETRACTED'}; the source topics now hold {found.count:,} in {data.period}"
+    )
+    if found.earlier_best is not None:
+        day, count = found.earlier_best
+        click.echo(f"the best day before was {day} with {count:,}")
+    click.echo()
+    if found.unit is None:
+        click.echo(f"No unit passes the line: it takes {found.position:,}, there are {found.count:,}")
+    else:
+        click.echo(f"The {_ordinal(found.position)} unit by time and id passed the line")
+        _print_event(found.unit)
+    for unit, place, position in (
+        (found.before, "before it", found.position - 1),
+        (found.after, "after it", found.position + 1),
+    ):
+        if unit is not None:
+            click.echo(f"The {_ordinal(position)}, {place}")
+            _print_event(unit)
+    if found.unit is not None:
+        click.echo()
+        click.echo(f"Order {found.unit['order_id']}: all its records, as they were appended")
+        for record in found.history:
+            _print_record(record)
+    click.echo()
+    click.echo("Revisions")
+    for event in found.revisions:
+        cause = event.data.cause
+        because = (
+            f"by {cause.event_source} {cause.event_id} at {cause.topic}-{cause.partition}@{cause.offset}"
+            if cause is not None
+            else "by a clock, a target, a setting or a correction"
+        )
+        click.echo(f"  {event.data.revision}  detected {event.data.detected_at}  {headline(event)}")
+        click.echo(f"     {because}")
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    vin = f"  VIN {event['vin']}" if "vin" in event else ""
+    click.echo(f"  {event['time']}  order {event['order_id']}{vin}")
+    click.echo(f"  {event['type']}  {event['source']} {event['id']}  {place_text(event)}")
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    when = f"{record['time']}  {record['type']:<21}  " if "time" in record else ""
+    click.echo(f"  {when}{record['effect']}")
+    identity = f"{record['source']} {record['id']}  " if "id" in record else ""
+    click.echo(f"      {identity}{place_text(record)}  appended {record['appended_at']}")
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else _ORDINALS.get(number % 10, "th")
+    return f"{number:,}{ending}"
+
+
+# A window -----------------------------------------------------------------------------------------------------------
+
+
+def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> None:
+    entered = [change for change in found.changes if change.entered]
+    left = [change for change in found.changes if not change.entered]
+    when = f"appended after {between[0]} until {between[1]}" if between else "from the first record until now"
+    click.echo(f"{'/'.join(found.key)}, {when}")
+    click.echo(f"{found.before:,} before, {len(entered):,} entered, {len(left):,} left, {found.after:,} after")
+    for title, changes in (("Left", left), ("Entered", entered)):
+        if not changes:
+            continue
+        shown = changes[-_SHOWN_CHANGES:]
+        more = f" (the latest {len(shown)} of {len(changes):,}; --json lists all)" if len(shown) < len(changes) else ""
+        click.echo()
+        click.echo(f"{title}{more}")
+        for change in shown:
+            described = found.described(change)
+            click.echo(f"  {described['time']}  order {described['order_id']}  {place_text(described)}")
+            for reason in described["because"]:
+                click.echo(f"      {reason['type']}  {reason['effect']}  {reason['time']}  {place_text(reason)}")
+    if found.without_effect:
+        click.echo()
+        click.echo("Events dated here that came in between and do not count")
+        for effect, count in found.without_effect.most_common():
+            click.echo(f"  {count:>7,}  {effect.removeprefix('no effect: ')}")
