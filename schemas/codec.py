@@ -14,6 +14,7 @@ import msgspec
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
+from schemas.notes import Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
     Forecast,
@@ -160,6 +161,21 @@ def decode_status(key: bytes, value: bytes) -> Status:
 
 
 # Internal records ---------------------------------------------------------------------------------------------------
+
+
+def encode_note(note: Quarantine | Replayed) -> bytes:
+    """Value of an operator's note; its key is the `notes.Place` of the record."""
+    return note.model_dump_json().encode()
+
+
+def decode_quarantine(value: bytes) -> Quarantine:
+    """The order to pass a record over."""
+    return Quarantine.model_validate_json(value)
+
+
+def decode_replayed(value: bytes) -> Replayed:
+    """The note that a dead letter was published again."""
+    return Replayed.model_validate_json(value)
 
 
 def encode_day_count(count: DayCount) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from schemas import events, outputs
+from schemas import events, notes, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +116,13 @@ class Catalogue:
             internal=True,
         )
         self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True)
+        # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
+        self.quarantine = Topic(
+            f"{internal}quarantine", 1, _COMPACT, "topic partition offset", (notes.Quarantine,), internal=True
+        )
+        self.replayed = Topic(
+            f"{internal}replayed", 1, _COMPACT, "topic partition offset", (notes.Replayed,), internal=True
+        )
 
     def all(self) -> tuple[Topic, ...]:
         """Every topic: those that are read, those that are written, the internal ones."""
@@ -134,6 +141,8 @@ class Catalogue:
             self.counts,
             self.ledger,
             self.rerouted,
+            self.quarantine,
+            self.replayed,
         )
 
     def public(self) -> tuple[Topic, ...]:

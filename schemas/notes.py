@@ -1,0 +1,65 @@
+"""What operators have decided about single records, kept in compact internal topics by the record's place."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Reason of the dead letters that an operator has ordered.
+QUARANTINED: Final = "quarantined"
+
+#: One line that a person has written: no control characters, so that it is fit for a header, a log and a terminal.
+Line = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
+
+
+class Place(NamedTuple):
+    """Where a source record was published: equal to the plain tuple (topic, partition, offset)."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def key(self) -> bytes:
+        """Key of a note about the record: `TOPIC PARTITION OFFSET`."""
+        return f"{self.topic} {self.partition} {self.offset}".encode()
+
+    @classmethod
+    def of_key(cls, key: bytes) -> Self:
+        """The place that a key names.
+
+        Raises:
+            ValueError: It names none.
+        """
+        topic, partition, offset = key.decode().split(" ")
+        return cls(topic, int(partition), int(offset))
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}@{self.offset}"
+
+
+class _Note(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    by: Line
+    at: str
+
+
+class Quarantine(_Note):
+    """A record is to be passed over: `reason` says why, `by` who wants it, `at` when (RFC 3339) it was ordered."""
+
+    reason: Line
+
+    @property
+    def line(self) -> str:
+        """Who, when, why, as the dead letter's line for a person."""
+        return f"quarantined by {self.by} at {self.at}: {self.reason}"
+
+
+class Replayed(_Note):
+    """A dead letter was published again: by whom, when (RFC 3339), to where, and whether its value was edited."""
+
+    topic: str
+    partition: int
+    edited: bool
