@@ -52,6 +52,7 @@ KNOWN_CHECKS = {
     "topics",
     "types",
     "limits",
+    "identity",
     "dead-letter-headers",
     "reasons",
     "orders",
@@ -176,6 +177,22 @@ def test_the_two_modes_of_the_document_are_one_event() -> None:
     assert cast("Fact", fact).backfill
 
 
+@pytest.mark.parametrize(("change", "outcome"), rows_of("identity"), ids=lambda cell: cell)
+def test_an_event_that_comes_again_is_what_the_document_says(change: str, outcome: str) -> None:
+    first = json.loads(blocks_of("json", "event", "accepted")[0].text)
+    patch = json.loads(codes(change)[0])
+    again = {**first, **patch, "data": {**first["data"], **patch.get("data", {})}}
+    ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes())
+    for document in (first, again):
+        value = json.dumps(document)
+        key = document["data"]["order_id"].encode()
+        fact = read(Record(value.encode(), key, STRUCTURED, after(value)), "deliveries")
+        assert isinstance(fact, Fact)
+        applied = ledger.apply([fact])
+    refused = f"`{applied.refused[0][1]}`" if applied.refused else ""
+    assert outcome == (refused or ("a duplicate" if applied.duplicates else "another event"))
+
+
 # Outputs ------------------------------------------------------------------------------------------------------------
 
 OUTPUTS = blocks_of("json", "output")
@@ -238,8 +255,13 @@ def test_the_table_of_topics_is_the_catalogue() -> None:
 
 
 def test_the_document_names_the_internal_topics_and_the_sizes_of_the_catalogue() -> None:
-    for topic in Catalogue(output_prefix="<output_prefix>").all():
-        assert not topic.internal or f"`{topic.name}`" in text()
+    internal = {topic.name for topic in Catalogue(output_prefix="<output_prefix>").all() if topic.internal}
+    prefix = "milestones.internal.<output_prefix>"
+    assert all(name.startswith(prefix) for name in internal)
+    named = set(re.findall(rf"`({re.escape(prefix)}[a-z]*)`", text()))
+    assert prefix in named
+    assert named - {prefix} <= internal
+    assert len(named) > 1
     for size in (SOURCE_MAX_BYTES, MAX_RECORD_BYTES):
         assert f"{size:,}" in text()
 
