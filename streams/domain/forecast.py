@@ -303,6 +303,8 @@ def _expectation(made: Forecast) -> str:
     after = ", after the end of the period" if middle > made.end else ""
     if made.projected_total.p10 is None:
         return f"expected on {middle}{after}"
+    if early == late:
+        return f"expected on {middle}{after}"
     until = f"between {early} and {late}" if late is not None else f"not before {early}, perhaps not by {made.horizon},"
     return f"expected on {middle}{after}, {until} in 8 of 10 cases"
 

@@ -4,10 +4,11 @@
 
 for the day that lies `h` days after the first one to come, where
 
-- `level` = sum(r^a * units) / sum(r^a * weight) over the last `LEVEL_DAYS` days, `a` days old: exponential smoothing
-  with a half-life of `HALF_LIFE_DAYS` (Brown 1959; Hyndman, Athanasopoulos, Forecasting: Principles and Practice, 3rd
-  ed., section 8.1). `lag` is the weighted mean age of those days: what a level like this lies behind by when there is a
-  trend.
+- `level` = sum(r^k * units) / sum(r^k * weight) over the last `LEVEL_WEEKS` weeks counted back from the last complete
+  day, the k-th of them k weeks old: exponential smoothing with r = 1/2 (Brown 1959; Hyndman, Athanasopoulos, Forecasting:
+  Principles and Practice, 3rd ed., section 8.1). Whole weeks have every weekday once, so the level does not depend on the
+  day effects, and more units of late never lower it. `lag` is the mean age of those days: what a level like this lies
+  behind by when there is a trend.
 - `weight` of a weekday: the median, over the last `EFFECT_WEEKS` weeks, of its count as a ratio of the mean of the seven
   days around it (classical multiplicative decomposition, same book, section 3.4), shrunk towards 1 as if `PRIOR_DAYS`
   days at 1 had been seen too, scaled to a mean of 1. A holiday's: the mean ratio of the holidays seen so far to the
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 MODEL: Final = "weekday-level-trend"
 MODEL_VERSION: Final = "1"
 
-HALF_LIFE_DAYS: Final = 7
-LEVEL_DAYS: Final = 70
+LEVEL_WEEKS: Final = 10
+DECAY_PER_WEEK: Final = 0.5
 EFFECT_WEEKS: Final = 8
 PRIOR_DAYS: Final = 2
 HOLIDAY_PRIOR_DAYS: Final = 7
@@ -54,7 +55,6 @@ LEAST_TREND_WEEKS: Final = 5
 TREND_SHARE: Final = 0.5
 DAMPING_PER_WEEK: Final = 0.9
 
-_DECAY = 0.5 ** (1 / HALF_LIFE_DAYS)
 _PHI = DAMPING_PER_WEEK ** (1 / 7)
 _SIGNIFICANT = 1.96  # two-sided 5 %
 _WEEK = 7
@@ -124,16 +124,26 @@ class PaceModel:
 
     def _estimate(self, days: int) -> Pace:
         weights = self._weights(days)
-        day_weights = [weights[day_type] for day_type in self.types[max(0, days - LEVEL_DAYS) : days]]
-        units = self.counts[days - len(day_weights) : days]
+        weeks = self._weeks(days, weights)
         decay, weighed_units, weighed_days, weighed_ages = 1.0, 0.0, 0.0, 0.0
-        for age, (count, weight) in enumerate(zip(reversed(units), reversed(day_weights), strict=True)):
-            weighed_units += decay * count
+        for units, weight, age_days in weeks:
+            weighed_units += decay * units
             weighed_days += decay * weight
-            weighed_ages += decay * weight * age
-            decay *= _DECAY
-        level, lag_days = weighed_units / weighed_days, weighed_ages / weighed_days
-        return Pace(level, self._slope(days, day_weights), lag_days, weights)
+            weighed_ages += decay * weight * age_days
+            decay *= DECAY_PER_WEEK
+        levels = [units / weight for units, weight, _ in reversed(weeks[:TREND_WEEKS])]
+        slope = TREND_SHARE * _supported_slope(levels) / _WEEK if len(levels) >= LEAST_TREND_WEEKS else 0.0
+        return Pace(weighed_units / weighed_days, slope, weighed_ages / weighed_days, weights)
+
+    def _weeks(self, days: int, weights: Sequence[float]) -> list[tuple[int, float, float]]:
+        """Units, weight and mean age in days of the weeks before a point, the latest first; a shorter one if none is whole."""
+        found = []
+        for end in range(days, max(_WEEK - 1, days - LEVEL_WEEKS * _WEEK), -_WEEK):
+            types = self.types[end - _WEEK : end]
+            found.append((self.units(end - _WEEK, end), sum(weights[each] for each in types), days - end + 3.0))
+        if not found:
+            found.append((self.units(0, days), sum(weights[each] for each in self.types[:days]), (days - 1) / 2))
+        return found
 
     def _weights(self, days: int) -> tuple[float, ...]:
         weekdays = []
@@ -147,18 +157,6 @@ class PaceModel:
         holidays = bisect_left(self._holidays, days - AROUND_HOLIDAY_DAYS)
         holiday = (self._holiday_sums[holidays] + HOLIDAY_PRIOR_DAYS) / (holidays + HOLIDAY_PRIOR_DAYS)
         return (*weekdays, holiday, sum(weekdays[:5]) / 5)
-
-    def _slope(self, days: int, day_weights: Sequence[float]) -> float:
-        weeks = min(TREND_WEEKS, len(day_weights) // _WEEK)
-        if weeks < LEAST_TREND_WEEKS:
-            return 0.0
-        levels = []
-        for week in range(weeks, 0, -1):
-            end = len(day_weights) - (week - 1) * _WEEK
-            weight = sum(day_weights[end - _WEEK : end])
-            last = days - (week - 1) * _WEEK
-            levels.append(self.units(last - _WEEK, last) / weight)
-        return TREND_SHARE * _supported_slope(levels) / _WEEK
 
     def _weekday_ratios(self) -> list[tuple[list[int], list[float]]]:
         """By weekday: numbers of its ordinary days, and their ratios to the seven days around."""

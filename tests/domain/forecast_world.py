@@ -1,0 +1,58 @@
+"""Series and forecasts of them, for the tests of the forecast."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear, Period
+from streams.domain.daytypes import DayTypes
+from streams.domain.forecast import History, Known, forecast
+from streams.domain.rules import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schemas.outputs import Forecast
+
+#: A Monday.
+START = date(2024, 1, 1)
+DAY = timedelta(days=1)
+AS_OF = "2024-05-20T16:00:00.000Z"
+
+AUTUMN = HolidayYear(
+    country="XX",
+    year=2024,
+    version="XX-2024.1",
+    grade=Grade.OFFICIAL,
+    source="test",
+    holidays=(
+        Holiday("spring", date(2024, 3, 4), date(2024, 3, 8), (date(2024, 3, 2),)),
+        Holiday("autumn", date(2024, 10, 1), date(2024, 10, 7)),
+    ),
+)
+NO_HOLIDAYS = DayTypes()
+CALENDAR = Calendar(years=(AUTUMN,), holidays=("autumn",), timezone="Asia/Shanghai")
+
+
+def known(
+    counts: Sequence[int], *, today: int = 0, share: float = 0.0, start: date = START, day_types: DayTypes = NO_HOLIDAYS
+) -> Known:
+    """What is known after these days."""
+    return Known(History(start, tuple(counts), day_types), today, share)
+
+
+def of(count: int, units: Callable[[int, date], int]) -> list[int]:
+    """Units of so many days from `START` on, by number and date."""
+    return [units(number, START + number * DAY) for number in range(count)]
+
+
+def period(text: str) -> Period:
+    """The period with an id."""
+    return CALENDAR.period(text)
+
+
+def forecast_of(world: Known, text: str, value: int) -> Forecast:
+    """The forecast of a target of this value on the period with this id."""
+    target = Target("aim", "deliveries", "all", text, value)
+    return forecast(target, period(text), world, as_of=AS_OF, timezone="Asia/Shanghai")
