@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from streams.audit.judging import read_order
 from streams.audit.letters import accepted, read_letters
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-class AsOfRow(NamedTuple):
+@dataclass(frozen=True)
+class AsOfRow:
     """One window as it was known at a time; `by_hour` on days only."""
 
     metric: str
@@ -29,7 +31,7 @@ class AsOfRow(NamedTuple):
 
     def document(self) -> dict[str, Any]:
         """As on the windows' topic, as far as it was known."""
-        document = {**self._asdict(), "start": self.start.isoformat(), "end": self.end.isoformat()}
+        document = {**asdict(self), "start": self.start.isoformat(), "end": self.end.isoformat()}
         if self.by_hour is None:
             del document["by_hour"]
         return document

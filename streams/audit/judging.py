@@ -31,6 +31,8 @@ EFFECTS: Final[dict[str, str]] = {
     "delivered": "delivers the vehicle",
     "delivered_unplaced": "delivers the vehicle, although no order was placed before",
     "delivered_cancelled": "delivers the vehicle, although the order is cancelled",
+    "placed_cancelled": "places the order, which is cancelled later",
+    "delivered_reversed": "delivers the vehicle, which comes back later",
     "reversed": "takes the delivery back",
     "voids": "voids another event, which counts as never sent",
     "voided": "no effect: voided, it counts as never sent",
@@ -59,7 +61,7 @@ class Reading:
     effects: list[tuple[Fact, str]] = field(default_factory=list)
 
 
-def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912 - as the contract's table is written
+def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR0915 - as the contract's table is written
     """Judges one order.
 
     Args:
@@ -68,6 +70,7 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912 - as t
     reading = Reading()
     kinds = {(event.source, event.id): event.kind for event in events}
     never_sent = {event.voids for event in events if event.voids is not None}
+    taken_back: dict[int, str] = {}
     order: Fact | None = None
     cancellation: Fact | None = None
     delivery: Fact | None = None
@@ -105,9 +108,12 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912 - as t
             effect = "reversed_other_vin"
         else:
             reading.units.append(Unit("reversals", delivery.dims, event))
+            taken_back[id(delivery)] = "delivered_reversed"
             effect, delivery = "reversed", None
         reading.effects.append((event, effect))
     if order is not None:
+        if cancellation is not None:
+            taken_back[id(order)] = "placed_cancelled"
         reading.units.append(Unit("orders_placed", order.dims, order))
         if cancellation is None:
             reading.units.append(Unit("orders", order.dims, order))
@@ -115,6 +121,8 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912 - as t
             reading.units.append(Unit("cancellations", order.dims, cancellation))
     if delivery is not None:
         reading.units.append(Unit("deliveries", delivery.dims, delivery))
+    if taken_back:
+        reading.effects = [(event, taken_back.get(id(event), effect)) for event, effect in reading.effects]
     return reading
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.facts import METRICS
-from schemas.instants import micros_of, parse_instant
 from streams.audit.between import WindowExplanation, explain_window
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
 from streams.cli.auditing import watched
-from streams.cli.options import cluster_options
+from streams.cli.options import cluster_options, instant_us
 from streams.errors import ExpectedError
 from streams.headline import headline, sentence
 from streams.settings import load_settings
@@ -89,14 +88,6 @@ def _times(between: tuple[str, str]) -> tuple[int, int]:
     if last < first:
         raise click.UsageError("--between: the second time is before the first")
     return first, last
-
-
-def instant_us(text: str, option: str) -> int:
-    """Microseconds since 1970 of a time given on the command line."""
-    try:
-        return micros_of(parse_instant(text))
-    except ValueError as error:
-        raise click.UsageError(f"{option} {text}: {error}") from None
 
 
 # A milestone --------------------------------------------------------------------------------------------------------
@@ -178,9 +169,12 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
         click.echo(f"{title}{more}")
         for change in shown:
             described = found.described(change)
-            click.echo(f"  {described['time']}  order {described['order_id']}  {place_text(described)}")
+            place = place_text(described)
+            click.echo(f"  {described['time']}  order {described['order_id']}  {place}  {described['effect']}")
+            # A unit's own event is on its line; what else came of its order is the reason, or part of the story.
             for reason in described["because"]:
-                click.echo(f"      {reason['type']}  {reason['effect']}  {reason['time']}  {place_text(reason)}")
+                if place_text(reason) != place:
+                    click.echo(f"      {reason['time']}  {reason['effect']}  {reason['type']}  {place_text(reason)}")
     if found.without_effect:
         click.echo()
         click.echo("Events dated here that came in between and do not count")

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from schemas.instants import micros_of, parse_instant
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -19,3 +21,15 @@ def cluster_options(function: F) -> F:
     return click.option(
         "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
     )(function)
+
+
+def instant_us(text: str, option: str) -> int:
+    """Microseconds since 1970 of a time given on the command line.
+
+    Raises:
+        UsageError: It is no date and time with an offset.
+    """
+    try:
+        return micros_of(parse_instant(text))
+    except ValueError as error:
+        raise click.UsageError(f"{option} {text}: {error}") from None

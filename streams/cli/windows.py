@@ -1,17 +1,18 @@
-"""`milestones windows`: the current rows of the window tables."""
+"""`milestones windows`: the rows of the window tables, as they are, as they were known, or as they were closed."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from schemas.codec import decode_row
+from schemas.codec import decode_row, encode_row
 from streams.admin import catalogue_of
-from streams.cli.options import cluster_options
+from streams.cli.options import cluster_options, instant_us
 from streams.kafka import read_latest
 from streams.settings import Settings, load_settings
 
@@ -20,57 +21,145 @@ if TYPE_CHECKING:
 
     from schemas.outputs import WindowRow
 
+_FIRST_CLOSED = "first-closed"
+
+
+class _Shown(NamedTuple):
+    """A row as it is shown: in what order, as JSON, and as cells of the table."""
+
+    key: tuple[str, str, str]
+    order: tuple[str, str, str, str, str]
+    text: str
+    cells: tuple[str, ...]
+
+
+class _Filter(NamedTuple):
+    metric: str | None
+    scope: str | None
+    period: str | None
+
+    def takes(self, key: tuple[str, str, str]) -> bool:
+        metric, scope, period = key
+        return (
+            self.metric in (None, metric)
+            and self.scope in (None, scope)
+            and (self.period is None or period.startswith(self.period))
+        )
+
 
 @click.command()
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option("--period", default=None, help="Only periods that start so, such as month:2024-10 or day:2024.")
+@click.option(
+    "--as-of",
+    metavar="TIME",
+    default=None,
+    help="As known then: what had been appended by this time, such as 2024-10-07T18:00:00+08:00, counted again.",
+)
+@click.option("--as-first-closed", is_flag=True, help="The figure of each period as it was first closed.")
 @click.option("--json", "as_json", is_flag=True, help="One row a line, as on the topic.")
 @cluster_options
 def command(
     metric: str | None,
     scope: str | None,
     period: str | None,
+    as_of: str | None,
+    as_first_closed: bool,  # noqa: FBT001 - an option
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show the current counts of days, months, years and holidays."""
+    """Show the counts of days, months, years and holidays."""
+    if as_of is not None and as_first_closed:
+        raise click.UsageError("--as-of and --as-first-closed are two different questions: ask one at a time")
+    appended_us = None if as_of is None else instant_us(as_of, "--as-of")
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    values = asyncio.run(_rows(settings))
-    rows = [(decode_row(value), value) for value in values]
-    chosen = [
-        (row, value)
-        for row, value in rows
-        if (metric is None or row.metric == metric)
-        and (scope is None or row.scope == scope)
-        and (period is None or row.period.startswith(period))
-    ]
-    chosen.sort(key=lambda pair: (pair[0].metric, pair[0].scope, pair[0].start, pair[0].end, pair[0].period))
-    if as_json:
-        for _, value in chosen:
-            click.echo(value.decode())
-    elif chosen:
-        _print([row for row, _ in chosen])
+    columns: tuple[str, ...] = ()
+    if as_of is not None and appended_us is not None:
+        rows, none = _as_of(settings, as_of, appended_us), f"nothing had been counted by {as_of}"
+    elif as_first_closed:
+        rows, columns, none = _first_closed(settings), ("version", "closed at"), "no period has been closed yet"
     else:
-        what = "such rows" if rows else "rows yet: is a worker running, and have events been published?"
-        click.echo(f"no {what}", err=True)
+        rows, columns = _current(settings), ("targets", "status", "updated")
+        none = "no rows yet: is a worker running, and have events been published?"
+    wanted = _Filter(metric, scope, period)
+    chosen = sorted((row for row in rows if wanted.takes(row.key)), key=lambda row: row.order)
+    if as_json:
+        for row in chosen:
+            click.echo(row.text)
+    elif chosen:
+        _print([row.cells for row in chosen], columns)
+    else:
+        click.echo("no such rows" if rows else none, err=True)
 
 
-async def _rows(settings: Settings) -> list[bytes]:
-    return list((await read_latest(settings, [(catalogue_of(settings).windows.name, 0)])).values())
+def _current(settings: Settings) -> list[_Shown]:
+    latest = asyncio.run(read_latest(settings, [(catalogue_of(settings).windows.name, 0)]))
+    return [_published(decode_row(value), value.decode()) for value in latest.values()]
 
 
-def _print(rows: list[WindowRow]) -> None:
+def _published(row: WindowRow, text: str) -> _Shown:
+    targets = ", ".join(f"{target.value:,}{' reached' if target.reached else ''}" for target in row.targets)
+    key = (row.metric, row.scope, row.period)
+    cells = (*key, f"{row.count:,}", targets, row.status, row.updated_at)
+    return _Shown(key, (row.metric, row.scope, row.start, row.end, row.period), text, cells)
+
+
+def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
+    # Imported here: the current rows need none of it.
+    from streams.audit.asof import rows_as_of  # noqa: PLC0415
+    from streams.cli.auditing import watched  # noqa: PLC0415
+
+    with watched() as listener:
+        rows = asyncio.run(rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))
+    shown = []
+    for row in rows:
+        key = (row.metric, row.scope, row.period)
+        document = {**row.document(), "timezone": settings.timezone, "as_of": as_of}
+        order = (row.metric, row.scope, row.start.isoformat(), row.end.isoformat(), row.period)
+        shown.append(_Shown(key, order, _json(document), (*key, f"{row.count:,}")))
+    return shown
+
+
+def _first_closed(settings: Settings) -> list[_Shown]:
+    from streams.audit.closed import rows_as_first_closed  # noqa: PLC0415
+
+    found = asyncio.run(rows_as_first_closed(settings))
+    shown = []
+    for row in found.rows:
+        document = {**json.loads(encode_row(row)), "as_of": _FIRST_CLOSED}
+        cells = (row.metric, row.scope, row.period, f"{row.count:,}", f"{row.version}", row.updated_at)
+        shown.append(_published(row, _json(document))._replace(cells=cells))
+    for row in found.forgotten:
+        key = (row.metric, row.scope, row.period)
+        document = {
+            "metric": row.metric,
+            "scope": row.scope,
+            "period": row.period,
+            "count": None,
+            "as_of": _FIRST_CLOSED,
+        }
+        shown.append(_published(row, _json(document))._replace(cells=(*key, "not known any more", "", "")))
+    if found.forgotten:
+        line = f"{len(found.forgotten):,} periods were restated since they were closed, and the history does not go back to that"
+        click.echo(line, err=True)
+    return shown
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _print(rows: list[tuple[str, ...]], more_columns: tuple[str, ...]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("metric", "scope", "period"):
         table.add_column(column, no_wrap=True)
     table.add_column("count", justify="right", no_wrap=True)
-    for column in ("targets", "status", "updated"):
+    for column in more_columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        targets = ", ".join(f"{target.value:,}{' reached' if target.reached else ''}" for target in row.targets)
-        table.add_row(row.metric, row.scope, row.period, f"{row.count:,}", targets, row.status, row.updated_at)
+        table.add_row(*row)
     # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 200)
     console.print(table)

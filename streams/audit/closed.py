@@ -1,0 +1,67 @@
+"""Rows as they were first published closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_row
+from streams.admin import catalogue_of
+from streams.kafka import partition_counts, read_latest, read_to_end, reader
+
+if TYPE_CHECKING:
+    from schemas.outputs import WindowRow
+    from streams.audit.sums import RowKey
+    from streams.settings import Settings
+
+
+@dataclass
+class FirstClosed:
+    """Rows by their first closed version.
+
+    Attributes:
+        rows: Those that are known.
+        forgotten: Current rows that were restated and whose history no longer goes back to their closing.
+    """
+
+    rows: list[WindowRow]
+    forgotten: list[WindowRow]
+
+
+async def rows_as_first_closed(settings: Settings) -> FirstClosed:
+    """Finds the first closed version of every row that has been closed.
+
+    A row that was not restated is that version itself; for the others the history is asked, which is kept for 400 days.
+
+    Raises:
+        ExpectedError: The cluster is unreachable.
+    """
+    catalogue = catalogue_of(settings)
+    earliest: dict[RowKey, WindowRow] = {}
+    async with reader(settings) as consumer:
+        if (await partition_counts(consumer, [catalogue.history.name]))[catalogue.history.name]:
+            async for records in read_to_end(settings, [(catalogue.history.name, 0)], consumer=consumer):
+                for record in records:
+                    _note(earliest, decode_row(record.value))
+    found = FirstClosed([], [])
+    for value in (await read_latest(settings, [(catalogue.windows.name, 0)])).values():
+        row = decode_row(value)
+        _note(earliest, row)
+        first = earliest.get(_key(row))
+        if first is not None:
+            found.rows.append(first)
+        elif row.status == "closed":
+            found.forgotten.append(row)
+    return found
+
+
+def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
+    """Keeps the lowest version among those that say of themselves that nothing came after the closing."""
+    if row.status == "closed" and row.restated == 0:
+        known = earliest.get(_key(row))
+        if known is None or row.version < known.version:
+            earliest[_key(row)] = row
+
+
+def _key(row: WindowRow) -> RowKey:
+    return row.metric, row.scope, row.period
