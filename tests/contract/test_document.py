@@ -61,6 +61,8 @@ KNOWN_CHECKS = {
     "metrics",
     "kinds",
     "milestone-types",
+    "forecast-states",
+    "forecast-qualities",
     "settings",
     "commands",
     "exit-codes",

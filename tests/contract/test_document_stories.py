@@ -13,9 +13,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from schemas.outputs import MilestoneKind, MilestoneType
+from schemas.outputs import ForecastQuality, ForecastState, MilestoneKind, MilestoneType
 from streams.cli import COMMANDS, group, main
+from streams.domain import forecast
 from streams.errors import ExpectedError
+from streams.forecasts import NEWS_SHARE
 from streams.settings import FILE_NAME, Settings, load_settings
 from tests.contract import story
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, text
@@ -56,9 +58,17 @@ def test_a_story_that_says_too_little_or_too_much_fails() -> None:
             story.run(rule + happens + wrong)
 
 
-def test_the_kinds_and_types_of_milestones_are_all_there() -> None:
-    assert [codes(row[0])[0] for row in rows_of("kinds")] == list(get_args(MilestoneKind))
-    assert [codes(row[0])[0] for row in rows_of("milestone-types")] == list(get_args(MilestoneType))
+@pytest.mark.parametrize(
+    ("check", "values"),
+    [
+        ("kinds", MilestoneKind),
+        ("milestone-types", MilestoneType),
+        ("forecast-states", ForecastState),
+        ("forecast-qualities", ForecastQuality),
+    ],
+)
+def test_the_values_of_a_field_are_all_in_their_table(check: str, values: object) -> None:
+    assert [codes(row[0])[0] for row in rows_of(check)] == list(get_args(values))
 
 
 def test_every_kind_of_milestone_with_a_rule_and_every_type_is_in_a_story() -> None:
@@ -67,6 +77,12 @@ def test_every_kind_of_milestone_with_a_rule_and_every_type_is_in_a_story() -> N
         assert codes(row[0])[0].split(".")[1] in told
     for example in ("/day:2024-10-07/exceeds:1000 ", "/first:day/exceeds:1000 ", "/record:day:"):
         assert example in told
+
+
+def test_the_numbers_about_forecasts_are_those_of_the_program() -> None:
+    assert f"at most {forecast.HISTORY_DAYS} days back" in text()
+    assert f"from {forecast.GOOD_DAYS} complete days on" in text()
+    assert f"moved by {NEWS_SHARE * 100:g} % of the value" in text()
 
 
 # Settings -----------------------------------------------------------------------------------------------------------
