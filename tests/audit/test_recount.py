@@ -1,0 +1,163 @@
+"""The recount is right by itself: it agrees with the ledger on any set of events, and at any moment of the past."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from streams.audit.judging import read_order
+from streams.audit.letters import Letter, accepted
+from streams.audit.sources import coordinates_of
+from streams.audit.sums import Business, Day, Tally, windows_of
+from streams.settings import Settings
+from tests.domain.facts import SU7, YU7, cancelled, delivered, placed, reversal, void
+from tests.domain.test_ledger_properties import ZONE, arrivals, counted, new_ledger, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.facts import Dims, Fact
+
+BUSINESS = Business(Settings(timezone=ZONE, scopes=(("model",), ("model", "region"), ())))
+SHANGHAI = Business(Settings())
+
+
+def days_of(events: Iterable[Fact], business: Business = BUSINESS) -> dict[Any, Day]:
+    """The recount of events in the order of their arrival, without any dead letters."""
+    orders: dict[str, list[Fact]] = defaultdict(list)
+    for event in events:
+        orders[event.order_id].append(event)
+    tally = Tally(business)
+    for records in orders.values():
+        for unit in read_order(accepted(records, {}).events).units:
+            tally.add(unit)
+    return tally.days()
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(arrivals(), st.data())
+def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival: Any, data: st.DataObject) -> None:
+    """As of any moment: permuted, duplicated, voided, reversed, around midnight and a change of the clocks."""
+    _, steps = arrival
+    stream = [event for batches in steps for batch in batches for event in batch]
+    known = stream[: data.draw(st.integers(0, len(stream)))]
+    ledger = new_ledger()
+    take(ledger, [[known]])
+    found = {key: (day.count, day.by_hour) for key, day in days_of(known).items()}
+    assert found == {key: (count, by_hour) for key, (count, _, by_hour) in counted(ledger).items()}
+
+
+@pytest.mark.parametrize(
+    ("events", "metrics", "effects"),
+    [
+        ([placed("2024-10-07T10:00:00")], {"orders_placed": 1, "orders": 1}, ["placed"]),
+        (
+            [placed("2024-10-07T10:00:00"), cancelled("2024-10-08T10:00:00")],
+            {"orders_placed": 1, "cancellations": 1},
+            ["placed_cancelled", "cancelled"],
+        ),
+        ([cancelled("2024-10-08T10:00:00")], {}, ["cancelled_without_order"]),
+        (
+            [placed("2024-10-07T10:00:00"), delivered("2024-10-08T10:00:00"), cancelled("2024-10-09T10:00:00")],
+            {"orders_placed": 1, "orders": 1, "deliveries": 1},
+            ["placed", "delivered", "cancelled_while_delivered"],
+        ),
+        (
+            [delivered("2024-10-08T10:00:00"), delivered("2024-10-09T10:00:00", "d2")],
+            {"deliveries": 1},
+            ["delivered_unplaced", "delivered_twice"],
+        ),
+        (
+            [delivered("2024-10-08T10:00:00"), reversal("2024-10-09T10:00:00"), delivered("2024-10-10T10:00:00", "d2")],
+            {"deliveries": 1, "reversals": 1},
+            ["delivered_reversed", "reversed", "delivered_unplaced"],
+        ),
+        (
+            [delivered("2024-10-08T10:00:00"), reversal("2024-10-09T10:00:00", vin="LNBSU7A10R1000999")],
+            {"deliveries": 1},
+            ["delivered_unplaced", "reversed_other_vin"],
+        ),
+        (
+            [
+                delivered("2024-10-08T10:00:00"),
+                void("2024-10-07T10:00:00", "d"),
+                void("2024-10-09T10:00:00", "v", "v2"),
+            ],
+            {},
+            ["voids", "voided", "void_of_void"],
+        ),
+        ([void("2024-10-07T10:00:00", "d")], {}, ["void_of_unknown_event"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) and value and isinstance(value[0], str) else "",
+)
+def test_each_row_of_the_contract_s_table(events: list[Fact], metrics: dict[str, int], effects: list[str]) -> None:
+    reading = read_order(events)
+    found: dict[str, int] = defaultdict(int)
+    for unit in reading.units:
+        found[unit.metric] += 1
+    assert (dict(found), [effect for _, effect in reading.effects]) == (metrics, effects)
+
+
+def test_days_add_up_to_months_years_and_holidays() -> None:
+    days = days_of(
+        [
+            placed("2024-09-30T23:59:59", order="SO-1"),
+            placed("2024-10-01T00:00:00", order="SO-2"),
+            placed("2024-10-07T23:59:59", order="SO-3", dims=YU7),
+            placed("2024-12-31T23:59:59", order="SO-4"),
+        ],
+        SHANGHAI,
+    )
+    counts = {key[1:]: window.count for key, window in windows_of(days, SHANGHAI).items() if key[0] == "orders"}
+    assert {period: count for (scope, period), count in counts.items() if scope == "all"} == {
+        "day:2024-09-30": 1,
+        "day:2024-10-01": 1,
+        "day:2024-10-07": 1,
+        "day:2024-12-31": 1,
+        "month:2024-09": 1,
+        "month:2024-10": 2,
+        "month:2024-12": 1,
+        "year:2024": 4,
+        "holiday:national-day:2024": 2,
+    }
+    assert counts["model=SU7", "month:2024-10"] == counts["model=YU7", "month:2024-10"] == 1
+
+
+def test_a_unit_without_a_scopes_dimension_is_not_counted_there() -> None:
+    dims: Dims = ("SU7", "", "", "")
+    assert BUSINESS.scopes_of(dims) == ("model=SU7", "all")
+    assert BUSINESS.scopes_of(SU7) == ("model=SU7", "model=SU7,region=CN-11", "all")
+
+
+def _letters(*events: Fact, reason: str = "id_conflict") -> dict[Any, Letter]:
+    return {coordinates_of(event): Letter(reason, 1, 0) for event in events}
+
+
+def test_of_two_contents_the_one_that_is_no_dead_letter_counts() -> None:
+    one, other = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T11:00:00", offset=2)
+    again = placed("2024-10-07T11:00:00", offset=3)
+    found = accepted([one, other, again], _letters(one))
+    assert (found.events, found.duplicates, found.contradicting) == ([other], [again], [])
+
+
+def test_two_contents_without_a_dead_letter_are_a_contradiction() -> None:
+    one, other = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T11:00:00", offset=2)
+    assert accepted([one, other], {}).contradicting == [other]
+
+
+def test_of_two_contents_that_are_both_dead_letters_one_counts() -> None:
+    """So it is when the state was built again and the other one came first."""
+    one, other = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T11:00:00", offset=2)
+    assert accepted([one, other], _letters(one, other)).events == [one]
+
+
+def test_events_beyond_what_an_order_takes_are_left_out_by_their_dead_letters() -> None:
+    events = [placed("2024-10-07T10:00:00", f"p{number}", offset=number) for number in range(65)]
+    found = accepted(events, _letters(events[3], reason="too_many_events"))
+    assert len(found.events) == 64
+    assert events[3] not in found.events

@@ -1,0 +1,242 @@
+"""Which milestones should stand: the rules once more, at their edges."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from schemas.events import TargetSet, TargetSetData, TargetWithdrawn, TargetWithdrawnData
+from schemas.instants import micros_of, parse_instant
+from schemas.outputs import MilestoneEvent, WindowRow
+from streams.audit.comparing import compare_milestones, compare_row_targets, compare_rows, compare_sums
+from streams.audit.report import Check
+from streams.audit.standing import TargetInForce, expected_standing
+from streams.audit.sums import Business, Window
+from streams.audit.targets import TargetEvents
+from streams.settings import RuleSettings, Settings
+
+SETTINGS = Settings(
+    rule=(
+        RuleSettings(name="big", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True),
+        RuleSettings(name="best", metric="deliveries", window="day", scope=("model",), record=True),
+        RuleSettings(name="holiday", metric="orders_placed", window="holiday", scope=(), reaches=10),
+    )
+)
+BUSINESS = Business(SETTINGS)
+TARGET = TargetInForce("oct", "deliveries", "model=SU7", "month:2024-10", 20)
+
+
+def windows(**days: int) -> dict[Any, Window]:
+    """SU7 deliveries of days of October 2024, such as d07=3."""
+    found = {}
+    for name, count in days.items():
+        day = date(2024, 10, int(name[1:]))
+        found["deliveries", "model=SU7", f"day:{day}"] = Window(BUSINESS.periods_of(day)[0], count)
+    return found
+
+
+def row(metric: str, scope: str, period: str, count: int, *, status: str = "closed", **more: Any) -> WindowRow:
+    """A published row; by default of a day that is over."""
+    start = {"day": period[4:], "month": f"{period[6:]}-01"}.get(period.split(":", maxsplit=1)[0], "2024-10-01")
+    end = start if period.startswith("day") else "2024-10-31"
+    values = {
+        "metric": metric,
+        "scope": scope,
+        "period": period,
+        "start": start,
+        "end": end,
+        "timezone": "Asia/Shanghai",
+        "count": count,
+        "targets": [],
+        "status": status,
+        "restated": 0,
+        "version": 1,
+        "updated_at": "2024-11-01T00:00:00.000Z",
+        **more,
+    }
+    return WindowRow.model_validate(values)
+
+
+def rows_for(found: dict[Any, Window], status: str = "closed") -> dict[Any, WindowRow]:
+    """The rows that publish these windows."""
+    return {key: row(*key, window.count, status=status) for key, window in found.items()}
+
+
+@pytest.mark.parametrize(("count", "stands"), [(999, False), (1000, False), (1001, True)])
+def test_exceeds_is_more_than_the_number(count: int, stands: bool) -> None:  # noqa: FBT001
+    found = expected_standing(SETTINGS, windows(d07=count), {}, [])
+    assert ("deliveries/model=SU7/day:2024-10-07/exceeds:1000" in found.periods) is stands
+    assert ("deliveries/model=SU7/first:day/exceeds:1000" in found.periods) is stands
+
+
+@pytest.mark.parametrize(("count", "stands"), [(9, False), (10, True)])
+def test_reaches_is_at_least_the_number_and_holiday_is_every_holiday(count: int, stands: bool) -> None:  # noqa: FBT001
+    holiday = BUSINESS.periods_of(date(2024, 10, 3))[3]
+    found = expected_standing(SETTINGS, {("orders_placed", "all", holiday.id): Window(holiday, count)}, {}, [])
+    assert (f"orders_placed/all/{holiday.id}/reaches:10" in found.periods) is stands
+
+
+def test_the_first_is_the_earliest_period_that_passes() -> None:
+    found = expected_standing(SETTINGS, windows(d07=1001, d05=1002, d06=3), {}, [])
+    assert found.periods["deliveries/model=SU7/first:day/exceeds:1000"] == "day:2024-10-05"
+
+
+def test_a_record_has_strictly_more_than_every_earlier_day_that_is_over() -> None:
+    found = windows(d01=5, d02=5, d03=6, d04=9, d05=8)
+    rows = rows_for(found)
+    rows["deliveries", "model=SU7", "day:2024-10-04"] = row(
+        "deliveries", "model=SU7", "day:2024-10-04", 9, status="open"
+    )
+    standing = expected_standing(SETTINGS, found, rows, []).periods
+    assert sorted(standing.values()) == ["day:2024-10-03", "day:2024-10-05"]
+
+
+@pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
+def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:  # noqa: FBT001
+    month = BUSINESS.periods_of(date(2024, 10, 3))[1]
+    found = expected_standing(SETTINGS, {("deliveries", "model=SU7", month.id): Window(month, count)}, {}, [TARGET])
+    assert (found.periods == {"deliveries/model=SU7/month:2024-10/target:oct:20": "month:2024-10"}) is stands
+
+
+def milestone(milestone_id: str, period: str, revision: int = 1, kind: str = "raised", **data: Any) -> MilestoneEvent:
+    """A milestone event."""
+    metric, scope = milestone_id.split("/")[:2]
+    values = {
+        "id": f"{milestone_id}@{revision}",
+        "type": f"milestone.{kind}.v1",
+        "time": "2024-10-07T12:00:00.000Z",
+        "subject": milestone_id,
+        "data": {
+            "milestone_id": milestone_id,
+            "revision": revision,
+            "kind": "threshold",
+            "rule": "big",
+            "metric": metric,
+            "scope": scope,
+            "period": period,
+            "start": "2024-10-07",
+            "end": "2024-10-07",
+            "timezone": "Asia/Shanghai",
+            "operator": "exceeds",
+            "threshold": 1000,
+            "count": 1001,
+            "first": False,
+            "achieved_at": None,
+            "detected_at": "2024-10-07T12:00:00.000Z",
+            "cause": None,
+            **data,
+        },
+    }
+    return MilestoneEvent.model_validate(values)
+
+
+BIG = "deliveries/model=SU7/day:2024-10-07/exceeds:1000"
+FIRST = "deliveries/model=SU7/first:day/exceeds:1000"
+
+
+def lines(count: int, *events: MilestoneEvent) -> list[str]:
+    """What is wrong with milestones when 7 October has a count."""
+    found = windows(d07=count)
+    check = compare_milestones(SETTINGS, found, {}, events, [])
+    return [difference.line for difference in check.differences]
+
+
+def test_milestones_that_are_right_give_no_difference() -> None:
+    assert lines(1001, milestone(BIG, "day:2024-10-07"), milestone(FIRST, "day:2024-10-07", kind="recorded")) == []
+    assert lines(1000, milestone(BIG, "day:2024-10-07"), milestone(BIG, "day:2024-10-07", 2, "retracted")) == []
+
+
+def test_a_milestone_that_is_missing_superfluous_or_of_another_period_is_named() -> None:
+    (missing,) = lines(1001, milestone(FIRST, "day:2024-10-07"))
+    assert missing == f"{BIG}: should stand (day:2024-10-07 counts 1,001), and does not"
+    (superfluous,) = lines(1000, milestone(BIG, "day:2024-10-07"))
+    assert superfluous == f"{BIG}: stands, and should not (day:2024-10-07 counts 1,000)"
+    (moved,) = lines(1001, milestone(BIG, "day:2024-10-07"), milestone(FIRST, "day:2024-10-08"))
+    assert moved == f"{FIRST}: stands for day:2024-10-08, should for day:2024-10-07"
+
+
+def test_a_revision_that_is_there_twice_is_named() -> None:
+    twice = [milestone(BIG, "day:2024-10-07"), milestone(BIG, "day:2024-10-07")]
+    assert lines(1001, *twice, milestone(FIRST, "day:2024-10-07")) == [f"{BIG}: revision 1 follows revision 1"]
+
+
+def test_what_a_former_rule_has_left_is_not_judged() -> None:
+    former = "deliveries/model=SU7/day:2024-10-07/exceeds:7"
+    assert lines(5, milestone(former, "day:2024-10-07", threshold=7)) == []
+
+
+def test_a_row_that_is_off_by_one_is_named_with_its_hours() -> None:
+    day = BUSINESS.periods_of(date(2024, 10, 7))[0]
+    hours = [0] * 24
+    hours[14] = 5
+    key = ("deliveries", "all", day.id)
+    falsified = row(*key, 6, by_hour=[*hours[:14], 6, *hours[15:]])
+    check = compare_rows({key: falsified}, {key: Window(day, 5, hours)}, BUSINESS, Check("rows", 0, ""))
+    (difference,) = check.differences
+    assert difference.line == "deliveries/all/day:2024-10-07: published 6, recounted 5 (+1); 14h 6 for 5"
+    assert difference.details["hours"] == [{"hour": 14, "published": 6, "recounted": 5}]
+
+
+def test_a_row_that_is_missing_or_that_nothing_counts_is_named() -> None:
+    day = BUSINESS.periods_of(date(2024, 10, 7))[0]
+    key = ("deliveries", "all", day.id)
+    (missing,) = compare_rows({}, {key: Window(day, 2, [0] * 24)}, BUSINESS, Check("rows", 0, "")).differences
+    assert "published 0, recounted 2 (-2)" in missing.line
+    (invented,) = compare_rows({key: row(*key, 1)}, {}, BUSINESS, Check("rows", 0, "")).differences
+    assert "published 1, recounted 0 (+1)" in invented.line
+
+
+def test_the_row_of_a_holiday_that_is_no_longer_counted_is_left_alone() -> None:
+    key = ("deliveries", "all", "holiday:spring-festival:2024")
+    assert compare_rows({key: row(*key, 3)}, {}, BUSINESS, Check("rows", 0, "")).compared == 0
+
+
+def test_a_month_that_is_not_the_sum_of_its_days_is_named() -> None:
+    rows = {
+        ("deliveries", "all", "day:2024-10-07"): row("deliveries", "all", "day:2024-10-07", 3),
+        ("deliveries", "all", "month:2024-10"): row("deliveries", "all", "month:2024-10", 4),
+    }
+    (difference,) = compare_sums(rows).differences
+    assert difference.line == "deliveries/all/month:2024-10: 4, its days add up to 3"
+
+
+def test_targets_on_a_row_are_those_in_force_and_say_truly_whether_they_are_reached() -> None:
+    shown = [{"target_id": "oct", "value": 20, "reached": True}]
+    key = ("deliveries", "model=SU7", "month:2024-10")
+    assert compare_row_targets([row(*key, 20, targets=shown)], [TARGET]).differences == []
+    (wrong,) = compare_row_targets([row(*key, 19, targets=shown)], [TARGET]).differences
+    assert wrong.line.endswith("target oct 20 is marked reached at 19")
+    (absent,) = compare_row_targets([row(*key, 19)], [TARGET]).differences
+    assert "in force are {'oct': 20}" in absent.line
+    (no_row,) = compare_row_targets([], [TARGET]).differences
+    assert "has no row" in no_row.line
+
+
+def test_targets_are_set_replaced_and_withdrawn_by_time_whatever_the_order_on_the_topic() -> None:
+    def at(text: str, value: int | None, identity: str) -> Any:
+        envelope = {"id": identity, "source": "/plan", "time": parse_instant(text)}
+        if value is None:
+            return TargetWithdrawn(**envelope, data=TargetWithdrawnData(target_id="oct"))
+        data = TargetSetData(
+            target_id="oct", metric="deliveries", scope="all", period="month:2024-10", value=value, label=None
+        )
+        return TargetSet(**envelope, data=data)
+
+    events = TargetEvents(
+        (
+            at("2024-10-01T00:00:00+08:00", 5, "a"),
+            at("2024-10-10T00:00:00+08:00", 7, "b"),
+            at("2024-10-20T00:00:00+08:00", None, "c"),
+        )
+    )
+
+    def values(now: str) -> list[int]:
+        in_force = events.in_force(SETTINGS, BUSINESS, micros_of(parse_instant(now)))
+        return [target.value for target in in_force]
+
+    assert values("2024-09-30T00:00:00+08:00") == []
+    assert values("2024-10-09T00:00:00+08:00") == [5]
+    assert values("2024-10-10T00:00:00+08:00") == [7]
+    assert values("2024-10-20T00:00:00+08:00") == []
