@@ -21,7 +21,7 @@ from streams import agents
 from streams.admin import plan_topics
 from streams.context import Context
 from streams.engine import Engine
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, FaultyRecordError
 from streams.identity import claim_instance, state_dir
 from streams.kafka import client_options
 from streams.settings import Settings, load_settings
@@ -164,6 +164,8 @@ class MilestonesApp(faust.App):
         if isinstance(error, ExpectedError):
             _say_and_exit(error)
         logger.critical("the worker ends: %r", error, exc_info=error)
+        if isinstance(error, FaultyRecordError):
+            _say_and_exit(ExpectedError(str(error), exit_code=1))
         _end_within(_SHUTDOWN_S, 1)
         await self.crash(error)
 

@@ -12,3 +12,7 @@ class ExpectedError(Exception):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class FaultyRecordError(Exception):
+    """A record makes the program raise. The message names it and the way past it; the cause is the fault."""

@@ -6,24 +6,29 @@ Nothing here is undone after a failure: the keeper drops the whole object and op
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types.tuples import TP
 
 from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
 from schemas.facts import Fact, Rejection
+from schemas.notes import QUARANTINED
 from schemas.outputs import Books, ControlHeaders, Marker
 from schemas.partitioner import homes
 from streams import status
 from streams.changelog import Changelog
+from streams.culprit import INFRASTRUCTURE, blamed
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
+from streams.fate import STATE_KEY
 from streams.kafka import partition_counts, read_to_end, reader
+from streams.quarantine import PassedOver, passed_over
 from streams.rebuild import Rebuild, prepare
 from streams.reroute import forward, unwrap
 from streams.transactions import Outgoing, TransactionalWriter
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STATE_KEY = b"state"
 _IDLE_MARKER_US = 30_000_000
 _STATUS_INTERVAL_US = 1_000_000
 
@@ -89,6 +93,7 @@ class LedgerPartition:
         self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
         self._sources = {topic: Source() for topic in self._topics}
         self._rebuild: Rebuild | None = None
+        self._passed_over = PassedOver()
         self._out: list[Outgoing] = []
         self._marker_due = False
         self._said_caught_up = False
@@ -105,7 +110,12 @@ class LedgerPartition:
             ExpectedError: The settings or the sources are not those of the state.
         """
         await self._writer.start()
+        return await self.restore()
+
+    async def restore(self) -> Mapping[TP, int]:
+        """The reading part of opening; takes nothing from a former owner."""
         async with reader(self._context.settings) as consumer:
+            self._passed_over = await passed_over(self._context, consumer)
             marker = await self._restore(consumer)
             starts, ends = await self._source_ends(consumer)
             if marker is None:
@@ -117,6 +127,8 @@ class LedgerPartition:
                     self._rebuild = await prepare(self._context, self._number, ends, consumer)
                     self._rebuild.counts.update(self._ledger.counts())
                     self._rebuild.violations.update(self._ledger.violations())
+        if self._rebuild is not None:
+            self._passed_over.add(self._rebuild.quarantined)
         for topic, end in ends.items():
             self._sources[topic].end = end
         self._marker_due = True
@@ -133,7 +145,7 @@ class LedgerPartition:
         partition = (self._context.catalogue.ledger.name, self._number)
         async for records in read_to_end(self._context.settings, [partition], consumer=consumer):
             for record in records:
-                if record.key == _STATE_KEY:
+                if record.key == STATE_KEY:
                     marker = decode_marker(record.value)
                 elif is_vocabulary(record.key):
                     vocabulary.append(record)
@@ -145,7 +157,8 @@ class LedgerPartition:
                 "restore the settings, or count everything again under another output_prefix"
             )
         if blobs:
-            self._ledger.restore(vocabulary_of(vocabulary), [blobs])
+            # In a thread: it takes seconds for millions of orders, and the worker must not miss its heartbeats.
+            await asyncio.to_thread(self._ledger.restore, vocabulary_of(vocabulary), [blobs])
         return marker
 
     async def _source_ends(self, consumer: AIOKafkaConsumer) -> tuple[dict[str, int], dict[str, int]]:
@@ -192,6 +205,19 @@ class LedgerPartition:
 
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due."""
+        try:
+            records = await self._step(batches)
+        except (ExpectedError, *INFRASTRUCTURE):
+            raise
+        except Exception as error:
+            raise await self._blame(error, batches) from error
+        if records:
+            await self._writer.commit(records)
+            self._out = []
+            self._marker_due = False
+
+    async def _step(self, batches: Sequence[Batch]) -> list[Outgoing]:
+        """Applies the batches; what is to be committed, nothing if nothing is due."""
         for batch in batches:
             await self._apply(batch)
         if not batches:
@@ -200,12 +226,26 @@ class LedgerPartition:
         self._finish_rebuild(changes)
         now_us = self._context.now_us()
         if not (batches or self._marker_due or now_us - self._last_marker_us > _IDLE_MARKER_US):
-            return
-        records = self._records(changes, now_us)
-        await self._writer.commit(records)
-        self._out = []
-        self._marker_due = False
+            return []
         self._last_marker_us = now_us
+        return self._records(changes, now_us)
+
+    async def rehearse(self, batches: Sequence[Batch]) -> None:
+        """Applies the batches and forgets what would be committed."""
+        await self._step(batches)
+        self._out = []
+
+    async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
+        """The error, or one that names the record that brings it about. This state is not to be used any more."""
+        self._ledger = Ledger(self._context.zone, self._context.scopes)  # memory is to hold one ledger, not two
+        self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
+
+        def fresh() -> LedgerPartition:
+            return LedgerPartition(
+                self._context, self._number, fetch_position=self._fetch_position, log_start=self._log_start
+            )
+
+        return await blamed(error, batches, fresh, self._context)
 
     async def close(self) -> None:
         """Closes the producer; an open transaction is left for the next owner to abort."""
@@ -248,24 +288,26 @@ class LedgerPartition:
         return records
 
     def _apply_source(self, records: Sequence[Any], topic: int, source: Source) -> None:
+        if self._passed_over:
+            records = self._pass_over(records, topic, source)
         decoded = decode_batch(records, topic=topic, future_limit_us=self._context.settings.future_limit_s * 1_000_000)
-        keys = [record.key or b"" for record in records]
-        facts: list[Fact] = []
-        where: list[int] = []
+        home_of = homes([record.key or b"" for record in records], self._context.settings.partitions)
         number = self._number
-        for index, (outcome, home) in enumerate(
-            zip(decoded, homes(keys, self._context.settings.partitions), strict=True)
-        ):
+        if home_of.count(number) == len(records) and Rejection not in map(type, decoded):
+            # Nearly all batches: every record is an event, and at home.
+            self._apply_facts(cast("list[Fact]", decoded), records, topic, source)
+            return
+        facts: list[Fact] = []
+        kept: list[Any] = []
+        for record, outcome, home in zip(records, decoded, home_of, strict=True):
             if isinstance(outcome, Rejection):
-                self._dead_letter(records[index], topic, outcome.reason, outcome.message, source)
+                self._dead_letter(record, topic, outcome.reason, outcome.message, source)
             elif home == number:
                 facts.append(outcome)
-                where.append(index)
+                kept.append(record)
             else:
-                self._forward(records[index], topic, int(home), source)
-        self._apply_facts(
-            facts, [records[index] for index in where] if len(where) < len(records) else records, topic, source
-        )
+                self._forward(record, topic, home, source)
+        self._apply_facts(facts, kept, topic, source)
 
     def _apply_forwarded(self, records: Sequence[Any], source: Source) -> None:
         """Forwarded records keep their order; runs of one source topic are decoded together."""
@@ -273,6 +315,8 @@ class LedgerPartition:
         run_topic = 0
         for record in records:
             topic, original = unwrap(record)
+            if self._passed_over and not self._pass_over([original], topic, source):
+                continue
             if run and topic != run_topic:
                 self._apply_run(run, run_topic, source)
                 run = []
@@ -298,6 +342,23 @@ class LedgerPartition:
         source.duplicates += outcome.duplicates
         for index, reason, message in outcome.refused:
             self._dead_letter(records[index], topic, reason, message, source)
+
+    def _pass_over(self, records: Sequence[Any], topic: int, source: Source) -> Sequence[Any]:
+        """The records without those in quarantine, which go unread to the dead letters of their home."""
+        name, partition = self._topics[topic], records[0].partition
+        if not self._passed_over.touches(name, partition, records[0].offset, records[-1].offset):
+            return records
+        kept = []
+        for record in records:
+            line = self._passed_over.line(name, record.partition, record.offset)
+            home = homes([record.key or b""], self._context.settings.partitions)[0]
+            if line is None:
+                kept.append(record)
+            elif home == self._number:
+                self._dead_letter(record, topic, QUARANTINED, line, source)
+            else:
+                self._forward(record, topic, home, source)
+        return kept
 
     def _dead_letter(self, record: Any, topic: int, reason: str, message: str, source: Source) -> None:
         source.dead_letters += 1
@@ -370,7 +431,7 @@ class LedgerPartition:
             records.append(Outgoing(counts, 0, cell, encode_day_count(count)))
         marker = self._marker(now_us)
         body = encode_marker(marker)
-        records.append(Outgoing(ledger, number, _STATE_KEY, body))
+        records.append(Outgoing(ledger, number, STATE_KEY, body))
         if self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US:
             self._last_status_us = now_us
             records.append(status.partition_record(self._context, number, marker, self._lags(), len(self._ledger)))

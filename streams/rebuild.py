@@ -1,7 +1,8 @@
 """A ledger partition that starts without state reads everything again, in silence.
 
 What a former life has already said must not be said again: dead letters and forwarded records are recognised by their
-coordinates in the source topics.
+coordinates in the source topics. What operators have had passed over is known by the dead letters that came of it, in
+whatever partition they lie, and is passed over again.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from schemas.facts import DayCount
+from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders
+from streams.fate import rejected_place
 from streams.kafka import read_to_end
 from streams.reroute import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from aiokafka import AIOKafkaConsumer
 
+    from schemas.notes import Place
     from streams.context import Context
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
@@ -38,8 +42,20 @@ class Rebuild:
     ends: dict[str, int]
     dead: set[Coordinates] = field(default_factory=set)
     forwarded: set[Coordinates] = field(default_factory=set)
+    quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[Cell, DayCount] = field(default_factory=dict)
     violations: dict[str, Violations | None] = field(default_factory=dict)
+
+    def hear(self, letter: Any, number: int) -> None:
+        """Takes one dead letter; partition `number` must not repeat its own, and passes over what anyone passed over."""
+        place = rejected_place(letter)
+        if place is None:
+            return
+        if letter.partition == number:
+            self.dead.add(place)
+        headers = dict(letter.headers)
+        if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
+            self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 
     def hold_back(self, changes: Changes) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
@@ -65,9 +81,11 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], consum
     it has counted and found contradictory is to be taken back at the end unless it is so again.
     """
     rebuild = Rebuild(dict(ends))
-    dead_letters, rerouted = context.catalogue.dead_letters.name, context.catalogue.rerouted
-    async for records in read_to_end(context.settings, [(dead_letters, number)], consumer=consumer):
-        rebuild.dead.update(_dead_coordinates(records))
+    dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
+    everywhere = [(dead_letters.name, other) for other in range(dead_letters.partitions)]
+    async for records in read_to_end(context.settings, everywhere, consumer=consumer):
+        for record in records:
+            rebuild.hear(record, number)
     async for records in read_to_end(context.settings, [(context.catalogue.counts.name, 0)], consumer=consumer):
         rebuild.counts.update((cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None)
     async for records in read_to_end(
@@ -89,13 +107,3 @@ def _cell(key: bytes, number: int) -> Cell | None:
     if int(shard) != number or len(rest) != 2:  # a marker has no scope and date
         return None
     return metric, rest[0], date.fromisoformat(rest[1])
-
-
-def _dead_coordinates(records: Iterable[Any]) -> Iterable[Coordinates]:
-    for record in records:
-        headers = dict(record.headers)
-        topic, partition, offset = (
-            headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)
-        )
-        if topic is not None and partition is not None and offset is not None:
-            yield topic.decode(), int(partition), int(offset)

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from schemas.codec import decode_batch
 from schemas.facts import Fact, Rejection
+from schemas.notes import QUARANTINED
 from schemas.partitioner import homes
 from streams.admin import catalogue_of
 from streams.errors import ExpectedError
@@ -179,7 +180,9 @@ class Sources:
                 part.read += len(records)
                 placed = homes([record.key or b"" for record in records], self._partitions)
                 for (record, outcome), home in zip(self.decoded(records, topic), placed, strict=True):
-                    if isinstance(outcome, Rejection):
+                    if isinstance(outcome, Rejection) and outcome.reason == QUARANTINED and home != number:
+                        part.away.append((topic, number, record.offset))  # passed over at its home, as all that is
+                    elif isinstance(outcome, Rejection):
                         digest = digest_of(record.key, record.value)
                         part.refused.append(Refused((topic, number, record.offset), outcome.reason, digest))
                     elif home == number:
@@ -204,7 +207,7 @@ class Sources:
         outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
         for record, outcome in zip(records, outcomes, strict=True):
             if self._passed_over and (topic, record.partition, record.offset) in self._passed_over:
-                yield record, Rejection("quarantined", "passed over by an operator")
+                yield record, Rejection(QUARANTINED, "passed over by an operator")
             else:
                 yield record, outcome
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "streams.cli.explain",
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
+    "quarantine": "streams.cli.quarantine",
     "topics": "streams.cli.topics",
     "verify": "streams.cli.verify",
     "violations": "streams.cli.violations",

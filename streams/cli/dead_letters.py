@@ -1,86 +1,237 @@
-"""`milestones dead-letters`: records that could not be read as valid events."""
+"""`milestones dead-letters`: records that could not be read as valid events, and what can be done about them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
-from schemas.outputs import ControlHeaders
-from streams.admin import catalogue_of
-from streams.cli.options import cluster_options
-from streams.kafka import read_to_end
+from schemas.instants import micros_of
+from schemas.notes import Place
+from streams.cli.operators import operator
+from streams.cli.options import cluster_options, instant_us
+from streams.cli.printable import as_json, printable
+from streams.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
+from streams.errors import ExpectedError
+from streams.kafka import reader
+from streams.replay import Outcome, Repair, rehearse, replay
 from streams.settings import Settings, load_settings
+from streams.status import instant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from schemas.notes import Replayed
 
-class DeadLetter(NamedTuple):
-    """Where a rejected record came from and why it was rejected."""
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    message: str
-    key: str | None
+_WORDS = {
+    "replay": "published again",
+    "skipped": "skipped",
+    "left": "left",
+    "replayed before": "published again before",
+}
 
 
 @click.group(name="dead-letters")
 def command() -> None:
-    """Look at rejected records."""
+    """Look at rejected records, and publish them again once they are repaired."""
+
+
+def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option, text in (
+        ("--until", "Only those rejected before TIME, or on this date or before."),
+        ("--since", "Only those rejected at TIME or later: RFC 3339, or a date of the business time zone."),
+        ("--topic", "Only records of this source topic."),
+        ("--reason", "Only this reason, such as malformed_json."),
+    ):
+        metavar = "TIME" if option in {"--since", "--until"} else None
+        function = click.option(option, metavar=metavar, default=None, help=text)(function)
+    return function
 
 
 @command.command(name="list")
-@click.option("--reason", default=None, help="Only this reason, such as malformed_json.")
-@click.option("--topic", default=None, help="Only records of this source topic.")
-@click.option("--json", "as_json", is_flag=True, help="One record a line.")
+@_filters
+@click.option("--by-reason", is_flag=True, help="Only how many there are of each reason.")
+@click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
 @cluster_options
 def list_(
     reason: str | None,
     topic: str | None,
-    as_json: bool,  # noqa: FBT001 - an option
+    since: str | None,
+    until: str | None,
+    by_reason: bool,  # noqa: FBT001 - an option
+    as_lines: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show rejected records: where they came from, why they were rejected."""
+    """Show rejected records: where they came from, why they were rejected, whether they were published again."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    letters = [
-        letter
-        for letter in asyncio.run(_letters(settings))
-        if reason in (None, letter.reason) and topic in (None, letter.topic)
-    ]
+    letters, replayed = asyncio.run(_read(settings, _wanted(settings, reason, topic, since, until)))
+    counts = Counter(letter.reason for letter in letters)
+    if by_reason:
+        for name, count in counts.most_common():
+            click.echo(as_json({"reason": name, "count": count}) if as_lines else printable(f"{count:>9,}  {name}"))
+        return
     for letter in letters:
-        if as_json:
-            click.echo(json.dumps(letter._asdict(), ensure_ascii=False))
-        else:
-            click.echo(f"{letter.topic}-{letter.partition}@{letter.offset}  {letter.reason}  {letter.message}")
-    if not as_json:
-        totals = ", ".join(
-            f"{count} {name}" for name, count in Counter(letter.reason for letter in letters).most_common()
+        note = replayed.get(letter.place)
+        click.echo(as_json(_document(letter, note)) if as_lines else _line(letter, note))
+    if not as_lines:
+        again = sum(letter.place in replayed for letter in letters)
+        parts = [f"{count:,} {printable(name)}" for name, count in counts.most_common()]
+        parts += [f"{again:,} published again"] if again else []
+        click.echo(f"{len(letters):,} dead letters{': ' if parts else ''}{', '.join(parts)}", err=True)
+
+
+@command.command(name="replay")
+@_filters
+@click.option(
+    "--offset", "offsets", metavar="TOPIC:PARTITION:OFFSET", multiple=True, help="Only this record; may be given again."
+)
+@click.option(
+    "--edit",
+    metavar="COMMAND",
+    default=None,
+    help="Gets each value on stdin, gives the repaired one on stdout; nothing skips it, an exit code but 0 leaves it.",
+)
+@click.option("--force", is_flag=True, help="Publish also what would be rejected again.")
+@click.option("--by", default=None, help="Who does it (default: user and host).")
+@click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
+@click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
+@cluster_options
+def replay_(
+    reason: str | None,
+    topic: str | None,
+    since: str | None,
+    until: str | None,
+    offsets: tuple[str, ...],
+    edit: str | None,
+    force: bool,  # noqa: FBT001 - an option
+    by: str | None,
+    dry_run: bool,  # noqa: FBT001 - an option
+    as_lines: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Publish dead letters to their source topics again, repaired, each once and never twice.
+
+    A key that is not the order's is corrected. What would be rejected again is left, and the exit code is then 1; so
+    are records for which the command fails. A second replay that starts takes over from one that is under way. The
+    command is given to the shell; DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY tell it what it has before it.
+    """
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})
+    repair = Repair(edit, force, by or operator())
+    counts: Counter[str] = Counter()
+
+    def told(outcome: Outcome) -> None:
+        counts[outcome.what] += 1
+        click.echo(as_json(_outcome_document(outcome)) if as_lines else _outcome_line(outcome, dry_run=dry_run))
+
+    if dry_run:
+        for outcome in asyncio.run(rehearse(settings, wanted, repair)):
+            told(outcome)
+    else:
+        asyncio.run(replay(settings, wanted, repair, told))
+    _summarise(counts, dry_run=dry_run)
+
+
+def _summarise(counts: Counter[str], *, dry_run: bool) -> None:
+    parts = [
+        f"{count:,} {'would be ' * (dry_run and what == 'replay')}{_WORDS[what]}" for what, count in counts.items()
+    ]
+    click.echo(f"{counts.total():,} dead letters{': ' if parts else ''}{', '.join(parts)}", err=True)
+    if counts["left"]:
+        raise ExpectedError(
+            f"{counts['left']:,} were left as they are: repair them with --edit, or publish them all the same with --force",
+            exit_code=1,
         )
-        click.echo(f"{len(letters)} dead letters{f': {totals}' if totals else ''}", err=True)
 
 
-async def _letters(settings: Settings) -> list[DeadLetter]:
-    topic = catalogue_of(settings).dead_letters
-    letters = []
-    async for records in read_to_end(settings, [(topic.name, number) for number in range(topic.partitions)]):
-        letters += [_letter(record) for record in records]
-    return sorted(letters)
+async def _read(settings: Settings, wanted: Wanted) -> tuple[list[DeadLetter], dict[Place, Replayed]]:
+    async with reader(settings) as consumer:
+        return await read_letters(settings, wanted, consumer), await read_replayed(settings, consumer)
 
 
-def _letter(record: Any) -> DeadLetter:
-    headers = dict(record.headers)
-    return DeadLetter(
-        headers[ControlHeaders.TOPIC].decode(),
-        int(headers[ControlHeaders.PARTITION]),
-        int(headers[ControlHeaders.OFFSET]),
-        headers[ControlHeaders.REASON].decode(),
-        headers[ControlHeaders.MESSAGE].decode(),
-        None if record.key is None else record.key.decode(errors="replace"),
+def _wanted(
+    settings: Settings,
+    reason: str | None,
+    topic: str | None,
+    since: str | None,
+    until: str | None,
+    places: set[Place] | None = None,
+) -> Wanted:
+    zone = ZoneInfo(settings.timezone)
+    return Wanted(
+        reason,
+        topic,
+        None if since is None else _moment_us(since, "--since", zone),
+        None if until is None else _moment_us(until, "--until", zone, days=1),
+        places or set(),
     )
+
+
+def _moment_us(text: str, option: str, zone: ZoneInfo, *, days: int = 0) -> int:
+    """An instant, or the start of the business date so many days after the one given."""
+    try:
+        day = date.fromisoformat(text) if len(text) == len("2024-10-07") else None
+    except ValueError:
+        day = None
+    if day is None:
+        return instant_us(text, option)
+    return micros_of(datetime.combine(day + timedelta(days=days), time(), zone))
+
+
+def _place(text: str) -> Place:
+    topic, _, rest = text.partition(":")
+    partition, _, offset = rest.partition(":")
+    if not (topic and partition.isdecimal() and offset.isdecimal()):
+        raise click.UsageError(
+            f"--offset {printable(text)}: give TOPIC:PARTITION:OFFSET, as in vehicle.orders.v1:2:48211"
+        )
+    return Place(topic, int(partition), int(offset))
+
+
+def _line(letter: DeadLetter, note: Replayed | None) -> str:
+    again = f"  (published again by {note.by} at {note.at})" if note is not None else ""
+    return printable(f"{instant(letter.rejected_us)}  {letter.place}  {letter.reason}  {letter.message}{again}")
+
+
+def _document(letter: DeadLetter, note: Replayed | None) -> dict[str, Any]:
+    return {
+        **letter.place._asdict(),
+        "reason": letter.reason,
+        "message": letter.message,
+        "key": None if letter.key is None else letter.key.decode(errors="replace"),
+        "rejected_at": instant(letter.rejected_us),
+        "replayed": None if note is None else note.model_dump(),
+    }
+
+
+def _outcome_line(outcome: Outcome, *, dry_run: bool) -> str:
+    what = _WORDS[outcome.what]
+    if outcome.record is not None:
+        to = f" -> {outcome.record.topic}-{outcome.record.partition}"
+        what = f"would be {what}{to}" if dry_run else f"{what}{to}"
+    why = (
+        f" ({outcome.why})" if outcome.record is not None and outcome.why else f": {outcome.why}" if outcome.why else ""
+    )
+    return printable(f"{outcome.letter.place}  {outcome.letter.reason}  {what}{why}")
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    record = outcome.record
+    return {
+        **outcome.letter.place._asdict(),
+        "reason": outcome.letter.reason,
+        "outcome": outcome.what,
+        "why": outcome.why or None,
+        "edited": outcome.edited,
+        "to_topic": record.topic if record else None,
+        "to_partition": record.partition if record else None,
+        "key": record.key.decode(errors="replace") if record and record.key is not None else None,
+        "value": record.value.decode(errors="replace") if record and record.value is not None else None,
+    }

@@ -1,0 +1,36 @@
+"""What others have written, made fit for a terminal: no character of it can move the cursor or hide what stands there."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any, Final
+
+#: Categories of characters that are not shown as themselves: controls, invisible formats (also those that turn the
+#: direction of writing), surrogates, private use, unassigned; separators of lines and paragraphs.
+_UNFIT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that is not shown as itself escaped: `\x1b`, `\u202e`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(character) if unicodedata.category(character) in _UNFIT else character for character in text)
+
+
+def as_json(value: Any) -> str:
+    r"""One line of JSON, fit for a terminal: readable text stays, the rest is escaped as JSON does (`\u001b`)."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isascii() and text.isprintable():
+        return text
+    # Everything unfit stands inside strings, so escapes of JSON keep the value.
+    return "".join(
+        json.dumps(character)[1:-1] if unicodedata.category(character) in _UNFIT else character for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

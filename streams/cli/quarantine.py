@@ -1,0 +1,118 @@
+"""`milestones quarantine`: single records that are passed over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import ValidationError
+
+from schemas.notes import Place, Quarantine
+from streams.cli.operators import operator
+from streams.cli.options import cluster_options
+from streams.cli.printable import as_json, printable
+from streams.context import wall_clock_us
+from streams.errors import ExpectedError
+from streams.quarantine import lift, quarantine, standing_orders
+from streams.settings import load_settings
+from streams.status import instant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _AddByDefault(click.Group):
+    """`milestones quarantine TOPIC ...` is `milestones quarantine add TOPIC ...`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            args = ["add", *args]
+        return super().resolve_command(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "TOPIC PARTITION OFFSET --reason TEXT")
+        formatter.write_usage(ctx.command_path, "list|lift [ARGS]...")
+
+
+@click.group(name="quarantine", cls=_AddByDefault, context_settings={"ignore_unknown_options": True})
+def command() -> None:
+    """Pass over one record that a worker cannot apply.
+
+    A worker that ends because of a record names it, with the command that passes it over. The record becomes a dead
+    letter with the reason `quarantined` that says who, when and why; it is counted in the books, and can be replayed
+    (milestones dead-letters replay) once a corrected version runs.
+
+    TOPIC, PARTITION and OFFSET are those it was published with. A worker that runs notices by itself: it opens the
+    partition again, which takes up to half a minute. A record that has been applied already cannot be passed over any
+    more: publish an event.voided.v1 of its order.
+    """
+
+
+@command.command()
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+@click.option("--reason", required=True, help="Why, one line; it stands in the dead letter.")
+@click.option("--by", default=None, help="Who wants it (default: user and host).")
+@cluster_options
+def add(
+    topic: str,
+    partition: int,
+    offset: int,
+    reason: str,
+    by: str | None,
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Pass a record over; the word add may be left out."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    place = Place(topic, partition, offset)
+    try:
+        order = Quarantine(reason=reason, by=by or operator(), at=instant(wall_clock_us()))
+    except ValidationError as error:
+        option = error.errors()[0]["loc"][0]
+        raise ExpectedError(f"--{option}: one line of 1 to 256 characters is needed") from None
+    asyncio.run(quarantine(settings, place, order))
+    click.echo(f"{place} will be passed over: as a dead letter of reason quarantined")
+    click.echo(
+        "start the workers that have ended; one that runs goes on without it by itself, within about "
+        f"{2 * settings.session_timeout_s:.0f} s",
+        err=True,
+    )
+
+
+@command.command(name="list")
+@click.option("--json", "as_lines", is_flag=True, help="One record a line.")
+@cluster_options
+def list_(
+    as_lines: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Show what is or will be passed over."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    found = asyncio.run(standing_orders(settings))
+    for standing in found:
+        place, order = standing.place, standing.order
+        if as_lines:
+            click.echo(as_json({**place._asdict(), **order.model_dump(), "state": standing.state}))
+        else:
+            click.echo(printable(f"{place}  {standing.state}  {order.at}  {order.by}: {order.reason}"))
+    if not found:
+        click.echo("nothing is in quarantine", err=True)
+
+
+@command.command(name="lift")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+@cluster_options
+def lift_(topic: str, partition: int, offset: int, bootstrap_servers: str | None, config: Path | None) -> None:
+    """Let a record be applied after all, where it has not been passed over yet."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    place = Place(topic, partition, offset)
+    asyncio.run(lift(settings, place))
+    click.echo(f"{place} will be applied when it is reached")

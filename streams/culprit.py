@@ -1,0 +1,167 @@
+"""Which record of a batch makes the program raise: found by trying, never guessed.
+
+The trials start from what is committed, as a worker would that is started again, and apply the same records by the same
+code. First one by one: then the record is certain. If none raises alone, by halving: then it is the record without
+which those before it are applied and with which they are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from aiokafka.errors import KafkaError
+
+from schemas.notes import Place
+from streams.errors import FaultyRecordError
+from streams.reroute import origin_of
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from faust.types.tuples import TP
+
+    from streams.context import Context
+    from streams.transport import Batch
+
+logger = logging.getLogger(__name__)
+
+#: Errors that are no fault of a record, nor of the program.
+INFRASTRUCTURE = (KafkaError, OSError, TimeoutError)
+
+_YIELD_RECORDS = 200
+
+
+class Trial(Protocol):
+    """A state that is restored for trying only: it writes nothing."""
+
+    async def restore(self) -> Mapping[TP, int]:
+        """Reads what is committed."""
+
+    async def rehearse(self, batches: Sequence[Batch]) -> None:
+        """Applies, commits nothing."""
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where to read on."""
+
+    async def close(self) -> None:
+        """Gives back what it holds."""
+
+
+async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[], Trial], context: Context) -> Exception:
+    """An error that names the record that made `error` happen, or `error` itself where none is found.
+
+    Args:
+        error: What applying has raised.
+        batches: What was being applied.
+        fresh: Makes a state as it was opened.
+        context: Names of topics, and how the cluster is reached.
+    """
+    if not batches:
+        return error
+    logger.error("applying has raised %s; looking for the record that does it", type(error).__name__)
+    try:
+        found = await find_culprit(fresh, batches)
+    except Exception:
+        logger.exception("the record could not be looked for")
+        return error
+    if found is None:
+        logger.error("the same records raise nothing when they are applied again: none can be blamed")
+        return error
+    return FaultyRecordError(_last_words(place_of(found, context), error, context.settings))
+
+
+async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+    """The first record that makes a fresh state raise, `None` where none does."""
+    batches = [batch for batch in batches if batch.records]
+    found = await _first_alone(fresh, batches)
+    if found is None:
+        found = await _first_together(fresh, batches)
+    return found
+
+
+def place_of(record: Any, context: Context) -> Place:
+    """Where a record was published, also one that was forwarded."""
+    origin = origin_of(record.headers) if record.topic == context.source_topics[2] else None
+    if origin is None:
+        return Place(record.topic, record.partition, record.offset)
+    return Place(context.source_topics[origin.topic], origin.partition, origin.offset)
+
+
+async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+    trial = fresh()
+    try:
+        await trial.restore()
+        tried = 0
+        for batch in batches:
+            for record in batch.records:
+                if await _raises(trial, [_piece(trial, batch, [record])]):
+                    return record
+                tried += 1
+                if tried % _YIELD_RECORDS == 0:
+                    await asyncio.sleep(0)
+    finally:
+        await trial.close()
+    return None
+
+
+async def _first_together(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+    everything = [record for batch in batches for record in batch.records]
+    passes, raises = 0, len(everything)
+    if not await _prefix_raises(fresh, batches, raises):
+        return None
+    while raises - passes > 1:
+        middle = (passes + raises) // 2
+        if await _prefix_raises(fresh, batches, middle):
+            raises = middle
+        else:
+            passes = middle
+    return everything[raises - 1]
+
+
+async def _prefix_raises(fresh: Callable[[], Trial], batches: Sequence[Batch], length: int) -> bool:
+    trial = fresh()
+    try:
+        await trial.restore()
+        pieces: list[Batch] = []
+        for batch in batches:
+            if length > 0:
+                pieces.append(_piece(trial, batch, batch.records[:length], after=pieces))
+            length -= len(batch.records)
+        return await _raises(trial, pieces)
+    finally:
+        await trial.close()
+
+
+def _piece(trial: Trial, batch: Batch, records: list[Any], after: Sequence[Batch] = ()) -> Batch:
+    """Some records of a batch, as if they were fetched next by this state."""
+    tp = cast("TP", (batch.topic, batch.partition))
+    first = next((piece.next for piece in reversed(after) if (piece.topic, piece.partition) == tp), None)
+    return batch._replace(
+        first=trial.positions()[tp] if first is None else first, next=records[-1].offset + 1, records=records
+    )
+
+
+async def _raises(trial: Trial, batches: Sequence[Batch]) -> bool:
+    try:
+        await trial.rehearse(batches)
+    except INFRASTRUCTURE:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
+        return True
+    return False
+
+
+def _last_words(place: Place, error: Exception, settings: Settings) -> str:
+    kind = type(error).__name__
+    command = ["milestones", "quarantine", place.topic, str(place.partition), str(place.offset)]
+    command += ["--reason", f"applying it raises {kind}"]
+    if settings.bootstrap_servers != Settings.model_fields["bootstrap_servers"].default:
+        command += ["--bootstrap-servers", settings.bootstrap_servers]
+    return (
+        f"{place} cannot be applied: {kind}, a fault of the program; nothing is lost, a corrected version goes on here; "
+        f"to pass this record over: {shlex.join(command)}"
+    )

@@ -1,0 +1,118 @@
+"""The dead letters as they are on their topic, and which of them were published again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.codec import decode_replayed
+from schemas.notes import Place, Replayed
+from schemas.outputs import ControlHeaders
+from streams.admin import catalogue_of
+from streams.kafka import read_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A rejected record.
+
+    Attributes:
+        place: Where it was published.
+        reason: Why it was rejected, a name.
+        message: The same for a person.
+        key: As published.
+        value: As published.
+        headers: As published.
+        rejected_us: When the dead letter was appended, microseconds since 1970.
+        at: Partition and offset of the dead letter itself.
+    """
+
+    place: Place
+    reason: str
+    message: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    rejected_us: int
+    at: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which dead letters are meant; `None` or empty leaves all in.
+
+    Attributes:
+        reason: A reason.
+        topic: Source topic.
+        since_us: Appended at or after this, microseconds since 1970.
+        until_us: Appended before this.
+        places: Exactly these.
+    """
+
+    reason: str | None = None
+    topic: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    places: Collection[Place] = ()
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether a dead letter is one of them."""
+        return (
+            self.reason in (None, letter.reason)
+            and self.topic in (None, letter.place.topic)
+            and (self.since_us is None or letter.rejected_us >= self.since_us)
+            and (self.until_us is None or letter.rejected_us < self.until_us)
+            and (not self.places or letter.place in self.places)
+        )
+
+
+async def read_letters(
+    settings: Settings, wanted: Wanted, consumer: AIOKafkaConsumer | None = None
+) -> list[DeadLetter]:
+    """The dead letters that are meant, by the time of their rejection."""
+    topic = catalogue_of(settings).dead_letters
+    found = []
+    partitions = [(topic.name, number) for number in range(topic.partitions)]
+    async for records in read_to_end(settings, partitions, consumer=consumer):
+        found += [letter for record in records if (letter := _letter(record)) is not None and wanted.takes(letter)]
+    return sorted(found, key=lambda letter: (letter.rejected_us, letter.place))
+
+
+async def read_replayed(settings: Settings, consumer: AIOKafkaConsumer | None = None) -> dict[Place, Replayed]:
+    """The dead letters that were published again, by the place of the rejected record."""
+    topic = catalogue_of(settings).replayed
+    found: dict[Place, Replayed] = {}
+    async for records in read_to_end(settings, [(topic.name, 0)], consumer=consumer):
+        found.update((Place.of_key(record.key), decode_replayed(record.value)) for record in records if record.value)
+    return found
+
+
+def _letter(record: Any) -> DeadLetter | None:
+    """The dead letter of a record; `None` for what this service has not written."""
+    added = {name: value for name, value in record.headers if name in ControlHeaders.ALL}
+    if len(added) < len(ControlHeaders.ALL):
+        return None
+    place = Place(
+        added[ControlHeaders.TOPIC].decode(), int(added[ControlHeaders.PARTITION]), int(added[ControlHeaders.OFFSET])
+    )
+    return DeadLetter(
+        place,
+        added[ControlHeaders.REASON].decode(errors="replace"),
+        added[ControlHeaders.MESSAGE].decode(errors="replace"),
+        record.key,
+        record.value,
+        tuple((name, value) for name, value in record.headers if not _is_added(name)),
+        record.timestamp * 1000,
+        (record.partition, record.offset),
+    )
+
+
+def _is_added(header: str) -> bool:
+    return header in ControlHeaders.ALL or header.startswith("__dlq.")

@@ -1,0 +1,178 @@
+"""What has become of one source record: not reached yet, applied, or a dead letter.
+
+Certain for a ledger partition whose transactional id one holds: then nothing is committed while one looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.codec import decode_marker
+from schemas.notes import Place
+from schemas.outputs import ControlHeaders
+from schemas.partitioner import homes
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_to_end
+from streams.reroute import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import Marker
+    from streams.context import Context
+
+#: Key of the marker in the ledger's changelog.
+STATE_KEY = b"state"
+
+_TAIL_RECORDS = 200
+_FORWARDING_TRIES = 20
+_FORWARDING_PAUSE_S = 0.5
+
+
+class Stage(Enum):
+    """How far a source record has come."""
+
+    WAITING = "waiting"
+    APPLIED = "applied"
+    DEAD_LETTER = "dead letter"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What has become of a record; `reason` is that of its dead letter, else empty."""
+
+    stage: Stage
+    reason: str = ""
+
+
+def home_of(record: Any, context: Context) -> int:
+    """Ledger partition that a record's order belongs to, by its key alone."""
+    return homes([record.key or b""], context.settings.partitions)[0]
+
+
+async def record_at(context: Context, place: Place, consumer: AIOKafkaConsumer) -> Any:
+    """The record at a place of the orders or deliveries.
+
+    Raises:
+        ExpectedError: There is none.
+    """
+    topics = context.source_topics[:2]
+    if place.topic == context.source_topics[2]:
+        raise ExpectedError(f"{place} is a forwarded record: name it by its origin, where it was published")
+    if place.topic not in topics:
+        raise ExpectedError(f"{place.topic} is none of the topics whose records are counted: {', '.join(topics)}")
+    partitions = (await partition_counts(consumer, [place.topic]))[place.topic]
+    if not 0 <= place.partition < partitions:
+        raise ExpectedError(f"{place.topic} has {partitions} partitions, 0 to {partitions - 1}: there is no {place}")
+    tp = TopicPartition(place.topic, place.partition)
+    first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+    record = await _read_one(consumer, tp, place.offset) if first <= place.offset < end else None
+    if record is None:
+        raise ExpectedError(f"there is no record {place}: the partition holds offsets {first} to {end - 1}")
+    return record
+
+
+async def fate_of(context: Context, place: Place, home: int, consumer: AIOKafkaConsumer) -> Fate:
+    """What has become of the record at `place`, whose order belongs to ledger partition `home`.
+
+    Raises:
+        ExpectedError: It was forwarded, but does not show up at its home within ten seconds.
+    """
+    letters = await reasons_of_dead_letters(context, {place.partition, home}, consumer)
+    if place in letters:
+        # Also where a ledger that is counted again from nothing has not come so far yet.
+        return Fate(Stage.DEAD_LETTER, letters[place])
+    marker = await last_marker(context, place.partition, consumer)
+    if marker is None or marker.positions[place.topic][0] <= place.offset:
+        return Fate(Stage.WAITING)
+    if home == place.partition:
+        return Fate(Stage.APPLIED)
+    forwarded_at = await _forwarded_at(context, place, home, consumer)
+    marker = await last_marker(context, home, consumer)
+    applied = marker is not None and marker.positions[context.source_topics[2]][0] > forwarded_at
+    return Fate(Stage.APPLIED if applied else Stage.WAITING)
+
+
+async def last_marker(context: Context, number: int, consumer: AIOKafkaConsumer) -> Marker | None:
+    """What ledger partition `number` has committed last: every one of its transactions ends in a marker."""
+    tp = TopicPartition(context.catalogue.ledger.name, number)
+    first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+    tail = _TAIL_RECORDS
+    while True:
+        start = max(first, end - tail)
+        found: Marker | None = None
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(tp, timeout_ms=500)).values():
+                for record in records:
+                    if record.key == STATE_KEY:
+                        found = decode_marker(record.value)
+        if found is not None or start == first:
+            return found
+        tail *= 8
+
+
+async def reasons_of_dead_letters(
+    context: Context, numbers: Iterable[int], consumer: AIOKafkaConsumer
+) -> dict[Place, str]:
+    """Why each record was rejected whose dead letter lies in one of the partitions."""
+    topic = context.catalogue.dead_letters.name
+    found: dict[Place, str] = {}
+    async for records in read_to_end(context.settings, [(topic, number) for number in numbers], consumer=consumer):
+        for record in records:
+            place = rejected_place(record)
+            if place is not None:
+                found[place] = (dict(record.headers).get(ControlHeaders.REASON) or b"").decode(errors="replace")
+    return found
+
+
+def rejected_place(letter: Any) -> Place | None:
+    """Where the record of a dead letter was published; `None` where its headers do not say."""
+    headers = dict(letter.headers)
+    topic, partition, offset = (
+        headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)
+    )
+    if topic is None or partition is None or offset is None:
+        return None
+    return Place(topic.decode(), int(partition), int(offset))
+
+
+async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIOKafkaConsumer) -> int:
+    """Offset of a forwarded record in the partition of its home.
+
+    Transactions of other partitions can hide it from a read_committed reader for a moment.
+    """
+    topic = context.source_topics.index(place.topic)
+    name = context.source_topics[2]
+    for _ in range(_FORWARDING_TRIES):
+        async for records in read_to_end(context.settings, [(name, home)], consumer=consumer):
+            for record in records:
+                origin = origin_of(record.headers)
+                if origin is not None and origin[:3] == (topic, place.partition, place.offset):
+                    return int(record.offset)
+        await asyncio.sleep(_FORWARDING_PAUSE_S)
+    raise ExpectedError(
+        f"{place} was forwarded to ledger partition {home} and is not there yet: try again", exit_code=3
+    )
+
+
+async def _read_one(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Any:
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    try:
+        fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
+    except KafkaError as error:
+        raise ExpectedError(f"{tp.topic}-{tp.partition}@{offset} cannot be read: {error}", exit_code=3) from error
+    for records in fetched.values():
+        if records[0].offset == offset:
+            return records[0]
+    return None

@@ -1,0 +1,231 @@
+"""Quarantine: single records that are passed over as dead letters because an operator says so.
+
+An order to pass a record over is a note in a compact topic, under the place the record was published at. It takes
+effect at the home of the record's order, whose ledger partition puts the record, unread, among its dead letters; found
+elsewhere, the record is forwarded there, unread as well. So there is one place to ask whether it has happened already.
+
+Giving or lifting an order takes over the transactional ids of the two ledger partitions concerned for a moment. A worker
+that has them open is fenced, and opens them again from what is committed, with the order. In between nobody can apply
+the record, so what was seen of it still holds when the order is written.
+
+Once in effect, the dead letter itself is the order: a ledger that is counted again from nothing finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_quarantine, encode_note
+from schemas.notes import QUARANTINED, Place, Quarantine
+from streams.context import Context
+from streams.errors import ExpectedError
+from streams.fate import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
+from streams.kafka import partition_counts, read_to_end, reader
+from streams.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.settings import Settings
+
+_TRIES = 8
+_PAUSE_S = 1.0
+
+
+class PassedOver:
+    """The records that a ledger partition is to pass over, by their places, with the lines for their dead letters."""
+
+    def __init__(self, lines: Mapping[Place, str] | None = None) -> None:
+        self._lines = dict(lines or {})
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, lines: Mapping[Place, str]) -> None:
+        """More of them."""
+        self._lines = {**lines, **self._lines}
+
+    def line(self, topic: str, partition: int, offset: int) -> str | None:
+        """The line of a record that is to be passed over, else `None`."""
+        return self._lines.get(Place(topic, partition, offset))
+
+    def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
+        """Whether any of them lies between two offsets, inclusive."""
+        return any(
+            place.topic == topic and place.partition == partition and first <= place.offset <= last
+            for place in self._lines
+        )
+
+
+async def read_orders(context: Context, consumer: AIOKafkaConsumer) -> dict[Place, Quarantine]:
+    """The orders that were given and not lifted."""
+    orders: dict[Place, Quarantine] = {}
+    async for records in read_to_end(context.settings, [(context.catalogue.quarantine.name, 0)], consumer=consumer):
+        for record in records:
+            place = Place.of_key(record.key)
+            if record.value is None:
+                orders.pop(place, None)
+            else:
+                orders[place] = decode_quarantine(record.value)
+    return orders
+
+
+async def passed_over(context: Context, consumer: AIOKafkaConsumer) -> PassedOver:
+    """What a ledger partition that is being opened has to pass over."""
+    orders = await read_orders(context, consumer)
+    return PassedOver({place: order.line for place, order in orders.items()})
+
+
+# What operators do ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An order, and what has become of its record."""
+
+    place: Place
+    order: Quarantine
+    fate: Fate
+
+    @property
+    def state(self) -> str:
+        """`in effect`, `waiting` for a worker to reach the record, or `without effect`."""
+        if self.fate == Fate(Stage.DEAD_LETTER, QUARANTINED):
+            return "in effect"
+        return "waiting" if self.fate.stage is Stage.WAITING else "without effect"
+
+
+async def quarantine(settings: Settings, place: Place, order: Quarantine) -> None:
+    """Orders the record at `place` to be passed over.
+
+    Raises:
+        ExpectedError: There is no such record, or it is too late: it has been applied or rejected.
+    """
+    await _decide(settings, place, encode_note(order))
+
+
+async def lift(settings: Settings, place: Place) -> None:
+    """Takes an order back that has not taken effect.
+
+    Raises:
+        ExpectedError: There is no such order, or it has taken effect.
+    """
+    context = Context(settings)
+    async with _orders_reader(context) as consumer:
+        if place not in await read_orders(context, consumer):
+            raise ExpectedError(f"{place} is not in quarantine: see milestones quarantine list")
+    await _decide(settings, place, None)
+
+
+async def standing_orders(settings: Settings) -> list[Standing]:
+    """Every order with what has become of its record, by place.
+
+    What has taken effect is found among the dead letters too, where the note is gone.
+    """
+    context = Context(settings)
+    async with _orders_reader(context) as consumer:
+        orders = await read_orders(context, consumer)
+        found = []
+        for place, order in sorted(orders.items()):
+            record = await record_at(context, place, consumer)
+            found.append(Standing(place, order, await fate_of(context, place, home_of(record, context), consumer)))
+        return found
+
+
+async def effective(settings: Settings) -> list[Place]:
+    """Every record that was or is to be passed over, by place."""
+    context = Context(settings)
+    async with _orders_reader(context) as consumer:
+        letters = await reasons_of_dead_letters(context, range(settings.partitions), consumer)
+        orders = await read_orders(context, consumer)
+    return sorted({place for place, reason in letters.items() if reason == QUARANTINED} | orders.keys())
+
+
+@contextlib.asynccontextmanager
+async def _orders_reader(context: Context) -> AsyncIterator[AIOKafkaConsumer]:
+    async with reader(context.settings) as consumer:
+        await _check_topics(context, consumer)
+        yield consumer
+
+
+async def _check_topics(context: Context, consumer: AIOKafkaConsumer) -> None:
+    catalogue = context.catalogue
+    names = [catalogue.quarantine.name, catalogue.dead_letters.name, catalogue.ledger.name, catalogue.rerouted.name]
+    for name, partitions in (await partition_counts(consumer, names)).items():
+        if not partitions:
+            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+
+
+async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
+    context = Context(settings)
+    async with _orders_reader(context) as consumer:
+        home = home_of(await record_at(context, place, consumer), context)
+        written = False
+        for _ in range(_TRIES):
+            try:
+                async with _holding(context, {place.partition, home}) as writers:
+                    fate = await fate_of(context, place, home, consumer)
+                    if _is_too_late(fate, lifting=note is None):
+                        if written:
+                            await writers[0].commit([_note(context, place, None)])
+                        raise _too_late(place, fate, lifting=note is None)
+                    for writer in writers:
+                        # Every one: a commit that succeeds proves that its partition was in nobody else's hands.
+                        await writer.commit([_note(context, place, note)])
+                        written = note is not None
+            except FencedError:
+                # A worker has just opened the partition, as one does that is restarted for ever. It has done so with
+                # or without the note, so all is looked at again.
+                await asyncio.sleep(_PAUSE_S)
+            except InDoubtError as error:
+                raise ExpectedError(
+                    f"whether the note about {place} was written is not known ({error}): see milestones quarantine list",
+                    exit_code=3,
+                ) from error
+            else:
+                return
+    raise ExpectedError(
+        f"workers open the partitions of {place} again and again: stop them, then try again", exit_code=3
+    )
+
+
+@contextlib.asynccontextmanager
+async def _holding(context: Context, numbers: set[int]) -> AsyncIterator[Sequence[TransactionalWriter]]:
+    """Takes ledger partitions from whoever has them open."""
+    writers = [
+        TransactionalWriter(context.settings, context.transactional_id(f"ledger-{number}"))
+        for number in sorted(numbers)
+    ]
+    try:
+        for writer in writers:
+            await writer.start()
+        yield writers
+    finally:
+        for writer in writers:
+            await writer.stop()
+
+
+def _note(context: Context, place: Place, note: bytes | None) -> Outgoing:
+    return Outgoing(context.catalogue.quarantine.name, 0, place.key, note)
+
+
+def _is_too_late(fate: Fate, *, lifting: bool) -> bool:
+    return fate == Fate(Stage.DEAD_LETTER, QUARANTINED) if lifting else fate.stage is not Stage.WAITING
+
+
+def _too_late(place: Place, fate: Fate, *, lifting: bool) -> ExpectedError:
+    if fate.stage is Stage.APPLIED:
+        return ExpectedError(
+            f"{place} has been applied already: to take it out, publish an event.voided.v1 of its order"
+        )
+    if fate.reason == QUARANTINED:
+        what = (
+            "to count it after all, replay it (milestones dead-letters replay)" if lifting else "nothing is left to do"
+        )
+        return ExpectedError(f"{place} has been passed over already: {what}")
+    return ExpectedError(f"{place} is a dead letter already ({fate.reason}): it counts nowhere")

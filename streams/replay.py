@@ -1,0 +1,313 @@
+"""Dead letters published again: repaired, and never twice.
+
+A republished record and the note that it was republished are written in one transaction, so a run that is killed leaves
+both or neither. All runs use one transactional id: one that starts fences one that is under way, and reads the notes
+after that, so what it finds not to be replayed cannot be replayed by anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.cloudevents import HeaderError, is_structured
+from schemas.codec import decode_batch, decode_control, decode_target, encode_note
+from schemas.facts import Rejection
+from schemas.notes import Replayed
+from schemas.partitioner import homes
+from streams.context import Context
+from streams.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, reader
+from streams.status import instant
+from streams.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.settings import Settings
+
+#: Whether these are accepted is decided by what came before them, which a replay does not change.
+DECIDED_BY_STATE: Final = frozenset(("id_conflict", "too_many_events"))
+
+_EDIT_TIMEOUT_S: Final = 60.0
+#: A transaction of one run: bounds what is repeated after a failure.
+_MOST_RECORDS: Final = 500
+_MOST_BYTES: Final = 4 << 20
+_TARGETS, _CONTROLS = 2, 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of one dead letter.
+
+    Attributes:
+        letter: The dead letter.
+        what: `replay`, `skipped` (the command gave nothing), `left` (see `why`) or `replayed before`.
+        why: For `left` the reason for a person, for `replay` what was repaired.
+        record: What is published, `None` unless `what` is `replay`.
+        edited: Whether the value is another one.
+    """
+
+    letter: DeadLetter
+    what: str
+    why: str = ""
+    record: Outgoing | None = None
+    edited: bool = False
+
+
+@dataclass(frozen=True)
+class Repair:
+    """How dead letters are repaired.
+
+    Attributes:
+        command: For the shell: gets the value, gives the new one; `None` leaves values as they are.
+        force: Publish also what would be rejected again.
+        by: Who does it.
+    """
+
+    command: str | None = None
+    force: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class _AsRead:
+    """A record as the codec would see it if it were published now."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int  # ms
+    partition: int = 0
+    offset: int = 0
+
+
+async def rehearse(settings: Settings, wanted: Wanted, repair: Repair) -> list[Outcome]:
+    """What `replay` would do; changes nothing."""
+    async with reader(settings) as consumer:
+        run = _Run(Context(settings), repair, consumer)
+        return [outcome async for outcome in run.outcomes(wanted)]
+
+
+async def replay(settings: Settings, wanted: Wanted, repair: Repair, told: Callable[[Outcome], None]) -> None:
+    """Publishes dead letters again.
+
+    Args:
+        settings: The installation.
+        wanted: Which of them.
+        repair: How.
+        told: Called with what has become of each; for those published, once they are committed.
+
+    Raises:
+        ExpectedError: Another run has taken over, or a transaction is in doubt; doing it again goes on.
+    """
+    context = Context(settings)
+    writer = TransactionalWriter(settings, context.transactional_id("replay"))
+    try:
+        async with reader(settings) as consumer:
+            run = _Run(context, repair, consumer)
+            await run.check_topics()
+            await writer.start()
+            await run.publish(wanted, writer, told)
+    except FencedError:
+        raise ExpectedError(
+            "another replay of this installation has started and taken over; what was replayed is remembered",
+            exit_code=3,
+        ) from None
+    except InDoubtError as error:
+        raise ExpectedError(
+            f"whether the last records were published is not known here ({error}), but in Kafka: the same command goes on",
+            exit_code=3,
+        ) from error
+    finally:
+        await writer.stop()
+
+
+class _Run:
+    def __init__(self, context: Context, repair: Repair, consumer: AIOKafkaConsumer) -> None:
+        catalogue = context.catalogue
+        self._context = context
+        self._repair = repair
+        self._consumer = consumer
+        self._sources = {
+            topic.name: (number, topic.partitions)
+            for number, topic in enumerate(
+                (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+            )
+        }
+
+    async def check_topics(self) -> None:
+        names = [self._context.catalogue.replayed.name, *self._sources]
+        for name, partitions in (await partition_counts(self._consumer, names)).items():
+            if not partitions:
+                raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+
+    async def outcomes(self, wanted: Wanted) -> Any:
+        """What is to become of each dead letter that is meant, one after the other."""
+        settings = self._context.settings
+        letters = await read_letters(settings, wanted, self._consumer)
+        missing = set(wanted.places) - {letter.place for letter in letters}
+        if missing:
+            raise ExpectedError(f"there is no such dead letter of {min(missing)}: see milestones dead-letters list")
+        before = await read_replayed(settings, self._consumer)
+        for letter in letters:
+            note = before.get(letter.place)
+            if note is not None:
+                yield Outcome(letter, "replayed before", f"by {note.by} at {note.at}")
+            else:
+                yield await self._repaired(letter)
+
+    async def publish(self, wanted: Wanted, writer: TransactionalWriter, told: Callable[[Outcome], None]) -> None:
+        ready: list[Outcome] = []
+        size = 0
+        async for outcome in self.outcomes(wanted):
+            if outcome.record is None:
+                told(outcome)
+                continue
+            ready.append(outcome)
+            size += _size(outcome.record)
+            if len(ready) >= _MOST_RECORDS or size >= _MOST_BYTES:
+                await self._commit(ready, writer, told)
+                ready, size = [], 0
+        await self._commit(ready, writer, told)
+
+    async def _commit(
+        self, ready: Sequence[Outcome], writer: TransactionalWriter, told: Callable[[Outcome], None]
+    ) -> None:
+        if not ready:
+            return
+        records = [outcome.record for outcome in ready if outcome.record is not None]
+        at = instant(self._context.now_us())
+        notes = [
+            Outgoing(
+                self._context.catalogue.replayed.name,
+                0,
+                outcome.letter.place.key,
+                encode_note(
+                    Replayed(
+                        by=self._repair.by,
+                        at=at,
+                        topic=record.topic,
+                        partition=record.partition,
+                        edited=outcome.edited,
+                    )
+                ),
+            )
+            for outcome, record in zip(ready, records, strict=True)
+        ]
+        await writer.commit([*records, *notes])
+        for outcome in ready:
+            told(outcome)
+
+    # One dead letter ------------------------------------------------------------------------------------------------
+
+    async def _repaired(self, letter: DeadLetter) -> Outcome:
+        if letter.place.topic not in self._sources:
+            return Outcome(letter, "left", "its topic is none that this installation reads")
+        topic, partitions = self._sources[letter.place.topic]
+        value, repaired = letter.value, []
+        if self._repair.command is not None:
+            edited, failure = await _edit(self._repair.command, letter)
+            if failure:
+                return Outcome(letter, "left", failure)
+            if not edited:
+                return Outcome(letter, "skipped", "the command gave nothing")
+            if edited != value:
+                value = edited
+                repaired.append("edited")
+        key = _key_of(value, letter.headers, topic)
+        if key is None:
+            key = letter.key
+        elif key != letter.key:
+            repaired.append("key repaired")
+        why_not = "" if self._repair.force else self._would_be_rejected(letter, topic, key, value, "edited" in repaired)
+        if why_not:
+            return Outcome(letter, "left", why_not)
+        record = Outgoing(letter.place.topic, homes([key or b""], partitions)[0], key, value, letter.headers)
+        return Outcome(letter, "replay", ", ".join(repaired), record, "edited" in repaired)
+
+    def _would_be_rejected(
+        self,
+        letter: DeadLetter,
+        topic: int,
+        key: bytes | None,
+        value: bytes | None,
+        edited: bool,  # noqa: FBT001
+    ) -> str:
+        """Why the record would become a dead letter again; empty where it would not."""
+        record = _AsRead(key, value, letter.headers, time.time_ns() // 1_000_000)
+        limit_us = self._context.settings.future_limit_s * 1_000_000
+        outcome: Any
+        if topic == _TARGETS:
+            outcome = decode_target(record)
+        elif topic == _CONTROLS:
+            outcome = decode_control(record, future_limit_us=limit_us)
+        else:
+            (outcome,) = decode_batch([record], topic=topic, future_limit_us=limit_us)
+        if isinstance(outcome, Rejection):
+            return f"would be rejected again: {outcome.reason}: {outcome.message}"
+        if letter.reason in DECIDED_BY_STATE and not edited:
+            return f"would be rejected again: {letter.reason}: other events of its order stand against it"
+        return ""
+
+
+async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
+    """The new value and why there is none.
+
+    The command finds what it may need to know in its environment: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
+    """
+    place = letter.place
+    environment = {
+        "DEAD_LETTER_TOPIC": place.topic,
+        "DEAD_LETTER_PARTITION": str(place.partition),
+        "DEAD_LETTER_OFFSET": str(place.offset),
+        "DEAD_LETTER_REASON": letter.reason,
+        "DEAD_LETTER_KEY": (letter.key or b"").decode(errors="replace").replace("\0", ""),
+    }
+    process = await asyncio.create_subprocess_shell(
+        command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    try:
+        async with asyncio.timeout(_EDIT_TIMEOUT_S):
+            output, _ = await process.communicate(letter.value or b"")
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return b"", f"the command took longer than {_EDIT_TIMEOUT_S:.0f} s"
+    if process.returncode:
+        return b"", f"the command ended with {process.returncode}"
+    # Commands end their output with a line feed, which is not part of the value.
+    if not (letter.value or b"").endswith(b"\n"):
+        output = output.removesuffix(b"\n")
+    return output, ""
+
+
+def _key_of(value: bytes | None, headers: Sequence[tuple[str, bytes]], topic: int) -> bytes | None:
+    """The key that the record must have by what it says; `None` where it does not say."""
+    try:
+        document = json.loads(value or b"")
+        structured = is_structured(headers)
+    except (ValueError, RecursionError, HeaderError):
+        return None
+    data = document.get("data") if structured and isinstance(document, dict) else document
+    if not isinstance(data, dict):
+        return None
+    if topic == _CONTROLS:
+        parts = [data.get(name) for name in ("metric", "scope", "period")]
+        return "/".join(map(str, parts)).encode() if all(isinstance(part, str) for part in parts) else None
+    name = data.get("target_id" if topic == _TARGETS else "order_id")
+    return name.encode("utf-8", "replace") if isinstance(name, str) and name else None
+
+
+def _size(record: Outgoing) -> int:
+    return len(record.key or b"") + len(record.value or b"") + sum(len(value or b"") for _, value in record.headers)

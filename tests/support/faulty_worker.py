@@ -1,0 +1,26 @@
+"""A worker with a planted bug: its ledger raises where it applies an event of the order FAULTY_ORDER."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from streams.cli import main
+from streams.domain.ledger import Applied, Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.facts import Fact
+
+_apply = Ledger.apply
+
+
+def _faulty_apply(self: Ledger, facts: Sequence[Fact]) -> Applied:
+    if any(fact.order_id == os.environ["FAULTY_ORDER"] for fact in facts):
+        raise KeyError("planted")
+    return _apply(self, facts)
+
+
+Ledger.apply = _faulty_apply  # type: ignore[method-assign]
+main()
