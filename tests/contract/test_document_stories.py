@@ -81,7 +81,7 @@ def test_every_kind_of_milestone_with_a_rule_and_every_type_is_in_a_story() -> N
 
 def test_the_numbers_about_forecasts_are_those_of_the_program() -> None:
     assert f"at most {forecast.HISTORY_DAYS} days back" in text()
-    assert f"from {forecast.GOOD_DAYS} complete days on" in text()
+    assert f"from fewer than {forecast.GOOD_DAYS} complete days" in text()
     assert f"moved by {NEWS_SHARE * 100:g} % of the value" in text()
 
 
