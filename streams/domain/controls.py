@@ -1,0 +1,107 @@
+"""Control totals: what other systems count themselves in a window, and how far that is from ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from schemas.outputs import RowControl
+from streams.domain.milestones import utc_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from schemas.events import ControlTotal
+
+RowKey = tuple[str, str, str]
+Taken = Literal["applied", "duplicate", "id_conflict"]
+
+APPLIED: Final = "applied"
+DUPLICATE: Final = "duplicate"
+ID_CONFLICT: Final = "id_conflict"
+
+
+class Control(NamedTuple):
+    """One total of one system.
+
+    Attributes:
+        source: The system, as the event names it.
+        id: The event's own; unique within its source.
+        row: (metric, scope, period) of the window.
+        count: Units that the system counts.
+        as_of_us: When it counted them, microseconds since 1970.
+        label: For people.
+    """
+
+    source: str
+    id: str
+    row: RowKey
+    count: int
+    as_of_us: int
+    label: str | None = None
+
+    @property
+    def as_of(self) -> str:
+        """When the system counted, as the row says it: UTC, with milliseconds."""
+        return utc_text(self.as_of_us)
+
+
+def control_of(event: ControlTotal) -> Control:
+    """The total that an event brings."""
+    data = event.data
+    return Control(
+        event.source, event.id, (data.metric, data.scope, data.period), data.count, event.time_us, data.label
+    )
+
+
+class Controls:
+    """The current total of each system and window: the latest by (time, id), whatever the order of arrival."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], Control] = {}
+        self._current: dict[RowKey, dict[str, Control]] = {}
+
+    def take(self, control: Control) -> Taken:
+        """Takes one total; of several contents under one (source, id) the first that is taken counts."""
+        known = self._seen.setdefault((control.source, control.id), control)
+        if known is not control:
+            return DUPLICATE if known == control else ID_CONFLICT
+        by_source = self._current.setdefault(control.row, {})
+        current = by_source.get(control.source)
+        if current is None or (current.as_of_us, current.id) < (control.as_of_us, control.id):
+            by_source[control.source] = control
+        return APPLIED
+
+    def of(self, row: RowKey) -> tuple[Control, ...]:
+        """The totals of a window, in the order of their sources."""
+        by_source = self._current.get(row, {})
+        return tuple(by_source[source] for source in sorted(by_source))
+
+    def rows(self) -> Iterable[RowKey]:
+        """The windows that have a total."""
+        return self._current.keys()
+
+
+def compare(controls: Sequence[Control], count: int, published: Mapping[str, RowControl], now: str) -> list[RowControl]:
+    """What a row says of the totals that other systems have.
+
+    Args:
+        controls: The current totals of the window.
+        count: Ours.
+        published: Source → what the row said last, which tells since when a difference has been there.
+        now: The instant of the new version of the row.
+    """
+    compared = []
+    for control in controls:
+        difference = count - control.count
+        before = published.get(control.source)
+        since = (before.differs_since if before is not None else None) or now
+        compared.append(
+            RowControl(
+                source=control.source,
+                count=control.count,
+                difference=difference,
+                as_of=control.as_of,
+                differs_since=since if difference else None,
+            )
+        )
+    return compared
