@@ -32,6 +32,7 @@ LAYER_OF = {
     "streams.quarantine": "state",
     "streams.status": "state",
     "streams.totals_factory": "state",
+    "streams.audit": "kafka",
     "streams.domain": "domain",
     "schemas": "schemas",
 }
@@ -129,6 +130,15 @@ def test_schemas_import_no_shell(path: Path) -> None:
         assert package in sys.stdlib_module_names or package in SCHEMAS_MAY_IMPORT | {"schemas"}, (
             f"{name_of(path)}: {imported}"
         )
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("streams/audit/**/*.py")), ids=name_of)
+def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
+    """Of the domain it knows which dates a holiday has, and nothing that counts, sums or judges."""
+    for imported in imports_of(path):
+        if within(imported, ("streams.domain",)):
+            assert within(imported, ("streams.domain.calendar",)), f"{name_of(path)} imports {imported}"
+        assert not within(imported, ("streams.partition", "streams.tables", "streams.rebuild", "streams.totals_factory"))
 
 
 def test_the_check_sees_the_modules() -> None:
