@@ -27,7 +27,7 @@ class Control(NamedTuple):
         source: The system, as the event names it.
         id: The event's own; unique within its source.
         row: (metric, scope, period) of the window.
-        count: Units that the system counts.
+        total: Units that the system counts.
         as_of_us: When it counted them, microseconds since 1970.
         label: For people.
     """
@@ -35,7 +35,7 @@ class Control(NamedTuple):
     source: str
     id: str
     row: RowKey
-    count: int
+    total: int
     as_of_us: int
     label: str | None = None
 
@@ -92,13 +92,13 @@ def compare(controls: Sequence[Control], count: int, published: Mapping[str, Row
     """
     compared = []
     for control in controls:
-        difference = count - control.count
+        difference = count - control.total
         before = published.get(control.source)
         since = (before.differs_since if before is not None else None) or now
         compared.append(
             RowControl(
                 source=control.source,
-                count=control.count,
+                count=control.total,
                 difference=difference,
                 as_of=control.as_of,
                 differs_since=since if difference else None,

@@ -23,7 +23,7 @@ NOW, LATER = "2024-10-08T01:00:00.000Z", "2024-10-08T02:00:00.000Z"
 
 
 def control(count: int, at_s: int = 0, id: str = "1", **given: Any) -> Control:  # noqa: A002 - CloudEvents calls it so
-    return Control(**({"source": FACTORY, "id": id, "row": ROW, "count": count, "as_of_us": at_s * SECOND} | given))
+    return Control(**({"source": FACTORY, "id": id, "row": ROW, "total": count, "as_of_us": at_s * SECOND} | given))
 
 
 def taken(*controls: Control) -> Controls:
@@ -62,7 +62,7 @@ def test_of_two_totals_of_one_instant_the_greater_id_counts() -> None:
 def test_sources_and_windows_have_totals_of_their_own_in_the_order_of_sources() -> None:
     found = taken(control(9, source=SALES), control(10), control(300, id="m", row=OTHER_ROW))
     assert [one.source for one in found.of(ROW)] == [FACTORY, SALES]
-    assert [one.count for one in found.of(OTHER_ROW)] == [300]
+    assert [one.total for one in found.of(OTHER_ROW)] == [300]
     assert set(found.rows()) == {ROW, OTHER_ROW}
     assert found.of(("orders", "all", "year:2024")) == ()
 
@@ -75,7 +75,7 @@ def test_the_same_total_again_is_a_duplicate_and_another_under_its_identity_a_co
     assert found.take(control(10, 1, row=OTHER_ROW)) == "id_conflict"
     assert found.take(control(10, 1, label="corrected")) == "id_conflict"
     assert found.take(control(10, 1, source=SALES)) == "applied"
-    assert found.of(ROW)[0].count == 10
+    assert found.of(ROW)[0].total == 10
 
 
 totals = st.lists(
@@ -84,7 +84,7 @@ totals = st.lists(
         source=st.sampled_from([FACTORY, SALES]),
         id=st.sampled_from("abcdef"),
         row=st.sampled_from([ROW, OTHER_ROW]),
-        count=st.integers(0, 5),
+        total=st.integers(0, 5),
         as_of_us=st.integers(0, 3),
     ),
     unique_by=lambda one: (one.source, one.id),

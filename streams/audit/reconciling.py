@@ -1,0 +1,225 @@
+"""Units of windows counted again, beside the lists of other systems: who is missing on which side, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.facts import Kind, Rejection
+from streams.audit.between import KINDS
+from streams.audit.judging import EFFECTS, read_order
+from streams.audit.letters import accepted, read_letters
+from streams.audit.report import describe_event
+from streams.audit.sources import Sources, audit_reader
+from streams.audit.sums import Business, RowKey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from schemas.facts import Fact
+    from streams.audit.judging import Reading
+    from streams.audit.sources import Stops
+    from streams.audit.theirs import Entry, Theirs
+    from streams.audit.verifying import Listener
+    from streams.domain.calendar import Period
+    from streams.settings import Settings
+
+NOT_KNOWN: Final = "not known here"
+
+
+@dataclass
+class Counted:
+    """The units of one window by a recount from the source topics.
+
+    Attributes:
+        key: Metric, scope, period.
+        units: In the order of (time, id).
+    """
+
+    key: RowKey
+    period: Period
+    units: list[Fact] = field(default_factory=list)
+
+
+@dataclass
+class Recounted:
+    """Several windows, and what is known of orders and vehicles that were asked for.
+
+    Attributes:
+        windows: By key.
+        asked: Order numbers and VINs to be looked for wherever they are.
+        readings: Order → its reading, of orders that were asked for by number or VIN.
+        refused: Order → the records of it that are no valid events, with the reason.
+    """
+
+    business: Business
+    names: Sequence[str]
+    windows: dict[RowKey, Counted]
+    asked: frozenset[str] = frozenset()
+    readings: dict[str, Reading] = field(default_factory=dict)
+    refused: dict[str, list[str]] = field(default_factory=dict)
+
+    def take(self, order_id: str, reading: Reading) -> None:
+        """Takes one order, wherever it counts."""
+        for unit in reading.units:
+            for (metric, scope, _), window in self.windows.items():
+                if unit.metric == metric and scope in self.business.scopes_of(unit.dims):
+                    day = self.business.local(unit.event.time_us).date()
+                    if window.period.start <= day <= window.period.end:
+                        window.units.append(unit.event)
+        if self.asked and (order_id in self.asked or any(event.vin in self.asked for event, _ in reading.effects)):
+            self.readings[order_id] = reading
+
+    def sort(self) -> None:
+        """Puts the units of each window into the order of (time, id)."""
+        for window in self.windows.values():
+            window.units.sort(key=lambda event: (event.time_us, event.id, event.source))
+
+    def described(self, key: RowKey) -> list[dict[str, Any]]:
+        """The units of a window for a program."""
+        return [describe_event(unit, self.business, self.names) for unit in self.windows[key].units]
+
+
+async def recount_windows(
+    settings: Settings, keys: Collection[RowKey], asked: frozenset[str], listener: Listener
+) -> Recounted:
+    """Counts windows again, as the source topics are now.
+
+    Args:
+        settings: The installation.
+        keys: Metric, scope, period of each.
+        asked: Order numbers and VINs to be looked for wherever they are.
+        listener: Told how it goes.
+
+    Raises:
+        ValueError: A period has no valid form or is not counted.
+        ExpectedError: The cluster is unreachable, or a source topic is missing.
+    """
+    business = Business(settings)
+    windows = {key: Counted(key, business.calendar.period(key[2])) for key in keys}
+    async with audit_reader(settings) as consumer:
+        await Sources(settings, consumer).check()
+        letters = await read_letters(settings, consumer)
+        sources = Sources(settings, consumer, passed_over=letters.passed_over(), progress=listener.progress)
+        found = Recounted(business, sources.names, windows, asked)
+        stops = await sources.ends()
+        listener.plan(2 * sum(stops.values()))
+        listener.say("reading the sources")
+        strangers = await sources.strangers(stops)
+        for number in range(settings.partitions):
+            home = await sources.home(number, stops, strangers)
+            for order_id, records in home.orders.items():
+                found.take(order_id, read_order(accepted(records, letters.by_record).events))
+        await _add_refused(found, sources, stops)
+    found.sort()
+    return found
+
+
+async def _add_refused(found: Recounted, sources: Sources, stops: Stops) -> None:
+    """Why orders that were asked for are not known: their records may be no valid events."""
+    missing = found.asked - found.readings.keys()
+    for record, outcome in await sources.history(set(missing), stops) if missing else ():
+        if isinstance(outcome, Rejection):
+            where = f"{record.topic}-{record.partition}@{record.offset}"
+            line = f"dead letter: {outcome.reason}: {outcome.message} ({where})"
+            found.refused.setdefault(record.key.decode(), []).append(line)
+
+
+# Against their list -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Match:
+    """Their list beside our units.
+
+    Attributes:
+        matched: Units that both have.
+        only_ours: Units that their list lacks.
+        only_theirs: Entries that we do not count there, each with what is known of them.
+        repeated: Entries that their list has more than once, with how often.
+    """
+
+    matched: int
+    only_ours: list[Fact]
+    only_theirs: list[tuple[Entry, str]]
+    repeated: dict[str, int]
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything has to be looked into."""
+        return bool(self.only_ours or self.only_theirs or self.repeated)
+
+
+def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
+    """Who is missing on which side of a window."""
+    by_name: dict[str, list[Fact]] = {}
+    for unit in found.windows[key].units:
+        for name in {unit.order_id, unit.vin} - {""}:
+            by_name.setdefault(name, []).append(unit)
+    taken: set[int] = set()
+    only_theirs = []
+    for entry in theirs.entries:
+        # An order number says more than a VIN, which can be delivered under two orders.
+        units = by_name.get(entry.order_id) or by_name.get(entry.vin) or []
+        free = next((unit for unit in units if id(unit) not in taken), None)
+        if free is None:
+            only_theirs.append((entry, _why(found, key, entry, counted=bool(units))))
+        else:
+            taken.add(id(free))
+    only_ours = [unit for unit in found.windows[key].units if id(unit) not in taken]
+    return Match(len(taken), only_ours, only_theirs, theirs.repeated)
+
+
+def _why(found: Recounted, key: RowKey, entry: Entry, *, counted: bool) -> str:
+    """Why an entry of theirs is none of our units, in a line."""
+    if counted:
+        return "counted, and met by another entry of the list"
+    readings = _readings_of(found, entry)
+    if not readings:
+        refused = found.refused.get(entry.order_id) or found.refused.get(entry.vin)
+        return refused[0] if refused else NOT_KNOWN
+    metric, scope, _ = key
+    lines = []
+    for order_id, reading in readings.items():
+        named = f"order {order_id}: " if order_id != entry.order_id else ""
+        lines += [f"{named}{line}" for line in _effects(found.business, metric, scope, reading)]
+    return "; ".join(lines)
+
+
+def _readings_of(found: Recounted, entry: Entry) -> Mapping[str, Reading]:
+    reading = found.readings.get(entry.order_id)
+    if reading is not None:
+        return {entry.order_id: reading}
+    return {
+        order_id: reading
+        for order_id, reading in found.readings.items()
+        if entry.vin and any(event.vin == entry.vin for event, _ in reading.effects)
+    }
+
+
+def _effects(business: Business, metric: str, scope: str, reading: Reading) -> list[str]:
+    """Where the units of an order are counted; where it has none, what became of the events that could make one."""
+    elsewhere = []
+    for unit in reading.units:
+        if unit.metric == metric:
+            day = f"day:{business.local(unit.event.time_us).date()}"
+            scopes = business.scopes_of(unit.dims)
+            where = day if scope in scopes else f"{day} of {' and '.join(scopes) or 'no scope'}"
+            elsewhere.append(f"counted in {where}")
+    if elsewhere:
+        return elsewhere
+    kind = KINDS[metric]
+    effects = [
+        f"{business.exact(event.time_us).isoformat()} {EFFECTS[effect]}"
+        for event, effect in reading.effects
+        if event.kind == kind
+    ]
+    return effects or [f"known, but there is no event that {_DOES[kind]}"]
+
+
+_DOES: Final[dict[Kind, str]] = {
+    Kind.PLACED: "places it",
+    Kind.CANCELLED: "cancels it",
+    Kind.DELIVERED: "delivers it",
+    Kind.REVERSED: "takes its delivery back",
+}

@@ -1,0 +1,252 @@
+"""`milestones reconcile`: our counts against the totals, and the lists, of other systems."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streams.audit.reconciling import Match, Recounted, match, recount_windows
+from streams.audit.report import describe_event, place_text
+from streams.audit.theirs import Theirs, read_theirs
+from streams.cli.auditing import watched
+from streams.cli.options import cluster_options
+from streams.cli.printable import as_json, printable
+from streams.controls import Compared, Situation, read_situation
+from streams.errors import ExpectedError
+from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from streams.audit.sums import RowKey
+    from streams.domain.controls import Control
+
+_SHOWN: Final = 20
+
+
+class _Filter(NamedTuple):
+    metric: str | None
+    scope: str | None
+    period: str | None
+    source: str | None
+
+    def takes(self, key: RowKey, source: str) -> bool:
+        return (
+            self.metric in (None, key[0])
+            and self.scope in (None, key[1])
+            and (self.period is None or key[2].startswith(self.period))
+            and self.source in (None, source)
+        )
+
+    @property
+    def row(self) -> RowKey | None:
+        """The one row that the options name."""
+        if self.metric is None or self.scope is None or self.period is None:
+            return None
+        return self.metric, self.scope, self.period
+
+
+@click.command()
+@click.option("--metric", default=None, help="Only this metric, such as deliveries.")
+@click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
+@click.option("--period", default=None, help="Only periods that start so, such as month:2024-10 or day:2024.")
+@click.option("--source", default=None, help="Only totals of this system, as its events name it.")
+@click.option("--all", "show_all", is_flag=True, help="Also totals that agree.")
+@click.option("--units", is_flag=True, help="With the units on our side, counted again from the source topics.")
+@click.option(
+    "--against",
+    type=click.Path(allow_dash=True, path_type=Path),
+    metavar="FILE|-",
+    default=None,
+    help="Their list of one row: order numbers or VINs, one a line, or CSV with a column order_id or vin.",
+)
+@click.option("--json", "in_json", is_flag=True, help="One object a line.")
+@cluster_options
+def command(
+    metric: str | None,
+    scope: str | None,
+    period: str | None,
+    source: str | None,
+    show_all: bool,  # noqa: FBT001 - an option
+    units: bool,  # noqa: FBT001 - an option
+    against: Path | None,
+    in_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Compare our counts with the control totals of factories and sales systems.
+
+    Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Ends with 1 when any does.
+    With --against, compares the units of one row with the other system's own list and says who is missing on which
+    side, and why as far as it is known here; the row needs no control total then, if --metric, --scope and --period
+    name it.
+    """
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    wanted = _Filter(metric, scope, period, source)
+    situation = asyncio.run(read_situation(settings))
+    chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
+    differing = [one for one in chosen if one.control.difference]
+    if against is not None:
+        return _against(settings, _one_row(wanted, chosen, differing), against, in_json=in_json)
+    listed = chosen if show_all else differing
+    found = _recounted(settings, {one.key for one in listed}) if units and listed else None
+    if in_json:
+        for one in listed:
+            more = {} if found is None else {"units": found.described(one.key)}
+            click.echo(as_json({**one.document(), **more}))
+    else:
+        _print(listed, found)
+    _say_the_rest(situation, wanted, chosen, differing)
+    return 1 if differing else 0
+
+
+def _recounted(settings: Settings, keys: Collection[RowKey], asked: frozenset[str] = frozenset()) -> Recounted:
+    try:
+        with watched() as listener:
+            return asyncio.run(recount_windows(settings, keys, asked, listener))
+    except ValueError as error:
+        raise ExpectedError(str(error), exit_code=2) from None
+
+
+# Totals -------------------------------------------------------------------------------------------------------------
+
+
+def _print(listed: Sequence[Compared], found: Recounted | None) -> None:
+    if listed:
+        table = Table(box=None, pad_edge=False)
+        for column in ("metric", "scope", "period", "source"):
+            table.add_column(column, no_wrap=True)
+        for column in ("ours", "theirs", "difference"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for column in ("differs since", "counted there", "status"):
+            table.add_column(column, no_wrap=True)
+        for one in listed:
+            row, control = one
+            difference = f"{control.difference:+,}" if control.difference else "agrees"
+            numbers = (f"{row.count:,}", f"{control.count:,}", difference)
+            when = (control.differs_since or "", control.as_of)
+            table.add_row(*one.key, printable(control.source), *numbers, *when, row.status)
+        # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
+        Console(width=None if click.get_text_stream("stdout").isatty() else 240).print(table)
+    if found is not None:
+        for key in dict.fromkeys(one.key for one in listed):
+            described = found.described(key)
+            click.echo(f"\n{'/'.join(key)}: {len(described):,} units by a recount")
+            for unit in described:
+                click.echo(_unit_line(unit))
+            _warn_of_movement(key, next(one.row.count for one in listed if one.key == key), len(described))
+
+
+def _unit_line(unit: dict[str, Any]) -> str:
+    vin = f"  VIN {unit['vin']}" if "vin" in unit else ""
+    event = printable(f"{unit['source']} {unit['id']}")
+    return f"  {unit['time']}  order {printable(unit['order_id'])}{vin}  {event}  {place_text(unit)}"
+
+
+def _warn_of_movement(key: RowKey, published: int, recounted: int) -> None:
+    if published != recounted:
+        click.echo(
+            f"{'/'.join(key)}: the row says {published:,}, the recount {recounted:,}: events are still coming in, or "
+            "something is wrong; milestones verify tells",
+            err=True,
+        )
+
+
+def _say_the_rest(
+    situation: Situation, wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Compared]
+) -> None:
+    """What is worth knowing beside the rows: how many there were, and totals that nothing can be compared with."""
+    if not situation.compared and not situation.elsewhere:
+        click.echo("no control totals yet: publish control.total.v1 events", err=True)
+    elif not differing:
+        many = "1 control total agrees" if len(chosen) == 1 else f"{len(chosen):,} control totals agree"
+        click.echo(many if chosen else "no such control totals", err=True)
+    elsewhere: list[Control] = [one for one in situation.elsewhere if wanted.takes(one.row, one.source)]
+    for total in elsewhere[:_SHOWN]:
+        click.echo(
+            f"not compared: {'/'.join(total.row)} of {printable(total.source)}: {total.total:,}; its scope or holiday is "
+            "not counted here (settings scopes and holidays), or no worker has taken it yet",
+            err=True,
+        )
+    if len(elsewhere) > _SHOWN:
+        click.echo(f"not compared: {len(elsewhere) - _SHOWN:,} more", err=True)
+
+
+# Lists --------------------------------------------------------------------------------------------------------------
+
+
+def _one_row(wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Compared]) -> RowKey:
+    if wanted.row is not None:
+        return wanted.row
+    keys = {one.key for one in differing} or {one.key for one in chosen}
+    if len(keys) != 1:
+        raise click.UsageError(
+            f"--against compares one row, and {len(keys)} are meant: name it with --metric, --scope and --period"
+        )
+    return keys.pop()
+
+
+def _against(settings: Settings, key: RowKey, file: Path, *, in_json: bool) -> int:
+    name = "stdin" if str(file) == "-" else str(file)
+    with _opened(file) as lines:
+        try:
+            theirs = read_theirs(lines)
+        except ValueError as error:
+            raise ExpectedError(f"{name}: {error}", exit_code=2) from None
+    found = _recounted(settings, [key], theirs.names)
+    matched = match(found, key, theirs)
+    if in_json:
+        click.echo(as_json(_document(found, key, theirs, matched)))
+    else:
+        _print_match(found, key, theirs, matched, name)
+    return 1 if matched.differs else 0
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    if str(file) == "-":
+        yield click.get_text_stream("stdin", encoding="utf-8")
+        return
+    try:
+        stream = file.open(encoding="utf-8")
+    except OSError as error:
+        raise ExpectedError(f"{file}: {error.strerror}; name a list, or - for stdin") from None
+    with stream:
+        yield stream
+
+
+def _document(found: Recounted, key: RowKey, theirs: Theirs, matched: Match) -> dict[str, Any]:
+    return {
+        "row": "/".join(key),
+        "ours": len(found.windows[key].units),
+        "theirs": len(theirs.entries),
+        "matched": matched.matched,
+        "only_ours": [describe_event(unit, found.business, found.names) for unit in matched.only_ours],
+        "only_theirs": [
+            {"order_id": entry.order_id, "vin": entry.vin, "why": why} for entry, why in matched.only_theirs
+        ],
+        "repeated": matched.repeated,
+    }
+
+
+def _print_match(found: Recounted, key: RowKey, theirs: Theirs, matched: Match, name: str) -> None:
+    ours = len(found.windows[key].units)
+    click.echo(f"{'/'.join(key)}: {ours:,} here, {len(theirs.entries):,} in {name}, {matched.matched:,} in both")
+    if matched.only_ours:
+        click.echo(f"\nOnly here: {len(matched.only_ours):,}")
+        for unit in matched.only_ours:
+            click.echo(_unit_line(describe_event(unit, found.business, found.names)))
+    if matched.only_theirs:
+        click.echo(f"\nOnly in {name}: {len(matched.only_theirs):,}")
+        for entry, why in matched.only_theirs:
+            click.echo(f"  {printable(entry.text)}  {printable(why)}")
+    if matched.repeated:
+        click.echo(f"\nMore than once in {name}: {len(matched.repeated):,}")
+        for text, times in matched.repeated.items():
+            click.echo(f"  {printable(text)}  {times} times")

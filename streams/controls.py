@@ -1,0 +1,100 @@
+"""What is published of control totals: the rows that say how far other systems are from ours, and totals without a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from schemas.codec import decode_control, decode_row
+from schemas.facts import Rejection
+from streams.admin import catalogue_of
+from streams.domain.controls import Controls, RowKey, control_of
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_to_end, reader
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import RowControl, WindowRow
+    from streams.domain.controls import Control
+    from streams.settings import Settings
+
+
+class Compared(NamedTuple):
+    """One total of another system beside the row that it controls."""
+
+    row: WindowRow
+    control: RowControl
+
+    @property
+    def key(self) -> RowKey:
+        """Metric, scope, period."""
+        return self.row.metric, self.row.scope, self.row.period
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "metric": self.row.metric,
+            "scope": self.row.scope,
+            "period": self.row.period,
+            "source": self.control.source,
+            "ours": self.row.count,
+            "theirs": self.control.count,
+            "difference": self.control.difference,
+            "as_of": self.control.as_of,
+            "differs_since": self.control.differs_since,
+            "status": self.row.status,
+        }
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that is published of control totals.
+
+    Attributes:
+        compared: By metric, scope, dates and source.
+        elsewhere: Totals of windows that have no row here: of a scope or holiday that is not counted, or not yet taken.
+    """
+
+    compared: list[Compared]
+    elsewhere: list[Control]
+
+
+async def read_situation(settings: Settings) -> Situation:
+    """Reads the rows and the totals.
+
+    Raises:
+        ExpectedError: The cluster is unreachable, or the installation is not there.
+    """
+    catalogue = catalogue_of(settings)
+    async with reader(settings) as consumer:
+        counts = await partition_counts(consumer, [catalogue.windows.name, catalogue.controls.name])
+        for name, count in counts.items():
+            if not count:
+                raise ExpectedError(f"{name} does not exist; create it with: milestones topics apply", exit_code=2)
+        rows = await _rows(settings, consumer, catalogue.windows.name)
+        totals = await _totals(settings, consumer, catalogue.controls.name)
+    compared = [Compared(row, control) for row in rows for control in row.controls]
+    compared.sort(key=lambda one: (one.row.metric, one.row.scope, one.row.start, one.row.end, one.control.source))
+    shown = {(*one.key, one.control.source) for one in compared}
+    elsewhere = [
+        total for row in sorted(totals.rows()) for total in totals.of(row) if (*row, total.source) not in shown
+    ]
+    return Situation(compared, elsewhere)
+
+
+async def _rows(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> list[WindowRow]:
+    latest: dict[bytes, bytes] = {}
+    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+        latest.update({record.key: record.value for record in records if record.value is not None})
+    return [decode_row(value) for value in latest.values()]
+
+
+async def _totals(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> Controls:
+    totals = Controls()
+    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+        for record in records:
+            event = decode_control(record, future_limit_us=settings.future_limit_s * 1_000_000)
+            if not isinstance(event, Rejection):
+                totals.take(control_of(event))
+    return totals
