@@ -137,13 +137,13 @@ async def standing_orders(settings: Settings) -> list[Standing]:
         return found
 
 
-async def effective(settings: Settings) -> list[Place]:
-    """Every record that was or is to be passed over, by place."""
+async def lines_in_force(settings: Settings) -> dict[Place, str]:
+    """Every record that was or is to be passed over, with the line that says who, when and why."""
     context = Context(settings)
     async with _orders_reader(context) as consumer:
+        lines = {place: order.line for place, order in (await read_orders(context, consumer)).items()}
         letters = await reasons_of_dead_letters(context, range(settings.partitions), consumer)
-        orders = await read_orders(context, consumer)
-    return sorted({place for place, reason in letters.items() if reason == QUARANTINED} | orders.keys())
+        return {place: "" for place, reason in letters.items() if reason == QUARANTINED} | lines
 
 
 @contextlib.asynccontextmanager

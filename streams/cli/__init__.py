@@ -23,9 +23,12 @@ COMMANDS = {
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
     "quarantine": "streams.cli.quarantine",
+    "rebuild": "streams.cli.rebuild",
+    "reconcile": "streams.cli.reconcile",
     "topics": "streams.cli.topics",
     "verify": "streams.cli.verify",
     "violations": "streams.cli.violations",
+    "web": "streams.cli.web",
     "windows": "streams.cli.windows",
     "worker": "streams.cli.worker",
 }

@@ -1,4 +1,4 @@
-"""The demo's worker: a process of its own that does not outlive the demo."""
+"""A worker of the demo or of a rebuild: a process of its own that does not outlive the one that started it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,23 @@ class WorkerProcess:
         directory: Where it runs and keeps its log.
         environment: Its whole environment.
         working_directory: Where it looks for a settings file.
+        instance: Its name in the consumer group.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], working_directory: Path) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str], working_directory: Path, *, instance: str = "demo"
+    ) -> None:
         self.log_path = directory / "worker.log"
         self._lock_path = directory / "worker.lock"
         # A checkout that is not installed must be found from any directory.
         path = os.pathsep.join(filter(None, (str(Path(streams.__file__).parents[1]), environment.get("PYTHONPATH"))))
         self._environment = {**environment, "PYTHONPATH": path}
         self._working_directory = working_directory
+        self._instance = instance
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "streams", "worker", "--instance", "demo"]
+        command = [sys.executable, "-m", "streams", "worker", "--instance", self._instance]
         with self._lock_path.open("ab") as lock, self.log_path.open("ab") as log:
             supervised = [
                 *(sys.executable, "-I", "-S", supervisor.__file__),

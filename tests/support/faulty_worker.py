@@ -1,4 +1,4 @@
-"""A worker with a planted bug: its ledger raises where it applies an event of the order FAULTY_ORDER."""
+"""A worker with a planted bug: its ledger raises where it applies an event of one of the orders in FAULTY_ORDERS."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact
 
+_ORDERS = frozenset(os.environ["FAULTY_ORDERS"].split(","))
+
 _apply = Ledger.apply
 
 
 def _faulty_apply(self: Ledger, facts: Sequence[Fact]) -> Applied:
-    if any(fact.order_id == os.environ["FAULTY_ORDER"] for fact in facts):
+    if any(fact.order_id in _ORDERS for fact in facts):
         raise KeyError("planted")
     return _apply(self, facts)
 

@@ -1,0 +1,210 @@
+"""Counts everything again from the source topics under another output prefix, beside the live installation.
+
+The other installation is a whole one: topics, consumer group and transactional ids of its own, and the same program
+counting. Only the source topics are shared, which are read. A worker of its own runs until it has applied what was there
+at the start and the sums are published; what exists under the prefix already is gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+
+from schemas.codec import decode_day_count, decode_marker, decode_row
+from schemas.notes import Quarantine
+from streams.admin import apply_topics, catalogue_of
+from streams.context import wall_clock_us
+from streams.demo.child import WorkerProcess
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, reader
+from streams.quarantine import lines_in_force, quarantine
+from streams.status import instant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from schemas.outputs import Marker
+    from streams.settings import Settings
+
+_POLL_MS = 300
+_LONGEST_LINE = 256
+
+#: (metric, scope, day's period id)
+_Day = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom to tell how it goes.
+
+    Attributes:
+        progress: Source records applied, of how many.
+        say: What is being done.
+        warn: A line that a person must read.
+    """
+
+    progress: Callable[[int, int], None]
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+@dataclass
+class _Published:
+    """What the other installation has published so far, as far as it tells whether it has caught up."""
+
+    partitions: int
+    markers: dict[int, Marker] = field(default_factory=dict)
+    rows: dict[_Day, int] = field(default_factory=dict)
+    _cells: dict[tuple[int, _Day], int] = field(default_factory=dict)
+    _unsummed: set[_Day] | None = None
+    _wanted: dict[_Day, int] = field(default_factory=dict)
+
+    def take_count(self, record: Any) -> None:
+        shard, metric, *rest = record.key.decode().split("|")
+        if metric == "applied":
+            self.markers[int(shard)] = decode_marker(record.value)
+        else:
+            self._cells[int(shard), (metric, rest[0], f"day:{rest[1]}")] = decode_day_count(record.value).count
+
+    def take_row(self, record: Any) -> None:
+        if record.value is not None:
+            row = decode_row(record.value)
+            self.rows[row.metric, row.scope, row.period] = row.count
+
+    def applied(self, ends: Mapping[tuple[str, int], int]) -> int:
+        """Offsets below the ends that are behind every ledger partition."""
+        return sum(
+            min(end, self.markers[number].positions[topic][0]) if number in self.markers else 0
+            for (topic, number), end in ends.items()
+        )
+
+    def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Whether all below the ends is applied, also what was forwarded."""
+        markers = self.markers.values()
+        if len(self.markers) < self.partitions or any(marker.rebuilding for marker in markers):
+            return False
+        if any(self.markers[number].positions[topic][0] < end for (topic, number), end in ends.items()):
+            return False
+        sources = {topic for topic, _ in ends}
+        books = [(topic, found) for marker in markers for topic, found in marker.books.items()]
+        sent = sum(found.rerouted for _, found in books)
+        return sum(found.read for topic, found in books if topic not in sources) >= sent
+
+    def all_summed(self) -> bool:
+        """Whether the rows of the days have been seen to hold what the ledger partitions counted when first asked.
+
+        Events may go on coming: a row that holds the sums of a later moment will do.
+        """
+        sums: dict[_Day, int] = defaultdict(int)
+        for (_, day), count in self._cells.items():
+            sums[day] += count
+        if self._unsummed is None:
+            self._wanted, self._unsummed = dict(sums), set(sums)
+        self._unsummed = {day for day in self._unsummed if self.rows.get(day, 0) not in {self._wanted[day], sums[day]}}
+        return not self._unsummed
+
+
+async def check_sources(settings: Settings) -> None:
+    """Makes sure that there is something to count: a rebuild must not create source topics.
+
+    Raises:
+        ExpectedError: A source topic does not exist.
+    """
+    catalogue = catalogue_of(settings)
+    async with reader(settings) as consumer:
+        found = await partition_counts(consumer, (catalogue.orders.name, catalogue.deliveries.name))
+    for name, partitions in found.items():
+        if not partitions:
+            raise ExpectedError(f"{name} does not exist: name the source topics with source_prefix", exit_code=2)
+
+
+async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: Callable[[str], None]) -> None:
+    """Has the other installation pass over what the live one does: both are to count the same records."""
+    wanted = await lines_in_force(live)
+    known = await lines_in_force(other)
+    for place, line in sorted(wanted.items()):
+        if place in known:
+            continue
+        reason = f"as under output_prefix {live.output_prefix!r}: {line or 'quarantined there'}"[:_LONGEST_LINE]
+        try:
+            await quarantine(other, place, Quarantine(reason=reason, by=by, at=instant(wall_clock_us())))
+        except ExpectedError as error:
+            warn(f"not passed over as under {live.output_prefix!r}: {error}")
+
+
+@contextlib.asynccontextmanager
+async def counted_again(
+    live: Settings, settings: Settings, config: Path | None, by: str | None, listener: Listener
+) -> AsyncIterator[int]:
+    """Runs a worker; inside the context everything that was there at the start is applied, summed and published.
+
+    Args:
+        live: Settings of the live installation.
+        settings: Those of the other one.
+        config: The settings file that they came from, if it was named.
+        by: Who has what the live one passes over passed over by the other; `None` leaves it to be counted.
+        listener: Told how it goes.
+
+    Yields:
+        How many source records there were.
+
+    Raises:
+        ExpectedError: The cluster refuses, or the worker has ended: its last words.
+    """
+    await apply_topics(settings)
+    if by is not None and await _exists(live):
+        await _take_over_quarantine(live, settings, by, listener.warn)
+    environment = {
+        **os.environ,
+        "MILESTONES_OUTPUT_PREFIX": settings.output_prefix,
+        "MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+    }
+    if config is not None:
+        environment["MILESTONES_CONFIG"] = str(config)  # the worker starts in this directory too
+    with tempfile.TemporaryDirectory(prefix="milestones-rebuild-") as directory:
+        worker = WorkerProcess(Path(directory), environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
+        async with reader(settings) as consumer:
+            ends = await _source_ends(settings, consumer)
+            with worker:
+                await _until_caught_up(settings, consumer, ends, worker, listener)
+                yield sum(ends.values())
+
+
+async def _exists(live: Settings) -> bool:
+    """Whether there is a live installation at all: its topics may be called otherwise, or not exist any more."""
+    async with reader(live) as consumer:
+        name = catalogue_of(live).quarantine.name
+        return bool((await partition_counts(consumer, [name]))[name])
+
+
+async def _source_ends(settings: Settings, consumer: Any) -> dict[tuple[str, int], int]:
+    catalogue = catalogue_of(settings)
+    tps = [
+        TopicPartition(topic.name, number)
+        for topic in (catalogue.orders, catalogue.deliveries)
+        for number in range(topic.partitions)
+    ]
+    return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()}
+
+
+async def _until_caught_up(
+    settings: Settings, consumer: Any, ends: Mapping[tuple[str, int], int], worker: WorkerProcess, listener: Listener
+) -> None:
+    catalogue = catalogue_of(settings)
+    counts, windows = TopicPartition(catalogue.counts.name, 0), TopicPartition(catalogue.windows.name, 0)
+    published = _Published(settings.partitions)
+    consumer.assign([counts, windows])
+    await consumer.seek_to_beginning(counts, windows)
+    while not (published.all_applied(ends) and published.all_summed()):
+        worker.check()
+        for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+            for record in records:
+                (published.take_count if tp == counts else published.take_row)(record)
+        listener.progress(published.applied(ends), sum(ends.values()))

@@ -1,0 +1,142 @@
+"""`milestones rebuild`: everything counted again beside the live installation, and what is different then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.beside import Listener, check_sources, counted_again
+from streams.cli.operators import operator
+from streams.cli.options import cluster_options
+from streams.cli.printable import as_json, printable
+from streams.differences import Difference, differences
+from streams.errors import ExpectedError
+from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_KINDS = {"milestone": "milestones", "row": "window rows"}
+
+
+@click.command()
+@click.option("--output-prefix", required=True, metavar="X", help="Prefix of the topics that are written.")
+@click.option(
+    "--against", metavar="PREFIX", default=None, help="Prefix of the live ones (default: that of the settings)."
+)
+@click.option("--diff", is_flag=True, help="Compare with the live ones at the end; exit code 1 when they differ.")
+@click.option("--ignore-quarantine", is_flag=True, help="Count also what the live installation passes over.")
+@click.option("--json", "as_lines", is_flag=True, help="The result as one JSON object.")
+@cluster_options
+def command(
+    output_prefix: str,
+    against: str | None,
+    diff: bool,  # noqa: FBT001 - an option
+    ignore_quarantine: bool,  # noqa: FBT001 - an option
+    as_lines: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Count everything again from the source topics, under another output prefix.
+
+    The live installation goes on untouched. Use it to see what other rules, scopes or another time zone (--config) make
+    of the events, or to count with them from now on. The topics of the prefix are created; a worker runs until it has
+    applied all that was there at the start; what exists under the prefix is gone on with.
+
+    Milestones are raised on the topics of the prefix only, by the same rules as ever: what was not loaded as history is
+    news there. Let subscribers begin at the end of that topic once this has ended.
+    """
+    live = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    live = live.model_copy(update={"output_prefix": live.output_prefix if against is None else against})
+    other = load_settings(config, {"bootstrap_servers": bootstrap_servers, "output_prefix": output_prefix})
+    if other.output_prefix == live.output_prefix:
+        raise ExpectedError(
+            f"--output-prefix {output_prefix!r} is that of the live installation: take another, or name the live one's with --against"
+        )
+    by = None if ignore_quarantine else operator()
+    records, found = asyncio.run(_rebuild(live, other, config, by, diff=diff))
+    if as_lines:
+        click.echo(as_json(_document(live, other, records, found)))
+    else:
+        click.echo(f"{records:,} records counted under output_prefix {other.output_prefix!r}")
+        for difference in found or ():
+            click.echo(printable(_line(difference, other.output_prefix)))
+    if found is None:
+        return 0
+    counts = Counter(difference.of for difference in found)
+    parts = [f"{count:,} {_KINDS[of]}" for of, count in counts.items()]
+    click.echo(f"{' and '.join(parts)} differ" if parts else "no difference", err=True)
+    return 1 if found else 0
+
+
+async def _rebuild(
+    live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool
+) -> tuple[int, list[Difference] | None]:
+    await check_sources(other)
+    with _listening() as listener:
+        async with counted_again(live, other, config, by, listener) as records:
+            listener.say("comparing")
+            return records, await differences(live, other) if diff else None
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[Listener]:
+    """A bar on a terminal, else only what a person must know."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Listener(progress=lambda _done, _total: None, say=lambda _what: None, warn=_warn)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("counting", total=None)
+        yield Listener(
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            say=lambda what: progress.update(task, description=what),
+            warn=lambda line: progress.console.print(printable(line), markup=False, highlight=False),
+        )
+
+
+def _warn(line: str) -> None:
+    click.echo(printable(line), err=True)
+
+
+def _line(difference: Difference, prefix: str) -> str:
+    ours, theirs = difference.live, difference.other
+    if theirs is None:
+        return f"only live     {difference.of:<9}  {difference.id}  {_value(difference, ours)}".rstrip()
+    if ours is None:
+        return f"only {prefix:<8} {difference.of:<9}  {difference.id}  {_value(difference, theirs)}".rstrip()
+    if _value(difference, ours) == _value(difference, theirs):
+        what = "other hours" if ours.get("by_hour") != theirs.get("by_hour") else "other targets"
+        return f"{what:<13} {difference.of:<9}  {difference.id}  {_value(difference, ours)}"
+    return (
+        f"other         {difference.of:<9}  {difference.id}  "
+        f"live {_value(difference, ours)}, {prefix} {_value(difference, theirs)}"
+    )
+
+
+def _value(difference: Difference, side: dict[str, Any] | None) -> str:
+    if side is None:
+        return ""
+    if difference.of == "row":
+        return f"{side['count']:,}"
+    return "" if f"/{side['period']}/" in difference.id else str(side["period"])
+
+
+def _document(live: Settings, other: Settings, records: int, found: list[Difference] | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "live": live.output_prefix,
+        "output_prefix": other.output_prefix,
+        "records": records,
+    }
+    if found is not None:
+        document["equal"] = not found
+        document["differences"] = [{"of": one.of, "id": one.id, "live": one.live, "other": one.other} for one in found]
+    return document

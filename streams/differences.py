@@ -1,0 +1,141 @@
+"""What two installations say of the same events: standing milestones and window rows that differ.
+
+Both may go on counting while they are compared. So they are looked at several times, and only what differs at every look
+counts: a row on which one is a moment ahead of the other is no difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from schemas.codec import decode_milestone, decode_row
+from streams.admin import catalogue_of
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts, read_latest, read_to_end, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.settings import Settings
+
+_LOOKS: Final = 6
+_PAUSE_S: Final = 0.7
+_RETRACTED: Final = "milestone.retracted.v1"
+
+#: (`milestone` or `row`, its id)
+Key = tuple[Literal["milestone", "row"], str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One milestone or row: what each side says of it, `None` where it has none.
+
+    A milestone stands for a period. A row has its count, its counts by hour and its targets.
+    """
+
+    of: Literal["milestone", "row"]
+    id: str
+    live: dict[str, Any] | None
+    other: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one installation says.
+
+    Attributes:
+        milestones: Standing milestones by id.
+        rows: Window rows by `metric/scope/period`, without those that hold nothing.
+    """
+
+    milestones: Mapping[str, dict[str, Any]]
+    rows: Mapping[str, dict[str, Any]]
+
+
+async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> Said:
+    """What the installation of the settings says now."""
+    catalogue = catalogue_of(settings)
+    last: dict[str, MilestoneEvent] = {}
+    async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+        last.update((event.subject, event) for event in (decode_milestone(record.value) for record in records))
+    rows: dict[str, dict[str, Any]] = {}
+    for key, value in (await read_latest(settings, [(catalogue.windows.name, 0)])).items():
+        row = decode_row(value)
+        # A row that has lost its last unit stays as a zero; one that counts everything anew never had it.
+        if row.count or row.targets:
+            rows[key.decode()] = _row(row)
+    standing = {name: _milestone(event) for name, event in last.items() if event.type != _RETRACTED}
+    return Said(standing, rows)
+
+
+async def differences(live: Settings, other: Settings) -> list[Difference]:
+    """What differs between two installations, milestones first.
+
+    Raises:
+        ExpectedError: One of them does not exist.
+    """
+    async with reader(live) as consumer:
+        for settings in (live, other):
+            await _check_exists(settings, consumer)
+        found: dict[Key, Difference] | None = None
+        before, mine = await read_said(live, consumer), None
+        for look in range(_LOOKS):
+            if look:
+                await asyncio.sleep(_PAUSE_S)
+            last, mine = mine, await read_said(other, consumer)
+            after = await read_said(live, consumer)
+            here = compare(before, mine)
+            here = {
+                key: here[key] for key in here.keys() & compare(after, mine) if not _between(key, before, mine, after)
+            }
+            found = here if found is None else {key: one for key, one in here.items() if key in found}
+            if not found or (before == after and last == mine):
+                break
+            before = after
+    return [found[key] for key in sorted(found or {})]
+
+
+def compare(live: Said, other: Said) -> dict[Key, Difference]:
+    """What differs at this moment."""
+    found: dict[Key, Difference] = {}
+    sides: tuple[tuple[Literal["milestone", "row"], Mapping[str, Any], Mapping[str, Any]], ...] = (
+        ("milestone", live.milestones, other.milestones),
+        ("row", live.rows, other.rows),
+    )
+    for of, ours, theirs in sides:
+        for name in ours.keys() | theirs.keys():
+            if ours.get(name) != theirs.get(name):
+                found[of, name] = Difference(of, name, ours.get(name), theirs.get(name))
+    return found
+
+
+def _between(key: Key, before: Said, other: Said, after: Said) -> bool:
+    """Whether a row that moves lies between what the live one said before and after it was read."""
+    of, name = key
+    if of != "row":
+        return False
+    first, middle, last = (int(said.rows.get(name, {"count": 0})["count"]) for said in (before, other, after))
+    return first != last and min(first, last) <= middle <= max(first, last)
+
+
+async def _check_exists(settings: Settings, consumer: AIOKafkaConsumer) -> None:
+    catalogue = catalogue_of(settings)
+    for name, found in (await partition_counts(consumer, (catalogue.windows.name, catalogue.milestones.name))).items():
+        if not found:
+            raise ExpectedError(f"{name} does not exist: there is nothing to compare with under this output prefix")
+
+
+def _milestone(event: MilestoneEvent) -> dict[str, Any]:
+    # Not its count: that is the one of the moment at which it was seen to have passed.
+    return {"period": event.data.period}
+
+
+def _row(row: WindowRow) -> dict[str, Any]:
+    document = row.model_dump(include={"count", "by_hour"}, exclude_none=True)
+    document["targets"] = sorted((target.target_id, target.value, target.reached) for target in row.targets)
+    return document
