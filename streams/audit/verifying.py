@@ -22,6 +22,7 @@ from streams.audit.sources import Progress, Sources, Stops, audit_reader, coordi
 from streams.audit.sums import Business, Day, DayKey, add_days, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
+from streams.audit.totals import compare_row_controls, read_sent_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,7 @@ class _Run:
         await Sources(settings, self._consumer).check()
         listener.say("reading what was published")
         self._target_events = await read_targets(settings, self._consumer)
+        self._sent_totals = await read_sent_totals(settings, self._consumer)
         self._published = await read_published(
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
         )
@@ -222,6 +224,7 @@ class _Run:
             compare_sums(published.rows),
             compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets),
             compare_row_targets(published.rows.values(), self._targets),
+            compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
             *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),
         ]
