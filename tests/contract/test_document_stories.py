@@ -158,12 +158,13 @@ def command_of(line: str) -> tuple[tuple[str, ...], click.Command, list[str]]:
     """The words of the command a line calls, the command, and its arguments."""
     program, *arguments = shlex.split(line)
     assert program == "milestones"
-    found: click.Command | None = group
+    found: click.Command = group
     words: tuple[str, ...] = ()
     while isinstance(found, click.Group) and arguments:
-        words = (*words, arguments.pop(0))
-        found = found.get_command(click.Context(found), words[-1])
-    assert found is not None, f"there is no such command: {line}"
+        name, inner, arguments = found.resolve_command(click.Context(found), arguments)
+        assert name is not None
+        assert inner is not None
+        words, found = (*words, name), inner
     return words, found, arguments
 
 
