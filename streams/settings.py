@@ -120,6 +120,18 @@ class Settings(_Section):
     ssl_key_password: str = Field(default="", repr=False)
     ssl_key_password_file: str = ""
 
+    web_bind: str = "127.0.0.1:8080"
+    web_token: str = Field(default="", repr=False)
+    web_token_file: str = ""
+    web_proxy_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]{0,64}$")
+    web_trusted_proxies: str = ""
+    web_hosts: str = ""
+    web_lag_limit_s: float = Field(default=30.0, gt=0.0)
+    web_show_payloads: bool = False
+    web_max_connections: int = Field(default=1000, ge=10, le=100_000)
+    web_max_streams: int = Field(default=500, ge=1, le=100_000)
+    web_rate_per_s: float = Field(default=50.0, gt=0.0)
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:

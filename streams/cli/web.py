@@ -1,0 +1,41 @@
+"""`milestones web`: the web view."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.cli.options import cluster_options
+from streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.option(
+    "--bind", metavar="HOST:PORT", default=None, help="Where to listen (default: 127.0.0.1:8080; port 0 is a free one)."
+)
+@click.option("--fresh", is_flag=True, hidden=True, help="Read templates and static files anew with each request.")
+@cluster_options
+def command(
+    bind: str | None,
+    fresh: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Serve the tables, milestones and forecasts as pages and as JSON.
+
+    Reads output topics only and goes on serving, marked stale, while workers or brokers are away. An address that other
+    machines can reach needs a token (setting web_token_file) or an authenticating proxy (web_proxy_header).
+    """
+    # Until the server handles it, nothing is open: to end at once is orderly.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers, "web_bind": bind})
+    # Imported here: the settings may be wrong.
+    from streams.web.server import serve  # noqa: PLC0415
+
+    return serve(settings, lambda line: click.echo(line, err=True), fresh=fresh)

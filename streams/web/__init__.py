@@ -1,0 +1,58 @@
+"""The web view: pages, JSON and a stream of changes, from the output topics alone.
+
+A process of its own (`milestones web`), which reads without a consumer group: workers do not notice it. It goes on
+serving, marked stale, while workers or brokers are away.
+
+    follow.py     output topics → read model          readmodel/   embedded database: typed questions and answers
+    status.py     how the service is                  views/       what each page shows, as models
+    sse.py        changes as server-sent events       api.py       /api/v1: the views as JSON
+    rendering.py  templates, languages, themes        pages.py     the views as pages
+    filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
+    security.py   who may ask                         app.py, server.py   composition and life cycle
+
+## What a template gets
+
+Templates are in `templates/`, one a page: `now.html`, `calendar.html`, `day.html`, `milestones.html`, `milestone.html`,
+`windows.html`, `targets.html`, `dead-letters.html`, `violations.html`, `reconciliation.html`, `api.html`, `error.html`
+(`code`, `message`). All output is escaped; an undefined name is an error. Each page gets
+
+- `data`: the page's view, a model of `streams.web.views`, the same that `/api/v1/...` answers as JSON;
+- `status`: `streams.web.status.ServiceStatus`, also on the error page;
+- `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
+- `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced
+  (`None` leaves one out), such as `here(lang="zh")`, `here(offset=100)`;
+- `static("app.js")`: address of a static file, with the hash of its content, cached for ever. A file that is imported by
+  another one without it is asked for again each time (304);
+- `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,
+  no compiled file); the texts in the templates are English;
+- filters `number`, `percent`, `day(form)`, `instant(timezone, form)`, see `filters.py`, where more belong.
+
+There is no nonce: scripts, styles, data all come from files of our own or `/api/v1`. No inline script, no `style`
+attribute, no `<style>`, no event handler attributes; widths and heights that depend on data go into SVG attributes or
+are set by script (`element.style` is allowed). Data for a script: a `data-` attribute, or its address under `/api/v1`.
+`?lang=` and `?theme=` are remembered in cookies (`lang`, `theme`), which a script may set too.
+
+Work on it with `milestones web --fresh`: templates and static files are then read anew with each request.
+
+## Questions
+
+`with web.model.snapshot() as view:` see `streams.web.readmodel`: `view.windows`, `view.milestones`, `view.forecasts`,
+`view.dead_letters`, `view.violations`, `view.statuses()`. A page's questions are asked in `views/`, not in templates.
+
+## Events
+
+`GET /api/v1/stream?metric=&scope=&period=&rows=` (each but `rows` may be repeated; `period` is how the id of a period
+starts) answers `text/event-stream`. Every `data` is one line of JSON.
+
+| event | data |
+| --- | --- |
+| `hello` | `{}`: the first of a new client; all that was before is in the page |
+| `row` | a window row as on the topic; several changes within 0.2 s come as one |
+| `row-gone` | `metric`, `scope`, `period` of a row that was taken back |
+| `milestone` | a milestone event as on the topic |
+| `forecast`, `forecast-withdrawn` | a forecast as on the topic; its `key` |
+| `status` | `ServiceStatus` as `/api/v1/status`, every second: none for 4 s means that the page is stale |
+| `reset` | `{}`: load the page's data again (the reader has begun anew, or the client was away too long) |
+
+Ids let a browser that was away for a moment go on where it was (`Last-Event-ID`, done by `EventSource` itself).
+"""

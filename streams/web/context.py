@@ -1,0 +1,46 @@
+"""What routes work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streams.domain.zone import BusinessZone
+from streams.holidays import holiday_years
+from streams.web.metrics import Metrics
+from streams.web.status import ServiceStatus, service_status
+
+if TYPE_CHECKING:
+    from streams.domain.calendar import HolidayYear
+    from streams.settings import Settings
+    from streams.web.follow import FollowState
+    from streams.web.readmodel import ReadModel
+    from streams.web.rendering import Pages
+    from streams.web.sse import Hub
+
+
+@dataclass(frozen=True)
+class Web:
+    """The parts of the web view."""
+
+    settings: Settings
+    model: ReadModel
+    state: FollowState
+    hub: Hub
+    pages: Pages
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def status(self) -> ServiceStatus:
+        """How the service is now."""
+        with self.model.snapshot() as view:
+            return service_status(view, self.state, self.settings)
+
+    @property
+    def zone(self) -> BusinessZone:
+        """The business time zone."""
+        return BusinessZone(self.settings.timezone)
+
+    @property
+    def holidays(self) -> tuple[HolidayYear, ...]:
+        """What is known of holidays and working weekend days."""
+        return holiday_years()

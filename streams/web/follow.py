@@ -1,0 +1,321 @@
+"""Output topics → read model: from the beginning at the start, then as they grow, through outages of the brokers.
+
+Without a consumer group, read committed: nothing that this reader does can be noticed by a worker. Where a connection is
+lost it is made again, and reading goes on behind the last record; that record is read once more, and where it is another
+one now, the topic was made anew and what it had filled is emptied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from streams.admin import catalogue_of
+from streams.errors import ExpectedError
+from streams.kafka import client_options, partition_counts, quiet_clients
+from streams.web.readmodel import Changes, Feed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from streams.settings import Settings
+    from streams.web.readmodel import ReadModel
+
+logger = logging.getLogger(__name__)
+
+_POLL_MS: Final = 200
+_MAX_RECORDS: Final = 4000
+_FETCH_BYTES: Final = 4 << 20
+_PROBE_INTERVAL_S: Final = 1.0
+_PROBE_TIMEOUT_S: Final = 2.5
+_START_TIMEOUT_S: Final = 10.0
+_RETRY_S: Final = 1.0
+#: A topic that was not there is looked for so often.
+_MISSING_INTERVAL_S: Final = 5.0
+
+
+class _StartAgainError(Exception):
+    """The connection is to be made anew: a topic has appeared."""
+
+
+@dataclass
+class FollowState:
+    """How far the reader is; written by the follower, read by everybody.
+
+    Attributes:
+        positions: (feed, partition) → next offset to read.
+        ends: (feed, partition) → end when last asked.
+        starts: (feed, partition) → beginning when reading began.
+        missing: Topics that do not exist.
+        broker_seen_s: When a broker last answered, monotonic seconds; `None` before the first time.
+        caught_up_s: When everything there was had last been read, monotonic seconds; `None` before the first time.
+        problem: Why there is no connection, one line; empty while there is one.
+        records: Read so far, by feed.
+        newest_ms: Time of the newest record read, milliseconds since 1970.
+        reconnects: How often the connection was made again.
+    """
+
+    positions: dict[tuple[Feed, int], int] = field(default_factory=dict)
+    ends: dict[tuple[Feed, int], int] = field(default_factory=dict)
+    starts: dict[tuple[Feed, int], int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    broker_seen_s: float | None = None
+    caught_up_s: float | None = None
+    problem: str = "not connected yet"
+    records: Counter[Feed] = field(default_factory=Counter)
+    newest_ms: int = 0
+    reconnects: int = 0
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether everything there was has been read once: what is told is whole."""
+        return self.caught_up_s is not None
+
+    def lag(self) -> int:
+        """Offsets between what has been read and the ends."""
+        return sum(max(end - self.positions.get(place, 0), 0) for place, end in list(self.ends.items()))
+
+    def progress(self) -> list[tuple[Feed, int, int]]:
+        """Feed, offsets read, offsets to read, over all its partitions."""
+        done: Counter[Feed] = Counter()
+        total: Counter[Feed] = Counter()
+        for place, end in list(self.ends.items()):
+            start = self.starts.get(place, 0)
+            done[place[0]] += min(self.positions.get(place, start), end) - start
+            total[place[0]] += end - start
+        return [(feed, done[feed], total[feed]) for feed in Feed if feed in total]
+
+
+class Follower:
+    """Keeps a read model up to date until it is cancelled.
+
+    Args:
+        settings: Of the cluster and the names of the topics.
+        model: Written.
+        changed: Called in the event loop with each batch's changes; `None` says that everything may have changed.
+    """
+
+    def __init__(
+        self, settings: Settings, model: ReadModel, changed: Callable[[Changes | None], None] = lambda _changes: None
+    ) -> None:
+        self.state = FollowState()
+        self._settings = settings
+        self._model = model
+        self.changed = changed
+        catalogue = catalogue_of(settings)
+        self._feeds: dict[str, Feed] = {
+            catalogue.windows.name: Feed.WINDOWS,
+            catalogue.history.name: Feed.HISTORY,
+            catalogue.milestones.name: Feed.MILESTONES,
+            catalogue.forecasts.name: Feed.FORECASTS,
+            catalogue.violations.name: Feed.VIOLATIONS,
+            catalogue.status.name: Feed.STATUS,
+            catalogue.dead_letters.name: Feed.DEAD_LETTERS,
+        }
+        self._last: dict[tuple[Feed, int], tuple[int, bytes]] = {}
+        self._checking: dict[TopicPartition, tuple[int, bytes]] = {}
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
+
+    async def run(self) -> None:
+        """Follows for ever; what the brokers cannot do now is tried again every second."""
+        try:
+            while True:
+                try:
+                    with quiet_clients():
+                        await self._connected()
+                except _StartAgainError:
+                    pass
+                except (KafkaError, OSError, TimeoutError, ExpectedError) as error:
+                    self._lost(error)
+                    await asyncio.sleep(_RETRY_S)
+                self.state.reconnects += 1
+        finally:
+            self._writing.shutdown(wait=True)
+
+    def _lost(self, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        if not self.state.problem:
+            logger.warning("the connection to Kafka is lost: %s", reason)
+        self.state.problem = reason.splitlines()[0]
+
+    async def _connected(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            # A position that is not there any more is a topic made anew; never to be passed over in silence.
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=_POLL_MS,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
+            await self._assign(consumer)
+            tasks = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._probe(consumer))]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await consumer.stop()
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        """Takes the partitions there are, each where it was left off, on the last record that was read."""
+        counts = await asyncio.wait_for(partition_counts(consumer, self._feeds), _START_TIMEOUT_S)
+        self.state.missing = tuple(name for name, count in counts.items() if not count)
+        tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+        consumer.assign(tps)
+        # What a topic with fewer partitions, or none, had filled would never be taken back.
+        there = {self._place(tp) for tp in tps}
+        for feed in {place[0] for place in self.state.positions if place not in there}:
+            await self._begin_anew(consumer, feed)
+        beginnings, ends = await self._bounds(consumer)
+        self._checking = {}
+        for tp in tps:
+            place = self._place(tp)
+            self.state.starts.setdefault(place, beginnings[tp])
+            position = self.state.positions.setdefault(place, beginnings[tp])
+            last = self._last.get(place)
+            if last is not None and beginnings[tp] <= last[0] < ends[tp]:
+                self._checking[tp] = last
+                position = last[0]
+            consumer.seek(tp, position)
+        await self._check_bounds(consumer, beginnings, ends)
+        self._answered(ends)
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        if not consumer.assignment():
+            await asyncio.Event().wait()  # no topic yet: the probe says when one has come
+        while True:
+            try:
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+            except OffsetOutOfRangeError:
+                await self._check_bounds(consumer, *await self._bounds(consumer))
+                continue
+            batch = await self._fresh(consumer, fetched)
+            if batch:
+                await self._take(batch)
+            for tp in consumer.assignment():
+                if tp not in self._checking:
+                    self.state.positions[self._place(tp)] = await consumer.position(tp)
+            self._note_caught_up()
+
+    async def _take(self, batch: list[tuple[Feed, list[Any]]]) -> None:
+        loop = asyncio.get_running_loop()
+        changes = await loop.run_in_executor(self._writing, self._model.apply, batch)
+        for feed, records in batch:
+            self.state.records[feed] += len(records)
+            last = records[-1]
+            self._last[feed, last.partition] = (last.offset, _digest(last))
+            self.state.newest_ms = max(self.state.newest_ms, last.timestamp)
+        if self.state.rebuilt:
+            self.changed(changes)
+
+    async def _fresh(
+        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[Any]]
+    ) -> list[tuple[Feed, list[Any]]]:
+        """What has not been read before; checks on the way that a topic is still the one it was."""
+        batch = []
+        anew: set[Feed] = set()
+        for tp, records in fetched.items():
+            last = self._checking.pop(tp, None)
+            fresh = records
+            if last is not None and records[0].offset == last[0]:
+                if _digest(records[0]) != last[1]:
+                    anew.add(self._feeds[tp.topic])
+                fresh = records[1:]
+            if fresh:
+                batch.append((self._feeds[tp.topic], fresh))
+        for feed in anew:
+            await self._begin_anew(consumer, feed)
+        return [(feed, records) for feed, records in batch if feed not in anew]
+
+    async def _probe(self, consumer: AIOKafkaConsumer) -> None:
+        """Asks every second where the topics end: how far there is to go, and whether the brokers are there."""
+        looked_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+            beginnings, ends = await self._bounds(consumer)
+            await self._check_bounds(consumer, beginnings, ends)
+            self._answered(ends)
+            if self.state.missing and time.monotonic() - looked_s > _MISSING_INTERVAL_S:
+                looked_s = time.monotonic()
+                counts = await asyncio.wait_for(partition_counts(consumer, self.state.missing), _PROBE_TIMEOUT_S)
+                if any(counts.values()):
+                    raise _StartAgainError
+
+    async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        tps = list(consumer.assignment())
+        if not tps:
+            await asyncio.wait_for(partition_counts(consumer, ()), _PROBE_TIMEOUT_S)  # is anybody there?
+            return {}, {}
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+
+    async def _check_bounds(
+        self, consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        """Begins a topic anew that ends before what was read of it; goes on where retention has left something."""
+        anew = {self._feeds[tp.topic] for tp, end in ends.items() if end < self.state.positions[self._place(tp)]}
+        for tp, beginning in beginnings.items():
+            if self.state.positions[self._place(tp)] < beginning:
+                self.state.positions[self._place(tp)] = beginning
+                consumer.seek(tp, beginning)
+        for feed in anew:
+            await self._begin_anew(consumer, feed)
+
+    async def _begin_anew(self, consumer: AIOKafkaConsumer, feed: Feed) -> None:
+        """The feed's topic was made anew: empties what it had filled and reads it from its beginning."""
+        logger.warning("the topic of the %s was made anew: reading it from its beginning", feed)
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._model.forget, feed)
+        for places in (self.state.positions, self.state.starts, self.state.ends, self._last):
+            for place in [place for place in places if place[0] is feed]:
+                del places[place]  # type: ignore[attr-defined]
+        tps = [tp for tp in consumer.assignment() if self._feeds[tp.topic] is feed]
+        for tp in tps:
+            self._checking.pop(tp, None)
+            self.state.positions[self._place(tp)] = self.state.starts[self._place(tp)] = 0
+        if tps:
+            await consumer.seek_to_beginning(*tps)
+        if self.state.rebuilt:
+            self.changed(None)
+
+    def _answered(self, ends: Mapping[TopicPartition, int]) -> None:
+        self.state.ends = {self._place(tp): end for tp, end in ends.items()}
+        self.state.broker_seen_s = time.monotonic()
+        if self.state.problem:
+            if self.state.rebuilt:
+                logger.warning("Kafka answers again")
+            self.state.problem = ""
+        self._note_caught_up()
+
+    def _note_caught_up(self) -> None:
+        if not self.state.ends or self.state.lag() or self._checking:
+            return
+        first = not self.state.rebuilt
+        self.state.caught_up_s = time.monotonic()
+        if first:
+            self.changed(None)
+
+    def _place(self, tp: TopicPartition) -> tuple[Feed, int]:
+        return self._feeds[tp.topic], tp.partition
+
+
+def _digest(record: Any) -> bytes:
+    """What tells a record from another one at the same offset."""
+    parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

@@ -1,0 +1,105 @@
+"""What the pages and the API know: the output topics, in tables that can be asked.
+
+`ReadModel.snapshot()` gives a consistent view of everything; all that is asked of it belongs to one moment.
+
+    with model.snapshot() as view:
+        page = view.windows.page(WindowQuery(metrics=["deliveries"], kinds=["day"], limit=1000))
+        view.milestones.page(MilestoneQuery(standing=True, limit=10)).events
+        view.forecasts.current()
+        view.dead_letters.by("reason")
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_status
+from streams.web.readmodel.news import Forecasts, MilestonePage, MilestoneQuery, Milestones
+from streams.web.readmodel.rejected import (
+    DeadLetter,
+    DeadLetters,
+    FoundViolation,
+    Group,
+    LetterQuery,
+    ViolationQuery,
+    Violations,
+)
+from streams.web.readmodel.schema import Database
+from streams.web.readmodel.windows import Restatement, WindowPage, WindowQuery, Windows
+from streams.web.readmodel.writing import Changes, Feed, RowKey, Writer
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from zoneinfo import ZoneInfo
+
+    from schemas.outputs import Status
+
+__all__ = [
+    "Changes",
+    "DeadLetter",
+    "Feed",
+    "FoundViolation",
+    "Group",
+    "LetterQuery",
+    "MilestonePage",
+    "MilestoneQuery",
+    "ReadModel",
+    "Restatement",
+    "RowKey",
+    "Snapshot",
+    "ViolationQuery",
+    "WindowPage",
+    "WindowQuery",
+]
+
+
+class Snapshot:
+    """One moment of the read model; see the classes of its attributes for what can be asked."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.windows = Windows(connection)
+        self.milestones = Milestones(connection)
+        self.forecasts = Forecasts(connection)
+        self.dead_letters = DeadLetters(connection)
+        self.violations = Violations(connection)
+
+    def statuses(self) -> list[tuple[Status, int]]:
+        """What the service last said of its partitions, workers and event sources, each with when it did.
+
+        When is the time of the record, milliseconds since 1970: unlike `updated_at` always of the wall clock.
+        """
+        found = self._connection.execute("SELECT key, body, recorded_ms FROM status ORDER BY key")
+        return [(decode_status(row["key"].encode(), row["body"].encode()), row["recorded_ms"]) for row in found]
+
+    def unreadable_count(self) -> int:
+        """Records of the output topics that this version cannot read."""
+        found: int = self._connection.execute("SELECT count(*) FROM unreadable").fetchone()[0]
+        return found
+
+
+class ReadModel:
+    """The tables and their one writer.
+
+    Args:
+        zone: The business time zone.
+        keep_payloads: Whether key and value of dead letters may be kept, to be shown.
+    """
+
+    def __init__(self, zone: ZoneInfo, *, keep_payloads: bool = False) -> None:
+        self._database = Database()
+        self._writer = Writer(self._database, zone, keep_payloads=keep_payloads)
+        self.apply = self._writer.apply
+        self.forget = self._writer.forget
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """A view of one moment, to be used by one thread at a time."""
+        with self._database.reading() as connection:
+            yield Snapshot(connection)
+
+    def close(self) -> None:
+        """Closes and removes the database."""
+        self._database.close()

@@ -1,0 +1,175 @@
+"""Questions about dead letters, violations, and records of our own topics that could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+MAX_LETTERS: Final = 1000
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A rejected record: where it was published, why it was rejected, where it is now.
+
+    Attributes:
+        topic: Where it was published, with `partition` and `offset`.
+        dead_letter_partition: Where it is among the dead letters, with `dead_letter_offset`.
+        day: Business date of its own `time` where that can be read (`day_is_of_event`), else of its rejection.
+        recorded_ms: When it was rejected, milliseconds since 1970.
+        size_bytes: Of key and value.
+        key: The key as text, only where payloads may be shown; unreadable bytes as `\\xNN`.
+        value: The beginning of the value, likewise.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    dead_letter_partition: int
+    dead_letter_offset: int
+    recorded_ms: int
+    day: str
+    day_is_of_event: bool
+    size_bytes: int
+    key: str | None
+    value: str | None
+
+
+@dataclass(frozen=True)
+class LetterQuery:
+    """Which dead letters: of a reason, a source topic, a day; newest first."""
+
+    reason: str = ""
+    topic: str = ""
+    day: str = ""
+    offset: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class FoundViolation:
+    """A contradiction in one order's events: the offending event by `source` and `event_id`."""
+
+    order_id: str
+    kind: str
+    source: str
+    event_id: str
+    message: str
+    recorded_ms: int
+
+
+@dataclass(frozen=True)
+class ViolationQuery:
+    """Which violations: of a kind, an order; newest first."""
+
+    kind: str = ""
+    order_id: str = ""
+    offset: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class Group:
+    """How many there are of a sort, and when the latest came, milliseconds since 1970."""
+
+    name: str
+    count: int
+    latest_ms: int
+
+
+class DeadLetters:
+    """Dead letters as one reader sees them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def page(self, query: LetterQuery) -> tuple[list[DeadLetter], int]:
+        """The dead letters that a query wants, and how many there are on all pages."""
+        where, values = _equal(("reason", query.reason), ("topic", query.topic), ("day", query.day))
+        total = self._connection.execute(f"SELECT count(*) FROM dead_letters {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
+        found = self._connection.execute(
+            f"SELECT * FROM dead_letters {where} ORDER BY recorded_ms DESC, part, position DESC LIMIT ? OFFSET ?",  # noqa: S608
+            (*values, min(query.limit, MAX_LETTERS), query.offset),
+        )
+        return [_letter(row) for row in found], total
+
+    def by(self, column: str) -> list[Group]:
+        """How many of each `reason` or `topic`, most first.
+
+        Raises:
+            ValueError: They are not grouped by that.
+        """
+        if column not in ("reason", "topic"):
+            raise ValueError(f"dead letters are not grouped by {column}")
+        return _groups(self._connection, "dead_letters", column)
+
+    def on(self, day: str) -> list[DeadLetter]:
+        """Those of a business date."""
+        return self.page(LetterQuery(day=day, limit=MAX_LETTERS))[0]
+
+
+class Violations:
+    """Violations as one reader sees them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def page(self, query: ViolationQuery) -> tuple[list[FoundViolation], int]:
+        """The violations that a query wants, and how many there are on all pages."""
+        where, values = _equal(("kind", query.kind), ("order_id", query.order_id))
+        total = self._connection.execute(f"SELECT count(*) FROM violations {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
+        found = self._connection.execute(
+            f"""SELECT order_id, kind, source, event_id, message, recorded_ms FROM violations {where}
+            ORDER BY recorded_ms DESC, order_id, number LIMIT ? OFFSET ?""",  # noqa: S608
+            (*values, min(query.limit, MAX_LETTERS), query.offset),
+        )
+        return [FoundViolation(*row) for row in found], total
+
+    def by_kind(self) -> list[Group]:
+        """How many of each kind, most first."""
+        return _groups(self._connection, "violations", "kind")
+
+
+def _groups(connection: sqlite3.Connection, table: str, column: str) -> list[Group]:
+    found = connection.execute(
+        f"SELECT {column}, count(*), max(recorded_ms) FROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - fixed texts
+    )
+    return [Group(*row) for row in found]
+
+
+def _equal(*wanted: tuple[str, str]) -> tuple[str, Sequence[str]]:
+    given = [(column, value) for column, value in wanted if value]
+    conditions = " AND ".join(f"{column} = ?" for column, _ in given)
+    return f"WHERE {conditions}" if given else "", [value for _, value in given]
+
+
+def _letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        topic=row["topic"],
+        partition=row["source_part"],
+        offset=row["source_offset"],
+        reason=row["reason"],
+        message=row["message"],
+        dead_letter_partition=row["part"],
+        dead_letter_offset=row["position"],
+        recorded_ms=row["recorded_ms"],
+        day=row["day"],
+        day_is_of_event=bool(row["day_is_of_event"]),
+        size_bytes=row["size_bytes"],
+        key=_text(row["key"]),
+        value=_text(row["value"]),
+    )
+
+
+def _text(raw: bytes | None) -> str | None:
+    """Bytes as text that shows what is there: control characters and broken UTF-8 as `\\xNN`."""
+    if raw is None:
+        return None
+    text = raw.decode("utf-8", errors="backslashreplace")
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)

@@ -1,0 +1,139 @@
+"""The embedded database: SQLite in a temporary file, one writer, many readers with a consistent view each.
+
+Chosen by measurement (2 cores, 50,000 rows, 500,000 versions of the history; SQLite 3.40 against DuckDB 2.0):
+
+| work                                     | SQLite    | DuckDB    |
+| ---------------------------------------- | --------- | --------- |
+| load 50,000 rows                         | 0.3 s     | 12 s      |
+| load 500,000 versions                    | 1.3 s     | 51 s (6 s from a CSV file) |
+| one change of 20 rows, in a transaction  | 0.24 ms   | 81 ms     |
+| a page of 1,000 rows                     | 2.9 ms    | 5.9 ms    |
+| 1,000 rows by count, of all of a metric  | 15 ms     | 5.4 ms    |
+| one row by its key                       | 0.01 ms   | 1.4 ms    |
+| 1,000 rows as of an instant              | 7 ms      | 22 ms     |
+| file                                     | 97 MB     | 24 MB     |
+
+The follower writes small changes many times a second, which decides it; and SQLite is no dependency.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Read connections kept open; more are opened and closed when more requests run at once.
+_KEPT_READERS: Final = 16
+_CACHE_KIB: Final = 16 * 1024
+
+#: A window's JSON is `head || tail`: the head (what it is) is the same in all versions, so the history keeps tails.
+#: `head` of a version is null as long as it is the window's.
+_TABLES: Final = """
+CREATE TABLE windows (
+    id INTEGER PRIMARY KEY, metric TEXT NOT NULL, scope TEXT NOT NULL, period TEXT NOT NULL, kind TEXT NOT NULL,
+    start TEXT NOT NULL, end TEXT NOT NULL, head TEXT NOT NULL, tail TEXT NOT NULL, count INTEGER NOT NULL,
+    status TEXT NOT NULL, restated INTEGER NOT NULL, version INTEGER NOT NULL, updated_us INTEGER NOT NULL,
+    present INTEGER NOT NULL, deleted_us INTEGER, targets INTEGER NOT NULL, controls INTEGER NOT NULL,
+    UNIQUE (metric, scope, period)
+);
+CREATE INDEX windows_by_start ON windows (metric, kind, start);
+CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
+CREATE TABLE history (
+    window_id INTEGER NOT NULL, position INTEGER NOT NULL, updated_us INTEGER NOT NULL, version INTEGER NOT NULL,
+    count INTEGER NOT NULL, status TEXT NOT NULL, restated INTEGER NOT NULL, head TEXT, tail TEXT NOT NULL,
+    PRIMARY KEY (window_id, position)
+) WITHOUT ROWID;
+CREATE TABLE milestones (
+    position INTEGER PRIMARY KEY, milestone_id TEXT NOT NULL, revision INTEGER NOT NULL, type TEXT NOT NULL,
+    kind TEXT NOT NULL, metric TEXT NOT NULL, scope TEXT NOT NULL, period TEXT NOT NULL, start TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX milestones_by_id ON milestones (milestone_id, position);
+CREATE TABLE forecasts (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE forecast_history (
+    key TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, position)
+) WITHOUT ROWID;
+CREATE TABLE violations (
+    part INTEGER NOT NULL, order_id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,
+    event_id TEXT NOT NULL, message TEXT NOT NULL, recorded_ms INTEGER NOT NULL,
+    PRIMARY KEY (part, order_id, number)
+) WITHOUT ROWID;
+CREATE INDEX violations_by_kind ON violations (kind);
+CREATE TABLE dead_letters (
+    part INTEGER NOT NULL, position INTEGER NOT NULL, topic TEXT NOT NULL, source_part INTEGER NOT NULL,
+    source_offset INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, recorded_ms INTEGER NOT NULL,
+    day TEXT NOT NULL, day_is_of_event INTEGER NOT NULL, size_bytes INTEGER NOT NULL, key BLOB, value BLOB,
+    PRIMARY KEY (part, position)
+);
+CREATE INDEX dead_letters_by_day ON dead_letters (day);
+CREATE INDEX dead_letters_by_time ON dead_letters (recorded_ms);
+CREATE TABLE status (key TEXT PRIMARY KEY, body TEXT NOT NULL, recorded_ms INTEGER NOT NULL);
+CREATE TABLE unreadable (
+    feed TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, problem TEXT NOT NULL,
+    PRIMARY KEY (feed, part, position)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """A database file of its own that goes with the process; `close` removes it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="milestones-web-", ignore_cleanup_errors=True)
+        self._path = Path(self._folder.name) / "readmodel.sqlite"
+        self.writer = self._connect()
+        # The file is made anew at every start, so it need not survive a loss of power.
+        self.writer.execute("PRAGMA journal_mode = WAL")
+        self.writer.execute("PRAGMA synchronous = OFF")
+        self.writer.executescript(_TABLES)
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_READERS)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of everything until it is given back."""
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+            try:
+                self._readers.put_nowait(connection)
+            except queue.Full:
+                connection.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection, in a transaction; one thread at a time."""
+        self.writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.writer
+        except BaseException:
+            self.writer.execute("ROLLBACK")
+            raise
+        self.writer.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes all connections and removes the file."""
+        while not self._readers.empty():
+            self._readers.get_nowait().close()
+        self.writer.close()
+        self._folder.cleanup()
+
+    def _connect(self) -> sqlite3.Connection:
+        # Connections wander between the threads of the server, one at a time.
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection

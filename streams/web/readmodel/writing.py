@@ -1,0 +1,338 @@
+"""Records of the output topics → tables of the read model, and what of it pages want to hear of.
+
+What is kept of a record is what the models of `schemas.outputs` know: they ignore other fields, so that nothing of an
+event that is not meant to be public can come through here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from schemas.codec import (
+    decode_forecast,
+    decode_milestone,
+    decode_row,
+    decode_status,
+    decode_violations,
+    encode_forecast,
+    encode_milestone,
+    encode_row,
+    encode_status,
+)
+from schemas.instants import micros_of, parse_instant
+from schemas.outputs import ControlHeaders
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+    from zoneinfo import ZoneInfo
+
+    from streams.web.readmodel.schema import Database
+
+#: Where the part of a row begins that differs between its versions. Inside a string its quotes would be escaped.
+_TAIL: Final = '"count":'
+#: Raw bytes of a dead letter that are kept, where they may be shown at all.
+MAX_PAYLOAD_BYTES: Final = 16 * 1024
+_MAX_PARSED_BYTES: Final = 256 * 1024
+
+
+class Feed(StrEnum):
+    """An output topic, by what it brings."""
+
+    WINDOWS = "windows"
+    HISTORY = "history"
+    MILESTONES = "milestones"
+    FORECASTS = "forecasts"
+    VIOLATIONS = "violations"
+    STATUS = "status"
+    DEAD_LETTERS = "dead_letters"
+
+
+#: What each feed fills, to be emptied when its topic was made anew.
+_TABLES: Final[dict[Feed, tuple[str, ...]]] = {
+    Feed.HISTORY: ("history",),
+    Feed.MILESTONES: ("milestones",),
+    Feed.FORECASTS: ("forecasts", "forecast_history"),
+    Feed.VIOLATIONS: ("violations",),
+    Feed.STATUS: ("status",),
+    Feed.DEAD_LETTERS: ("dead_letters",),
+}
+
+
+class RowKey(NamedTuple):
+    """Which window."""
+
+    metric: str
+    scope: str
+    period: str
+
+
+@dataclass
+class Changes:
+    """What a batch has changed: the latest JSON of each row and forecast, `None` for one that is gone.
+
+    Attributes:
+        rows: Window → its row.
+        milestones: Events, in order.
+        forecasts: Key → forecast.
+        counts: Feed → how many records of the others (dead letters, violations, status).
+    """
+
+    rows: dict[RowKey, str | None] = field(default_factory=dict)
+    milestones: list[str] = field(default_factory=list)
+    forecasts: dict[str, str | None] = field(default_factory=dict)
+    counts: Counter[Feed] = field(default_factory=Counter)
+
+
+class Writer:
+    """Applies records; used by one thread at a time.
+
+    Args:
+        database: Written.
+        zone: The business time zone, for the day of a dead letter.
+        keep_payloads: Whether key and value of dead letters may be kept, to be shown.
+    """
+
+    def __init__(self, database: Database, zone: ZoneInfo, *, keep_payloads: bool) -> None:
+        self._database = database
+        self._zone = zone
+        self._keep_payloads = keep_payloads
+        self._ids: dict[RowKey, tuple[int, str]] = {}
+        self._apply: dict[Feed, Callable[[sqlite3.Connection, Any, Changes], None]] = {
+            Feed.WINDOWS: self._window,
+            Feed.HISTORY: self._version,
+            Feed.MILESTONES: self._milestone,
+            Feed.FORECASTS: self._forecast,
+            Feed.VIOLATIONS: self._violations,
+            Feed.STATUS: self._status,
+            Feed.DEAD_LETTERS: self._dead_letter,
+        }
+
+    def apply(self, batch: Iterable[tuple[Feed, Sequence[Any]]]) -> Changes:
+        """Applies records in one transaction; one that cannot be read is put on record and passed over."""
+        changes = Changes()
+        with self._database.writing() as connection:
+            for feed, records in batch:
+                apply = self._apply[feed]
+                changes.counts[feed] += len(records)
+                for record in records:
+                    try:
+                        apply(connection, record, changes)
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        self._unreadable(connection, feed, record, error)
+        return changes
+
+    def forget(self, feed: Feed) -> None:
+        """Empties what a feed has filled: its topic was made anew."""
+        with self._database.writing() as connection:
+            for table in _TABLES.get(feed, ()):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+            if feed is Feed.WINDOWS:
+                connection.execute("UPDATE windows SET present = 0")
+            connection.execute("DELETE FROM unreadable WHERE feed = ?", (feed,))
+
+    def _window(self, connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+        if record.value is None:
+            key = RowKey(*record.key.decode().split("/", 2))
+            connection.execute(
+                "UPDATE windows SET present = 0, deleted_us = ? WHERE metric = ? AND scope = ? AND period = ?",
+                (record.timestamp * 1000, *key),
+            )
+            changes.rows[key] = None
+            return
+        row = decode_row(record.value)
+        key = RowKey(row.metric, row.scope, row.period)
+        head, tail = _split(encode_row(row).decode())
+        self._heading(connection, key, head)
+        connection.execute(
+            """INSERT INTO windows (metric, scope, period, kind, start, end, head, tail, count, status, restated,
+            version, updated_us, present, deleted_us, targets, controls)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, NULL, ?, ?)
+            ON CONFLICT (metric, scope, period) DO UPDATE SET start = excluded.start, end = excluded.end,
+            head = excluded.head, tail = excluded.tail, count = excluded.count, status = excluded.status,
+            restated = excluded.restated, version = excluded.version, updated_us = excluded.updated_us, present = 1,
+            deleted_us = NULL, targets = excluded.targets, controls = excluded.controls""",
+            (
+                *key,
+                row.period.partition(":")[0],
+                row.start,
+                row.end,
+                head,
+                tail,
+                row.count,
+                row.status,
+                row.restated,
+                row.version,
+                _micros(row.updated_at),
+                len(row.targets),
+                len(row.controls),
+            ),
+        )
+        changes.rows.pop(key, None)
+        changes.rows[key] = head + tail
+
+    def _version(self, connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+        row = decode_row(record.value)
+        key = RowKey(row.metric, row.scope, row.period)
+        head, tail = _split(encode_row(row).decode())
+        number, current = self._window_of(connection, key, row, head)
+        connection.execute(
+            "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                record.offset,
+                _micros(row.updated_at),
+                row.version,
+                row.count,
+                row.status,
+                row.restated,
+                None if head == current else head,
+                tail,
+            ),
+        )
+
+    def _window_of(self, connection: sqlite3.Connection, key: RowKey, row: Any, head: str) -> tuple[int, str]:
+        """The window's id and present head; one that is known from its history only is made, not present."""
+        found = self._ids.get(key)
+        if found is None:
+            connection.execute(
+                "INSERT OR IGNORE INTO windows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, '', 0, '', 0, 0, 0, 0, NULL, 0, 0)",
+                (*key, row.period.partition(":")[0], row.start, row.end, head),
+            )
+            found = connection.execute(
+                "SELECT id, head FROM windows WHERE metric = ? AND scope = ? AND period = ?", key
+            ).fetchone()
+            self._ids[key] = found = (found["id"], found["head"])
+        return found
+
+    def _heading(self, connection: sqlite3.Connection, key: RowKey, head: str) -> None:
+        """Lets earlier versions keep their own head when the window's changes, as with a corrected holiday."""
+        known = self._ids.get(key)
+        if known is not None and known[1] != head:
+            connection.execute("UPDATE history SET head = ? WHERE window_id = ? AND head IS NULL", (known[1], known[0]))
+            self._ids[key] = (known[0], head)
+
+    @staticmethod
+    def _milestone(connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+        event = decode_milestone(record.value)
+        data, body = event.data, encode_milestone(event).decode()
+        connection.execute(
+            "INSERT OR REPLACE INTO milestones VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.offset,
+                data.milestone_id,
+                data.revision,
+                event.type,
+                data.kind,
+                data.metric,
+                data.scope,
+                data.period,
+                data.start,
+                body,
+            ),
+        )
+        changes.milestones.append(body)
+
+    @staticmethod
+    def _forecast(connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+        key = record.key.decode()
+        if record.value is None:
+            connection.execute("DELETE FROM forecasts WHERE key = ?", (key,))
+            changes.forecasts[key] = None
+            return
+        body = encode_forecast(decode_forecast(record.value)).decode()
+        connection.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?)", (key, body))
+        connection.execute("INSERT OR REPLACE INTO forecast_history VALUES (?, ?, ?)", (key, record.offset, body))
+        changes.forecasts[key] = body
+
+    @staticmethod
+    def _violations(connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+        order_id = record.key.decode()
+        found = decode_violations(record.value).violations if record.value is not None else []
+        connection.execute("DELETE FROM violations WHERE part = ? AND order_id = ?", (record.partition, order_id))
+        connection.executemany(
+            "INSERT INTO violations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (record.partition, order_id, number, each.kind, each.source, each.id, each.message, record.timestamp)
+                for number, each in enumerate(found)
+            ],
+        )
+
+    @staticmethod
+    def _status(connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+        key = record.key.decode()
+        if record.value is None:
+            connection.execute("DELETE FROM status WHERE key = ?", (key,))
+            return
+        body = encode_status(decode_status(record.key, record.value)).decode()
+        connection.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?)", (key, body, record.timestamp))
+
+    def _dead_letter(self, connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+        headers = dict(record.headers)
+        day, of_event = self._day(record, headers)
+        size = len(record.key or b"") + len(record.value or b"")
+        kept = self._keep_payloads
+        connection.execute(
+            "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.partition,
+                record.offset,
+                headers[ControlHeaders.TOPIC].decode(),
+                int(headers[ControlHeaders.PARTITION]),
+                int(headers[ControlHeaders.OFFSET]),
+                headers[ControlHeaders.REASON].decode(),
+                headers[ControlHeaders.MESSAGE].decode(errors="replace"),
+                record.timestamp,
+                day,
+                of_event,
+                size,
+                record.key[:MAX_PAYLOAD_BYTES] if kept and record.key is not None else None,
+                record.value[:MAX_PAYLOAD_BYTES] if kept and record.value is not None else None,
+            ),
+        )
+
+    def _day(self, record: Any, headers: dict[str, bytes]) -> tuple[str, bool]:
+        """The business date that a rejected record's own `time` names, else the date on which it was rejected."""
+        moment = _time_of(record.value, headers)
+        of_event = moment is not None
+        if moment is None:
+            moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        return moment.astimezone(self._zone).date().isoformat(), of_event
+
+    @staticmethod
+    def _unreadable(connection: sqlite3.Connection, feed: Feed, record: Any, error: Exception) -> None:
+        # The text of an error quotes what it does not like: only its sort is kept.
+        problem = error.errors()[0]["type"] if isinstance(error, ValidationError) else type(error).__name__
+        connection.execute(
+            "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?, ?)", (feed, record.partition, record.offset, problem)
+        )
+
+
+def _split(body: str) -> tuple[str, str]:
+    at = body.index(_TAIL)
+    return body[:at], body[at:]
+
+
+def _micros(instant: str) -> int:
+    return micros_of(parse_instant(instant))
+
+
+def _time_of(value: bytes | None, headers: dict[str, bytes]) -> datetime | None:
+    """The event time of a record that was rejected, where it can still be read."""
+    try:
+        if "ce_time" in headers:
+            return parse_instant(headers["ce_time"].decode())
+        if not value or len(value) > _MAX_PARSED_BYTES:
+            return None
+        document = json.loads(value)
+        time = document.get("time") if isinstance(document, dict) else None
+        return parse_instant(time) if isinstance(time, str) else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,170 @@
+"""Pages: Jinja2 templates with everything escaped, the reader's language, theme and kiosk mode."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from streams.web import filters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from streams.web.assets import Assets
+
+LOCALES: Final = ("en", "zh")
+THEMES: Final = ("auto", "light", "dark")
+_YEAR_S: Final = 31_536_000
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """How a reader wants pages: by the address (`?lang=`, `?theme=`, `?kiosk=1`), else by a cookie, else as the browser says."""
+
+    request: Request
+
+    @cached_property
+    def locale(self) -> str:
+        """One of `LOCALES`."""
+        for wanted in (self.request.query_params.get("lang"), self.request.cookies.get("lang")):
+            if wanted in LOCALES:
+                return wanted
+        return _accepted(self.request.headers.get("accept-language", ""))
+
+    @cached_property
+    def theme(self) -> str:
+        """One of `THEMES`; `auto` is the browser's preference."""
+        for wanted in (self.request.query_params.get("theme"), self.request.cookies.get("theme")):
+            if wanted in THEMES:
+                return wanted
+        return "auto"
+
+    @cached_property
+    def kiosk(self) -> bool:
+        """For a wall: without navigation."""
+        return self.request.query_params.get("kiosk") == "1"
+
+    def remember(self, response: HTMLResponse) -> None:
+        """Lets the browser remember what the address has asked for."""
+        for name, known in (("lang", LOCALES), ("theme", THEMES)):
+            wanted = self.request.query_params.get(name)
+            if wanted in known:
+                response.set_cookie(name, wanted, max_age=_YEAR_S, samesite="strict")
+
+    def url(self, path: str, **query: object) -> str:
+        """Address of a page; `None` values are left out, and kiosk mode is kept."""
+        given = {name: value for name, value in query.items() if value not in (None, "")}
+        if self.kiosk:
+            given.setdefault("kiosk", "1")
+        return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+    def here(self, **query: object) -> str:
+        """Address of this page with some of its query replaced; `None` leaves one out."""
+        kept = [
+            pair
+            for pair in parse_qsl(self.request.url.query)
+            if pair[0] not in query and pair[0] not in {"lang", "theme"}
+        ]
+        kept += [(name, str(value)) for name, value in query.items() if value is not None]
+        return f"{self.request.url.path}?{urlencode(kept)}" if kept else self.request.url.path
+
+
+class Pages:
+    """Renders templates.
+
+    Args:
+        folder: Has `templates/` and `locale/LANG/LC_MESSAGES/messages.po`.
+        assets: For the addresses of static files.
+        fresh: Read templates anew when they change, for those who work on them.
+    """
+
+    def __init__(self, folder: Path, assets: Assets, *, fresh: bool = False) -> None:
+        self._folder = folder
+        self._assets = assets
+        self._fresh = fresh
+        self._environments: dict[str, Environment] = {}
+
+    def render(self, name: str, visitor: Visitor, context: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
+        """A page in the reader's language.
+
+        Args:
+            name: Of the template.
+            visitor: Who reads it.
+            context: For the template; see `streams.web` for what is there besides.
+            status: HTTP status.
+        """
+        template = self._environment(visitor.locale).get_template(name)
+        text = template.render(
+            **context,
+            visitor=visitor,
+            request=visitor.request,
+            path=visitor.request.url.path,
+            locale=visitor.locale,
+            theme=visitor.theme,
+            kiosk=visitor.kiosk,
+            url=visitor.url,
+            here=visitor.here,
+        )
+        response = HTMLResponse(text, status, headers={"cache-control": "no-cache", "vary": "cookie, accept-language"})
+        visitor.remember(response)
+        return response
+
+    def _environment(self, locale: str) -> Environment:
+        if self._fresh or locale not in self._environments:
+            self._environments[locale] = self._make_environment(locale)
+        return self._environments[locale]
+
+    def _make_environment(self, locale: str) -> Environment:
+        environment = Environment(
+            loader=FileSystemLoader(self._folder / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+        )
+        environment.install_gettext_translations(  # type: ignore[attr-defined]
+            _translations(self._folder, locale), newstyle=True
+        )
+        gettext: Callable[..., str] = environment.globals["gettext"]  # type: ignore[assignment]
+        environment.filters.update(filters.of_locale(locale, gettext))
+        environment.globals["static"] = self._assets.url
+        environment.globals["locales"] = LOCALES
+        return environment
+
+
+def _translations(folder: Path, locale: str) -> NullTranslations:
+    """The catalogue of a language; the texts of the templates themselves where there is none."""
+    path = folder / "locale" / locale / "LC_MESSAGES" / "messages.po"
+    if not path.exists():
+        return NullTranslations()
+    compiled = io.BytesIO()
+    with path.open("rb") as source:
+        write_mo(compiled, read_po(source, locale=locale))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+@lru_cache(maxsize=1024)
+def _accepted(header: str) -> str:
+    """The first of our languages that the browser accepts, by its preference."""
+    wanted = []
+    for number, part in enumerate(header.split(",")[:20]):
+        name, _, quality = part.strip().partition(";q=")
+        try:
+            wanted.append((-float(quality or 1), number, name.partition("-")[0].lower()))
+        except ValueError:
+            continue
+    return next((name for _, _, name in sorted(wanted) if name in LOCALES), LOCALES[0])

@@ -1,0 +1,308 @@
+"""Who may ask, and how: the outermost layer of the web view.
+
+A loopback address is open to everybody on this machine. Any other needs a token or an authenticating proxy, without
+either the server does not start. Requests are GET or HEAD, small, for a host name that is ours, and not too many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import ipaddress
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode
+
+from streams.errors import ExpectedError
+from streams.settings import Settings, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS: Final = [
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+#: Probes of an orchestrator have no token, and these paths say nothing but how this process is.
+OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
+MAX_URL_BYTES: Final = 4096
+MIN_TOKEN_CHARACTERS: Final = 16
+_COOKIE: Final = "milestones_session"
+_BURST_S: Final = 8.0
+_REMEMBERED_CLIENTS: Final = 10_000
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        host: To bind.
+        port: To bind; 0 takes a free one.
+        token: To be presented, as `Authorization: Bearer`, or once as `?token=`; empty is none.
+        proxy_header: Set by an authenticating proxy to who asks; empty is none.
+        proxies: Where such a proxy is.
+        hosts: Names that may stand in the Host header; `None` is any.
+    """
+
+    host: str
+    port: int
+    token: str
+    proxy_header: str
+    proxies: tuple[Network, ...]
+    hosts: frozenset[str] | None
+
+    @property
+    def session(self) -> str:
+        """What the cookie holds: made from the token, which it does not give away."""
+        return hmac.new(self.token.encode(), b"milestones web session 1", hashlib.sha256).hexdigest()
+
+
+def access_of(settings: Settings) -> Access:
+    """Who may ask by the settings.
+
+    Raises:
+        ExpectedError: The address is none, or it can be reached from elsewhere and nothing guards it.
+    """
+    host, port = _address(settings.web_bind)
+    token = secret(settings.web_token, settings.web_token_file, "web_token")
+    if (settings.web_token_file or token) and len(token) < MIN_TOKEN_CHARACTERS:
+        raise ExpectedError(
+            f"web_token: {len(token)} characters are too easily guessed; use at least {MIN_TOKEN_CHARACTERS}, such as from: openssl rand -hex 16"
+        )
+    proxies = _networks(settings.web_trusted_proxies)
+    if settings.web_proxy_header and not proxies:
+        raise ExpectedError(
+            "web_proxy_header: anybody can send that header; name the addresses of the proxy in web_trusted_proxies"
+        )
+    loopback = host == "localhost" or _is_loopback(host)
+    if not (loopback or token or settings.web_proxy_header):
+        raise ExpectedError(
+            f"web_bind: {settings.web_bind} can be reached from other machines; set web_token_file (or web_token), "
+            "or web_proxy_header with web_trusted_proxies, or bind 127.0.0.1"
+        )
+    named = frozenset(name.strip().lower() for name in settings.web_hosts.split(",") if name.strip())
+    hosts: frozenset[str] | None = named or None
+    if loopback and not settings.web_proxy_header:
+        hosts = named | {"localhost", "127.0.0.1", "::1", host}
+    return Access("127.0.0.1" if host == "localhost" else host, port, token, settings.web_proxy_header, proxies, hosts)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or not port.isdecimal() or int(port) > 65535 or (":" in bare and bare == host):
+        raise ExpectedError(f"web_bind: {text!r} is no address; write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    return bare, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    found = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError as error:
+            raise ExpectedError(
+                f"web_trusted_proxies: {error}; write addresses or networks, separated by commas"
+            ) from None
+    return tuple(found)
+
+
+class Guard:
+    """Lets through what `Access` allows, with the security headers on every answer; an ASGI application.
+
+    Args:
+        app: Behind it.
+        access: Who may ask.
+        rate_per_s: Requests a second and client, with bursts of eight seconds' worth.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float) -> None:
+        self._app = app
+        self._access = access
+        self._rates = _Rates(rate_per_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or passes on a request; of a HEAD only the head is answered."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        head_only = scope["method"] == "HEAD"
+        outgoing = _Outgoing(send, head_only=head_only)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await refusal.send(outgoing)
+            return
+        if head_only:
+            scope = {**scope, "method": "GET", "milestones.head_only": True}
+        await self._app(scope, receive, outgoing)
+
+    def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> _Answer | None:
+        if scope["method"] not in ("GET", "HEAD"):
+            return _Answer(405, "only GET and HEAD are answered here", [(b"allow", b"GET, HEAD")])
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+            return _Answer(414, f"an address has at most {MAX_URL_BYTES:,} bytes")
+        if self._access.hosts is not None and _host_name(headers.get("host", "")) not in self._access.hosts:
+            return _Answer(421, "this host name is not served here; web_hosts names those that are")
+        if scope["path"] in OPEN_PATHS:
+            return None
+        wait_s = self._rates.wait_s(scope["client"][0] if scope["client"] else "")
+        if wait_s:
+            return _Answer(429, "too many requests", [(b"retry-after", str(int(wait_s) + 1).encode())])
+        return self._unauthorised(scope, headers)
+
+    def _unauthorised(self, scope: Scope, headers: Mapping[str, str]) -> _Answer | None:
+        access = self._access
+        if access.proxy_header:
+            peer = scope["client"][0] if scope["client"] else ""
+            if headers.get(access.proxy_header.lower(), "") and _is_within(peer, access.proxies):
+                return None
+        if not access.token:
+            return _Answer(403, "ask through the proxy") if access.proxy_header else None
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and _same(given.strip(), access.token):
+            return None
+        if _same(_cookie(headers.get("cookie", "")), access.session):
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        offered = [value for name, value in query if name == "token"]
+        if offered and _same(offered[0], access.token):
+            return _welcome(scope, access, [(name, value) for name, value in query if name != "token"])
+        return _ask_for_token(scope)
+
+
+def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
+    """Puts the session into a cookie and goes on without the token in the address.
+
+    By a page that refreshes itself, not a redirect: after a link from another site, a redirect would still count as the
+    other site's request, and a strict cookie would not be sent with it.
+    """
+    path = "/" + scope["path"].lstrip("/")
+    target = path + (f"?{urlencode(query)}" if query else "")
+    secure = "; Secure" if scope["scheme"] == "https" else ""
+    cookie = f"{_COOKIE}={access.session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
+    safe = html.escape(target, quote=True)
+    text = f'<p><a href="{safe}">Go on</a></p>'
+    refresh = target.encode("ascii", "ignore").replace(b"\n", b"").replace(b"\r", b"")
+    return _Answer(200, text, [(b"set-cookie", cookie.encode()), (b"refresh", b"0; url=" + refresh)], page=True)
+
+
+def _ask_for_token(scope: Scope) -> _Answer:
+    headers = [(b"www-authenticate", b'Bearer realm="milestones"')]
+    if scope["path"].startswith("/api/"):
+        return _Answer(401, "a token is needed: Authorization: Bearer TOKEN", headers)
+    form = (
+        '<form method="get"><label>Token <input type="password" name="token" autocomplete="current-password" '
+        "required autofocus></label> <button>Open</button></form>"
+    )
+    return _Answer(401, f"<h1>Milestones</h1>{form}", headers, page=True)
+
+
+class _Answer:
+    """A short answer of our own."""
+
+    def __init__(
+        self, status: int, text: str, headers: list[tuple[bytes, bytes]] | None = None, *, page: bool = False
+    ) -> None:
+        self._status = status
+        self._headers = headers or []
+        document = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Milestones</title>{text}'
+        self._body = (document if page else f"{text}\n").encode()
+        self._type = b"text/html; charset=utf-8" if page else b"text/plain; charset=utf-8"
+
+    async def send(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self._type),
+            (b"content-length", str(len(self._body)).encode()),
+            (b"cache-control", b"no-store"),
+            *self._headers,
+        ]
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+class _Outgoing:
+    """Adds the security headers; leaves the body out where only the head was asked for."""
+
+    def __init__(self, send: Send, *, head_only: bool) -> None:
+        self._send = send
+        self._head_only = head_only
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+        elif message["type"] == "http.response.body" and self._head_only:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+class _Rates:
+    """A bucket of tokens for each client; those not heard of for longest are forgotten."""
+
+    def __init__(self, rate_per_s: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, client: str) -> float:
+        """Takes a token; 0, or how long to wait where there is none."""
+        now_s, full = time.monotonic(), self._rate_per_s * _BURST_S
+        tokens, at_s = self._buckets.pop(client, (full, now_s))
+        tokens = min(full, tokens + (now_s - at_s) * self._rate_per_s)
+        self._buckets[client] = (max(tokens - 1, 0), now_s)
+        if len(self._buckets) > _REMEMBERED_CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0.0 if tokens >= 1 else (1 - tokens) / self._rate_per_s
+
+
+def _host_name(host: str) -> str:
+    """The Host header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_within(peer: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+def _cookie(header: str) -> str:
+    try:
+        found = SimpleCookie(header).get(_COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""

@@ -1,0 +1,117 @@
+"""Runs the web view: binds, serves until a signal, closes within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from streams.errors import ExpectedError
+from streams.web.app import create_app
+from streams.web.security import Access, access_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from streams.settings import Settings
+
+#: Ready streams end at once; a request that still runs after this is cut off.
+_GRACE_S: Final = 2
+_KEEP_ALIVE_S: Final = 15
+_EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 0}
+_MAX_HEAD_BYTES: Final = 16 * 1024
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but signals are ours: its own way ends the process by the signal once more."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(settings: Settings, say: Callable[[str], None], *, fresh: bool = False) -> int:
+    """Serves until a signal; returns the exit code.
+
+    Args:
+        settings: Of the cluster and of the web view.
+        say: Told where, once it listens.
+        fresh: Read templates and static files anew, for those who work on them.
+
+    Raises:
+        ExpectedError: The address may not be or cannot be bound.
+    """
+    access = access_of(settings)
+    with _bound(access) as listener:
+        return asyncio.run(_serve(settings, access, listener, say, fresh=fresh))
+
+
+async def _serve(
+    settings: Settings, access: Access, listener: socket.socket, say: Callable[[str], None], *, fresh: bool
+) -> int:
+    web = create_app(settings, access, fresh=fresh)
+    config = uvicorn.Config(
+        web.asgi,
+        lifespan="on",
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.web_max_connections,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+    )
+    server = _Server(config)
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        web.hub.close()
+        server.should_exit = True
+        server.force_exit = len(codes) > 1
+
+    loop = asyncio.get_running_loop()
+    for number, code in _EXIT_CODES.items():
+        loop.add_signal_handler(number, end, code)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if server.started:
+        say(f"web view at {_url(listener)}")
+    await serving
+    return codes[0] if codes else 0
+
+
+@contextlib.contextmanager
+def _bound(access: Access) -> Iterator[socket.socket]:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            access.host, access.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ExpectedError(f"web_bind: {access.host} is no address of this machine: {error.strerror}") from None
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(1024)
+        except OSError as error:
+            raise ExpectedError(
+                f"web_bind: {access.host}:{access.port} cannot be bound: {os.strerror(error.errno or 0)}; "
+                "name another with --bind HOST:PORT, or port 0 for a free one"
+            ) from None
+        listener.setblocking(False)
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,0 +1,223 @@
+"""How the service is, for a person: what the header of each page shows and the heartbeat tells."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.instants import format_instant
+from schemas.outputs import Books, PartitionStatus, WorkerStatus
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+    from streams.web.follow import FollowState
+    from streams.web.readmodel import Snapshot
+
+#: A worker reports every 10 s.
+WORKER_SILENT_S: Final = 25.0
+#: A broker is asked every second, with 2.5 s to answer.
+BROKER_SILENT_S: Final = 3.0
+
+StaleReason = Literal["rebuilding", "broker", "topics", "lag", "workers"]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(_Said):
+    """How far the read model is with one feed: offsets read of offsets to read."""
+
+    feed: str
+    done: int
+    total: int
+
+
+class BrokerState(_Said):
+    """Whether a broker answers; `age_s` since it last did, null before the first time."""
+
+    reachable: bool
+    age_s: float | None
+    problem: str
+
+
+class ReaderState(_Said):
+    """How far this process is behind the topics: `behind_s` seconds since it last had everything."""
+
+    rebuilt: bool
+    progress: list[Progress]
+    missing_topics: list[str]
+    lag_records: int
+    behind_s: float | None
+    unreadable: int
+
+
+class WorkerState(_Said):
+    """A worker: `silent` when it has not reported for 25 s and has not said that it stopped."""
+
+    name: str
+    health: str
+    silent: bool
+    partitions: list[int]
+    started_at: str
+    age_s: float
+
+
+class PartitionState(_Said):
+    """A ledger partition: events that wait (`lag`), and its books by source topic."""
+
+    partition: int
+    lag: int
+    caught_up: bool
+    rebuilding: bool
+    orders: int
+    age_s: float
+    books: dict[str, Books]
+
+
+class SourceState(_Said):
+    """An event source and the time of its last event."""
+
+    source: str
+    last_event_at: str
+
+
+class ServiceStatus(_Said):
+    """Everything about how the service is.
+
+    `stale` says that the numbers may be old, `reasons` why, the gravest first. `business_now` and `business_date` are
+    by the clock of the service: the wall clock, or the greatest event time. `data_as_of` is when the partition that
+    reported longest ago last did; `lag` counts the events that wait over all partitions.
+    """
+
+    now: str
+    business_now: str
+    business_date: str
+    timezone: str
+    clock: str
+    stale: bool
+    reasons: list[StaleReason]
+    data_as_of: str | None
+    last_event_at: str | None
+    lag: int
+    broker: BrokerState
+    reader: ReaderState
+    workers: list[WorkerState]
+    partitions: list[PartitionState]
+    sources: list[SourceState]
+
+
+def service_status(view: Snapshot, state: FollowState, settings: Settings) -> ServiceStatus:
+    """How the service is now."""
+    now_s, now = time.monotonic(), datetime.now(UTC)
+    now_ms = now.timestamp() * 1000
+    workers, partitions, sources, reported_ms = [], [], [], []
+    for status, recorded_ms in view.statuses():
+        age_s = round(max(now_ms - recorded_ms, 0) / 1000, 1)
+        if isinstance(status, WorkerStatus):
+            workers.append(_worker(status, age_s))
+        elif isinstance(status, PartitionStatus):
+            partitions.append(_partition(status, age_s))
+            reported_ms.append(recorded_ms)
+        else:
+            sources.append(SourceState(source=status.source, last_event_at=status.last_event_at))
+    partitions.sort(key=lambda each: each.partition)
+    sources.sort(key=lambda each: each.last_event_at, reverse=True)
+    last_event_at = sources[0].last_event_at if sources else None
+    business = _business_now(settings, now, last_event_at)
+    broker = _broker(state, now_s)
+    reader = _reader(view, state, now_s)
+    reasons = _reasons(settings, state, broker, reader, workers)
+    return ServiceStatus(
+        now=_text(now),
+        business_now=format_instant(business.replace(microsecond=0)),
+        business_date=business.date().isoformat(),
+        timezone=settings.timezone,
+        clock=settings.clock,
+        stale=bool(reasons),
+        reasons=reasons,
+        data_as_of=_text(datetime.fromtimestamp(min(reported_ms) / 1000, UTC)) if reported_ms else None,
+        last_event_at=last_event_at,
+        lag=sum(each.lag for each in partitions),
+        broker=broker,
+        reader=reader,
+        workers=workers,
+        partitions=partitions,
+        sources=sources,
+    )
+
+
+def _worker(status: WorkerStatus, age_s: float) -> WorkerState:
+    return WorkerState(
+        name=status.name,
+        health=status.health,
+        silent=status.health != "stopped" and age_s > WORKER_SILENT_S,
+        partitions=status.partitions,
+        started_at=status.started_at,
+        age_s=age_s,
+    )
+
+
+def _partition(status: PartitionStatus, age_s: float) -> PartitionState:
+    return PartitionState(
+        partition=status.partition,
+        lag=sum(status.lag.values()),
+        caught_up=status.caught_up,
+        rebuilding=status.rebuilding,
+        orders=status.orders,
+        age_s=age_s,
+        books=status.books,
+    )
+
+
+def _broker(state: FollowState, now_s: float) -> BrokerState:
+    seen_s = state.broker_seen_s
+    age_s = None if seen_s is None else round(now_s - seen_s, 1)
+    return BrokerState(
+        reachable=age_s is not None and age_s <= BROKER_SILENT_S and not state.problem,
+        age_s=age_s,
+        problem=state.problem,
+    )
+
+
+def _reader(view: Snapshot, state: FollowState, now_s: float) -> ReaderState:
+    return ReaderState(
+        rebuilt=state.rebuilt,
+        progress=[Progress(feed=feed, done=done, total=total) for feed, done, total in state.progress()],
+        missing_topics=list(state.missing),
+        lag_records=state.lag(),
+        behind_s=None if state.caught_up_s is None else round(now_s - state.caught_up_s, 1),
+        unreadable=view.unreadable_count(),
+    )
+
+
+def _reasons(
+    settings: Settings, state: FollowState, broker: BrokerState, reader: ReaderState, workers: list[WorkerState]
+) -> list[StaleReason]:
+    reasons: list[StaleReason] = []
+    if not broker.reachable:
+        reasons.append("broker")
+    if state.missing:
+        reasons.append("topics")
+    if not reader.rebuilt:
+        reasons.append("rebuilding")
+    elif reader.behind_s is not None and reader.behind_s > settings.web_lag_limit_s:
+        reasons.append("lag")
+    if not any(worker.health != "stopped" and not worker.silent for worker in workers):
+        reasons.append("workers")
+    return reasons
+
+
+def _business_now(settings: Settings, now: datetime, last_event_at: str | None) -> datetime:
+    moment = now
+    if settings.clock == "events" and last_event_at is not None:
+        moment = datetime.fromisoformat(last_event_at)
+    return moment.astimezone(ZoneInfo(settings.timezone))
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
