@@ -1,0 +1,341 @@
+"""`verify`, `explain` and `windows --as-of` against a real worker: right on a live stream, and a difference of 1 is named."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from schemas.codec import decode_row, encode_row
+from streams.audit.asof import rows_as_of
+from streams.audit.verifying import verify
+from streams.kafka import read_latest
+from tests.support.events import Published, event, lifecycle
+from tests.support.installation import ROOT, Installation
+from tests.support.recount import ZONE, recount, units
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from schemas.outputs import WindowRow
+    from streams.broker import EmbeddedKafka
+
+pytestmark = pytest.mark.kafka
+
+RULES = """
+[[rule]]
+name = "daily-20"
+metric = "deliveries"
+window = "day"
+scope = ["model"]
+exceeds = 20
+first = true
+
+[[rule]]
+name = "record"
+metric = "deliveries"
+window = "day"
+scope = []
+record = true
+
+[[target]]
+target_id = "october"
+metric = "deliveries"
+scope = "all"
+period = "month:2024-10"
+value = 50
+"""
+NOON = datetime(2024, 10, 7, 4, tzinfo=UTC)
+VIN = "LNBSU7A10R1000123"
+DELIVERED = "vehicle.delivered.v1"
+
+
+def about(order: str, kind: str, identity: str, time: datetime = NOON, **data: Any) -> Published:
+    """One event of an order, at its home."""
+    topic = "orders" if kind.startswith("order.") else "deliveries"
+    return Published(topic, order.encode(), event(kind, identity, time, {"order_id": order, **data}), None)
+
+
+def mishaps() -> list[Published]:
+    """What is no valid event, or contradicts one."""
+    car = {"vin": VIN, "model": "SU7"}
+    return [
+        Published("orders", b"SO-BAD", b"{", None),
+        Published("orders", None, b"{}", None),
+        about("SO-TWICE", DELIVERED, "d", **car),
+        about("SO-TWICE", DELIVERED, "d", NOON + timedelta(hours=1), **car),
+        about("SO-OTHER", DELIVERED, "d", **car),  # the same VIN
+        *(about("SO-MANY", "order.placed.v1", f"p{number}", model="SU7") for number in range(67)),
+    ]
+
+
+@pytest.fixture(scope="module")
+async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    """A worker, and events that go on coming while the first test looks."""
+    folder = tmp_path_factory.mktemp("audit")
+    made = Installation(kafka.bootstrap, f"audit-{time.time_ns() % 10**9}.", folder)
+    made.configure(RULES)
+    await made.create()
+    made.worker()
+    await made.applied()
+    yield made
+    made.end()
+
+
+async def run(installation: Installation, *arguments: str) -> tuple[int, str, str]:
+    """Runs the command as its user would: exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streams", *arguments),
+        cwd=ROOT,
+        env=installation.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def settings_of(installation: Installation) -> Any:
+    """The settings with the rules, as the worker has them."""
+    from streams.settings import load_settings  # noqa: PLC0415 - reads the environment, which is set for it
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in installation.environment.items():
+            patch.setenv(name, value)
+        return load_settings()
+
+
+async def test_a_stream_that_goes_on_is_verified_up_to_a_fixed_point(installation: Installation) -> None:
+    records = [*lifecycle(7, 500), *mishaps()]
+    publishing = asyncio.create_task(installation.publish(records, pause_every=12, pause_s=0.12))
+    settings = settings_of(installation)
+    seen = []
+    while not publishing.done() or not seen:
+        report = await verify(settings)
+        assert [found.line for check in report.checks for found in check.differences] == []
+        seen.append(report.records)
+    await publishing
+    assert seen == sorted(seen)
+    assert any(0 < count < len(records) for count in seen), seen
+    await installation.applied()
+    report = await verify(settings)
+    assert [found.line for check in report.checks for found in check.differences] == []
+    assert report.point["records"] == {
+        installation.catalogue.orders.name: sum(record.topic == "orders" for record in records),
+        installation.catalogue.deliveries.name: sum(record.topic == "deliveries" for record in records),
+    }
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["dead letters"].compared == 2 + 1 + 3
+    assert by_name["forwarded"].compared > 0
+    assert by_name["milestones"].compared > 3
+    assert [conflict["order_id"] for conflict in report.conflicts] == ["SO-TWICE"]
+    assert [[found["counts"] for found in conflict["records"]] for conflict in report.conflicts] == [[True, False]]
+    assert [warning.details["vin"] for warning in report.warnings] == [VIN]
+
+
+async def test_explain_names_the_exact_unit_its_neighbours_and_the_history(installation: Installation) -> None:
+    event_of = next(one for one in await installation.milestones() if one["data"]["kind"] == "threshold")
+    milestone_id, period = event_of["subject"], event_of["data"]["period"]
+    model = event_of["data"]["scope"].removeprefix("model=")
+    delivered = await _delivered(installation, period.removeprefix("day:"), model)
+    code, out, err = await run(installation, "explain", milestone_id, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["count"] == len(delivered)
+    assert [found[name]["id"] for name in ("before", "unit", "after")] == [one["id"] for one in delivered[19:22]]
+    kinds = [(record["type"], record["order_id"]) for record in found["history"]]
+    assert ("vehicle.delivered.v1", delivered[20]["data"]["order_id"]) in kinds
+    assert [revision["data"]["revision"] for revision in found["revisions"]] == [1]
+    assert found["unit"]["topic"] == installation.catalogue.deliveries.name
+    code, out, _ = await run(installation, "explain", milestone_id)
+    assert "The 21st unit by time and id passed the line" in out
+
+
+async def _delivered(installation: Installation, day: str, model: str) -> list[dict[str, Any]]:
+    """The standing deliveries of a day by (time, id), by a recount of another hand."""
+    orders: dict[str, dict[Any, Any]] = {}
+    for value in await installation.source_values():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found = json.loads(value)
+            orders.setdefault(found["data"]["order_id"], {}).setdefault((found["source"], found["id"]), found)
+    events = [
+        found
+        for of_order in orders.values()
+        for metric, found, of_model in units(list(of_order.values()))
+        if metric == "deliveries"
+        and of_model == model
+        and str(datetime.fromisoformat(found["time"]).astimezone(ZONE).date()) == day
+    ]
+    return sorted(events, key=lambda found: (datetime.fromisoformat(found["time"]), found["id"]))
+
+
+async def test_an_unknown_milestone_is_answered_with_those_that_are_near(installation: Installation) -> None:
+    milestone_id = next(one["subject"] for one in await installation.milestones() if one["data"]["kind"] == "first")
+    code, out, err = await run(installation, "explain", milestone_id + "0")
+    assert (code, out) == (2, "")
+    assert f"did you mean {milestone_id}" in err
+
+
+async def test_what_entered_and_left_between_two_times_is_named_and_each_time_has_its_counts(
+    installation: Installation,
+) -> None:
+    day = datetime(2024, 12, 24, 4, tzinfo=UTC)  # nothing else is on this day
+    car = {"vin": VIN, "model": "SU7"}
+    first = [about(f"SO-{name}", DELIVERED, f"d-{name}", day, **car) for name in ("A", "B", "C")]
+    await installation.publish(first)
+    before = await _now(installation)
+    await installation.publish(
+        [
+            about("SO-A", "delivery.reversed.v1", "r-A", day + timedelta(days=1), vin=VIN),
+            about("SO-B", "event.voided.v1", "v-B", day, voids={"source": "/sales/web", "id": "d-B"}),
+            about("SO-D", DELIVERED, "d-D", day, **car),
+            first[2],
+        ]
+    )
+    after = await _now(installation)
+    row = "deliveries/all/day:2024-12-24"
+    code, out, _ = await run(installation, "explain", row, "--between", before, after, "--json")
+    found = json.loads(out)
+    assert (code, found["before"], found["after"]) == (0, 3, 2)
+    changes = {change["order_id"]: (change["change"], change["effect"]) for change in found["changes"]}
+    assert changes == {
+        "SO-A": ("left", "delivers the vehicle, which comes back later"),
+        "SO-B": ("left", "no effect: voided, it counts as never sent"),
+        "SO-D": ("entered", "delivers the vehicle, although no order was placed before"),
+    }
+    causes = {change["order_id"]: [reason["id"] for reason in change["because"]] for change in found["changes"]}
+    assert causes == {"SO-A": ["r-A"], "SO-B": ["v-B"], "SO-D": ["d-D"]}
+    assert found["without_effect"] == {"no effect: the same event again": 1}
+    counts = []
+    for at in (before, after):
+        _, out, _ = await run(installation, "windows", "--as-of", at, "--period", "day:2024-12-24", "--json")
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert {one["as_of"] for one in rows} == {at}
+        counts.append(next(one["count"] for one in rows if (one["metric"], one["scope"]) == ("deliveries", "all")))
+    assert counts == [3, 2]
+    code, _, err = await run(installation, "windows", "--as-of", "2024-12-24T00:00:00")
+    assert code == 2
+    assert "offset" in err
+
+
+async def _now(installation: Installation) -> str:
+    """A time between what was appended and what will be, as a person would write it."""
+    await asyncio.sleep(0.05)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    await asyncio.sleep(0.05)
+    await installation.applied()
+    return now
+
+
+async def test_the_counts_of_now_as_a_library_are_those_of_another_recount(installation: Installation) -> None:
+    rows = await rows_as_of(settings_of(installation), time.time_ns() // 1000)
+    values = []
+    for value in await installation.source_values():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if json.loads(value)["data"]["order_id"] != "SO-MANY":
+                values.append(value)
+    # One order of 67 events has 64: the first counts, whatever is left of the others.
+    expected = recount(values)
+    found = {(row.metric, row.scope, row.period): row.count for row in rows}
+    for metric in ("orders", "orders_placed"):
+        for scope in ("all", "model=SU7"):
+            for period in ("day:2024-10-07", "month:2024-10", "year:2024", "holiday:national-day:2024"):
+                expected[metric, scope, period] = expected.get((metric, scope, period), 0) + 1
+    assert found == expected
+
+
+async def test_a_falsified_row_is_named_with_what_is_right(installation: Installation) -> None:
+    assert await run_verify(installation) == (0, "no difference")
+    await _end_worker(installation)
+    row = next(one for one in await _rows(installation) if one.period == "day:2024-10-02" and one.count > 3)
+    hour = next(number for number, count in enumerate(row.by_hour or []) if count)
+    hours = list(row.by_hour or [])
+    hours[hour] += 1
+    wrong = row.model_copy(update={"count": row.count + 1, "by_hour": hours})
+    await _put(installation, installation.catalogue.windows.name, _key(row), encode_row(wrong))
+    code, out, _ = await run(installation, "verify")
+    assert code == 1
+    assert f"{_key(row)}: published {row.count + 1:,}, recounted {row.count:,} (+1); {hour:02d}h" in out
+    assert f"{hours[hour] - 1:,} units in those hours by the recount" in out
+    assert "its days add up to" in out
+    await _put(installation, installation.catalogue.windows.name, _key(row), encode_row(row))
+    assert await run_verify(installation) == (0, "no difference")
+
+
+async def test_a_falsified_count_of_a_partition_is_named_with_its_units(installation: Installation) -> None:
+    await _end_worker(installation)
+    topic = installation.catalogue.counts.name
+    latest = await read_latest(installation.settings, [(topic, 0)])
+    key = next(
+        key for key, value in latest.items() if b"|deliveries|all|2024-10-02" in key and json.loads(value)["count"]
+    )
+    shard = key.split(b"|")[0]
+    count = json.loads(latest[key])
+    hour = next(number for number, many in enumerate(count["by_hour"]) if many)
+    wrong = {**count, "count": count["count"] - 1, "by_hour": [*count["by_hour"]]}
+    wrong["by_hour"][hour] -= 1
+    await _put(installation, topic, key.decode(), json.dumps(wrong).encode())
+    await _put(installation, topic, f"{shard.decode()}|applied", latest[shard + b"|applied"])
+    report = await verify(settings_of(installation))
+    # The rows were summed before that: the moment that is compared lies before it, and all is well.
+    assert report.differences == 0
+    row = next(one for one in await _rows(installation) if _key(one) == "deliveries/all/day:2024-10-02")
+    for one in await _rows(installation):
+        if (one.metric, one.scope) == ("deliveries", "all") and one.start <= row.start <= one.end:
+            less = {"count": one.count - 1}
+            if one.by_hour is not None:
+                less["by_hour"] = [many - (number == hour) for number, many in enumerate(one.by_hour)]
+            await _put(
+                installation, installation.catalogue.windows.name, _key(one), encode_row(one.model_copy(update=less))
+            )
+    report = await verify(settings_of(installation))
+    by_name = {check.name: check.differences for check in report.checks}
+    assert [name for name, found in by_name.items() if found] == ["day counts", "rows"]
+    (difference,) = by_name["day counts"]
+    assert difference.line.startswith(f"deliveries/all/day:2024-10-02 in ledger partition {shard.decode()}: published")
+    assert difference.details["unit_count"] == len(difference.details["units"]) == count["by_hour"][hour]
+    assert {found.details["row"].rpartition("/")[2] for found in by_name["rows"]} == {
+        "day:2024-10-02",
+        "month:2024-10",
+        "year:2024",
+        "holiday:national-day:2024",
+    }
+
+
+async def run_verify(installation: Installation) -> tuple[int, str]:
+    """Exit code and last line without the time it took."""
+    code, out, err = await run(installation, "verify")
+    assert err == "", err
+    return code, out.splitlines()[-1].partition(" (")[0]
+
+
+async def _end_worker(installation: Installation) -> None:
+    for worker in installation.workers:
+        if worker.process.poll() is None:
+            worker.process.terminate()
+            await asyncio.to_thread(worker.wait, 15)
+
+
+async def _rows(installation: Installation) -> list[WindowRow]:
+    latest = await read_latest(installation.settings, [(installation.catalogue.windows.name, 0)])
+    return [decode_row(value) for value in latest.values()]
+
+
+def _key(row: WindowRow) -> str:
+    return f"{row.metric}/{row.scope}/{row.period}"
+
+
+async def _put(installation: Installation, topic: str, key: str, value: bytes) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=installation.settings.bootstrap_servers)
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, value, key.encode(), 0)
+    finally:
+        await producer.stop()
