@@ -97,7 +97,7 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
             if not found or (before == after and last == mine):
                 break
             before = after
-    return [found[key] for key in sorted(found or {})]
+    return [one for _, one in sorted((found or {}).items(), key=lambda pair: pair[0])]
 
 
 def compare(live: Said, other: Said) -> dict[Key, Difference]:
