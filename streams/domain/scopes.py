@@ -33,6 +33,11 @@ class Scopes:
             raise ValueError("scopes: a template occurs twice, its units would be counted twice")
         self._scopes: dict[Dims, tuple[str, ...]] = {}
 
+    def has(self, scope: str) -> bool:
+        """Whether units can count in a scope with this id."""
+        named = () if scope == ALL else tuple(part.partition("=")[0] for part in scope.split(","))
+        return tuple(at for at, name in enumerate(DIMENSIONS) if name in named) in self._templates
+
     def scopes_of(self, dims: Dims) -> tuple[str, ...]:
         """The ids of the scopes a unit with these dimensions counts in, in the order of the templates.
 

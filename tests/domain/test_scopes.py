@@ -41,3 +41,19 @@ def test_the_default_is_each_model_and_all() -> None:
 def test_templates_that_cannot_be_meant_are_refused(templates: list[list[str]], line: str) -> None:
     with pytest.raises(ValueError, match=line):
         Scopes(templates)
+
+
+@pytest.mark.parametrize(
+    ("scope", "has"),
+    [
+        ("all", True),
+        ("model=SU7", True),
+        ("model=anything", True),
+        ("model=SU7,region=CN-11", True),
+        ("region=CN-11", False),
+        ("model=SU7,factory=BJ1", False),
+    ],
+)
+def test_a_scope_can_have_units_when_its_dimensions_are_those_of_a_template(scope: str, has: bool) -> None:  # noqa: FBT001
+    assert Scopes([["region", "model"], [], ["model"]]).has(scope) is has
+    assert not Scopes([["variant"]]).has(scope)
