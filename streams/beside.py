@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _POLL_MS = 300
+_SPATE_S = 15.0
 _LONGEST_LINE = 256
 
 #: (metric, scope, day's period id)
@@ -62,6 +64,7 @@ class _Published:
     partitions: int
     markers: dict[int, Marker] = field(default_factory=dict)
     rows: dict[_Day, int] = field(default_factory=dict)
+    caught_up: set[int] = field(default_factory=set)
     _cells: dict[tuple[int, _Day], int] = field(default_factory=dict)
     _unsummed: set[_Day] | None = None
     _wanted: dict[_Day, int] = field(default_factory=dict)
@@ -69,7 +72,9 @@ class _Published:
     def take_count(self, record: Any) -> None:
         shard, metric, *rest = record.key.decode().split("|")
         if metric == "applied":
-            self.markers[int(shard)] = decode_marker(record.value)
+            marker = self.markers[int(shard)] = decode_marker(record.value)
+            if marker.caught_up:
+                self.caught_up.add(int(shard))
         else:
             self._cells[int(shard), (metric, rest[0], f"day:{rest[1]}")] = decode_day_count(record.value).count
 
@@ -202,9 +207,17 @@ async def _until_caught_up(
     published = _Published(settings.partitions)
     consumer.assign([counts, windows])
     await consumer.seek_to_beginning(counts, windows)
-    while not (published.all_applied(ends) and published.all_summed()):
+
+    async def step() -> None:
         worker.check()
         for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
             for record in records:
                 (published.take_count if tp == counts else published.take_row)(record)
         listener.progress(published.applied(ends), sum(ends.values()))
+
+    while not (published.all_applied(ends) and published.all_summed()):
+        await step()
+    # Days that are over are called over only once nothing is left to read; of a stream in spate that may not be seen.
+    deadline = time.monotonic() + _SPATE_S
+    while len(published.caught_up) < settings.partitions and time.monotonic() < deadline:
+        await step()

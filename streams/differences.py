@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.settings import Settings
 
-_LOOKS: Final = 6
+_LOOKS: Final = 8
+#: Looks without any change after which nothing more is to be expected: timers of the totals tick once a second.
+_QUIET_LOOKS: Final = 3
 _PAUSE_S: Final = 0.7
 _RETRACTED: Final = "milestone.retracted.v1"
 
@@ -83,7 +85,7 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
         for settings in (live, other):
             await _check_exists(settings, consumer)
         found: dict[Key, Difference] | None = None
-        before, mine = await read_said(live, consumer), None
+        before, mine, quiet = await read_said(live, consumer), None, 0
         for look in range(_LOOKS):
             if look:
                 await asyncio.sleep(_PAUSE_S)
@@ -94,7 +96,8 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
                 key: here[key] for key in here.keys() & compare(after, mine) if not _between(key, before, mine, after)
             }
             found = here if found is None else {key: one for key, one in here.items() if key in found}
-            if not found or (before == after and last == mine):
+            quiet = quiet + 1 if before == after and last == mine else 0
+            if not found or quiet == _QUIET_LOOKS:
                 break
             before = after
     return [one for _, one in sorted((found or {}).items(), key=lambda pair: pair[0])]

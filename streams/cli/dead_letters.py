@@ -124,7 +124,7 @@ def replay_(
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})
-    repair = Repair(edit, force, by or operator())
+    repair = Repair(edit, force, operator(by))
     counts: Counter[str] = Counter()
 
     def told(outcome: Outcome) -> None:

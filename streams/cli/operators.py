@@ -6,9 +6,30 @@ import getpass
 import os
 import socket
 
+from streams.errors import ExpectedError
 
-def operator() -> str:
-    """User and host, as far as the machine knows."""
+_LONGEST_LINE = 256
+
+
+def one_line(text: str, option: str) -> str:
+    """A text given on the command line that will stand in a header.
+
+    Raises:
+        ExpectedError: It is empty, too long, or more than a line of printable text.
+    """
+    if not (0 < len(text) <= _LONGEST_LINE and text.isprintable()):
+        raise ExpectedError(f"{option}: give one line of 1 to {_LONGEST_LINE} printable characters")
+    return text
+
+
+def operator(given: str | None = None) -> str:
+    """The name that was given with `--by`, else user and host as far as the machine knows.
+
+    Raises:
+        ExpectedError: The name is not fit for a header.
+    """
+    if given is not None:
+        return one_line(given, "--by")
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -6,14 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 from schemas.notes import Place, Quarantine
-from streams.cli.operators import operator
+from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.context import wall_clock_us
-from streams.errors import ExpectedError
 from streams.quarantine import lift, quarantine, standing_orders
 from streams.settings import load_settings
 from streams.status import instant
@@ -70,11 +68,7 @@ def add(
     """Pass a record over; the word add may be left out."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
-    try:
-        order = Quarantine(reason=reason, by=by or operator(), at=instant(wall_clock_us()))
-    except ValidationError as error:
-        option = error.errors()[0]["loc"][0]
-        raise ExpectedError(f"--{option}: one line of 1 to 256 characters is needed") from None
+    order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=instant(wall_clock_us()))
     asyncio.run(quarantine(settings, place, order))
     click.echo(f"{place} will be passed over: as a dead letter of reason quarantined")
     click.echo(
