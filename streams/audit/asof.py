@@ -46,7 +46,7 @@ async def rows_as_of(
 ) -> list[AsOfRow]:
     """Recounts what had been appended to the source topics by a time.
 
-    Only windows that have units are listed. Memory: the events of one ledger partition, about 450 bytes each, and those
+    Only windows that have units are listed. Memory: the events of one ledger partition, about 500 bytes each, and those
     published away from their home. A record that contradicts another of the same id is left out if it is among the
     dead letters, whenever it came to be there.
 

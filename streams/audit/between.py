@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.facts import Kind
+from schemas.facts import DIMENSIONS, Kind
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
@@ -106,10 +106,11 @@ async def explain_window(
         listener: Told how it goes.
 
     Raises:
-        ValueError: The period has no valid form or is not counted.
+        ValueError: The scope or the period has no valid form or is not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     business = Business(settings)
+    _check_scope(key[1], settings)
     period = business.calendar.period(key[2])
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
@@ -129,6 +130,14 @@ async def explain_window(
                 _compare(explanation, records, first, letters)
     explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
     return explanation
+
+
+def _check_scope(scope: str, settings: Settings) -> None:
+    names = [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
+    templates = [[name for name in DIMENSIONS if name in template] for template in settings.scopes]
+    if names not in templates:
+        counted = ", ".join(",".join(f"{name}=..." for name in template) or "all" for template in templates)
+        raise ValueError(f"scope {scope!r} is not counted here; the settings count {counted}")
 
 
 def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Stops, letters: Letters) -> None:

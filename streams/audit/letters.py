@@ -28,10 +28,13 @@ MAX_EVENTS: Final = 64
 
 
 class Letter(NamedTuple):
-    """A rejected record: why, in which partition its dead letter lies, and a digest of key and value."""
+    """A rejected record: why, the offset of its dead letter, and a digest of key and value.
+
+    Those of one home's conflicts lie in one partition, so that their offsets tell which came first.
+    """
 
     reason: str
-    partition: int
+    offset: int
     digest: int
 
 
@@ -67,7 +70,7 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
                 continue
             at = number, int(headers[ControlHeaders.PARTITION]), int(headers[ControlHeaders.OFFSET])
             reason = headers[ControlHeaders.REASON].decode()
-            by_record.setdefault(at, Letter(reason, record.partition, digest_of(record.key, record.value)))
+            by_record.setdefault(at, Letter(reason, record.offset, digest_of(record.key, record.value)))
             times[at] += 1
     return Letters(by_record, {at: count for at, count in times.items() if count > 1})
 
@@ -76,7 +79,7 @@ def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> 
     """An order's records without those that were refused because of others.
 
     Which of two contents of one identity was there first cannot be told from several partitions: the dead letters do.
-    Where they know of no winner (the state was rebuilt, and another one won), the first one read is taken.
+    Where all contents are among them, the state was built again and another one won: the one that lost first.
     """
     if len(records) == 1 and not letters:
         return Distinct([records[0]], [], [])
@@ -84,7 +87,7 @@ def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> 
     if len(kept) == len(records):
         return distinct(records)
     known = {(record.source, record.id) for record in kept}
-    for record in records:
+    for record in sorted(records, key=lambda record: _offset(record, letters)):
         if _reason(record, letters) == ID_CONFLICT and (record.source, record.id) not in known:
             kept.append(record)
             known.add((record.source, record.id))
@@ -101,3 +104,8 @@ def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> 
 def _reason(record: Fact, letters: Mapping[Coordinates, Letter]) -> str | None:
     letter = letters.get(coordinates_of(record))
     return letter.reason if letter is not None else None
+
+
+def _offset(record: Fact, letters: Mapping[Coordinates, Letter]) -> int:
+    letter = letters.get(coordinates_of(record))
+    return letter.offset if letter is not None else -1

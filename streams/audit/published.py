@@ -187,7 +187,7 @@ async def read_published(
             say("rows and milestones are on their way; looking again")
             await asyncio.sleep(_PAUSE_S)
     if found is None:
-        raise ExpectedError(f"nothing to verify: {why}")
+        raise ExpectedError(f"nothing to verify: {why}", exit_code=1)
     return found
 
 

@@ -1,6 +1,6 @@
 """The source topics, read again up to a fixed point, one ledger partition at a time.
 
-Memory: the valid events of one ledger partition, about 450 bytes each, and those that were published away from the home
+Memory: the valid events of one ledger partition, about 500 bytes each, and those that were published away from the home
 of their order.
 """
 

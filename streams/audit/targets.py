@@ -43,13 +43,10 @@ class TargetEvents:
                 continue
             if isinstance(event, TargetSet):
                 data = event.data
-                if _is_known(data.period, business):
-                    found[data.target_id] = TargetInForce(
-                        data.target_id, data.metric, data.scope, data.period, data.value
-                    )
+                found[data.target_id] = TargetInForce(data.target_id, data.metric, data.scope, data.period, data.value)
             else:
                 found.pop(event.data.target_id, None)
-        return list(found.values())
+        return [target for target in found.values() if _is_known(target.period, business)]
 
 
 async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
@@ -60,7 +57,7 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
     events: dict[tuple[str, str, str], TargetEvent] = {}
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for record in records:
-            event = decode_target(record)
+            event = decode_target(record, future_limit_us=settings.future_limit_s * 1_000_000)
             if not isinstance(event, Rejection):
                 events.setdefault((event.data.target_id, event.source, event.id), event)
     return TargetEvents(tuple(sorted(events.values(), key=lambda one: (one.time_us, one.id, one.source))))

@@ -230,7 +230,7 @@ class _Run:
         ]
         await self._name_units(checks[:2])
         return Report(
-            point=self._point(),
+            point=self._point(shards),
             checks=checks,
             warnings=self._warnings(),
             conflicts=[conflict for shard in shards.values() for conflict in shard.conflicts],
@@ -298,7 +298,7 @@ class _Run:
 
     # What else there is to say --------------------------------------------------------------------------------------
 
-    def _point(self) -> dict[str, Any]:
+    def _point(self, shards: Mapping[int, ShardCount]) -> dict[str, Any]:
         published = self._published
         names = self._sources.names
         return {
@@ -307,7 +307,7 @@ class _Run:
                 for name in sorted({name for marker in published.markers.values() for name in marker.positions})
             },
             "records": {
-                name: sum(self._stops[topic, n] for n in published.markers) for topic, name in enumerate(names)
+                name: sum(shard.books[topic].read for shard in shards.values()) for topic, name in enumerate(names)
             },
             "counts_offset": published.counts_offset,
             "counts_behind": published.counts_after,

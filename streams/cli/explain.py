@@ -175,6 +175,8 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
             for reason in described["because"]:
                 if place_text(reason) != place:
                     click.echo(f"      {reason['time']}  {reason['effect']}  {reason['type']}  {place_text(reason)}")
+    if not (found.before or found.changes):
+        click.echo("No unit was ever counted here: are metric, scope and period right?", err=True)
     if found.without_effect:
         click.echo()
         click.echo("Events dated here that came in between and do not count")

@@ -40,7 +40,7 @@ def command(
     meanwhile. Compared are rows (by hour too), milestones, targets, books and dead letters. Ends with 1 when anything
     differs. A vehicle that stands as delivered under two orders is a fact of the events and told as a note.
 
-    It holds the events of one ledger partition in memory at a time: about 450 bytes each.
+    It holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     started = time.monotonic()

@@ -135,7 +135,7 @@ def test_a_unit_without_a_scopes_dimension_is_not_counted_there() -> None:
 
 
 def _letters(*events: Fact, reason: str = "id_conflict") -> dict[Any, Letter]:
-    return {coordinates_of(event): Letter(reason, 1, 0) for event in events}
+    return {coordinates_of(event): Letter(reason, offset, 0) for offset, event in enumerate(events)}
 
 
 def test_of_two_contents_the_one_that_is_no_dead_letter_counts() -> None:
@@ -150,10 +150,11 @@ def test_two_contents_without_a_dead_letter_are_a_contradiction() -> None:
     assert accepted([one, other], {}).contradicting == [other]
 
 
-def test_of_two_contents_that_are_both_dead_letters_one_counts() -> None:
+def test_of_two_contents_that_are_both_dead_letters_the_one_that_lost_first_counts() -> None:
     """So it is when the state was built again and the other one came first."""
     one, other = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T11:00:00", offset=2)
     assert accepted([one, other], _letters(one, other)).events == [one]
+    assert accepted([one, other], _letters(other, one)).events == [other]
 
 
 def test_events_beyond_what_an_order_takes_are_left_out_by_their_dead_letters() -> None:
