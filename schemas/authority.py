@@ -87,11 +87,12 @@ def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_byt
     return fact
 
 
-def read_target(record: SourceRecord, *, max_bytes: int) -> TargetEvent | Rejection:
+def read_target(record: SourceRecord, *, future_limit_us: int, max_bytes: int) -> TargetEvent | Rejection:
     """The event of a record of the targets."""
     try:
         event = cast("TargetEvent", _read(record, TARGET_EVENTS, max_bytes))
         _check_key(record, event.data.target_id, "target_id")
+        _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection
     return event

@@ -14,6 +14,7 @@ import msgspec
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
+from schemas.memory import HistoryMark, SideState
 from schemas.notes import Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
@@ -23,6 +24,7 @@ from schemas.outputs import (
     PartitionStatus,
     SourceStatus,
     Status,
+    TopicStatus,
     Violation,
     ViolationRecord,
     WindowRow,
@@ -38,11 +40,14 @@ if TYPE_CHECKING:
 _encode_struct = msgspec.json.Encoder().encode
 _decode_day_count = msgspec.json.Decoder(DayCount).decode
 _decode_marker = msgspec.json.Decoder(Marker).decode
+_decode_side_state = msgspec.json.Decoder(SideState).decode
+_decode_history_mark = msgspec.json.Decoder(HistoryMark).decode
 
-_STATUS_MODELS: Final[dict[str, type[PartitionStatus | WorkerStatus | SourceStatus]]] = {
+_STATUS_MODELS: Final[dict[str, type[PartitionStatus | WorkerStatus | SourceStatus | TopicStatus]]] = {
     "partition": PartitionStatus,
     "worker": WorkerStatus,
     "source": SourceStatus,
+    "topic": TopicStatus,
 }
 
 
@@ -78,9 +83,11 @@ def decode_batch(
     ]
 
 
-def decode_target(record: SourceRecord, *, max_bytes: int = MAX_RECORD_BYTES) -> TargetEvent | Rejection:
+def decode_target(
+    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+) -> TargetEvent | Rejection:
     """Decodes a record of the targets."""
-    return read_target(record, max_bytes=max_bytes)
+    return read_target(record, future_limit_us=future_limit_us, max_bytes=max_bytes)
 
 
 def decode_control(
@@ -152,7 +159,7 @@ def encode_status(status: Status) -> bytes:
 
 
 def decode_status(key: bytes, value: bytes) -> Status:
-    """The status of a record whose key says whose: `partition/N`, `worker/NAME` or `source/NAME`.
+    """The status of a record whose key says whose: `partition/N`, `worker/NAME`, `source/NAME` or `topic/NAME`.
 
     Raises:
         KeyError: The key is none of these.
@@ -196,3 +203,18 @@ def encode_marker(marker: Marker) -> bytes:
 def decode_marker(value: bytes) -> Marker:
     """The marker of a value."""
     return _decode_marker(value)
+
+
+def encode_memory(state: SideState | HistoryMark) -> bytes:
+    """Value of what the totals remember; its key is made by `memory.key_of`."""
+    return _encode_struct(state)
+
+
+def decode_side_state(value: bytes) -> SideState:
+    """The state of a side topic."""
+    return _decode_side_state(value)
+
+
+def decode_history_mark(value: bytes) -> HistoryMark:
+    """The mark of a row's history."""
+    return _decode_history_mark(value)

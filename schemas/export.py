@@ -34,6 +34,7 @@ OUTPUTS: Final[dict[str, type[BaseModel]]] = {
     "vehicle.status.v1.partition": outputs.PartitionStatus,
     "vehicle.status.v1.worker": outputs.WorkerStatus,
     "vehicle.status.v1.source": outputs.SourceStatus,
+    "vehicle.status.v1.topic": outputs.TopicStatus,
 }
 
 

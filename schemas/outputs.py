@@ -302,7 +302,20 @@ class SourceStatus(_Output):
     updated_at: Instant
 
 
-Status = PartitionStatus | WorkerStatus | SourceStatus
+class TopicStatus(_Output):
+    """`topic/NAME` of `vehicle.status.v1`: what has become of a topic that is read whole, by the totals.
+
+    `applied` is the first offset that has not been taken; `books` balance like those of a partition.
+    """
+
+    topic: str
+    applied: Count
+    lag: Count
+    books: Books
+    updated_at: Instant
+
+
+Status = PartitionStatus | WorkerStatus | SourceStatus | TopicStatus
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):

@@ -100,8 +100,8 @@ class Catalogue:
             f"{output_prefix}vehicle.status.v1",
             1,
             _COMPACT,
-            "partition/N, worker/NAME or source/NAME",
-            (outputs.PartitionStatus, outputs.WorkerStatus, outputs.SourceStatus),
+            "partition/N, worker/NAME, source/NAME or topic/NAME",
+            (outputs.PartitionStatus, outputs.WorkerStatus, outputs.SourceStatus, outputs.TopicStatus),
         )
         self.dead_letters = Topic(
             f"{output_prefix}vehicle.dead-letters.v1", partitions, passed_on, "the rejected record's own key"
@@ -116,6 +116,7 @@ class Catalogue:
             internal=True,
         )
         self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True)
+        self.totals = Topic(f"{internal}totals", 1, _COMPACT, "kind of record and name", internal=True)
         # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
         self.quarantine = Topic(
             f"{internal}quarantine", 1, _COMPACT, "topic partition offset", (notes.Quarantine,), internal=True
@@ -141,6 +142,7 @@ class Catalogue:
             self.counts,
             self.ledger,
             self.rerouted,
+            self.totals,
             self.quarantine,
             self.replayed,
         )

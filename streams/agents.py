@@ -29,8 +29,8 @@ def register(app: faust.App, engine: Engine) -> None:
         async for event in stream.events():
             await engine.submit_ledger(event.value)
 
-    @app.agent(topic(context.catalogue.counts.name), name="totals", isolated_partitions=True)
+    @app.agent(topic(context.catalogue.counts.name, *context.side_topics), name="totals", isolated_partitions=True)
     async def totals(stream: Any) -> None:
-        """Day counts of all shards become windows and milestones."""
+        """Day counts of all shards become windows and milestones; the side topics say by what they are measured."""
         async for event in stream.events():
             await engine.submit_totals(event.value)

@@ -54,6 +54,11 @@ class Context:
         return self.catalogue.orders.name, self.catalogue.deliveries.name, self.catalogue.rerouted.name
 
     @cached_property
+    def side_topics(self) -> tuple[str, ...]:
+        """Topics of one partition that the totals take in beside the counts, each read whole at every takeover."""
+        return self.catalogue.targets.name, self.catalogue.controls.name
+
+    @cached_property
     def fingerprint(self) -> str:
         """What counts depend on besides the events; readable, because a person must see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)

@@ -70,8 +70,8 @@ class Engine:
             if self._stopped:
                 return {}
             self._watch_for_a_rival()
-            assert_copartitioned(held, [self.context.source_topics])
             orders, counts = self.context.source_topics[0], self.context.catalogue.counts.name
+            assert_copartitioned(held, [self.context.source_topics, (counts, *self.context.side_topics)])
             wanted = {tp.partition for tp in held if tp.topic == orders}
             await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
             for keeper in self._keepers():
@@ -92,7 +92,7 @@ class Engine:
             await keeper.submit(batch)
 
     async def submit_totals(self, batch: Batch) -> None:
-        """Hands a batch of day counts to the totals."""
+        """Hands a batch of day counts or of a side topic to the totals."""
         if self._totals is not None:
             await self._totals.submit(batch)
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import decode_forecast, encode_forecast
 from schemas.instants import micros_of, parse_instant
+from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
 from streams.domain.milestones import utc_text
+from streams.holidays import holiday_years, load_calendar
 from streams.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from schemas.outputs import Forecast
+    from streams.context import Context
     from streams.domain.calendar import Calendar, Period
-    from streams.domain.daytypes import DayTypes
     from streams.domain.rules import Target
     from streams.domain.zone import BusinessZone
 
@@ -232,6 +234,16 @@ class Forecasts:
         rows = (days.day(target.metric, target.scope, day) for day in dates)
         curves = [row.by_hour for row in rows if row is not None and row.by_hour is not None]
         return [sum(hour) for hour in zip(*curves, strict=True)]
+
+
+def make_forecasts(context: Context) -> Forecasts:
+    """The forecasts of an installation, without any state.
+
+    Raises:
+        ValueError: A configured holiday is in no calendar.
+    """
+    calendar = load_calendar(context.settings.holidays, context.zone)
+    return Forecasts(context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years()))
 
 
 def _key(target: Target) -> bytes:

@@ -96,7 +96,7 @@ class LineChecker:
         now_ms = self._now_ms()
         read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
         if topic == TARGETS:
-            return [decode_target(record) for record in read]
+            return [decode_target(record, future_limit_us=self._future_limit_us) for record in read]
         if topic == CONTROLS:
             return [decode_control(record, future_limit_us=self._future_limit_us) for record in read]
         return decode_batch(read, topic=topic, future_limit_us=self._future_limit_us)

@@ -246,7 +246,7 @@ class _Run:
         limit_us = self._context.settings.future_limit_s * 1_000_000
         outcome: Any
         if topic == _TARGETS:
-            outcome = decode_target(record)
+            outcome = decode_target(record, future_limit_us=limit_us)
         elif topic == _CONTROLS:
             outcome = decode_control(record, future_limit_us=limit_us)
         else:

@@ -1,7 +1,8 @@
 """The window tables: day counts of all shards summed to day, month, year and holiday rows, by one writer.
 
 The state is whatever the output topics say: taking over means reading published rows and milestones, then the day
-counts, and committing the differences.
+counts and the side topics (targets, control totals), and committing the differences. What cannot be told from them is remembered in
+`milestones.internal.<prefix>totals`: `schemas.memory` lists it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,25 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 from faust.types.tuples import TP
 
-from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row, encode_milestone, encode_row
+from schemas.codec import (
+    decode_control,
+    decode_day_count,
+    decode_marker,
+    decode_milestone,
+    decode_row,
+    decode_target,
+    encode_milestone,
+    encode_row,
+)
+from schemas.facts import Rejection
+from schemas.memory import HISTORY, SIDE, name_of
 from schemas.outputs import MILESTONE_HEADERS, Marker
+from streams.domain.controls import control_of
+from streams.domain.targets import change_of
+from streams.forecasts import make_forecasts
+from streams.history import History, row_key
 from streams.kafka import read_to_end, reader
+from streams.side_topics import SideTopics
 from streams.status import SourceTimes
 from streams.totals_factory import make_totals
 from streams.transactions import Outgoing, TransactionalWriter
@@ -25,6 +42,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount
     from streams.context import Context
+    from streams.domain.taken import Taken
     from streams.domain.totals import Step, Totals
     from streams.transport import Batch
 
@@ -110,6 +128,11 @@ class WindowTables:
         self._context = context
         self._writer = TransactionalWriter(context.settings, context.transactional_id("totals"))
         self._totals: Totals = make_totals(context)
+        self._forecasts = make_forecasts(context)
+        catalogue = context.catalogue
+        takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
+        self._sides = SideTopics(context, takes)
+        self._history = History(context)
         self._shards = Shards(context.settings.partitions)
         self._counts = context.catalogue.counts.name
         self._next = 0
@@ -125,42 +148,83 @@ class WindowTables:
             rows: dict[bytes, bytes] = {}
             async for records in read_to_end(settings, [(catalogue.windows.name, 0)], consumer=consumer):
                 rows.update({record.key: record.value for record in records if record.value is not None})
-            for value in rows.values():
-                self._totals.restore_row(decode_row(value))
+            restored = [(decode_row(value), value) for value in rows.values()]
+            for row, _ in restored:
+                self._totals.restore_row(row)
             async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
                 for record in records:
                     self._totals.restore_milestone(decode_milestone(record.value))
+            async for records in read_to_end(settings, [(catalogue.forecasts.name, 0)], consumer=consumer):
+                for record in records:
+                    self._forecasts.restore(record.key, record.value)
             async for records in read_to_end(settings, [(self._counts, 0)], consumer=consumer):
                 for record in records:
                     self._take(record)
             self._next = await consumer.position(TopicPartition(self._counts, 0))
+            memory = await self._memory(consumer)
+            await self._sides.open(memory.get(SIDE, {}), consumer)
+            await self._history.open(memory.get(HISTORY, {}), restored, consumer)
         self._warn()
         return self.positions()
 
     def positions(self) -> Mapping[TP, int]:
-        """Where the day counts are to be read on."""
-        return {TP(self._counts, 0): self._next}
+        """Where the day counts and the side topics are to be read on."""
+        return {TP(self._counts, 0): self._next, **self._sides.positions()}
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Sums what came, and publishes rows and milestones that changed in one transaction."""
+        """Takes what came, and publishes what has changed by that or by the clock, in one transaction."""
         for batch in batches:
-            if batch.first > self._next:
-                raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
-            for record in batch.records:
-                if record.offset >= self._next:
-                    self._take(record)
-            self._next = max(self._next, batch.next)
-        now_us = self._now_us()
-        if not self._shards.settled or now_us == 0:
-            return
-        step = self._totals.evaluate(now_us=now_us, caught_up=self._caught_up(now_us))
-        records = self._records(step)
+            if batch.topic in self._sides:
+                self._sides.take(batch)
+            else:
+                self._sum(batch)
+        now_us, wall_us = self._now_us(), self._context.now_us()
+        records = []
+        if self._shards.settled and now_us > 0:
+            caught_up = self._caught_up(now_us)
+            records = self._records(self._totals.evaluate(now_us=now_us, caught_up=caught_up))
+            if caught_up:
+                # Days that a shard has not read to their ends would make every forecast too low.
+                records += self._forecasts.records(self._totals, self._totals.targets, now_us=now_us, wall_us=wall_us)
+        records += self._history.records(wall_us)
+        records += self._sides.records(wall_us)
         if records:
             await self._writer.commit(records)
 
     async def close(self) -> None:
         """Closes the producer."""
         await self._writer.stop()
+
+    async def _memory(self, consumer: Any) -> dict[str, dict[str, bytes]]:
+        """What is remembered: kind → name → value."""
+        memory: dict[str, dict[str, bytes]] = {}
+        latest: dict[bytes, bytes | None] = {}
+        async for records in read_to_end(
+            self._context.settings, [(self._context.catalogue.totals.name, 0)], consumer=consumer
+        ):
+            latest.update((record.key, record.value) for record in records)
+        for key, value in latest.items():
+            if value is not None:
+                kind, name = name_of(key)
+                memory.setdefault(kind, {})[name] = value
+        return memory
+
+    def _sum(self, batch: Batch) -> None:
+        """Takes a batch of day counts."""
+        if batch.first > self._next:
+            raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
+        for record in batch.records:
+            if record.offset >= self._next:
+                self._take(record)
+        self._next = max(self._next, batch.next)
+
+    def _take_target(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+        event = decode_target(record, future_limit_us=future_limit_us)
+        return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
+
+    def _take_control(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+        event = decode_control(record, future_limit_us=future_limit_us)
+        return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
     def _warn(self) -> None:
         """Says what the calendars do not know, each line once."""
@@ -188,10 +252,11 @@ class WindowTables:
 
     def _records(self, step: Step) -> list[Outgoing]:
         catalogue = self._context.catalogue
-        records = [
-            Outgoing(catalogue.windows.name, 0, f"{row.metric}/{row.scope}/{row.period}".encode(), encode_row(row))
-            for row in step.rows
-        ]
+        records = []
+        for row in step.rows:
+            value = encode_row(row)
+            records.append(Outgoing(catalogue.windows.name, 0, row_key(row).encode(), value))
+            self._history.publish(row, value)
         records += [
             Outgoing(catalogue.milestones.name, 0, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
             for event in step.milestones

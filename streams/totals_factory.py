@@ -49,6 +49,7 @@ def make_totals(context: Context) -> Totals:
             timezone=settings.timezone,
             closed_after_s=settings.closed_after_s,
             topics=context.source_topics[:2],
+            scopes=context.scopes,
         )
     except ValueError as error:
         raise ExpectedError(str(error)) from None

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.outputs import RowControl
 from streams.domain.milestones import utc_text
+from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.events import ControlTotal
+    from streams.domain.taken import Taken
 
 RowKey = tuple[str, str, str]
-Taken = Literal["applied", "duplicate", "id_conflict"]
-
-APPLIED: Final = "applied"
-DUPLICATE: Final = "duplicate"
-ID_CONFLICT: Final = "id_conflict"
 
 
 class Control(NamedTuple):

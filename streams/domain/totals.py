@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streams.domain.controls import Controls
 from streams.domain.firsts import FirstPassing
 from streams.domain.milestones import Claim, MilestoneBook, utc_text
 from streams.domain.records import RecordDays, records_among
@@ -23,6 +24,9 @@ from streams.domain.rules import (
     template_of,
     threshold_id,
 )
+from streams.domain.scopes import Scopes
+from streams.domain.taken import APPLIED
+from streams.domain.targets import TargetBook
 from streams.domain.windows import Row, Windows
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from schemas.facts import DayCount
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.domain.calendar import Calendar
+    from streams.domain.controls import Control
+    from streams.domain.taken import Taken
+    from streams.domain.targets import TargetChange
 
 SOURCE_TOPICS = ("vehicle.orders.v1", "vehicle.deliveries.v1")
 
@@ -50,10 +57,11 @@ class Totals:
     Args:
         calendar: Periods of a date.
         rules: What raises milestones.
-        targets: Targets in force.
+        targets: The targets to start with; events replace them.
         timezone: IANA name of the business time zone.
         closed_after_s: Seconds after the end of a period until its row is closed.
         topics: Names of the source topics, orders first, for the causes of milestones.
+        scopes: The scopes that are counted; control totals of others have nothing to be compared with.
 
     Raises:
         ValueError: A rule or target is not valid; the line names it.
@@ -68,6 +76,7 @@ class Totals:
         timezone: str,
         closed_after_s: int = 259_200,
         topics: Sequence[str] = SOURCE_TOPICS,
+        scopes: Scopes | None = None,
     ) -> None:
         check_rules(rules, calendar)
         check_targets(targets, calendar)
@@ -81,7 +90,10 @@ class Totals:
         self._days_seen: set[date] = set()
         self._started = False
         self._windows = Windows(calendar, closed_after_s)
-        self._windows.set_targets(targets)
+        self._scopes = scopes or Scopes()
+        self._controls = Controls()
+        self._target_book = TargetBook(targets)
+        self._targets: tuple[Target, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -101,6 +113,26 @@ class Totals:
         self._days_seen.add(day)
         self._windows.update(shard, metric, scope, day, count)
 
+    def take_target(self, change: TargetChange) -> Taken:
+        """Takes an event of a target; it takes effect with the evaluation at its time or later."""
+        return self._target_book.take(change)
+
+    def take_control(self, control: Control) -> Taken:
+        """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
+        taken = self._controls.take(control)
+        if taken == APPLIED and self._scopes.has(control.row[1]):
+            self._windows.set_controls(control.row, self._controls.of(control.row))
+        return taken
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets in force at the last evaluation, by id."""
+        return self._targets
+
+    def day(self, metric: str, scope: str, day: date) -> Row | None:
+        """The row of a business date as it is now; None where there is none."""
+        return self._windows.get((metric, scope, f"day:{day.isoformat()}"))
+
     def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
         """Judges what has changed since the last call; the first time, everything.
 
@@ -108,6 +140,10 @@ class Totals:
             now_us: The clock, microseconds since 1970.
             caught_up: Every shard has read all there is; only then do periods come to be over.
         """
+        targets = self._target_book.in_force(now_us)
+        if targets is not self._targets:
+            self._targets = targets
+            self._windows.set_targets(targets)
         rows = self._windows.end_step(now_us=now_us, caught_up=caught_up)
         rows.sort(key=lambda row: row.key)
         self._book.begin_step(now_us)

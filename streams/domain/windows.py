@@ -8,7 +8,8 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from schemas.outputs import RowTarget, WindowRow
+from schemas.outputs import RowControl, RowTarget, WindowRow
+from streams.domain.controls import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount, LatestUnit
     from streams.domain.calendar import Calendar, Period
+    from streams.domain.controls import Control
     from streams.domain.rules import Target
 
 RowKey = tuple[str, str, str]
@@ -31,8 +33,10 @@ class Row:
 
     __slots__ = (
         "_published_content",
+        "_published_controls",
         "backfilled",
         "by_hour",
+        "controls",
         "count",
         "grew",
         "key",
@@ -58,6 +62,7 @@ class Row:
         self.backfilled = 0
         self.by_hour = list(_NO_HOURS) if period.kind == "day" else None
         self.targets: tuple[Target, ...] = ()
+        self.controls: tuple[Control, ...] = ()
         self.status = "open"
         self.version = 0
         self.restated = 0
@@ -65,6 +70,7 @@ class Row:
         self.published_backfilled = 0
         self.published_status: str | None = None
         self._published_content: tuple[object, ...] | None = None
+        self._published_controls: dict[str, RowControl] = {}
         #: Whether a day in it grew in this step, and the latest unit of the cells that did.
         self.grew = False
         self.latest: LatestUnit | None = None
@@ -106,7 +112,9 @@ class Row:
             row.start,
             row.end,
             row.calendar,
+            tuple((control.source, control.count, control.difference, control.as_of) for control in row.controls),
         )
+        self._published_controls = {control.source: control for control in row.controls}
 
     def add(self, count: int, backfilled: int) -> None:
         """Adds a difference to the sums."""
@@ -125,7 +133,7 @@ class Row:
         """Ends the step: the next version, or None when it equals what is published or has never held anything."""
         self.grew, self.latest = False, None
         content = self._content()
-        if content == self._published_content or not (self.version or self.count or self.targets):
+        if content == self._published_content or not (self.version or self.count or self.targets or self.controls):
             return None
         if self.published_status == "closed":
             self.restated += 1
@@ -133,6 +141,8 @@ class Row:
         self._published_content = content
         self.published_count, self.published_backfilled = self.count, self.backfilled
         self.published_status = self.status
+        controls = compare(self.controls, self.count, self._published_controls, updated_at)
+        self._published_controls = {control.source: control for control in controls}
         return WindowRow.model_validate(
             {
                 "metric": self.metric,
@@ -153,6 +163,7 @@ class Row:
                 "updated_at": updated_at,
                 "calendar": self.period.calendar,
                 "backfilled": self.backfilled,
+                "controls": controls,
             }
         )
 
@@ -166,6 +177,9 @@ class Row:
             self.period.start.isoformat(),
             self.period.end.isoformat(),
             self.period.calendar,
+            tuple(
+                (control.source, control.total, self.count - control.total, control.as_of) for control in self.controls
+            ),
         )
 
 
@@ -226,6 +240,9 @@ class Windows:
         self._rows: dict[RowKey, Row] = {}
         self._days: dict[tuple[str, str, date], _Day] = {}
         self._touched: dict[tuple[str, str, date], _Day] = {}
+        #: Rows that have targets, and rows whose targets have changed in this step.
+        self._targeted: set[RowKey] = set()
+        self._retargeted: dict[RowKey, Row] = {}
         #: (instant, row key) of each change of status to come.
         self._due: list[tuple[int, RowKey]] = []
         self._ends_us: dict[str, int] = {}
@@ -247,13 +264,40 @@ class Windows:
         self._row(row.metric, row.scope, period).restore(row)
 
     def set_targets(self, targets: Iterable[Target]) -> None:
-        """Puts targets in force; rows that did not exist begin to."""
+        """Puts these targets in force and no others; rows that did not exist begin to.
+
+        One of a period that the calendar does not know has no row.
+        """
         by_row: dict[RowKey, list[Target]] = {}
         for target in targets:
             by_row.setdefault((target.metric, target.scope, target.period), []).append(target)
-        for (metric, scope, period_id), found in by_row.items():
-            row = self._row(metric, scope, self._calendar.period(period_id))
-            row.targets = tuple(sorted(found, key=lambda target: (target.value, target.target_id)))
+        targeted: set[RowKey] = set()
+        for key in by_row.keys() | self._targeted:
+            row = self._rows.get(key) or self._row_of_target(key)
+            if row is not None:
+                found = sorted(by_row.get(key, ()), key=lambda target: (target.value, target.target_id))
+                row.targets = tuple(found)
+                self._retargeted[key] = row
+                if found:
+                    targeted.add(key)
+        self._targeted = targeted
+
+    def set_controls(self, key: RowKey, controls: tuple[Control, ...]) -> None:
+        """Puts the totals of other systems on a row, which begins to exist with them.
+
+        One of a period that the calendar does not know has no row.
+        """
+        row = self._rows.get(key) or self._row_of_target(key)
+        if row is not None:
+            row.controls = controls
+            self._retargeted[key] = row
+
+    def _row_of_target(self, key: RowKey) -> Row | None:
+        metric, scope, period_id = key
+        try:
+            return self._row(metric, scope, self._calendar.period(period_id))
+        except ValueError:
+            return None
 
     def update(self, shard: int, metric: str, scope: str, day: date, count: DayCount) -> None:
         """Replaces one shard's count of a day."""
@@ -272,7 +316,7 @@ class Windows:
         happened in it has arrived.
         """
         first, self._started = not self._started, True
-        touched: dict[RowKey, Row] = {}
+        touched, self._retargeted = self._retargeted, {}
         for cell in self._touched.values():
             cell.end_step(first=first)
             for row in cell.rows:

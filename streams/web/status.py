@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
-from schemas.outputs import Books, PartitionStatus, WorkerStatus
+from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -123,7 +123,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         elif isinstance(status, PartitionStatus):
             partitions.append(_partition(status, age_s))
             reported_ms.append(recorded_ms)
-        else:
+        elif isinstance(status, SourceStatus):
             sources.append(SourceState(source=status.source, last_event_at=status.last_event_at))
     partitions.sort(key=lambda each: each.partition)
     sources.sort(key=lambda each: each.last_event_at, reverse=True)

@@ -20,6 +20,7 @@ from schemas.outputs import (
     RowControl,
     RowTarget,
     SourceStatus,
+    TopicStatus,
     Violation,
     ViolationRecord,
     WindowRow,
@@ -295,6 +296,13 @@ OUTPUTS: Final[dict[str, BaseModel]] = {
     "vehicle.status.v1.source": SourceStatus(
         source="/factories/bj1/dispatch",
         last_event_at="2024-10-07T13:10:40.000Z",
+        updated_at="2024-10-07T13:10:44.120Z",
+    ),
+    "vehicle.status.v1.topic": TopicStatus(
+        topic="vehicle.targets.v1",
+        applied=14,
+        lag=0,
+        books=Books(read=14, applied=11, duplicates=1, dead_letters=2, rerouted=0),
         updated_at="2024-10-07T13:10:44.120Z",
     ),
 }

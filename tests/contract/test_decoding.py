@@ -431,10 +431,13 @@ TARGET_KEY = b"su7-2024-10"
 
 
 def test_a_target_is_read_as_its_model() -> None:
-    target = decode_target(Record(structured("target.set.v1"), key=TARGET_KEY))
+    target = decode_target(Record(structured("target.set.v1"), key=TARGET_KEY), future_limit_us=FUTURE_LIMIT_US)
     assert isinstance(target, TargetSet)
     assert (target.data.value, target.data.period, target.time_us) == (20000, "month:2024-10", TIME_US)
-    assert isinstance(decode_target(Record(structured("target.withdrawn.v1"), key=TARGET_KEY)), TargetWithdrawn)
+    withdrawn = decode_target(
+        Record(structured("target.withdrawn.v1"), key=TARGET_KEY), future_limit_us=FUTURE_LIMIT_US
+    )
+    assert isinstance(withdrawn, TargetWithdrawn)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +468,9 @@ def test_a_target_is_read_as_its_model() -> None:
     ],
 )
 def test_targets_are_as_strict_as_the_contract(data: dict[str, Any], reason: str | None) -> None:
-    outcome = decode_target(Record(structured("target.set.v1", data=data), key=TARGET_KEY))
+    outcome = decode_target(
+        Record(structured("target.set.v1", data=data), key=TARGET_KEY), future_limit_us=FUTURE_LIMIT_US
+    )
     assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
 
 
@@ -514,6 +519,16 @@ def test_a_control_total_from_a_clock_that_is_ahead_is_refused(ahead_us: int, re
     assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
 
 
+@pytest.mark.parametrize(("ahead_us", "reason"), [(0, None), (1, "future_time")])
+def test_a_target_may_be_ahead_of_the_append_time_by_the_limit_and_no_more(ahead_us: int, reason: str | None) -> None:
+    time = format_instant(
+        datetime.fromtimestamp(APPENDED_MS / 1000, UTC) + timedelta(microseconds=300_000_000 + ahead_us)
+    )
+    for kind in ("target.set.v1", "target.withdrawn.v1"):
+        outcome = decode_target(Record(structured(kind, time=time), key=TARGET_KEY), future_limit_us=FUTURE_LIMIT_US)
+        assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
 @pytest.mark.parametrize("kind", ["target.set.v1", "order.placed.v1"])
 def test_what_is_no_control_total_does_not_belong_among_them(kind: str) -> None:
     outcome = decode_control(Record(structured(kind), key=CONTROL_KEY), future_limit_us=FUTURE_LIMIT_US)
@@ -522,6 +537,6 @@ def test_what_is_no_control_total_does_not_belong_among_them(kind: str) -> None:
 
 
 def test_an_order_does_not_belong_among_the_targets() -> None:
-    outcome = decode_target(Record(structured("order.placed.v1"), key=TARGET_KEY))
+    outcome = decode_target(Record(structured("order.placed.v1"), key=TARGET_KEY), future_limit_us=FUTURE_LIMIT_US)
     assert isinstance(outcome, Rejection)
     assert outcome.reason == "wrong_topic"

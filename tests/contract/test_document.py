@@ -125,7 +125,7 @@ def after(value: str) -> int:
 
 def read(record: Record, topic: str) -> Fact | TargetEvent | ControlTotal | Rejection:
     if topic == "targets":
-        return codec.decode_target(record)
+        return codec.decode_target(record, future_limit_us=FUTURE_LIMIT_US)
     if topic == "controls":
         return codec.decode_control(record, future_limit_us=FUTURE_LIMIT_US)
     number = {"orders": 0, "deliveries": 1}[topic]
@@ -220,6 +220,7 @@ def key_of(topic: str, model: Any) -> str:
             outputs.PartitionStatus: ("partition", "partition"),
             outputs.WorkerStatus: ("worker", "name"),
             outputs.SourceStatus: ("source", "source"),
+            outputs.TopicStatus: ("topic", "topic"),
         }[type(model)]
         return f"{name}/{getattr(model, field)}"
     holder = model.data if hasattr(model, "data") else model

@@ -66,7 +66,9 @@ def test_a_sample_event_becomes_the_same_fact_for_ever(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_sample_target_is_read_as_its_model(name: str) -> None:
-    target = codec.decode_target(Record(sample(name), key=b"su7-2024-10"))
+    target = codec.decode_target(
+        Record(sample(name), key=b"su7-2024-10", timestamp=1_800_000_000_000), future_limit_us=0
+    )
     assert type(target) is TARGETS[name]
     assert target.data.target_id == "su7-2024-10"
 

@@ -24,6 +24,7 @@ TABLE = [
     ("milestones.internal.counts", 1, COMPACT),
     ("milestones.internal.ledger", 6, COMPACT),
     ("milestones.internal.rerouted", 6, KEEP),
+    ("milestones.internal.totals", 1, COMPACT),
     ("milestones.internal.quarantine", 1, COMPACT),
     ("milestones.internal.replayed", 1, COMPACT),
 ]
@@ -52,6 +53,7 @@ def test_prefixes_stand_before_what_is_read_and_before_what_is_written() -> None
         "milestones.internal.out.counts",
         "milestones.internal.out.ledger",
         "milestones.internal.out.rerouted",
+        "milestones.internal.out.totals",
         "milestones.internal.out.quarantine",
         "milestones.internal.out.replayed",
     ]

@@ -1,0 +1,100 @@
+"""Which versions of rows go to `vehicle.window-history.v1`: at most one a minute and row, and the last before a pause.
+
+A version is written at once when the last one written is a minute old. Otherwise it waits, and when the minute is over
+the version that is then current is written. So what is current is never missing for longer than a minute, however often
+a row changes. The minute is one of real time, also where the service's clock is that of the events: that one runs by in
+no time while history is loaded, and stands still afterwards.
+
+Which version was written last, and when, is remembered in `milestones.internal.<prefix>totals` by the transaction that
+writes it; without that memory the history itself is read.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final
+
+from schemas.codec import decode_history_mark, decode_row, encode_memory
+from schemas.memory import HISTORY, HistoryMark, key_of
+from streams.kafka import read_to_end
+from streams.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import WindowRow
+    from streams.context import Context
+
+MINUTE_US: Final = 60_000_000
+_NEVER: Final = HistoryMark(0, -(1 << 62))
+
+
+class History:
+    """The history of all rows: open once, then name what is published, and collect records to commit."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._topic, self._memory = context.catalogue.history.name, context.catalogue.totals.name
+        self._marks: dict[str, HistoryMark] = {}
+        #: Rows whose current version is not in the history yet: key → version and value.
+        self._waiting: dict[str, tuple[int, bytes]] = {}
+        #: When each of them is due, by real time.
+        self._due: list[tuple[int, str]] = []
+
+    async def open(
+        self, memory: Mapping[str, bytes], rows: Iterable[tuple[WindowRow, bytes]], consumer: AIOKafkaConsumer
+    ) -> None:
+        """Takes over what is published.
+
+        Args:
+            memory: Key of a row → what is remembered of it.
+            rows: Every current row, as model and as value.
+            consumer: Free to be assigned.
+        """
+        now_us = self._context.now_us()
+        self._marks = {key: decode_history_mark(value) for key, value in memory.items()}
+        if not memory:
+            async for records in read_to_end(self._context.settings, [(self._topic, 0)], consumer=consumer):
+                for record in records:
+                    mark = HistoryMark(decode_row(record.value).version, record.timestamp * 1000)
+                    self._marks[record.key.decode()] = mark
+        for row, value in rows:
+            key = row_key(row)
+            mark = self._marks.get(key, _NEVER)
+            if mark.version < row.version:
+                # A former writer whose clock was ahead holds nothing back for longer than a minute.
+                self._wait(key, row.version, value, HistoryMark(mark.version, min(mark.written_us, now_us)))
+
+    def publish(self, row: WindowRow, value: bytes) -> None:
+        """A version of a row is being published; the same transaction is to hold `records`."""
+        key = row_key(row)
+        if key in self._waiting:
+            self._waiting[key] = row.version, value
+        else:
+            self._wait(key, row.version, value, self._marks.get(key, _NEVER))
+
+    def records(self, now_us: int) -> list[Outgoing]:
+        """The versions that are due, and what is to be remembered of them.
+
+        Args:
+            now_us: Real time, microseconds since 1970.
+        """
+        records: list[Outgoing] = []
+        while self._due and self._due[0][0] <= now_us:
+            _, key = heapq.heappop(self._due)
+            version, value = self._waiting.pop(key)
+            mark = self._marks[key] = HistoryMark(version, now_us)
+            records.append(Outgoing(self._topic, 0, key.encode(), value))
+            records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), encode_memory(mark)))
+        return records
+
+    def _wait(self, key: str, version: int, value: bytes, mark: HistoryMark) -> None:
+        self._waiting[key] = version, value
+        heapq.heappush(self._due, (mark.written_us + MINUTE_US, key))
+
+
+def row_key(row: WindowRow) -> str:
+    """Key of a row on its topics."""
+    return f"{row.metric}/{row.scope}/{row.period}"

@@ -1,0 +1,241 @@
+"""Side topics of the totals: small topics of one partition whose events say by what the counts are measured.
+
+Each is read from its start to its end at every takeover, and then followed by the same committer, so that what its
+events come to needs no state of its own. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
+it has been taken and which of its records were rejected: so each dead letter is written once, books balance at every
+commit, and a setting that changes later judges no record again. Without that memory the dead letters themselves tell
+which of them exist.
+
+A topic is added by its name in `Context.side_topics` and by what it takes in `WindowTables`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiokafka import TopicPartition
+from faust.types.tuples import TP
+
+from schemas.codec import decode_side_state, encode_memory, encode_status
+from schemas.facts import Rejection
+from schemas.memory import SIDE, SideState, key_of
+from schemas.outputs import Books, ControlHeaders, TopicStatus
+from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
+from streams.errors import ExpectedError
+from streams.kafka import read_to_end
+from streams.status import instant
+from streams.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.context import Context
+    from streams.domain.taken import Taken
+    from streams.transport import Batch
+
+#: Whoever judges a record again that was accepted before must not reject it for its time.
+_NO_LIMIT_US = 1 << 62
+_CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id came before this one")
+
+
+class Take(Protocol):
+    """Reads one record of a side topic and does what it says."""
+
+    def __call__(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+        """Whether the event counts, or why its record is no valid event.
+
+        Args:
+            record: As read.
+            future_limit_us: How far the event's time may be ahead of its append time, microseconds.
+        """
+
+
+@dataclass
+class _Side:
+    """One side topic, as far as it has been taken."""
+
+    name: str
+    take: Take
+    first: int = 0
+    next: int = 0
+    end: int = 0
+    digest: str = ""
+    applied: int = 0
+    duplicates: int = 0
+    rejected: list[tuple[int, int]] = field(default_factory=list)
+    #: Whether what is remembered of it is out of date.
+    touched: bool = False
+    #: Offsets whose dead letters are there although nothing is remembered.
+    lettered: set[int] = field(default_factory=set)
+
+    def recall(self, state: SideState) -> None:
+        """Takes over what is remembered, but not what its events come to."""
+        self.first, self.next, self.digest = state.first, state.next, state.digest
+        self.applied, self.duplicates, self.rejected = state.applied, state.duplicates, list(state.rejected)
+
+    def state(self) -> SideState:
+        return SideState(
+            first=self.first,
+            next=self.next,
+            digest=self.digest,
+            applied=self.applied,
+            duplicates=self.duplicates,
+            rejected=self.rejected,
+        )
+
+    def was_rejected(self, offset: int) -> bool:
+        return any(first <= offset <= last for first, last in self.rejected)
+
+    def reject(self, offset: int) -> None:
+        if self.rejected and self.rejected[-1][1] == offset - 1:
+            self.rejected[-1] = (self.rejected[-1][0], offset)
+        else:
+            self.rejected.append((offset, offset))
+
+    def books(self) -> Books:
+        dead_letters = sum(last - first + 1 for first, last in self.rejected)
+        read = self.applied + self.duplicates + dead_letters
+        return Books(read, self.applied, self.duplicates, dead_letters, rerouted=0)
+
+
+class SideTopics:
+    """The side topics of one totals writer: open once, then hand over batches and collect records to commit."""
+
+    def __init__(self, context: Context, takes: Mapping[str, Take]) -> None:
+        if tuple(takes) != context.side_topics:
+            raise ValueError(f"side topics are {context.side_topics}, taken are {tuple(takes)}")
+        self._context = context
+        self._limit_us = context.settings.future_limit_s * 1_000_000
+        self._sides = {name: _Side(name, take) for name, take in takes.items()}
+        self._letters: list[Outgoing] = []
+
+    async def open(self, memory: Mapping[str, bytes], consumer: AIOKafkaConsumer) -> None:
+        """Takes every side topic from its start to its end.
+
+        Args:
+            memory: Name of a topic → what is remembered of it.
+            consumer: Free to be assigned.
+
+        Raises:
+            ExpectedError: A topic is not the one that was taken before.
+        """
+        tps = {name: TopicPartition(name, 0) for name in self._sides}
+        starts = await consumer.beginning_offsets(list(tps.values()))
+        ends = await consumer.end_offsets(list(tps.values()))
+        for name, side in self._sides.items():
+            start, end = starts[tps[name]], ends[tps[name]]
+            if name in memory:
+                side.recall(decode_side_state(memory[name]))
+                if start > side.first or end < side.next:
+                    raise _recreated(
+                        name, f"holds offsets {start} to {end}, {side.first} to {side.next} were read before"
+                    )
+            else:
+                side.first = side.next = start
+                side.touched = True
+        await self._recall_letters([side for side in self._sides.values() if side.touched], consumer)
+        for side in self._sides.values():
+            async for records in read_to_end(self._context.settings, [(side.name, 0)], consumer=consumer):
+                for record in records:
+                    self._take(side, record)
+            side.next = side.end = max(side.next, await consumer.position(tps[side.name]))
+
+    def positions(self) -> dict[TP, int]:
+        """Where each is to be read on."""
+        return {TP(name, 0): side.next for name, side in self._sides.items()}
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._sides
+
+    def take(self, batch: Batch) -> None:
+        """Takes the records of a batch that are new."""
+        side = self._sides[batch.topic]
+        if batch.first > side.next:
+            raise RuntimeError(f"{batch.topic}: taken up to {side.next}, fetched from {batch.first}")
+        for record in batch.records:
+            if record.offset >= side.next:
+                self._take(side, record)
+        side.next = max(side.next, batch.next)
+        side.end = max(batch.end, side.next)
+
+    def records(self, now_us: int) -> list[Outgoing]:
+        """What is to be committed: dead letters, then memory and books of what was touched; nothing if nothing was."""
+        records, self._letters = self._letters, []
+        catalogue = self._context.catalogue
+        for side in self._sides.values():
+            if side.touched:
+                side.touched = False
+                status = TopicStatus(
+                    topic=side.name,
+                    applied=side.next,
+                    lag=max(0, side.end - side.next),
+                    books=side.books(),
+                    updated_at=instant(now_us),
+                )
+                key = f"topic/{side.name}".encode()
+                records.append(Outgoing(catalogue.status.name, 0, key, encode_status(status)))
+                state = encode_memory(side.state())
+                records.append(Outgoing(catalogue.totals.name, 0, key_of(SIDE, side.name), state))
+        return records
+
+    def _take(self, side: _Side, record: Any) -> None:
+        if record.offset < side.next:
+            self._take_again(side, record)
+            return
+        outcome = side.take(record, future_limit_us=self._limit_us)
+        if outcome == APPLIED:
+            side.applied += 1
+        elif outcome == DUPLICATE:
+            side.duplicates += 1
+        else:
+            side.reject(record.offset)
+            if record.offset not in side.lettered:
+                self._letters.append(self._letter(record, outcome if isinstance(outcome, Rejection) else _CONFLICT))
+        side.next, side.digest, side.touched = record.offset + 1, _digest(record), True
+
+    def _take_again(self, side: _Side, record: Any) -> None:
+        """Does what a record says that was judged before."""
+        if record.offset == side.next - 1 and side.digest not in ("", _digest(record)):
+            raise _recreated(side.name, f"has another record at offset {record.offset} than before")
+        if not side.was_rejected(record.offset):
+            outcome = side.take(record, future_limit_us=_NO_LIMIT_US)
+            if outcome not in (APPLIED, DUPLICATE):
+                raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
+
+    async def _recall_letters(self, sides: Sequence[_Side], consumer: AIOKafkaConsumer) -> None:
+        """Finds the dead letters of topics of which nothing is remembered; they lie in partition 0, as read."""
+        if not sides:
+            return
+        by_name = {side.name.encode(): side for side in sides}
+        letters = self._context.catalogue.dead_letters.name
+        async for records in read_to_end(self._context.settings, [(letters, 0)], consumer=consumer):
+            for record in records:
+                headers = dict(record.headers)
+                side = by_name.get(headers.get(ControlHeaders.TOPIC) or b"")
+                if side is not None:
+                    side.lettered.add(int(headers[ControlHeaders.OFFSET] or b"-1"))
+
+    def _letter(self, record: Any, rejection: Rejection) -> Outgoing:
+        headers = (
+            *record.headers,
+            (ControlHeaders.TOPIC, record.topic.encode()),
+            (ControlHeaders.PARTITION, b"%d" % record.partition),
+            (ControlHeaders.OFFSET, b"%d" % record.offset),
+            (ControlHeaders.MESSAGE, rejection.message.encode()),
+            (ControlHeaders.REASON, rejection.reason.encode()),
+        )
+        return Outgoing(self._context.catalogue.dead_letters.name, 0, record.key, record.value, headers)
+
+
+def _digest(record: Any) -> str:
+    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
+
+
+def _recreated(name: str, what: str) -> ExpectedError:
+    return ExpectedError(
+        f"{name} {what}: the topic was recreated or trimmed; count everything again under another output_prefix"
+    )
