@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -59,8 +60,17 @@ class Listener:
 
 @dataclass
 class _Published:
-    """What the other installation has published so far, as far as it tells whether it has caught up."""
+    """What the other installation has published so far, as far as it tells whether it has caught up.
 
+    Attributes:
+        counts: Topic of the day counts.
+        since: Offset of it. What ledger partitions said before was said by a former worker: that this one can go on
+            with it, it says by saying something new.
+        partitions: Number of ledger partitions.
+    """
+
+    counts: str
+    since: int
     partitions: int
     markers: dict[int, Marker] = field(default_factory=dict)
     rows: dict[_Day, int] = field(default_factory=dict)
@@ -69,19 +79,24 @@ class _Published:
     _unsummed: set[_Day] | None = None
     _wanted: dict[_Day, int] = field(default_factory=dict)
 
-    def take_count(self, record: Any) -> None:
+    def take(self, record: Any) -> None:
+        """Takes a record of the day counts or of the window rows."""
+        if record.topic == self.counts:
+            self._take_count(record)
+        elif record.value is not None:
+            row = decode_row(record.value)
+            self.rows[row.metric, row.scope, row.period] = row.count
+
+    def _take_count(self, record: Any) -> None:
         shard, metric, *rest = record.key.decode().split("|")
         if metric == "applied":
+            if record.offset < self.since:
+                return
             marker = self.markers[int(shard)] = decode_marker(record.value)
             if marker.caught_up:
                 self.caught_up.add(int(shard))
         else:
             self._cells[int(shard), (metric, rest[0], f"day:{rest[1]}")] = decode_day_count(record.value).count
-
-    def take_row(self, record: Any) -> None:
-        if record.value is not None:
-            row = decode_row(record.value)
-            self.rows[row.metric, row.scope, row.period] = row.count
 
     def applied(self, ends: Mapping[tuple[str, int], int]) -> int:
         """Offsets below the ends that are behind every ledger partition."""
@@ -89,6 +104,10 @@ class _Published:
             min(end, self.markers[number].positions[topic][0]) if number in self.markers else 0
             for (topic, number), end in ends.items()
         )
+
+    def read(self, sources: set[str]) -> int:
+        """Records of the source topics that were read."""
+        return sum(self.markers[number].books[topic].read for number in self.markers for topic in sources)
 
     def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
         """Whether all below the ends is applied, also what was forwarded."""
@@ -158,7 +177,7 @@ async def counted_again(
         listener: Told how it goes.
 
     Yields:
-        How many source records there were.
+        How many source records were read.
 
     Raises:
         ExpectedError: The cluster refuses, or the worker has ended: its last words.
@@ -173,13 +192,20 @@ async def counted_again(
     }
     if config is not None:
         environment["MILESTONES_CONFIG"] = str(config)  # the worker starts in this directory too
-    with tempfile.TemporaryDirectory(prefix="milestones-rebuild-") as directory:
-        worker = WorkerProcess(Path(directory), environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
-        async with reader(settings) as consumer:
-            ends = await _source_ends(settings, consumer)
-            with worker:
-                await _until_caught_up(settings, consumer, ends, worker, listener)
-                yield sum(ends.values())
+    # Kept where something goes wrong: the log is in it.
+    directory = Path(tempfile.mkdtemp(prefix="milestones-rebuild-"))
+    worker = WorkerProcess(directory, environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
+    async with reader(settings) as consumer:
+        ends = await _source_ends(settings, consumer)
+        catalogue = catalogue_of(settings)
+        counts, windows = TopicPartition(catalogue.counts.name, 0), TopicPartition(catalogue.windows.name, 0)
+        published = _Published(counts.topic, (await consumer.end_offsets([counts]))[counts], settings.partitions)
+        consumer.assign([counts, windows])
+        await consumer.seek_to_beginning(counts, windows)
+        with worker:
+            await _until_caught_up(consumer, published, ends, worker, listener)
+            yield published.read({topic for topic, _ in ends})
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _exists(live: Settings) -> bool:
@@ -200,24 +226,22 @@ async def _source_ends(settings: Settings, consumer: Any) -> dict[tuple[str, int
 
 
 async def _until_caught_up(
-    settings: Settings, consumer: Any, ends: Mapping[tuple[str, int], int], worker: WorkerProcess, listener: Listener
+    consumer: Any,
+    published: _Published,
+    ends: Mapping[tuple[str, int], int],
+    worker: WorkerProcess,
+    listener: Listener,
 ) -> None:
-    catalogue = catalogue_of(settings)
-    counts, windows = TopicPartition(catalogue.counts.name, 0), TopicPartition(catalogue.windows.name, 0)
-    published = _Published(settings.partitions)
-    consumer.assign([counts, windows])
-    await consumer.seek_to_beginning(counts, windows)
-
     async def step() -> None:
         worker.check()
-        for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
-                (published.take_count if tp == counts else published.take_row)(record)
+                published.take(record)
         listener.progress(published.applied(ends), sum(ends.values()))
 
     while not (published.all_applied(ends) and published.all_summed()):
         await step()
     # Days that are over are called over only once nothing is left to read; of a stream in spate that may not be seen.
     deadline = time.monotonic() + _SPATE_S
-    while len(published.caught_up) < settings.partitions and time.monotonic() < deadline:
+    while len(published.caught_up) < published.partitions and time.monotonic() < deadline:
         await step()

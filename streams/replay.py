@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.cloudevents import HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
 from schemas.facts import Rejection
-from schemas.notes import Replayed
+from schemas.notes import QUARANTINED, Replayed
 from schemas.partitioner import homes
 from streams.context import Context
 from streams.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
@@ -40,6 +40,7 @@ _EDIT_TIMEOUT_S: Final = 60.0
 #: A transaction of one run: bounds what is repeated after a failure.
 _MOST_RECORDS: Final = 500
 _MOST_BYTES: Final = 4 << 20
+_ASK_FOR_IT: Final = "in quarantine: ask for it with --reason quarantined, once a corrected version runs"
 _TARGETS, _CONTROLS = 2, 3
 
 
@@ -49,7 +50,7 @@ class Outcome:
 
     Attributes:
         letter: The dead letter.
-        what: `replay`, `skipped` (the command gave nothing), `left` (see `why`) or `replayed before`.
+        what: `replay`, `skipped` (the command gave nothing, or it is in quarantine and was not asked for), `left` (see `why`) or `replayed before`.
         why: For `left` the reason for a person, for `replay` what was repaired.
         record: What is published, `None` unless `what` is `replay`.
         edited: Whether the value is another one.
@@ -161,6 +162,8 @@ class _Run:
             note = before.get(letter.place)
             if note is not None:
                 yield Outcome(letter, "replayed before", f"by {note.by} at {note.at}")
+            elif _is_not_asked_for(letter, wanted):
+                yield Outcome(letter, "skipped", _ASK_FOR_IT)
             else:
                 yield await self._repaired(letter)
 
@@ -256,6 +259,11 @@ class _Run:
         if letter.reason in DECIDED_BY_STATE and not edited:
             return f"would be rejected again: {letter.reason}: other events of its order stand against it"
         return ""
+
+
+def _is_not_asked_for(letter: DeadLetter, wanted: Wanted) -> bool:
+    """Whether it would end the worker once more where the fault is not cured, and nobody has asked for it."""
+    return letter.reason == QUARANTINED and wanted.reason != QUARANTINED and not wanted.places
 
 
 async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:

@@ -83,7 +83,7 @@ def list_(
         again = sum(letter.place in replayed for letter in letters)
         parts = [f"{count:,} {printable(name)}" for name, count in counts.most_common()]
         parts += [f"{again:,} published again"] if again else []
-        click.echo(f"{len(letters):,} dead letters{': ' if parts else ''}{', '.join(parts)}", err=True)
+        click.echo(f"{_counted(len(letters))}{': ' if parts else ''}{', '.join(parts)}", err=True)
 
 
 @command.command(name="replay")
@@ -143,12 +143,16 @@ def _summarise(counts: Counter[str], *, dry_run: bool) -> None:
     parts = [
         f"{count:,} {'would be ' * (dry_run and what == 'replay')}{_WORDS[what]}" for what, count in counts.items()
     ]
-    click.echo(f"{counts.total():,} dead letters{': ' if parts else ''}{', '.join(parts)}", err=True)
+    click.echo(f"{_counted(counts.total())}{': ' if parts else ''}{', '.join(parts)}", err=True)
     if counts["left"]:
         raise ExpectedError(
             f"{counts['left']:,} were left as they are: repair them with --edit, or publish them all the same with --force",
             exit_code=1,
         )
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
 async def _read(settings: Settings, wanted: Wanted) -> tuple[list[DeadLetter], dict[Place, Replayed]]:

@@ -17,6 +17,7 @@ from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.differences import Difference, differences
 from streams.errors import ExpectedError
+from streams.kafka import quiet_clients
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ async def _rebuild(
     live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool
 ) -> tuple[int, list[Difference] | None]:
     await check_sources(other)
-    with _listening() as listener:
+    # Of topics that have just been created the clients say at first that they have no leader.
+    with quiet_clients(), _listening() as listener:
         async with counted_again(live, other, config, by, listener) as records:
             listener.say("comparing")
             return records, await differences(live, other) if diff else None

@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.support.events import Published, lifecycle
-from tests.support.installation import Installation
+from streams.kafka import read_to_end
+from tests.support.events import FIRST, Published, event, lifecycle
+from tests.support.installation import ROOT, Installation
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -220,17 +223,31 @@ async def test_a_restore_that_takes_longer_than_a_rebalance_ends_well(installati
 
 
 async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Installation) -> None:
-    """Without any internal topic everything is counted again; no milestone and no dead letter comes twice."""
+    """Without any internal topic everything is counted again; no milestone and no dead letter comes twice.
+
+    That holds for records that were passed over on order, of which only the dead letters are left to tell, and for dead
+    letters that were published again.
+    """
     published = list(lifecycle(5, 1000))
+    out, repaired = placed("SO-OUT"), placed("SO-REPAIRED")
+    garbage = [
+        Published("orders", b"x", b"{", None),
+        Published("deliveries", b"y", b'{"specversion":"1.0"}', 1),
+        repaired._replace(key=b"customer-7"),
+    ]
+    await installation.publish([*published[:500], out, *published[500:], *garbage])
+    await command(installation, "quarantine", *await place_of(installation, out), "--reason", "a test")
     worker = installation.worker("w1")
-    await installation.publish(published)
     await installation.applied()
-    garbage = [Published("orders", b"x", b"{", None), Published("deliveries", b"y", b'{"specversion":"1.0"}', 1)]
-    await installation.publish(garbage)
-    await asyncio.sleep(3)
+    await command(installation, "dead-letters", "replay", "--reason", "wrong_key")
+    await installation.applied()
     milestones = await installation.milestones()
     dead = await dead_letters(installation)
-    assert len(dead) == 2
+    assert [reason for _, _, reason in dead].count(b"quarantined") == 1
+    assert len(dead) == 4
+    counts = recount(record.value for record in [*published, repaired])
+    assert await installation.counts() == counts
+    books = await installation.books_balance()
     worker.kill(signal.SIGTERM)
     worker.wait()
     await delete_internal_topics(installation)
@@ -240,26 +257,60 @@ async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Inst
     await asyncio.sleep(2)
     assert await installation.milestones() == milestones
     assert await dead_letters(installation) == dead
-    assert await installation.counts() == recount(record.value for record in published)
+    assert await installation.counts() == counts
+    again = await installation.books_balance()
+    assert [again[name] for name in ("read", "dead_letters")] == [books[name] for name in ("read", "dead_letters")]
+    said = await command(installation, "dead-letters", "replay", "--reason", "wrong_key")
+    assert "published again before" in said
 
 
-async def dead_letters(installation: Installation) -> list[tuple[bytes | None, bytes | None]]:
-    """Key and value of every dead letter."""
-    from streams.kafka import read_to_end  # noqa: PLC0415 - used here only
+def placed(order_id: str) -> Published:
+    """An order."""
+    value = event("order.placed.v1", f"{order_id}-p", FIRST, {"order_id": order_id, "model": "SU7"})
+    return Published("orders", order_id.encode(), value, None)
 
+
+async def place_of(installation: Installation, record: Published) -> tuple[str, str, str]:
+    """Topic, partition and offset at which a record of the orders was published."""
+    topic = installation.catalogue.orders
+    async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
+        for found in records:
+            if found.value == record.value:
+                return topic.name, str(found.partition), str(found.offset)
+    raise AssertionError("it is not there")
+
+
+async def command(installation: Installation, *arguments: str) -> str:
+    """What a command of the command line says, which must end well."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "streams", *arguments],
+        cwd=ROOT,
+        env=installation.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def dead_letters(installation: Installation) -> list[tuple[bytes | None, bytes | None, bytes]]:
+    """Key, value and reason of every dead letter."""
     topic = installation.catalogue.dead_letters
     found = []
     async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
-        found += [(record.key, record.value) for record in records]
+        found += [(record.key, record.value, dict(record.headers)["milestones.reason"]) for record in records]
     return sorted(found, key=repr)
 
 
 async def delete_internal_topics(installation: Installation) -> None:
-    """Deletes ledger, counts and rerouted."""
+    """Deletes ledger, counts, rerouted and the orders of quarantine."""
     from streams.admin import admin, describe  # noqa: PLC0415 - used here only
 
     catalogue = installation.catalogue
-    names = [catalogue.ledger.name, catalogue.counts.name, catalogue.rerouted.name]
+    names = [topic.name for topic in (catalogue.ledger, catalogue.counts, catalogue.rerouted, catalogue.quarantine)]
     async with admin(installation.settings) as client:
         await client.delete_topics(names)
         for _ in range(100):

@@ -64,7 +64,8 @@ async def run(installation: Installation, *arguments: str) -> subprocess.Complet
 async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_and_tells_what_others_change(
     installation: Installation, prefix: str, tmp_path: Path
 ) -> None:
-    published = list(lifecycle(11, 150, partitions=2))
+    published = list(lifecycle(11, 260, partitions=2))
+    assert len(published) > 320
     garbage = Published("orders", b"x", b"{", None)
     await installation.publish([*published[:300], garbage])
     # One record is passed over by the live one, so that it is by the other.
