@@ -179,9 +179,6 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
-    # The thread that fetches gets its turn ten times as often: at the default of 5 ms it waits that long for every
-    # 64 KiB that arrive while a batch is applied.
-    sys.setswitchinterval(0.0005)
 
 
 async def _check_topics(settings: Settings) -> None:

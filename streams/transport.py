@@ -15,6 +15,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
+from mode.utils.futures import maybe_async
 
 from streams.errors import ExpectedError
 
@@ -61,7 +62,7 @@ class BatchConsumer(driver.Consumer):
         self.assigned = self.app.on_batch_assignment
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return _ConsumerInLoop(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
         """Yields one message per partition whose value is a `Batch`."""
@@ -143,7 +144,48 @@ class BatchConsumer(driver.Consumer):
         return int(await self.position(tp) or 0), int(self.highwater(tp) or 0)
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
+class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, without the thread: the consumer runs in the loop of the app.
+
+    Faust keeps it in a thread of its own so that an agent that computes for long does not hold up the heartbeats. Here
+    nothing computes for long (a batch takes some 50 ms, restoring runs in a thread), and two threads that share one
+    interpreter lock cost a third of the throughput and milliseconds of latency for each call from one to the other.
+    """
+
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: BatchConsumer, *, loop: Any, beacon: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
+
+    async def start(self) -> None:
+        """Starts the consumer."""
+        self._thread_started.set()
+        await self._default_start()
+
+    async def on_stop(self) -> None:
+        """Stops the consumer."""
+        await self.on_thread_stop()
+
+    def _stopped_set(self) -> None:
+        self._stopped.set()
+
+    async def _stop_children(self) -> None:
+        await self._default_stop_children()
+
+    async def _stop_futures(self) -> None:
+        await self._default_stop_futures()
+
+    async def _stop_exit_stacks(self) -> None:
+        await self._default_stop_exit_stacks()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls the method of the consumer, which is in the same loop."""
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def cast_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """The same, for what gives no answer."""
+        await maybe_async(fun(*args, **kwargs))
+
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         """Faust reads uncommitted records unless its own transactions are on; here all is read committed."""
         conf = self.app.conf
