@@ -256,7 +256,9 @@ def _facts_together(
     return facts
 
 
-def _facts_of_events(events: Sequence[Any], records: Sequence[SourceRecord], topic: int) -> tuple[list[Fact], int] | None:
+def _facts_of_events(
+    events: Sequence[Any], records: Sequence[SourceRecord], topic: int
+) -> tuple[list[Fact], int] | None:
     """The facts of decoded events, and the quotation marks that they account for together; `None` if one is not plain."""
     facts: list[Fact] = []
     marks = _ENVELOPE_MARKS * len(events)

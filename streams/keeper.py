@@ -217,8 +217,9 @@ class Keeper:
         due = 0.0
         while True:
             await self._wait_for_work()
-            pause_s = due - time.time()
-            if self._queue and 0 < pause_s:
+            # Never longer than a beat and a half, wherever the machine's clock has jumped to.
+            pause_s = min(due - time.time(), 1.5 * self._commit_interval_s)
+            if self._queue and pause_s > 0:
                 await asyncio.sleep(pause_s)
             if self._stopping.is_set():
                 return
