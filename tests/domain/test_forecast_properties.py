@@ -145,6 +145,13 @@ def test_an_estimate_knows_nothing_of_what_came_after_it(days: list[int], data: 
     assert PaceModel(START, days, TYPES).at(length) == PaceModel(START, days[:length], TYPES).at(length)
 
 
+def test_not_even_of_holidays_that_had_just_begun() -> None:
+    days = [100 + (number * 37) % 61 for number in range(120)]
+    whole = PaceModel(START, days, TYPES)
+    for length in range(1, len(days)):
+        assert whole.at(length) == PaceModel(START, days[:length], TYPES).at(length), length
+
+
 @MANY
 @given(counts.filter(any), st.integers(1, 100))
 def test_the_same_weekdays_at_another_time_give_the_same_pace(days: list[int], weeks: int) -> None:
