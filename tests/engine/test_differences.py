@@ -83,3 +83,8 @@ async def test_a_row_that_lags_behind_for_ever_is_found(monkeypatch: pytest.Monk
     live = [said(r=row(count)) for count in range(100, 200, 2)]
     other = [said(r=row(count)) for count in range(0, 100, 2)]
     assert set(await looks(monkeypatch, live, other)) == {"r"}
+
+
+async def test_only_what_differs_at_every_look_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [said(r=row(4), s=row(0)), said(r=row(5), s=row(0)), said(r=row(4), s=row(0))]
+    assert set(await looks(monkeypatch, [said(r=row(5), s=row(1))], other)) == {"s"}
