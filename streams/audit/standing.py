@@ -75,20 +75,32 @@ def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneE
 
 def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:
     """Whether a rule or target of today watches a milestone: what a former one has left is nobody's to take back."""
+    if event.data.kind == "target":
+        return event.data.milestone_id in {_target_id(target) for target in targets}
+    return _rule_of(settings, event) is not None
+
+
+def may_be_held(settings: Settings, event: MilestoneEvent) -> bool:
+    """Whether a milestone may still stand although it should not: its rule holds retractions back for a while."""
+    rule = _rule_of(settings, event)
+    return rule is not None and rule.retract_after_s > 0
+
+
+def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
+    """The rule of today that watches a milestone, if there is one."""
     data = event.data
-    if data.kind == "target":
-        return data.milestone_id in {_target_id(target) for target in targets}
     for rule in settings.rule:
         if rule.metric != data.metric or _template(rule) != _dimensions_of(data.scope):
             continue
         if data.kind == "record":
             if rule.record:
-                return True
+                return rule
         elif _number(rule) == (data.operator, data.threshold) and _watches(rule, data.period):
-            if data.kind == "first":
-                return rule.first and f"/first:{rule.window}/" in data.milestone_id
-            return True
-    return False
+            if data.kind != "first":
+                return rule
+            if rule.first and f"/first:{rule.window}/" in data.milestone_id:
+                return rule
+    return None
 
 
 def passes(operator: str | None, threshold: int | None, count: int) -> bool:

@@ -142,7 +142,7 @@ def _first_closed(settings: Settings) -> list[_Shown]:
         }
         shown.append(_published(row, _json(document))._replace(cells=(*key, "not known any more", "", "")))
     if found.forgotten:
-        line = f"{len(found.forgotten):,} periods were restated since they were closed, and the history does not go back to that"
+        line = f"{len(found.forgotten):,} periods were restated since they were closed, and the history does not hold the version that was first closed"
         click.echo(line, err=True)
     return shown
 

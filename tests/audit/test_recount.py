@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,3 +163,17 @@ def test_events_beyond_what_an_order_takes_are_left_out_by_their_dead_letters() 
     found = accepted(events, _letters(events[3], reason="too_many_events"))
     assert len(found.events) == 64
     assert events[3] not in found.events
+
+
+@pytest.mark.parametrize(
+    ("day", "start", "end"),
+    [
+        ("2024-02-29", "2024-02-01", "2024-02-29"),
+        ("2023-02-01", "2023-02-01", "2023-02-28"),
+        ("2024-12-31", "2024-12-01", "2024-12-31"),
+        ("2024-04-30", "2024-04-01", "2024-04-30"),
+    ],
+)
+def test_a_month_has_its_first_and_last_date(day: str, start: str, end: str) -> None:
+    month = SHANGHAI.periods_of(date.fromisoformat(day))[1]
+    assert (month.id, str(month.start), str(month.end)) == (f"month:{day[:7]}", start, end)

@@ -167,6 +167,15 @@ def test_what_a_former_rule_has_left_is_not_judged() -> None:
     assert lines(5, milestone(former, "day:2024-10-07", threshold=7)) == []
 
 
+def test_a_retraction_that_its_rule_holds_back_is_no_difference() -> None:
+    holding = SETTINGS.model_copy(
+        update={"rule": tuple(rule.model_copy(update={"retract_after_s": 60}) for rule in SETTINGS.rule)}
+    )
+    event = milestone(BIG, "day:2024-10-07")
+    assert compare_milestones(holding, windows(d07=1000), {}, [event], []).differences == []
+    assert len(compare_milestones(SETTINGS, windows(d07=1000), {}, [event], []).differences) == 1
+
+
 def test_a_row_that_is_off_by_one_is_named_with_its_hours() -> None:
     day = BUSINESS.periods_of(date(2024, 10, 7))[0]
     hours = [0] * 24
