@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from streams.broker import EmbeddedKafka
+
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 PARTITIONS = 2
@@ -233,14 +235,14 @@ def without_offset(identity: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-async def rejected(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def rejected(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """An installation whose worker has rejected records; each test below has a reason or topic of its own."""
     made = Installation(
-        bootstrap, f"rejected-{time.time_ns()}.", tmp_path_factory.mktemp("rejected"), partitions=PARTITIONS
+        kafka.bootstrap, f"rejected-{time.time_ns()}.", tmp_path_factory.mktemp("rejected"), partitions=PARTITIONS
     )
     await made.create()
     orders, deliveries = made.catalogue.orders.name, made.catalogue.deliveries.name
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
         for number in range(KEYS):
             customer, partition, trace = b"customer-%d" % number, number % PARTITIONS, [("trace", b"%d" % number)]
             await producer.send(orders, placed(f"SO-W{number}").value, customer, partition=partition, headers=trace)
