@@ -14,7 +14,7 @@ import msgspec
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
-from schemas.memory import HistoryMark, SideState
+from schemas.memory import Held, HistoryMark, SideState
 from schemas.notes import Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
@@ -41,6 +41,7 @@ _encode_struct = msgspec.json.Encoder().encode
 _decode_day_count = msgspec.json.Decoder(DayCount).decode
 _decode_marker = msgspec.json.Decoder(Marker).decode
 _decode_side_state = msgspec.json.Decoder(SideState).decode
+_decode_held = msgspec.json.Decoder(Held).decode
 _decode_history_mark = msgspec.json.Decoder(HistoryMark).decode
 
 _STATUS_MODELS: Final[dict[str, type[PartitionStatus | WorkerStatus | SourceStatus | TopicStatus]]] = {
@@ -205,7 +206,7 @@ def decode_marker(value: bytes) -> Marker:
     return _decode_marker(value)
 
 
-def encode_memory(state: SideState | HistoryMark) -> bytes:
+def encode_memory(state: SideState | HistoryMark | Held) -> bytes:
     """Value of what the totals remember; its key is made by `memory.key_of`."""
     return _encode_struct(state)
 
@@ -213,6 +214,11 @@ def encode_memory(state: SideState | HistoryMark) -> bytes:
 def decode_side_state(value: bytes) -> SideState:
     """The state of a side topic."""
     return _decode_side_state(value)
+
+
+def decode_held(value: bytes) -> Held:
+    """Since when a retraction is held back."""
+    return _decode_held(value)
 
 
 def decode_history_mark(value: bytes) -> HistoryMark:

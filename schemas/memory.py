@@ -13,6 +13,8 @@ import msgspec
 SIDE: Final = "side"
 #: Of a row: the last of its versions that the history has. The name is metric/scope/period.
 HISTORY: Final = "history"
+#: Of a milestone: since when its retraction is held back. The name is its id.
+HELD: Final = "held"
 
 
 def key_of(kind: str, name: str) -> bytes:
@@ -44,6 +46,12 @@ class SideState(msgspec.Struct, frozen=True, kw_only=True):
     applied: int = 0
     duplicates: int = 0
     rejected: list[tuple[int, int]] = []
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Since when the retraction of a milestone is held back, microseconds since 1970 by the service's clock."""
+
+    since_us: int
 
 
 class HistoryMark(msgspec.Struct, frozen=True):

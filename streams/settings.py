@@ -46,6 +46,7 @@ class RuleSettings(_Section):
     reaches: int | None = Field(default=None, ge=1)
     first: bool = False
     record: bool = False
+    retract_after_s: int = Field(default=0, ge=0, le=31_536_000)
 
 
 class TargetSettings(_Section):

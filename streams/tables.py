@@ -17,15 +17,17 @@ from faust.types.tuples import TP
 from schemas.codec import (
     decode_control,
     decode_day_count,
+    decode_held,
     decode_marker,
     decode_milestone,
     decode_row,
     decode_target,
+    encode_memory,
     encode_milestone,
     encode_row,
 )
 from schemas.facts import Rejection
-from schemas.memory import HISTORY, SIDE, name_of
+from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS, Marker
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
@@ -164,6 +166,8 @@ class WindowTables:
             memory = await self._memory(consumer)
             await self._sides.open(memory.get(SIDE, {}), consumer)
             await self._history.open(memory.get(HISTORY, {}), restored, consumer)
+        for milestone_id, value in memory.get(HELD, {}).items():
+            self._totals.restore_held(milestone_id, decode_held(value).since_us)
         self._warn()
         return self.positions()
 
@@ -261,6 +265,9 @@ class WindowTables:
             Outgoing(catalogue.milestones.name, 0, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
             for event in step.milestones
         ]
+        for milestone_id, since_us in step.held.items():
+            body = encode_memory(Held(since_us)) if since_us is not None else None
+            records.append(Outgoing(catalogue.totals.name, 0, key_of(HELD, milestone_id), body))
         now_us = self._context.now_us()
         if now_us - self._last_status_us > _STATUS_INTERVAL_US:
             self._last_status_us = now_us

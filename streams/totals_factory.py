@@ -68,4 +68,5 @@ def _rule(rule: RuleSettings) -> Rule:
         threshold=rule.exceeds if rule.exceeds is not None else rule.reaches,
         first=rule.first,
         record=rule.record,
+        retract_after_s=rule.retract_after_s,
     )

@@ -27,12 +27,11 @@ class FirstPassing:
         """Id of the earliest period that passes."""
         return self._passing[0][2] if self._passing else None
 
-    def put(self, row: Row) -> None:
-        """Takes a row of the rule's window whose count may have changed."""
+    def put(self, row: Row, *, passes: bool) -> None:
+        """Takes a row of the rule's window that may have changed, and whether it counts as passing."""
         self.passed_before = self.passed_before or self.rule.passed_by(row.published_count)
         index = bisect_left(self._passing, row.ordering)
         held = index < len(self._passing) and self._passing[index] == row.ordering
-        passes = self.rule.passed_by(row.count)
         if passes and not held:
             insort(self._passing, row.ordering)
         elif held and not passes:

@@ -77,6 +77,11 @@ class MilestoneBook:
         """The state of a milestone; None before its first event."""
         return self._standing.get(milestone_id)
 
+    def stands(self, milestone_id: str) -> bool:
+        """Whether a milestone stands."""
+        standing = self._standing.get(milestone_id)
+        return standing is not None and standing.period is not None
+
     def begin_step(self, now_us: int) -> None:
         """Sets the time that the events of this step are detected at, microseconds since 1970."""
         self._detected_at = utc_text(now_us)

@@ -31,6 +31,7 @@ class Rule:
         threshold: Units; None exactly when `operator` is.
         first: Also raise the first-ever milestone: the earliest period that passes.
         record: Raise a record for a day, once over, with strictly more than every earlier day.
+        retract_after_s: A retraction is published once the reason for it has lasted this long, seconds.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Rule:
     threshold: int | None
     first: bool = False
     record: bool = False
+    retract_after_s: int = 0
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""

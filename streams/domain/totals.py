@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streams.domain.controls import Controls
 from streams.domain.firsts import FirstPassing
+from streams.domain.held import HeldBack
 from streams.domain.milestones import Claim, MilestoneBook, utc_text
 from streams.domain.records import RecordDays, records_among
 from streams.domain.rules import (
@@ -45,10 +46,14 @@ SOURCE_TOPICS = ("vehicle.orders.v1", "vehicle.deliveries.v1")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one evaluation publishes, in one transaction: changed rows by key, milestones in order."""
+    """What one evaluation publishes, in one transaction: changed rows by key, milestones in order.
+
+    `held` is to be remembered: id of a milestone → since when its retraction is held back, None when it is no longer.
+    """
 
     rows: list[WindowRow]
     milestones: list[MilestoneEvent]
+    held: dict[str, int | None]
 
 
 class Totals:
@@ -88,6 +93,8 @@ class Totals:
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
         self._records: dict[tuple[str, str], RecordDays] = {}
         self._days_seen: set[date] = set()
+        self._held = HeldBack()
+        self._now_us = 0
         self._started = False
         self._windows = Windows(calendar, closed_after_s)
         self._scopes = scopes or Scopes()
@@ -107,6 +114,10 @@ class Totals:
     def restore_milestone(self, event: MilestoneEvent) -> None:
         """Takes over a published milestone event, in the order of the topic, before the first evaluation."""
         self._book.restore(event)
+
+    def restore_held(self, milestone_id: str, since_us: int) -> None:
+        """Takes over since when a retraction is held back, before the first evaluation."""
+        self._held.restore(milestone_id, since_us)
 
     def update(self, shard: int, metric: str, scope: str, day: date, count: DayCount) -> None:
         """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
@@ -145,14 +156,18 @@ class Totals:
             self._targets = targets
             self._windows.set_targets(targets)
         rows = self._windows.end_step(now_us=now_us, caught_up=caught_up)
+        due = self._held.due(now_us)
+        if due:
+            rows = list({row.key: row for row in (*rows, *due)}.values())
         rows.sort(key=lambda row: row.key)
+        self._now_us = now_us
         self._book.begin_step(now_us)
         self._judge_numbers(rows)
-        self._judge_records(rows)
+        self._judge_records(rows, due)
         self._started = True
         updated_at = utc_text(now_us)
         published = [row.publish(self._timezone, updated_at) for row in rows]
-        return Step([row for row in published if row is not None], self._book.end_step())
+        return Step([row for row in published if row is not None], self._book.end_step(), self._held.end_step())
 
     def _rules_of(self, row: Row) -> tuple[Rule, ...]:
         """The rules that watch a row: the same for all periods of a metric, scope and window."""
@@ -174,13 +189,18 @@ class Totals:
     def _judge_numbers(self, rows: Iterable[Row]) -> None:
         """Thresholds, firsts and targets. Which period is the first must be known before thresholds can say so."""
         touched: dict[tuple[str, str], FirstPassing] = {}
-        numbered = [(row, rule) for row in rows for rule in self._rules_of(row) if rule.operator is not None]
-        for row, rule in numbered:
+        numbered = [
+            (row, rule, self._counts_as_passing(row, rule))
+            for row in rows
+            for rule in self._rules_of(row)
+            if rule.operator is not None
+        ]
+        for row, rule, passes in numbered:
             if rule.first:
                 first = touched[rule.name, row.scope] = self._first(rule, row.scope)
-                first.put(row)
-        for row, rule in numbered:
-            self._judge_threshold(row, rule)
+                first.put(row, passes=passes)
+        for row, rule, passes in numbered:
+            self._judge_threshold(row, rule, passes=passes)
         for first in touched.values():
             self._judge_first(first)
         for row in rows:
@@ -195,9 +215,22 @@ class Totals:
                 passes, passed = row.count >= target.value, row.published_count >= target.value
                 self._judge_crossing(claim, row, passes=passes, passed=passed)
 
-    def _judge_threshold(self, row: Row, rule: Rule) -> None:
-        passes, passed = rule.passed_by(row.count), rule.passed_by(row.published_count)
-        if self._started and passes == passed:
+    def _counts_as_passing(self, row: Row, rule: Rule) -> bool:
+        """Whether a row passes the number of a rule, or has done so and may do so again soon."""
+        passes = rule.passed_by(row.count)
+        if not rule.retract_after_s:
+            return passes
+        milestone_id = threshold_id(rule, row.scope, row.period.id)
+        if passes:
+            self._held.end(milestone_id)
+        return passes or (self._book.stands(milestone_id) and self._is_held_back(milestone_id, row, rule))
+
+    def _is_held_back(self, milestone_id: str, row: Row, rule: Rule) -> bool:
+        return self._held.holds(milestone_id, row, now_us=self._now_us, after_s=rule.retract_after_s)
+
+    def _judge_threshold(self, row: Row, rule: Rule, *, passes: bool) -> None:
+        passed = rule.passed_by(row.published_count)
+        if self._started and passes == passed and not rule.retract_after_s:
             return  # rules change with a takeover only: since then the milestone stands exactly when the row passes
         claim = Claim(
             threshold_id(rule, row.scope, row.period.id),
@@ -210,8 +243,7 @@ class Totals:
         self._judge_crossing(claim, row, passes=passes, passed=passed, first=first)
 
     def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
-        standing = self._book.get(claim.milestone_id)
-        stands = standing is not None and standing.period is not None
+        stands = self._book.stands(claim.milestone_id)
         if passes and not stands:
             # A window that had passed before is met by a new rule or target; one in which no day has grown has
             # passed by a new calendar. Neither is news.
@@ -238,7 +270,7 @@ class Totals:
             news = by_units and not first.passed_before and not row.only_backfilled
             self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
 
-    def _judge_records(self, rows: Iterable[Row]) -> None:
+    def _judge_records(self, rows: Iterable[Row], due: Iterable[Row]) -> None:
         touched: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
         for row in rows:
             rule = next((rule for rule in self._rules_of(row) if rule.record), None) if row.is_over else None
@@ -249,19 +281,25 @@ class Totals:
         for rule, days in touched.values():
             # Only a takeover can bring a new rule; what was a record before it is then not news.
             before = set() if self._started else _records_before(days)
-            for row, is_record in days.judge():
+            judged = {row.key: (row, False) for row in due if self._waits_as_record(row, rule)}
+            judged |= {row.key: (row, is_record) for row, is_record in days.judge()}
+            for row, is_record in judged.values():
                 self._judge_record(rule, row, is_record=is_record, was_record=row.period.id in before)
+
+    def _waits_as_record(self, row: Row, rule: Rule) -> bool:
+        return rule in self._rules_of(row) and record_id(rule, row.scope, row.period.id) in self._held
 
     def _judge_record(self, rule: Rule, row: Row, *, is_record: bool, was_record: bool) -> None:
         claim = Claim(record_id(rule, row.scope, row.period.id), "record", rule=rule.name)
-        standing = self._book.get(claim.milestone_id)
-        stands = standing is not None and standing.period is not None
+        stands = self._book.stands(claim.milestone_id)
+        if is_record:
+            self._held.end(claim.milestone_id)
         if is_record and not stands:
             # Days loaded as history come to be over by the clock: no unit of that step tells them from news.
             news = not (was_record or row.only_backfilled or row.count == row.backfilled)
             by_clock = row.published_status == "open"
             self._book.pass_(claim, row, news=news, by_units=row.grew and not was_record and not by_clock)
-        elif stands and not is_record:
+        elif stands and not is_record and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from schemas.facts import DayCount, LatestUnit
 from schemas.outputs import MilestoneEvent, WindowRow
 from streams.domain.rules import Rule, Target
+from streams.domain.targets import TargetChange
 from streams.domain.totals import Step, Totals
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
@@ -53,6 +54,8 @@ class World:
         self.counts: dict[tuple[int, str, str, date], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
         self.events: list[MilestoneEvent] = []
+        self.changes: list[TargetChange] = []
+        self.held: dict[str, int] = {}
         self._offset = 0
         self.totals = self._make()
 
@@ -77,8 +80,21 @@ class World:
             self.totals.restore_row(WindowRow.model_validate_json(row.model_dump_json()))
         for event in self.events:
             self.totals.restore_milestone(MilestoneEvent.model_validate_json(event.model_dump_json()))
+        for milestone_id, since_us in self.held.items():
+            self.totals.restore_held(milestone_id, since_us)
+        for change in self.changes:
+            self.totals.take_target(change)
         for (shard, metric, scope, day), count in self.counts.items():
             self.totals.update(shard, metric, scope, day, count)
+
+    def change(self, time: str | int, aim: Target | str, name: str = "", source: str = "/plan") -> str:
+        """An event sets a target, or withdraws the one of that id; what has become of it."""
+        time_us = us(time) if isinstance(time, str) else time
+        target_id = aim if isinstance(aim, str) else aim.target_id
+        target = None if isinstance(aim, str) else aim
+        change = TargetChange(time_us, name or f"c{len(self.changes)}", source, target_id, target)
+        self.changes.append(change)
+        return self.totals.take_target(change)
 
     def put(
         self,
@@ -121,6 +137,11 @@ class World:
             assert event.data.revision == len(before_revisions) + 1, event.id
             assert event.id == f"{event.subject}@{event.data.revision}"
             self.events.append(event)
+        for milestone_id, since_us in step.held.items():
+            if since_us is None:
+                del self.held[milestone_id]
+            else:
+                self.held[milestone_id] = since_us
         return step
 
     def standing(self) -> dict[str, str]:
