@@ -12,11 +12,29 @@ serving, marked stale, while workers or brokers are away.
 
 ## What a template gets
 
-Templates are in `templates/`, one a page: `now.html`, `calendar.html`, `day.html`, `milestones.html`, `milestone.html`,
-`windows.html`, `targets.html`, `dead-letters.html`, `violations.html`, `reconciliation.html`, `api.html`, `error.html`
-(`code`, `message`). All output is escaped; an undefined name is an error. Each page gets
+Templates are in `templates/`, one a page:
 
-- `data`: the page's view, a model of `streams.web.views`, the same that `/api/v1/...` answers as JSON;
+| address | template | `data`, in `streams.web.views` | JSON twin under `/api/v1` |
+| --- | --- | --- | --- |
+| `/` | `now.html` | `now.Now` | `/now` |
+| `/calendar` | `calendar.html` | `calendar.Calendar` | `/calendar` |
+| `/calendar/{date}` | `day.html` | `calendar.DayView` | `/calendar/{date}` |
+| `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
+| `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
+| `/windows` | `windows.html` | `windows.WindowsView` | `/windows`, `/windows.csv`, `/windows.ndjson` |
+| `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side` |
+| `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
+| `/dead-letters` | `dead-letters.html` | `rejected.DeadLettersView` | `/dead-letters` |
+| `/violations` | `violations.html` | `rejected.ViolationsView` | `/violations` |
+| `/reconciliation` | `reconciliation.html` | `rejected.ReconciliationView` | `/reconciliation` |
+| `/api` | `api.html` | `document`: the OpenAPI document, a dict | `/openapi.json` |
+| errors | `error.html` | `code`, `message` | `detail` |
+
+A page and its twin take the same parameters (the models `...Parameters` beside the views), so the address of a page's
+data is `/api/v1` + its own path and query (`/api/v1/now` for `/`). All output is escaped; an undefined name is an error.
+Each page gets
+
+- `data`: see above; what the parameters were is mostly in `data.parameters`;
 - `status`: `streams.web.status.ServiceStatus`, also on the error page;
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
 - `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced

@@ -2,47 +2,189 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query
-from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotations
-from starlette.responses import Response
+from fastapi import APIRouter, Header, HTTPException, Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
+from streams.web.routes import DayPath, MilestonePath, asking, date_of
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
+from streams.web.views import calendar, milestones, now, rejected, targets, windows
+from streams.web.views.common import Parameters, Text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
     from streams.web.context import Web
+
+_NO_STORE: Final = {"cache-control": "no-store"}
+_STREAM_TEXT: Final = """Events with one line of JSON each: `hello` (a new client), `row`, `row-gone`, `milestone`,
+`forecast`, `forecast-withdrawn`, `status` (every second), `reset` (load everything again). `Last-Event-ID` goes on after
+that event. A client that does not keep up is let go and may connect again."""
+
+
+class StreamParameters(Parameters):
+    """Rows of any of these metrics and scopes, whose period's id starts with any of these; `rows=false` for none."""
+
+    metric: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+    scope: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    period: Annotated[tuple[Text, ...], Field(max_length=50)] = ()
+    rows: bool = True
 
 
 def router(web: Web) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/api/v1")
+    _add_service(routes, web)
+    _add_rows(routes, web)
+    _add_news(routes, web)
+    _add_rejected(routes, web)
+    return routes
 
-    @routes.get("/status", summary="How the service is", tags=["service"])
-    def status() -> ServiceStatus:
-        return web.status()
+
+def _answer(view: BaseModel) -> Response:
+    # Encoded by the model itself: the framework would first make dictionaries of a thousand rows.
+    return Response(view.model_dump_json(), media_type="application/json", headers=_NO_STORE)
+
+
+def _add_service(routes: APIRouter, web: Web) -> None:
+    @routes.get("/status", summary="How the service is", tags=["service"], response_model=ServiceStatus)
+    def status() -> Response:
+        return _answer(web.status())
 
     @routes.get(
         "/stream",
         summary="Changes as server-sent events",
+        description=_STREAM_TEXT,
         tags=["service"],
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {}}, "description": "Events; see below."}},
+        responses={200: {"content": {"text/event-stream": {}}, "description": "Events, without an end."}},
     )
     async def stream(
         request: Request,
-        metric: Annotated[list[str] | None, Query(max_length=10)] = None,
-        scope: Annotated[list[str] | None, Query(max_length=50)] = None,
-        period: Annotated[list[str] | None, Query(max_length=50)] = None,
-        rows: Annotated[bool, Query()] = True,
+        parameters: Annotated[StreamParameters, Query()],
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
-        wanted = Filter(frozenset(metric or ()), frozenset(scope or ()), tuple(period or ()), rows)
         if request.scope.get("milestones.head_only"):
-            return Response(media_type="text/event-stream")
+            return Response(media_type="text/event-stream", headers=_NO_STORE)
         if web.hub.clients >= web.settings.web_max_streams:
-            return Response("too many streams are open\n", 503, {"retry-after": "5"}, "text/plain")
+            raise HTTPException(503, "too many streams are open", {"retry-after": "5"})
+        wanted = Filter(frozenset(parameters.metric), frozenset(parameters.scope), parameters.period, parameters.rows)
         return Stream(web.hub.subscribe(wanted, last_event_id), dropped=web.hub.note_dropped)
 
-    return routes
+
+def _add_rows(routes: APIRouter, web: Web) -> None:
+    @routes.get("/now", summary="The first page", tags=["rows"], response_model=now.Now)
+    def get_now(parameters: Annotated[now.NowParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(now.now(ask, parameters))
+
+    @routes.get("/calendar", summary="A year by day", tags=["rows"], response_model=calendar.Calendar)
+    def get_calendar(parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(calendar.calendar(ask, parameters))
+
+    @routes.get("/calendar/{day}", summary="A day", tags=["rows"], response_model=calendar.DayView)
+    def get_day(day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(calendar.day_view(ask, date_of(day), parameters))
+
+    @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
+    def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(windows.windows(ask, parameters))
+
+    @routes.get(
+        "/windows/side-by-side", summary="Counts by a dimension", tags=["rows"], response_model=windows.SideView
+    )
+    def get_side_by_side(parameters: Annotated[windows.SideParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(windows.side_by_side(ask, parameters))
+
+    @routes.get(
+        "/windows.csv",
+        summary="Window rows as a CSV file",
+        description=f"Up to {windows.MAX_DOWNLOAD_ROWS:,} rows; `limit` is ignored. Text that a spreadsheet would take "
+        "for a formula begins with an apostrophe.",
+        tags=["rows"],
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a row."}},
+    )
+    def get_csv(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
+        return _download(_from_snapshot(web, windows.csv_lines, parameters), "windows.csv", "text/csv; charset=utf-8")
+
+    @routes.get(
+        "/windows.ndjson",
+        summary="Window rows as a file of JSON lines",
+        description=f"Up to {windows.MAX_DOWNLOAD_ROWS:,} rows, each as on the topic; `limit` is ignored.",
+        tags=["rows"],
+        response_class=Response,
+        responses={200: {"content": {"application/x-ndjson": {}}, "description": "A line a row."}},
+    )
+    def get_ndjson(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
+        return _download(_from_snapshot(web, windows.json_lines, parameters), "windows.ndjson", "application/x-ndjson")
+
+
+def _add_news(routes: APIRouter, web: Web) -> None:
+    @routes.get("/milestones", summary="Milestones", tags=["milestones"], response_model=milestones.MilestonesView)
+    def get_milestones(parameters: Annotated[milestones.MilestonesParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(milestones.milestones(ask, parameters))
+
+    @routes.get(
+        "/milestones/{milestone_id:path}",
+        summary="A milestone and its revisions",
+        tags=["milestones"],
+        response_model=milestones.MilestoneView,
+    )
+    def get_milestone(milestone_id: MilestonePath) -> Response:
+        with asking(web) as ask:
+            found = milestones.milestone(ask, milestone_id)
+        if found is None:
+            raise HTTPException(404, "there is no such milestone")
+        return _answer(found)
+
+    @routes.get("/targets", summary="Targets and forecasts", tags=["milestones"], response_model=targets.TargetsView)
+    def get_targets(parameters: Annotated[targets.TargetsParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(targets.targets(ask, parameters))
+
+
+def _add_rejected(routes: APIRouter, web: Web) -> None:
+    @routes.get("/dead-letters", summary="Rejected records", tags=["rejected"], response_model=rejected.DeadLettersView)
+    def get_dead_letters(parameters: Annotated[rejected.DeadLettersParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(rejected.dead_letters(ask, parameters))
+
+    @routes.get(
+        "/violations", summary="Contradictory events", tags=["rejected"], response_model=rejected.ViolationsView
+    )
+    def get_violations(parameters: Annotated[rejected.ViolationsParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(rejected.violations(ask, parameters))
+
+    @routes.get(
+        "/reconciliation",
+        summary="Our counts beside those of other systems",
+        tags=["rejected"],
+        response_model=rejected.ReconciliationView,
+    )
+    def get_reconciliation(parameters: Annotated[rejected.ReconciliationParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(rejected.reconciliation(ask, parameters))
+
+
+def _from_snapshot(web: Web, lines: Any, parameters: windows.WindowsParameters) -> Iterator[str]:
+    """Lines made as they are sent, all of one moment."""
+    with web.model.snapshot() as view:
+        yield from lines(view, parameters)
+
+
+def _download(content: Iterator[str], name: str, media_type: str) -> Response:
+    headers = {**_NO_STORE, "content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(content, headers=headers, media_type=media_type)

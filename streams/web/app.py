@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotations
-from starlette.responses import Response  # noqa: TC002
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from streams.web import api, pages
+from streams.web import api, health, pages
 from streams.web.assets import Assets
 from streams.web.context import Web
 from streams.web.follow import Follower
 from streams.web.readmodel import ReadModel
-from streams.web.rendering import Pages
+from streams.web.rendering import Pages, Visitor
 from streams.web.security import Access, Guard
 from streams.web.sse import Hub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from streams.settings import Settings
+    from streams.web.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = Path(__file__).parent
 #: Pages are compressed with each request: the higher levels take longer than they save.
@@ -37,11 +45,19 @@ _GZIP_LEVEL: Final = 4
 
 @dataclass(frozen=True)
 class Application:
-    """The web view: `asgi` to be served, `hub` to be closed before the server is told to end."""
+    """The web view.
+
+    Attributes:
+        asgi: To be served.
+        hub: To be closed before the server is told to end.
+        web: Its parts.
+        failures: What broke the follower or the hub; the server is then to end.
+    """
 
     asgi: ASGIApp
     hub: Hub
     web: Web
+    failures: list[BaseException]
 
 
 def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Application:
@@ -57,19 +73,14 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    web = Web(
-        settings=settings,
-        model=model,
-        state=follower.state,
-        hub=hub,
-        pages=Pages(FOLDER, assets, fresh=fresh),
-    )
+    web = Web(settings, model, follower.state, hub, Pages(FOLDER, assets, fresh=fresh))
+    failures: list[BaseException] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(follower.run(), name="follower"), asyncio.create_task(hub.run(), name="hub")]
         for task in tasks:
-            task.add_done_callback(_fail)
+            task.add_done_callback(lambda task: _note_failure(task, failures))
         try:
             yield
         finally:
@@ -88,21 +99,97 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
         redoc_url=None,
         openapi_url=None,
     )
+    app.include_router(health.router(web))
     app.include_router(api.router(web))
     app.include_router(pages.router(web))
+    _add_documents(app, web, assets)
+    _add_errors(app, web)
+    inner = _Timed(GZipMiddleware(app, compresslevel=_GZIP_LEVEL), web.metrics)
+    return Application(Guard(inner, access, rate_per_s=settings.web_rate_per_s), hub, web, failures)
+
+
+def _note_failure(task: asyncio.Task[Any], failures: list[BaseException]) -> None:
+    """A fault in what runs beside the requests is a fault of the whole: better no page than one that never changes."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s has failed", task.get_name(), exc_info=error)
+        failures.append(error)
+
+
+def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:
+    @cache
+    def document() -> dict[str, Any]:
+        return app.openapi()
 
     @app.get("/static/{name:path}", include_in_schema=False)
     def static(name: str, request: Request) -> Response:
         return assets.respond(name, request)
 
-    guarded = Guard(GZipMiddleware(app, compresslevel=_GZIP_LEVEL), access, rate_per_s=settings.web_rate_per_s)
-    return Application(guarded, hub, web)
+    @app.get("/favicon.ico", include_in_schema=False)
+    def favicon(request: Request) -> Response:
+        return assets.respond("favicon.ico", request)
+
+    @app.get("/api/v1/openapi.json", include_in_schema=False)
+    def openapi() -> Response:
+        return JSONResponse(document(), headers={"cache-control": "no-cache"})
+
+    @app.get("/api", include_in_schema=False)
+    def documentation(request: Request) -> Response:
+        return web.pages.render("api.html", Visitor(request), {"document": document(), "status": web.status()})
 
 
-def _fail(task: asyncio.Task[Any]) -> None:
-    """A fault in what runs beside the requests is a fault of the whole: better no page than one that never changes."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": f"{task.get_name()} has failed", "exception": error}
-        )
-        raise SystemExit(1)
+def _add_errors(app: FastAPI, web: Web) -> None:
+    def answer(request: Request, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+        path = request.url.path
+        if path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
+            return JSONResponse({"detail": message}, code, headers)
+        if path.startswith("/static/"):
+            return PlainTextResponse(f"{message}\n", code, headers)
+        context = {"code": code, "message": message, "status": web.status()}
+        response = web.pages.render("error.html", Visitor(request), context, status=code)
+        response.headers.update(headers or {})
+        return response
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers) if error.headers else None
+        return answer(request, error.status_code, str(error.detail), headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return answer(request, 422, f"{where}: {first['msg'].removeprefix('Value error, ')}")
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, _error: Exception) -> Response:
+        # The framework logs the error; a page that could not be made must not fail once more.
+        return PlainTextResponse(f"{request.url.path} could not be answered; the log says why\n", 500)
+
+
+class _Timed:
+    """Measures how long answers take, by route; streams do not count."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            if not route.endswith("/stream"):
+                self._metrics.request(route, status, time.perf_counter() - started_s)

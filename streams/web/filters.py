@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REMEMBERED: Final = 50_000
-_NOTHING: Final = "–"
+_NOTHING: Final = "\u2013"
 
 
 def of_locale(locale: str, gettext: Callable[..., str]) -> dict[str, Callable[..., Any]]:  # noqa: ARG001 - for names of things
@@ -48,7 +48,7 @@ def of_locale(locale: str, gettext: Callable[..., str]) -> dict[str, Callable[..
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
-        """`"2024-10-07T13:10:44Z" | instant(status.timezone)`, also of milliseconds since 1970: local date and time."""
+        """In a template `row.updated_at | instant(status.timezone)`: Oct 7, 2024, 9:10:44 PM; also of milliseconds."""
         if value is None:
             return _NOTHING
         zone = ZoneInfo(timezone)

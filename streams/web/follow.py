@@ -284,7 +284,7 @@ class Follower:
         await asyncio.get_running_loop().run_in_executor(self._writing, self._model.forget, feed)
         for places in (self.state.positions, self.state.starts, self.state.ends, self._last):
             for place in [place for place in places if place[0] is feed]:
-                del places[place]  # type: ignore[attr-defined]
+                del places[place]
         tps = [tp for tp in consumer.assignment() if self._feeds[tp.topic] is feed]
         for tp in tps:
             self._checking.pop(tp, None)

@@ -85,7 +85,7 @@ def _state(status: ServiceStatus) -> list[Family]:
             [((("partition", str(each.partition)),), each.lag) for each in partitions],
         ),
     ]
-    books = [
+    books: list[tuple[Labels, float]] = [
         ((("partition", str(each.partition)), ("topic", topic), ("fate", fate)), getattr(found, fate))
         for each in partitions
         for topic, found in each.books.items()

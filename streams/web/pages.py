@@ -2,24 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter
-from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotations
-from starlette.responses import Response  # noqa: TC002
+from fastapi import APIRouter, HTTPException, Query
+from starlette.requests import Request
+from starlette.responses import Response
 
 from streams.web.rendering import Visitor
+from streams.web.routes import DayPath, MilestonePath, asking, date_of
+from streams.web.views import calendar, milestones, now, rejected, targets, windows
+from streams.web.views.common import Ask
 
 if TYPE_CHECKING:
     from streams.web.context import Web
+
+
+Render = Callable[[str, Request, Callable[[Ask], Any]], Response]
 
 
 def router(web: Web) -> APIRouter:
     """The routes."""
     routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/")
-    def now(request: Request) -> Response:
-        return web.pages.render("now.html", Visitor(request), {"status": web.status()})
+    def render(name: str, request: Request, make: Callable[[Ask], Any]) -> Response:
+        with asking(web) as ask:
+            data = make(ask)
+        if data is None:
+            raise HTTPException(404, "there is no such page")
+        return web.pages.render(name, Visitor(request), {"data": data, "status": ask.status})
 
+    _add_rows(routes, render)
+    _add_news(routes, render)
+    _add_rejected(routes, render)
     return routes
+
+
+def _add_rows(routes: APIRouter, render: Render) -> None:
+    @routes.get("/")
+    def get_now(request: Request, parameters: Annotated[now.NowParameters, Query()]) -> Response:
+        return render("now.html", request, lambda ask: now.now(ask, parameters))
+
+    @routes.get("/calendar")
+    def get_calendar(request: Request, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
+        return render("calendar.html", request, lambda ask: calendar.calendar(ask, parameters))
+
+    @routes.get("/calendar/{day}")
+    def get_day(
+        request: Request, day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]
+    ) -> Response:
+        return render("day.html", request, lambda ask: calendar.day_view(ask, date_of(day), parameters))
+
+    @routes.get("/windows")
+    def get_windows(request: Request, parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
+        return render("windows.html", request, lambda ask: windows.windows(ask, parameters))
+
+    @routes.get("/windows/side-by-side")
+    def get_side_by_side(request: Request, parameters: Annotated[windows.SideParameters, Query()]) -> Response:
+        return render("side-by-side.html", request, lambda ask: windows.side_by_side(ask, parameters))
+
+
+def _add_news(routes: APIRouter, render: Render) -> None:
+    @routes.get("/milestones")
+    def get_milestones(request: Request, parameters: Annotated[milestones.MilestonesParameters, Query()]) -> Response:
+        return render("milestones.html", request, lambda ask: milestones.milestones(ask, parameters))
+
+    @routes.get("/milestones/{milestone_id:path}")
+    def get_milestone(request: Request, milestone_id: MilestonePath) -> Response:
+        return render("milestone.html", request, lambda ask: milestones.milestone(ask, milestone_id))
+
+    @routes.get("/targets")
+    def get_targets(request: Request, parameters: Annotated[targets.TargetsParameters, Query()]) -> Response:
+        return render("targets.html", request, lambda ask: targets.targets(ask, parameters))
+
+
+def _add_rejected(routes: APIRouter, render: Render) -> None:
+    @routes.get("/dead-letters")
+    def get_dead_letters(request: Request, parameters: Annotated[rejected.DeadLettersParameters, Query()]) -> Response:
+        return render("dead-letters.html", request, lambda ask: rejected.dead_letters(ask, parameters))
+
+    @routes.get("/violations")
+    def get_violations(request: Request, parameters: Annotated[rejected.ViolationsParameters, Query()]) -> Response:
+        return render("violations.html", request, lambda ask: rejected.violations(ask, parameters))
+
+    @routes.get("/reconciliation")
+    def get_reconciliation(
+        request: Request, parameters: Annotated[rejected.ReconciliationParameters, Query()]
+    ) -> Response:
+        return render("reconciliation.html", request, lambda ask: rejected.reconciliation(ask, parameters))

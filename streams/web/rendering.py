@@ -60,7 +60,7 @@ class Visitor:
         """Lets the browser remember what the address has asked for."""
         for name, known in (("lang", LOCALES), ("theme", THEMES)):
             wanted = self.request.query_params.get(name)
-            if wanted in known:
+            if wanted is not None and wanted in known:
                 response.set_cookie(name, wanted, max_age=_YEAR_S, samesite="strict")
 
     def url(self, path: str, **query: object) -> str:

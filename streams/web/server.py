@@ -28,11 +28,29 @@ _MAX_HEAD_BYTES: Final = 16 * 1024
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but signals are ours: its own way ends the process by the signal once more."""
+    """uvicorn's server, but signals are ours: its own way ends the process by the signal once more.
+
+    Attributes:
+        on_started: Called once it listens.
+        broken: Asked ten times a second.
+    """
+
+    on_started: Callable[[], None]
+    broken: Callable[[], bool]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen, and says so."""
+        await super().startup(sockets)
+        self.on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end: told to, or what runs beside the requests is broken."""
+        return await super().on_tick(counter) or self.broken()
 
 
 def serve(settings: Settings, say: Callable[[str], None], *, fresh: bool = False) -> int:
@@ -81,13 +99,10 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number, code in _EXIT_CODES.items():
         loop.add_signal_handler(number, end, code)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    if server.started:
-        say(f"web view at {_url(listener)}")
-    await serving
-    return codes[0] if codes else 0
+    server.on_started = lambda: say(f"web view at {_url(listener)}")
+    server.broken = lambda: bool(web.failures)
+    await server.serve(sockets=[listener])
+    return codes[0] if codes else int(bool(web.failures))
 
 
 @contextlib.contextmanager
@@ -108,7 +123,7 @@ def _bound(access: Access) -> Iterator[socket.socket]:
                 f"web_bind: {access.host}:{access.port} cannot be bound: {os.strerror(error.errno or 0)}; "
                 "name another with --bind HOST:PORT, or port 0 for a free one"
             ) from None
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - its only argument
         yield listener
 
 

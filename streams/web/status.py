@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
 from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
+from streams.web.times import text_of, text_of_ms
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -86,6 +87,15 @@ class SourceState(_Said):
     last_event_at: str
 
 
+class TopicState(_Said):
+    """A topic that is read whole (targets, control totals): records that wait (`lag`), and its books."""
+
+    topic: str
+    lag: int
+    age_s: float
+    books: Books
+
+
 class ServiceStatus(_Said):
     """Everything about how the service is.
 
@@ -109,13 +119,14 @@ class ServiceStatus(_Said):
     workers: list[WorkerState]
     partitions: list[PartitionState]
     sources: list[SourceState]
+    topics: list[TopicState]
 
 
 def service_status(view: Snapshot, state: FollowState, settings: Settings) -> ServiceStatus:
     """How the service is now."""
     now_s, now = time.monotonic(), datetime.now(UTC)
     now_ms = now.timestamp() * 1000
-    workers, partitions, sources, reported_ms = [], [], [], []
+    workers, partitions, sources, topics, reported_ms = [], [], [], [], []
     for status, recorded_ms in view.statuses():
         age_s = round(max(now_ms - recorded_ms, 0) / 1000, 1)
         if isinstance(status, WorkerStatus):
@@ -125,6 +136,8 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
             reported_ms.append(recorded_ms)
         elif isinstance(status, SourceStatus):
             sources.append(SourceState(source=status.source, last_event_at=status.last_event_at))
+        else:
+            topics.append(TopicState(topic=status.topic, lag=status.lag, age_s=age_s, books=status.books))
     partitions.sort(key=lambda each: each.partition)
     sources.sort(key=lambda each: each.last_event_at, reverse=True)
     last_event_at = sources[0].last_event_at if sources else None
@@ -133,14 +146,14 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     reader = _reader(view, state, now_s)
     reasons = _reasons(settings, state, broker, reader, workers)
     return ServiceStatus(
-        now=_text(now),
+        now=text_of(now),
         business_now=format_instant(business.replace(microsecond=0)),
         business_date=business.date().isoformat(),
         timezone=settings.timezone,
         clock=settings.clock,
         stale=bool(reasons),
         reasons=reasons,
-        data_as_of=_text(datetime.fromtimestamp(min(reported_ms) / 1000, UTC)) if reported_ms else None,
+        data_as_of=text_of_ms(min(reported_ms)) if reported_ms else None,
         last_event_at=last_event_at,
         lag=sum(each.lag for each in partitions),
         broker=broker,
@@ -148,6 +161,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         workers=workers,
         partitions=partitions,
         sources=sources,
+        topics=topics,
     )
 
 
@@ -217,7 +231,3 @@ def _business_now(settings: Settings, now: datetime, last_event_at: str | None) 
     if settings.clock == "events" and last_event_at is not None:
         moment = datetime.fromisoformat(last_event_at)
     return moment.astimezone(ZoneInfo(settings.timezone))
-
-
-def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

@@ -14,7 +14,7 @@ MAX_LETTERS: Final = 1000
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A rejected record: where it was published, why it was rejected, where it is now.
+    r"""A rejected record: where it was published, why it was rejected, where it is now.
 
     Attributes:
         topic: Where it was published, with `partition` and `offset`.
@@ -22,7 +22,7 @@ class DeadLetter:
         day: Business date of its own `time` where that can be read (`day_is_of_event`), else of its rejection.
         recorded_ms: When it was rejected, milliseconds since 1970.
         size_bytes: Of key and value.
-        key: The key as text, only where payloads may be shown; unreadable bytes as `\\xNN`.
+        key: The key as text, only where payloads may be shown; unreadable bytes as `\xNN`.
         value: The beginning of the value, likewise.
     """
 
@@ -168,7 +168,7 @@ def _letter(row: Any) -> DeadLetter:
 
 
 def _text(raw: bytes | None) -> str | None:
-    """Bytes as text that shows what is there: control characters and broken UTF-8 as `\\xNN`."""
+    r"""Bytes as text that shows what is there: control characters and broken UTF-8 as `\xNN`."""
     if raw is None:
         return None
     text = raw.decode("utf-8", errors="backslashreplace")

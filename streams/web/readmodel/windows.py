@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
@@ -167,7 +168,7 @@ class Windows:
         current = self.get(metric, scope, period)
         if current is not None and versions and current.version > versions[-1].version:
             versions.append(current)
-        for before, after in zip(versions, versions[1:], strict=False):
+        for before, after in pairwise(versions):
             if after.restated > before.restated and after.count != before.count:
                 found.append(Restatement(before, after))
         return found

@@ -1,0 +1,44 @@
+"""Probes and metrics.
+
+`/healthz`: the process answers. `/readyz`: the read model has everything there is, or had it less than
+`web_lag_limit_s` ago. As an orchestrator's start-up probe `/readyz` keeps a new process back until it has been rebuilt; as
+its readiness probe it would take the pages away when brokers are, and they are worth having then, marked stale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from streams.web.metrics import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from streams.web.context import Web
+
+
+def router(web: Web) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["service"])
+
+    @routes.get("/healthz", summary="The process answers", response_class=PlainTextResponse)
+    def healthz() -> Response:
+        return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+    @routes.get(
+        "/readyz",
+        summary="The read model is whole and not far behind",
+        responses={503: {"description": "It is being rebuilt, or farther behind than `web_lag_limit_s`."}},
+    )
+    def readyz() -> Response:
+        reader = web.status().reader
+        ready = reader.behind_s is not None and reader.behind_s <= web.settings.web_lag_limit_s
+        answer = {"ready": ready, "rebuilt": reader.rebuilt, "behind_s": reader.behind_s}
+        return JSONResponse(answer, 200 if ready else 503, {"cache-control": "no-store"})
+
+    @routes.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        return Response(web.metrics.text(web.status(), web.hub), media_type=MEDIA_TYPE)
+
+    return routes

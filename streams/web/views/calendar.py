@@ -1,0 +1,223 @@
+"""The year as a calendar, and one of its days."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from schemas.outputs import CivilDate, MilestoneKind, WindowRow, WindowStatus
+from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.web.readmodel import DeadLetter, LetterQuery, MilestoneQuery, WindowQuery
+from streams.web.views.common import (
+    DELIVERIES,
+    Ask,
+    Goal,
+    MilestoneLine,
+    Parameters,
+    Restated,
+    Text,
+    UsualDay,
+    View,
+    milestone_line,
+)
+
+DaySort = Literal["working", "weekend", "holiday", "make-up"]
+_MAX_LETTERS = 200
+_MAX_MILESTONES = 1000
+
+
+class CalendarParameters(Parameters):
+    """`year` by default the business date's, `metric` deliveries, `scope` that of the targets."""
+
+    year: Annotated[int, Field(ge=1999, le=2101)] | None = None
+    metric: Text = DELIVERIES
+    scope: Text = ""
+
+
+class CalendarDay(View):
+    """A date: `count` is null where there is no row; `marks` are the kinds of milestones that stand on it."""
+
+    date: CivilDate
+    count: int | None
+    status: WindowStatus | None
+    restated: int
+    sort: DaySort
+    holiday: str | None
+    marks: list[MilestoneKind]
+
+
+class CalendarHoliday(View):
+    """A holiday period with the days that are worked to make up for it, and its count where it is counted."""
+
+    name: str
+    start: CivilDate
+    end: CivilDate
+    work_days: list[CivilDate]
+    count: int | None
+
+
+class Calendar(View):
+    """A year: every date of it in order."""
+
+    year: int
+    years: list[int]
+    metric: str
+    scope: str
+    metrics: list[str]
+    scopes: list[str]
+    goal: Goal | None
+    greatest: int
+    total: int
+    holidays_known: bool
+    holidays: list[CalendarHoliday]
+    days: list[CalendarDay]
+
+
+class DayView(View):
+    """A date: its row and hours, the other metrics, what was restated, its milestones and dead letters.
+
+    `dead_letters` are those whose own time was on this date, else those rejected on it; `dead_letter_count` is of all.
+    """
+
+    date: CivilDate
+    previous: CivilDate
+    next: CivilDate
+    metric: str
+    scope: str
+    metrics: list[str]
+    scopes: list[str]
+    sort: DaySort
+    holiday: str | None
+    row: WindowRow | None
+    usual: UsualDay | None
+    goal: Goal | None
+    rows: list[WindowRow]
+    restated: list[Restated]
+    versions: list[WindowRow]
+    milestones: list[MilestoneLine]
+    dead_letters: list[DeadLetter]
+    dead_letter_count: int
+
+
+def calendar(ask: Ask, parameters: CalendarParameters) -> Calendar:
+    """A year."""
+    year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), parameters.metric
+    first, last = date(year, 1, 1), date(year, 12, 31)
+    rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
+    marks = _marks(ask, metric, scope)
+    sorts, names = DayTypes(ask.holidays), _holiday_names(ask)
+    days = [
+        _day(day, rows.get(day.isoformat()), sorts, names, marks[day.isoformat()])
+        for day in (first + timedelta(days=number) for number in range((last - first).days + 1))
+    ]
+    counts = [row.count for row in rows.values()]
+    return Calendar(
+        year=year,
+        years=ask.view.windows.years(),
+        metric=metric,
+        scope=scope,
+        metrics=ask.view.windows.metrics(),
+        scopes=ask.view.windows.scopes(),
+        goal=ask.goal(metric, scope),
+        greatest=max(counts, default=0),
+        total=sum(counts),
+        holidays_known=any(entry.year == year for entry in ask.holidays),
+        holidays=_holidays(ask, metric, scope, year),
+        days=days,
+    )
+
+
+def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
+    """A date."""
+    scope, metric, text = ask.scope(parameters.scope), parameters.metric, day.isoformat()
+    view = ask.view
+    rows = view.windows.page(WindowQuery(scopes=[scope], period=f"day:{text}", sort="metric")).rows
+    letters, letter_count = view.dead_letters.page(LetterQuery(day=text, limit=_MAX_LETTERS))
+    events = view.milestones.page(MilestoneQuery(scope=scope, day=text, all_events=True, limit=_MAX_MILESTONES)).events
+    return DayView(
+        date=text,
+        previous=(day - timedelta(days=1)).isoformat(),
+        next=(day + timedelta(days=1)).isoformat(),
+        metric=metric,
+        scope=scope,
+        metrics=view.windows.metrics(),
+        scopes=view.windows.scopes(),
+        sort=_sort(day, DayTypes(ask.holidays)),
+        holiday=_holiday_names(ask).get(day),
+        row=next((row for row in rows if row.metric == metric), None),
+        usual=ask.usual(metric, scope, day),
+        goal=ask.goal(metric, scope),
+        rows=rows,
+        restated=[found for row in rows for found in ask.restated(row.metric, scope, row.period)],
+        versions=view.windows.versions(metric, scope, f"day:{text}", limit=200),
+        milestones=[milestone_line(event) for event in events],
+        dead_letters=letters,
+        dead_letter_count=letter_count,
+    )
+
+
+def _day(
+    day: date, row: WindowRow | None, sorts: DayTypes, names: dict[date, str], marks: set[MilestoneKind]
+) -> CalendarDay:
+    return CalendarDay(
+        date=day.isoformat(),
+        count=row.count if row is not None else None,
+        status=row.status if row is not None else None,
+        restated=row.restated if row is not None else 0,
+        sort=_sort(day, sorts),
+        holiday=names.get(day),
+        marks=sorted(marks),
+    )
+
+
+def _sort(day: date, sorts: DayTypes) -> DaySort:
+    sort = sorts.of(day)
+    if sort == HOLIDAY:
+        return "holiday"
+    if sort == WORK_DAY:
+        return "make-up"
+    return "weekend" if day.weekday() >= 5 else "working"
+
+
+def _marks(ask: Ask, metric: str, scope: str) -> defaultdict[str, set[MilestoneKind]]:
+    """Date → kinds of the milestones that stand on it: of the day, and where a longer window passed its number."""
+    found: defaultdict[str, set[MilestoneKind]] = defaultdict(set)
+    query = MilestoneQuery(metric=metric, scope=scope, standing=True, limit=_MAX_MILESTONES)
+    for event in ask.view.milestones.page(query).events:
+        data = event.data
+        if data.period.startswith("day:"):
+            found[data.start].add(data.kind)
+        elif data.achieved_at is not None:
+            moment = datetime.fromisoformat(data.achieved_at).astimezone(ZoneInfo(ask.settings.timezone))
+            found[moment.date().isoformat()].add(data.kind)
+    return found
+
+
+def _holiday_names(ask: Ask) -> dict[date, str]:
+    names: dict[date, str] = {}
+    for entry in ask.holidays:
+        for holiday in entry.holidays:
+            for number in range((holiday.end - holiday.start).days + 1):
+                names[holiday.start + timedelta(days=number)] = holiday.name
+    return names
+
+
+def _holidays(ask: Ask, metric: str, scope: str, year: int) -> list[CalendarHoliday]:
+    query = WindowQuery(metrics=[metric], scopes=[scope], kinds=["holiday"], limit=1000)
+    counts = {row.period: row.count for row in ask.view.windows.page(query).rows}
+    return [
+        CalendarHoliday(
+            name=holiday.name,
+            start=holiday.start.isoformat(),
+            end=holiday.end.isoformat(),
+            work_days=[day.isoformat() for day in holiday.work_days],
+            count=counts.get(f"holiday:{holiday.name}:{entry.year}"),
+        )
+        for entry in ask.holidays
+        for holiday in entry.holidays
+        if year in (holiday.start.year, holiday.end.year)
+    ]

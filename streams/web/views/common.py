@@ -1,0 +1,198 @@
+"""What several views have in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from schemas.instants import micros_of, parse_instant
+from schemas.outputs import CivilDate, Instant, MilestoneEvent, WindowRow
+from streams.domain.daytypes import DayTypes
+from streams.headline import sentence
+
+if TYPE_CHECKING:
+    from streams.domain.calendar import HolidayYear
+    from streams.settings import Settings
+    from streams.web.readmodel import Snapshot
+    from streams.web.status import ServiceStatus
+
+DELIVERIES: Final = "deliveries"
+ORDERS_PLACED: Final = "orders_placed"
+ALL: Final = "all"
+#: The usual curve of a day is the mean of so many earlier days of the same sort, found within so many days.
+USUAL_DAYS: Final = 8
+_USUAL_REACH_DAYS: Final = 120
+
+Text = Annotated[str, Field(max_length=256)]
+#: Dates that rows can have.
+Day = Annotated[CivilDate, Field(examples=["2024-10-07"])]
+
+
+class View(BaseModel):
+    """Answers; a name that says more than the others of its kind stands in the module of its page."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Parameters(BaseModel):
+    """What is asked in the address; unknown names are ignored, since a page has some of its own (`lang`, `kiosk`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _repaired(text: object) -> object:
+    # A plus sign that was not escaped arrives as a space.
+    return text.strip().replace(" ", "+") if isinstance(text, str) else text
+
+
+def _checked(text: str) -> str:
+    if text:
+        parse_instant(text)
+    return text
+
+
+#: RFC 3339 with an offset, or nothing.
+AsOf = Annotated[str, BeforeValidator(lambda value: _checked(_repaired(value)) if isinstance(value, str) else value)]
+
+
+def micros(instant: str) -> int | None:
+    """Microseconds since 1970 of an instant that has been checked; `None` of nothing."""
+    return micros_of(parse_instant(instant)) if instant else None
+
+
+class MilestoneLine(View):
+    """A milestone event and its plain English sentence; `stands` unless it is a retraction."""
+
+    event: MilestoneEvent
+    sentence: str
+    stands: bool
+
+
+def milestone_line(event: MilestoneEvent) -> MilestoneLine:
+    """The line of an event."""
+    return MilestoneLine(event=event, sentence=sentence(event.data), stands=event.type != "milestone.retracted.v1")
+
+
+class Goal(View):
+    """What a rule wants of a day: `exceeds` or `reaches` a number."""
+
+    rule: str
+    operator: Literal["exceeds", "reaches"]
+    value: int
+
+
+class UsualDay(View):
+    """The mean of the latest days of the same sort before a date: `days` of them, units by local hour.
+
+    `sort` is 0 Monday to 6 Sunday, 7 a holiday, 8 a weekend day that is worked.
+    """
+
+    sort: int
+    days: list[CivilDate]
+    by_hour: list[float]
+    count: float
+
+
+class DayCount(View):
+    """The count of a date."""
+
+    date: CivilDate
+    count: int
+
+
+class Restated(View):
+    """A count that changed after its period was closed."""
+
+    metric: str
+    scope: str
+    period: str
+    before: int
+    after: int
+    version: int
+    at: Instant
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a view is made of.
+
+    Attributes:
+        view: A snapshot of the read model.
+        status: How the service is.
+        settings: For rules and what may be shown.
+        holidays: What is known of them.
+    """
+
+    view: Snapshot
+    status: ServiceStatus
+    settings: Settings
+    holidays: tuple[HolidayYear, ...]
+
+    @property
+    def today(self) -> date:
+        """The business date, by the clock of the service."""
+        return date.fromisoformat(self.status.business_date)
+
+    def scope(self, wanted: str) -> str:
+        """The scope to show: the wanted one, else that of most targets, else the first with a model, else all."""
+        if wanted:
+            return wanted
+        aims = Counter(each.scope for each in self.view.forecasts.current())
+        aims.update(target.scope for target in self.settings.target)
+        scopes = self.view.windows.scopes()
+        for scope, _ in aims.most_common():
+            if scope in scopes:
+                return scope
+        return next((scope for scope in scopes if scope.startswith("model=") and "," not in scope), ALL)
+
+    def goal(self, metric: str, scope: str) -> Goal | None:
+        """The greatest number that a rule wants a day of this scope to pass."""
+        dimensions = {part.partition("=")[0] for part in scope.split(",") if "=" in part}
+        found = [
+            Goal(rule=rule.name, operator="exceeds" if rule.exceeds is not None else "reaches", value=value)
+            for rule in self.settings.rule
+            if rule.metric == metric and rule.window == "day" and set(rule.scope) == dimensions
+            if (value := rule.exceeds if rule.exceeds is not None else rule.reaches) is not None
+        ]
+        return max(found, key=lambda goal: goal.value, default=None)
+
+    def usual(self, metric: str, scope: str, day: date) -> UsualDay | None:
+        """The usual curve of a date; `None` where no earlier day of its sort has a row."""
+        sorts = DayTypes(self.holidays)
+        sort = sorts.of(day)
+        first = day - timedelta(days=_USUAL_REACH_DAYS)
+        rows = self.view.windows.days(metric, scope, first.isoformat(), (day - timedelta(days=1)).isoformat())
+        alike = [row for row in rows if row.by_hour and sorts.of(date.fromisoformat(row.start)) == sort][-USUAL_DAYS:]
+        if not alike:
+            return None
+        hours = [sum(row.by_hour[hour] for row in alike if row.by_hour) / len(alike) for hour in range(24)]
+        return UsualDay(
+            sort=sort,
+            days=[row.start for row in alike],
+            by_hour=[round(count, 1) for count in hours],
+            count=round(sum(hours), 1),
+        )
+
+    def restated(self, metric: str, scope: str, period: str) -> list[Restated]:
+        """Changes of a count after its period was closed, oldest first."""
+        return [
+            Restated(
+                metric=metric,
+                scope=scope,
+                period=period,
+                before=before.count,
+                after=after.count,
+                version=after.version,
+                at=after.updated_at,
+            )
+            for before, after in self.view.windows.restatements(metric, scope, period)
+        ]
+
+
+def counts_of(rows: list[WindowRow]) -> dict[str, int]:
+    """Metric → count."""
+    return {row.metric: row.count for row in rows}

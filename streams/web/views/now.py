@@ -1,0 +1,147 @@
+"""The first page: today, the month, the year, holiday orders, the newest milestones."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import METRICS
+from schemas.outputs import CivilDate, Forecast, WindowRow
+from streams.domain.calendar import month_period, year_period
+from streams.web.readmodel import MilestoneQuery, WindowQuery
+from streams.web.views.common import (
+    DELIVERIES,
+    ORDERS_PLACED,
+    Ask,
+    DayCount,
+    Goal,
+    MilestoneLine,
+    Parameters,
+    Text,
+    UsualDay,
+    View,
+    milestone_line,
+)
+
+if TYPE_CHECKING:
+    from streams.domain.calendar import Period
+
+_NEWEST: Final = 12
+#: A holiday is shown for so long after its end.
+_HOLIDAY_SHOWN_DAYS: Final = 60
+
+
+class NowParameters(Parameters):
+    """`scope`: such as `model=SU7`; by default that of the targets."""
+
+    scope: Text = ""
+
+
+class Today(View):
+    """The day so far: its row, what is usual, what a rule wants of it."""
+
+    row: WindowRow | None
+    usual: UsualDay | None
+    goal: Goal | None
+    others: dict[str, int]
+
+
+class Aim(View):
+    """A target in force on a window, with its forecast."""
+
+    target_id: str
+    value: int
+    reached: bool
+    forecast: Forecast | None
+
+
+class Span(View):
+    """A period so far: its row, its targets (the greatest last), and the count of each of its dates up to today."""
+
+    period: str
+    start: CivilDate
+    end: CivilDate
+    row: WindowRow | None
+    aims: list[Aim]
+    days: list[DayCount]
+
+
+class Now(View):
+    """Everything of the first page."""
+
+    business_date: CivilDate
+    scope: str
+    scopes: list[str]
+    today: Today
+    month: Span
+    year: Span
+    holidays: list[Span]
+    milestones: list[MilestoneLine]
+
+
+def now(ask: Ask, parameters: NowParameters) -> Now:
+    """The first page."""
+    scope, today = ask.scope(parameters.scope), ask.today
+    windows = ask.view.windows
+    day = f"day:{today.isoformat()}"
+    rows = windows.page(WindowQuery(scopes=[scope], period=day, limit=len(METRICS))).rows
+    return Now(
+        business_date=today.isoformat(),
+        scope=scope,
+        scopes=windows.scopes(),
+        today=Today(
+            row=next((row for row in rows if row.metric == DELIVERIES), None),
+            usual=ask.usual(DELIVERIES, scope, today),
+            goal=ask.goal(DELIVERIES, scope),
+            others={row.metric: row.count for row in rows if row.metric != DELIVERIES},
+        ),
+        month=_span(ask, DELIVERIES, scope, month_period(today)),
+        year=_span(ask, DELIVERIES, scope, year_period(today)),
+        holidays=_holidays(ask, scope),
+        milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
+    )
+
+
+def _span(ask: Ask, metric: str, scope: str, period: Period) -> Span:
+    row = ask.view.windows.get(metric, scope, period.id)
+    return span_of(ask, metric, scope, row, (period.id, period.start, period.end))
+
+
+def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tuple[str, date, date]) -> Span:
+    """A period up to today."""
+    period_id, start, end = period
+    last = min(end, ask.today)
+    counts = ask.view.windows.day_counts(metric, scope, start.isoformat(), last.isoformat())
+    dates = [(start + timedelta(days=number)).isoformat() for number in range((last - start).days + 1)]
+    targets = sorted(row.targets if row is not None else [], key=lambda target: target.value)
+    return Span(
+        period=period_id,
+        start=start.isoformat(),
+        end=end.isoformat(),
+        row=row,
+        aims=[
+            Aim(
+                target_id=target.target_id,
+                value=target.value,
+                reached=target.reached,
+                forecast=ask.view.forecasts.get(metric, scope, period_id, target.target_id),
+            )
+            for target in targets
+        ],
+        days=[DayCount(date=day, count=counts.get(day, 0)) for day in dates],
+    )
+
+
+def _holidays(ask: Ask, scope: str) -> list[Span]:
+    """Orders placed in the holiday that is on, or was lately; the latest first."""
+    today = ask.today
+    first = (today - timedelta(days=_HOLIDAY_SHOWN_DAYS)).isoformat()
+    query = WindowQuery(
+        metrics=[ORDERS_PLACED], scopes=[scope], kinds=["holiday"], first=first, last=today.isoformat(), limit=4
+    )
+    return [
+        span_of(
+            ask, ORDERS_PLACED, scope, row, (row.period, date.fromisoformat(row.start), date.fromisoformat(row.end))
+        )
+        for row in ask.view.windows.page(query).rows
+    ]

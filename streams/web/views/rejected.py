@@ -1,0 +1,163 @@
+"""Dead letters, violations, and totals of other systems that differ from ours."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.outputs import CivilDate, RowControl
+from streams.web.readmodel import DeadLetter, FoundViolation, Group, LetterQuery, ViolationQuery, WindowQuery
+from streams.web.views.common import Ask, Parameters, Text, View
+
+_MAX_RECONCILED = 1000
+
+
+class _Paged(Parameters):
+    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class DeadLettersParameters(_Paged):
+    """Of a `reason`, a source `topic`, a business date (`day`)."""
+
+    reason: Text = ""
+    topic: Text = ""
+    day: CivilDate | Literal[""] = ""
+
+
+class LetterLine(View):
+    """A dead letter; `command` publishes it again, once it is repaired."""
+
+    letter: DeadLetter
+    command: str
+
+
+class DeadLettersView(View):
+    """A page of dead letters, the newest first; `total` on all pages; `payloads_shown` says whether key and value are.
+
+    `command` publishes again all that are asked for.
+    """
+
+    parameters: DeadLettersParameters
+    payloads_shown: bool
+    by_reason: list[Group]
+    by_topic: list[Group]
+    total: int
+    command: str
+    letters: list[LetterLine]
+
+
+class ViolationsParameters(_Paged):
+    """Of a `kind`, of one order (`order_id`)."""
+
+    kind: Text = ""
+    order_id: Text = ""
+
+
+class ViolationsView(View):
+    """A page of violations, the newest first; `total` on all pages."""
+
+    parameters: ViolationsParameters
+    by_kind: list[Group]
+    total: int
+    violations: list[FoundViolation]
+
+
+class ReconciliationParameters(Parameters):
+    """`show`: every window that another system counts too, or only those that differ."""
+
+    show: Literal["all", "differing"] = "all"
+    source: Text = ""
+
+
+class ReconciledWindow(View):
+    """A window's count beside another system's."""
+
+    metric: str
+    scope: str
+    period: str
+    count: int
+    status: str
+    control: RowControl
+
+
+class ReconciliationView(View):
+    """Our counts beside those of other systems, the greatest difference first."""
+
+    parameters: ReconciliationParameters
+    sources: list[str]
+    compared: int
+    differing: int
+    lines: list[ReconciledWindow]
+
+
+def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView:
+    """A page of dead letters."""
+    found, total = ask.view.dead_letters.page(
+        LetterQuery(
+            reason=parameters.reason,
+            topic=parameters.topic,
+            day=parameters.day,
+            offset=parameters.offset,
+            limit=parameters.limit,
+        )
+    )
+    return DeadLettersView(
+        parameters=parameters,
+        payloads_shown=ask.settings.web_show_payloads,
+        by_reason=ask.view.dead_letters.by("reason"),
+        by_topic=ask.view.dead_letters.by("topic"),
+        total=total,
+        command=_replay(("--reason", parameters.reason), ("--topic", parameters.topic)),
+        letters=[
+            LetterLine(
+                letter=letter, command=_replay(("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"))
+            )
+            for letter in found
+        ],
+    )
+
+
+def _replay(*options: tuple[str, str]) -> str:
+    given = [word for name, value in options if value for word in (name, shlex.quote(value))]
+    return " ".join(["milestones dead-letters replay", *given, "--dry-run"])
+
+
+def violations(ask: Ask, parameters: ViolationsParameters) -> ViolationsView:
+    """A page of violations."""
+    found, total = ask.view.violations.page(
+        ViolationQuery(
+            kind=parameters.kind, order_id=parameters.order_id, offset=parameters.offset, limit=parameters.limit
+        )
+    )
+    return ViolationsView(parameters=parameters, by_kind=ask.view.violations.by_kind(), total=total, violations=found)
+
+
+def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> ReconciliationView:
+    """Our counts beside those of other systems."""
+    rows = ask.view.windows.page(WindowQuery(has="controls", limit=_MAX_RECONCILED)).rows
+    lines = [
+        ReconciledWindow(
+            metric=row.metric,
+            scope=row.scope,
+            period=row.period,
+            count=row.count,
+            status=row.status,
+            control=control,
+        )
+        for row in rows
+        for control in row.controls
+    ]
+    sources = sorted({line.control.source for line in lines})
+    lines = [line for line in lines if parameters.source in ("", line.control.source)]
+    differing = [line for line in lines if line.control.difference]
+    shown = differing if parameters.show == "differing" else lines
+    return ReconciliationView(
+        parameters=parameters,
+        sources=sources,
+        compared=len(lines),
+        differing=len(differing),
+        lines=sorted(shown, key=lambda line: -abs(line.control.difference)),
+    )

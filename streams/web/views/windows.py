@@ -1,0 +1,212 @@
+"""Window rows: filtered, sorted, side by side by a dimension, as of an instant, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import Field
+
+from schemas.outputs import CivilDate, Instant, WindowRow
+from streams.web.readmodel import WindowQuery
+from streams.web.times import text_of_us
+from streams.web.views.common import Ask, AsOf, Parameters, Text, View, micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.web.readmodel import Snapshot
+
+#: Rows of a downloaded file at most.
+MAX_DOWNLOAD_ROWS: Final = 100_000
+_CHUNK_ROWS: Final = 1000
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_COLUMNS: Final = (
+    "metric",
+    "scope",
+    "period",
+    "start",
+    "end",
+    "timezone",
+    "count",
+    "targets",
+    "status",
+    "restated",
+    "version",
+    "updated_at",
+    "as_of",
+)
+
+Sort = Literal[
+    "start", "-start", "count", "-count", "metric", "-metric", "scope", "-scope", "status", "-status", "updated",
+    "-updated", "restated", "-restated", "version", "-version",
+]  # fmt: skip
+
+
+class WindowsParameters(Parameters):
+    """Which rows.
+
+    `metric`, `scope`, `kind`, `status` may be repeated: any of them. `period` is how the id of a period starts
+    (`day:2024-10`). `first` and `last` are dates: periods that have a day in between. `has` is `targets` or `controls`.
+    `sort` is a column, with `-` before it the greatest first. `as_of` is an RFC 3339 instant with an offset: the version
+    of each row that was in force then, by when it was published.
+    """
+
+    metric: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+    scope: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    kind: Annotated[tuple[Literal["day", "month", "year", "holiday"], ...], Field(max_length=4)] = ()
+    period: Text = ""
+    status: Annotated[tuple[Literal["open", "provisional", "closed"], ...], Field(max_length=3)] = ()
+    first: CivilDate | Literal[""] = ""
+    last: CivilDate | Literal[""] = ""
+    has: Literal["", "targets", "controls"] = ""
+    sort: Sort = "-start"
+    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    as_of: AsOf = ""
+
+    def query(self) -> WindowQuery:
+        """For the read model."""
+        return WindowQuery(
+            metrics=self.metric,
+            scopes=self.scope,
+            kinds=self.kind,
+            period=self.period,
+            statuses=self.status,
+            first=self.first,
+            last=self.last,
+            has=self.has,
+            sort=self.sort,
+            offset=self.offset,
+            limit=self.limit,
+            as_of_us=micros(self.as_of),
+        )
+
+
+class WindowsView(View):
+    """A page of rows; `total` on all pages.
+
+    `as_of` is the instant that was asked for, null for now. What was in force then is told by the history of published
+    versions, which goes back to `known_since`; before that, rows are missing. A version that was in force for less than
+    a minute can be missing too.
+    """
+
+    parameters: WindowsParameters
+    as_of: Instant | None
+    known_since: Instant | None
+    metrics: list[str]
+    scopes: list[str]
+    total: int
+    rows: list[WindowRow]
+
+
+class SideParameters(Parameters):
+    """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first."""
+
+    dimension: Literal["model", "variant", "factory", "region"] = "model"
+    metric: Text = "deliveries"
+    kind: Literal["day", "month", "year", "holiday"] = "month"
+    first: CivilDate | Literal[""] = ""
+    last: CivilDate | Literal[""] = ""
+
+
+class SideLine(View):
+    """A period: its counts in the order of the view's `names`, null where there is no row."""
+
+    period: str
+    counts: list[int | None]
+
+
+class SideView(View):
+    """Counts by a dimension, side by side; `names` are its values."""
+
+    parameters: SideParameters
+    metrics: list[str]
+    names: list[str]
+    lines: list[SideLine]
+
+
+def windows(ask: Ask, parameters: WindowsParameters) -> WindowsView:
+    """A page of rows."""
+    page = ask.view.windows.page(parameters.query())
+    since_us = ask.view.windows.history_since_us()
+    return WindowsView(
+        parameters=parameters,
+        as_of=parameters.as_of or None,
+        known_since=None if since_us is None else text_of_us(since_us),
+        metrics=ask.view.windows.metrics(),
+        scopes=ask.view.windows.scopes(),
+        total=page.total,
+        rows=page.rows,
+    )
+
+
+def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
+    """Counts by a dimension."""
+    table = ask.view.windows.side_by_side(
+        parameters.metric, parameters.kind, parameters.dimension, parameters.first, parameters.last or "9999"
+    )
+    names = sorted({name for counts in table.values() for name in counts})
+    lines = [SideLine(period=period, counts=[counts.get(name) for name in names]) for period, counts in table.items()]
+    return SideView(
+        parameters=parameters, metrics=ask.view.windows.metrics(), names=names, lines=lines[::-1][:_CHUNK_ROWS]
+    )
+
+
+def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
+    """All rows that are asked for, from `offset`, as CSV with a header; text that could be a formula is defused."""
+    yield _csv([_COLUMNS])
+    for rows in row_chunks(view, parameters):
+        yield _csv([_cells(row, parameters.as_of) for row in rows])
+
+
+def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
+    """All rows that are asked for, from `offset`, each as on the topic."""
+    for rows in row_chunks(view, parameters):
+        yield "".join(f"{row.model_dump_json()}\n" for row in rows)
+
+
+def row_chunks(view: Snapshot, parameters: WindowsParameters) -> Iterator[list[WindowRow]]:
+    """All rows that are asked for, up to `MAX_DOWNLOAD_ROWS`, in pieces."""
+    offset = parameters.offset
+    while offset < parameters.offset + MAX_DOWNLOAD_ROWS:
+        piece = parameters.model_copy(update={"offset": offset, "limit": _CHUNK_ROWS})
+        rows = view.windows.page(piece.query()).rows
+        if rows:
+            yield rows
+        if len(rows) < _CHUNK_ROWS:
+            return
+        offset += _CHUNK_ROWS
+
+
+def defused(text: str) -> str:
+    """Text that a spreadsheet takes for text: an apostrophe before what would begin a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _cells(row: WindowRow, as_of: str) -> list[str | int]:
+    targets = "; ".join(f"{target.target_id}={target.value}" for target in row.targets)
+    cells: list[str | int] = [
+        row.metric,
+        row.scope,
+        row.period,
+        row.start,
+        row.end,
+        row.timezone,
+        row.count,
+        targets,
+        row.status,
+        row.restated,
+        row.version,
+        row.updated_at,
+        as_of,
+    ]
+    return [defused(cell) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _csv(rows: object) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)  # type: ignore[arg-type]
+    return out.getvalue()
