@@ -5,6 +5,9 @@ something else than the one before, and no more than once a minute and target: a
 lasts, another state, another projected date, a range where there was none, a projected total that differs by 1 % of the
 target or more, a period's count that changes after its end. A target that is no longer in force gets a tombstone. What
 was published is known from the topic, so a restart publishes nothing that is no news.
+
+Where the clock is that of the events, a minute of it can pass in no time, or never: such a clock is asked once a second of
+real time at most, and what it holds back is published once it has stood still for two seconds.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
 
 MINUTE_US: Final = 60_000_000
+#: Real time after which a clock that stands still holds nothing back any longer.
+STILL_US: Final = 2_000_000
 #: Parts of the target by which a projected total has to move to be news.
 NEWS_SHARE: Final = 0.01
 _SECOND_US: Final = 1_000_000
@@ -61,7 +66,7 @@ class DayRows(Protocol):
 class _Watch:
     """One target in force, and what was last published of it."""
 
-    __slots__ = ("due_us", "period", "published", "published_us", "target")
+    __slots__ = ("due_us", "made_wall_us", "period", "published", "published_us", "target")
 
     def __init__(self, target: Target, period: Period) -> None:
         self.target = target
@@ -69,6 +74,7 @@ class _Watch:
         self.published: Forecast | None = None
         self.published_us = 0
         self.due_us = 0
+        self.made_wall_us = 0
 
     def take_over(self, published: Forecast, now_us: int) -> None:
         """Goes on from what is on the topic; one of a later clock, or of another value, holds nothing back."""
@@ -77,11 +83,11 @@ class _Watch:
         if at_us <= now_us and published.value == self.target.value:
             self.published_us = at_us
 
-    def is_news(self, made: Forecast, now_us: int) -> bool:
+    def is_news(self, made: Forecast, now_us: int, *, is_still: bool) -> bool:
         """Whether a forecast is to be published now."""
         if self.published is None:
             return True
-        return now_us - self.published_us >= MINUTE_US and is_news(self.published, made)
+        return (is_still or now_us - self.published_us >= MINUTE_US) and is_news(self.published, made)
 
 
 def is_news(before: Forecast, made: Forecast) -> bool:
@@ -134,6 +140,9 @@ class Forecasts:
         self._starts: dict[tuple[str, str], date] = {}
         self._histories: dict[tuple[str, str], History] = {}
         self._date: date | None = None
+        self._clock_us = 0
+        self._still_from_us = 0
+        self._made_wall_us = 0
         self._due_us = 0
         self._wall_due_us = 0
         self._round_s = 0.0
@@ -160,22 +169,36 @@ class Forecasts:
             self._date, self._due_us = today, 0
             for watch in self._watches.values():
                 watch.due_us = 0
-        if now_us < self._due_us or wall_us < self._wall_due_us:
+        if now_us != self._clock_us:
+            self._clock_us, self._still_from_us = now_us, wall_us + STILL_US
+        is_still = wall_us >= self._still_from_us
+        if wall_us < self._wall_due_us or not (
+            now_us >= self._due_us or (is_still and self._is_due_still(self._made_wall_us, wall_us))
+        ):
             return records
         started = time.perf_counter()
-        due = [item for item in self._watches.items() if item[1].due_us <= now_us]
+        due = [
+            (key, watch)
+            for key, watch in self._watches.items()
+            if watch.due_us <= now_us or (is_still and self._is_due_still(watch.made_wall_us, wall_us))
+        ]
         for key, watch in due[:_MOST_AT_ONCE]:
             made = self._make(watch, days, today, now_us)
-            if watch.is_news(made, now_us):
+            if watch.is_news(made, now_us, is_still=is_still):
                 watch.published, watch.published_us = made, now_us
                 records.append(Outgoing(self._topic, 0, key, encode_forecast(made)))
-            watch.due_us = now_us + MINUTE_US
+            watch.due_us, watch.made_wall_us = now_us + MINUTE_US, wall_us
         self._round_s += time.perf_counter() - started
         if len(due) <= _MOST_AT_ONCE:
             self._due_us = min((watch.due_us for watch in self._watches.values()), default=now_us + MINUTE_US)
+            self._made_wall_us = min((watch.made_wall_us for watch in self._watches.values()), default=wall_us)
             self._wall_due_us = wall_us + int(max(1.0, self._round_s * _PAUSE_FACTOR) * _SECOND_US)
             self._round_s = 0.0
         return records
+
+    def _is_due_still(self, made_wall_us: int, wall_us: int) -> bool:
+        """Whether a forecast is to be made of a clock that stands still: once, and of what comes late once a minute."""
+        return made_wall_us < self._still_from_us or wall_us - made_wall_us >= MINUTE_US
 
     def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[Outgoing]:
         """Takes the targets in force. Returns the tombstones of those that are no longer."""

@@ -224,6 +224,35 @@ def test_where_the_clock_runs_fast_forecasts_are_made_once_a_second_at_most(worl
     assert len(world.step(24 * 3600, wall_s=0.5)) == 1
 
 
+def test_once_the_clock_stands_still_the_last_word_is_said(world: World) -> None:
+    """The end of a story, or of a load of history: no further minute of the events' clock will pass."""
+    world.step()
+    world.days.today += 500
+    assert world.step(20, wall_s=1.1) == []
+    assert world.step(0, wall_s=1.0) == []
+    assert [made and made.count for made in world.step(0, wall_s=1.1)] == [1950]
+
+
+def test_what_comes_late_while_the_clock_stands_still_is_news_once_a_minute(world: World) -> None:
+    world.step()
+    published = []
+    for second in range(200):
+        world.days.today += 40
+        published += [second for _ in world.step(0, wall_s=1.0)]
+    assert len(published) in {3, 4}
+    assert all(after - before >= 60 for before, after in pairwise(published[1:]))
+
+
+def test_a_standing_clock_asks_nothing_where_nothing_comes(world: World) -> None:
+    world.targets = [Target(str(number), "deliveries", "all", "month:2024-05", 3000 + number) for number in range(10)]
+    sizes = [len(world.step(0, wall_s=1.0)) for _ in range(10)]
+    assert sum(sizes) == 10
+    asked = world.days.asked
+    for _ in range(40):
+        world.step(0, wall_s=1.0)
+    assert world.days.asked == asked
+
+
 def test_many_targets_are_forecast_a_few_at_a_time(world: World) -> None:
     world.targets = [Target(str(number), "deliveries", "all", "month:2024-05", 3000 + number) for number in range(10)]
     sizes = [len(world.step(0, wall_s=0)) for _ in range(5)]
