@@ -85,11 +85,13 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
         for settings in (live, other):
             await _check_exists(settings, consumer)
         found: dict[Key, Difference] | None = None
-        before, mine, quiet = await read_said(live, consumer), None, 0
+        before = await read_said(live, consumer)
+        last: Said | None = None
+        quiet = 0
         for look in range(_LOOKS):
             if look:
                 await asyncio.sleep(_PAUSE_S)
-            last, mine = mine, await read_said(other, consumer)
+            mine = await read_said(other, consumer)
             after = await read_said(live, consumer)
             here = compare(before, mine)
             here = {
@@ -99,7 +101,7 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
             quiet = quiet + 1 if before == after and last == mine else 0
             if not found or quiet == _QUIET_LOOKS:
                 break
-            before = after
+            before, last = after, mine
     return [one for _, one in sorted((found or {}).items(), key=lambda pair: pair[0])]
 
 
