@@ -1,0 +1,136 @@
+"""Forecasts from the events to the topic, the command and the back-test, against a real Kafka with a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schemas.codec import decode_forecast
+from streams.kafka import read_to_end
+from tests.support.events import Published, event
+from tests.support.installation import ROOT, Installation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+#: Forty-five days of ten deliveries each, the last of them 15 October; the hour from noon in Shanghai is just over.
+DAYS, PER_DAY = 45, 10
+LAST = datetime(2024, 10, 15, 4, 59, 59, tzinfo=UTC)
+OCTOBER = "deliveries/model=SU7/month:2024-10/october"
+SEPTEMBER = "deliveries/model=SU7/month:2024-09/september"
+TARGET = """
+[[target]]
+target_id = "{name}"
+metric = "deliveries"
+scope = "model=SU7"
+period = "month:2024-{month}"
+value = {value}
+"""
+TARGETS = TARGET.format(name="october", month="10", value=305) + TARGET.format(name="september", month="09", value=250)
+
+
+@pytest.fixture
+async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    made = await Installation(bootstrap, prefix, tmp_path, partitions=2, clock="events").create()
+    yield made
+    made.end()
+
+
+def deliveries() -> Iterator[Published]:
+    for number in range(DAYS * PER_DAY):
+        day = LAST - timedelta(days=DAYS - 1 - number // PER_DAY)
+        order, vin = f"SO-{number:05d}", f"LNBSU7A10R1{number:06d}"
+        data = {"order_id": order, "vin": vin, "model": "SU7"}
+        yield Published("deliveries", order.encode(), event("vehicle.delivered.v1", f"{order}-d", day, data), None)
+
+
+async def topic(installation: Installation) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    async for records in read_to_end(installation.settings, [(installation.catalogue.forecasts.name, 0)]):
+        found += [(record.key.decode(), record.value and decode_forecast(record.value)) for record in records]
+    return found
+
+
+async def until(condition: Callable[[], Any], what: str, timeout_s: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not await condition():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.3)
+
+
+async def run(installation: Installation, *arguments: str) -> str:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "streams", *arguments],
+        cwd=ROOT,
+        env=installation.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return str(done.stdout)
+
+
+async def test_forecasts_are_published_shown_kept_over_a_restart_and_withdrawn(installation: Installation) -> None:
+    installation.configure(TARGETS)
+    await installation.publish(deliveries())
+    worker = installation.worker("w1")
+    await installation.applied()
+
+    async def final() -> bool:
+        latest = dict(await topic(installation))
+        return OCTOBER in latest and SEPTEMBER in latest and latest[OCTOBER].count == 150
+
+    await until(final, f"no final forecast: {await topic(installation)}\n{installation.tails()}")
+    latest = dict(await topic(installation))
+    october, september = latest[OCTOBER], latest[SEPTEMBER]
+    assert (october.state, october.business_date, october.history_days) == ("ahead", "2024-10-15", DAYS - 1)
+    assert october.projected_total.p50 == 310
+    assert october.projected_date.p50 == "2024-10-31"
+    assert october.quality == "fair"
+    assert (september.state, september.reached_on, september.count) == ("reached", "2024-09-25", 300)
+
+    shown = [json.loads(line) for line in (await run(installation, "forecasts", "--json")).splitlines()]
+    assert [each["target_id"] for each in shown] == ["september", "october"]
+    table = await run(installation, "forecasts", "--target", "october")
+    assert "expected on 2024-10-31" in table
+    assert "september" not in table
+
+    said = [json.loads(line) for line in (await run(installation, "backtest", "--json")).splitlines()]
+    assert {(line["line"], line["target_id"]) for line in said} >= {("said", None), ("score", "september")}
+    assert all(line["actual"] == 300 for line in said if line["line"] == "said" and line["target_id"] == "september")
+
+    before = await topic(installation)
+    worker.kill(signal.SIGTERM)
+    assert worker.wait() == 0
+    restarted = installation.worker("w1")
+
+    async def joined() -> bool:
+        assert restarted.process.poll() is None, installation.tails()
+        return (installation.folder / "w1.log").read_text().count("totals: open after") == 2
+
+    await until(joined, installation.tails())
+    await asyncio.sleep(5)
+    assert await topic(installation) == before, "a restart publishes nothing that is no news"
+
+    restarted.kill(signal.SIGTERM)
+    assert restarted.wait() == 0
+    installation.configure(TARGET.format(name="october", month="10", value=305))
+    installation.worker("w1")
+
+    async def withdrawn() -> bool:
+        return (await topic(installation))[len(before) :] == [(SEPTEMBER, None)]
+
+    await until(withdrawn, f"{(await topic(installation))[len(before) :]}\n{installation.tails()}")
