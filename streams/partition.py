@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types.tuples import TP
 
 from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
 from schemas.facts import Fact, Rejection
 from schemas.notes import QUARANTINED
-from schemas.outputs import Books, ControlHeaders, Marker
+from schemas.outputs import ControlHeaders, Marker
 from schemas.partitioner import homes
 from streams import status
 from streams.changelog import Changelog
@@ -27,14 +24,17 @@ from streams.culprit import INFRASTRUCTURE, blamed
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
 from streams.fate import STATE_KEY
-from streams.kafka import partition_counts, read_to_end, reader
+from streams.kafka import read_to_end, reader
 from streams.quarantine import PassedOver, passed_over
 from streams.rebuild import Rebuild, prepare
 from streams.reroute import forward, unwrap
+from streams.sources import Source, bounds, check, digest_of
 from streams.transactions import Outgoing, TransactionalWriter
 from streams.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
 
 if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
     from streams.context import Context
     from streams.transport import Batch
 
@@ -47,36 +47,6 @@ _STATUS_INTERVAL_US = 1_000_000
 FetchPosition = Callable[[TP], Awaitable[tuple[int, int]]]
 #: First offset that a source partition still has.
 LogStart = Callable[[TP], Awaitable[int]]
-
-
-@dataclass
-class Source:
-    """How far one source topic of the partition has been applied, and its books."""
-
-    next: int = 0
-    end: int = 0
-    digest: str = ""
-    append_us: int = 0
-    read: int = 0
-    applied: int = 0
-    duplicates: int = 0
-    dead_letters: int = 0
-    rerouted: int = 0
-
-    @property
-    def lag(self) -> int:
-        """Records between the applied position and the end last seen."""
-        return max(0, self.end - self.next)
-
-    def books(self) -> Books:
-        """The books as they are published; read = applied + duplicates + dead letters + rerouted."""
-        return Books(
-            read=self.read,
-            applied=self.applied,
-            duplicates=self.duplicates,
-            dead_letters=self.dead_letters,
-            rerouted=self.rerouted,
-        )
 
 
 class LedgerPartition:
@@ -117,12 +87,12 @@ class LedgerPartition:
         async with reader(self._context.settings) as consumer:
             self._passed_over = await passed_over(self._context, consumer)
             marker = await self._restore(consumer)
-            starts, ends = await self._source_ends(consumer)
+            starts, ends = await bounds(consumer, self._topics, self._number, self._context.settings.partitions)
             if marker is None:
                 self._rebuild = await prepare(self._context, self._number, ends, consumer)
             else:
                 self._adopt(marker)
-                await self._check_sources(marker, starts, ends, consumer)
+                await check(marker, self._number, starts, ends, consumer)
                 if marker.rebuilding:
                     self._rebuild = await prepare(self._context, self._number, ends, consumer)
                     self._rebuild.counts.update(self._ledger.counts())
@@ -161,45 +131,10 @@ class LedgerPartition:
             await asyncio.to_thread(self._ledger.restore, vocabulary_of(vocabulary), [blobs])
         return marker
 
-    async def _source_ends(self, consumer: AIOKafkaConsumer) -> tuple[dict[str, int], dict[str, int]]:
-        wanted = self._context.settings.partitions
-        for topic, found in (await partition_counts(consumer, self._topics)).items():
-            if found != wanted:
-                raise ExpectedError(
-                    f"{topic} has {found} partitions, the settings say {wanted}: milestones topics plan tells what to do",
-                    exit_code=3,
-                )
-        tps = [TopicPartition(topic, self._number) for topic in self._topics]
-        starts = await consumer.beginning_offsets(tps)
-        ends = await consumer.end_offsets(tps)
-        return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
-
     def _adopt(self, marker: Marker) -> None:
         for topic, (offset, digest) in marker.positions.items():
-            source = self._sources[topic]
-            books = marker.books[topic]
-            source.next, source.digest = offset, digest
-            source.read, source.applied, source.duplicates = books.read, books.applied, books.duplicates
-            source.dead_letters, source.rerouted = books.dead_letters, books.rerouted
+            self._sources[topic].adopt(offset, digest, marker.books[topic])
         self._ledger.clock_us = max(self._ledger.clock_us, marker.clock_us)
-
-    async def _check_sources(
-        self, marker: Marker, starts: Mapping[str, int], ends: Mapping[str, int], consumer: AIOKafkaConsumer
-    ) -> None:
-        for topic, (offset, digest) in marker.positions.items():
-            name = f"{topic}-{self._number}"
-            if not starts[topic] <= offset <= ends[topic]:
-                raise ExpectedError(
-                    f"{name} holds offsets {starts[topic]} to {ends[topic]}, the ledger has applied up to {offset}: the topic was "
-                    "recreated or trimmed; count everything again under another output_prefix"
-                )
-            if digest and offset - 1 >= starts[topic]:
-                found = await _digest_at(consumer, TopicPartition(topic, self._number), offset - 1)
-                if found != digest:
-                    raise ExpectedError(
-                        f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
-                        "recreated; count everything again under another output_prefix"
-                    )
 
     # Applying and committing ----------------------------------------------------------------------------------------
 
@@ -265,7 +200,7 @@ class LedgerPartition:
             self._apply_source(records, self._topics.index(batch.topic), source)
         last = records[-1]
         source.next = batch.next
-        source.digest = _digest(last)
+        source.digest = digest_of(last)
         source.append_us = last.timestamp * 1000
 
     async def _fresh(self, batch: Batch, source: Source) -> list[Any]:
@@ -457,18 +392,3 @@ class LedgerPartition:
 
     def _lags(self) -> dict[str, int]:
         return {topic: source.lag for topic, source in self._sources.items()}
-
-
-def _digest(record: Any) -> str:
-    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
-
-
-async def _digest_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> str | None:
-    """Digest of the record at an offset; `None` when there is no such record."""
-    consumer.assign([tp])
-    consumer.seek(tp, offset)
-    fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
-    for records in fetched.values():
-        if records[0].offset == offset:
-            return _digest(records[0])
-    return None

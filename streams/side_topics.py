@@ -11,7 +11,6 @@ A topic is added by its name in `Context.side_topics` and by what it takes in `W
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +24,7 @@ from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
 from streams.kafka import read_to_end
+from streams.sources import digest_of
 from streams.status import instant
 from streams.transactions import Outgoing
 
@@ -195,11 +195,11 @@ class SideTopics:
             side.reject(record.offset)
             if record.offset not in side.lettered:
                 self._letters.append(self._letter(record, outcome if isinstance(outcome, Rejection) else _CONFLICT))
-        side.next, side.digest, side.touched = record.offset + 1, _digest(record), True
+        side.next, side.digest, side.touched = record.offset + 1, digest_of(record), True
 
     def _take_again(self, side: _Side, record: Any) -> None:
         """Does what a record says that was judged before."""
-        if record.offset == side.next - 1 and side.digest not in ("", _digest(record)):
+        if record.offset == side.next - 1 and side.digest not in ("", digest_of(record)):
             raise _recreated(side.name, f"has another record at offset {record.offset} than before")
         if not side.was_rejected(record.offset):
             outcome = side.take(record, future_limit_us=_NO_LIMIT_US)
@@ -229,10 +229,6 @@ class SideTopics:
             (ControlHeaders.REASON, rejection.reason.encode()),
         )
         return Outgoing(self._context.catalogue.dead_letters.name, 0, record.key, record.value, headers)
-
-
-def _digest(record: Any) -> str:
-    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
 
 
 def _recreated(name: str, what: str) -> ExpectedError:

@@ -25,6 +25,7 @@ LAYER_OF = {
     "streams.engine": "engine",
     "streams.keeper": "engine",
     "streams.partition": "state",
+    "streams.sources": "state",
     "streams.tables": "state",
     "streams.rebuild": "state",
     "streams.culprit": "state",

@@ -197,7 +197,7 @@ def sole_event(blob: bytes) -> tuple[int, int]:
 def is_sole(blob: bytes, kind: int, before_us: int) -> bool:
     """Whether an order's only event is of a kind and earlier than a time."""
     content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
-    return content & _KIND == kind and time_us < before_us and _EVENT.size + text_bytes == len(blob)
+    return bool(content & _KIND == kind and time_us < before_us and _EVENT.size + text_bytes == len(blob))
 
 
 def heads(blob: bytes) -> list[Head]:

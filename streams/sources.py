@@ -1,0 +1,114 @@
+"""The source topics of one ledger partition: how far each has been applied, and whether it is still the same topic."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.outputs import Books
+from streams.errors import ExpectedError
+from streams.kafka import partition_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from schemas.outputs import Marker
+
+
+@dataclass
+class Source:
+    """How far one source topic of the partition has been applied, and its books."""
+
+    next: int = 0
+    end: int = 0
+    digest: str = ""
+    append_us: int = 0
+    read: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    rerouted: int = 0
+
+    @property
+    def lag(self) -> int:
+        """Records between the applied position and the end last seen."""
+        return max(0, self.end - self.next)
+
+    def books(self) -> Books:
+        """The books as they are published; read = applied + duplicates + dead letters + rerouted."""
+        return Books(
+            read=self.read,
+            applied=self.applied,
+            duplicates=self.duplicates,
+            dead_letters=self.dead_letters,
+            rerouted=self.rerouted,
+        )
+
+    def adopt(self, offset: int, digest: str, books: Books) -> None:
+        """Goes on from what a marker says."""
+        self.next, self.digest = offset, digest
+        self.read, self.applied, self.duplicates = books.read, books.applied, books.duplicates
+        self.dead_letters, self.rerouted = books.dead_letters, books.rerouted
+
+
+async def bounds(
+    consumer: AIOKafkaConsumer, topics: Sequence[str], number: int, partitions: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """First and next offset of partition `number` of each topic.
+
+    Raises:
+        ExpectedError: A topic has another number of partitions than `partitions`.
+    """
+    for topic, found in (await partition_counts(consumer, topics)).items():
+        if found != partitions:
+            raise ExpectedError(
+                f"{topic} has {found} partitions, the settings say {partitions}: milestones topics plan tells what to do",
+                exit_code=3,
+            )
+    tps = [TopicPartition(topic, number) for topic in topics]
+    starts = await consumer.beginning_offsets(tps)
+    ends = await consumer.end_offsets(tps)
+    return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+
+
+async def check(
+    marker: Marker, number: int, starts: Mapping[str, int], ends: Mapping[str, int], consumer: AIOKafkaConsumer
+) -> None:
+    """Checks that the sources are those that the marker tells of.
+
+    Raises:
+        ExpectedError: A topic was recreated or trimmed.
+    """
+    for topic, (offset, digest) in marker.positions.items():
+        name = f"{topic}-{number}"
+        if not starts[topic] <= offset <= ends[topic]:
+            raise ExpectedError(
+                f"{name} holds offsets {starts[topic]} to {ends[topic]}, the ledger has applied up to {offset}: the topic was "
+                "recreated or trimmed; count everything again under another output_prefix"
+            )
+        if digest and offset - 1 >= starts[topic]:
+            found = await _digest_at(consumer, TopicPartition(topic, number), offset - 1)
+            if found != digest:
+                raise ExpectedError(
+                    f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
+                    "recreated; count everything again under another output_prefix"
+                )
+
+
+def digest_of(record: Any) -> str:
+    """Tells a record from others at the same offset."""
+    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
+
+
+async def _digest_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> str | None:
+    """Digest of the record at an offset; `None` when there is no such record."""
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
+    for records in fetched.values():
+        if records[0].offset == offset:
+            return digest_of(records[0])
+    return None
