@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
 
+from streams.web.names import Names
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,8 +23,8 @@ _REMEMBERED: Final = 50_000
 _NOTHING: Final = "\u2013"
 
 
-def of_locale(locale: str, gettext: Callable[..., str]) -> dict[str, Callable[..., Any]]:  # noqa: ARG001 - for names of things
-    """The filters of a language.
+def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[..., Any]]:
+    """The filters of a language: those here, and the names of things in `names.py`.
 
     Args:
         locale: Such as `en`.
@@ -48,11 +50,18 @@ def of_locale(locale: str, gettext: Callable[..., str]) -> dict[str, Callable[..
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
-        """In a template `row.updated_at | instant(status.timezone)`: Oct 7, 2024, 9:10:44 PM; also of milliseconds."""
+        """`row.updated_at | instant(status.timezone)` in a template: Oct 7, 2024, 9:10:44 PM; also of milliseconds."""
         if value is None:
             return _NOTHING
         zone = ZoneInfo(timezone)
         moment = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value / 1000, zone)
         return format_datetime(moment.astimezone(zone), form, locale=locale)
 
-    return {"number": number, "percent": percent, "day": day, "instant": instant}
+    @lru_cache(maxsize=_REMEMBERED)
+    def signed(value: float | None) -> str:
+        """`12 | signed`: +12; 0 has no sign."""
+        return _NOTHING if value is None else format_decimal(value, "+#,##0.###;-#" if value else None, locale=locale)
+
+    names = Names(locale, gettext).filters()
+    remembered = {name: lru_cache(maxsize=_REMEMBERED)(names.pop(name)) for name in ("scope", "period")}
+    return {"number": number, "percent": percent, "day": day, "instant": instant, "signed": signed} | names | remembered

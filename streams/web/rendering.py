@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse
 from streams.web import filters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -135,11 +135,9 @@ class Pages:
             lstrip_blocks=True,
             extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
         )
-        environment.install_gettext_translations(  # type: ignore[attr-defined]
-            _translations(self._folder, locale), newstyle=True
-        )
-        gettext: Callable[..., str] = environment.globals["gettext"]  # type: ignore[assignment]
-        environment.filters.update(filters.of_locale(locale, gettext))
+        translations = _translations(self._folder, locale)
+        environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+        environment.filters.update(filters.of_locale(locale, translations.gettext))
         environment.globals["static"] = self._assets.url
         environment.globals["locales"] = LOCALES
         return environment

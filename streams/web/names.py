@@ -1,0 +1,222 @@
+"""What things are called on pages: metrics, scopes, periods, milestones, in the reader's language.
+
+Identities (`model=SU7`, `month:2024-10`) stay what they are in addresses and commands; these are their names for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from babel.dates import format_date, format_skeleton, format_timedelta
+from babel.numbers import format_decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.outputs import MilestoneData
+
+_NOTHING: Final = "\u2013"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names in a language.
+
+    Attributes:
+        locale: Such as `en`.
+        gettext: Translates a text of ours.
+    """
+
+    locale: str
+    gettext: Callable[[str], str]
+
+    def filters(self) -> dict[str, Callable[..., str]]:
+        """By the name that templates use."""
+        return {
+            "metric": self.metric,
+            "scope": self.scope,
+            "period": self.period,
+            "holiday": self.holiday,
+            "kind": self.kind,
+            "happening": self.happening,
+            "window": self.window,
+            "window_status": self.window_status,
+            "stale_reason": self.stale_reason,
+            "forecast_state": self.forecast_state,
+            "day_sort": self.day_sort,
+            "duration": self.duration,
+            "sentence": self.sentence,
+            "rule": self.rule,
+        }
+
+    def metric(self, value: str) -> str:
+        """`orders_placed`: Orders placed."""
+        _ = self.gettext
+        return {
+            "orders_placed": _("Orders placed"),
+            "orders": _("Orders"),
+            "cancellations": _("Cancellations"),
+            "deliveries": _("Deliveries"),
+            "reversals": _("Reversals"),
+        }.get(value, value)
+
+    def scope(self, value: str) -> str:
+        """`model=SU7,region=north`: SU7, north."""
+        if value == "all":
+            return self.gettext("All")
+        return ", ".join(part.partition("=")[2] or part for part in value.split(","))
+
+    def period(self, value: str) -> str:
+        """`month:2024-10`: October 2024; what is no period is left as it is."""
+        kind, _, rest = value.partition(":")
+        try:
+            match kind:
+                case "day":
+                    return self.date(date.fromisoformat(rest))
+                case "month":
+                    return str(format_skeleton("yMMMM", date.fromisoformat(f"{rest}-01"), locale=self.locale))
+                case "year":
+                    return str(format_skeleton("y", date(int(rest), 1, 1), locale=self.locale))
+                case "holiday":
+                    name, _, year = rest.rpartition(":")
+                    return self.gettext("%(holiday)s %(year)s") % {"holiday": self.holiday(name), "year": year}
+        except ValueError:
+            pass
+        return value
+
+    def date(self, value: date) -> str:
+        """Such as Mon, Oct 7, 2024."""
+        return str(format_skeleton("yMMMEd", value, locale=self.locale))
+
+    def holiday(self, value: str) -> str:
+        """`national-day`: National Day."""
+        _ = self.gettext
+        return {
+            "new-year": _("New Year"),
+            "spring-festival": _("Spring Festival"),
+            "qingming": _("Qingming Festival"),
+            "labour-day": _("Labour Day"),
+            "dragon-boat": _("Dragon Boat Festival"),
+            "mid-autumn": _("Mid-Autumn Festival"),
+            "national-day": _("National Day"),
+        }.get(value, value)
+
+    def kind(self, value: str) -> str:
+        """Of a milestone, such as `first`: First ever."""
+        _ = self.gettext
+        return {
+            "threshold": _("Threshold"),
+            "first": _("First ever"),
+            "target": _("Target"),
+            "record": _("Record"),
+        }.get(value, value)
+
+    def happening(self, value: str) -> str:
+        """Of a type of milestone event, such as `milestone.raised.v1`: Raised."""
+        _ = self.gettext
+        return {
+            "milestone.raised.v1": _("Raised"),
+            "milestone.recorded.v1": _("On record"),
+            "milestone.retracted.v1": _("Retracted"),
+            "milestone.reinstated.v1": _("Reinstated"),
+        }.get(value, value)
+
+    def window_status(self, value: str) -> str:
+        """Of a row, such as `open`: Open."""
+        _ = self.gettext
+        return {"open": _("Open"), "provisional": _("Provisional"), "closed": _("Closed")}.get(value, value)
+
+    def stale_reason(self, value: str) -> str:
+        """Why the numbers may be old, such as `broker`."""
+        _ = self.gettext
+        return {
+            "rebuilding": _("the page's data is being read"),
+            "broker": _("Kafka does not answer"),
+            "topics": _("topics are missing"),
+            "lag": _("this page is behind"),
+            "workers": _("no worker reports"),
+            "web": _("the web view does not answer"),
+        }.get(value, value)
+
+    def forecast_state(self, value: str) -> str:
+        """Of a forecast, such as `ahead`: Ahead of plan."""
+        _ = self.gettext
+        return {
+            "upcoming": _("Not begun"),
+            "ahead": _("Ahead of plan"),
+            "behind": _("Behind plan"),
+            "reached": _("Reached"),
+            "missed": _("Missed"),
+        }.get(value, value)
+
+    def day_sort(self, value: str | int) -> str:
+        """Of a date: `holiday`, or a number of `UsualDay.sort`."""
+        _ = self.gettext
+        if isinstance(value, int) and 0 <= value < 7:
+            return str(format_date(date(2024, 1, 1 + value), "EEEE", locale=self.locale))
+        return {
+            "working": _("Working day"),
+            "weekend": _("Weekend"),
+            "holiday": _("Holiday"),
+            "make-up": _("Make-up work day"),
+            7: _("Holiday"),
+            8: _("Make-up work day"),
+        }.get(value, str(value))
+
+    def duration(self, seconds: float | None) -> str:
+        """Such as 12 sec, 3 min, 5 days."""
+        if seconds is None:
+            return _NOTHING
+        return str(
+            format_timedelta(
+                round(max(seconds, 0)), granularity="second", threshold=2, format="short", locale=self.locale
+            )
+        )
+
+    def sentence(self, data: MilestoneData) -> str:
+        """What has happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
+        _ = self.gettext
+        parts = {
+            "what": self._what(data),
+            "line": self._number(data.threshold),
+            "when": self.period(data.period),
+            "count": self._number(data.count),
+        }
+        if data.kind == "record":
+            return _("%(what)s: record day, %(count)s on %(when)s") % parts
+        if data.kind == "target":
+            return _("%(what)s reached the target of %(line)s, %(when)s") % parts
+        if data.kind == "first":
+            return _("%(what)s passed %(line)s for the first time, %(when)s") % parts
+        if data.operator == "reaches":
+            return _("%(what)s reached %(line)s, %(when)s") % parts
+        return _("%(what)s passed %(line)s, %(when)s") % parts
+
+    def rule(self, data: MilestoneData) -> str:
+        """What had to happen, such as `more than 1,000 in a day`."""
+        _ = self.gettext
+        parts = {"line": self._number(data.threshold), "window": self.window(data.period.partition(":")[0])}
+        if data.kind == "record":
+            return _("more than on any day before")
+        if data.kind == "first":
+            return _("more than %(line)s in a %(window)s for the first time") % parts
+        if data.operator == "exceeds":
+            return _("more than %(line)s in a %(window)s") % parts
+        return _("%(line)s or more in a %(window)s") % parts
+
+    def window(self, value: str) -> str:
+        """A kind of period, such as `day`."""
+        _ = self.gettext
+        return {"day": _("day"), "month": _("month"), "year": _("year"), "holiday": _("holiday")}.get(value, value)
+
+    def _what(self, data: MilestoneData) -> str:
+        metric = self.metric(data.metric)
+        if data.scope == "all":
+            return metric
+        parts = {"scope": self.scope(data.scope), "metric": metric if self.locale == "zh" else metric.lower()}
+        return self.gettext("%(scope)s %(metric)s") % parts
+
+    def _number(self, value: int | None) -> str:
+        return _NOTHING if value is None else str(format_decimal(value, locale=self.locale))
