@@ -1,14 +1,13 @@
 """Output topics → read model: from the beginning at the start, then as they grow, through outages of the brokers.
 
 Without a consumer group, read committed: nothing that this reader does can be noticed by a worker. Where a connection is
-lost it is made again, and reading goes on behind the last record; that record is read once more, and where it is another
-one now, the topic was made anew and what it had filled is emptied.
+lost it is made again, and reading goes on behind the last record. A topic that was made anew (see `streams.web.witness`)
+is read from its beginning, after what it had filled is emptied.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from streams.admin import catalogue_of
 from streams.errors import ExpectedError
 from streams.kafka import client_options, partition_counts, quiet_clients
 from streams.web.readmodel import Changes, Feed
+from streams.web.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +41,8 @@ _START_TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = 1.0
 #: A topic that was not there is looked for so often.
 _MISSING_INTERVAL_S: Final = 5.0
+#: Whether the topics are still the same ones is looked at so often.
+_WITNESS_INTERVAL_S: Final = 5.0
 
 
 class _StartAgainError(Exception):
@@ -121,8 +123,7 @@ class Follower:
             catalogue.status.name: Feed.STATUS,
             catalogue.dead_letters.name: Feed.DEAD_LETTERS,
         }
-        self._last: dict[tuple[Feed, int], tuple[int, bytes]] = {}
-        self._checking: dict[TopicPartition, tuple[int, bytes]] = {}
+        self._witness = Witness()
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
 
     async def run(self) -> None:
@@ -148,20 +149,11 @@ class Follower:
         self.state.problem = reason.splitlines()[0]
 
     async def _connected(self) -> None:
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            # A position that is not there any more is a topic made anew; never to be passed over in silence.
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_POLL_MS,
-            request_timeout_ms=10_000,
-        )
+        consumer, prover = self._consumer(), self._consumer(max_partition_fetch_bytes=1)
         try:
-            await asyncio.wait_for(consumer.start(), _START_TIMEOUT_S)
-            await self._assign(consumer)
-            tasks = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._probe(consumer))]
+            await asyncio.wait_for(asyncio.gather(consumer.start(), prover.start()), _START_TIMEOUT_S)
+            await self._assign(consumer, prover)
+            tasks = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._probe(consumer, prover))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -171,10 +163,22 @@ class Follower:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await consumer.stop()
+            await asyncio.gather(consumer.stop(), prover.stop())
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """Takes the partitions there are, each where it was left off, on the last record that was read."""
+    def _consumer(self, **options: Any) -> AIOKafkaConsumer:
+        common: dict[str, Any] = {
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            # A position that is not there any more is a topic made anew; never to be passed over in silence.
+            "auto_offset_reset": "none",
+            "max_partition_fetch_bytes": _FETCH_BYTES,
+            "fetch_max_wait_ms": _POLL_MS,
+            "request_timeout_ms": 10_000,
+        }
+        return AIOKafkaConsumer(**client_options(self._settings), **(common | options))
+
+    async def _assign(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
+        """Takes the partitions there are, each where it was left off."""
         counts = await asyncio.wait_for(partition_counts(consumer, self._feeds), _START_TIMEOUT_S)
         self.state.missing = tuple(name for name, count in counts.items() if not count)
         tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
@@ -184,17 +188,10 @@ class Follower:
         for feed in {place[0] for place in self.state.positions if place not in there}:
             await self._begin_anew(consumer, feed)
         beginnings, ends = await self._bounds(consumer)
-        self._checking = {}
         for tp in tps:
-            place = self._place(tp)
-            self.state.starts.setdefault(place, beginnings[tp])
-            position = self.state.positions.setdefault(place, beginnings[tp])
-            last = self._last.get(place)
-            if last is not None and beginnings[tp] <= last[0] < ends[tp]:
-                self._checking[tp] = last
-                position = last[0]
-            consumer.seek(tp, position)
-        await self._check_bounds(consumer, beginnings, ends)
+            self.state.starts.setdefault(self._place(tp), beginnings[tp])
+            consumer.seek(tp, self.state.positions.setdefault(self._place(tp), beginnings[tp]))
+        await self._check(consumer, prover, beginnings, ends)
         self._answered(ends)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
@@ -206,12 +203,12 @@ class Follower:
             except OffsetOutOfRangeError:
                 await self._check_bounds(consumer, *await self._bounds(consumer))
                 continue
-            batch = await self._fresh(consumer, fetched)
-            if batch:
-                await self._take(batch)
+            for tp, records in fetched.items():
+                self._witness.note(tp, records[-1])
+            if fetched:
+                await self._take([(self._feeds[tp.topic], records) for tp, records in fetched.items()])
             for tp in consumer.assignment():
-                if tp not in self._checking:
-                    self.state.positions[self._place(tp)] = await consumer.position(tp)
+                self.state.positions[self._place(tp)] = await consumer.position(tp)
             self._note_caught_up()
 
     async def _take(self, batch: list[tuple[Feed, list[Any]]]) -> None:
@@ -219,44 +216,40 @@ class Follower:
         changes = await loop.run_in_executor(self._writing, self._model.apply, batch)
         for feed, records in batch:
             self.state.records[feed] += len(records)
-            last = records[-1]
-            self._last[feed, last.partition] = (last.offset, _digest(last))
-            self.state.newest_ms = max(self.state.newest_ms, last.timestamp)
+            self.state.newest_ms = max(self.state.newest_ms, records[-1].timestamp)
         if self.state.rebuilt:
             self.changed(changes)
 
-    async def _fresh(
-        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[Any]]
-    ) -> list[tuple[Feed, list[Any]]]:
-        """What has not been read before; checks on the way that a topic is still the one it was."""
-        batch = []
-        anew: set[Feed] = set()
-        for tp, records in fetched.items():
-            last = self._checking.pop(tp, None)
-            fresh = records
-            if last is not None and records[0].offset == last[0]:
-                if _digest(records[0]) != last[1]:
-                    anew.add(self._feeds[tp.topic])
-                fresh = records[1:]
-            if fresh:
-                batch.append((self._feeds[tp.topic], fresh))
-        for feed in anew:
-            await self._begin_anew(consumer, feed)
-        return [(feed, records) for feed, records in batch if feed not in anew]
-
-    async def _probe(self, consumer: AIOKafkaConsumer) -> None:
+    async def _probe(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
         """Asks every second where the topics end: how far there is to go, and whether the brokers are there."""
-        looked_s = time.monotonic()
+        looked_s = proved_s = time.monotonic()
         while True:
             await asyncio.sleep(_PROBE_INTERVAL_S)
             beginnings, ends = await self._bounds(consumer)
-            await self._check_bounds(consumer, beginnings, ends)
             self._answered(ends)
-            if self.state.missing and time.monotonic() - looked_s > _MISSING_INTERVAL_S:
-                looked_s = time.monotonic()
+            now_s = time.monotonic()
+            if self.state.rebuilt and now_s - proved_s > _WITNESS_INTERVAL_S:
+                proved_s = now_s
+                await self._check(consumer, prover, beginnings, ends)
+            else:
+                await self._check_bounds(consumer, beginnings, ends)
+            if self.state.missing and now_s - looked_s > _MISSING_INTERVAL_S:
+                looked_s = now_s
                 counts = await asyncio.wait_for(partition_counts(consumer, self.state.missing), _PROBE_TIMEOUT_S)
                 if any(counts.values()):
                     raise _StartAgainError
+
+    async def _check(
+        self,
+        consumer: AIOKafkaConsumer,
+        prover: AIOKafkaConsumer,
+        beginnings: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> None:
+        """Whether the topics are still the ones that were read."""
+        await self._check_bounds(consumer, beginnings, ends)
+        for feed in {self._feeds[tp.topic] for tp in await self._witness.made_anew(prover, ends)}:
+            await self._begin_anew(consumer, feed)
 
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         tps = list(consumer.assignment())
@@ -282,12 +275,12 @@ class Follower:
         """The feed's topic was made anew: empties what it had filled and reads it from its beginning."""
         logger.warning("the topic of the %s was made anew: reading it from its beginning", feed)
         await asyncio.get_running_loop().run_in_executor(self._writing, self._model.forget, feed)
-        for places in (self.state.positions, self.state.starts, self.state.ends, self._last):
+        for places in (self.state.positions, self.state.starts, self.state.ends):
             for place in [place for place in places if place[0] is feed]:
                 del places[place]
         tps = [tp for tp in consumer.assignment() if self._feeds[tp.topic] is feed]
+        self._witness.forget(tps)
         for tp in tps:
-            self._checking.pop(tp, None)
             self.state.positions[self._place(tp)] = self.state.starts[self._place(tp)] = 0
         if tps:
             await consumer.seek_to_beginning(*tps)
@@ -304,7 +297,7 @@ class Follower:
         self._note_caught_up()
 
     def _note_caught_up(self) -> None:
-        if not self.state.ends or self.state.lag() or self._checking:
+        if not self.state.ends or self.state.lag():
             return
         first = not self.state.rebuilt
         self.state.caught_up_s = time.monotonic()
@@ -313,9 +306,3 @@ class Follower:
 
     def _place(self, tp: TopicPartition) -> tuple[Feed, int]:
         return self._feeds[tp.topic], tp.partition
-
-
-def _digest(record: Any) -> bytes:
-    """What tells a record from another one at the same offset."""
-    parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
-    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

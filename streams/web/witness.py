@@ -1,0 +1,102 @@
+"""Tells whether a topic is still the one it was.
+
+A topic that is deleted and made again has the old name and offsets that soon look like the old ones; its id is not among
+what the Kafka client is told. So a record that was read is looked up again now and then: where another one is at its
+offset now, the topic was made anew. One that is not there any more (compacted away) proves nothing, and the next takes
+its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.errors import OffsetOutOfRangeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+_TIMEOUT_S: Final = 2.5
+_POLL_MS: Final = 100
+
+
+class _Seen(NamedTuple):
+    offset: int
+    digest: bytes
+
+
+class Witness:
+    """Remembers a record of each partition."""
+
+    def __init__(self) -> None:
+        self._proven: dict[TopicPartition, _Seen] = {}
+        self._latest: dict[TopicPartition, _Seen] = {}
+
+    def note(self, tp: TopicPartition, record: Any) -> None:
+        """A record was read."""
+        self._latest[tp] = _Seen(record.offset, _digest(record))
+        self._proven.setdefault(tp, self._latest[tp])
+
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """The partitions are read from their beginning."""
+        for tp in tps:
+            self._proven.pop(tp, None)
+            self._latest.pop(tp, None)
+
+    async def made_anew(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> set[TopicPartition]:
+        """The partitions that hold something else now than what was read.
+
+        Args:
+            consumer: For this alone; it is left without partitions, so that it fetches nothing.
+            ends: Of the partitions there are.
+
+        Raises:
+            TimeoutError: The brokers do not answer.
+        """
+        asked = {tp: seen for tp, seen in self._proven.items() if tp in ends and seen.offset < ends[tp]}
+        # What was read before the look-up is of the topic that the look-up finds: it can stand in for it from then on.
+        latest = dict(self._latest)
+        if not asked:
+            return set()
+        consumer.assign(list(asked))
+        try:
+            for tp, seen in asked.items():
+                consumer.seek(tp, seen.offset)
+            async with asyncio.timeout(_TIMEOUT_S):
+                anew = await _compare(consumer, asked, ends)
+        finally:
+            consumer.unsubscribe()
+        self._proven.update({tp: seen for tp, seen in latest.items() if tp not in anew})
+        return anew
+
+
+async def _compare(
+    consumer: AIOKafkaConsumer, asked: Mapping[TopicPartition, _Seen], ends: Mapping[TopicPartition, int]
+) -> set[TopicPartition]:
+    anew: set[TopicPartition] = set()
+    waiting = set(asked)
+    while waiting:
+        try:
+            fetched = await consumer.getmany(*waiting, timeout_ms=_POLL_MS)
+        except OffsetOutOfRangeError as error:
+            anew |= set(error.args[0]) & waiting
+            waiting -= anew
+            continue
+        for tp, records in fetched.items():
+            waiting.discard(tp)
+            if records[0].offset == asked[tp].offset and _digest(records[0]) != asked[tp].digest:
+                anew.add(tp)
+        for tp in list(waiting):
+            # Where nothing but the marker of a transaction is left, no record comes.
+            if await consumer.position(tp) >= ends[tp]:
+                waiting.discard(tp)
+    return anew
+
+
+def _digest(record: Any) -> bytes:
+    """What tells a record from another one at the same offset."""
+    parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
