@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
 
+from streams.web import terms
 from streams.web.names import Names
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         """`12 | signed`: +12; 0 has no sign."""
         return _NOTHING if value is None else format_decimal(value, "+#,##0.###;-#" if value else None, locale=locale)
 
-    names = Names(locale, gettext).filters()
-    remembered = {name: lru_cache(maxsize=_REMEMBERED)(names.pop(name)) for name in ("scope", "period")}
-    return {"number": number, "percent": percent, "day": day, "instant": instant, "signed": signed} | names | remembered
+    names = {
+        name: lru_cache(maxsize=_REMEMBERED)(function) for name, function in Names(locale, gettext).filters().items()
+    }
+    return (
+        {"number": number, "percent": percent, "day": day, "instant": instant, "signed": signed}
+        | names
+        | terms.of_language(gettext)
+    )

@@ -1,0 +1,97 @@
+"""What the rarer pages call things: why records are rejected, what is contradictory, dimensions, kinds of period.
+
+The texts stand here once, in English, and are translated when they are used: `N_` only marks them for the catalogue.
+What is not known here (a reason of a newer worker) is shown by the name that travels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def N_(text: str) -> str:  # noqa: N802 - the usual name of this marker
+    """Marks a text for translation, without translating it."""
+    return text
+
+
+_DIMENSIONS: Final = {
+    "model": N_("Model"),
+    "variant": N_("Variant"),
+    "factory": N_("Factory"),
+    "region": N_("Region"),
+}
+_PERIOD_KINDS: Final = {"day": N_("Days"), "month": N_("Months"), "year": N_("Years"), "holiday": N_("Holidays")}
+_QUALITIES: Final = {
+    "none": N_("no history yet"),
+    "little": N_("too little history for a range"),
+    "fair": N_("fair"),
+    "good": N_("good"),
+}
+_REJECTIONS: Final = {
+    "malformed_json": N_("Not JSON"),
+    "duplicate_key": N_("A name twice in the JSON"),
+    "not_an_event": N_("Not an event"),
+    "unknown_type": N_("Unknown event type"),
+    "invalid_field": N_("Field missing or wrong"),
+    "wrong_topic": N_("On the wrong topic"),
+    "missing_offset": N_("Time without a UTC offset"),
+    "future_time": N_("Time in the future"),
+    "too_large": N_("Too large"),
+    "too_deep": N_("Nested too deeply"),
+    "wrong_key": N_("Key is not the order number"),
+    "too_many_events": N_("Too many events for one order"),
+    "id_conflict": N_("Same id, other content"),
+    "quarantined": N_("Quarantined by an operator"),
+}
+_VIOLATIONS: Final = {
+    "second_placed": N_("Placed twice"),
+    "cancelled_without_order": N_("Cancelled, never placed"),
+    "cancelled_twice": N_("Cancelled twice"),
+    "cancelled_while_delivered": N_("Cancelled after delivery"),
+    "delivered_without_order": N_("Delivered, never placed"),
+    "delivered_after_cancellation": N_("Delivered after cancellation"),
+    "delivered_twice": N_("Delivered twice"),
+    "reversed_without_delivery": N_("Reversed, never delivered"),
+    "reversed_other_vin": N_("Reversed with another VIN"),
+    "void_of_unknown_event": N_("Voids an unknown event"),
+    "void_of_void": N_("Voids a void"),
+}
+_EFFECTS: Final = {
+    "second_placed": N_("This order event changes nothing."),
+    "cancelled_without_order": N_("No effect until the order arrives."),
+    "cancelled_twice": N_("This cancellation has no effect."),
+    "cancelled_while_delivered": N_("No effect while the delivery stands."),
+    "delivered_without_order": N_("The delivery counts."),
+    "delivered_after_cancellation": N_("The delivery counts."),
+    "delivered_twice": N_("This delivery has no effect."),
+    "reversed_without_delivery": N_("This reversal has no effect."),
+    "reversed_other_vin": N_("This reversal has no effect."),
+    "void_of_unknown_event": N_("No effect until that event arrives."),
+    "void_of_void": N_("No effect: a void cannot be voided."),
+}
+#: Filter → the names that it looks up.
+_FILTERS: Final = {
+    "dimension": _DIMENSIONS,
+    "period_kind": _PERIOD_KINDS,
+    "forecast_quality": _QUALITIES,
+    "rejection": _REJECTIONS,
+    "violation": _VIOLATIONS,
+    "violation_effect": _EFFECTS,
+}
+
+
+def of_language(gettext: Callable[[str], str]) -> dict[str, Callable[[str], str]]:
+    """The filters: `letter.reason | rejection`.
+
+    Args:
+        gettext: Translates a text of ours.
+    """
+    return {name: _lookup(texts, gettext) for name, texts in _FILTERS.items()}
+
+
+def _lookup(texts: dict[str, str], gettext: Callable[[str], str]) -> Callable[[str], str]:
+    translated = {name: gettext(text) for name, text in texts.items()}
+    return lambda name: translated.get(name, name)
