@@ -51,7 +51,7 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
-        """`row.updated_at | instant(status.timezone)` in a template: Oct 7, 2024, 9:10:44 PM; also of milliseconds."""
+        """Such as Oct 7, 2024, 9:10:44 PM in a time zone, of RFC 3339 text or milliseconds since 1970."""
         if value is None:
             return _NOTHING
         zone = ZoneInfo(timezone)
