@@ -2,7 +2,8 @@
 
 A version is written at once when the last one written is a minute old. Otherwise it waits, and when the minute is over
 the version that is then current is written. So what is current is never missing for longer than a minute, however often
-a row changes. The minute is one of real time, also where the service's clock is that of the events: that one runs by in
+a row changes. The version with which a row closes is written at once, because it is asked for as the figure first closed.
+The minute is one of real time, also where the service's clock is that of the events: that one runs by in
 no time while history is loaded, and stands still afterwards.
 
 Which version was written last, and when, is remembered in `milestones.internal.<prefix>totals` by the transaction that
@@ -38,9 +39,9 @@ class History:
         self._context = context
         self._topic, self._memory = context.catalogue.history.name, context.catalogue.totals.name
         self._marks: dict[str, HistoryMark] = {}
-        #: Rows whose current version is not in the history yet: key → version and value.
-        self._waiting: dict[str, tuple[int, bytes]] = {}
-        #: When each of them is due, by real time.
+        #: Rows whose current version is not in the history yet: key → when it is due, its version and value.
+        self._waiting: dict[str, tuple[int, int, bytes]] = {}
+        #: When each of them is due, by real time; an entry that says another time than `_waiting` is void.
         self._due: list[tuple[int, str]] = []
 
     async def open(
@@ -70,8 +71,10 @@ class History:
     def publish(self, row: WindowRow, value: bytes) -> None:
         """A version of a row is being published; the same transaction is to hold `records`."""
         key = row_key(row)
-        if key in self._waiting:
-            self._waiting[key] = row.version, value
+        if row.status == "closed" and row.restated == 0:
+            self._wait(key, row.version, value, _NEVER)
+        elif key in self._waiting:
+            self._waiting[key] = self._waiting[key][0], row.version, value
         else:
             self._wait(key, row.version, value, self._marks.get(key, _NEVER))
 
@@ -83,16 +86,19 @@ class History:
         """
         records: list[Outgoing] = []
         while self._due and self._due[0][0] <= now_us:
-            _, key = heapq.heappop(self._due)
-            version, value = self._waiting.pop(key)
+            due_us, key = heapq.heappop(self._due)
+            if key not in self._waiting or self._waiting[key][0] != due_us:
+                continue
+            _, version, value = self._waiting.pop(key)
             mark = self._marks[key] = HistoryMark(version, now_us)
             records.append(Outgoing(self._topic, 0, key.encode(), value))
             records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), encode_memory(mark)))
         return records
 
     def _wait(self, key: str, version: int, value: bytes, mark: HistoryMark) -> None:
-        self._waiting[key] = version, value
-        heapq.heappush(self._due, (mark.written_us + MINUTE_US, key))
+        due_us = mark.written_us + MINUTE_US
+        self._waiting[key] = due_us, version, value
+        heapq.heappush(self._due, (due_us, key))
 
 
 def row_key(row: WindowRow) -> str:

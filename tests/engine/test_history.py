@@ -1,0 +1,99 @@
+"""Which versions of a row go to the history of rows, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.codec import decode_row, encode_row
+from schemas.outputs import WindowRow
+from streams.context import Context
+from streams.history import MINUTE_US, History
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.transactions import Outgoing
+
+START_US = 1_728_000_000_000_000
+SECOND_US = 1_000_000
+DAY = "day:2024-10-07"
+
+
+def row(version: int, *, status: str = "open", restated: int = 0, period: str = DAY) -> WindowRow:
+    return WindowRow.model_validate(
+        {
+            "metric": "deliveries",
+            "scope": "all",
+            "period": period,
+            "start": "2024-10-07",
+            "end": "2024-10-07",
+            "timezone": "Asia/Shanghai",
+            "count": version,
+            "targets": [],
+            "status": status,
+            "restated": restated,
+            "version": version,
+            "updated_at": "2024-10-07T13:10:44.120Z",
+        }
+    )
+
+
+@pytest.fixture
+def history() -> History:
+    return History(Context(Settings(), now_us=lambda: START_US))
+
+
+def publish(history: History, *rows: WindowRow) -> None:
+    for each in rows:
+        history.publish(each, encode_row(each))
+
+
+def versions(records: list[Outgoing]) -> list[int]:
+    """The versions among what is written; the other half are the memory of it."""
+    written = [record for record in records if "window-history" in record.topic]
+    assert len(records) == 2 * len(written)
+    return [decode_row(record.value or b"").version for record in written]
+
+
+def test_the_first_version_of_a_row_is_written_at_once(history: History) -> None:
+    publish(history, row(1))
+    assert versions(history.records(START_US)) == [1]
+
+
+def test_a_row_that_changes_often_is_written_once_a_minute_and_its_last_version_before_a_pause(
+    history: History,
+) -> None:
+    publish(history, row(1))
+    history.records(START_US)
+    publish(history, row(2), row(3))
+    assert versions(history.records(START_US + MINUTE_US - 1)) == []
+    publish(history, row(4))
+    assert versions(history.records(START_US + MINUTE_US)) == [4]
+    assert versions(history.records(START_US + 10 * MINUTE_US)) == []
+
+
+def test_the_version_with_which_a_row_closes_is_written_at_once_also_within_the_minute(history: History) -> None:
+    publish(history, row(1))
+    history.records(START_US)
+    publish(history, row(2))
+    publish(history, row(3, status="closed"))
+    assert versions(history.records(START_US + SECOND_US)) == [3]
+
+
+def test_a_row_restated_within_the_minute_after_it_closed_waits_for_a_minute_of_its_own(history: History) -> None:
+    publish(history, row(1))
+    history.records(START_US)
+    publish(history, row(2), row(3, status="closed"))
+    history.records(START_US + 30 * SECOND_US)
+    publish(history, row(4, status="closed", restated=1))
+    # The minute of the version that waited before the row closed is over, the one of the closed version is not.
+    assert versions(history.records(START_US + MINUTE_US)) == []
+    assert versions(history.records(START_US + 30 * SECOND_US + MINUTE_US)) == [4]
+
+
+def test_each_row_has_its_own_minute(history: History) -> None:
+    publish(history, row(1))
+    history.records(START_US)
+    publish(history, row(2), row(7, period="month:2024-10"))
+    assert versions(history.records(START_US + SECOND_US)) == [7]
