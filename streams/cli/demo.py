@@ -50,7 +50,7 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
 )
 @cluster_options
 def command(
-    headless: bool,  # noqa: ARG001, FBT001 - an option, for the web view
+    headless: bool,  # noqa: FBT001 - an option
     end_after_story: bool,  # noqa: FBT001 - an option
     data_dir: Path | None,
     port: int | None,
@@ -60,7 +60,7 @@ def command(
 ) -> int:
     """Play the SU7's year 2024, SIMULATED from published totals, and watch the milestones.
 
-    Starts a Kafka and a worker of its own, with the built-in rules and targets or those of --config. With
+    Starts a Kafka, a worker and a web view of its own, with the built-in rules and targets or those of --config. With
     --bootstrap-servers the cluster there is used, with your settings and under names that begin with `demo.`.
     """
     if bootstrap_servers and (data_dir or port):
@@ -78,12 +78,19 @@ def command(
             port=port or _usual_port(end_after_story=end_after_story),
             speed=None if end_after_story else speed,
             end_after_story=end_after_story,
+            web_bind=None if headless or end_after_story else _web_bind(),
         )
         return asyncio.run(_until_signal(plan))
 
 
 def _usual_port(*, end_after_story: bool) -> int | None:
     return _USUAL_PORT if not end_after_story and port_is_free(_USUAL_PORT) else None
+
+
+def _web_bind() -> str:
+    usual = Settings.model_fields["web_bind"].default
+    host, _, port = usual.rpartition(":")
+    return f"{host}:{port if port_is_free(int(port)) else 0}"
 
 
 async def _until_signal(plan: Plan) -> int:
@@ -139,7 +146,7 @@ def _without_settings() -> Iterator[None]:
 
 
 def _environment(bootstrap_servers: str | None, config: Path | None) -> dict[str, str]:
-    """The worker's environment, but for the servers."""
+    """The environment of worker and web view, but for the servers."""
     if bootstrap_servers:
         environment = {**os.environ, "MILESTONES_SOURCE_PREFIX": _PREFIX, "MILESTONES_OUTPUT_PREFIX": _PREFIX}
     else:

@@ -15,45 +15,47 @@ from streams.embedded import supervisor
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-#: A worker closes itself within 5 s of a SIGTERM.
+#: A service closes itself within 5 s of a SIGTERM.
 _GRACE_S = 6.0
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class WorkerProcess:
-    """A `milestones worker` with its log in a file; a context manager.
+class ServiceProcess:
+    """A `milestones` service with its log in a file; a context manager.
 
     Args:
-        directory: Where it runs and keeps its log.
+        arguments: Of the command line: the service's name and its options.
+        directory: Where it keeps its log.
         environment: Its whole environment.
         working_directory: Where it looks for a settings file.
-        instance: Its name in the consumer group.
     """
 
     def __init__(
-        self, directory: Path, environment: Mapping[str, str], working_directory: Path, *, instance: str = "demo"
+        self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], working_directory: Path
     ) -> None:
-        self.log_path = directory / "worker.log"
-        self._lock_path = directory / "worker.lock"
+        self._arguments = arguments
+        self.log_path = directory / f"{arguments[0]}.log"
+        self._lock_path = directory / f"{arguments[0]}.lock"
+        # What an earlier run has said is not what this one says.
+        self._log_begins = self.log_path.stat().st_size if self.log_path.exists() else 0
         # A checkout that is not installed must be found from any directory.
         path = os.pathsep.join(filter(None, (str(Path(streams.__file__).parents[1]), environment.get("PYTHONPATH"))))
         self._environment = {**environment, "PYTHONPATH": path}
         self._working_directory = working_directory
-        self._instance = instance
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "streams", "worker", "--instance", self._instance]
+        command = [sys.executable, "-m", "streams", *self._arguments]
         with self._lock_path.open("ab") as lock, self.log_path.open("ab") as log:
             supervised = [
                 *(sys.executable, "-I", "-S", supervisor.__file__),
                 *(str(os.getpid()), str(_GRACE_S), str(lock.fileno())),
                 *command,
             ]
-            self._process = subprocess.Popen(  # noqa: S603 - our own worker
+            self._process = subprocess.Popen(  # noqa: S603 - our own service
                 supervised,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -61,7 +63,7 @@ class WorkerProcess:
                 cwd=self._working_directory,
                 env=self._environment,
                 pass_fds=[lock.fileno()],
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends the worker in its turn
+                start_new_session=True,  # Ctrl-C is for the demo, which then ends its services in their turn
             )
         return self
 
@@ -81,19 +83,42 @@ class WorkerProcess:
             process.wait()
 
     def check(self) -> None:
-        """Does nothing while the worker runs.
+        """Does nothing while the service runs.
 
         Raises:
             ExpectedError: It has ended by itself: its last words, and where the log is.
         """
         if self._process is None or self._process.poll() is None:
             return
-        last = _last_words(self.log_path.read_text(encoding="utf-8", errors="replace"))
-        raise ExpectedError(f"the worker has ended: {last} (log: {self.log_path})", exit_code=3)
+        last = _last_words(self._said())
+        raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=3)
+
+    @property
+    def _name(self) -> str:
+        return "the web view" if self._arguments[0] == "web" else f"the {self._arguments[0]}"
+
+    def said(self, beginning: str) -> str | None:
+        """The rest of the line of its log that begins so, `None` as long as there is none."""
+        found = [line for line in self._said().split("\n")[:-1] if line.startswith(beginning)]
+        return found[-1].removeprefix(beginning) if found else None
+
+    def _said(self) -> str:
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_begins)
+            return log.read().decode("utf-8", errors="replace")
+
+
+class WorkerProcess(ServiceProcess):
+    """A `milestones worker`; its arguments are those of a service, and `instance` is its name in the group."""
+
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str], working_directory: Path, *, instance: str = "demo"
+    ) -> None:
+        super().__init__(("worker", "--instance", instance), directory, environment, working_directory)
 
 
 def _last_words(log: str) -> str:
-    """The line in which a worker says why it ends, else the last it wrote."""
+    """The line in which a service says why it ends, else the last it wrote."""
     lines = [line for line in (_TERMINAL_CODES.sub("", each).strip() for each in log.split("\n")) if line]
     said = [line for line in lines if line.startswith("milestones: ") or " the worker ends: " in line]
     return (said or lines or ["it said nothing"])[-1].removeprefix("milestones: ")

@@ -1,4 +1,4 @@
-"""Runs the demo: broker, topics, worker, story, in this order, and ends them in the other."""
+"""Runs the demo: broker, topics, worker, web view, story, in this order, and ends them in the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from streams.admin import apply_topics
 from streams.broker import EmbeddedKafka
-from streams.demo.child import WorkerProcess
+from streams.demo.child import ServiceProcess, WorkerProcess
 from streams.demo.display import Display
 from streams.demo.following import Seen, follow, source_ends
 from streams.demo.playing import Playing, play
@@ -23,7 +23,7 @@ from streams.publisher import Publisher
 from streams.story import load_facts, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -40,14 +40,15 @@ class Plan:
     """What to run.
 
     Attributes:
-        directory: Data, logs, the worker's working directory unless `embedded` is off.
-        environment: Of the worker.
-        working_directory: Of the worker.
+        directory: Data and logs.
+        environment: Of worker and web view.
+        working_directory: Of worker and web view.
         make_settings: From the bootstrap servers.
         bootstrap_servers: Of a cluster that is there already; `None` starts the embedded Kafka.
         port: Of the embedded Kafka; `None` takes a free one.
         speed: 1 tells the story in a minute, `None` as fast as it goes.
         end_after_story: Sum up and end; otherwise stay until a signal.
+        web_bind: Where the web view listens, `None` for none.
     """
 
     directory: Path
@@ -58,6 +59,7 @@ class Plan:
     port: int | None
     speed: float | None
     end_after_story: bool
+    web_bind: str | None
 
 
 async def run(plan: Plan, ending: Callable[[], None]) -> int:
@@ -87,33 +89,43 @@ async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
     settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
     await apply_topics(settings)
     environment = plan.environment | {"MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers}
-    worker = WorkerProcess(plan.directory, environment, plan.working_directory)
-    await stack.enter_async_context(_in_thread(worker))
+    services: list[ServiceProcess] = [WorkerProcess(plan.directory, environment, plan.working_directory)]
+    if plan.web_bind is not None:
+        command = ("web", "--bind", plan.web_bind)
+        services.append(ServiceProcess(command, plan.directory, environment, plan.working_directory))
+    for service in services:
+        await stack.enter_async_context(_in_thread(service))
     story = await telling
-    session = _Session(plan, settings, story, worker, kafka)
+    session = _Session(plan, settings, story, services, kafka)
     return await session.run()
 
 
 @contextlib.asynccontextmanager
-async def _in_thread(worker: WorkerProcess) -> Any:
-    """Starts the worker here and ends it without blocking the loop."""
-    worker.__enter__()
+async def _in_thread(service: ServiceProcess) -> Any:
+    """Starts a service here and ends it without blocking the loop."""
+    service.__enter__()
     try:
-        yield worker
+        yield service
     finally:
-        await asyncio.to_thread(worker.__exit__, None, None, None)
+        await asyncio.to_thread(service.__exit__, None, None, None)
 
 
 class _Session:
     """The part of the demo for which broker and worker are there."""
 
     def __init__(
-        self, plan: Plan, settings: Settings, story: Story, worker: WorkerProcess, kafka: EmbeddedKafka | None
+        self,
+        plan: Plan,
+        settings: Settings,
+        story: Story,
+        services: Sequence[ServiceProcess],
+        kafka: EmbeddedKafka | None,
     ) -> None:
         self._plan = plan
         self._settings = settings
         self._story = story
-        self._worker = worker
+        self._services = services
+        self._web_url: str | None = None
         self._kafka = kafka
         self._seen = Seen(settings, story.facts.model)
         self._playing = Playing()
@@ -176,11 +188,20 @@ class _Session:
 
     async def _watch(self, display: Display) -> None:
         while True:
-            self._worker.check()
+            for service in self._services:
+                service.check()
+            self._show_web()
             if self._kafka is not None and not self._kafka.alive:
                 raise self._kafka.failure()
             display.tick()
             await asyncio.sleep(_TICK_S)
+
+    def _show_web(self) -> None:
+        """Says once where the web view is."""
+        if self._plan.web_bind is not None and self._web_url is None:
+            self._web_url = self._services[-1].said("web view at ")
+            if self._web_url is not None:
+                _say(f"web view at {self._web_url}")
 
     async def _settle(self, ends: dict[Any, int]) -> None:
         """Waits until all is applied and summed: as the simulation knows it, else until nothing changes any more."""
@@ -218,7 +239,8 @@ class _Session:
             if (value := getattr(self._settings, name))
         )
         click.echo(
-            "the story is told, the tables stay live; Ctrl-C ends the demo. Try:\n"
+            "the story is told, the tables stay live; Ctrl-C ends the demo. "
+            f"{f'See {self._web_url} or try' if self._web_url else 'Try'}:\n"
             f"  {prefixes}milestones windows --period month --bootstrap-servers {self._settings.bootstrap_servers}",
             err=True,
         )
