@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
-from streams.web.routes import DayPath, MilestonePath, asking, date_of
+from streams.web.routes import DayPath, MilestonePath, asking, date_of, tidied
 from streams.web.views import calendar, milestones, now, rejected, targets, windows
 from streams.web.views.common import Ask
 
@@ -26,6 +26,8 @@ def router(web: Web) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     def render(name: str, request: Request, make: Callable[[Ask], Any]) -> Response:
+        if (address := tidied(request, web.settings.timezone)) is not None:
+            return RedirectResponse(address, 303)
         with asking(web) as ask:
             data = make(ask)
         if data is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl, urlencode
+from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException, Path
 
@@ -13,6 +15,8 @@ from streams.web.views.common import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from starlette.requests import Request
 
     from streams.web.context import Web
 
@@ -27,6 +31,32 @@ def asking(web: Web) -> Iterator[Ask]:
     """One moment of everything."""
     with web.model.snapshot() as view:
         yield Ask(view, service_status(view, web.state, web.settings), web.settings, web.holidays)
+
+
+def tidied(request: Request, timezone: str) -> str | None:
+    """The address that a form meant; `None` where it is the address already.
+
+    A form sends what was left empty, and its moment (`at`) as the clock of the business time zone shows it. The address
+    names only what was chosen, and its moment exactly (`as_of`), so that it can be kept and passed on.
+
+    Raises:
+        HTTPException: The moment is none: 422.
+    """
+    given = parse_qsl(request.url.query, keep_blank_values=True)
+    meant = [(name, value) for name, value in given if value and name != "at"]
+    if at := dict(given).get("at"):
+        meant = [pair for pair in meant if pair[0] != "as_of"] + [("as_of", _instant(at, timezone))]
+    if meant == given:
+        return None
+    return f"{request.url.path}?{urlencode(meant)}" if meant else request.url.path
+
+
+def _instant(local: str, timezone: str) -> str:
+    try:
+        moment = datetime.fromisoformat(local)
+    except ValueError:
+        raise HTTPException(422, f"at: {local!r} is no date and time") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).isoformat()
 
 
 def date_of(text: str) -> date:

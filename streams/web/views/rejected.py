@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.outputs import CivilDate, RowControl
+from schemas.outputs import CivilDate, RowControl, WindowRow
 from streams.web.readmodel import DeadLetter, FoundViolation, Group, LetterQuery, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, View
 
@@ -73,7 +73,7 @@ class ReconciliationParameters(Parameters):
 
 
 class ReconciledWindow(View):
-    """A window's count beside another system's."""
+    """A window's count beside another system's; `command` shows the units on our side."""
 
     metric: str
     scope: str
@@ -81,6 +81,7 @@ class ReconciledWindow(View):
     count: int
     status: str
     control: RowControl
+    command: str
 
 
 class ReconciliationView(View):
@@ -125,6 +126,12 @@ def _replay(*options: tuple[str, str]) -> str:
     return " ".join(["milestones dead-letters replay", *given, "--dry-run"])
 
 
+def _reconcile(row: WindowRow, control: RowControl) -> str:
+    given = (("--metric", row.metric), ("--scope", row.scope), ("--period", row.period), ("--source", control.source))
+    words = [word for name, value in given for word in (name, shlex.quote(value))]
+    return " ".join(["milestones reconcile", *words, "--units"])
+
+
 def violations(ask: Ask, parameters: ViolationsParameters) -> ViolationsView:
     """A page of violations."""
     found, total = ask.view.violations.page(
@@ -146,6 +153,7 @@ def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> Reconcilia
             count=row.count,
             status=row.status,
             control=control,
+            command=_reconcile(row, control),
         )
         for row in rows
         for control in row.controls

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.outputs import CivilDate, Instant, WindowRow
 from streams.web.readmodel import WindowQuery
@@ -45,6 +45,14 @@ Sort = Literal[
 ]  # fmt: skip
 
 
+def _named(values: object) -> object:
+    # A form sends an empty value where nothing is chosen.
+    return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
+
+
+_Chosen = BeforeValidator(_named)
+
+
 class WindowsParameters(Parameters):
     """Which rows.
 
@@ -54,11 +62,11 @@ class WindowsParameters(Parameters):
     of each row that was in force then, by when it was published.
     """
 
-    metric: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
-    scope: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
-    kind: Annotated[tuple[Literal["day", "month", "year", "holiday"], ...], Field(max_length=4)] = ()
+    metric: Annotated[tuple[Text, ...], _Chosen, Field(max_length=10)] = ()
+    scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
+    kind: Annotated[tuple[Literal["day", "month", "year", "holiday"], ...], _Chosen, Field(max_length=4)] = ()
     period: Text = ""
-    status: Annotated[tuple[Literal["open", "provisional", "closed"], ...], Field(max_length=3)] = ()
+    status: Annotated[tuple[Literal["open", "provisional", "closed"], ...], _Chosen, Field(max_length=3)] = ()
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
@@ -89,12 +97,13 @@ class WindowsView(View):
     """A page of rows; `total` on all pages.
 
     `as_of` is the instant that was asked for, null for now. What was in force then is told by the history of published
-    versions, which goes back to `known_since`; before that, rows are missing. A version that was in force for less than
-    a minute can be missing too.
+    versions, which goes back to `known_since`; before that (`as_of_known` is false), rows are missing. A version that was
+    in force for less than a minute can be missing too.
     """
 
     parameters: WindowsParameters
     as_of: Instant | None
+    as_of_known: bool
     known_since: Instant | None
     metrics: list[str]
     scopes: list[str]
@@ -130,11 +139,13 @@ class SideView(View):
 
 def windows(ask: Ask, parameters: WindowsParameters) -> WindowsView:
     """A page of rows."""
-    page = ask.view.windows.page(parameters.query())
+    query = parameters.query()
+    page = ask.view.windows.page(query)
     since_us = ask.view.windows.history_since_us()
     return WindowsView(
         parameters=parameters,
         as_of=parameters.as_of or None,
+        as_of_known=query.as_of_us is None or (since_us is not None and since_us <= query.as_of_us),
         known_since=None if since_us is None else text_of_us(since_us),
         metrics=ask.view.windows.metrics(),
         scopes=ask.view.windows.scopes(),
