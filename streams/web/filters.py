@@ -63,11 +63,22 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         """`12 | signed`: +12; 0 has no sign."""
         return _NOTHING if value is None else format_decimal(value, "+#,##0.###;-#" if value else None, locale=locale)
 
+    def seconds_until(value: str, end: str) -> float:
+        """`source.last_event_at | seconds_until(status.business_now)`: from one instant to a later one."""
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(value)).total_seconds()
+
     names = {
         name: lru_cache(maxsize=_REMEMBERED)(function) for name, function in Names(locale, gettext).filters().items()
     }
     return (
-        {"number": number, "percent": percent, "day": day, "instant": instant, "signed": signed}
+        {
+            "number": number,
+            "percent": percent,
+            "day": day,
+            "instant": instant,
+            "signed": signed,
+            "seconds_until": seconds_until,
+        }
         | names
         | terms.of_language(gettext)
     )

@@ -103,6 +103,11 @@ class DayCount(View):
     date: CivilDate
     count: int
 
+    @property
+    def month(self) -> str:
+        """Such as `2024-10`."""
+        return self.date[:7]
+
 
 class Restated(View):
     """A count that changed after its period was closed."""
