@@ -64,7 +64,7 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         return _NOTHING if value is None else format_decimal(value, "+#,##0.###;-#" if value else None, locale=locale)
 
     def seconds_until(value: str, end: str) -> float:
-        """From one instant to a later one, as in `source.last_event_at | seconds_until(status.business_now)`."""
+        """Seconds from one instant to a later one, such as `status.business_now`."""
         return (datetime.fromisoformat(end) - datetime.fromisoformat(value)).total_seconds()
 
     names = {
