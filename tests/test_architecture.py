@@ -16,10 +16,11 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 
 #: Layers from the top; a module may import from its own layer and from those below.
-LAYERS = ["cli", "app", "agents", "engine", "state", "kafka", "story", "settings", "domain", "schemas"]
+LAYERS = ["cli", "web", "app", "agents", "engine", "state", "kafka", "story", "settings", "domain", "schemas"]
 LAYER_OF = {
     "streams.cli": "cli",
     "streams.__main__": "cli",
+    "streams.web": "web",
     "streams.app": "app",
     "streams.agents": "agents",
     "streams.engine": "engine",
@@ -55,7 +56,26 @@ ONLY_IN = {
     "orjson": ("schemas",),
     "msgspec": ("schemas", "streams.changelog", "streams.vocabulary", "streams.domain"),
     "numpy": ("schemas",),
+    "babel": ("streams.web",),
+    "fastapi": ("streams.web",),
+    "jinja2": ("streams.web",),
+    "starlette": ("streams.web",),
+    "uvicorn": ("streams.web",),
 }
+#: The web view reads output topics only: it knows neither how they are written nor the sources and how they are counted
+#: again. Of what is below it, these are what it may use.
+WEB_MAY_IMPORT = (
+    "streams.web",
+    "streams.admin",
+    "streams.domain.calendar",
+    "streams.domain.daytypes",
+    "streams.domain.zone",
+    "streams.errors",
+    "streams.headline",
+    "streams.holidays",
+    "streams.kafka",
+    "streams.settings",
+)
 SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}
 
 
@@ -125,6 +145,13 @@ def test_the_domain_imports_the_standard_library_and_schemas_only(path: Path) ->
         assert allowed, f"{name_of(path)} imports {imported}"
         assert package not in {"asyncio", "socket", "threading", "subprocess"}, f"{name_of(path)} imports {imported}"
         assert imported not in {"time.time", "datetime.now"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("streams/web/**/*.py")), ids=name_of)
+def test_the_web_view_knows_nothing_of_how_its_topics_are_written(path: Path) -> None:
+    for imported in imports_of(path):
+        if within(imported, ("streams",)):
+            assert within(imported, WEB_MAY_IMPORT), f"{name_of(path)} imports {imported}"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("schemas/**/*.py")), ids=name_of)
