@@ -1,1 +1,339 @@
 "use strict";
+/*
+ * What a page does by itself. Without this it is complete, but stands still.
+ *
+ * Numbers that follow a row ([data-row], [data-bar], the chart of today) change at once with its event. Whatever follows
+ * from more than one row is the server's to say: the page is asked for again, as seldom as its news allow, and what is
+ * different is changed in place, so that focus, selection and what is folded open stay.
+ */
+(() => {
+  const { body } = document;
+  const root = document.documentElement;
+  const strip = document.getElementById("strip");
+  const texts = strip.dataset;
+  const main = document.getElementById("main");
+  const polite = document.getElementById("polite");
+  const live = body.dataset.live === "yes";
+  const number = new Intl.NumberFormat(root.lang);
+  const clock = instants();
+
+  const SILENT_MS = 4000;
+  const URGENT_MS = 1000;
+  const UNHURRIED_MS = 4000;
+  const BANNER_MS = 30_000;
+
+  function instants() {
+    // Swedish writes dates as ISO 8601 does.
+    const options = { dateStyle: "short", timeStyle: "medium" };
+    try {
+      return new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: body.dataset.zone });
+    } catch {
+      return new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: "UTC" });
+    }
+  }
+  const instant = (text) => (text ? clock.format(new Date(text)) : "\u2013");
+  const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  function duration(seconds) {
+    const [unit, size] = UNITS.find(([, size]) => seconds / size >= 2) ?? UNITS[UNITS.length - 1];
+    return new Intl.NumberFormat(root.lang, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }).format(Math.max(seconds, 0) / size);
+  }
+
+  function put(element, text) {
+    if (typeof element === "string") element = document.getElementById(element);
+    if (!element || element.textContent === text) return false;
+    element.textContent = text;
+    return true;
+  }
+  function tick(element) {
+    element.classList.remove("ticked");
+    void element.offsetWidth; // begins the animation anew
+    element.classList.add("ticked");
+  }
+  function say(text) {
+    polite.textContent = "";
+    setTimeout(() => { polite.textContent = text; }, 50);
+  }
+
+  /* ---- the page in place ---- */
+
+  function morph(old, fresh) {
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      old.replaceWith(fresh);
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== fresh.data) {
+        old.data = fresh.data;
+        if (old.parentElement?.matches("[data-row]")) tick(old.parentElement);
+      }
+      return;
+    }
+    // These belong to scripts, or to the reader.
+    if (old.matches(".plot, .readout, [data-copy]")) return;
+    if (old.matches("input, select, textarea") && old === document.activeElement) return;
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value && name !== "tabindex") old.setAttribute(name, value);
+    }
+    morphChildren(old, fresh);
+  }
+  function morphChildren(old, fresh) {
+    const named = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+    let cursor = old.firstChild;
+    for (const next of [...fresh.childNodes]) {
+      const alike = cursor && !cursor.id && cursor.nodeName === next.nodeName ? cursor : null;
+      const same = next.id ? named.get(next.id) : alike;
+      if (!same) old.insertBefore(next, cursor);
+      else {
+        if (same === cursor) cursor = cursor.nextSibling;
+        else old.insertBefore(same, cursor);
+        morph(same, next);
+      }
+    }
+    while (cursor) {
+      const after = cursor.nextSibling;
+      cursor.remove();
+      cursor = after;
+    }
+  }
+
+  async function pageAt(address) {
+    const response = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+    if (!response.ok || response.redirected) throw new Error(`${response.status}`);
+    return new DOMParser().parseFromString(await response.text(), "text/html");
+  }
+
+  let due = Infinity;
+  let lastMs = -Infinity;
+  let costMs = 0;
+  let timer = 0;
+  let busy = false;
+  /* Asks for the page again, but not before `gapMs` since the last time: a slow server is asked less often. */
+  function refreshSoon(gapMs) {
+    if (!live) return;
+    const at = Math.max(performance.now(), lastMs + Math.max(gapMs, 10 * costMs));
+    if (at >= due) return;
+    due = at;
+    clearTimeout(timer);
+    timer = setTimeout(refresh, due - performance.now());
+  }
+  async function refresh() {
+    if (busy) return; // asked for again at the end
+    due = Infinity;
+    if (document.hidden) return; // asked for when it is looked at
+    busy = true;
+    lastMs = performance.now();
+    try {
+      const page = await pageAt(location.href);
+      const fresh = page.getElementById("main");
+      if (fresh && page.documentElement.lang === root.lang) {
+        morph(main, document.importNode(fresh, true));
+        body.dataset.date = page.body.dataset.date;
+        enhance();
+      }
+    } catch {
+      // The heartbeat tells whether the server is there.
+    }
+    costMs = performance.now() - lastMs;
+    busy = false;
+    if (due < Infinity) {
+      const at = due;
+      due = Infinity;
+      refreshSoon(Math.max(at - lastMs, 0));
+    }
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refreshSoon(0);
+  });
+
+  /* ---- what has changed ---- */
+
+  function rowChanged(row) {
+    const key = `${row.metric}|${row.scope}|${row.period}`;
+    for (const element of document.querySelectorAll("[data-row]")) {
+      if (element.dataset.row === key && put(element, number.format(row.count))) tick(element);
+    }
+    for (const element of document.querySelectorAll("[data-bar]")) {
+      if (element.dataset.bar === key) element.value = Math.min(row.count, element.max);
+    }
+    if (live) window.Charts?.row(key, row);
+    refreshSoon(UNHURRIED_MS);
+  }
+
+  let heardMs = performance.now();
+  let reasons = null;
+  function statusHeard(status) {
+    heardMs = performance.now();
+    setReasons(status.stale ? status.reasons : []);
+    const silent = status.workers.filter((worker) => worker.silent);
+    const running = status.workers.filter((worker) => !worker.silent && worker.health !== "stopped");
+    const broker = status.broker.reachable ? texts.tYes : texts.tNo;
+    const missing = silent.length ? ` (${silent.map((worker) => worker.name).join(", ")} ${texts.tSilent})` : "";
+    put("s-asof", instant(status.data_as_of).slice(11) || "\u2013");
+    put("s-last", instant(status.last_event_at));
+    put("s-workers", number.format(running.length) + missing);
+    put("o-workers", number.format(running.length) + missing);
+    for (const id of ["s-lag", "o-lag"]) put(id, number.format(status.lag));
+    for (const id of ["s-broker", "o-broker"]) put(id, broker);
+    readingAt(status.reader);
+    sourcesHeard(status);
+    if (live) window.Charts?.clock(status.business_now);
+    if (status.business_date !== body.dataset.date) refreshSoon(URGENT_MS);
+  }
+  function readingAt(reader) {
+    document.getElementById("s-rebuild").hidden = reader.rebuilt;
+    const sum = (name) => reader.progress.reduce((total, feed) => total + feed[name], 0);
+    put("s-read", new Intl.NumberFormat(root.lang, { style: "percent" }).format(sum("total") ? sum("done") / sum("total") : 0));
+  }
+  function sourcesHeard(status) {
+    for (const row of document.querySelectorAll("[data-source]")) {
+      const source = status.sources.find((each) => each.source === row.dataset.source);
+      if (!source) continue;
+      put(row.cells[1], instant(source.last_event_at));
+      put(row.cells[2], duration((Date.parse(status.business_now) - Date.parse(source.last_event_at)) / 1000));
+    }
+  }
+  function setReasons(now) {
+    const said = now.join();
+    if (said === reasons) return;
+    const before = reasons;
+    reasons = said;
+    body.classList.toggle("stale", now.length > 0);
+    body.classList.toggle("fresh", now.length === 0);
+    const why = now.map((reason) => texts[`t${reason[0].toUpperCase()}${reason.slice(1)}`] ?? reason).join(", ");
+    put("s-state", now.length ? texts.tStale : texts.tLive);
+    put("s-why", why);
+    if (before !== null) say(now.length ? `${texts.tStale}: ${why}` : texts.tAgain);
+  }
+  setInterval(() => {
+    if (performance.now() - heardMs > SILENT_MS) setReasons(["web"]);
+  }, 500);
+
+  /* ---- a milestone makes itself noticed ---- */
+
+  const banner = document.getElementById("banner");
+  const RANK = { first: 4, threshold: 3, target: 2, record: 1 };
+  let shown = { rank: 0, sinceMs: -Infinity, more: 0, timer: 0 };
+  async function milestoneHeard(event) {
+    refreshSoon(URGENT_MS);
+    if (event.type === "milestone.recorded.v1") return; // on record, no news
+    const rank = RANK[event.data.kind] ?? 0;
+    if (!banner.hidden && rank < shown.rank && performance.now() - shown.sinceMs < BANNER_MS / 2) {
+      shown.more += 1;
+      banner.querySelector(".more").textContent = texts.tMore.replace("#", number.format(shown.more));
+      return;
+    }
+    const more = banner.hidden ? 0 : shown.more + 1;
+    clearTimeout(shown.timer);
+    shown = { rank, sinceMs: performance.now(), more, timer: setTimeout(hideBanner, BANNER_MS) };
+    const address = `/milestones/${event.data.milestone_id.split("/").map(encodeURIComponent).join("/")}${root.classList.contains("kiosk") ? "?kiosk=1" : ""}`;
+    try {
+      const sentence = (await pageAt(address)).querySelector("[data-sentence]")?.textContent.trim();
+      if (!sentence) return;
+      const link = banner.querySelector(".what");
+      link.textContent = sentence;
+      link.href = address;
+      banner.querySelector(".more").textContent = more ? texts.tMore.replace("#", number.format(more)) : "";
+      banner.className = `banner ${event.data.kind} ${event.type === "milestone.retracted.v1" ? "retracted" : ""}`;
+      banner.hidden = false;
+      say(sentence);
+    } catch {
+      // It is in the list all the same.
+    }
+  }
+  function hideBanner() {
+    clearTimeout(shown.timer);
+    banner.hidden = true;
+  }
+  document.getElementById("banner-close").addEventListener("click", hideBanner);
+
+  /* ---- the stream ---- */
+
+  function follow() {
+    const stream = new EventSource(`/api/v1/stream?${body.dataset.stream}`);
+    const on = (name, act) => stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    on("status", statusHeard);
+    on("row", rowChanged);
+    on("row-gone", () => refreshSoon(UNHURRIED_MS));
+    on("milestone", milestoneHeard);
+    on("forecast", () => refreshSoon(UNHURRIED_MS));
+    on("forecast-withdrawn", () => refreshSoon(UNHURRIED_MS));
+    on("reset", () => refreshSoon(URGENT_MS));
+    // Refused for good (such as 429 or 503): the browser does not try again by itself.
+    stream.addEventListener("error", () => {
+      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000 + 2000 * Math.random());
+    });
+  }
+
+  /* ---- small things ---- */
+
+  function enhance() {
+    for (const button of document.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
+    for (const grid of document.querySelectorAll("[data-roving]")) rove(grid);
+    window.Charts?.refresh();
+  }
+  /* Many links in a grid are one stop of the tab key; arrows go from one to the next. */
+  function rove(grid) {
+    const links = [...grid.querySelectorAll("a[data-index]")];
+    const chosen = links.find((link) => link === document.activeElement) ?? links.find((link) => link.getAttribute("aria-current")) ?? links[0];
+    for (const link of links) link.tabIndex = link === chosen ? 0 : -1;
+  }
+  document.addEventListener("keydown", (event) => {
+    const link = event.target.closest?.("[data-roving] a[data-index]");
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -7, ArrowDown: 7, PageUp: -28, PageDown: 28 }[event.key];
+    if (!link || !step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const next = link.closest("[data-roving]").querySelector(`a[data-index="${Number(link.dataset.index) + step}"]`);
+    if (!next) return;
+    link.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.classList.add("done");
+      setTimeout(() => button.classList.remove("done"), 1500);
+      say(texts.tCopied);
+    } catch {
+      getSelection().selectAllChildren(button.parentElement.querySelector("code"));
+    }
+  });
+
+  const menu = document.getElementById("menu-button");
+  menu?.addEventListener("click", () => {
+    const open = menu.getAttribute("aria-expanded") !== "true";
+    menu.setAttribute("aria-expanded", String(open));
+    document.getElementById("nav").classList.toggle("open", open);
+  });
+
+  const theme = document.getElementById("theme");
+  const FOLLOWING = { auto: "dark", dark: "light", light: "auto" };
+  theme?.addEventListener("click", (event) => {
+    event.preventDefault();
+    const wanted = FOLLOWING[root.dataset.theme];
+    root.dataset.theme = wanted;
+    document.cookie = `theme=${wanted}; path=/; max-age=31536000; samesite=strict`;
+    const address = new URL(location.href);
+    if (address.searchParams.has("theme")) {
+      address.searchParams.delete("theme");
+      history.replaceState(null, "", address);
+    }
+    const name = theme.dataset[`theme${wanted[0].toUpperCase()}${wanted.slice(1)}`];
+    theme.title = name;
+    put(theme.querySelector(".visually-hidden"), name);
+    say(name);
+    window.Charts?.restyle();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.Charts?.restyle());
+
+  enhance();
+  follow();
+})();

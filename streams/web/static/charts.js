@@ -1,1 +1,261 @@
 "use strict";
+/*
+ * Charts: <figure class="chart" data-chart='{"kind": …}'> with a .plot, the .key of each series in the order below, and a
+ * .readout for what is under the pointer. Each has its table in the page; a canvas says nothing to a screen reader.
+ *
+ *   day    hours (24 counts), usual (24 or null), goal (or null), date, now, row     cumulative over the day
+ *   hours  hours, usual                                                              a bar for each hour
+ *   span   start, end, today, now, days (counts), count, plan (or null),             cumulative over a period
+ *          total ({p10, p50, p90} or null)
+ *   lines  dates, series: [{values, look: now | usual | goal | plan | low | high}]    anything by date
+ */
+window.Charts = (() => {
+  const locale = document.documentElement.lang;
+  const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+  const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
+  const DAY_MS = 86_400_000;
+  const charts = new Map();
+  const dateFormat = (options) => new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" });
+  const dayMonth = dateFormat({ day: "numeric", month: "short" });
+  const monthName = dateFormat({ month: "short" });
+
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  document.body.append(probe);
+  function colour(name, alpha = 1) {
+    probe.style.color = `var(--${name})`;
+    const parts = getComputedStyle(probe).color.match(/[\d.]+/g);
+    return `rgba(${parts.slice(0, 3).join(",")},${alpha})`;
+  }
+
+  const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const runningSum = (values) => values.reduce((sums, value) => [...sums, sums[sums.length - 1] + value], [0]);
+  const atUtc = (date) => Date.parse(`${date}T00:00:00Z`);
+  const daysBetween = (first, last) => Math.round((atUtc(last) - atUtc(first)) / DAY_MS);
+  /* The hour of an instant that is written in the business time zone: 14.5 is half past two. */
+  const hourOf = (instant) => Number(instant.slice(11, 13)) + Number(instant.slice(14, 16)) / 60;
+
+  function interpolated(sums, x) {
+    const low = Math.min(Math.floor(x), sums.length - 1);
+    const high = Math.min(low + 1, sums.length - 1);
+    return sums[low] + (sums[high] - sums[low]) * (x - low);
+  }
+
+  const LOOKS = {
+    now: () => ({ stroke: () => colour("accent"), fill: () => colour("accent", 0.12), width: 2.5 }),
+    line: () => ({ stroke: () => colour("accent"), width: 2.5 }),
+    usual: () => ({ stroke: () => colour("usual"), width: 2 }),
+    goal: () => ({ stroke: () => colour("gold"), width: 2, dash: [7, 5] }),
+    plan: () => ({ stroke: () => colour("usual"), width: 1.6, dash: [6, 5] }),
+    projected: () => ({ stroke: () => colour("accent"), width: 2, dash: [5, 4] }),
+    edge: () => ({ stroke: () => colour("accent", 0.35), width: 1 }),
+    bars: () => ({ stroke: () => colour("accent"), fill: () => colour("accent", 0.75), width: 0,
+      paths: uPlot.paths.bars({ size: [0.72, 80] }) }),
+  };
+  const series = (look, extra = {}) => {
+    const { width, ...rest } = LOOKS[look]();
+    return { ...rest, width: width * Math.max(rem() / 16, 1), points: { show: false }, ...extra };
+  };
+
+  /* What is drawn: x values, columns with their looks, bands, where x has ticks and what they and the read-out say. */
+  function dayPlan(spec) {
+    const sums = runningSum(spec.hours);
+    const over = spec.now.slice(0, 10) > spec.date;
+    const now = over ? 24 : Math.max(hourOf(spec.now), spec.hours.findLastIndex((count) => count > 0));
+    const xs = [...new Set([...Array(25).keys(), now])].sort((a, b) => a - b);
+    const columns = [{ look: "now", values: xs.map((x) => (x < now ? interpolated(sums, x) : x === now ? sums[24] : null)), end: true }];
+    if (spec.usual) {
+      const usual = runningSum(spec.usual);
+      columns.push({ look: "usual", values: xs.map((x) => interpolated(usual, x)) });
+    }
+    if (spec.goal !== null) columns.push({ look: "goal", values: xs.map(() => spec.goal) });
+    return { xs, columns, ...hourAxis(false) };
+  }
+
+  function hourAxis(centred) {
+    const text = (hour) => `${String(Math.floor(hour)).padStart(2, "0")}:${String(Math.round((hour % 1) * 60)).padStart(2, "0")}`;
+    return {
+      range: [0, 24],
+      ticks: (width) => [...Array(25).keys()].filter((hour) => hour % (width > 26 ? 3 : 6) === 0),
+      tick: (hour) => String(hour).padStart(2, "0"),
+      say: (x) => (centred ? `${text(Math.floor(x))} – ${text(Math.floor(x) + 1)}` : text(x)),
+    };
+  }
+
+  function hoursPlan(spec) {
+    const columns = [{ look: "bars", values: spec.hours }];
+    if (spec.usual) columns.push({ look: "usual", values: spec.usual });
+    return { xs: [...Array(24).keys()].map((hour) => hour + 0.5), columns, ...hourAxis(true) };
+  }
+
+  function spanPlan(spec) {
+    const length = daysBetween(spec.start, spec.end) + 1;
+    const sums = runningSum(spec.days);
+    const over = spec.today > spec.end;
+    const now = over ? length : Math.max(0, daysBetween(spec.start, spec.today)) + Math.max(hourOf(spec.now) / 24, 0.02);
+    const xs = [...new Set([...Array(length + 1).keys(), now])].sort((a, b) => a - b);
+    const columns = [{ look: "now", values: xs.map((x) => (x < now ? interpolated(sums, x) : x === now ? spec.count : null)), end: true }];
+    if (spec.plan !== null) columns.push({ look: "plan", values: xs.map((x) => (spec.plan * x) / length) });
+    const bands = [];
+    if (spec.total && spec.total.p50 !== null && !over) {
+      const towards = (end) => xs.map((x) => (x < now ? null : spec.count + ((end - spec.count) * (x - now)) / (length - now)));
+      columns.push({ look: "projected", values: towards(spec.total.p50) });
+      if (spec.total.p10 !== null) {
+        columns.push({ look: "edge", values: towards(spec.total.p90), part: "high" }, { look: "edge", values: towards(spec.total.p10), part: "low" });
+        bands.push({ series: [columns.length - 1, columns.length], fill: () => colour("accent", 0.2) });
+      }
+    }
+    return { xs, columns, bands, ...dateAxis(spec.start, length, true) };
+  }
+
+  function dateAxis(start, length, cumulative) {
+    const first = atUtc(start);
+    const dateAt = (index) => new Date(first + index * DAY_MS);
+    const long = length > 62;
+    const offset = cumulative ? 0.5 : 0;
+    const indices = [...Array(length).keys()];
+    return {
+      range: cumulative ? [0, length] : [0, Math.max(length - 1, 1)],
+      ticks: (width) => {
+        if (long) return indices.filter((index) => dateAt(index).getUTCDate() === (cumulative ? 15 : 1)).filter((_, n) => width > 24 || n % 2 === 0);
+        const step = Math.max(1, Math.ceil(length / Math.max(width / (length > 12 ? 2.6 : 4.2), 2)));
+        return indices.filter((index) => index % step === 0).map((index) => index + offset);
+      },
+      tick: (x) => {
+        const date = dateAt(Math.floor(x));
+        return long ? monthName.format(date) : length > 12 ? String(date.getUTCDate()) : dayMonth.format(date);
+      },
+      say: (x) => dayMonth.format(dateAt(cumulative ? Math.max(Math.ceil(x) - 1, 0) : Math.round(x))),
+    };
+  }
+
+  function linesPlan(spec) {
+    const start = spec.dates[0];
+    const xs = spec.dates.map((date) => daysBetween(start, date));
+    const look = { low: "edge", high: "edge", now: "line" };
+    const columns = spec.series.map((each) => ({ look: look[each.look] ?? each.look, values: each.values, part: each.look }));
+    const place = (part) => columns.findIndex((column) => column.part === part) + 1;
+    const bands = place("low") && place("high") ? [{ series: [place("high"), place("low")], fill: () => colour("accent", 0.2) }] : [];
+    return { xs, columns, bands, ...dateAxis(start, xs[xs.length - 1] + 1, false) };
+  }
+
+  const PLANS = { day: dayPlan, hours: hoursPlan, span: spanPlan, lines: linesPlan };
+
+  function draw(figure) {
+    const text = figure.dataset.chart;
+    let chart = charts.get(figure);
+    if (chart && chart.text === text && !chart.dated) return;
+    const spec = JSON.parse(text);
+    const plan = PLANS[spec.kind](spec);
+    const data = [plan.xs, ...plan.columns.map((column) => column.values)];
+    const shape = plan.columns.map((column) => column.look).join();
+    if (chart && chart.shape === shape && !chart.dated) {
+      Object.assign(chart, { text, spec, plan });
+      chart.plot.setData(data);
+      return;
+    }
+    chart?.plot.destroy();
+    if (!chart) {
+      chart = {};
+      charts.set(figure, chart);
+      resizes.observe(figure.querySelector(".plot"));
+    }
+    Object.assign(chart, { text, spec, plan, shape, dated: false });
+    chart.plot = new uPlot(options(figure, chart), data, figure.querySelector(".plot"));
+  }
+
+  function options(figure, chart) {
+    const host = figure.querySelector(".plot");
+    const size = rem();
+    const font = `${Math.round(size * 0.76)}px ${getComputedStyle(document.body).fontFamily}`;
+    const axis = { font, stroke: () => colour("muted"), ticks: { show: false } };
+    const top = () => Math.max(1, ...chart.plan.columns.flatMap((column) => column.values.filter((value) => value !== null)));
+    return {
+      width: Math.max(host.clientWidth, 60),
+      height: Math.max(host.clientHeight, 60),
+      padding: [size * 0.5, size * 0.6, 0, 0],
+      legend: { show: false },
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: size * 0.5 } },
+      scales: { x: { time: false, range: () => chart.plan.range }, y: { range: () => [0, top() * 1.06] } },
+      axes: [
+        { ...axis, grid: { show: false }, size: size * 1.6, gap: size * 0.35,
+          splits: (plot) => chart.plan.ticks(plot.width / rem()), values: (_, at) => at.map((x) => chart.plan.tick(x)) },
+        { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: size * 2.4,
+          values: (_, at) => at.map((y) => (y >= 10_000 ? short : whole).format(y)) },
+      ],
+      series: [{}, ...chart.plan.columns.map((column) => series(column.look, column.end ? { points: lastPoint(chart) } : {}))],
+      bands: chart.plan.bands ?? [],
+      hooks: { setCursor: [(plot) => readOut(figure, chart, plot)] },
+    };
+  }
+
+  /* A dot where the line ends: this is now. */
+  function lastPoint(chart) {
+    return {
+      show: true, size: rem() * 0.55, fill: () => colour("accent"), stroke: () => colour("surface"), width: rem() * 0.1,
+      filter: (plot, number) => [plot.data[number].findLastIndex((value) => value !== null)],
+    };
+  }
+
+  function readOut(figure, chart, plot) {
+    const place = figure.querySelector(".readout");
+    const at = plot.cursor.idx;
+    if (!place) return;
+    if (at === null || at === undefined) {
+      place.textContent = "";
+      return;
+    }
+    const names = [...figure.querySelectorAll(".key")].map((key) => key.textContent);
+    const parts = [];
+    chart.plan.columns.forEach((column, number) => {
+      const value = column.values[at];
+      if (value === null || value === undefined || column.part === "low") return;
+      const low = column.part === "high" ? chart.plan.columns.find((other) => other.part === "low") : null;
+      const said = low ? `${whole.format(low.values[at])} – ${whole.format(value)}` : whole.format(value);
+      parts.push(`${names[parts.length] ?? ""} ${said}`);
+    });
+    place.textContent = `${chart.plan.say(chart.plan.xs[at])}: ${parts.join(" · ")}`;
+  }
+
+  const resizes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const chart = charts.get(target.closest("figure"));
+      if (chart && target.clientWidth > 0) chart.plot.setSize({ width: target.clientWidth, height: target.clientHeight });
+    }
+  });
+
+  return {
+    /* Draws what is new or changed. */
+    refresh() {
+      for (const [figure, chart] of charts) {
+        if (!figure.isConnected) {
+          chart.plot.destroy();
+          charts.delete(figure);
+        }
+      }
+      document.querySelectorAll("figure[data-chart]").forEach(draw);
+    },
+    /* Draws everything anew: the theme or the size of the text has changed. */
+    restyle() {
+      for (const chart of charts.values()) chart.dated = true;
+      this.refresh();
+    },
+    /* A row has changed: the chart of that day follows at once. */
+    row(key, row) {
+      for (const [figure, chart] of charts) {
+        if (chart.spec.row !== key || !row.by_hour) continue;
+        figure.dataset.chart = JSON.stringify({ ...chart.spec, hours: row.by_hour });
+        draw(figure);
+      }
+    },
+    /* The clock of the service. */
+    clock(now) {
+      for (const [figure, chart] of charts) {
+        if (chart.spec.now && chart.spec.now.slice(0, 16) !== now.slice(0, 16) && chart.spec.kind === "day" && chart.spec.date === now.slice(0, 10)) {
+          figure.dataset.chart = JSON.stringify({ ...chart.spec, now });
+          draw(figure);
+        }
+      }
+    },
+  };
+})();
