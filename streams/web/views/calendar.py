@@ -49,6 +49,16 @@ class CalendarDay(View):
     holiday: str | None
     marks: list[MilestoneKind]
 
+    @property
+    def month(self) -> str:
+        """Such as `2024-10`."""
+        return self.date[:7]
+
+    @property
+    def weekday(self) -> int:
+        """0 Monday to 6 Sunday."""
+        return date.fromisoformat(self.date).weekday()
+
 
 class CalendarHoliday(View):
     """A holiday period with the days that are worked to make up for it, and its count where it is counted."""
