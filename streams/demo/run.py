@@ -84,7 +84,7 @@ async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
     telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
     kafka: EmbeddedKafka | None = None
     if plan.bootstrap_servers is None:
-        kafka = EmbeddedKafka(plan.directory / "kafka", port=plan.port, log=_say)
+        kafka = EmbeddedKafka(plan.directory, port=plan.port, log=_say)
         await stack.enter_async_context(kafka)
     settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
     await apply_topics(settings)
