@@ -65,8 +65,9 @@ class Clocked(Installation):
         ahead_s = (now - datetime.now(UTC)).total_seconds()
         (self.folder / "clock").write_text(str(ahead_s))
 
-    def clocked(self) -> Worker:
-        environment = {**self.environment, "CLOCK_FILE": str(self.folder / "clock")}
+    def clocked(self, *, slow_open_s: float = 0.0) -> Worker:
+        clock = {"CLOCK_FILE": str(self.folder / "clock"), "SLOW_OPEN_S": str(slow_open_s)}
+        environment = {**self.environment, **clock}
         worker = Worker(environment, "w1", self.folder / "w1.log", "tests.support.clocked_worker")
         self.workers.append(worker)
         return worker
@@ -395,7 +396,7 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
         ]
     )
     clock(today + timedelta(days=1), 1)
-    installation.clocked()
+    installation.clocked(slow_open_s=3.0)
     rows = await states("closed", "provisional", "provisional")
     assert [rows[f"{SCOPE}/day:{day}"]["count"] for day in days] == [440, 500, 200]
     assert {row["restated"] for row in rows.values()} == {0}
