@@ -40,3 +40,22 @@ prepare() {
         --editable "$root" || fail "the project could not be installed (see above)"
     echo "$want" >"$stamp"
 }
+
+# prepare_browser: afterwards there is a Chromium and a font with Chinese for the tests of the pages, where root may
+# install Debian packages. Elsewhere those tests are skipped and say why; with CI=true they fail.
+prepare_browser() {
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        command -v "$name" >/dev/null 2>&1 && return
+    done
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        return
+    fi
+    [ -t 2 ] && echo "Installing Chromium for the tests of the pages ..." >&2
+    log=$(mktemp)
+    if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+        chromium fonts-noto-cjk; } >"$log" 2>&1 </dev/null; then
+        tail -n 3 "$log" >&2
+        echo "$(basename "$0"): Chromium could not be installed (see above); the tests of the pages are skipped" >&2
+    fi
+    rm -f "$log"
+}

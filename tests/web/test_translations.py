@@ -1,0 +1,140 @@
+"""Every text of the pages is there in every language, with the same numbers and names in it."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import read_po
+
+from schemas.facts import METRICS, REASONS
+from schemas.outputs import VIOLATION_MESSAGES, MilestoneData
+from streams.holidays import holiday_years
+from streams.web.app import FOLDER
+from streams.web.filters import of_locale
+from streams.web.rendering import LOCALES, _translations
+
+if TYPE_CHECKING:
+    from babel.messages import Catalog, Message
+
+LOCALE = FOLDER / "locale"
+TRANSLATED = [locale for locale in LOCALES if locale != "en"]
+_PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[a-z%]")
+
+
+def forms(text: Any) -> tuple[str, ...]:
+    """Singular and plural, or the one text."""
+    return text if isinstance(text, tuple) else (text,)
+
+
+@pytest.fixture(scope="module")
+def texts() -> set[str | tuple[str, ...]]:
+    """Every text of templates and modules that is marked for translation."""
+    method_map, options_map = parse_mapping_cfg(io.StringIO((LOCALE / "babel.cfg").read_text()))
+    found = extract_from_dir(FOLDER, method_map, options_map, keywords={**DEFAULT_KEYWORDS, "N_": None})
+    return {message for _, _, message, _, _ in found}
+
+
+def catalogue(locale: str) -> Catalog:
+    with (LOCALE / locale / "LC_MESSAGES" / "messages.po").open("rb") as source:
+        return read_po(source, locale=locale, abort_invalid=True)
+
+
+def messages(locale: str) -> list[Message]:
+    return [message for message in catalogue(locale) if message.id]
+
+
+@pytest.mark.parametrize("locale", TRANSLATED)
+def test_every_text_is_translated(texts: set[Any], locale: str) -> None:
+    translated = {message.id for message in messages(locale) if all(forms(message.string)) and not message.fuzzy}
+    assert texts - translated == set()
+
+
+@pytest.mark.parametrize("locale", TRANSLATED)
+def test_nothing_is_translated_that_no_page_says(texts: set[Any], locale: str) -> None:
+    found = catalogue(locale)
+    assert {message.id for message in messages(locale)} - texts == set()
+    assert not found.obsolete
+    assert not [message.id for message in messages(locale) if message.fuzzy]
+
+
+@pytest.mark.parametrize("locale", TRANSLATED)
+def test_a_translation_has_the_placeholders_of_its_text(locale: str) -> None:
+    for message in messages(locale):
+        wanted = sorted(_PLACEHOLDER.findall(forms(message.id)[-1]))
+        for form in forms(message.string):
+            assert sorted(_PLACEHOLDER.findall(form)) == wanted, (message.id, form)
+
+
+def test_chinese_is_written_in_chinese() -> None:
+    names = {"API", "Kafka", "%(scope)s %(metric)s", "of %(goal)s"}
+    latin = [each.string for each in messages("zh") if not re.search("[\u4e00-\u9fff]", str(each.string))]
+    assert {each.id for each in messages("zh") if each.string in latin} <= names
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_everything_that_the_service_may_name_has_a_name(locale: str) -> None:
+    filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+    holidays = {holiday.name for year in holiday_years() for holiday in year.holidays}
+    for known, name in (
+        (METRICS, "metric"),
+        (REASONS, "rejection"),
+        (VIOLATION_MESSAGES, "violation"),
+        (holidays, "holiday"),
+    ):
+        assert [each for each in known if filters[name](each) == each] == [], name
+    assert [each for each in VIOLATION_MESSAGES if filters["violation_effect"](each) == each] == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "sentence"),
+    [
+        ("en", "SU7 deliveries passed 1,000 for the first time, Mon, Oct 7, 2024"),
+        ("zh", "SU7 交付量首次突破 1,000\uff082024年10月7日周一\uff09"),
+    ],
+)
+def test_a_milestone_is_a_sentence_of_the_language(locale: str, sentence: str) -> None:
+    data = MilestoneData(
+        milestone_id="deliveries/model=SU7/first:day/exceeds:1000",
+        revision=1,
+        kind="first",
+        rule="daily-1000",
+        metric="deliveries",
+        scope="model=SU7",
+        period="day:2024-10-07",
+        start="2024-10-07",
+        end="2024-10-07",
+        timezone="Asia/Shanghai",
+        operator="exceeds",
+        threshold=1000,
+        count=1043,
+        first=True,
+        achieved_at=None,
+        detected_at="2024-10-07T11:42:09.310Z",
+        cause=None,
+    )
+    assert of_locale(locale, _translations(FOLDER, locale).gettext)["sentence"](data) == sentence
+
+
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [
+        ("en", ["1,234,567", "+12", "0", "25%", "October 2024", "Oct 7, 2024, 9:10:44\u202fPM"]),
+        ("zh", ["1,234,567", "+12", "0", "25%", "2024年10月", "2024年10月7日 21:10:44"]),
+    ],
+)
+def test_numbers_and_dates_are_written_as_the_language_does(locale: str, shown: list[str]) -> None:
+    filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+    made = [
+        filters["number"](1_234_567),
+        filters["signed"](12),
+        filters["signed"](0),
+        filters["percent"](0.25),
+        filters["period"]("month:2024-10"),
+        filters["instant"]("2024-10-07T13:10:44Z", "Asia/Shanghai"),
+    ]
+    assert made == shown
