@@ -49,7 +49,11 @@ def router(web: Web) -> APIRouter:
 
 def _answer(view: BaseModel) -> Response:
     # Encoded by the model itself: the framework would first make dictionaries of a thousand rows.
-    return Response(view.model_dump_json(), media_type="application/json", headers=_NO_STORE)
+    return _json(view.model_dump_json())
+
+
+def _json(text: str) -> Response:
+    return Response(text, media_type="application/json", headers=_NO_STORE)
 
 
 def _add_service(routes: APIRouter, web: Web) -> None:
@@ -97,7 +101,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
         with asking(web) as ask:
-            return _answer(windows.windows(ask, parameters))
+            return _json(windows.windows_json(ask, parameters))
 
     @routes.get(
         "/windows/side-by-side", summary="Counts by a dimension", tags=["rows"], response_model=windows.SideView

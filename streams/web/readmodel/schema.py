@@ -42,13 +42,15 @@ CREATE TABLE windows (
     present INTEGER NOT NULL, deleted_us INTEGER, targets INTEGER NOT NULL, controls INTEGER NOT NULL,
     UNIQUE (metric, scope, period)
 );
-CREATE INDEX windows_by_start ON windows (metric, kind, start);
+CREATE INDEX windows_by_start ON windows (present, metric, kind, start);
+CREATE INDEX windows_by_scope ON windows (present, scope);
 CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
 CREATE TABLE history (
     window_id INTEGER NOT NULL, position INTEGER NOT NULL, updated_us INTEGER NOT NULL, version INTEGER NOT NULL,
     count INTEGER NOT NULL, status TEXT NOT NULL, restated INTEGER NOT NULL, head TEXT, tail TEXT NOT NULL,
-    PRIMARY KEY (window_id, position)
+    PRIMARY KEY (window_id, updated_us, position)
 ) WITHOUT ROWID;
+CREATE TABLE history_begins (updated_us INTEGER NOT NULL);
 CREATE TABLE milestones (
     position INTEGER PRIMARY KEY, milestone_id TEXT NOT NULL, revision INTEGER NOT NULL, type TEXT NOT NULL,
     kind TEXT NOT NULL, metric TEXT NOT NULL, scope TEXT NOT NULL, period TEXT NOT NULL, start TEXT NOT NULL,

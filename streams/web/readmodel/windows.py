@@ -32,17 +32,24 @@ SORTS: Final[dict[str, tuple[str, ...]]] = {
 }
 _TIES: Final = ("start DESC", "period", "metric", "scope")
 
-_NOW: Final = """(SELECT id, metric, scope, period, kind, start, end, targets, controls, count, status, restated,
-    version, updated_us, head || tail AS body FROM windows WHERE present = 1)"""
+#: Columns that rows are filtered and sorted by; their bodies are fetched for those of the page only.
+_NOW: Final = """(SELECT id, NULL AS position, metric, scope, period, kind, start, end, targets, controls, count, status,
+    restated, version, updated_us FROM windows WHERE present = 1)"""
 # The version in force at an instant: the current one if it is that old, else the last of the history up to then.
-_AS_OF: Final = """(SELECT id, metric, scope, period, kind, start, end, targets, controls, count, status, restated,
-    version, updated_us, head || tail AS body FROM windows WHERE present = 1 AND updated_us <= :as_of
+_AS_OF: Final = """(SELECT id, NULL AS position, metric, scope, period, kind, start, end, targets, controls, count,
+    status, restated, version, updated_us FROM windows WHERE present = 1 AND updated_us <= :as_of
     UNION ALL
-    SELECT w.id, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count, h.status,
-    h.restated, h.version, h.updated_us, coalesce(h.head, w.head) || h.tail AS body
-    FROM windows w JOIN history h ON h.window_id = w.id AND h.position = (
-        SELECT max(position) FROM history WHERE window_id = w.id AND updated_us <= :as_of)
+    SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
+    h.status, h.restated, h.version, h.updated_us
+    FROM windows w JOIN history h ON h.window_id = w.id
+    AND h.updated_us = (SELECT max(updated_us) FROM history WHERE window_id = w.id AND updated_us <= :as_of)
+    AND h.position = (SELECT max(position) FROM history WHERE window_id = w.id AND updated_us = h.updated_us)
     WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""
+_DISTINCT: Final = """WITH RECURSIVE found(name) AS (
+    SELECT min({column}) FROM windows WHERE present = 1
+    UNION ALL
+    SELECT (SELECT min({column}) FROM windows WHERE present = 1 AND {column} > name) FROM found WHERE name IS NOT NULL)
+    SELECT name FROM found WHERE name IS NOT NULL"""
 
 
 @dataclass(frozen=True)
@@ -120,19 +127,33 @@ class Windows:
         connection = self._connection
         total = connection.execute(f"SELECT count(*) FROM {source} {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = connection.execute(
-            f"SELECT body FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608
+            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608
             {**values, "limit": min(query.limit, MAX_ROWS), "offset": query.offset},
-        )
-        return WindowPage([row["body"] for row in found], total, query)
+        ).fetchall()
+        return WindowPage([self._body(*row) for row in found], total, query)
+
+    def _body(self, number: int, position: int | None, updated_us: int) -> str:
+        """The JSON of a row, or of a version of it."""
+        if position is None:
+            found = self._connection.execute("SELECT head || tail FROM windows WHERE id = ?", (number,))
+        else:
+            found = self._connection.execute(
+                """SELECT coalesce(h.head, w.head) || h.tail FROM windows w JOIN history h ON h.window_id = w.id
+                WHERE w.id = ? AND h.updated_us = ? AND h.position = ?""",
+                (number, updated_us, position),
+            )
+        body: str = found.fetchone()[0]
+        return body
 
     def get(self, metric: str, scope: str, period: str, as_of_us: int | None = None) -> WindowRow | None:
         """One row; `None` where there is none (or was none then)."""
         source = _NOW if as_of_us is None else _AS_OF
         found = self._connection.execute(
-            f"SELECT body FROM {source} WHERE metric = :metric AND scope = :scope AND period = :period",  # noqa: S608
+            f"""SELECT id, position, updated_us FROM {source}
+            WHERE metric = :metric AND scope = :scope AND period = :period""",  # noqa: S608 - fixed texts
             {"metric": metric, "scope": scope, "period": period, "as_of": as_of_us},
         ).fetchone()
-        return None if found is None else decode_row(found["body"].encode())
+        return None if found is None else decode_row(self._body(*found).encode())
 
     def days(self, metric: str, scope: str, first: str, last: str) -> list[WindowRow]:
         """Day rows from one date to another, inclusive, in order; dates without a row are left out."""
@@ -198,26 +219,31 @@ class Windows:
 
     def scopes(self) -> list[str]:
         """Every scope that has a row."""
-        return [
-            row[0]
-            for row in self._connection.execute("SELECT DISTINCT scope FROM windows WHERE present = 1 ORDER BY 1")
-        ]
+        return self._distinct("scope")
 
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
-        found = {row[0] for row in self._connection.execute("SELECT DISTINCT metric FROM windows WHERE present = 1")}
+        found = set(self._distinct("metric"))
         return [metric for metric in METRICS if metric in found]
 
+    def _distinct(self, column: str) -> list[str]:
+        """The values of a column, one look into its index for each: with SELECT DISTINCT it would be one a row."""
+        return [row[0] for row in self._connection.execute(_DISTINCT.format(column=column))]
+
     def years(self) -> list[int]:
-        """Every year that has a day row."""
-        found = self._connection.execute(
-            "SELECT DISTINCT substr(start, 1, 4) FROM windows WHERE present = 1 AND kind = 'day' ORDER BY 1"
-        )
-        return [int(row[0]) for row in found]
+        """Every year from the first that has a day row to the last."""
+        first, last = self._connection.execute(
+            """SELECT min(start), max(start) FROM (
+            SELECT min(start) AS start FROM windows WHERE present = 1 AND metric = :metric AND kind = 'day'
+            UNION ALL SELECT max(start) FROM windows WHERE present = 1 AND metric = :metric AND kind = 'day')""",
+            {"metric": next(iter(self.metrics()), "")},
+        ).fetchone()
+        return [] if first is None else list(range(int(first[:4]), int(last[:4]) + 1))
 
     def history_since_us(self) -> int | None:
         """When the oldest version that is still known was published, microseconds since 1970."""
-        found: int | None = self._connection.execute("SELECT min(updated_us) FROM history").fetchone()[0]
+        row = self._connection.execute("SELECT updated_us FROM history_begins").fetchone()
+        found: int | None = None if row is None else row[0]
         return found
 
     def target_changes(self, metric: str, scope: str, period: str) -> list[WindowRow]:

@@ -57,7 +57,7 @@ class Feed(StrEnum):
 
 #: What each feed fills, to be emptied when its topic was made anew.
 _TABLES: Final[dict[Feed, tuple[str, ...]]] = {
-    Feed.HISTORY: ("history",),
+    Feed.HISTORY: ("history", "history_begins"),
     Feed.MILESTONES: ("milestones",),
     Feed.FORECASTS: ("forecasts", "forecast_history"),
     Feed.VIOLATIONS: ("violations",),
@@ -105,6 +105,7 @@ class Writer:
         self._zone = zone
         self._keep_payloads = keep_payloads
         self._ids: dict[RowKey, tuple[int, str]] = {}
+        self._history_begins_us: int | None = None
         self._apply: dict[Feed, Callable[[sqlite3.Connection, Any, Changes], None]] = {
             Feed.WINDOWS: self._window,
             Feed.HISTORY: self._version,
@@ -131,6 +132,8 @@ class Writer:
 
     def forget(self, feed: Feed) -> None:
         """Empties what a feed has filled: its topic was made anew."""
+        if feed is Feed.HISTORY:
+            self._history_begins_us = None
         with self._database.writing() as connection:
             for table in _TABLES.get(feed, ()):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
@@ -183,12 +186,17 @@ class Writer:
         key = RowKey(row.metric, row.scope, row.period)
         head, tail = _split(encode_row(row).decode())
         number, current = self._window_of(connection, key, row, head)
+        updated_us = _micros(row.updated_at)
+        if self._history_begins_us is None or updated_us < self._history_begins_us:
+            self._history_begins_us = updated_us
+            connection.execute("DELETE FROM history_begins")
+            connection.execute("INSERT INTO history_begins VALUES (?)", (updated_us,))
         connection.execute(
             "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 number,
                 record.offset,
-                _micros(row.updated_at),
+                updated_us,
                 row.version,
                 row.count,
                 row.status,
