@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_datetime, format_skeleton
 from babel.numbers import format_decimal, format_percent
 
 from streams.web import terms
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED: Final = 50_000
 _NOTHING: Final = "\u2013"
+#: Which fields of a date are wanted, in the order of the language: Oct 7; Mon, Oct 7.
+_SKELETONS: Final = ("MMMd", "MMMEd")
 
 
 def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[..., Any]]:
@@ -44,10 +46,16 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     @lru_cache(maxsize=_REMEMBERED)
     def day(value: str | date | None, form: str = "medium") -> str:
-        """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's or a pattern such as `EEE d MMM`."""
+        """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's, a pattern of one field, or one of `_SKELETONS`.
+
+        Patterns of several fields are for one language only: another has another order.
+        """
         if value is None:
             return _NOTHING
-        return format_date(value if isinstance(value, date) else date.fromisoformat(value), form, locale=locale)
+        moment = value if isinstance(value, date) else date.fromisoformat(value)
+        if form in _SKELETONS:
+            return format_skeleton(form, moment, locale=locale)
+        return format_date(moment, form, locale=locale)
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
