@@ -161,8 +161,8 @@ class Names:
             "weekend": _("Weekend"),
             "holiday": _("Holiday"),
             "make-up": _("Make-up work day"),
-            7: _("Holiday"),
-            8: _("Make-up work day"),
+            7: _("holiday"),
+            8: _("make-up work day"),
         }.get(value, str(value))
 
     def duration(self, seconds: float | None) -> str:

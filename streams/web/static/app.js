@@ -191,7 +191,7 @@
     for (const row of document.querySelectorAll("[data-source]")) {
       const source = status.sources.find((each) => each.source === row.dataset.source);
       if (!source) continue;
-      put(row.cells[1], instant(source.last_event_at));
+      put(row.cells[1], instant(source.last_event_at).slice(5));
       put(row.cells[2], duration((Date.parse(status.business_now) - Date.parse(source.last_event_at)) / 1000));
     }
   }

@@ -49,7 +49,7 @@ window.Charts = (() => {
     plan: () => ({ stroke: () => colour("usual"), width: 1.6, dash: [6, 5] }),
     projected: () => ({ stroke: () => colour("accent"), width: 2, dash: [5, 4] }),
     edge: () => ({ stroke: () => colour("accent", 0.35), width: 1 }),
-    bars: () => ({ stroke: () => colour("accent"), fill: () => colour("accent", 0.75), width: 0,
+    bars: () => ({ stroke: () => colour("accent"), fill: () => colour("accent", 0.85), width: 0,
       paths: uPlot.paths.bars({ size: [0.72, 80] }) }),
   };
   const series = (look, extra = {}) => {
@@ -180,7 +180,7 @@ window.Charts = (() => {
       axes: [
         { ...axis, grid: { show: false }, size: size * 1.6, gap: size * 0.35,
           splits: (plot) => chart.plan.ticks(plot.width / rem()), values: (_, at) => at.map((x) => chart.plan.tick(x)) },
-        { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: size * 2.4,
+        { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: size * 2.8,
           values: (_, at) => at.map((y) => (y >= 10_000 ? short : whole).format(y)) },
       ],
       series: [{}, ...chart.plan.columns.map((column) => series(column.look, column.end ? { points: lastPoint(chart) } : {}))],
