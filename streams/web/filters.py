@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime, format_skeleton, format_skeleton
+from babel.dates import format_date, format_datetime, format_skeleton
 from babel.numbers import format_decimal, format_percent
 
 from streams.web import terms
@@ -58,11 +58,6 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         return format_date(moment, form, locale=locale)
 
     @lru_cache(maxsize=_REMEMBERED)
-    def short_date(value: str, form: str = "MMMd") -> str:
-        """`"2024-10-07" | short_date`: Oct 7; `form` names the fields, the language their order: yMMMd, MMMEd."""
-        return str(format_skeleton(form, date.fromisoformat(value), locale=locale))
-
-    @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
         """Such as Oct 7, 2024, 9:10:44 PM in a time zone, of RFC 3339 text or milliseconds since 1970."""
         if value is None:
@@ -88,7 +83,6 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
             "number": number,
             "percent": percent,
             "day": day,
-            "short_date": short_date,
             "instant": instant,
             "signed": signed,
             "seconds_until": seconds_until,
