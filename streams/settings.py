@@ -86,7 +86,14 @@ def _story_targets() -> tuple[TargetSettings, ...]:
 
 
 class Settings(_Section):
-    """Everything an operator can set. Durations end in `_s` (seconds) or `_ms` (milliseconds)."""
+    """Everything an operator can set. Durations end in `_s` (seconds) or `_ms` (milliseconds).
+
+    Those of the web view: `web_bind` HOST:PORT; `web_token(_file)` what readers present, and `web_proxy_header` a header
+    that an authenticating proxy at one of `web_trusted_proxies` (addresses, networks) sets, one of them needed for an
+    address that is not loopback; `web_hosts` more names that may stand in the Host header; `web_lag_limit_s` how far behind
+    the topics it is called stale; `web_show_payloads` whether key and value of dead letters are shown; `web_max_connections`,
+    `web_max_streams` (open pages) and `web_rate_per_s` (requests a second and client) its limits.
+    """
 
     bootstrap_servers: str = "127.0.0.1:9092"
     timezone: str = "Asia/Shanghai"
