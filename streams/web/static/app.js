@@ -113,7 +113,7 @@
   /* Asks for the page again, but not before `gapMs` since the last time: a slow server is asked less often. */
   function refreshSoon(gapMs) {
     if (!live) return;
-    const at = Math.max(performance.now(), lastMs + Math.max(gapMs, 10 * costMs));
+    const at = Math.max(performance.now(), lastMs + Math.max(gapMs, 3 * costMs));
     if (at >= due) return;
     due = at;
     clearTimeout(timer);
@@ -220,22 +220,23 @@
     refreshSoon(URGENT_MS);
     if (event.type === "milestone.recorded.v1") return; // on record, no news
     const rank = RANK[event.data.kind] ?? 0;
-    if (!banner.hidden && rank < shown.rank && performance.now() - shown.sinceMs < BANNER_MS / 2) {
+    if (rank < shown.rank && performance.now() - shown.sinceMs < BANNER_MS / 2) {
       shown.more += 1;
       banner.querySelector(".more").textContent = texts.tMore.replace("#", number.format(shown.more));
       return;
     }
-    const more = banner.hidden ? 0 : shown.more + 1;
+    const more = performance.now() - shown.sinceMs < BANNER_MS / 2 ? shown.more + 1 : 0;
     clearTimeout(shown.timer);
-    shown = { rank, sinceMs: performance.now(), more, timer: setTimeout(hideBanner, BANNER_MS) };
+    const mine = { rank, sinceMs: performance.now(), more, timer: setTimeout(hideBanner, BANNER_MS) };
+    shown = mine;
     const address = `/milestones/${event.data.milestone_id.split("/").map(encodeURIComponent).join("/")}${root.classList.contains("kiosk") ? "?kiosk=1" : ""}`;
     try {
       const sentence = (await pageAt(address)).querySelector("[data-sentence]")?.textContent.trim();
-      if (!sentence) return;
+      if (!sentence || shown !== mine) return; // a greater one has come meanwhile
       const link = banner.querySelector(".what");
       link.textContent = sentence;
       link.href = address;
-      banner.querySelector(".more").textContent = more ? texts.tMore.replace("#", number.format(more)) : "";
+      banner.querySelector(".more").textContent = mine.more ? texts.tMore.replace("#", number.format(mine.more)) : "";
       banner.className = `banner ${event.data.kind} ${event.type === "milestone.retracted.v1" ? "retracted" : ""}`;
       banner.hidden = false;
       say(sentence);
@@ -245,6 +246,7 @@
   }
   function hideBanner() {
     clearTimeout(shown.timer);
+    shown = { rank: 0, sinceMs: -Infinity, more: 0, timer: 0 };
     banner.hidden = true;
   }
   document.getElementById("banner-close").addEventListener("click", hideBanner);

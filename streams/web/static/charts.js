@@ -180,7 +180,7 @@ window.Charts = (() => {
       axes: [
         { ...axis, grid: { show: false }, size: size * 1.6, gap: size * 0.35,
           splits: (plot) => chart.plan.ticks(plot.width / rem()), values: (_, at) => at.map((x) => chart.plan.tick(x)) },
-        { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: size * 2.8,
+        { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: (plot, axis, low, high, height) => Math.max(size * 2.4, height / 5.5),
           values: (_, at) => at.map((y) => (y >= 10_000 ? short : whole).format(y)) },
       ],
       series: [{}, ...chart.plan.columns.map((column) => series(column.look, column.end ? { points: lastPoint(chart) } : {}))],
