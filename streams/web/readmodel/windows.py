@@ -130,7 +130,20 @@ class Windows:
             f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608
             {**values, "limit": min(query.limit, MAX_ROWS), "offset": query.offset},
         ).fetchall()
-        return WindowPage([self._body(*row) for row in found], total, query)
+        return WindowPage(self._bodies([(row[0], row[1], row[2]) for row in found]), total, query)
+
+    def _bodies(self, found: Sequence[tuple[int, int | None, int]]) -> list[str]:
+        """The JSON of rows and versions, in their order; those of rows in one question."""
+        numbers = [number for number, position, _ in found if position is None]
+        rows = self._connection.execute(
+            f"SELECT id, head || tail FROM windows WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608
+            numbers,
+        )
+        current: dict[int, str] = {row[0]: row[1] for row in rows}
+        return [
+            current[number] if position is None else self._body(number, position, updated_us)
+            for number, position, updated_us in found
+        ]
 
     def _body(self, number: int, position: int | None, updated_us: int) -> str:
         """The JSON of a row, or of a version of it."""
