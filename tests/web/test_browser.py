@@ -1,0 +1,398 @@
+"""The pages in a real browser, beside a real broker and a real worker, with hostile text wherever text may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
+import pytest
+from aiokafka import TopicPartition
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from streams.kafka import reader
+from tests.support import hostile
+from tests.support.browser import WATCH, Heard, arguments, chromium, picture_lines
+from tests.support.installation import Installation
+from tests.support.webview import WebView
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+VENDOR = Path(__file__).parent / "vendor" / "axe-core"
+AXE = VENDOR / "axe.min.js"
+TODAY_ROW = f"deliveries|model=SU7|day:{hostile.TODAY}"
+TARGET_MILESTONE = f"deliveries/model=SU7/month:2024-09/target:{hostile.TARGET_ID}:250"
+PAGES = {
+    "now": "/",
+    "calendar": "/calendar",
+    "day": f"/calendar/{hostile.TODAY}",
+    "milestones": "/milestones?show=all",
+    "milestone": f"/milestones/{quote(TARGET_MILESTONE, safe='')}",
+    "windows": "/windows",
+    "windows-as-of": "/windows?as_of=2024-10-07T20:00:00%2B08:00",
+    "windows-sorted": "/windows?metric=deliveries&metric=orders&kind=day&sort=-count",
+    "side-by-side": "/windows/side-by-side?dimension=variant&kind=day",
+    "side-by-side-none": "/windows/side-by-side?dimension=region",
+    "targets": "/targets",
+    "dead-letters": "/dead-letters",
+    "violations": "/violations",
+    "reconciliation": "/reconciliation",
+    "api": "/api",
+    "nowhere": f"/nowhere/{quote(hostile.PAYLOAD, safe='')}",
+    "refused": f"/windows?sort={quote(hostile.PAYLOAD, safe='')}",
+    "kiosk": "/?kiosk=1",
+}
+#: What a person must find on a page.
+HOSTILE_PAGES = ("milestone", "targets", "dead-letters", "violations", "reconciliation")
+#: What is beyond the right edge of a phone, for the message of a failed test.
+STICKS_OUT = """[...document.querySelectorAll('body *')]
+    .filter((each) => each.getBoundingClientRect().right > 361 && !each.parentElement.closest('.scroll'))
+    .map((each) => `${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 40)}`).slice(0, 5)"""
+SETTINGS = {"MILESTONES_WEB_SHOW_PAYLOADS": "true", "MILESTONES_WEB_RATE_PER_S": "1000"}
+
+
+@dataclass
+class Site:
+    """Everything that runs."""
+
+    installation: Installation
+    web: WebView
+    browser: Browser
+
+    def serve(self, log: str, bind: str) -> WebView:
+        """Another process of the web view."""
+        environment = self.installation.environment | SETTINGS
+        return WebView(environment, self.installation.folder / log, bind=bind).__enter__()
+
+    @contextlib.asynccontextmanager
+    async def page(self, path: str | None = None, **options: Any) -> AsyncIterator[Page]:
+        """A page of a visitor of its own; `heard` has what it said to its console."""
+        options = {"viewport": {"width": 1280, "height": 900}, "locale": "en"} | options
+        context = await self.browser.new_context(base_url=self.web.url, **options)
+        context.set_default_timeout(15_000)
+        try:
+            await context.add_init_script(WATCH)
+            page = await context.new_page()
+            if path is not None:
+                await page.goto(path)
+            yield page
+        finally:
+            await context.close()
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium."""
+    path = chromium()
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=path, args=arguments())
+        yield started
+        await started.close()
+
+
+@pytest.fixture(scope="module")
+async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A worker that has applied everything, and a web view that has read it."""
+    folder = tmp_path_factory.mktemp("browser")
+    installation = await Installation(kafka.bootstrap, "browser.", folder, clock="events").create()
+    installation.configure(hostile.CONFIGURATION)
+    web = WebView(installation.environment | SETTINGS, folder / "web.txt")
+    made = Site(installation, web, browser)
+    try:
+        installation.worker()
+        await hostile.send(installation, [*hostile.rejected(), *hostile.history()])
+        await installation.applied()
+        web.__enter__()
+        await web.until("/api/v1/dead-letters", lambda view: view["total"] >= 6)
+        await web.until("/api/v1/reconciliation", lambda view: view["compared"] == 2)
+        await web.until("/api/v1/milestones?kind=target", lambda view: view["total"] >= 1)
+        await web.until("/api/v1/targets", lambda view: any(window["forecasts"] for window in view["windows"]))
+        await web.until("/api/v1/status", lambda status: not status["stale"])
+        yield made
+    finally:
+        made.web.__exit__()
+        installation.end()
+
+
+@pytest.fixture(scope="module")
+async def visitors(site: Site) -> AsyncIterator[dict[tuple[str, str], tuple[BrowserContext, Page, Heard]]]:
+    """A page for each language and theme, to be taken from address to address."""
+    made = {}
+    for locale in ("en-GB", "zh-CN"):
+        for theme in ("light", "dark"):
+            context = await site.browser.new_context(
+                base_url=site.web.url, locale=locale, color_scheme=theme, viewport={"width": 1280, "height": 900}
+            )
+            await context.add_init_script(WATCH)
+            page = await context.new_page()
+            made[locale, theme] = context, page, Heard(page)
+    yield made
+    for context, _, _ in made.values():
+        await context.close()
+
+
+async def settled(page: Page) -> None:
+    """Waits until the page has drawn and heard of the service."""
+    await page.wait_for_function("document.getElementById('s-state')?.textContent.length > 0")
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def keep(png: bytes, name: str) -> None:
+    """Keeps a picture where a person wants to look at it (`SCREENSHOTS=folder`)."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{name}.png").write_bytes(png)
+
+
+def test_the_accessibility_checker_is_the_one_its_note_names() -> None:
+    digest = hashlib.sha256(AXE.read_bytes()).hexdigest()
+    assert digest in (VENDOR / "README.md").read_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_whole_safe_and_accessible_in_both_languages(
+    visitors: dict[tuple[str, str], tuple[BrowserContext, Page, Heard]], name: str, theme: str
+) -> None:
+    for locale in ("en-GB", "zh-CN"):
+        _, page, heard = visitors[locale, theme]
+        heard.faults.clear()
+        await page.goto(PAGES[name])
+        await settled(page)
+        assert await page.get_attribute("html", "lang") == ("zh-CN" if locale == "zh-CN" else "en")
+        words = await page.inner_text("nav#nav" if name != "kiosk" else "main")
+        assert bool(re.search(r"[\u4e00-\u9fff]", words)) == (locale == "zh-CN")
+        # Unfold everything: what is folded is looked at too.
+        await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        picture = await page.screenshot()
+        keep(picture, f"{name}-{locale[:2]}-{theme}")
+        assert picture_lines(picture) > 100
+        await assert_nothing_ran(page)
+        if locale == "en-GB":
+            await assert_accessible(page)
+            if name in HOSTILE_PAGES:
+                assert hostile.PAYLOAD[2:20] in await page.inner_text("main"), "hostile text is shown as text"
+        assert heard.faults == []
+
+
+async def assert_nothing_ran(page: Page) -> None:
+    """Nothing of the hostile text has become an element or run."""
+    found = await page.evaluate(
+        "[window.hacked, window.violations, document.querySelectorAll('img, main script, [onerror]').length]"
+    )
+    assert found == [0, [], 0]
+    assert "{{7*7}}" not in await page.title() or "49" not in await page.title()
+
+
+async def assert_accessible(page: Page) -> None:
+    """Nothing is found that keeps people out."""
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations)")
+    grave = [
+        f"{each['id']} ({each['impact']}): {each['help']}: {[node['html'][:200] for node in each['nodes'][:3]]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+    assert grave == []
+
+
+async def row_times(site: Site, counts: set[int], found: dict[int, float], ready: asyncio.Event) -> None:
+    """When the rows of today with these counts could be read from their topic, by the clock of this machine."""
+    topic = site.installation.catalogue.windows.name
+    async with reader(site.installation.settings) as consumer:
+        tp = TopicPartition(topic, 0)
+        consumer.assign([tp])
+        await consumer.seek_to_end(tp)
+        await consumer.position(tp)
+        ready.set()
+        while not counts <= found.keys():
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    row = orjson.loads(record.value or b"{}")
+                    if f"{row.get('metric')}|{row.get('scope')}|{row.get('period')}" == TODAY_ROW:
+                        found.setdefault(row["count"], time.time())
+
+
+async def test_the_page_follows_the_story_live_and_a_milestone_makes_itself_noticed(site: Site) -> None:
+    start = hostile.DELIVERED_TODAY
+    async with site.page("/", locale="en-GB") as page:
+        number = page.locator(f"main [data-row='{TODAY_ROW}']").first
+        await expect(number).to_have_text(str(start))
+        await page.evaluate(
+            """(key) => {
+                window.loaded = true; window.seen = {};
+                const element = document.querySelector(`main [data-row='${key}']`);
+                new MutationObserver(() => { seen[element.textContent] ??= Date.now(); })
+                    .observe(element, { childList: true, characterData: true, subtree: true });
+            }""",
+            TODAY_ROW,
+        )
+        written: dict[int, float] = {}
+        ready = asyncio.Event()
+        wanted = set(range(start + 1, start + 4))
+        async with asyncio.timeout(30):
+            watching = asyncio.create_task(row_times(site, wanted, written, ready))
+            await ready.wait()
+            for step in range(3):
+                await hostile.send(site.installation, [hostile.delivery(1000 + step, hostile.today(17, step + 1))])
+                await asyncio.sleep(0)
+                await expect(number).to_have_text(str(start + step))
+            await watching
+        await expect(number).to_have_text(str(start + 3))
+        seen = await page.evaluate("window.seen")
+        late = {
+            count: round(int(seen[str(count)]) / 1000 - written[count], 3) for count in wanted if str(count) in seen
+        }
+        assert late[start + 3] < 1.0, late
+        assert max(late.values()) < 1.0, late
+        banner = page.locator("#banner")
+        await expect(banner).to_be_visible()
+        await expect(banner.locator(".what")).to_contain_text(str(hostile.GOAL))
+        await expect(page.locator("#news")).to_contain_text("for the first time")
+        assert await page.evaluate("window.loaded"), "the page was not loaded again"
+        keep(await page.screenshot(), "now-live")
+
+
+async def test_a_page_says_that_no_worker_is_left_and_when_one_is_back(site: Site) -> None:
+    async with site.page("/") as page:
+        await expect(page.locator("body")).to_have_class("fresh")
+        worker = site.installation.workers[-1]
+        worker.kill(signal.SIGTERM)
+        worker.wait()
+        await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=5000)
+        await expect(page.locator("body")).to_have_class("stale")
+        await expect(page.locator("#polite")).to_contain_text("no worker reports")
+        keep(await page.screenshot(), "now-stale")
+        site.installation.worker()
+        await expect(page.locator("body")).to_have_class("fresh", timeout=30_000)
+
+
+async def test_a_page_follows_a_worker_that_is_killed_and_starts_again(site: Site) -> None:
+    async with site.page("/") as page:
+        number = page.locator(f"main [data-row='{TODAY_ROW}']").first
+        before = int(await number.inner_text())
+        worker = site.installation.workers[-1]
+        worker.kill(signal.SIGKILL)
+        worker.wait()
+        await hostile.send(site.installation, [hostile.delivery(2000, hostile.today(18))])
+        site.installation.worker()
+        await expect(number).to_have_text(str(before + 1), timeout=30_000)
+
+
+async def test_a_page_says_within_five_seconds_that_the_web_view_is_gone_and_goes_on_when_it_is_back(
+    site: Site,
+) -> None:
+    async with site.page("/windows") as page:
+        await expect(page.locator("body")).to_have_class("fresh")
+        address = site.web.url.removeprefix("http://")
+        site.web.process.kill()
+        site.web.process.wait(10)
+        await expect(page.locator("#s-why")).to_have_text("the web view does not answer", timeout=5000)
+        await expect(page.locator("table#rows tbody tr").first).to_be_visible()
+        site.web = site.serve("web-again.txt", address)
+        await expect(page.locator("body")).to_have_class("fresh", timeout=20_000)
+
+
+async def test_everything_is_reached_by_keyboard_and_what_has_the_focus_is_seen(site: Site) -> None:
+    async with site.page("/windows") as page:
+        await page.keyboard.press("Tab")
+        skip = page.locator("a.skip")
+        await expect(skip).to_be_focused()
+        assert (await skip.bounding_box() or {})["y"] >= 0, "the skip link comes into view"
+        await page.keyboard.press("Enter")
+        await expect(page.locator("main")).to_be_focused()
+        await page.reload()
+        names = []
+        for _ in range(24):
+            await page.keyboard.press("Tab")
+            name, outline = await page.evaluate(
+                """() => { const has = document.activeElement, style = getComputedStyle(has);
+                    return [has.textContent.trim() || has.name, parseFloat(style.outlineWidth) * (style.outlineStyle !== 'none')]; }"""
+            )
+            names.append(name)
+            assert outline >= 2, f"{name} has the focus, unseen"
+        assert names[:2] == ["Skip to the content", "Milestones"]
+        menu = [
+            names.index(name, 2) for name in ("Now", "Calendar", "Milestones", "Windows", "Targets", "Dead letters")
+        ]
+        assert menu == sorted(menu), names
+        assert names.index("Show") > names.index("Reconciliation"), names
+
+
+async def test_no_page_is_wider_than_a_phone(site: Site) -> None:
+    async with site.page(viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        wide = {}
+        for name, path in PAGES.items():
+            await page.goto(path)
+            await settled(page)
+            keep(await page.screenshot(), f"phone-{name}")
+            await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            if await page.evaluate("document.documentElement.scrollWidth") > 360:
+                wide[name] = await page.evaluate(STICKS_OUT)
+        assert wide == {}
+
+
+async def test_tables_filter_sort_and_go_back_in_time_without_script(site: Site) -> None:
+    async with site.page("/windows", java_script_enabled=False) as page:
+        await page.select_option("select[name=metric]", "deliveries")
+        await page.select_option("select[name=kind]", "day")
+        await page.get_by_role("button", name="Show").click()
+        await page.wait_for_url("**/windows?metric=deliveries&kind=day&*")
+        assert "scope=" not in page.url, "what was not chosen is not in the address"
+        await page.get_by_role("link", name="Count").click()
+        await page.wait_for_url("**sort=-count*")
+        cells = await page.locator("table#rows tbody td.num.strong").all_inner_texts()
+        counts = [int(cell) for cell in cells]
+        assert len(counts) > 20
+        assert counts == sorted(counts, reverse=True)
+        await page.fill("input[name=at]", "2024-10-01T12:00:00")
+        await page.get_by_role("button", name="Show").click()
+        await page.wait_for_url("**as_of=2024-10-01T12%3A00%3A00%2B08%3A00*")
+        await expect(page.locator("#as-of")).to_contain_text("2024-10-01 12:00:00")
+        await page.goto("/dead-letters?reason=malformed_json")
+        await page.locator("details summary").first.click()
+        await expect(page.locator("pre.payload").first).to_contain_text("<script>")
+
+
+async def test_what_is_downloaded_is_what_is_shown(site: Site) -> None:
+    async with site.page("/windows?metric=deliveries&scope=model%3DSU7&kind=month") as page:
+        async with page.expect_download() as started:
+            await page.get_by_role("link", name="CSV").click()
+        file = await (await started.value).path()
+        lines = (await asyncio.to_thread(Path(file).read_text)).splitlines()
+        shown = await page.locator("table#rows tbody tr").count()
+        assert len(lines) == shown + 1
+        assert all(line.startswith("deliveries,model=SU7,month:") for line in lines[1:])
+
+
+async def test_the_language_and_the_theme_that_were_chosen_stay(site: Site) -> None:
+    async with site.page("/windows") as page:
+        await page.get_by_role("link", name="中文").click()
+        await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        await page.locator("#theme").click()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        await page.goto("/targets")
+        await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+async def test_a_kiosk_shows_everything_on_one_screen_and_nothing_to_click(site: Site) -> None:
+    for width, height in ((1920, 1080), (1366, 768)):
+        async with site.page("/?kiosk=1", viewport={"width": width, "height": height}) as page:
+            await settled(page)
+            keep(await page.screenshot(), f"kiosk-{width}")
+            assert await page.locator("nav, form, button:visible").count() == 0
+            size = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+            assert size == [width, height]
