@@ -289,7 +289,7 @@
     event.preventDefault();
     const next = link.closest("[data-roving]").querySelector(`a[data-index="${Number(link.dataset.index) + step}"]`);
     if (!next) return;
-    link.tabIndex = -1;
+    for (const other of document.querySelectorAll('[data-roving] a[tabindex="0"]')) other.tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
   });
