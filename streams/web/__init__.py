@@ -43,7 +43,11 @@ Each page gets
   another one without it is asked for again each time (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,
   no compiled file); the texts in the templates are English;
-- filters `number`, `percent`, `day(form)`, `instant(timezone, form)`, see `filters.py`, where more belong.
+- filters `number`, `percent`, `signed`, `day(form)`, `instant(timezone, form)`, see `filters.py`, where more belong; names
+  of things (`metric`, `scope`, `period`, `sentence`, ...) in `names.py`, those of the rarer pages in `terms.py`.
+
+A form is a plain GET form. What it leaves empty, and a moment by the business clock (`at`), are turned into the exact
+address by a redirect (`routes.tidied`). A new text needs its Chinese: `locale/babel.cfg` says how, a test asks for it.
 
 There is no nonce: scripts, styles, data all come from files of our own or `/api/v1`. No inline script, no `style`
 attribute, no `<style>`, no event handler attributes; widths and heights that depend on data go into SVG attributes or

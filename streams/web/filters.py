@@ -71,22 +71,19 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         """`12 | signed`: +12; 0 has no sign."""
         return _NOTHING if value is None else format_decimal(value, "+#,##0.###;-#" if value else None, locale=locale)
 
-    def seconds_until(value: str, end: str) -> float:
-        """Seconds from one instant to a later one, such as `status.business_now`."""
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(value)).total_seconds()
-
-    names = {
-        name: lru_cache(maxsize=_REMEMBERED)(function) for name, function in Names(locale, gettext).filters().items()
+    filters: dict[str, Callable[..., Any]] = {
+        "number": number,
+        "percent": percent,
+        "day": day,
+        "instant": instant,
+        "signed": signed,
+        "seconds_until": _seconds_until,
     }
-    return (
-        {
-            "number": number,
-            "percent": percent,
-            "day": day,
-            "instant": instant,
-            "signed": signed,
-            "seconds_until": seconds_until,
-        }
-        | names
-        | terms.of_language(gettext)
-    )
+    for name, function in Names(locale, gettext).filters().items():
+        filters[name] = lru_cache(maxsize=_REMEMBERED)(function)
+    return filters | terms.of_language(gettext)
+
+
+def _seconds_until(value: str, end: str) -> float:
+    """Seconds from one instant to a later one, such as `status.business_now`."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(value)).total_seconds()
