@@ -23,6 +23,7 @@ from streams.web import api, health, pages
 from streams.web.assets import Assets
 from streams.web.context import Web
 from streams.web.follow import Follower
+from streams.web.patience import ended
 from streams.web.readmodel import ReadModel
 from streams.web.rendering import Pages, Visitor
 from streams.web.security import Access, Guard
@@ -51,13 +52,13 @@ class Application:
         asgi: To be served.
         hub: To be closed before the server is told to end.
         web: Its parts.
-        failures: What broke the follower or the hub; the server is then to end.
+        failures: What has ended that runs beside the requests; the server is then to end.
     """
 
     asgi: ASGIApp
     hub: Hub
     web: Web
-    failures: list[BaseException]
+    failures: list[str]
 
 
 def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Application:
@@ -74,20 +75,28 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
     web = Web(settings, model, follower.state, hub, Pages(FOLDER, assets, fresh=fresh))
-    failures: list[BaseException] = []
+    failures: list[str] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(follower.run(), name="follower"), asyncio.create_task(hub.run(), name="hub")]
+        closing = False
+
+        def note_end(task: asyncio.Task[None]) -> None:
+            # A fault in what runs beside the requests is one of the whole: better no page than one that never changes.
+            if not closing:
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
+                logger.error("the %s has ended", task.get_name(), exc_info=error)
+                failures.append(task.get_name())
+
         for task in tasks:
-            task.add_done_callback(lambda task: _note_failure(task, failures))
+            task.add_done_callback(note_end)
         try:
             yield
         finally:
+            closing = True
             hub.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
             model.close()
 
     app = FastAPI(
@@ -106,13 +115,6 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
     _add_errors(app, web)
     inner = _Timed(GZipMiddleware(app, compresslevel=_GZIP_LEVEL), web.metrics)
     return Application(Guard(inner, access, rate_per_s=settings.web_rate_per_s), hub, web, failures)
-
-
-def _note_failure(task: asyncio.Task[Any], failures: list[BaseException]) -> None:
-    """A fault in what runs beside the requests is a fault of the whole: better no page than one that never changes."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("%s has failed", task.get_name(), exc_info=error)
-        failures.append(error)
 
 
 def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:

@@ -8,6 +8,7 @@ is read from its beginning, after what it had filled is emptied.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.admin import catalogue_of
 from streams.errors import ExpectedError
 from streams.kafka import client_options, partition_counts, quiet_clients
+from streams.web.patience import ended, within
 from streams.web.readmodel import Changes, Feed
 from streams.web.witness import Witness
 
@@ -38,11 +40,16 @@ _FETCH_BYTES: Final = 4 << 20
 _PROBE_INTERVAL_S: Final = 1.0
 _PROBE_TIMEOUT_S: Final = 2.5
 _START_TIMEOUT_S: Final = 10.0
+_STOP_TIMEOUT_S: Final = 3.0
 _RETRY_S: Final = 1.0
 #: A topic that was not there is looked for so often.
 _MISSING_INTERVAL_S: Final = 5.0
 #: Whether the topics are still the same ones is looked at so often.
 _WITNESS_INTERVAL_S: Final = 5.0
+
+
+#: What a cluster in trouble raises.
+_OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
 
 class _StartAgainError(Exception):
@@ -135,7 +142,7 @@ class Follower:
                         await self._connected()
                 except _StartAgainError:
                     pass
-                except (KafkaError, OSError, TimeoutError, ExpectedError) as error:
+                except _OUTAGES as error:
                     self._lost(error)
                     await asyncio.sleep(_RETRY_S)
                 self.state.reconnects += 1
@@ -151,19 +158,23 @@ class Follower:
     async def _connected(self) -> None:
         consumer, prover = self._consumer(), self._consumer(max_partition_fetch_bytes=1)
         try:
-            await asyncio.wait_for(asyncio.gather(consumer.start(), prover.start()), _START_TIMEOUT_S)
+            await within(_START_TIMEOUT_S, asyncio.gather(consumer.start(), prover.start()))
             await self._assign(consumer, prover)
             tasks = [asyncio.create_task(self._read(consumer)), asyncio.create_task(self._probe(consumer, prover))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    if task.cancelled():
+                        raise ConnectionError("the connection to the brokers was lost")
                     task.result()
+            except _OUTAGES as error:
+                self._lost(error)  # at once: closing without a broker takes its time
+                raise
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await ended(tasks)
         finally:
-            await asyncio.gather(consumer.stop(), prover.stop())
+            with contextlib.suppress(*_OUTAGES):
+                await within(_STOP_TIMEOUT_S, asyncio.gather(consumer.stop(), prover.stop()))
 
     def _consumer(self, **options: Any) -> AIOKafkaConsumer:
         common: dict[str, Any] = {
@@ -179,13 +190,15 @@ class Follower:
 
     async def _assign(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
         """Takes the partitions there are, each where it was left off."""
-        counts = await asyncio.wait_for(partition_counts(consumer, self._feeds), _START_TIMEOUT_S)
+        counts = await within(_START_TIMEOUT_S, partition_counts(consumer, self._feeds))
         self.state.missing = tuple(name for name, count in counts.items() if not count)
         tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer.assign(tps)
-        # What a topic with fewer partitions, or none, had filled would never be taken back.
+        # What the lost partitions of a topic with fewer of them had filled would never be taken back. A topic that is
+        # not there keeps what it has told, marked stale: a broker that has just started may not know it yet.
         there = {self._place(tp) for tp in tps}
-        for feed in {place[0] for place in self.state.positions if place not in there}:
+        lost = {place[0] for place in self.state.positions if place not in there}
+        for feed in lost & {feed for feed, _ in there}:
             await self._begin_anew(consumer, feed)
         beginnings, ends = await self._bounds(consumer)
         for tp in tps:
@@ -235,7 +248,7 @@ class Follower:
                 await self._check_bounds(consumer, beginnings, ends)
             if self.state.missing and now_s - looked_s > _MISSING_INTERVAL_S:
                 looked_s = now_s
-                counts = await asyncio.wait_for(partition_counts(consumer, self.state.missing), _PROBE_TIMEOUT_S)
+                counts = await within(_PROBE_TIMEOUT_S, partition_counts(consumer, self.state.missing))
                 if any(counts.values()):
                     raise _StartAgainError
 
@@ -254,10 +267,11 @@ class Follower:
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         tps = list(consumer.assignment())
         if not tps:
-            await asyncio.wait_for(partition_counts(consumer, ()), _PROBE_TIMEOUT_S)  # is anybody there?
+            await within(_PROBE_TIMEOUT_S, partition_counts(consumer, ()))  # is anybody there?
             return {}, {}
-        async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        both = asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+        beginnings, ends = await within(_PROBE_TIMEOUT_S, both)
+        return beginnings, ends
 
     async def _check_bounds(
         self, consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]

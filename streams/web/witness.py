@@ -8,11 +8,12 @@ its place.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
+
+from streams.web.patience import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,8 +66,7 @@ class Witness:
         try:
             for tp, seen in asked.items():
                 consumer.seek(tp, seen.offset)
-            async with asyncio.timeout(_TIMEOUT_S):
-                anew = await _compare(consumer, asked, ends)
+            anew = await within(_TIMEOUT_S, _compare(consumer, asked, ends))
         finally:
             consumer.unsubscribe()
         self._proven.update({tp: seen for tp, seen in latest.items() if tp not in anew})

@@ -307,5 +307,5 @@ async def test_questions_out_of_bounds_are_refused_and_answers_are_compressed(
         first = (await asked.get("/")).text.partition('href="/static/')[2].partition('"')[0]
         style = await asked.get(f"/static/{first}")
         assert "immutable" in style.headers["cache-control"]
-        again = await asked.get("/static/app.css", headers={"if-none-match": style.headers["etag"]})
+        again = await asked.get(f"/static/{first}", headers={"if-none-match": style.headers["etag"]})
         assert again.status_code == 304
