@@ -169,7 +169,9 @@ def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
     for imported in imports_of(path):
         if within(imported, ("streams.domain",)):
             assert within(imported, ("streams.domain.calendar",)), f"{name_of(path)} imports {imported}"
-        assert not within(imported, ("streams.partition", "streams.tables", "streams.rebuild", "streams.totals_factory"))
+        assert not within(
+            imported, ("streams.partition", "streams.tables", "streams.rebuild", "streams.totals_factory")
+        )
 
 
 def test_the_check_sees_the_modules() -> None:
