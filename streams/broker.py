@@ -21,7 +21,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from streams.embedded import config, diagnosis, jars, java, machine, probe, supervisor
+from streams.embedded import children, config, diagnosis, jars, java, machine, probe, supervisor
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 
@@ -284,14 +284,7 @@ class EmbeddedKafka:
         process = self._process
         if process is None:
             return
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # what the supervisor waits for
-        try:
-            code = process.wait(_STOP_GRACE_S + 5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
+        code = children.end(process, _STOP_GRACE_S + 5)
         if code < 0 and self._pid is not None:  # the supervisor was killed: nobody else looks after the broker
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import streams
-from streams.embedded import supervisor
+from streams.embedded import children, supervisor
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -70,17 +69,8 @@ class ServiceProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # what the supervisor waits for
-        try:
-            process.wait(_GRACE_S + 2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._process is not None:
+            children.end(self._process, _GRACE_S + 2)
 
     def check(self) -> None:
         """Does nothing while the service runs.
@@ -88,10 +78,13 @@ class ServiceProcess:
         Raises:
             ExpectedError: It has ended by itself: its last words, and where the log is.
         """
-        if self._process is None or self._process.poll() is None:
+        code = None if self._process is None else self._process.poll()
+        if code is None:
             return
         last = _last_words(self._said())
-        raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=3)
+        # What is wrong with settings or use is so for whoever has started it.
+        exit_code = 2 if code == 2 else 3
+        raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=exit_code)
 
     @property
     def _name(self) -> str:
