@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,11 @@ from streams.broker import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# Whoever is started in the background of a script has Ctrl-C ignored, and so would have the commands that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
