@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 #: Records that may wait; counted in records because a fetch of a live topic brings a few, one of a backlog thousands.
-_WAITING_RECORDS = 20_000
+_WAITING_RECORDS = 8_000
 #: Records of one transaction; bounds how long it occupies the event loop and how much is done again after a doubt.
-_MAX_RECORDS = 20_000
+_MAX_RECORDS = 8_000
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
 _RELEASE_TIMEOUT_S = 3.0
