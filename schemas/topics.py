@@ -19,6 +19,8 @@ DAY_MS: Final = 86_400_000
 SOURCE_MAX_BYTES: Final = 1024 * 1024
 #: Room for the headers that this service adds to a record that it passes on, bytes.
 HEADROOM_BYTES: Final = 64 * 1024
+#: How long versions of rows and of forecasts are kept.
+HISTORY_DAYS: Final = 400
 LEDGER_MAX_BYTES: Final = 8 * 1024 * 1024
 
 _KEEP_ALL: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -83,7 +85,7 @@ class Catalogue:
         self.history = Topic(
             f"{output_prefix}vehicle.window-history.v1",
             1,
-            {"cleanup.policy": "delete", "retention.ms": str(400 * DAY_MS), "retention.bytes": "-1"},
+            {"cleanup.policy": "delete", "retention.ms": str(HISTORY_DAYS * DAY_MS), "retention.bytes": "-1"},
             row_key,
             (outputs.WindowRow,),
         )
@@ -91,7 +93,12 @@ class Catalogue:
             f"{output_prefix}vehicle.milestones.v1", 1, _KEEP_ALL, "milestone_id", (outputs.MilestoneEvent,)
         )
         self.forecasts = Topic(
-            f"{output_prefix}vehicle.forecasts.v1", 1, _COMPACT, "metric/scope/period/target_id", (outputs.Forecast,)
+            f"{output_prefix}vehicle.forecasts.v1",
+            1,
+            # What was forecast is to be compared with what came of it: as long as there is a history of rows.
+            _COMPACT | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
+            "metric/scope/period/target_id",
+            (outputs.Forecast,),
         )
         self.violations = Topic(
             f"{output_prefix}vehicle.violations.v1", partitions, _COMPACT, "order_id", (outputs.ViolationRecord,)
