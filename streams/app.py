@@ -178,7 +178,8 @@ def _tune_interpreter() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    # Going through everything takes a fifth of a second even with few orders: that is left to the rarest of occasions.
+    gc.set_threshold(200_000, 50, 1000)
     # While orders are restored in threads, the loop that fetches them gets its turn ten times as often: at the default of
     # 5 ms it would wait that long for every piece that arrives.
     sys.setswitchinterval(0.0005)

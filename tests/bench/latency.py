@@ -26,8 +26,8 @@ reaches = 1
 """
 _RATE = 500
 _SECONDS = 20
-#: A new broker compiles its hot paths first.
-_WARM_UP_S = 15
+#: A new broker compiles its hot paths for half a minute at this rate, on the same cores.
+_WARM_UP_S = 45
 #: One event in ten is the first of its model and so raises a milestone.
 _EVERY = 10
 
