@@ -318,7 +318,7 @@ def _facts_of_events(
 # Record by record ---------------------------------------------------------------------------------------------------
 
 
-def _drafts(  # noqa: C901, PLR0912 - a call a record for each part would cost more than the parts
+def _drafts(
     records: Sequence[SourceRecord], values: Sequence[bytes | None], topic: int, future_limit_us: int
 ) -> tuple[list[Fact | None], list[int]]:
     """Facts that are right but for what `_are_sound` checks, and the quotation marks that they account for."""
@@ -335,48 +335,13 @@ def _drafts(  # noqa: C901, PLR0912 - a call a record for each part would cost m
             event = decode(value)
         except _REFUSED:
             continue
-        data = event.data
-        order_id = data.order_id
-        time_us = micros_of_text(event.time)
-        if time_us is None or time_us > record.timestamp * 1000 + future_limit_us or record.key != order_id.encode():
+        found = _facts_of_events((event,), (record,), topic)
+        if found is None:
             continue
-        if type(data) is _Delivered:
-            # Nearly all of the deliveries: what `_details` would say, without the call.
-            known = _known_dims.get((data.model, data.variant, data.factory, data.region))
-            if known is None:
-                known = _admit(data)
-                if known is None:
-                    continue
-            kind, vin, extra = _DELIVERED, data.vin, ""
-            dims, marks = known
-            marks += 2 * _TEXT_MARKS
-        else:
-            details = _details(data)
-            if details is None:
-                continue
-            kind, vin, dims, extra, marks = details
-        if event.subject:
-            marks += _TEXT_MARKS
-        if event.datacontenttype is not None:
-            marks += _TEXT_MARKS
-        if event.backfill is not None or event.dataschema or event.traceparent or event.tracestate:
-            marks += _rare_marks(event)
-        all_marks[index] = marks + _ENVELOPE_MARKS
-        facts[index] = Fact(
-            kind,
-            order_id,
-            intern_text(event.source),
-            event.id,
-            time_us,
-            vin,
-            dims,
-            extra,
-            None,
-            event.backfill is True,
-            topic,
-            record.partition,
-            record.offset,
-        )
+        (fact,), marks = found
+        if fact.time_us > record.timestamp * 1000 + future_limit_us or record.key != fact.order_id.encode():
+            continue
+        facts[index], all_marks[index] = fact, marks
     return facts, all_marks
 
 

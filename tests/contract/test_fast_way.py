@@ -122,6 +122,36 @@ def test_one_odd_record_does_not_push_its_neighbours_off_the_fast_way() -> None:
         assert [index for index, fact in enumerate(found) if fact is None] == [37]
 
 
+# Records that are no events by themselves, next to each other --------------------------------------------------------
+
+WHOLE = structured()
+#: An id whose text looks like the end of one record and the start of the next.
+SPLIT_IN_A_TEXT = structured(id="a},{b")
+
+
+def halves() -> list[tuple[bytes, bytes]]:
+    """Every way to cut an event in two at a comma, so that one between them makes it whole again."""
+    cuts = [
+        (text[:index], text[index + 1 :])
+        for text in (WHOLE, SPLIT_IN_A_TEXT)
+        for index, character in enumerate(text)
+        if character == ord(",")
+    ]
+    assert (b'{"specversion":"1.0"', WHOLE[21:]) in cuts
+    assert any(first.endswith(b"a}") and second.startswith(b"{b") for first, second in cuts)
+    return cuts
+
+
+@pytest.mark.parametrize("halves", halves())
+def test_an_event_cut_in_two_is_none_also_where_another_record_holds_two(halves: tuple[bytes, bytes]) -> None:
+    plain = Record(WHOLE)
+    for others in ((WHOLE + b"," + WHOLE,), (), (structured(id="{}"),)):
+        records = [plain, *map(Record, others), *map(Record, halves), plain]
+        found = fast.plain_facts(records, topic=1, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+        assert found == [fast_alone(record, 1) for record in records]
+        assert found[-3:-1] == [None, None]
+
+
 # Traps --------------------------------------------------------------------------------------------------------------
 
 PLAIN = structured()
