@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import msgspec
 import numpy as np
@@ -241,13 +241,13 @@ def _facts_together(
         return None
     if len(events) != count:
         return None
-    found = _facts_of_events(events, records, topic)
-    if found is None:
+    found, marks = _facts_of_events(events, records, topic)
+    if None in found:
         return None
-    facts, marks = found
+    facts = cast("list[Fact]", found)
     if (
         [fact.order_id.encode() for fact in facts] != [record.key for record in records]
-        or np.count_nonzero(characters == _MARK) != marks
+        or np.count_nonzero(characters == _MARK) != sum(marks)
         or "".join([fact.vin for fact in facts]).encode().translate(None, _VIN_BYTES)
         or max([fact.time_us for fact in facts])
         > min([record.timestamp for record in records]) * 1000 + future_limit_us
@@ -258,35 +258,30 @@ def _facts_together(
 
 def _facts_of_events(
     events: Sequence[Any], records: Sequence[SourceRecord], topic: int
-) -> tuple[list[Fact], int] | None:
-    """The facts of decoded events, and the quotation marks that they account for together; `None` if one is not plain."""
-    facts: list[Fact] = []
-    marks = _ENVELOPE_MARKS * len(events)
+) -> tuple[list[Fact | None], list[int]]:
+    """The facts of decoded events, `None` for each that is not plain, and the quotation marks that each accounts for."""
+    facts: list[Fact | None] = []
+    all_marks: list[int] = []
     hours, rests, dims_of, sources = known_hours, known_rests, _known_dims, known_texts
     for event, record in zip(events, records, strict=True):
         data = event.data
         text = event.time
         try:
-            time_us = hours[text[:14]] + rests[text[14:]]
+            time_us: int | None = hours[text[:14]] + rests[text[14:]]
         except KeyError:
-            micros = micros_of_text(text)
-            if micros is None:
-                return None
-            time_us = micros
+            time_us = micros_of_text(text)
         if type(data) is _Delivered:
             # Nearly all of the deliveries: what `_details` would say, without the call.
             known = dims_of.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
-            if known is None:
-                return None
-            kind, vin, extra = _DELIVERED, data.vin, ""
-            dims, more = known
-            marks += more + 2 * _TEXT_MARKS
+            details = known and (_DELIVERED, data.vin, known[0], "", known[1] + 2 * _TEXT_MARKS)
         else:
             details = _details(data)
-            if details is None:
-                return None
-            kind, vin, dims, extra, more = details
-            marks += more
+        if time_us is None or details is None:
+            facts.append(None)
+            all_marks.append(0)
+            continue
+        kind, vin, dims, extra, marks = details
+        marks += _ENVELOPE_MARKS
         if event.subject:
             marks += _TEXT_MARKS
         if event.datacontenttype is not None:
@@ -294,6 +289,7 @@ def _facts_of_events(
         backfill = event.backfill
         if backfill is not None or event.dataschema or event.traceparent or event.tracestate:
             marks += _rare_marks(event)
+        all_marks.append(marks)
         source = event.source
         facts.append(
             Fact(
@@ -312,7 +308,7 @@ def _facts_of_events(
                 record.offset,
             )
         )
-    return facts, marks
+    return facts, all_marks
 
 
 # Record by record ---------------------------------------------------------------------------------------------------
@@ -325,6 +321,7 @@ def _drafts(
     decode = _EVENT_DECODERS[topic]
     facts: list[Fact | None] = [None] * len(records)
     all_marks = [0] * len(records)
+    events, where = [], []
     for index, (record, value) in enumerate(zip(records, values, strict=True)):
         if value is None:
             continue
@@ -332,16 +329,19 @@ def _drafts(
             facts[index], all_marks[index] = _binary_draft(record, value, topic, future_limit_us)
             continue
         try:
-            event = decode(value)
+            events.append(decode(value))
         except _REFUSED:
             continue
-        found = _facts_of_events((event,), (record,), topic)
-        if found is None:
-            continue
-        (fact,), marks = found
-        if fact.time_us > record.timestamp * 1000 + future_limit_us or record.key != fact.order_id.encode():
-            continue
-        facts[index], all_marks[index] = fact, marks
+        where.append(index)
+    found, found_marks = _facts_of_events(events, [records[index] for index in where], topic)
+    for index, fact, marks in zip(where, found, found_marks, strict=True):
+        record = records[index]
+        if (
+            fact is not None
+            and fact.time_us <= record.timestamp * 1000 + future_limit_us
+            and record.key == fact.order_id.encode()
+        ):
+            facts[index], all_marks[index] = fact, marks
     return facts, all_marks
 
 
