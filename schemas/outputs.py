@@ -43,6 +43,17 @@ class ControlHeaders:
     REASON: Final = "milestones.reason"
     ALL: Final = frozenset((TOPIC, PARTITION, OFFSET, MESSAGE, REASON))
 
+    @classmethod
+    def of(cls, topic: str, partition: int, offset: int, message: str, reason: str) -> tuple[tuple[str, bytes], ...]:
+        """The headers of a record published there that was rejected for a reason, with one line for a person."""
+        return (
+            (cls.TOPIC, topic.encode()),
+            (cls.PARTITION, b"%d" % partition),
+            (cls.OFFSET, b"%d" % offset),
+            (cls.MESSAGE, message.encode()),
+            (cls.REASON, reason.encode()),
+        )
+
 
 #: Headers of a milestone event: CloudEvents structured mode.
 MILESTONE_HEADERS: Final[tuple[tuple[str, bytes], ...]] = (("content-type", b"application/cloudevents+json"),)

@@ -300,14 +300,8 @@ class LedgerPartition:
         name = self._topics[topic]
         if self._rebuild is not None and (name, record.partition, record.offset) in self._rebuild.dead:
             return
-        headers = (
-            *record.headers,
-            (ControlHeaders.TOPIC, name.encode()),
-            (ControlHeaders.PARTITION, b"%d" % record.partition),
-            (ControlHeaders.OFFSET, b"%d" % record.offset),
-            (ControlHeaders.MESSAGE, message.encode()),
-            (ControlHeaders.REASON, reason.encode()),
-        )
+        control = ControlHeaders.of(name, record.partition, record.offset, message, reason)
+        headers = (*record.headers, *control)
         self._out.append(
             Outgoing(self._context.catalogue.dead_letters.name, self._number, record.key, record.value, headers)
         )

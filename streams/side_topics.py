@@ -220,14 +220,8 @@ class SideTopics:
                     side.lettered.add(int(headers[ControlHeaders.OFFSET] or b"-1"))
 
     def _letter(self, record: Any, rejection: Rejection) -> Outgoing:
-        headers = (
-            *record.headers,
-            (ControlHeaders.TOPIC, record.topic.encode()),
-            (ControlHeaders.PARTITION, b"%d" % record.partition),
-            (ControlHeaders.OFFSET, b"%d" % record.offset),
-            (ControlHeaders.MESSAGE, rejection.message.encode()),
-            (ControlHeaders.REASON, rejection.reason.encode()),
-        )
+        control = ControlHeaders.of(record.topic, record.partition, record.offset, rejection.message, rejection.reason)
+        headers = (*record.headers, *control)
         return Outgoing(self._context.catalogue.dead_letters.name, 0, record.key, record.value, headers)
 
 
