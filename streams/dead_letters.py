@@ -9,6 +9,7 @@ from schemas.codec import decode_replayed
 from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
 from streams.admin import catalogue_of
+from streams.fate import rejected_place
 from streams.kafka import read_to_end
 
 if TYPE_CHECKING:
@@ -97,11 +98,9 @@ async def read_replayed(settings: Settings, consumer: AIOKafkaConsumer | None = 
 def _letter(record: Any) -> DeadLetter | None:
     """The dead letter of a record; `None` for what this service has not written."""
     added = {name: value for name, value in record.headers if name in ControlHeaders.ALL}
-    if len(added) < len(ControlHeaders.ALL):
+    place = rejected_place(record)
+    if len(added) < len(ControlHeaders.ALL) or place is None:
         return None
-    place = Place(
-        added[ControlHeaders.TOPIC].decode(), int(added[ControlHeaders.PARTITION]), int(added[ControlHeaders.OFFSET])
-    )
     return DeadLetter(
         place,
         added[ControlHeaders.REASON].decode(errors="replace"),

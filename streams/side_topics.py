@@ -23,6 +23,7 @@ from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
+from streams.fate import rejected_place
 from streams.kafka import read_to_end
 from streams.sources import digest_of
 from streams.status import instant
@@ -210,14 +211,13 @@ class SideTopics:
         """Finds the dead letters of topics of which nothing is remembered; they lie in partition 0, as read."""
         if not sides:
             return
-        by_name = {side.name.encode(): side for side in sides}
+        by_name = {side.name: side for side in sides}
         letters = self._context.catalogue.dead_letters.name
         async for records in read_to_end(self._context.settings, [(letters, 0)], consumer=consumer):
             for record in records:
-                headers = dict(record.headers)
-                side = by_name.get(headers.get(ControlHeaders.TOPIC) or b"")
-                if side is not None:
-                    side.lettered.add(int(headers[ControlHeaders.OFFSET] or b"-1"))
+                place = rejected_place(record)
+                if place is not None and place.topic in by_name:
+                    by_name[place.topic].lettered.add(place.offset)
 
     def _letter(self, record: Any, rejection: Rejection) -> Outgoing:
         control = ControlHeaders.of(record.topic, record.partition, record.offset, rejection.message, rejection.reason)

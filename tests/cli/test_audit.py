@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from streams.audit.asof import rows_as_of
 from streams.audit.verifying import verify
 from streams.kafka import read_latest
 from tests.support.events import Published, event, lifecycle
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 from tests.support.recount import ZONE, recount, units
 
 if TYPE_CHECKING:
@@ -90,16 +89,9 @@ async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFa
 
 
 async def run(installation: Installation, *arguments: str) -> tuple[int, str, str]:
-    """Runs the command as its user would: exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams", *arguments),
-        cwd=ROOT,
-        env=installation.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    """Runs the command: exit code, stdout, stderr."""
+    done = await installation.run(*arguments, timeout_s=120)
+    return done.returncode, done.stdout, done.stderr
 
 
 def settings_of(installation: Installation) -> Any:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.kafka import read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -282,16 +280,7 @@ async def place_of(installation: Installation, record: Published) -> tuple[str, 
 
 async def command(installation: Installation, *arguments: str) -> str:
     """What a command of the command line says, which must end well."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "streams", *arguments],
-        cwd=ROOT,
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = await installation.run(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ import pytest
 from schemas.codec import decode_forecast
 from streams.kafka import read_to_end
 from tests.support.events import Published, event
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -70,17 +68,9 @@ async def until(condition: Callable[[], Any], what: str, timeout_s: float = 40.0
 
 
 async def run(installation: Installation, *arguments: str) -> str:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "streams", *arguments],
-        cwd=ROOT,
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return str(done.stdout)
+    done = await installation.run(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 async def test_forecasts_are_published_shown_kept_over_a_restart_and_withdrawn(installation: Installation) -> None:

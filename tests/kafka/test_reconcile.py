@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from schemas.outputs import ControlHeaders
 from streams.kafka import read_to_end
 from streams.ndjson import Line, LineChecker
 from streams.publisher import Publisher
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,19 +34,6 @@ async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIter
     made = await Installation(bootstrap, prefix, tmp_path, partitions=2).create()
     yield made
     made.end()
-
-
-async def run(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "streams", *arguments],
-        cwd=ROOT,
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def event(kind: str, identity: str, source: str, at: str, data: dict[str, Any]) -> str:
@@ -91,7 +76,7 @@ def differences(row: dict[str, Any]) -> dict[str, int]:
 
 
 async def reconcile(installation: Installation, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
-    done = await run(installation, "reconcile", "--json", *arguments)
+    done = await installation.run("reconcile", "--json", *arguments)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
@@ -136,7 +121,7 @@ async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_whe
     theirs = installation.folder / "theirs.csv"
     theirs.write_text("vin;order_id\n" + "".join(f"{vin};{order}\n" for order, vin in VINS.items()))
     await row_where(installation, lambda row: row["count"] == 1, "deliveries/model=SU7/day:2024-10-08")
-    done = await run(installation, "reconcile", "--scope", "model=SU7", "--against", str(theirs))
+    done = await installation.run("reconcile", "--scope", "model=SU7", "--against", str(theirs))
     assert done.returncode == 1
     assert f"{ROW}: 3 here, 5 in {theirs}, 3 in both" in done.stdout
     assert "SO-4  counted in day:2024-10-08" in done.stdout
@@ -162,7 +147,7 @@ async def test_a_difference_shows_on_the_row_and_in_reconcile_and_disappears_whe
     code, (found_one,), _ = await reconcile(installation, *named)
     assert (code, found_one["matched"], found_one["only_ours"], found_one["only_theirs"]) == (0, 4, [], [])
 
-    verified = await run(installation, "verify", "--json")
+    verified = await installation.run("verify", "--json")
     assert verified.returncode == 0, verified.stdout
     (check,) = [check for check in json.loads(verified.stdout)["checks"] if check["name"] == "control totals"]
     assert check == {"name": "control totals", "compared": 3, "differences": []}

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.kafka import read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
-from tests.support.installation import ROOT, Installation, Worker
+from tests.support.installation import Installation, Worker
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -38,22 +37,6 @@ async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIter
     made = await Installation(bootstrap, prefix, tmp_path, partitions=PARTITIONS).create()
     yield made
     made.end()
-
-
-async def run(
-    installation: Installation, *arguments: str, module: str = "streams", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """A command of the command line."""
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env={**installation.environment, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def faulty_worker(installation: Installation) -> Worker:
@@ -130,7 +113,7 @@ async def test_records_that_end_the_worker_are_named_and_passed_over(installatio
         (at,) = [one for one in poison if f"milestones: {named(one)} cannot be applied: KeyError" in last]
         program, *command = shlex.split(last[last.index("milestones quarantine") :])
         assert (program, *command[1:4]) == ("milestones", at.topic, str(at.partition), str(at.offset))
-        done = await run(installation, *command, "--by", "night shift")
+        done = await installation.run(*command, "--by", "night shift")
         assert done.returncode == 0, done.stderr
 
     faulty_worker(installation)
@@ -145,10 +128,10 @@ async def test_records_that_end_the_worker_are_named_and_passed_over(installatio
     assert await installation.counts() == recount(record.value for record in good)
     books = await installation.books_balance()
     assert (books["dead_letters"], books["forwarded_dead_letters"]) == (1, 1)
-    verified = await run(installation, "verify")
+    verified = await installation.run("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
-    listed = await run(installation, "quarantine", "list", "--json")
+    listed = await installation.run("quarantine", "list", "--json")
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["in effect", "in effect"]
     for arguments, line in (
         ((*place(poison[0]), "--reason", "x"), "passed over already"),
@@ -156,7 +139,7 @@ async def test_records_that_end_the_worker_are_named_and_passed_over(installatio
         ((*place(published[b"SO-LATER"]), "--reason", "x"), "event.voided.v1"),
         ((poison[0].topic, "0", "999999", "--reason", "x"), "there is no record"),
     ):
-        refused = await run(installation, "quarantine", *arguments)
+        refused = await installation.run("quarantine", *arguments)
         assert (refused.returncode, line in refused.stderr, refused.stderr.count("\n")) == (2, True, 1), refused.stderr
 
 
@@ -186,11 +169,11 @@ async def test_a_worker_that_runs_notices_a_quarantine_and_a_lifted_one(installa
     waiting = {record.key: record for record in await sources(installation)}
     out, back = waiting[b"SO-OUT"], waiting[b"SO-IN"]
     for at in (out, back):
-        done = await run(installation, "quarantine", *place(at), "--reason", "wrong price list")
+        done = await installation.run("quarantine", *place(at), "--reason", "wrong price list")
         assert done.returncode == 0, done.stderr
-    listed = await run(installation, "quarantine", "list")
+    listed = await installation.run("quarantine", "list")
     assert listed.stdout.count("waiting") == 2
-    done = await run(installation, "quarantine", "lift", *place(back))
+    done = await installation.run("quarantine", "lift", *place(back))
     assert done.returncode == 0, done.stderr
     worker.kill(signal.SIGCONT)
     await installation.applied()
@@ -270,11 +253,11 @@ async def times(installation: Installation, *values: bytes) -> list[int]:
 async def test_dead_letters_are_repaired_published_again_once_and_then_counted(rejected: Installation) -> None:
     mine = ("--topic", rejected.catalogue.orders.name, "--reason", "wrong_key")
     wrong = [placed(f"SO-W{number}").value for number in range(KEYS)]
-    dry = await run(rejected, "dead-letters", "replay", *mine, "--dry-run")
+    dry = await rejected.run("dead-letters", "replay", *mine, "--dry-run")
     assert (dry.returncode, dry.stdout.count("would be published again")) == (0, KEYS)
     assert await times(rejected, *wrong) == [1] * KEYS
 
-    done = await run(rejected, "dead-letters", "replay", *mine)
+    done = await rejected.run("dead-letters", "replay", *mine)
     assert done.returncode == 0, done.stderr
     found = [record for record in await sources(rejected) if (record.key or b"").startswith(b"SO-W")]
     assert sorted((record.key, record.value) for record in found) == sorted(
@@ -282,20 +265,20 @@ async def test_dead_letters_are_repaired_published_again_once_and_then_counted(r
     )
     assert all([name for name, _ in record.headers] == ["trace"] for record in found)
     assert all(record.partition == home(record.key.decode()) for record in found)
-    again = await run(rejected, "dead-letters", "replay", *mine)
+    again = await rejected.run("dead-letters", "replay", *mine)
     assert (again.returncode, again.stdout.count("published again before")) == (0, KEYS)
     assert await times(rejected, *wrong) == [2] * KEYS
 
     edit = ("--edit", shlex.join([sys.executable, "-c", EDIT]))
-    edited = await run(rejected, "dead-letters", "replay", "--reason", "invalid_field", *edit)
+    edited = await rejected.run("dead-letters", "replay", "--reason", "invalid_field", *edit)
     assert edited.returncode == 0, edited.stderr
     assert "3 dead letters: " in edited.stderr
     assert "2 published again" in edited.stderr
     assert "1 skipped" in edited.stderr
-    failing = await run(rejected, "dead-letters", "replay", "--reason", "not_an_event", *edit)
+    failing = await rejected.run("dead-letters", "replay", "--reason", "not_an_event", *edit)
     assert (failing.returncode, "the command ended with 1" in failing.stdout) == (1, True)
 
-    listed = await run(rejected, "dead-letters", "list", "--json", *mine)
+    listed = await rejected.run("dead-letters", "list", "--json", *mine)
     assert all(json.loads(line)["replayed"] for line in listed.stdout.splitlines())
     before = await letters(rejected)
     rejected.worker("w1")
@@ -309,26 +292,26 @@ async def test_dead_letters_are_repaired_published_again_once_and_then_counted(r
 async def test_dead_letters_are_listed_by_reason_topic_and_time_and_cannot_harm_a_terminal(
     rejected: Installation,
 ) -> None:
-    listed = await run(rejected, "dead-letters", "list", "--topic", rejected.catalogue.orders.name)
+    listed = await rejected.run("dead-letters", "list", "--topic", rejected.catalogue.orders.name)
     assert len(listed.stdout.splitlines()) == KEYS + 8
     assert f"{KEYS} wrong_key" in listed.stderr
-    as_json = await run(rejected, "dead-letters", "list", "--json", "--reason", "malformed_json")
+    as_json = await rejected.run("dead-letters", "list", "--json", "--reason", "malformed_json")
     assert json.loads(as_json.stdout)["key"] == NASTY.decode()
     assert as_json.stdout.rstrip("\n").isprintable()
-    counted = await run(rejected, "dead-letters", "list", "--by-reason", "--json", "--since", "2024-01-01")
+    counted = await rejected.run("dead-letters", "list", "--by-reason", "--json", "--since", "2024-01-01")
     assert {"reason": "missing_offset", "count": 3} in map(json.loads, counted.stdout.splitlines())
-    assert (await run(rejected, "dead-letters", "list", "--until", "2024-01-01")).stdout == ""
+    assert (await rejected.run("dead-letters", "list", "--until", "2024-01-01")).stdout == ""
 
 
 async def test_what_would_be_rejected_again_is_left_unless_forced(rejected: Installation) -> None:
-    left = await run(rejected, "dead-letters", "replay", "--reason", "malformed_json")
+    left = await rejected.run("dead-letters", "replay", "--reason", "malformed_json")
     assert (left.returncode, "would be rejected again: malformed_json" in left.stdout) == (1, True)
     assert left.stdout.rstrip("\n").isprintable()
     (at,) = [letter[:3] for letter in await letters(rejected) if letter[3] == "malformed_json"]
-    forced = await run(rejected, "dead-letters", "replay", "--force", "--offset", ":".join(map(str, at)))
+    forced = await rejected.run("dead-letters", "replay", "--force", "--offset", ":".join(map(str, at)))
     assert forced.returncode == 0, forced.stderr
     assert await times(rejected, b"{") == [2]
-    unknown = await run(rejected, "dead-letters", "replay", "--offset", f"{at[0]}:0:999")
+    unknown = await rejected.run("dead-letters", "replay", "--offset", f"{at[0]}:0:999")
     assert (unknown.returncode, "no such dead letter" in unknown.stderr) == (2, True)
 
 
@@ -336,10 +319,10 @@ async def test_a_replay_killed_at_its_commit_has_published_all_or_nothing_and_go
     command = ("dead-letters", "replay", "--topic", rejected.catalogue.deliveries.name)
     values = [delivered(f"SO-D{number}") for number in range(KEYS)]
     for moment, seen in (("before", 1), ("after", 2)):
-        killed = await run(rejected, *command, module="tests.support.killed_replay", KILL=moment)
+        killed = await rejected.run(*command, module="tests.support.killed_replay", KILL=moment)
         assert killed.returncode == -signal.SIGKILL
         assert await times(rejected, *values) == [seen] * KEYS
-    done = await run(rejected, *command)
+    done = await rejected.run(*command)
     assert (done.returncode, done.stdout.count("published again before")) == (0, KEYS)
     assert await times(rejected, *values) == [2] * KEYS
 
@@ -347,10 +330,10 @@ async def test_a_replay_killed_at_its_commit_has_published_all_or_nothing_and_go
 async def test_a_second_replay_takes_over_and_the_first_publishes_nothing_more(rejected: Installation) -> None:
     command = ("dead-letters", "replay", "--reason", "missing_offset", "--force")
     began = rejected.folder / "began"
-    slow = asyncio.create_task(run(rejected, *command, "--edit", f"touch {began}; sleep 1.5; cat"))
+    slow = asyncio.create_task(rejected.run(*command, "--edit", f"touch {began}; sleep 1.5; cat"))
     while not began.exists():  # noqa: ASYNC110 - another process is waited for
         await asyncio.sleep(0.05)
-    second = await run(rejected, *command)
+    second = await rejected.run(*command)
     assert second.returncode == 0, second.stderr
     first = await slow
     assert first.returncode == 3

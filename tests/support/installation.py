@@ -111,6 +111,21 @@ class Installation:
         self.workers.append(worker)
         return worker
 
+    async def run(
+        self, *arguments: str, module: str = "streams", timeout_s: float = 60.0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command of the command line as its user would, to its end."""
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
     def end(self) -> None:
         """Ends every worker that is left."""
         for worker in self.workers:
