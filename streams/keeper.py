@@ -223,7 +223,7 @@ class Keeper:
                 await asyncio.sleep(pause_s)
             if self._stopping.is_set():
                 return
-            due = _next_commit(time.time(), self._commit_interval_s)
+            due = next_commit(time.time(), self._commit_interval_s)
             async with self._busy:
                 await state.process(self._take())
 
@@ -255,7 +255,7 @@ class Keeper:
         self._room.set()
 
 
-def _next_commit(now_s: float, interval_s: float) -> float:
+def next_commit(now_s: float, interval_s: float) -> float:
     """When to commit next under load: on the next beat that is at least half an interval away.
 
     All keepers keep time by the same clock, so that they commit together: a reader of the counts sees no transaction
