@@ -21,7 +21,7 @@ Templates are in `templates/`, one a page:
 | `/calendar/{date}` | `day.html` | `calendar.DayView` | `/calendar/{date}` |
 | `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
-| `/windows` | `windows.html` | `windows.WindowsView` | `/windows`, `/windows.csv`, `/windows.ndjson` |
+| `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |
 | `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side` |
 | `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
 | `/dead-letters` | `dead-letters.html` | `rejected.DeadLettersView` | `/dead-letters` |

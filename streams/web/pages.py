@@ -57,7 +57,7 @@ def _add_rows(routes: APIRouter, render: Render) -> None:
 
     @routes.get("/windows")
     def get_windows(request: Request, parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
-        return render("windows.html", request, lambda ask: windows.windows(ask, parameters))
+        return render("windows.html", request, lambda ask: windows.windows_table(ask, parameters))
 
     @routes.get("/windows/side-by-side")
     def get_side_by_side(request: Request, parameters: Annotated[windows.SideParameters, Query()]) -> Response:

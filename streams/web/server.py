@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -99,7 +100,14 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number, code in _EXIT_CODES.items():
         loop.add_signal_handler(number, end, code)
-    server.on_started = lambda: say(f"web view at {_url(listener)}")
+
+    def started() -> None:
+        # What is loaded by now stays: the collector would go through all of it within requests, a tenth of a second each.
+        gc.collect()
+        gc.freeze()
+        say(f"web view at {_url(listener)}")
+
+    server.on_started = started
     server.broken = lambda: bool(web.failures)
     await server.serve(sockets=[listener])
     return codes[0] if codes else int(bool(web.failures))

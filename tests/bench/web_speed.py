@@ -8,8 +8,10 @@ Starts a Kafka and a web view of its own, with 20,000 rows and 100,000 versions 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +27,8 @@ from tests.support.webview import WebView, listening
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import httpx
+
     from tests.support.outputs import Record
 
 _DAYS = [
@@ -34,8 +38,10 @@ _SCOPES = ["all", *(f"model=M{number}" for number in range(5))]
 _VERSIONS = 5
 _REQUESTS = 200
 _CHANGES = 40
+_GOAL_S = 0.05
 _PATHS = {
     "a page of 1,000 rows": "/windows?kind=day&metric=deliveries&limit=1000",
+    "other 1,000 rows each time": "/windows?kind=day&sort=count&limit=1000&offset={}00",
     "the same as JSON": "/api/v1/windows?kind=day&metric=deliveries&limit=1000",
     "1,000 rows as of an instant": "/api/v1/windows?kind=day&limit=1000&as_of=2024-10-07T09:02:30Z",
     "the first page": "/",
@@ -47,7 +53,16 @@ async def measure() -> None:
     """Prints a line a question."""
     with tempfile.TemporaryDirectory() as name, EmbeddedKafka(Path(name) / "kafka") as kafka:
         made = await Installation(kafka.bootstrap, "bench.", Path(name)).create()
-        rows = [row(day, number % 1500, scope=scope) for scope in _SCOPES for number, day in enumerate(_DAYS)]
+        rows = [
+            row(
+                day,
+                number % 1500,
+                scope=scope,
+                updated_at=f"2024-10-07T10:{number // 60 % 60:02d}:{number % 60:02d}.{place:03d}Z",
+            )
+            for place, scope in enumerate(_SCOPES)
+            for number, day in enumerate(_DAYS)
+        ]
         history = [
             {**each, "version": version, "updated_at": f"2024-10-07T09:{version:02d}:00.000Z"}
             for each in rows
@@ -55,13 +70,16 @@ async def measure() -> None:
         ]
         await _write(made, made.catalogue.windows.name, map(row_record, rows))
         await _write(made, made.catalogue.history.name, map(row_record, history))
+        # Else the collector of this process goes through them while it waits for an answer, which is not the server's time.
+        sizes = f"{len(rows):,} rows, {len(history):,} versions"
+        del rows, history
+        gc.collect()
+        gc.freeze()
         environment = made.environment | {"MILESTONES_WEB_RATE_PER_S": "100000"}
         started = time.perf_counter()
         with WebView(environment, Path(name) / "web.txt") as web:
             await web.rebuilt()
-            print(
-                f"start and rebuild of {len(rows):,} rows, {len(history):,} versions: {time.perf_counter() - started:.1f} s"
-            )
+            print(f"start and rebuild of {sizes}: {time.perf_counter() - started:.1f} s")
             await _pages(web)
             await _latency(made, web)
 
@@ -71,16 +89,29 @@ async def _pages(web: WebView) -> None:
         asked.headers["accept-encoding"] = "gzip"
         for what, path in _PATHS.items():
             took, size = [], 0
-            for _ in range(_REQUESTS):
+            before = await _within(asked, path)
+            for number in range(_REQUESTS):
                 started = time.perf_counter()
-                async with asked.stream("GET", path) as answer:
+                async with asked.stream("GET", path.format(number)) as answer:
                     answer.raise_for_status()
                     # The client's unpacking is not the server's time.
                     size = sum([len(chunk) async for chunk in answer.aiter_raw()])
                 took.append(time.perf_counter() - started)
             took.sort()
             p50, p99 = (took[int(len(took) * part)] * 1000 for part in (0.5, 0.99))
-            print(f"{what}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {size / 1000:.0f} kB compressed")
+            within = await _within(asked, path) - before
+            print(
+                f"{what}: p50 {p50:.1f} ms, p99 {p99:.1f} ms at the client, {size / 1000:.0f} kB compressed; "
+                f"{within} of {_REQUESTS} within {_GOAL_S * 1000:.0f} ms by the server's own clock"
+            )
+
+
+async def _within(asked: httpx.AsyncClient, path: str) -> int:
+    """Requests of this route that the server has answered within the goal, as its metrics tell."""
+    text = (await asked.get("/metrics")).text
+    route = path.partition("?")[0]
+    found = re.search(rf'request_seconds_bucket\{{route="{re.escape(route)}",le="{_GOAL_S}"\}} (\d+)', text)
+    return int(found[1]) if found else 0
 
 
 async def _latency(made: Installation, web: WebView) -> None:

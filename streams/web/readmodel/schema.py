@@ -43,6 +43,7 @@ CREATE TABLE windows (
     UNIQUE (metric, scope, period)
 );
 CREATE INDEX windows_by_start ON windows (present, metric, kind, start);
+CREATE INDEX windows_by_count ON windows (present, count);
 CREATE INDEX windows_by_scope ON windows (present, scope);
 CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
 CREATE TABLE history (

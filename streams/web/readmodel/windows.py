@@ -42,8 +42,8 @@ _AS_OF: Final = """(SELECT id, NULL AS position, metric, scope, period, kind, st
     SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
     h.status, h.restated, h.version, h.updated_us
     FROM windows w JOIN history h ON h.window_id = w.id
-    AND h.updated_us = (SELECT max(updated_us) FROM history WHERE window_id = w.id AND updated_us <= :as_of)
-    AND h.position = (SELECT max(position) FROM history WHERE window_id = w.id AND updated_us = h.updated_us)
+    AND (h.updated_us, h.position) = (SELECT updated_us, position FROM history
+        WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)
     WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""
 _DISTINCT: Final = """WITH RECURSIVE found(name) AS (
     SELECT min({column}) FROM windows WHERE present = 1
