@@ -137,6 +137,7 @@ class Names:
             "topics": _("topics are missing"),
             "lag": _("this page is behind"),
             "workers": _("no worker reports"),
+            "worker": _("a worker does not report"),
             "web": _("the web view does not answer"),
         }.get(value, value)
 

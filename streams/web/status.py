@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from streams.web.follow import FollowState
     from streams.web.readmodel import Snapshot
 
-#: A worker reports every 10 s.
-WORKER_SILENT_S: Final = 25.0
+#: A worker reports every 1.5 s.
+WORKER_SILENT_S: Final = 4.0
+#: A silent worker whose partitions others have taken over is forgotten after this.
+_FORGOTTEN_S: Final = 3600.0
 #: A broker is asked every second, with 2.5 s to answer.
 BROKER_SILENT_S: Final = 3.0
 
-StaleReason = Literal["rebuilding", "broker", "topics", "lag", "workers"]
+StaleReason = Literal["rebuilding", "broker", "topics", "lag", "workers", "worker"]
 
 
 class _Said(BaseModel):
@@ -58,7 +60,10 @@ class ReaderState(_Said):
 
 
 class WorkerState(_Said):
-    """A worker: `silent` when it has not reported for 25 s and has not said that it stopped."""
+    """A worker: `silent` when it has not reported for 4 s and has not said that it stopped.
+
+    One that has been silent for an hour, and whose partitions others have taken over, is no longer told of.
+    """
 
     name: str
     health: str
@@ -100,7 +105,8 @@ class ServiceStatus(_Said):
     """Everything about how the service is.
 
     `stale` says that the numbers may be old, `reasons` why, the gravest first. `business_now` and `business_date` are
-    by the clock of the service: the wall clock, or the greatest event time. `data_as_of` is when the partition that
+    by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
+    that of the brokers says. `data_as_of` is when the partition that
     reported longest ago last did; `lag` counts the events that wait over all partitions.
     """
 
@@ -127,8 +133,8 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     now_s, now = time.monotonic(), datetime.now(UTC)
     now_ms = now.timestamp() * 1000
     workers, partitions, sources, topics, reported_ms = [], [], [], [], []
-    for status, recorded_ms in view.statuses():
-        age_s = round(max(now_ms - recorded_ms, 0) / 1000, 1)
+    for status, recorded_ms, heard_ms in view.statuses():
+        age_s = round(max(now_ms - heard_ms, 0) / 1000, 1)
         if isinstance(status, WorkerStatus):
             workers.append(_worker(status, age_s))
         elif isinstance(status, PartitionStatus):
@@ -144,6 +150,8 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     business = _business_now(settings, now, last_event_at)
     broker = _broker(state, now_s)
     reader = _reader(view, state, now_s)
+    lost = _lost(workers)
+    workers = [each for each in workers if not each.silent or each.age_s < _FORGOTTEN_S or lost & set(each.partitions)]
     reasons = _reasons(settings, state, broker, reader, workers)
     return ServiceStatus(
         now=text_of(now),
@@ -221,9 +229,21 @@ def _reasons(
         reasons.append("rebuilding")
     elif reader.behind_s is not None and reader.behind_s > settings.web_lag_limit_s:
         reasons.append("lag")
-    if not any(worker.health != "stopped" and not worker.silent for worker in workers):
+    if not any(_reports(worker) for worker in workers):
         reasons.append("workers")
+    elif _lost(workers):
+        reasons.append("worker")
     return reasons
+
+
+def _reports(worker: WorkerState) -> bool:
+    return worker.health != "stopped" and not worker.silent
+
+
+def _lost(workers: list[WorkerState]) -> set[int]:
+    """The partitions of workers that have fallen silent, unless another has taken them over."""
+    kept = {number for worker in workers if _reports(worker) for number in worker.partitions}
+    return {number for worker in workers if worker.silent for number in worker.partitions} - kept
 
 
 def _business_now(settings: Settings, now: datetime, last_event_at: str | None) -> datetime:

@@ -66,13 +66,17 @@ class Snapshot:
         self.dead_letters = DeadLetters(connection)
         self.violations = Violations(connection)
 
-    def statuses(self) -> list[tuple[Status, int]]:
-        """What the service last said of its partitions, workers and event sources, each with when it did.
+    def statuses(self) -> list[tuple[Status, int, int]]:
+        """What the service last said of its partitions, workers and event sources, each with when it did, twice.
 
-        When is the time of the record, milliseconds since 1970: unlike `updated_at` always of the wall clock.
+        First the time of the record: unlike `updated_at` always of the wall clock. Then when it was heard here, by the
+        clock of this process. Both in milliseconds since 1970.
         """
-        found = self._connection.execute("SELECT key, body, recorded_ms FROM status ORDER BY key")
-        return [(decode_status(row["key"].encode(), row["body"].encode()), row["recorded_ms"]) for row in found]
+        found = self._connection.execute("SELECT key, body, recorded_ms, heard_ms FROM status ORDER BY key")
+        return [
+            (decode_status(row["key"].encode(), row["body"].encode()), row["recorded_ms"], row["heard_ms"])
+            for row in found
+        ]
 
     def unreadable_count(self) -> int:
         """Records of the output topics that this version cannot read."""

@@ -76,7 +76,9 @@ CREATE TABLE dead_letters (
 );
 CREATE INDEX dead_letters_by_day ON dead_letters (day);
 CREATE INDEX dead_letters_by_time ON dead_letters (recorded_ms);
-CREATE TABLE status (key TEXT PRIMARY KEY, body TEXT NOT NULL, recorded_ms INTEGER NOT NULL);
+CREATE TABLE status (
+    key TEXT PRIMARY KEY, body TEXT NOT NULL, recorded_ms INTEGER NOT NULL, heard_ms INTEGER NOT NULL
+);
 CREATE TABLE unreadable (
     feed TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, problem TEXT NOT NULL,
     PRIMARY KEY (feed, part, position)
