@@ -92,8 +92,9 @@ class RowLines:
             count = f'<span data-row="{key}">{count}</span>'
         return (
             f'{_DIM if manner.dim else "<tr>"}<th scope="row" class="nowrap">{name}</th>'
-            f'<td class="num strong">{count}</td><td>{self._metric(metric)}</td><td>{self._scope(scope)}</td>'
-            f"<td>{self._marks(row, manner)}</td><td>{self._status(row['status'])}</td>"
+            f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td><td class="nowrap">{self._scope(scope)}</td>'
+            f"<td>{self._marks(row, manner)}</td>"
+            f'<td class="nowrap">{self._status(row["status"])}</td>'
             f'<td class="num">{self._number(restated) if restated else ""}</td>'
             f'<td class="num muted">{self._number(row["version"])}</td>'
             f'<td class="nowrap muted">{self._instant(row["updated_at"], manner.timezone, _MOMENT)}</td></tr>\n'

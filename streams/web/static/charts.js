@@ -12,6 +12,8 @@
 window.Charts = (() => {
   const locale = document.documentElement.lang;
   const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+  /* Units are whole: no line between 0 and 1. */
+  const UNIT_STEPS = [...Array(10).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
   const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
   const DAY_MS = 86_400_000;
   const charts = new Map();
@@ -181,7 +183,7 @@ window.Charts = (() => {
         { ...axis, grid: { show: false }, size: size * 1.6, gap: size * 0.35,
           splits: (plot) => chart.plan.ticks(plot.width / rem()), values: (_, at) => at.map((x) => chart.plan.tick(x)) },
         { ...axis, grid: { stroke: () => colour("line"), width: 1 }, size: size * 3, gap: size * 0.35, space: (plot, axis, low, high, height) => Math.max(size * 2.4, height / 5.5),
-          values: (_, at) => at.map((y) => (y >= 10_000 ? short : whole).format(y)) },
+          incrs: UNIT_STEPS, values: (_, at) => at.map((y) => (y >= 10_000 ? short : whole).format(y)) },
       ],
       series: [{}, ...chart.plan.columns.map((column) => series(column.look, column.end ? { points: lastPoint(chart) } : {}))],
       bands: chart.plan.bands ?? [],

@@ -61,7 +61,10 @@ class CalendarDay(View):
 
 
 class CalendarHoliday(View):
-    """A holiday period with the days that are worked to make up for it, and its count where it is counted."""
+    """A holiday period with the days that are worked to make up for it.
+
+    `count` is that of its row, where the holiday is counted as a period, else the sum of its days; null without any.
+    """
 
     name: str
     start: CivilDate
@@ -219,13 +222,20 @@ def _holiday_names(ask: Ask) -> dict[date, str]:
 def _holidays(ask: Ask, metric: str, scope: str, year: int) -> list[CalendarHoliday]:
     query = WindowQuery(metrics=[metric], scopes=[scope], kinds=["holiday"], limit=1000)
     counts = {row.period: row.count for row in ask.view.windows.page(query).rows}
+
+    def count(period: str, first: str, last: str) -> int | None:
+        if period in counts:
+            return counts[period]
+        days = ask.view.windows.day_counts(metric, scope, first, last)
+        return sum(days.values()) if days else None
+
     return [
         CalendarHoliday(
             name=holiday.name,
             start=holiday.start.isoformat(),
             end=holiday.end.isoformat(),
             work_days=[day.isoformat() for day in holiday.work_days],
-            count=counts.get(f"holiday:{holiday.name}:{entry.year}"),
+            count=count(f"holiday:{holiday.name}:{entry.year}", holiday.start.isoformat(), holiday.end.isoformat()),
         )
         for entry in ask.holidays
         for holiday in entry.holidays

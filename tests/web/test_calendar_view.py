@@ -1,0 +1,44 @@
+"""What the page of the calendar shows of a year."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from streams.holidays import holiday_years
+from streams.settings import Settings
+from streams.web.follow import FollowState
+from streams.web.readmodel import Feed, ReadModel
+from streams.web.status import service_status
+from streams.web.views.calendar import CalendarParameters, calendar
+from streams.web.views.common import Ask
+from tests.support.outputs import row, row_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def model() -> Iterator[ReadModel]:
+    """An empty read model."""
+    made = ReadModel(ZoneInfo("Asia/Shanghai"))
+    yield made
+    made.close()
+
+
+def test_a_holiday_has_the_count_of_its_row_else_the_sum_of_its_days(model: ReadModel) -> None:
+    days = [row(f"day:2024-05-0{day}", 10 * day) for day in (1, 2, 5, 6)]
+    national = [row(f"day:2024-10-0{day}", 1) for day in range(1, 8)]
+    holiday = row("holiday:national-day:2024", 6001) | {"start": "2024-10-01", "end": "2024-10-07"}
+    model.apply([(Feed.WINDOWS, [row_record(each, place) for place, each in enumerate([*days, *national, holiday])])])
+    state = FollowState(broker_seen_s=time.monotonic(), caught_up_s=time.monotonic(), problem="")
+    with model.snapshot() as view:
+        ask = Ask(view, service_status(view, state, Settings()), Settings(), holiday_years())
+        shown = calendar(ask, CalendarParameters(year=2024, metric="deliveries", scope="model=SU7"))
+    counts = {each.name: each.count for each in shown.holidays}
+    assert counts["labour-day"] == 10 + 20 + 50, "1 to 5 May; the 6th is none of it"
+    assert counts["national-day"] == 6001
+    assert counts["qingming"] is None
