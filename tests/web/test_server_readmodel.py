@@ -277,9 +277,11 @@ def test_payloads_are_kept_only_where_they_may_be_shown(model: ReadModel) -> Non
 
 def test_what_cannot_be_read_is_counted_and_does_not_stop_what_follows(model: ReadModel) -> None:
     bad = [Record(b"k", b"{}", 0), Record(b"k", None, 1), Record(None, b"x", 2)]
-    model.apply([(Feed.MILESTONES, bad), (Feed.WINDOWS, [row_record(row(DAY, 3), 0)])])
+    huge, letter = row_record(row(DAY, 10**30), 0), Record(b"k", b"of another hand", 0)
+    model.apply([(Feed.MILESTONES, bad), (Feed.DEAD_LETTERS, [letter])])
+    model.apply([(Feed.WINDOWS, [huge, row_record(row(DAY, 3), 1)])])
     with model.snapshot() as view:
-        assert view.unreadable_count() == 3
+        assert view.unreadable_count() == 5
         assert view.windows.page(WindowQuery()).total == 1
 
 

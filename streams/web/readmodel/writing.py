@@ -129,7 +129,7 @@ class Writer:
                 for record in records:
                     try:
                         apply(connection, record, changes)
-                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                         self._unreadable(connection, feed, record, error)
         return changes
 
