@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import orjson
 from markupsafe import Markup, escape
+
+from schemas.codec import row_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +82,7 @@ class RowLines:
         return Markup("".join([line(body, chosen) for body in bodies]))  # noqa: S704 - all that is put in is escaped
 
     def _make_line(self, body: str, manner: Manner) -> str:
-        row = orjson.loads(body)
+        row = row_document(body)
         metric, scope, restated = row["metric"], row["scope"], row["restated"]
         name, count = self._period(row["period"]), self._number(row["count"])
         if row.get("by_hour"):
