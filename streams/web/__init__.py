@@ -9,6 +9,7 @@ serving, marked stale, while workers or brokers are away.
     rendering.py  templates, languages, themes        pages.py     the views as pages
     filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
     security.py   who may ask                         app.py, server.py   composition and life cycle
+    rowlines.py   the lines of the table of windows
 
 ## What a template gets
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: About 1 kB each.
 _REMEMBERED_LINES: Final = 16_384
-_REMEMBERED_TEXTS: Final = 50_000
 _DIM: Final = '<tr class="dim">'
 _MOMENT: Final = "yyyy-MM-dd HH:mm:ss"
 
@@ -93,7 +92,8 @@ class RowLines:
             count = f'<span data-row="{key}">{count}</span>'
         return (
             f'{_DIM if manner.dim else "<tr>"}<th scope="row" class="nowrap">{name}</th>'
-            f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td><td class="nowrap">{self._scope(scope)}</td>'
+            f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td>'
+            f'<td class="nowrap">{self._scope(scope)}</td>'
             f"<td>{self._marks(row, manner)}</td>"
             f'<td class="nowrap">{self._status(row["status"])}</td>'
             f'<td class="num">{self._number(restated) if restated else ""}</td>'
@@ -125,7 +125,6 @@ class RowLines:
 def _escaped(text: Callable[..., Any]) -> Callable[..., str]:
     """The text as it may stand in HTML."""
 
-    @lru_cache(maxsize=_REMEMBERED_TEXTS)
     def escaped(*values: Any) -> str:
         return str(escape(text(*values)))
 

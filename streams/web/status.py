@@ -152,7 +152,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     reader = _reader(view, state, now_s)
     lost = _lost(workers)
     workers = [each for each in workers if not each.silent or each.age_s < _FORGOTTEN_S or lost & set(each.partitions)]
-    reasons = _reasons(settings, state, broker, reader, workers)
+    reasons = _reasons(settings, state, broker, reader, workers, lost)
     return ServiceStatus(
         now=text_of(now),
         business_now=format_instant(business.replace(microsecond=0)),
@@ -217,8 +217,13 @@ def _reader(view: Snapshot, state: FollowState, now_s: float) -> ReaderState:
     )
 
 
-def _reasons(
-    settings: Settings, state: FollowState, broker: BrokerState, reader: ReaderState, workers: list[WorkerState]
+def _reasons(  # noqa: PLR0913, PLR0917 - what there is to be said of each
+    settings: Settings,
+    state: FollowState,
+    broker: BrokerState,
+    reader: ReaderState,
+    workers: list[WorkerState],
+    lost: set[int],
 ) -> list[StaleReason]:
     reasons: list[StaleReason] = []
     if not broker.reachable:
@@ -231,7 +236,7 @@ def _reasons(
         reasons.append("lag")
     if not any(_reports(worker) for worker in workers):
         reasons.append("workers")
-    elif _lost(workers):
+    elif lost:
         reasons.append("worker")
     return reasons
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
-
-import pytest
 
 from streams.holidays import holiday_years
 from streams.settings import Settings
 from streams.web.follow import FollowState
-from streams.web.readmodel import Feed, ReadModel
+from streams.web.readmodel import Feed
 from streams.web.status import service_status
 from streams.web.views.calendar import CalendarParameters, calendar
 from streams.web.views.common import Ask
 from tests.support.outputs import row, row_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def model() -> Iterator[ReadModel]:
-    """An empty read model."""
-    made = ReadModel(ZoneInfo("Asia/Shanghai"))
-    yield made
-    made.close()
+    from streams.web.readmodel import ReadModel
 
 
 def test_a_holiday_has_the_count_of_its_row_else_the_sum_of_its_days(model: ReadModel) -> None:

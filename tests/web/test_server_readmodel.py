@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,19 +22,8 @@ from streams.web.views.common import micros
 from streams.web.views.windows import WindowsParameters, csv_lines, defused
 from tests.support.outputs import Record, letter_record, milestone, milestone_record, row, row_record
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 DAY = "day:2024-10-07"
 KEY = RowKey("deliveries", "model=SU7", DAY)
-
-
-@pytest.fixture
-def model() -> Iterator[ReadModel]:
-    """An empty read model."""
-    made = ReadModel(ZoneInfo("Asia/Shanghai"))
-    yield made
-    made.close()
 
 
 def take(model: ReadModel, feed: Feed, *records: Record) -> Changes:
@@ -113,6 +102,15 @@ def test_as_of_answers_the_version_in_force_at_that_instant(model: ReadModel, at
     assert (found and found.count) == count
     assert [each.count for each in page.rows] == ([] if count is None else [count])
     assert page.total == len(page.rows)
+
+
+def test_of_two_versions_of_the_same_instant_the_later_one_was_in_force(model: ReadModel) -> None:
+    steps = versions((1, "01", {}), (2, "01", {}), (3, "03", {}))
+    take_rows(model, *steps, feed=Feed.HISTORY)
+    take_rows(model, steps[2])
+    at_us = micros("2024-10-07T10:01:00Z")
+    with model.snapshot() as view:
+        assert [each.count for each in view.windows.page(WindowQuery(as_of_us=at_us)).rows] == [2]
 
 
 def test_a_filter_as_of_an_instant_looks_at_the_version_of_then(model: ReadModel) -> None:

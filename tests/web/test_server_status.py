@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from streams.settings import Settings
 from streams.web.follow import FollowState
-from streams.web.readmodel import Feed, ReadModel
+from streams.web.readmodel import Feed
 from streams.web.status import WORKER_SILENT_S, ServiceStatus, service_status
 from tests.support.outputs import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from streams.web.readmodel import ReadModel
 
 LONG_AGO_S = 2 * 3600
-
-
-@pytest.fixture
-def model() -> Iterator[ReadModel]:
-    """An empty read model."""
-    made = ReadModel(ZoneInfo("Asia/Shanghai"))
-    yield made
-    made.close()
 
 
 def report(name: str, *partitions: int, ago_s: float = 0.0, health: str = "running") -> Record:
