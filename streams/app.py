@@ -17,18 +17,18 @@ import faust
 from faust.app.base import BootStrategy
 from faust.worker import Worker
 
-from streams import agents
-from streams.admin import plan_topics
 from streams.context import Context
-from streams.engine import Engine
 from streams.errors import ExpectedError, FaultyRecordError
-from streams.identity import claim_instance, state_dir
-from streams.kafka import client_options
+from streams.kafka.admin import plan_topics
+from streams.kafka.clients import client_options
+from streams.kafka.transactions import quiet_abandoned_futures
+from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
 from streams.settings import Settings, load_settings
 from streams.status import WorkerReporter
-from streams.totals_factory import make_totals
-from streams.transactions import quiet_abandoned_futures
-from streams.transport import BatchConsumer, BatchTopic, BatchTransport
+from streams.totals.factory import make_totals
+from streams.worker import agents
+from streams.worker.engine import Engine
+from streams.worker.identity import claim_instance, state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from streams.admin import catalogue_of
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
+from streams.kafka.admin import catalogue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

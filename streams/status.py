@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
 from schemas.outputs import Marker, PartitionStatus, SourceStatus, WorkerStatus
-from streams.transactions import InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.transactions import InDoubtError, Outgoing, TransactionalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

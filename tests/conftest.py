@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

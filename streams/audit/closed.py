@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_row
-from streams.admin import catalogue_of
-from streams.kafka import partition_counts, read_latest, read_to_end, reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 
 if TYPE_CHECKING:
     from schemas.outputs import WindowRow

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_milestone
 from schemas.facts import Fact
-from streams.admin import catalogue_of
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
@@ -18,7 +17,8 @@ from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
 from streams.audit.standing import RETRACTED
 from streams.audit.sums import Business
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_to_end
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

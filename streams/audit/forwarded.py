@@ -8,9 +8,9 @@ from aiokafka import TopicPartition
 
 from schemas.facts import Fact
 from schemas.partitioner import homes
-from streams.admin import catalogue_of
 from streams.audit.sources import coordinates_of
-from streams.reroute import unwrap
+from streams.kafka.admin import catalogue_of
+from streams.kafka.forwarding import unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.outputs import ControlHeaders
-from streams.admin import catalogue_of
 from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, coordinates_of, digest_of
-from streams.kafka import read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,10 +14,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
-from streams.admin import catalogue_of
 from streams.audit.sums import Day, DayKey, RowKey
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable

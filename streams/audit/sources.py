@@ -17,9 +17,9 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact, Rejection
 from schemas.notes import QUARANTINED
 from schemas.partitioner import homes
-from streams.admin import catalogue_of
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

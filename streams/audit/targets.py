@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from schemas.codec import decode_target
 from schemas.events import TargetSet
 from schemas.facts import Rejection
-from streams.admin import catalogue_of
 from streams.audit.standing import TargetInForce
-from streams.kafka import partition_counts, read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_to_end
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

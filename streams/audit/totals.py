@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.codec import decode_control
 from schemas.facts import Rejection
 from schemas.instants import micros_of, parse_instant
-from streams.admin import catalogue_of
 from streams.audit.report import Check
-from streams.kafka import partition_counts, read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.admin import Plan, admin, catalogue_of, plan_topics
 from streams.checkup import Finding, failed, ok, wrong
 from streams.errors import ExpectedError
-from streams.kafka import client_options, quiet_clients
+from streams.kafka.admin import Plan, admin, catalogue_of, plan_topics
+from streams.kafka.clients import client_options, quiet_clients
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

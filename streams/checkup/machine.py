@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
-from streams.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.embedded import jars, java, machine
+from streams.embedded.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:

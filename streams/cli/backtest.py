@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_row
-from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
 from streams.domain.backtest import Past, Said, Score, complete_periods, score
 from streams.domain.calendar import Calendar, month_period
@@ -25,10 +24,11 @@ from streams.domain.rules import Target
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.holidays import holiday_years, load_calendar
-from streams.kafka import read_latest
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_latest
 from streams.settings import load_settings
 from streams.story import load_facts, tell
-from streams.totals_factory import targets_of
+from streams.totals.factory import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

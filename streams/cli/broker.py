@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.machine import port_is_free
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.printable import as_json, printable
-from streams.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.errors import ExpectedError
-from streams.kafka import reader
-from streams.replay import Outcome, Repair, rehearse, replay
+from streams.kafka.clients import reader
+from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
+from streams.operations.replay import Outcome, Repair, rehearse, replay
 from streams.settings import Settings, load_settings
 from streams.status import instant
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_forecast
-from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
-from streams.kafka import read_latest
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_latest
 from streams.settings import load_settings
 
 if TYPE_CHECKING:

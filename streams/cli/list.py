@@ -9,10 +9,10 @@ import click
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_milestone
-from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
 from streams.headline import headline
-from streams.kafka import read_to_end, reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_to_end, reader
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:

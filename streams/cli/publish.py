@@ -15,8 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from streams.cli.options import cluster_options
 from streams.errors import ExpectedError
-from streams.ndjson import Line, LineChecker, Refused
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.operations.ndjson import Line, LineChecker, Refused
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:

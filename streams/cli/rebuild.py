@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streams.beside import Listener, check_sources, counted_again
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
-from streams.differences import Difference, differences
 from streams.errors import ExpectedError
-from streams.kafka import quiet_clients
+from streams.kafka.clients import quiet_clients
+from streams.operations.rebuild import Listener, check_sources, counted_again
+from streams.operations.rebuild_diff import Difference, differences
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from streams.audit.theirs import Theirs, read_theirs
 from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
-from streams.controls import Compared, Situation, read_situation
 from streams.errors import ExpectedError
+from streams.operations.reconcile import Compared, Situation, read_situation
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.admin import Plan, apply_topics, plan_topics
 from streams.cli.options import cluster_options
+from streams.kafka.admin import Plan, apply_topics, plan_topics
 from streams.settings import load_settings
 
 if TYPE_CHECKING:

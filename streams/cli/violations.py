@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.codec import decode_violations
-from streams.admin import catalogue_of
 from streams.cli.options import cluster_options
-from streams.kafka import read_latest
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_latest
 from streams.settings import load_settings
 
 if TYPE_CHECKING:

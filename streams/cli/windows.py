@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_row, encode_row
-from streams.admin import catalogue_of
 from streams.cli.options import cluster_options, instant_us
-from streams.kafka import read_latest
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_latest
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:

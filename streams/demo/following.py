@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone, decode_row, decode_status
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneEvent, PartitionStatus
-from streams.admin import catalogue_of
-from streams.kafka import reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

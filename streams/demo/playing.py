@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streams.outgoing import Outgoing
-    from streams.publisher import Publisher
+    from streams.kafka.publication import Outgoing
+    from streams.kafka.publisher import Publisher
     from streams.story import Story
 
 #: How long the whole story takes at speed 1.

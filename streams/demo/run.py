@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.admin import apply_topics
-from streams.broker import EmbeddedKafka
-from streams.demo.child import ServiceProcess, WorkerProcess
 from streams.demo.display import Display
 from streams.demo.following import Seen, follow, source_ends
 from streams.demo.playing import Playing, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, speed_line, summary_lines
-from streams.kafka import quiet_clients
-from streams.publisher import Publisher
+from streams.embedded.broker import EmbeddedKafka
+from streams.kafka.admin import apply_topics
+from streams.kafka.clients import quiet_clients
+from streams.kafka.publisher import Publisher
 from streams.story import load_facts, tell
+from streams.worker.child_process import ServiceProcess, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

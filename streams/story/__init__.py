@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from streams.outgoing import Outgoing
+from streams.kafka.publication import Outgoing
 from streams.story.events import Writer
 from streams.story.figures import StoryFacts, load_facts
 from streams.story.lives import Lives, Rates

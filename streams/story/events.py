@@ -7,7 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 from schemas.facts import Kind
-from streams.outgoing import STRUCTURED_HEADERS, Outgoing
+from streams.kafka.publication import STRUCTURED_HEADERS, Outgoing
 
 #: Kinds as plain numbers: hashing and comparing members of an enumeration is slow.
 PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED = (int(kind) for kind in Kind)

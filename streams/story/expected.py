@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from schemas.facts import METRICS
 from schemas.partitioner import homes
-from streams.outgoing import foreign_partition
+from streams.kafka.publication import foreign_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.outgoing import ORDERS, Outgoing
+from streams.kafka.publication import ORDERS, Outgoing
 from streams.story.draws import DAY_S
 from streams.story.events import DELIVERED, Event, Writer
 from streams.story.lives import DISPATCH, PARTNER, STORES

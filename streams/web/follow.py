@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from streams.admin import catalogue_of
 from streams.errors import ExpectedError
-from streams.kafka import client_options, partition_counts, quiet_clients
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import client_options, partition_counts, quiet_clients
 from streams.web.patience import ended, within
 from streams.web.readmodel import Changes, Feed
 from streams.web.witness import Witness

@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
 from tests.bench.worker import BenchWorker

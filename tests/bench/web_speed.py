@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
 from tests.support.installation import Installation
 from tests.support.outputs import row, row_record
 from tests.support.webview import WebView, listening

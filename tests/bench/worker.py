@@ -11,7 +11,7 @@ import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.kafka import read_to_end
+from streams.kafka.clients import read_to_end
 from tests.bench.load import lives, publish
 
 if TYPE_CHECKING:

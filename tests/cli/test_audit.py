@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.codec import decode_row, encode_row
 from streams.audit.asof import rows_as_of
 from streams.audit.verifying import verify
-from streams.kafka import read_latest
+from streams.kafka.clients import read_latest
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import ZONE, recount, units
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from schemas.outputs import WindowRow
-    from streams.broker import EmbeddedKafka
+    from streams.embedded.broker import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 

@@ -20,24 +20,24 @@ from aiokafka import TopicPartition
 
 from schemas.codec import encode_milestone, encode_row, encode_status
 from schemas.outputs import Books, MilestoneData, MilestoneEvent, PartitionStatus, WindowRow, WorkerStatus
-from streams.demo.child import WorkerProcess
 from streams.demo.following import Seen
 from streams.demo.playing import Pace, Playing, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, summary_lines
 from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
-from streams.kafka import reader
+from streams.kafka.clients import reader
 from streams.settings import RuleSettings, Settings
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
 from streams.story.mess import Transport
+from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.outgoing import Outgoing
+    from streams.kafka.publication import Outgoing
 
 ROOT = Path(__file__).parents[2]
 MUST_STAND = (

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.admin import apply_topics, catalogue_of
 from streams.checkup.machine import machine_findings
 from streams.embedded import java
 from streams.errors import ExpectedError
+from streams.kafka.admin import apply_topics, catalogue_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.broker import EmbeddedKafka
+    from streams.embedded.broker import EmbeddedKafka
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +127,7 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Emb
 async def test_a_source_topic_with_create_time_is_found(kafka: EmbeddedKafka, prefix: str) -> None:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415 - used here only
 
-    from streams.admin import admin  # noqa: PLC0415 - likewise
+    from streams.kafka.admin import admin  # noqa: PLC0415 - likewise
 
     settings = Settings(bootstrap_servers=kafka.bootstrap, source_prefix=prefix, output_prefix=prefix)
     await apply_topics(settings)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streams.admin import apply_topics, catalogue_of
-from streams.kafka import read_to_end
-from streams.ndjson import Line, LineChecker
-from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing
-from streams.publisher import Publisher
+from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.clients import read_to_end
+from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing
+from streams.kafka.publisher import Publisher
+from streams.operations.ndjson import Line, LineChecker
 from streams.settings import Settings
 
 if TYPE_CHECKING:

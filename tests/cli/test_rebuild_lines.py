@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.cli.rebuild import _line
-from streams.differences import Difference
+from streams.operations.rebuild_diff import Difference
 
 DAY = "deliveries/model=SU7/day:2024-10-07"
 FIRST = "deliveries/model=SU7/first:day/exceeds:1000"

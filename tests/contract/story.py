@@ -7,7 +7,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from streams.settings import RuleSettings, TargetSettings
-from streams.totals_factory import rules_of, targets_of
+from streams.totals.factory import rules_of, targets_of
 from tests.domain.totals_world import World
 
 if TYPE_CHECKING:

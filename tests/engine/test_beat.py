@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.keeper import next_commit
+from streams.worker.task_runner import next_commit
 
 INTERVAL_S = 0.045
 BEATS = 1_728_000_000 / INTERVAL_S

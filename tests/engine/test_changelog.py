@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from streams import changelog as module
-from streams.changelog import Changelog
+from streams.ledger import changelog as module
+from streams.ledger.changelog import Changelog
 
 if TYPE_CHECKING:
     import pytest

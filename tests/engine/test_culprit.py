@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from faust.types.tuples import TP
 
-from streams.culprit import find_culprit
-from streams.transport import Batch
+from streams.kafka.transport import Batch
+from streams.ledger.poison_record import find_culprit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

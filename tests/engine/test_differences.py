@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from streams import differences as module
-from streams.differences import Said, compare, differences
+from streams.operations import rebuild_diff as module
+from streams.operations.rebuild_diff import Said, compare, differences
 from streams.settings import Settings
 
 

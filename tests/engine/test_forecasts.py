@@ -13,14 +13,14 @@ from schemas.codec import decode_forecast
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Target
 from streams.domain.zone import BusinessZone
-from streams.forecasts import MINUTE_US, Forecasts, is_news
+from streams.totals.forecasts import MINUTE_US, Forecasts, is_news
 from tests.domain.forecast_world import CALENDAR, forecast_of, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.outputs import Forecast
-    from streams.transactions import Outgoing
+    from streams.kafka.transactions import Outgoing
 
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US

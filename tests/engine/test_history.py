@@ -9,11 +9,11 @@ import pytest
 from schemas.codec import decode_row, encode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
-from streams.history import MINUTE_US, History
 from streams.settings import Settings
+from streams.totals.history import MINUTE_US, History
 
 if TYPE_CHECKING:
-    from streams.transactions import Outgoing
+    from streams.kafka.transactions import Outgoing
 
 START_US = 1_728_000_000_000_000
 SECOND_US = 1_000_000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.kafka import read_to_end
+from streams.kafka.clients import read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
@@ -296,7 +296,7 @@ async def dead_letters(installation: Installation) -> list[tuple[bytes | None, b
 
 async def delete_internal_topics(installation: Installation) -> None:
     """Deletes ledger, counts, rerouted and the orders of quarantine."""
-    from streams.admin import admin, describe  # noqa: PLC0415 - used here only
+    from streams.kafka.admin import admin, describe  # noqa: PLC0415 - used here only
 
     catalogue = installation.catalogue
     names = [topic.name for topic in (catalogue.ledger, catalogue.counts, catalogue.rerouted, catalogue.quarantine)]

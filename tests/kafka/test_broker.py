@@ -18,8 +18,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.broker import EmbeddedKafka
 from streams.embedded import jars, machine, probe
+from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 START_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
 kafka = EmbeddedKafka(Path(sys.argv[1]))
 kafka.start()
 print(kafka.pid, kafka.bootstrap, flush=True)

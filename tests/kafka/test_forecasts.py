@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.codec import decode_forecast
-from streams.kafka import read_to_end
+from streams.kafka.clients import read_to_end
 from tests.support.events import Published, event
 from tests.support.installation import Installation
 

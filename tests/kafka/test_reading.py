@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from streams.admin import apply_topics, catalogue_of
-from streams.kafka import read_latest, read_to_end, reader
+from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.clients import read_latest, read_to_end, reader
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka

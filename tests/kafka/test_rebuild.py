@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.kafka import read_to_end
+from streams.kafka.clients import read_to_end
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 

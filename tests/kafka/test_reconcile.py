@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.outputs import ControlHeaders
-from streams.kafka import read_to_end
-from streams.ndjson import Line, LineChecker
-from streams.publisher import Publisher
+from streams.kafka.clients import read_to_end
+from streams.kafka.publisher import Publisher
+from streams.operations.ndjson import Line, LineChecker
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:

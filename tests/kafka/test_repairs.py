@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
-from streams.kafka import read_to_end
+from streams.kafka.clients import read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation, Worker
 from tests.support.recount import recount
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streams.broker import EmbeddedKafka
+    from streams.embedded.broker import EmbeddedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

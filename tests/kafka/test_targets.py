@@ -16,8 +16,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.outputs import ControlHeaders
-from streams.admin import admin, apply_topics
-from streams.kafka import read_to_end
+from streams.kafka.admin import admin, apply_topics
+from streams.kafka.clients import read_to_end
 from tests.support.events import Published
 from tests.support.installation import ROOT, Installation, Worker
 

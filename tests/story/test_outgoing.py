@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
-from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing, foreign_partition, partitions_for
+from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing, foreign_partition, partitions_for
 
 
 def test_a_record_goes_to_the_partition_that_javas_partitioner_would_choose() -> None:

@@ -15,7 +15,7 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact, Kind, Rejection
 from streams.domain.orders import judge
 from streams.domain.zone import BusinessZone
-from streams.outgoing import Outgoing, partitions_for
+from streams.kafka.publication import Outgoing, partitions_for
 from streams.settings import Settings, load_settings
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones

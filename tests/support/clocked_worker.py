@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from streams import app
 from streams.cli import main
 from streams.context import Context, wall_clock_us
-from streams.partition import LedgerPartition
+from streams.ledger.partition import LedgerPartition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from streams.admin import apply_topics, catalogue_of
-from streams.kafka import read_latest, read_to_end, reader
+from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.clients import read_latest, read_to_end, reader
 from streams.settings import Settings
 
 if TYPE_CHECKING:

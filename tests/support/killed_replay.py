@@ -6,7 +6,7 @@ import os
 import signal
 
 from streams.cli import main
-from streams.transactions import _Producer
+from streams.kafka.transactions import _Producer
 
 _commit = _Producer.commit_transaction
 

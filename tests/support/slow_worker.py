@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from streams.cli import main
-from streams.partition import LedgerPartition
+from streams.ledger.partition import LedgerPartition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

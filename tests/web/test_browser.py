@@ -19,7 +19,7 @@ import pytest
 from aiokafka import TopicPartition
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from streams.kafka import reader
+from streams.kafka.clients import reader
 from tests.support import hostile
 from tests.support.browser import WATCH, Heard, arguments, chromium, picture_lines
 from tests.support.installation import Installation

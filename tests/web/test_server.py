@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.admin import admin, apply_topics
-from streams.broker import EmbeddedKafka
+from streams.embedded.broker import EmbeddedKafka
+from streams.kafka.admin import admin, apply_topics
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import ROOT, Installation
 from tests.support.outputs import milestone, milestone_record, row, row_record

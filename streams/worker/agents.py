@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streams.transport import BatchTopic
+from streams.kafka.transport import BatchTopic
 
 if TYPE_CHECKING:
     import faust
 
-    from streams.engine import Engine
+    from streams.worker.engine import Engine
 
 
 def register(app: faust.App, engine: Engine) -> None:

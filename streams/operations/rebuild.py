@@ -21,13 +21,13 @@ from aiokafka import TopicPartition
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.notes import Quarantine
-from streams.admin import apply_topics, catalogue_of
 from streams.context import wall_clock_us
-from streams.demo.child import WorkerProcess
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, reader
-from streams.quarantine import lines_in_force, quarantine
+from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.clients import partition_counts, reader
+from streams.operations.quarantine import lines_in_force, quarantine
 from streams.status import instant
+from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -20,11 +20,11 @@ from schemas.facts import Rejection
 from schemas.notes import QUARANTINED, Replayed
 from schemas.partitioner import homes
 from streams.context import Context
-from streams.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, reader
+from streams.kafka.clients import partition_counts, reader
+from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.status import instant
-from streams.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.admin import catalogue_of
 from streams.errors import ExpectedError
-from streams.kafka import client_options, connected
-from streams.outgoing import Outgoing, partitions_for
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import client_options, connected
+from streams.kafka.publication import Outgoing, partitions_for
 
 if TYPE_CHECKING:
     import asyncio

@@ -20,12 +20,12 @@ from aiokafka.errors import KafkaError
 from faust.types.tuples import TP
 
 from streams.errors import ExpectedError
-from streams.transactions import FencedError, InDoubtError
+from streams.kafka.transactions import FencedError, InDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from streams.transport import Batch
+    from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from schemas.codec import decode_milestone, decode_row
-from streams.admin import catalogue_of
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, read_latest, read_to_end, reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

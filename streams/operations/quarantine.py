@@ -22,9 +22,9 @@ from schemas.codec import decode_quarantine, encode_note
 from schemas.notes import QUARANTINED, Place, Quarantine
 from streams.context import Context
 from streams.errors import ExpectedError
-from streams.fate import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
-from streams.kafka import partition_counts, read_to_end, reader
-from streams.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.operations.record_status import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

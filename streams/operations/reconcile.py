@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.codec import decode_control, decode_row
 from schemas.facts import Rejection
-from streams.admin import catalogue_of
 from streams.domain.controls import Controls, RowKey, control_of
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, read_to_end, reader
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_to_end, reader
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

@@ -18,7 +18,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender
 
-from streams.kafka import client_options
+from streams.kafka.clients import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

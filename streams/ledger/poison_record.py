@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.notes import Place
 from streams.errors import FaultyRecordError
-from streams.reroute import origin_of
+from streams.kafka.forwarding import origin_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from faust.types.tuples import TP
 
     from streams.context import Context
-    from streams.transport import Batch
+    from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
 

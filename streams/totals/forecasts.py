@@ -22,7 +22,7 @@ from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
 from streams.domain.milestones import utc_text
 from streams.holidays import holiday_years, load_calendar
-from streams.transactions import Outgoing
+from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

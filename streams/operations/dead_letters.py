@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from schemas.codec import decode_replayed
 from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
-from streams.admin import catalogue_of
-from streams.fate import rejected_place
-from streams.kafka import read_to_end
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_to_end
+from streams.operations.record_status import rejected_place
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streams.transactions import Outgoing
+from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

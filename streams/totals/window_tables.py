@@ -31,13 +31,13 @@ from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS, Marker
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
-from streams.forecasts import make_forecasts
-from streams.history import History, row_key
-from streams.kafka import read_to_end, reader
-from streams.side_topics import SideTopics
+from streams.kafka.clients import read_to_end, reader
+from streams.kafka.transactions import Outgoing, TransactionalWriter
 from streams.status import SourceTimes
-from streams.totals_factory import make_totals
-from streams.transactions import Outgoing, TransactionalWriter
+from streams.totals.factory import make_totals
+from streams.totals.forecasts import make_forecasts
+from streams.totals.history import History, row_key
+from streams.totals.side_topics import SideTopics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.taken import Taken
     from streams.domain.totals import Step, Totals
-    from streams.transport import Batch
+    from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts, read_to_end
-from streams.reroute import origin_of
+from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.forwarding import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

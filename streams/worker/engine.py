@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from faust.types.tuples import TP
 
 from streams.errors import ExpectedError
-from streams.keeper import Keeper, State
-from streams.partition import LedgerPartition
-from streams.tables import WindowTables
-from streams.transport import Batch, BatchConsumer, assert_copartitioned
+from streams.kafka.transport import Batch, BatchConsumer, assert_copartitioned
+from streams.ledger.partition import LedgerPartition
+from streams.totals.window_tables import WindowTables
+from streams.worker.task_runner import Keeper, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

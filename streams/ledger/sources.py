@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.outputs import Books
 from streams.errors import ExpectedError
-from streams.kafka import partition_counts
+from streams.kafka.clients import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,24 +19,24 @@ from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders, Marker
 from schemas.partitioner import homes
 from streams import status
-from streams.changelog import Changelog
-from streams.culprit import INFRASTRUCTURE, blamed
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
-from streams.fate import STATE_KEY
-from streams.kafka import read_to_end, reader
-from streams.quarantine import PassedOver, passed_over
-from streams.rebuild import Rebuild, prepare
-from streams.reroute import forward, unwrap
-from streams.sources import Source, bounds, check, digest_of
-from streams.transactions import Outgoing, TransactionalWriter
-from streams.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
+from streams.kafka.clients import read_to_end, reader
+from streams.kafka.forwarding import forward, unwrap
+from streams.kafka.transactions import Outgoing, TransactionalWriter
+from streams.ledger.changelog import Changelog
+from streams.ledger.poison_record import INFRASTRUCTURE, blamed
+from streams.ledger.recovery import Rebuild, prepare
+from streams.ledger.sources import Source, bounds, check, digest_of
+from streams.ledger.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
+from streams.operations.quarantine import PassedOver, passed_over
+from streams.operations.record_status import STATE_KEY
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from streams.context import Context
-    from streams.transport import Batch
+    from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from schemas.facts import DayCount
 from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders
-from streams.fate import rejected_place
-from streams.kafka import read_to_end
-from streams.reroute import origin_of
+from streams.kafka.clients import read_to_end
+from streams.kafka.forwarding import origin_of
+from streams.operations.record_status import rejected_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

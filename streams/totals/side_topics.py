@@ -23,11 +23,11 @@ from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
-from streams.fate import rejected_place
-from streams.kafka import read_to_end
-from streams.sources import digest_of
+from streams.kafka.clients import read_to_end
+from streams.kafka.transactions import Outgoing
+from streams.ledger.sources import digest_of
+from streams.operations.record_status import rejected_place
 from streams.status import instant
-from streams.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from streams.context import Context
     from streams.domain.taken import Taken
-    from streams.transport import Batch
+    from streams.kafka.transport import Batch
 
 #: Whoever judges a record again that was accepted before must not reject it for its time.
 _NO_LIMIT_US = 1 << 62

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.facts import Rejection
-from streams.outgoing import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
+from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

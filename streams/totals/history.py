@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_history_mark, decode_row, encode_memory
 from schemas.memory import HISTORY, HistoryMark, key_of
-from streams.kafka import read_to_end
-from streams.transactions import Outgoing
+from streams.kafka.clients import read_to_end
+from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

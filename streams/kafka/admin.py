@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
-from streams.kafka import client_options, connected
+from streams.kafka.clients import client_options, connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -1,0 +1,1 @@
+"""Clients, transactions, transport: everything that speaks to Kafka."""

@@ -1,0 +1,1 @@
+"""Day counts of all partitions become windows, milestones and forecasts."""
