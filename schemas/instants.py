@@ -81,6 +81,16 @@ def format_instant(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
+def utc_text(time_us: int) -> str:
+    """RFC 3339 text in UTC with milliseconds, such as `2024-10-07T11:42:09.310Z`.
+
+    Args:
+        time_us: Microseconds since 1970-01-01T00:00Z; digits beyond milliseconds are cut.
+    """
+    instant = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
+    return f"{instant.isoformat(timespec='milliseconds')}Z"
+
+
 # Many instants, quickly ---------------------------------------------------------------------------------------------
 # An instant is the hour it starts with, `2024-10-07T14:`, and the rest, `03:11+08:00`. Both repeat often and are
 # remembered. Each is read as above, completed to a whole instant, so what two valid ones make up is valid as well.

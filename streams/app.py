@@ -24,11 +24,11 @@ from streams.kafka.clients import client_options
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
 from streams.settings import Settings, load_settings
-from streams.status import WorkerReporter
 from streams.totals.factory import make_totals
 from streams.worker import agents
 from streams.worker.engine import Engine
 from streams.worker.identity import claim_instance, state_dir
+from streams.worker.reporter import WorkerReporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -16,27 +16,20 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 
 #: Layers from the top; a module may import from its own layer and from those below.
-LAYERS = ["cli", "web", "app", "agents", "engine", "state", "kafka", "story", "settings", "domain", "schemas"]
+LAYERS = ["cli", "app", "worker", "state", "kafka", "settings", "domain", "schemas"]
 LAYER_OF = {
     "streams.cli": "cli",
     "streams.__main__": "cli",
-    "streams.web": "web",
+    "streams.web": "app",
     "streams.app": "app",
-    "streams.agents": "agents",
-    "streams.engine": "engine",
-    "streams.keeper": "engine",
-    "streams.partition": "state",
-    "streams.sources": "state",
-    "streams.tables": "state",
-    "streams.rebuild": "state",
-    "streams.culprit": "state",
-    "streams.fate": "state",
-    "streams.quarantine": "state",
-    "streams.status": "state",
-    "streams.totals_factory": "state",
-    "streams.side_topics": "state",
-    "streams.history": "state",
-    "streams.audit": "kafka",
+    "streams.operations": "app",
+    "streams.demo": "app",
+    "streams.worker": "worker",
+    "streams.ledger": "state",
+    "streams.totals": "state",
+    "streams.audit": "state",
+    "streams.kafka": "kafka",
+    "streams.settings": "settings",
     "streams.domain": "domain",
     "schemas": "schemas",
 }
@@ -45,16 +38,14 @@ LAYER_OF = {
 ONLY_IN = {
     "faust": (
         "streams.app",
-        "streams.agents",
-        "streams.transport",
-        "streams.engine",
-        "streams.keeper",
-        "streams.partition",
-        "streams.tables",
-        "streams.side_topics",
+        "streams.worker",
+        "streams.kafka.transport",
+        "streams.ledger.partition",
+        "streams.totals.window_tables",
+        "streams.totals.side_topics",
     ),
     "orjson": ("schemas",),
-    "msgspec": ("schemas", "streams.changelog", "streams.vocabulary", "streams.domain"),
+    "msgspec": ("schemas", "streams.ledger.changelog", "streams.ledger.vocabulary", "streams.domain"),
     "numpy": ("schemas",),
     "babel": ("streams.web",),
     "fastapi": ("streams.web",),
@@ -66,14 +57,14 @@ ONLY_IN = {
 #: again. Of what is below it, these are what it may use.
 WEB_MAY_IMPORT = (
     "streams.web",
-    "streams.admin",
+    "streams.kafka.admin",
     "streams.domain.calendar",
     "streams.domain.daytypes",
     "streams.domain.zone",
     "streams.errors",
     "streams.headline",
     "streams.holidays",
-    "streams.kafka",
+    "streams.kafka.clients",
     "streams.settings",
 )
 SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}
@@ -169,9 +160,7 @@ def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
     for imported in imports_of(path):
         if within(imported, ("streams.domain",)):
             assert within(imported, ("streams.domain.calendar",)), f"{name_of(path)} imports {imported}"
-        assert not within(
-            imported, ("streams.partition", "streams.tables", "streams.rebuild", "streams.totals_factory")
-        )
+        assert not within(imported, ("streams.ledger", "streams.totals", "streams.worker"))
 
 
 def test_the_check_sees_the_modules() -> None:

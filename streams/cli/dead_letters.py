@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from schemas.instants import micros_of
+from schemas.instants import micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options, instant_us
@@ -20,7 +20,6 @@ from streams.kafka.clients import reader
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.replay import Outcome, Repair, rehearse, replay
 from streams.settings import Settings, load_settings
-from streams.status import instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +200,7 @@ def _place(text: str) -> Place:
 
 def _line(letter: DeadLetter, note: Replayed | None) -> str:
     again = f"  (published again by {note.by} at {note.at})" if note is not None else ""
-    return printable(f"{instant(letter.rejected_us)}  {letter.place}  {letter.reason}  {letter.message}{again}")
+    return printable(f"{utc_text(letter.rejected_us)}  {letter.place}  {letter.reason}  {letter.message}{again}")
 
 
 def _document(letter: DeadLetter, note: Replayed | None) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def _document(letter: DeadLetter, note: Replayed | None) -> dict[str, Any]:
         "reason": letter.reason,
         "message": letter.message,
         "key": None if letter.key is None else letter.key.decode(errors="replace"),
-        "rejected_at": instant(letter.rejected_us),
+        "rejected_at": utc_text(letter.rejected_us),
         "replayed": None if note is None else note.model_dump(),
     }
 

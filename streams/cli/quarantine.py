@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas.instants import utc_text
 from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
@@ -14,7 +15,6 @@ from streams.cli.printable import as_json, printable
 from streams.context import wall_clock_us
 from streams.operations.quarantine import lift, quarantine, standing_orders
 from streams.settings import load_settings
-from streams.status import instant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def add(
     """Pass a record over; the word add may be left out."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
-    order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=instant(wall_clock_us()))
+    order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
     asyncio.run(quarantine(settings, place, order))
     click.echo(f"{place} will be passed over: as a dead letter of reason quarantined")
     click.echo(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.instants import utc_text
 from schemas.outputs import RowControl
-from streams.domain.milestones import utc_text
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+from schemas.instants import utc_text
 from schemas.outputs import Cause, MilestoneData, MilestoneEvent
 
 if TYPE_CHECKING:
@@ -161,12 +162,6 @@ class MilestoneBook:
 
     def _local_text(self, time_us: int) -> str:
         return (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone).isoformat()
-
-
-def utc_text(time_us: int) -> str:
-    """An instant in UTC with milliseconds, such as `2024-10-07T11:42:09.310Z`; `time_us` is microseconds since 1970."""
-    instant = (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None)
-    return f"{instant.isoformat(timespec='milliseconds')}Z"
 
 
 def _publishing_order(event: MilestoneEvent) -> tuple[int, int, str, int]:

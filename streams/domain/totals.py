@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schemas.instants import utc_text
 from streams.domain.controls import Controls
 from streams.domain.firsts import FirstPassing
 from streams.domain.held import HeldBack
-from streams.domain.milestones import Claim, MilestoneBook, utc_text
+from streams.domain.milestones import Claim, MilestoneBook
 from streams.domain.records import RecordDays, records_among
 from streams.domain.rules import (
     Rule,

@@ -17,6 +17,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+#: Key of the marker in the ledger's changelog.
+STATE_KEY = b"state"
+
 #: A new chunk is closed at this size; a record of it fits the topic's limit many times over.
 FULL_BYTES = 512 * 1024
 #: From this size on a chunk is not merged by tier: writing it again would cost more than it saves.

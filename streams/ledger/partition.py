@@ -18,19 +18,19 @@ from schemas.facts import Fact, Rejection
 from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders, Marker
 from schemas.partitioner import homes
-from streams import status
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
 from streams.kafka.clients import read_to_end, reader
+from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward, unwrap
 from streams.kafka.transactions import Outgoing, TransactionalWriter
-from streams.ledger.changelog import Changelog
+from streams.ledger.changelog import STATE_KEY, Changelog
+from streams.ledger.partition_status import partition_record
 from streams.ledger.poison_record import INFRASTRUCTURE, blamed
+from streams.ledger.quarantine import PassedOver, passed_over
 from streams.ledger.recovery import Rebuild, prepare
-from streams.ledger.sources import Source, bounds, check, digest_of
+from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
-from streams.operations.quarantine import PassedOver, passed_over
-from streams.operations.record_status import STATE_KEY
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -363,7 +363,7 @@ class LedgerPartition:
         records.append(Outgoing(ledger, number, STATE_KEY, body))
         if self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US:
             self._last_status_us = now_us
-            records.append(status.partition_record(self._context, number, marker, self._lags(), len(self._ledger)))
+            records.append(partition_record(self._context, number, marker, self._lags(), len(self._ledger)))
         # The last record of the transaction: a reader of the counts applies this partition only up to here.
         records.append(Outgoing(counts, 0, b"%d|applied" % number, body))
         return records

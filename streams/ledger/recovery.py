@@ -15,8 +15,8 @@ from schemas.facts import DayCount
 from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders
 from streams.kafka.clients import read_to_end
+from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
-from streams.operations.record_status import rejected_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.outputs import Books
 from streams.errors import ExpectedError
 from streams.kafka.clients import partition_counts
+from streams.kafka.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,11 +96,6 @@ async def check(
                     f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
                     "recreated; count everything again under another output_prefix"
                 )
-
-
-def digest_of(record: Any) -> str:
-    """Tells a record from others at the same offset."""
-    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"
 
 
 async def _digest_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> str | None:

@@ -10,7 +10,7 @@ from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
-from streams.operations.record_status import rejected_place
+from streams.kafka.dead_letter_headers import rejected_place
 
 if TYPE_CHECKING:
     from collections.abc import Collection

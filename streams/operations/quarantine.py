@@ -18,16 +18,17 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schemas.codec import decode_quarantine, encode_note
+from schemas.codec import encode_note
 from schemas.notes import QUARANTINED, Place, Quarantine
 from streams.context import Context
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.clients import partition_counts, reader
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.ledger.quarantine import read_orders
 from streams.operations.record_status import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from aiokafka import AIOKafkaConsumer
 
@@ -35,50 +36,6 @@ if TYPE_CHECKING:
 
 _TRIES = 8
 _PAUSE_S = 1.0
-
-
-class PassedOver:
-    """The records that a ledger partition is to pass over, by their places, with the lines for their dead letters."""
-
-    def __init__(self, lines: Mapping[Place, str] | None = None) -> None:
-        self._lines = dict(lines or {})
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
-    def add(self, lines: Mapping[Place, str]) -> None:
-        """More of them."""
-        self._lines = {**lines, **self._lines}
-
-    def line(self, topic: str, partition: int, offset: int) -> str | None:
-        """The line of a record that is to be passed over, else `None`."""
-        return self._lines.get(Place(topic, partition, offset))
-
-    def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
-        """Whether any of them lies between two offsets, inclusive."""
-        return any(
-            place.topic == topic and place.partition == partition and first <= place.offset <= last
-            for place in self._lines
-        )
-
-
-async def read_orders(context: Context, consumer: AIOKafkaConsumer) -> dict[Place, Quarantine]:
-    """The orders that were given and not lifted."""
-    orders: dict[Place, Quarantine] = {}
-    async for records in read_to_end(context.settings, [(context.catalogue.quarantine.name, 0)], consumer=consumer):
-        for record in records:
-            place = Place.of_key(record.key)
-            if record.value is None:
-                orders.pop(place, None)
-            else:
-                orders[place] = decode_quarantine(record.value)
-    return orders
-
-
-async def passed_over(context: Context, consumer: AIOKafkaConsumer) -> PassedOver:
-    """What a ledger partition that is being opened has to pass over."""
-    orders = await read_orders(context, consumer)
-    return PassedOver({place: order.line for place, order in orders.items()})
 
 
 # What operators do ------------------------------------------------------------------------------------------------

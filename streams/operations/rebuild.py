@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
+from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from streams.context import wall_clock_us
 from streams.errors import ExpectedError
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import partition_counts, reader
 from streams.operations.quarantine import lines_in_force, quarantine
-from streams.status import instant
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: 
             continue
         reason = f"as under output_prefix {live.output_prefix!r}: {line or 'quarantined there'}"[:_LONGEST_LINE]
         try:
-            await quarantine(other, place, Quarantine(reason=reason, by=by, at=instant(wall_clock_us())))
+            await quarantine(other, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
         except ExpectedError as error:
             warn(f"not passed over as under {live.output_prefix!r}: {error}")
 

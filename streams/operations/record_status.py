@@ -14,23 +14,23 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import decode_marker
-from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
+from streams.ledger.changelog import STATE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aiokafka import AIOKafkaConsumer
 
+    from schemas.notes import Place
     from schemas.outputs import Marker
     from streams.context import Context
 
-#: Key of the marker in the ledger's changelog.
-STATE_KEY = b"state"
 
 _TAIL_RECORDS = 200
 _FORWARDING_TRIES = 20
@@ -133,17 +133,6 @@ async def reasons_of_dead_letters(
             if place is not None:
                 found[place] = (dict(record.headers).get(ControlHeaders.REASON) or b"").decode(errors="replace")
     return found
-
-
-def rejected_place(letter: Any) -> Place | None:
-    """Where the record of a dead letter was published; `None` where its headers do not say."""
-    headers = dict(letter.headers)
-    topic, partition, offset = (
-        headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)
-    )
-    if topic is None or partition is None or offset is None:
-        return None
-    return Place(topic.decode(), int(partition), int(offset))
 
 
 async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIOKafkaConsumer) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.cloudevents import HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
 from schemas.facts import Rejection
+from schemas.instants import utc_text
 from schemas.notes import QUARANTINED, Replayed
 from schemas.partitioner import homes
 from streams.context import Context
@@ -24,7 +25,6 @@ from streams.errors import ExpectedError
 from streams.kafka.clients import partition_counts, reader
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
-from streams.status import instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,7 +187,7 @@ class _Run:
         if not ready:
             return
         records = [outcome.record for outcome in ready if outcome.record is not None]
-        at = instant(self._context.now_us())
+        at = utc_text(self._context.now_us())
         notes = [
             Outgoing(
                 self._context.catalogue.replayed.name,

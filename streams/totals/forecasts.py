@@ -17,10 +17,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import decode_forecast, encode_forecast
-from schemas.instants import micros_of, parse_instant
+from schemas.instants import micros_of, parse_instant, utc_text
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
-from streams.domain.milestones import utc_text
 from streams.holidays import holiday_years, load_calendar
 from streams.kafka.transactions import Outgoing
 

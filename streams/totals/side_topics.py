@@ -19,15 +19,15 @@ from faust.types.tuples import TP
 
 from schemas.codec import decode_side_state, encode_memory, encode_status
 from schemas.facts import Rejection
+from schemas.instants import utc_text
 from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
 from streams.kafka.clients import read_to_end
+from streams.kafka.dead_letter_headers import rejected_place
+from streams.kafka.digest import digest_of
 from streams.kafka.transactions import Outgoing
-from streams.ledger.sources import digest_of
-from streams.operations.record_status import rejected_place
-from streams.status import instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,7 +175,7 @@ class SideTopics:
                     applied=side.next,
                     lag=max(0, side.end - side.next),
                     books=side.books(),
-                    updated_at=instant(now_us),
+                    updated_at=utc_text(now_us),
                 )
                 key = f"topic/{side.name}".encode()
                 records.append(Outgoing(catalogue.status.name, 0, key, encode_status(status)))

@@ -33,11 +33,11 @@ from streams.domain.controls import control_of
 from streams.domain.targets import change_of
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.transactions import Outgoing, TransactionalWriter
-from streams.status import SourceTimes
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History, row_key
 from streams.totals.side_topics import SideTopics
+from streams.totals.source_times import SourceTimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,0 +1,19 @@
+"""The headers by which a dead letter names the record it was made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.notes import Place
+from schemas.outputs import ControlHeaders
+
+
+def rejected_place(letter: Any) -> Place | None:
+    """Where the record of a dead letter was published; `None` where its headers do not say."""
+    headers = dict(letter.headers)
+    topic, partition, offset = (
+        headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)
+    )
+    if topic is None or partition is None or offset is None:
+        return None
+    return Place(topic.decode(), int(partition), int(offset))

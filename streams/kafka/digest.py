@@ -1,0 +1,11 @@
+"""Tells whether the record at an offset is still the one that was read there."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+
+def digest_of(record: Any) -> str:
+    """Tells a record from others at the same offset."""
+    return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"

@@ -1,0 +1,30 @@
+"""`partition/N` on `vehicle.status.v1`: what one ledger partition says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas.codec import encode_status
+from schemas.instants import utc_text
+from schemas.outputs import Marker, PartitionStatus
+from streams.kafka.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streams.context import Context
+
+
+def partition_record(context: Context, number: int, marker: Marker, lag: Mapping[str, int], orders: int) -> Outgoing:
+    """`partition/N`: applied offsets, lag and books of one ledger partition."""
+    status = PartitionStatus(
+        partition=number,
+        applied={topic: offset for topic, (offset, _) in marker.positions.items()},
+        lag=dict(lag),
+        books=marker.books,
+        orders=orders,
+        rebuilding=marker.rebuilding,
+        caught_up=marker.caught_up,
+        updated_at=utc_text(context.now_us()),
+    )
+    return Outgoing(context.catalogue.status.name, 0, b"partition/%d" % number, encode_status(status))

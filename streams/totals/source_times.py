@@ -1,0 +1,47 @@
+"""`source/NAME` on `vehicle.status.v1`: when each event source was last heard of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas.codec import encode_status
+from schemas.instants import utc_text
+from schemas.outputs import Marker, SourceStatus
+from streams.kafka.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.context import Context
+
+_MAX_SOURCES = 256
+
+
+class SourceTimes:
+    """`source/NAME`: the last event time of each event source, over all partitions; says only what has changed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._said: dict[str, int] = {}
+
+    def records(self, markers: Iterable[Marker], now_us: int) -> list[Outgoing]:
+        """The records of the sources that have moved on since they were last written."""
+        latest: dict[str, int] = {}
+        for marker in markers:
+            for source, time_us in marker.sources.items():
+                latest[source] = max(time_us, latest.get(source, time_us))
+        # A publisher that makes up a source per event must not fill the topic.
+        youngest = sorted(latest, key=latest.__getitem__, reverse=True)[:_MAX_SOURCES]
+        changed = [source for source in youngest if self._said.get(source) != latest[source]]
+        self._said.update((source, latest[source]) for source in changed)
+        return [
+            Outgoing(
+                self._context.catalogue.status.name,
+                0,
+                f"source/{source}".encode(),
+                encode_status(
+                    SourceStatus(source=source, last_event_at=utc_text(latest[source]), updated_at=utc_text(now_us))
+                ),
+            )
+            for source in changed
+        ]
