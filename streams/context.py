@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -24,6 +24,19 @@ STATE_FORMAT = 1
 def wall_clock_us() -> int:
     """Now, in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+class SourceTopics(NamedTuple):
+    """The topics that a ledger partition reads; the first two in the order of `Fact.topic`."""
+
+    orders: str
+    deliveries: str
+    rerouted: str
+
+    @property
+    def published(self) -> tuple[str, str]:
+        """Those that others publish to."""
+        return self.orders, self.deliveries
 
 
 @dataclass(frozen=True)
@@ -49,9 +62,10 @@ class Context:
         return Scopes(self.settings.scopes)
 
     @cached_property
-    def source_topics(self) -> tuple[str, str, str]:
-        """Topics of a ledger partition: orders, deliveries, rerouted."""
-        return self.catalogue.orders.name, self.catalogue.deliveries.name, self.catalogue.rerouted.name
+    def source_topics(self) -> SourceTopics:
+        """Topics of a ledger partition."""
+        catalogue = self.catalogue
+        return SourceTopics(catalogue.orders.name, catalogue.deliveries.name, catalogue.rerouted.name)
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
+from schemas.counts import decode_counts_key
 from streams.audit.sums import Day, DayKey, RowKey
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -115,10 +116,9 @@ class _Replay:
     def take(self, record: Any) -> None:
         """One record; a marker puts in force what its transaction has brought."""
         self.taken_since += 1
-        shard_text, metric, *rest = record.key.decode().split("|")
-        shard = int(shard_text)
-        if metric != "applied":
-            self._waiting[shard][shard, metric, rest[0], date.fromisoformat(rest[1])] = decode_day_count(record.value)
+        shard, day_cell = decode_counts_key(record.key)
+        if day_cell is not None:
+            self._waiting[shard][shard, *day_cell] = decode_day_count(record.value)
             return
         self._markers[shard] = decode_marker(record.value)
         for cell, count in self._waiting.pop(shard, {}).items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from faust.types.tuples import TP
 
 from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
+from schemas.counts import encode_cell_key, encode_marker_key
 from schemas.facts import Fact, Rejection
 from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders, Marker
@@ -194,7 +195,7 @@ class LedgerPartition:
             source.next = max(source.next, batch.next)
             return
         source.read += len(records)
-        if batch.topic == self._topics[2]:
+        if batch.topic == self._topics.rerouted:
             self._apply_forwarded(records, source)
         else:
             self._apply_source(records, self._topics.index(batch.topic), source)
@@ -313,7 +314,7 @@ class LedgerPartition:
             and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded
         ):
             return
-        self._out.append(forward(record, topic, self._topics[2], home))
+        self._out.append(forward(record, topic, self._topics.rerouted, home))
 
     async def _tick(self) -> None:
         """Notices that nothing is left to read although the last offsets are not records (a publisher's markers)."""
@@ -356,8 +357,7 @@ class LedgerPartition:
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         for (metric, scope, day), count in changes.counts.items():
-            cell = f"{number}|{metric}|{scope}|{day.isoformat()}".encode()
-            records.append(Outgoing(counts, 0, cell, encode_day_count(count)))
+            records.append(Outgoing(counts, 0, encode_cell_key(number, metric, scope, day), encode_day_count(count)))
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
@@ -365,7 +365,7 @@ class LedgerPartition:
             self._last_status_us = now_us
             records.append(partition_record(self._context, number, marker, self._lags(), len(self._ledger)))
         # The last record of the transaction: a reader of the counts applies this partition only up to here.
-        records.append(Outgoing(counts, 0, b"%d|applied" % number, body))
+        records.append(Outgoing(counts, 0, encode_marker_key(number), body))
         return records
 
     def _marker(self, now_us: int) -> Marker:

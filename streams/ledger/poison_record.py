@@ -85,7 +85,7 @@ async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
 
 def place_of(record: Any, context: Context) -> Place:
     """Where a record was published, also one that was forwarded."""
-    origin = origin_of(record.headers) if record.topic == context.source_topics[2] else None
+    origin = origin_of(record.headers) if record.topic == context.source_topics.rerouted else None
     if origin is None:
         return Place(record.topic, record.partition, record.offset)
     return Place(context.source_topics[origin.topic], origin.partition, origin.offset)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from schemas.counts import decode_counts_key
 from schemas.facts import DayCount
 from schemas.notes import QUARANTINED
 from schemas.outputs import ControlHeaders
@@ -103,7 +104,5 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], consum
 
 
 def _cell(key: bytes, number: int) -> Cell | None:
-    shard, metric, *rest = key.decode().split("|")
-    if int(shard) != number or len(rest) != 2:  # a marker has no scope and date
-        return None
-    return metric, rest[0], date.fromisoformat(rest[1])
+    shard, cell = decode_counts_key(key)
+    return cell if shard == number else None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
+from schemas.counts import decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from streams.context import wall_clock_us
@@ -88,15 +89,14 @@ class _Published:
             self.rows[row.metric, row.scope, row.period] = row.count
 
     def _take_count(self, record: Any) -> None:
-        shard, metric, *rest = record.key.decode().split("|")
-        if metric == "applied":
-            if record.offset < self.since:
-                return
-            marker = self.markers[int(shard)] = decode_marker(record.value)
+        shard, cell = decode_counts_key(record.key)
+        if cell is not None:
+            row = (cell.metric, cell.scope, f"day:{cell.day.isoformat()}")
+            self._cells[shard, row] = decode_day_count(record.value).count
+        elif record.offset >= self.since:
+            marker = self.markers[shard] = decode_marker(record.value)
             if marker.caught_up:
-                self.caught_up.add(int(shard))
-        else:
-            self._cells[int(shard), (metric, rest[0], f"day:{rest[1]}")] = decode_day_count(record.value).count
+                self.caught_up.add(shard)
 
     def applied(self, ends: Mapping[tuple[str, int], int]) -> int:
         """Offsets below the ends that are behind every ledger partition."""

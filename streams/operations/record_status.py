@@ -64,8 +64,8 @@ async def record_at(context: Context, place: Place, consumer: AIOKafkaConsumer) 
     Raises:
         ExpectedError: There is none.
     """
-    topics = context.source_topics[:2]
-    if place.topic == context.source_topics[2]:
+    topics = context.source_topics.published
+    if place.topic == context.source_topics.rerouted:
         raise ExpectedError(f"{place} is a forwarded record: name it by its origin, where it was published")
     if place.topic not in topics:
         raise ExpectedError(f"{place.topic} is none of the topics whose records are counted: {', '.join(topics)}")
@@ -97,7 +97,7 @@ async def fate_of(context: Context, place: Place, home: int, consumer: AIOKafkaC
         return Fate(Stage.APPLIED)
     forwarded_at = await _forwarded_at(context, place, home, consumer)
     marker = await last_marker(context, home, consumer)
-    applied = marker is not None and marker.positions[context.source_topics[2]][0] > forwarded_at
+    applied = marker is not None and marker.positions[context.source_topics.rerouted][0] > forwarded_at
     return Fate(Stage.APPLIED if applied else Stage.WAITING)
 
 
@@ -141,7 +141,7 @@ async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIO
     Transactions of other partitions can hide it from a read_committed reader for a moment.
     """
     topic = context.source_topics.index(place.topic)
-    name = context.source_topics[2]
+    name = context.source_topics.rerouted
     for _ in range(_FORWARDING_TRIES):
         async for records in read_to_end(context.settings, [(name, home)], consumer=consumer):
             for record in records:

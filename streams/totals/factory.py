@@ -48,7 +48,7 @@ def make_totals(context: Context) -> Totals:
             targets=targets_of(settings),
             timezone=settings.timezone,
             closed_after_s=settings.closed_after_s,
-            topics=context.source_topics[:2],
+            topics=context.source_topics.published,
             scopes=context.scopes,
         )
     except ValueError as error:

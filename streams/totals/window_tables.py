@@ -8,7 +8,6 @@ counts and the side topics (targets, control totals), and committing the differe
 from __future__ import annotations
 
 import logging
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -16,9 +15,7 @@ from faust.types.tuples import TP
 
 from schemas.codec import (
     decode_control,
-    decode_day_count,
     decode_held,
-    decode_marker,
     decode_milestone,
     decode_row,
     decode_target,
@@ -28,7 +25,7 @@ from schemas.codec import (
 )
 from schemas.facts import Rejection
 from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
-from schemas.outputs import MILESTONE_HEADERS, Marker
+from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
 from streams.kafka.clients import read_to_end, reader
@@ -36,13 +33,13 @@ from streams.kafka.transactions import Outgoing, TransactionalWriter
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History, row_key
+from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.source_times import SourceTimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schemas.facts import DayCount
     from streams.context import Context
     from streams.domain.taken import Taken
     from streams.domain.totals import Step, Totals
@@ -50,77 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_APPLIED = "applied"
 _STATUS_INTERVAL_US = 1_000_000
-
-
-class Shards:
-    """What the markers of the ledger partitions say, and counts that wait for theirs.
-
-    A fetch can cut a ledger transaction in two; an order that moves from one day to another would then show up
-    nowhere for a moment. So the counts of a shard are held back until the marker that ends their transaction.
-    """
-
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
-        self._waiting: dict[int, list[tuple[str, str, date, DayCount]]] = {}
-        self.markers: dict[int, Marker] = {}
-        self._must_arrive: int | None = None
-
-    def take(self, record: Any) -> tuple[int, list[tuple[str, str, date, DayCount]]] | None:
-        """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
-        shard_text, metric, *rest = record.key.decode().split("|")
-        shard = int(shard_text)
-        if metric == _APPLIED:
-            self._mark(shard, decode_marker(record.value))
-            return shard, self._waiting.pop(shard, [])
-        scope, day = rest
-        self._waiting.setdefault(shard, []).append(
-            (metric, scope, date.fromisoformat(day), decode_day_count(record.value))
-        )
-        return None
-
-    def _mark(self, shard: int, marker: Marker) -> None:
-        self.markers[shard] = marker
-        if not self._complete:
-            self._must_arrive = None
-        elif self._must_arrive is None:
-            # Whatever had been forwarded by the time the last shard was there must arrive before anything is said.
-            self._must_arrive = self._forwarded
-
-    @property
-    def _complete(self) -> bool:
-        return len(self.markers) == self._partitions and not any(m.rebuilding for m in self.markers.values())
-
-    @property
-    def _forwarded(self) -> int:
-        return sum(books.rerouted for m in self.markers.values() for books in m.books.values())
-
-    @property
-    def _arrived(self) -> int:
-        return sum(books.read for m in self.markers.values() for topic, books in m.books.items() if _is_rerouted(topic))
-
-    @property
-    def settled(self) -> bool:
-        """Whether every shard has reported, none is rebuilding, and forwarded records have arrived at their homes."""
-        return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
-
-    @property
-    def clock_us(self) -> int:
-        """The greatest event time that any shard has accepted; 0 before the first."""
-        return max((marker.clock_us for marker in self.markers.values()), default=0)
-
-    def read_up_to(self, append_us: int) -> bool:
-        """Whether every shard has read all that was appended before this instant."""
-        return all(marker.caught_up_us >= append_us for marker in self.markers.values())
-
-    def told_up_to(self, event_us: int) -> bool:
-        """Whether every shard has read all there is, or has at least heard of events as late as this instant."""
-        return all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
-
-
-def _is_rerouted(topic: str) -> bool:
-    return topic.endswith("rerouted")
 
 
 class WindowTables:
@@ -135,7 +62,7 @@ class WindowTables:
         takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
         self._sides = SideTopics(context, takes)
         self._history = History(context)
-        self._shards = Shards(context.settings.partitions)
+        self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
         self._counts = context.catalogue.counts.name
         self._next = 0
         self._source_times = SourceTimes(context)
@@ -241,7 +168,7 @@ class WindowTables:
         applied = self._shards.take(record)
         if applied is not None:
             shard, changes = applied
-            for metric, scope, day, count in changes:
+            for (metric, scope, day), count in changes:
                 self._totals.update(shard, metric, scope, day, count)
 
     def _now_us(self) -> int:

@@ -70,7 +70,7 @@ class Engine:
             if self._stopped:
                 return {}
             self._watch_for_a_rival()
-            orders, counts = self.context.source_topics[0], self.context.catalogue.counts.name
+            orders, counts = self.context.source_topics.orders, self.context.catalogue.counts.name
             assert_copartitioned(held, [self.context.source_topics, (counts, *self.context.side_topics)])
             wanted = {tp.partition for tp in held if tp.topic == orders}
             await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)

@@ -1,0 +1,46 @@
+"""Keys of the topic of day counts: a cell of one ledger partition, or the marker that ends its transaction."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+_MARKER = "applied"
+
+
+class Cell(NamedTuple):
+    """What one day count is about."""
+
+    metric: str
+    scope: str
+    day: date
+
+
+class CountsKey(NamedTuple):
+    """A decoded key; `cell` is `None` for the marker."""
+
+    shard: int
+    cell: Cell | None
+
+
+def encode_cell_key(shard: int, metric: str, scope: str, day: date) -> bytes:
+    """Key of the count of one day: `shard|metric|scope|date`."""
+    return f"{shard}|{metric}|{scope}|{day.isoformat()}".encode()
+
+
+def encode_marker_key(shard: int) -> bytes:
+    """Key of a shard's marker, the last record of each of its transactions: `shard|applied`."""
+    return f"{shard}|{_MARKER}".encode()
+
+
+def decode_counts_key(key: bytes) -> CountsKey:
+    """What a key says.
+
+    Raises:
+        ValueError: It is neither of the two.
+    """
+    shard, metric, *rest = key.decode().split("|")
+    if not rest and metric == _MARKER:
+        return CountsKey(int(shard), None)
+    scope, day = rest
+    return CountsKey(int(shard), Cell(metric, scope, date.fromisoformat(day)))

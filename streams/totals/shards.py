@@ -1,0 +1,76 @@
+"""What the ledger partitions have published, as the totals see it: transactions whole, and how far each has read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from schemas.codec import decode_day_count, decode_marker
+from schemas.counts import decode_counts_key
+
+if TYPE_CHECKING:
+    from schemas.counts import Cell
+    from schemas.facts import DayCount
+    from schemas.outputs import Marker
+
+
+class Shards:
+    """What the markers of the ledger partitions say, and counts that wait for theirs.
+
+    A fetch can cut a ledger transaction in two; an order that moves from one day to another would then show up
+    nowhere for a moment. So the counts of a shard are held back until the marker that ends their transaction.
+    """
+
+    def __init__(self, partitions: int, rerouted: str) -> None:
+        """Of `partitions` shards; `rerouted` names the topic of forwarded records."""
+        self._partitions = partitions
+        self._rerouted = rerouted
+        self._waiting: dict[int, list[tuple[Cell, DayCount]]] = {}
+        self.markers: dict[int, Marker] = {}
+        self._must_arrive: int | None = None
+
+    def take(self, record: Any) -> tuple[int, list[tuple[Cell, DayCount]]] | None:
+        """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
+        shard, cell = decode_counts_key(record.key)
+        if cell is None:
+            self._mark(shard, decode_marker(record.value))
+            return shard, self._waiting.pop(shard, [])
+        self._waiting.setdefault(shard, []).append((cell, decode_day_count(record.value)))
+        return None
+
+    def _mark(self, shard: int, marker: Marker) -> None:
+        self.markers[shard] = marker
+        if not self._complete:
+            self._must_arrive = None
+        elif self._must_arrive is None:
+            # Whatever had been forwarded by the time the last shard was there must arrive before anything is said.
+            self._must_arrive = self._forwarded
+
+    @property
+    def _complete(self) -> bool:
+        return len(self.markers) == self._partitions and not any(m.rebuilding for m in self.markers.values())
+
+    @property
+    def _forwarded(self) -> int:
+        return sum(books.rerouted for m in self.markers.values() for books in m.books.values())
+
+    @property
+    def _arrived(self) -> int:
+        return sum(marker.books[self._rerouted].read for marker in self.markers.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether every shard has reported, none is rebuilding, and forwarded records have arrived at their homes."""
+        return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
+
+    @property
+    def clock_us(self) -> int:
+        """The greatest event time that any shard has accepted; 0 before the first."""
+        return max((marker.clock_us for marker in self.markers.values()), default=0)
+
+    def read_up_to(self, append_us: int) -> bool:
+        """Whether every shard has read all that was appended before this instant."""
+        return all(marker.caught_up_us >= append_us for marker in self.markers.values())
+
+    def told_up_to(self, event_us: int) -> bool:
+        """Whether every shard has read all there is, or has at least heard of events as late as this instant."""
+        return all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
