@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from streams.audit.report import Check
+from streams.audit.report import Check, Suspect
 from streams.audit.standing import expected_standing, found_standing, is_judged, may_be_held
 from streams.audit.sums import Day, DayKey, RowKey, Window
 
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _NO_HOURS = [0] * 24
-
-
-class Suspect(NamedTuple):
-    """Where a difference lies: the units there are to be looked at.
-
-    Attributes:
-        shard: The ledger partition, `None` for all.
-        metric: Of the row.
-        scope: Of the row.
-        start: First date.
-        end: Last date, inclusive.
-        hours: Local hours that differ; empty for all.
-    """
-
-    shard: int | None
-    metric: str
-    scope: str
-    start: date
-    end: date
-    hours: tuple[int, ...]
 
 
 def compare_shards(

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.facts import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from schemas.facts import Fact
     from streams.audit.sums import Business
+
+
+class Suspect(NamedTuple):
+    """Where a difference lies: the units there are to be looked at.
+
+    Attributes:
+        shard: The ledger partition, `None` for all.
+        metric: Of the row.
+        scope: Of the row.
+        start: First date.
+        end: Last date, inclusive.
+        hours: Local hours that differ; empty for all.
+    """
+
+    shard: int | None
+    metric: str
+    scope: str
+    start: date
+    end: date
+    hours: tuple[int, ...]
 
 
 @dataclass
@@ -20,6 +41,7 @@ class Difference:
 
     line: str
     details: dict[str, Any] = field(default_factory=dict)
+    suspect: Suspect | None = None  # where to look for its units
 
 
 @dataclass
@@ -38,9 +60,9 @@ class Check:
     of: str
     differences: list[Difference] = field(default_factory=list)
 
-    def differ(self, line: str, **details: Any) -> None:
-        """Notes a difference."""
-        self.differences.append(Difference(line, details))
+    def differ(self, line: str, *, suspect: Suspect | None = None, **details: Any) -> None:
+        """Notes a difference; `details` go into the JSON, so they hold nothing but what JSON has."""
+        self.differences.append(Difference(line, details, suspect))
 
 
 @dataclass

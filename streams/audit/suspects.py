@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.facts import Fact
-    from streams.audit.comparing import Suspect
+    from streams.audit.report import Suspect
     from streams.audit.sources import Coordinates, Sources, Stops
     from streams.audit.sums import Business
 

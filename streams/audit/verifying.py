@@ -240,20 +240,24 @@ class _Run:
 
     async def _name_units(self, checks: Sequence[Check]) -> None:
         """Adds to the differences of counts which units lie where they are."""
-        found = [difference for check in checks for difference in check.differences]
-        suspects = [difference.details.pop("suspect") for difference in found]
-        if not suspects:
+        found = [
+            (difference, difference.suspect)
+            for check in checks
+            for difference in check.differences
+            if difference.suspect is not None
+        ]
+        if not found:
             return
         self._listener.say("looking for the units where the differences are")
         lineups = await line_up(
-            suspects[:_MOST_SUSPECTS],
+            [suspect for _, suspect in found[:_MOST_SUSPECTS]],
             self._business,
             self._sources,
             self._stops,
             self._strangers,
             self._letters.by_record,
         )
-        for difference, lineup in zip(found, lineups, strict=False):
+        for (difference, _), lineup in zip(found, lineups, strict=False):
             difference.details["unit_count"] = lineup.count
             difference.details["units"] = lineup.units
             difference.details["without_effect"] = lineup.without_effect

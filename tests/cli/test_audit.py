@@ -257,6 +257,11 @@ async def test_a_falsified_row_is_named_with_what_is_right(installation: Install
     assert f"{_key(row)}: published {row.count + 1:,}, recounted {row.count:,} (+1); {hour:02d}h" in out
     assert f"{hours[hour] - 1:,} units in those hours by the recount" in out
     assert "its days add up to" in out
+    code, out, _ = await run(installation, "verify", "--json")
+    assert code == 1
+    differing = {check["name"]: check["differences"] for check in json.loads(out)["checks"] if check["differences"]}
+    assert {"rows", "shards", "sums"} <= differing.keys()
+    assert all(found["row"] == _key(row) and found["recounted"] == row.count for found in differing["shards"])
     await _put(installation, installation.catalogue.windows.name, _key(row), encode_row(row))
     assert await run_verify(installation) == (0, "no difference")
 
