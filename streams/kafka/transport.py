@@ -8,6 +8,7 @@ read `read_committed`. The rest (group membership, heartbeats, fetching, flow co
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,12 @@ _FETCH_WAIT_MS = 10
 
 
 class Batch(NamedTuple):
-    """What one fetch of a partition brought."""
+    """What one fetch of a partition brought.
+
+    Without records it says that nothing lies from `first` to `next` but what a reader never sees: the markers of
+    transactions, and what was aborted. It travels in the order of the records, so whoever has taken it has taken all
+    that came before.
+    """
 
     topic: str
     partition: int
@@ -45,8 +51,11 @@ class Batch(NamedTuple):
 
 @dataclass
 class _Position:
+    """Up to where batches of a partition were handed over since the last seek."""
+
     epoch: int
     offset: int
+    is_sought: bool = False
 
 
 class BatchConsumer(driver.Consumer):
@@ -59,45 +68,77 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._positions: dict[TP, _Position] = {}
+        self._undelivered: set[TP] = set()
         self.assigned = self.app.on_batch_assignment
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerInLoop(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
-        """Yields one message per partition whose value is a `Batch`."""
+        """Yields one message per partition whose value is a `Batch`.
+
+        The fetcher counts records as consumed once it has given them out. So whatever it gave is yielded here, or
+        fetched again: a batch that is lost in between must not be passed over as if nothing had been there.
+        """
+        await self._fetch_undelivered_again()
         before = {tp: position.epoch for tp, position in self._positions.items()}
         fetched, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
-        if not fetched or self.should_stop:
+        reached = self._reached(before, active)
+        records = {TP(tp.topic, tp.partition): found for tp, found in (fetched or {}).items()}
+        self._undelivered.update(records)
+        if self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            if fetched:
+                await self.perform_seek()
             return
-        for partition, records in fetched.items():
+        for tp, following in reached.items():
             if self.app.consumer_generation_id != generation or not self.flow_active:
                 return
-            tp = TP(partition.topic, partition.partition)
             position = self._positions.get(tp)
-            if position is None or (active is not None and tp not in active and tp not in self._buffered_partitions):
-                continue
-            if before.get(tp) != position.epoch:
-                # Sought while the fetch was under way: what it brought is from the old place.
-                await self._seek(tp, position.offset)
-                continue
-            yield tp, self._message(tp, position, records, generation)
+            if position is not None and before[tp] == position.epoch:
+                # Else it was sought meanwhile: what the fetch brought is from the old place.
+                self._undelivered.discard(tp)
+                yield tp, self._message(tp, position, following, records.get(tp, []), generation)
 
-    def _message(self, tp: TP, position: _Position, records: list[Any], generation: int) -> ConsumerMessage:
-        last = records[-1]
-        end = self.highwater(tp) or 0
-        batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, last.offset + 1, end, records)
-        position.offset = last.offset + 1
+    async def _fetch_undelivered_again(self) -> None:
+        """Goes back to where the records lie that were fetched and not yielded."""
+        held = self.held() if self._undelivered else set()
+        for tp in list(self._undelivered):
+            self._undelivered.discard(tp)
+            position = self._positions.get(tp)
+            if position is not None and position.is_sought and tp in held:
+                await self._go_to(tp, position)
+
+    def _reached(self, before: Mapping[TP, int], active: set[TP] | None) -> dict[TP, int]:
+        """Where the fetcher now stands, of partitions that it has gone on in.
+
+        To be asked in the same moment in which it has answered: later it may be ahead of what it gave out.
+        """
+        reached = {}
+        for tp, position in self._positions.items():
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            if not position.is_sought or before.get(tp) != position.epoch:
+                continue
+            offset = self._thread.fetcher_position(tp)
+            if offset is not None and offset > position.offset:
+                reached[tp] = offset
+        return reached
+
+    def _message(
+        self, tp: TP, position: _Position, following: int, records: list[Any], generation: int
+    ) -> ConsumerMessage:
+        end = max(self.highwater(tp) or 0, following)
+        batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, following, end, records)
+        position.offset = following
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            last.offset,
-            last.timestamp / 1000.0,
-            last.timestamp_type,
+            following - 1,
+            records[-1].timestamp / 1000.0 if records else time.time(),
+            records[-1].timestamp_type if records else 0,
             (),
             None,
             batch,
@@ -123,12 +164,18 @@ class BatchConsumer(driver.Consumer):
         """Goes to `offset` and lets the partition be fetched. Returns the epoch that its batches will carry."""
         known = self._positions.get(tp)
         epoch = known.epoch + 1 if known else 1
-        self._positions[tp] = _Position(epoch, offset)
-        await self._seek(tp, offset)
+        position = self._positions[tp] = _Position(epoch, offset)
+        await self._go_to(tp, position)
         # Faust drops messages below the offset it read last; whether a record is new is the keeper's business.
         self._read_offset[tp] = None
         self.resume_partitions({tp})
         return epoch
+
+    async def _go_to(self, tp: TP, position: _Position) -> None:
+        position.is_sought = False
+        self._undelivered.discard(tp)
+        await self._seek(tp, position.offset)
+        position.is_sought = True
 
     def epoch(self, tp: TP) -> int:
         """The epoch of the last seek, 0 if there was none."""
@@ -139,9 +186,9 @@ class BatchConsumer(driver.Consumer):
         """The partitions now assigned."""
         return set(self.assignment())
 
-    async def fetch_position(self, tp: TP) -> tuple[int, int]:
-        """Position of the fetcher, past control records, and the end of the partition."""
-        return int(await self.position(tp) or 0), int(self.highwater(tp) or 0)
+    def end(self, tp: TP) -> int:
+        """End of a partition as the broker last said, 0 before it has; not for what has been read."""
+        return int(self.highwater(tp) or 0)
 
 
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
@@ -165,6 +212,14 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     async def on_stop(self) -> None:
         """Stops the consumer."""
         await self.on_thread_stop()
+
+    def fetcher_position(self, tp: TP) -> int | None:
+        """Where the fetcher goes on, `None` while it has no place to go on from."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001 - aiokafka has no other way to ask without waiting
+        if assignment is None or tp not in assignment.tps:
+            return None
+        state = assignment.state_value(tp)
+        return int(state.position) if state is not None and state.has_valid_position else None
 
     def _stopped_set(self) -> None:
         self._stopped.set()

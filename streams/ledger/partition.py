@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 _IDLE_MARKER_US = 30_000_000
 _STATUS_INTERVAL_US = 1_000_000
 
-#: Position and end of a source partition as the fetcher sees them.
-FetchPosition = Callable[[TP], Awaitable[tuple[int, int]]]
+#: End of a source partition as the broker last said.
+LogEnd = Callable[[TP], int]
 #: First offset that a source partition still has.
 LogStart = Callable[[TP], Awaitable[int]]
 
@@ -53,10 +53,10 @@ LogStart = Callable[[TP], Awaitable[int]]
 class LedgerPartition:
     """The state of ledger partition `number`."""
 
-    def __init__(self, context: Context, number: int, *, fetch_position: FetchPosition, log_start: LogStart) -> None:
+    def __init__(self, context: Context, number: int, *, log_end: LogEnd, log_start: LogStart) -> None:
         self._context = context
         self._number = number
-        self._fetch_position = fetch_position
+        self._log_end = log_end
         self._log_start = log_start
         self._topics = context.source_topics
         self._writer = TransactionalWriter(context.settings, context.transactional_id(f"ledger-{number}"))
@@ -70,7 +70,6 @@ class LedgerPartition:
         self._said_caught_up = False
         self._last_marker_us = 0
         self._last_status_us = 0
-        self._idle_at: dict[str, int] = {}
 
     # Opening --------------------------------------------------------------------------------------------------------
 
@@ -157,7 +156,7 @@ class LedgerPartition:
         for batch in batches:
             await self._apply(batch)
         if not batches:
-            await self._tick()
+            self._tick()
         changes = self._ledger.drain()
         self._finish_rebuild(changes)
         now_us = self._context.now_us()
@@ -177,9 +176,7 @@ class LedgerPartition:
         self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
 
         def fresh() -> LedgerPartition:
-            return LedgerPartition(
-                self._context, self._number, fetch_position=self._fetch_position, log_start=self._log_start
-            )
+            return LedgerPartition(self._context, self._number, log_end=self._log_end, log_start=self._log_start)
 
         return await blamed(error, batches, fresh, self._context)
 
@@ -192,7 +189,10 @@ class LedgerPartition:
         records = await self._fresh(batch, source)
         source.end = max(batch.end, batch.next)
         if not records:
-            source.next = max(source.next, batch.next)
+            if batch.next > source.next:
+                # No record lies before the new position, so there is none to know the topic by.
+                source.next, source.digest = batch.next, ""
+                self._marker_due = True
             return
         source.read += len(records)
         if batch.topic == self._topics.rerouted:
@@ -201,7 +201,8 @@ class LedgerPartition:
             self._apply_source(records, self._topics.index(batch.topic), source)
         last = records[-1]
         source.next = batch.next
-        source.digest = digest_of(last)
+        # Behind the marker of a publisher's transaction there is no record to know the topic by.
+        source.digest = digest_of(last) if batch.next == last.offset + 1 else ""
         source.append_us = last.timestamp * 1000
 
     async def _fresh(self, batch: Batch, source: Source) -> list[Any]:
@@ -211,9 +212,9 @@ class LedgerPartition:
             raise RuntimeError(
                 f"{batch.topic}-{batch.partition}: applied up to {source.next}, fetched from {batch.first}"
             )
-        if records[0].offset < source.next:
+        if records and records[0].offset < source.next:
             return [record for record in records if record.offset >= source.next]
-        if records[0].offset > source.next:
+        if (records[0].offset if records else batch.next) > source.next:
             # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
             start = await self._log_start(TP(batch.topic, batch.partition))
             if start > source.next:
@@ -316,16 +317,10 @@ class LedgerPartition:
             return
         self._out.append(forward(record, topic, self._topics.rerouted, home))
 
-    async def _tick(self) -> None:
-        """Notices that nothing is left to read although the last offsets are not records (a publisher's markers)."""
+    def _tick(self) -> None:
+        """Notices that there is more to read. How far it was read, batches alone say."""
         for topic, source in self._sources.items():
-            position, end = await self._fetch_position(TP(topic, self._number))
-            still = self._idle_at.get(topic) == position
-            self._idle_at[topic] = position
-            source.end = max(source.end, end)
-            if still and position >= source.end and position > source.next:
-                source.next, source.digest, source.end = position, "", position
-                self._marker_due = True
+            source.end = max(source.end, self._log_end(TP(topic, self._number)))
         if self._caught_up != self._said_caught_up:
             self._marker_due = True
 

@@ -6,15 +6,16 @@ Every fault waits for progress first: a kill that hits an idle worker proves not
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.kafka.clients import read_to_end
+from streams.kafka.clients import read_latest, read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
@@ -218,6 +219,48 @@ async def test_a_restore_that_takes_longer_than_a_rebalance_ends_well(installati
     joining.wait()
     await installation.publish(published[len(published) // 2 :])
     await verify(installation, published)
+
+
+async def test_a_batch_that_is_late_on_its_way_to_the_ledger_is_counted(installation: Installation) -> None:
+    """The fetcher stands at the end of the topic for seconds while the ledger has not seen the records."""
+    installation.worker("w1", late_partition=1)
+    await progress(installation, 0)
+    published = list(lifecycle(6, 300))
+    await installation.publish(published)
+    await asyncio.sleep(7)
+    await verify(installation, published)
+
+
+async def test_publishers_with_transactions_leave_no_lag_and_what_they_abort_counts_nowhere(
+    installation: Installation,
+) -> None:
+    """Markers and aborted records at the end of a topic are read past, so that lag falls to 0."""
+    installation.worker("w1")
+    await progress(installation, 0)
+    published, kept = list(lifecycle(7, 300)), []
+    producer = AIOKafkaProducer(
+        bootstrap_servers=installation.settings.bootstrap_servers,
+        transactional_id=f"{installation.settings.output_prefix}publisher",
+    )
+    await producer.start()
+    topics = {"orders": installation.catalogue.orders.name, "deliveries": installation.catalogue.deliveries.name}
+    try:
+        for number, chunk in enumerate(published[start : start + 20] for start in range(0, len(published), 20)):
+            await producer.begin_transaction()
+            for record in chunk:
+                await producer.send(topics[record.topic], record.value, record.key, record.partition)
+            if number % 3 == 2:
+                await producer.abort_transaction()
+            else:
+                await producer.commit_transaction()
+                kept += chunk
+    finally:
+        await producer.stop()
+    assert len(kept) < len(published)
+    await verify(installation, kept)
+    latest = await read_latest(installation.settings, [(installation.catalogue.status.name, 0)])
+    partitions = [json.loads(value) for key, value in latest.items() if key.startswith(b"partition/")]
+    assert [lag for partition in partitions for lag in partition["lag"].values() if lag] == []
 
 
 async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Installation) -> None:

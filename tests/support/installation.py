@@ -103,10 +103,13 @@ class Installation:
         await apply_topics(self.settings)
         return self
 
-    def worker(self, instance: str = "w1", *, slow_open_s: float = 0.0) -> Worker:
-        """Starts a worker, perhaps one that takes longer to open its partitions."""
+    def worker(self, instance: str = "w1", *, slow_open_s: float = 0.0, late_partition: int | None = None) -> Worker:
+        """Starts a worker, perhaps one that takes longer to open its partitions, or whose batches are late once."""
         environment = {**self.environment, "SLOW_OPEN_S": str(slow_open_s)}
         module = "tests.support.slow_worker" if slow_open_s else "streams"
+        if late_partition is not None:
+            environment |= {"LATE_PARTITION": str(late_partition), "LATE_S": "5"}
+            module = "tests.support.late_worker"
         worker = Worker(environment, instance, self.folder / f"{instance}.log", module)
         self.workers.append(worker)
         return worker
