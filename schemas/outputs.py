@@ -329,7 +329,7 @@ class TopicStatus(_Output):
 Status = PartitionStatus | WorkerStatus | SourceStatus | TopicStatus
 
 
-class Marker(msgspec.Struct, frozen=True, kw_only=True):
+class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last record of every ledger transaction: what the partition's state amounts to.
 
     Attributes:
@@ -343,6 +343,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
         sources: Event source → its greatest event time, microseconds since 1970.
         backfilled: Events applied so far that were history being loaded.
         partitions: Number of partitions of the ledger.
+        forwarded: Home partition → records forwarded there.
+        arrived: Partition → forwarded records read that had been published there.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -355,3 +357,5 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, int]
     backfilled: int
     partitions: int
+    forwarded: dict[int, int] = {}
+    arrived: dict[int, int] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,6 +67,8 @@ class LedgerPartition:
         self._rebuild: Rebuild | None = None
         self._passed_over = PassedOver()
         self._out: list[Outgoing] = []
+        self._forwarded: Counter[int] = Counter()
+        self._arrived: Counter[int] = Counter()
         self._marker_due = False
         self._said_caught_up = False
         self._last_marker_us = 0
@@ -135,6 +138,8 @@ class LedgerPartition:
         for topic, (offset, digest) in marker.positions.items():
             self._sources[topic].adopt(offset, digest, marker.books[topic])
         self._ledger.clock_us = max(self._ledger.clock_us, marker.clock_us)
+        self._forwarded.update(marker.forwarded)
+        self._arrived.update(marker.arrived)
 
     # Applying and committing ----------------------------------------------------------------------------------------
 
@@ -252,6 +257,7 @@ class LedgerPartition:
         run_topic = 0
         for record in records:
             topic, original = unwrap(record)
+            self._arrived[original.partition] += 1
             if self._passed_over and not self._pass_over([original], topic, source):
                 continue
             if run and topic != run_topic:
@@ -310,6 +316,7 @@ class LedgerPartition:
 
     def _forward(self, record: Any, topic: int, home: int, source: Source) -> None:
         source.rerouted += 1
+        self._forwarded[home] += 1
         if (
             self._rebuild is not None
             and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded
@@ -377,6 +384,8 @@ class LedgerPartition:
             sources=dict(self._ledger.last_by_source),
             backfilled=self._ledger.backfilled,
             partitions=self._context.settings.partitions,
+            forwarded=dict(self._forwarded),
+            arrived=dict(self._arrived),
         )
 
     def _lags(self) -> dict[str, int]:

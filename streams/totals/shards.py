@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import decode_counts_key
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from schemas.counts import Cell
     from schemas.facts import DayCount
     from schemas.outputs import Marker
+
+
+class _Due(NamedTuple):
+    """What must be counted before days that ended before an instant are called over."""
+
+    instant_us: int
+    records: int
+    ways: dict[tuple[int, int], int]  # shard and home → records
 
 
 class Shards:
@@ -27,6 +35,7 @@ class Shards:
         self._waiting: dict[int, list[tuple[Cell, DayCount]]] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
+        self._due: _Due | None = None
 
     def take(self, record: Any) -> tuple[int, list[tuple[Cell, DayCount]]] | None:
         """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
@@ -68,9 +77,43 @@ class Shards:
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
     def read_up_to(self, append_us: int) -> bool:
-        """Whether every shard has read all that was appended before this instant."""
-        return all(marker.caught_up_us >= append_us for marker in self.markers.values())
+        """Whether all that was appended before this instant has been counted, what was forwarded of it at its home too."""
+        return self._counted_up_to(append_us, all(m.caught_up_us >= append_us for m in self.markers.values()))
 
     def told_up_to(self, event_us: int) -> bool:
-        """Whether every shard has read all there is, or has at least heard of events as late as this instant."""
-        return all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
+        """Whether every shard has read all there is, or has at least heard of events as late as this instant.
+
+        What had been forwarded by then has been counted at its home.
+        """
+        told = all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
+        return self._counted_up_to(event_us, told)
+
+    def _counted_up_to(self, instant_us: int, read: bool) -> bool:  # noqa: FBT001 - what one of the two above has found
+        """Whether what had been forwarded when all shards had read up to the instant is counted at its home.
+
+        A shard may say that it has read everything while the last record of the day is between it and its home, which
+        said so before.
+        """
+        if not read:
+            self._due = None
+            return False
+        if self._due is None or self._due.instant_us != instant_us:
+            self._due = _Due(instant_us, self._forwarded, self._ways())
+        return self._arrived >= self._due.records and all(
+            self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in self._due.ways.items()
+        )
+
+    def _ways(self) -> dict[tuple[int, int], int]:
+        """Records forwarded from a shard to a home; nothing where a shard's state began before it kept count of them."""
+        for marker in self.markers.values():
+            forwarded = sum(books.rerouted for books in marker.books.values())
+            if sum(marker.forwarded.values()) != forwarded:
+                return {}
+            if sum(marker.arrived.values()) != marker.books[self._rerouted].read:
+                return {}
+        return {
+            (shard, home): records
+            for shard, marker in self.markers.items()
+            for home, records in marker.forwarded.items()
+            if home in self.markers
+        }

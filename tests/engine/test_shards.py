@@ -1,0 +1,119 @@
+"""Days are called over only when all that was appended before their end is counted, forwarded records too."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from schemas.codec import encode_marker
+from schemas.counts import encode_marker_key
+from schemas.outputs import Books, Marker
+from streams.totals.shards import Shards
+
+MIDNIGHT_US = 1_000_000
+
+
+class Record(NamedTuple):
+    """What a reader of the counts gets."""
+
+    key: bytes
+    value: bytes
+
+
+def marker(
+    *,
+    upto_us: int,
+    forwarded: dict[int, int] | None = None,
+    arrived: dict[int, int] | None = None,
+    rerouted: int | None = None,
+    read: int | None = None,
+    clock_us: int = 0,
+) -> Marker:
+    """A marker; the books say what `forwarded` and `arrived` do, unless told otherwise."""
+    forwarded, arrived = forwarded or {}, arrived or {}
+    rerouted = sum(forwarded.values()) if rerouted is None else rerouted
+    read = sum(arrived.values()) if read is None else read
+    return Marker(
+        positions={},
+        books={
+            "orders": Books(read=rerouted, applied=0, duplicates=0, dead_letters=0, rerouted=rerouted),
+            "rerouted": Books(read=read, applied=read, duplicates=0, dead_letters=0, rerouted=0),
+        },
+        fingerprint="",
+        rebuilding=False,
+        caught_up=False,
+        caught_up_us=upto_us,
+        clock_us=clock_us,
+        sources={},
+        backfilled=0,
+        partitions=3,
+        forwarded=forwarded,
+        arrived=arrived,
+    )
+
+
+def shards(*markers: Marker) -> Shards:
+    """The shards after each has said something."""
+    made = Shards(len(markers), "rerouted")
+    for number, one in enumerate(markers):
+        say(made, number, one)
+    return made
+
+
+def say(made: Shards, number: int, one: Marker) -> None:
+    """A marker of one shard comes."""
+    record: Any = Record(encode_marker_key(number), encode_marker(one))
+    made.take(record)
+
+
+def test_a_day_is_not_over_while_its_last_record_is_between_a_shard_and_its_home() -> None:
+    """The home reports first; then another shard forwards a record to it that was appended before midnight."""
+    made = shards(marker(upto_us=MIDNIGHT_US), marker(upto_us=0), marker(upto_us=MIDNIGHT_US))
+    assert made.settled
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 1, marker(upto_us=MIDNIGHT_US, forwarded={0: 1}))
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 5))
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 9, arrived={1: 1}))
+    assert made.read_up_to(MIDNIGHT_US)
+
+
+def test_arrivals_from_another_shard_do_not_stand_for_those_that_are_missing() -> None:
+    made = shards(
+        marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US, forwarded={0: 1}), marker(upto_us=MIDNIGHT_US)
+    )
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 2, marker(upto_us=MIDNIGHT_US + 1, forwarded={0: 1}))
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 1, arrived={2: 1}))
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 2, arrived={2: 1, 1: 1}))
+    assert made.read_up_to(MIDNIGHT_US)
+
+
+def test_what_is_forwarded_later_does_not_hold_a_day_open() -> None:
+    """A steady stream of forwarded records must not keep days from ending."""
+    made = shards(marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US))
+    assert made.read_up_to(MIDNIGHT_US)
+    say(made, 1, marker(upto_us=MIDNIGHT_US + 1, forwarded={0: 7}))
+    assert made.read_up_to(MIDNIGHT_US)
+    assert not made.read_up_to(MIDNIGHT_US + 1)
+
+
+def test_by_the_events_clock_forwarded_records_are_waited_for_as_well() -> None:
+    late = {"upto_us": 0, "clock_us": MIDNIGHT_US}
+    made = shards(marker(**late), marker(**late, forwarded={2: 1}), marker(**late))
+    assert not made.told_up_to(MIDNIGHT_US)
+    say(made, 2, marker(**late, arrived={1: 1}))
+    assert made.told_up_to(MIDNIGHT_US)
+
+
+def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
+    """One shard knows how much it has forwarded, not where to: days still end."""
+    made = shards(
+        marker(upto_us=MIDNIGHT_US, read=5),
+        marker(upto_us=MIDNIGHT_US, forwarded={0: 1}, rerouted=6),
+        marker(upto_us=MIDNIGHT_US),
+    )
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 0, marker(upto_us=MIDNIGHT_US, read=6, arrived={1: 1}))
+    assert made.read_up_to(MIDNIGHT_US)
