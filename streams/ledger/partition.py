@@ -73,6 +73,7 @@ class LedgerPartition:
         self._said_caught_up = False
         self._last_marker_us = 0
         self._last_status_us = 0
+        self._status_owed = False
 
     # Opening --------------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,8 @@ class LedgerPartition:
         changes = self._ledger.drain()
         self._finish_rebuild(changes)
         now_us = self._context.now_us()
-        if not (batches or self._marker_due or now_us - self._last_marker_us > _IDLE_MARKER_US):
+        status_due = self._status_owed and now_us - self._last_status_us > _STATUS_INTERVAL_US
+        if not (batches or self._marker_due or status_due or now_us - self._last_marker_us > _IDLE_MARKER_US):
             return []
         self._last_marker_us = now_us
         return self._records(changes, now_us)
@@ -363,7 +365,9 @@ class LedgerPartition:
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
-        if self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US:
+        # Under load a status a second is enough; what a quiet spell leaves unsaid is said on the next tick.
+        self._status_owed = not (self._marker_due or now_us - self._last_status_us > _STATUS_INTERVAL_US)
+        if not self._status_owed:
             self._last_status_us = now_us
             records.append(partition_record(self._context, number, marker, self._lags(), len(self._ledger)))
         # The last record of the transaction: a reader of the counts applies this partition only up to here.
