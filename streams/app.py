@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 _SHUTDOWN_S = 4.5
 #: Records of one fetch call; bounds how long one batch occupies the event loop (about 30 ms).
 _POLL_RECORDS = 6000
-#: Batches that wait between fetching and the keeper.
+#: Batches that wait between fetching and the runner.
 _BUFFERED_BATCHES = 2
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streams.kafka.publication import Outgoing
+    from streams.kafka.publication import Publication
     from streams.kafka.publisher import Publisher
     from streams.story import Story
 
@@ -72,7 +72,7 @@ async def play(
         await _play_in_time(records, publisher, playing, pace, lambda: (clock_s() - started_s) * speed / STORY_LENGTH_S)
 
 
-async def _play_at_once(records: Iterator[Outgoing], publisher: Publisher, playing: Playing) -> None:
+async def _play_at_once(records: Iterator[Publication], publisher: Publisher, playing: Playing) -> None:
     while chunk := list(islice(records, _CHUNK)):
         await publisher.send(chunk)
         _note(playing, chunk)
@@ -81,13 +81,13 @@ async def _play_at_once(records: Iterator[Outgoing], publisher: Publisher, playi
 
 
 async def _play_in_time(
-    records: Iterator[Outgoing], publisher: Publisher, playing: Playing, pace: Pace, progress: Callable[[], float]
+    records: Iterator[Publication], publisher: Publisher, playing: Playing, pace: Pace, progress: Callable[[], float]
 ) -> None:
     """Publishes what is due at `progress`, from 0 to 1 and beyond, again and again."""
     coming = next(records, None)
     while coming is not None:
         now = progress()
-        chunk: list[Outgoing] = []
+        chunk: list[Publication] = []
         while (
             coming is not None
             and len(chunk) < _CHUNK
@@ -103,6 +103,6 @@ async def _play_in_time(
             await asyncio.sleep(_TICK_S)
 
 
-def _note(playing: Playing, chunk: list[Outgoing]) -> None:
+def _note(playing: Playing, chunk: list[Publication]) -> None:
     playing.published += len(chunk)
     playing.story_s = chunk[-1].story_s

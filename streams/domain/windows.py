@@ -9,7 +9,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from schemas.outputs import RowControl, RowTarget, WindowRow
-from streams.domain.controls import compare
+from streams.domain.controls import RowKey, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from streams.domain.controls import Control
     from streams.domain.rules import Target
 
-RowKey = tuple[str, str, str]
 _NO_HOURS = (0,) * 24
 _MICROSECONDS = 1_000_000
 

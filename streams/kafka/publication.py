@@ -19,7 +19,7 @@ CONTROLS = 3
 STRUCTURED_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
 
-class Outgoing(NamedTuple):
+class Publication(NamedTuple):
     """A record to publish.
 
     Attributes:
@@ -41,7 +41,7 @@ def foreign_partition(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
 
-def partitions_for(records: Sequence[Outgoing], counts: Sequence[int]) -> list[int]:
+def partitions_for(records: Sequence[Publication], counts: Sequence[int]) -> list[int]:
     """The partition of each record.
 
     Args:

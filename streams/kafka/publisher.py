@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import client_options, connected
-from streams.kafka.publication import Outgoing, partitions_for
+from streams.kafka.publication import Publication, partitions_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -76,7 +76,7 @@ class Publisher:
                 raise ExpectedError(f"there is no topic {topic}; create it with: milestones topics apply", exit_code=3)
         return counts
 
-    async def send(self, records: Sequence[Outgoing]) -> None:
+    async def send(self, records: Sequence[Publication]) -> None:
         """Takes over the records; full batches leave, `flush` sends the rest."""
         places = partitions_for(records, self._counts)
         for record, partition in zip(records, places, strict=True):
@@ -88,7 +88,7 @@ class Publisher:
                 self._open[place] = batch = self._producer.create_batch()
                 self._append(batch, record)
 
-    def _append(self, batch: Any, record: Outgoing) -> bool:
+    def _append(self, batch: Any, record: Publication) -> bool:
         metadata = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
         return metadata is not None
 

@@ -59,7 +59,7 @@ class _Position:
 
 
 class BatchConsumer(driver.Consumer):
-    """One message per partition and fetch; seeks where the keepers say."""
+    """One message per partition and fetch; seeks where the runners say."""
 
     #: Called after every assignment, before the flow resumes, with the partitions now held. Returns the positions
     #: of those that are ready; the others are left out of fetching until `reposition` names theirs.
@@ -166,7 +166,7 @@ class BatchConsumer(driver.Consumer):
         epoch = known.epoch + 1 if known else 1
         position = self._positions[tp] = _Position(epoch, offset)
         await self._go_to(tp, position)
-        # Faust drops messages below the offset it read last; whether a record is new is the keeper's business.
+        # Faust drops messages below the offset it read last; whether a record is new is the runner's business.
         self._read_offset[tp] = None
         self.resume_partitions({tp})
         return epoch

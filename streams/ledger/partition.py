@@ -1,7 +1,7 @@
 """One partition of the ledger: open, apply and commit, close.
 
 Memory, outputs and the applied source offsets change in one transaction of a producer that belongs to the partition.
-Nothing here is undone after a failure: the keeper drops the whole object and opens a new one from the log.
+Nothing here is undone after a failure: the runner drops the whole object and opens a new one from the log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from faust.types.tuples import TP
 from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
 from schemas.counts import encode_cell_key, encode_marker_key
 from schemas.facts import Fact, Rejection
-from schemas.notes import QUARANTINED
+from schemas.notes import QUARANTINED, Place
 from schemas.outputs import ControlHeaders, Marker
 from schemas.partitioner import homes
 from streams.domain.ledger import Changes, Ledger
@@ -30,7 +30,7 @@ from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.partition_status import partition_record
 from streams.ledger.poison_record import INFRASTRUCTURE, blamed
 from streams.ledger.quarantine import PassedOver, passed_over
-from streams.ledger.recovery import Rebuild, prepare
+from streams.ledger.recovery import Recovery, prepare
 from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
 
@@ -64,7 +64,7 @@ class LedgerPartition:
         self._ledger = Ledger(context.zone, context.scopes)
         self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
         self._sources = {topic: Source() for topic in self._topics}
-        self._rebuild: Rebuild | None = None
+        self._recovery: Recovery | None = None
         self._passed_over = PassedOver()
         self._out: list[Outgoing] = []
         self._forwarded: Counter[int] = Counter()
@@ -93,16 +93,16 @@ class LedgerPartition:
             marker = await self._restore(consumer)
             starts, ends = await bounds(consumer, self._topics, self._number, self._context.settings.partitions)
             if marker is None:
-                self._rebuild = await prepare(self._context, self._number, ends, consumer)
+                self._recovery = await prepare(self._context, self._number, ends, consumer)
             else:
                 self._adopt(marker)
                 await check(marker, self._number, starts, ends, consumer)
                 if marker.rebuilding:
-                    self._rebuild = await prepare(self._context, self._number, ends, consumer)
-                    self._rebuild.counts.update(self._ledger.counts())
-                    self._rebuild.violations.update(self._ledger.violations())
-        if self._rebuild is not None:
-            self._passed_over.add(self._rebuild.quarantined)
+                    self._recovery = await prepare(self._context, self._number, ends, consumer)
+                    self._recovery.counts.update(self._ledger.counts())
+                    self._recovery.violations.update(self._ledger.violations())
+        if self._recovery is not None:
+            self._passed_over.add(self._recovery.quarantined)
         for topic, end in ends.items():
             self._sources[topic].end = end
         self._marker_due = True
@@ -164,7 +164,7 @@ class LedgerPartition:
         if not batches:
             self._tick()
         changes = self._ledger.drain()
-        self._finish_rebuild(changes)
+        self._finish_recovery(changes)
         now_us = self._context.now_us()
         status_due = self._status_owed and now_us - self._last_status_us > _STATUS_INTERVAL_US
         if not (batches or self._marker_due or status_due or now_us - self._last_marker_us > _IDLE_MARKER_US):
@@ -308,7 +308,7 @@ class LedgerPartition:
     def _dead_letter(self, record: Any, topic: int, reason: str, message: str, source: Source) -> None:
         source.dead_letters += 1
         name = self._topics[topic]
-        if self._rebuild is not None and (name, record.partition, record.offset) in self._rebuild.dead:
+        if self._recovery is not None and Place(name, record.partition, record.offset) in self._recovery.dead:
             return
         control = ControlHeaders.of(name, record.partition, record.offset, message, reason)
         headers = (*record.headers, *control)
@@ -320,8 +320,8 @@ class LedgerPartition:
         source.rerouted += 1
         self._forwarded[home] += 1
         if (
-            self._rebuild is not None
-            and (self._topics[topic], record.partition, record.offset) in self._rebuild.forwarded
+            self._recovery is not None
+            and Place(self._topics[topic], record.partition, record.offset) in self._recovery.forwarded
         ):
             return
         self._out.append(forward(record, topic, self._topics.rerouted, home))
@@ -333,20 +333,20 @@ class LedgerPartition:
         if self._caught_up != self._said_caught_up:
             self._marker_due = True
 
-    def _finish_rebuild(self, changes: Changes) -> None:
-        if self._rebuild is None:
+    def _finish_recovery(self, changes: Changes) -> None:
+        if self._recovery is None:
             return
-        self._rebuild.hold_back(changes)
-        if self._rebuild.done({topic: source.next for topic, source in self._sources.items()}):
-            self._rebuild.release(changes)
-            self._rebuild = None
+        self._recovery.hold_back(changes)
+        if self._recovery.done({topic: source.next for topic, source in self._sources.items()}):
+            self._recovery.release(changes)
+            self._recovery = None
             self._marker_due = True
 
     # What a commit writes -------------------------------------------------------------------------------------------
 
     @property
     def _caught_up(self) -> bool:
-        return self._rebuild is None and all(source.lag == 0 for source in self._sources.values())
+        return self._recovery is None and all(source.lag == 0 for source in self._sources.values())
 
     def _records(self, changes: Changes, now_us: int) -> list[Outgoing]:
         catalogue, number = self._context.catalogue, self._number
@@ -381,7 +381,7 @@ class LedgerPartition:
             positions={topic: (source.next, source.digest) for topic, source in self._sources.items()},
             books={topic: source.books() for topic, source in self._sources.items()},
             fingerprint=self._context.fingerprint,
-            rebuilding=self._rebuild is not None,
+            rebuilding=self._recovery is not None,
             caught_up=caught_up,
             caught_up_us=min(lagging, default=now_us),
             clock_us=self._ledger.clock_us,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.counts import decode_counts_key
 from schemas.facts import DayCount
-from schemas.notes import QUARANTINED
+from schemas.notes import QUARANTINED, Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.clients import read_to_end
 from streams.kafka.dead_letter_headers import rejected_place
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.notes import Place
     from streams.context import Context
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
 
-Coordinates = tuple[str, int, int]  # topic, partition, offset
 Cell = tuple[str, str, date]  # metric, scope, business date
 
 #: A count that a former life published and that the events no longer make.
@@ -37,12 +35,12 @@ _NOTHING = DayCount(0, 0, [0] * 24, None)
 
 
 @dataclass
-class Rebuild:
+class Recovery:
     """How far to read before speaking, what has been said already, and what is to be said at the end."""
 
     ends: dict[str, int]
-    dead: set[Coordinates] = field(default_factory=set)
-    forwarded: set[Coordinates] = field(default_factory=set)
+    dead: set[Place] = field(default_factory=set)
+    forwarded: set[Place] = field(default_factory=set)
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[Cell, DayCount] = field(default_factory=dict)
     violations: dict[str, Violations | None] = field(default_factory=dict)
@@ -75,32 +73,34 @@ class Rebuild:
         return all(positions[topic] >= end for topic, end in self.ends.items())
 
 
-async def prepare(context: Context, number: int, ends: Mapping[str, int], consumer: AIOKafkaConsumer) -> Rebuild:
+async def prepare(context: Context, number: int, ends: Mapping[str, int], consumer: AIOKafkaConsumer) -> Recovery:
     """Reads what partition `number` has said before.
 
     Dead letters lie in the partition they were read from; forwarded records lie in the partitions of their homes. What
     it has counted and found contradictory is to be taken back at the end unless it is so again.
     """
-    rebuild = Rebuild(dict(ends))
+    recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
     everywhere = [(dead_letters.name, other) for other in range(dead_letters.partitions)]
     async for records in read_to_end(context.settings, everywhere, consumer=consumer):
         for record in records:
-            rebuild.hear(record, number)
+            recovery.hear(record, number)
     async for records in read_to_end(context.settings, [(context.catalogue.counts.name, 0)], consumer=consumer):
-        rebuild.counts.update((cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None)
+        recovery.counts.update(
+            (cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None
+        )
     async for records in read_to_end(
         context.settings, [(context.catalogue.violations.name, number)], consumer=consumer
     ):
-        rebuild.violations.update((record.key.decode(), None) for record in records if record.value is not None)
+        recovery.violations.update((record.key.decode(), None) for record in records if record.value is not None)
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
         async for records in read_to_end(context.settings, homes, consumer=consumer):
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition == number:
-                    rebuild.forwarded.add((context.source_topics[origin.topic], origin.partition, origin.offset))
-    return rebuild
+                    recovery.forwarded.add(Place(context.source_topics[origin.topic], origin.partition, origin.offset))
+    return recovery
 
 
 def _cell(key: bytes, number: int) -> Cell | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.facts import Rejection
-from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Outgoing
+from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ class LineChecker:
         self._future_limit_us = future_limit_s * 1_000_000
         self._now_ms = now_ms
 
-    def check(self, lines: Sequence[Line]) -> tuple[list[Outgoing], list[Refused]]:
+    def check(self, lines: Sequence[Line]) -> tuple[list[Publication], list[Refused]]:
         """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
         numbered = [(line.number, self._record(line.text.strip())) for line in lines if line.text.strip()]
         reasons: dict[int, Rejection] = {}
@@ -86,13 +86,13 @@ class LineChecker:
         records = [record for number, record in numbered if number not in reasons]
         return records, [Refused(number, reasons[number]) for number in sorted(reasons)]
 
-    def _record(self, text: bytes) -> Outgoing:
+    def _record(self, text: bytes) -> Publication:
         event = _loosely(text)
         kind = event.get("type")
         topic = _TOPICS.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
-        return Outgoing(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
+        return Publication(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
 
-    def _verdicts(self, topic: int, records: Sequence[Outgoing]) -> Sequence[Any]:
+    def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Any]:
         now_ms = self._now_ms()
         read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
         if topic == TARGETS:

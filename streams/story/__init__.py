@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from streams.kafka.publication import Outgoing
+from streams.kafka.publication import Publication
 from streams.story.events import Writer
 from streams.story.figures import StoryFacts, load_facts
 from streams.story.lives import Lives, Rates
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from streams.story.expected import Expected
 
-__all__ = ["Outgoing", "Story", "StoryFacts", "load_facts", "tell"]
+__all__ = ["Publication", "Story", "StoryFacts", "load_facts", "tell"]
 
 FACTORY = "BJ1"
 
@@ -44,7 +44,7 @@ class Story:
         first = "\n".join(map(repr, islice(self.records(), 1000)))
         return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
-    def records(self) -> Iterator[Outgoing]:
+    def records(self) -> Iterator[Publication]:
         """Every record, each time from the start; written while you iterate."""
         return self._mess.records()
 

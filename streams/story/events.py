@@ -7,7 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 from schemas.facts import Kind
-from streams.kafka.publication import STRUCTURED_HEADERS, Outgoing
+from streams.kafka.publication import STRUCTURED_HEADERS, Publication
 
 #: Kinds as plain numbers: hashing and comparing members of an enumeration is slow.
 PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED = (int(kind) for kind in Kind)
@@ -96,12 +96,12 @@ class Writer:
             f'"time":"{self.local_time(event.time_s)}","subject":"{event.order_id}","data":{self.data(event)}}}'
         )
 
-    def record(self, event: Event, *, binary: bool, crc32_partitioner: bool, story_s: int) -> Outgoing:
+    def record(self, event: Event, *, binary: bool, crc32_partitioner: bool, story_s: int) -> Publication:
         """The record that carries an event; binary mode gives its time in UTC, as some systems do."""
         key = event.order_id.encode()
         if not binary:
             value = self.structured(event).encode()
-            return Outgoing(
+            return Publication(
                 event.topic, key, value, STRUCTURED_HEADERS, crc32_partitioner=crc32_partitioner, story_s=story_s
             )
         headers = (
@@ -113,13 +113,13 @@ class Writer:
             ("ce_subject", key),
             ("content-type", b"application/json"),
         )
-        return Outgoing(
+        return Publication(
             event.topic, key, self.data(event).encode(), headers, crc32_partitioner=crc32_partitioner, story_s=story_s
         )
 
-    def rejected(self, topic: int, key: bytes | None, value: bytes | None, story_s: int) -> Outgoing:
+    def rejected(self, topic: int, key: bytes | None, value: bytes | None, story_s: int) -> Publication:
         """A record that is meant to be refused."""
-        return Outgoing(topic, key, value, story_s=story_s)
+        return Publication(topic, key, value, story_s=story_s)
 
 
 def local_date(time_s: int, offset_s: int) -> date:

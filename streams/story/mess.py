@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.kafka.publication import ORDERS, Outgoing
+from streams.kafka.publication import ORDERS, Publication
 from streams.story.draws import DAY_S
 from streams.story.events import DELIVERED, Event, Writer
 from streams.story.lives import DISPATCH, PARTNER, STORES
@@ -138,7 +138,7 @@ class Mess:
         """When the first and the last event are published, seconds since 1970."""
         return int(self._sendings[0].story_s), int(self._sendings[-1].story_s)
 
-    def records(self) -> Iterator[Outgoing]:
+    def records(self) -> Iterator[Publication]:
         """Every record, each time from the start."""
         broken = iter(self._broken)
         following = next(broken, None)
@@ -183,7 +183,7 @@ class Mess:
             self._sendings.append(Sending(later_s, len(self._sendings), first.event, other_mode))
         self._expected.duplicates += count
 
-    def _broken_records(self) -> list[Outgoing]:
+    def _broken_records(self) -> list[Publication]:
         good = [
             event
             for event in (sending.event for sending in self._sendings)

@@ -1,6 +1,6 @@
 """The two agents: receive a batch, hand it to whoever keeps its partition.
 
-Decoding, applying and committing happen in the keeper, because orders, deliveries and forwarded records of one
+Decoding, applying and committing happen in the runner, because orders, deliveries and forwarded records of one
 partition are three streams to Faust but one state to us.
 """
 

@@ -1,4 +1,4 @@
-"""Which states this worker keeps: follows the assignment of the group, opens and releases keepers."""
+"""Which states this worker keeps: follows the assignment of the group, starts and releases their runners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.errors import ExpectedError
 from streams.kafka.transport import Batch, BatchConsumer, assert_copartitioned
 from streams.ledger.partition import LedgerPartition
 from streams.totals.window_tables import WindowTables
-from streams.worker.task_runner import Keeper, State
+from streams.worker.task_runner import State, TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,14 +32,14 @@ _RIVAL_ASSIGNMENTS = 12
 
 
 class Engine:
-    """The keepers of one worker."""
+    """The runners of one worker."""
 
     def __init__(self, context: Context, instance: str, fatal: Callable[[BaseException], Awaitable[None]]) -> None:
         self.context = context
         self.instance = instance
         self._fatal = fatal
-        self._ledgers: dict[int, Keeper] = {}
-        self._totals: Keeper | None = None
+        self._ledgers: dict[int, TaskRunner] = {}
+        self._totals: TaskRunner | None = None
         self._consumer: BatchConsumer | None = None
         self._lock = asyncio.Lock()
         self._assignments: deque[float] = deque(maxlen=_RIVAL_ASSIGNMENTS)
@@ -57,8 +57,8 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether everything assigned is open."""
-        keepers = self._keepers()
-        return bool(keepers) and all(keeper.is_open for keeper in keepers)
+        runners = self._runners()
+        return bool(runners) and all(runner.is_open for runner in runners)
 
     async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
         """Follows an assignment.
@@ -74,22 +74,22 @@ class Engine:
             assert_copartitioned(held, [self.context.source_topics, (counts, *self.context.side_topics)])
             wanted = {tp.partition for tp in held if tp.topic == orders}
             await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
-            for keeper in self._keepers():
-                keeper.assign_again()
+            for runner in self._runners():
+                runner.assign_again()
             for number in wanted - set(self._ledgers):
-                self._ledgers[number] = self._keeper(f"ledger {number}", partial(self._ledger, number))
+                self._ledgers[number] = self._runner(f"ledger {number}", partial(self._ledger, number))
             if TP(counts, 0) in held and self._totals is None:
-                self._totals = self._keeper("totals", lambda: WindowTables(self.context), commits=_TOTALS_COMMITS)
+                self._totals = self._runner("totals", lambda: WindowTables(self.context), commits=_TOTALS_COMMITS)
             positions: dict[TP, int] = {}
-            for keeper in self._keepers():
-                positions.update(keeper.positions)
+            for runner in self._runners():
+                positions.update(runner.positions)
             return {tp: offset for tp, offset in positions.items() if tp in held}
 
     async def submit_ledger(self, batch: Batch) -> None:
-        """Hands a batch of a source topic to the keeper of its partition."""
-        keeper = self._ledgers.get(batch.partition)
-        if keeper is not None:
-            await keeper.submit(batch)
+        """Hands a batch of a source topic to the runner of its partition."""
+        runner = self._ledgers.get(batch.partition)
+        if runner is not None:
+            await runner.submit(batch)
 
     async def submit_totals(self, batch: Batch) -> None:
         """Hands a batch of day counts or of a side topic to the totals."""
@@ -98,7 +98,7 @@ class Engine:
 
     async def quiesce(self) -> None:
         """Before partitions move: running transactions may end, within bounds."""
-        await asyncio.gather(*(keeper.quiesce(_QUIESCE_S) for keeper in self._keepers()))
+        await asyncio.gather(*(runner.quiesce(_QUIESCE_S) for runner in self._runners()))
 
     async def stop(self) -> None:
         """Releases everything."""
@@ -111,15 +111,15 @@ class Engine:
         if totals and self._totals is not None:
             leaving.append(self._totals)
             self._totals = None
-        await asyncio.gather(*(keeper.release() for keeper in leaving))
+        await asyncio.gather(*(runner.release() for runner in leaving))
 
-    def _keepers(self) -> list[Keeper]:
+    def _runners(self) -> list[TaskRunner]:
         return [*self._ledgers.values(), *([self._totals] if self._totals else [])]
 
-    def _keeper(self, name: str, make: Callable[[], State], *, commits: int = 1) -> Keeper:
+    def _runner(self, name: str, make: Callable[[], State], *, commits: int = 1) -> TaskRunner:
         settings = self.context.settings
         interval_ms = settings.commit_interval_ms / commits
-        return Keeper(
+        return TaskRunner(
             name,
             make,
             self._fetching,

@@ -1,6 +1,6 @@
 """Keeps one state that is written by one transactional producer: opens it, feeds it batches, opens it again in doubt.
 
-A keeper outlives rebalances: Faust asks only whether it is ready. Opening runs in a task of its own, with a deadline of
+A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a task of its own, with a deadline of
 its own, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
 takes it over again from what is committed, so an outage of the brokers is ridden out. Everything else is a fault of
 the program or of the settings and ends the worker.
@@ -56,7 +56,7 @@ class State(Protocol):
 
 
 class Fetching(Protocol):
-    """The part of the consumer that a keeper needs."""
+    """The part of the consumer that a runner needs."""
 
     async def reposition(self, tp: TP, offset: int) -> int:
         """Seeks and resumes one partition."""
@@ -68,7 +68,7 @@ class Fetching(Protocol):
         """Partitions now assigned."""
 
 
-class Keeper:
+class TaskRunner:
     """One state, from its assignment to its release.
 
     Args:
@@ -81,7 +81,7 @@ class Keeper:
         fatal: Ends the worker.
     """
 
-    def __init__(  # noqa: PLR0913 - what a keeper depends on, by name
+    def __init__(  # noqa: PLR0913 - what a runner depends on, by name
         self,
         name: str,
         make: Callable[[], State],
@@ -142,7 +142,7 @@ class Keeper:
                 pass
 
     async def release(self) -> None:
-        """Ends the keeper: the running transaction may end, nothing new begins."""
+        """Ends the runner: the running transaction may end, nothing new begins."""
         self._stopping.set()
         self._assigned_again.set()
         self._arrived.set()
@@ -258,7 +258,7 @@ class Keeper:
 def next_commit(now_s: float, interval_s: float) -> float:
     """When to commit next under load: on the next beat that is at least half an interval away.
 
-    All keepers keep time by the same clock, so that they commit together: a reader of the counts sees no transaction
+    All runners keep time by the same clock, so that they commit together: a reader of the counts sees no transaction
     before those that were open at the same time have ended, and then sees all of them at once.
     """
     return math.ceil(now_s / interval_s + 0.5) * interval_s

@@ -37,7 +37,7 @@ from streams.worker.child_process import WorkerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.kafka.publication import Outgoing
+    from streams.kafka.publication import Publication
 
 ROOT = Path(__file__).parents[2]
 MUST_STAND = (
@@ -234,11 +234,11 @@ class Recorder:
     """Takes what a publisher would."""
 
     def __init__(self) -> None:
-        self.at: list[tuple[float, Outgoing]] = []
+        self.at: list[tuple[float, Publication]] = []
         self.flushed = 0
         self.now = 0.0
 
-    async def send(self, records: list[Outgoing]) -> None:
+    async def send(self, records: list[Publication]) -> None:
         """Notes when what came."""
         self.at += [(self.now, record) for record in records]
 

@@ -14,7 +14,7 @@ import pytest
 
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import read_to_end
-from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, TARGETS, Outgoing
+from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import Line, LineChecker
 from streams.settings import Settings
@@ -254,5 +254,5 @@ async def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> N
 @pytest.mark.kafka
 async def test_leaving_the_publisher_sends_what_is_still_open(settings: Settings) -> None:
     async with Publisher(settings) as publisher:
-        await publisher.send([Outgoing(ORDERS, b"A", PLACED)])
+        await publisher.send([Publication(ORDERS, b"A", PLACED)])
     assert [record.value for record in await on_topics(settings)] == [PLACED]

@@ -1,4 +1,4 @@
-"""When keepers commit under load."""
+"""When runners commit under load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_next_commit_is_at_least_half_an_interval_away_and_at_most_one_and_a
 
 
 @given(st.floats(-0.45, 0.45), st.floats(-0.45, 0.45))
-def test_keepers_that_began_around_one_beat_commit_next_on_the_same(first: float, second: float) -> None:
+def test_runners_that_began_around_one_beat_commit_next_on_the_same(first: float, second: float) -> None:
     beat_s = round(BEATS) * INTERVAL_S
     began = [beat_s + shift * INTERVAL_S for shift in (first, second)]
     due = [next_commit(now_s, INTERVAL_S) for now_s in began]

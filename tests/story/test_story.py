@@ -15,7 +15,7 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact, Kind, Rejection
 from streams.domain.orders import judge
 from streams.domain.zone import BusinessZone
-from streams.kafka.publication import Outgoing, partitions_for
+from streams.kafka.publication import Publication, partitions_for
 from streams.settings import Settings, load_settings
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones
@@ -58,7 +58,7 @@ class Heard:
     late: list[int] = field(default_factory=list)
     modes: Counter[bool] = field(default_factory=Counter)
 
-    def take(self, chunk: list[Outgoing]) -> None:
+    def take(self, chunk: list[Publication]) -> None:
         """Reads some more records."""
         places = partitions_for(chunk, (PARTITIONS, PARTITIONS, 1))
         elsewhere = [number for number, record in enumerate(chunk) if record.crc32_partitioner]
@@ -74,7 +74,7 @@ class Heard:
         self.records += len(chunk)
         self.story_s += [record.story_s for record in chunk]
 
-    def judge(self, record: Outgoing, fact: Fact | Rejection, *, foreign: bool) -> None:
+    def judge(self, record: Publication, fact: Fact | Rejection, *, foreign: bool) -> None:
         """Notes what became of a record."""
         if isinstance(fact, Rejection):
             self.rejected[fact.reason] += 1
@@ -103,7 +103,7 @@ def story() -> Story:
 @pytest.fixture(scope="module")
 def heard(story: Story) -> Heard:
     heard = Heard()
-    chunk: list[Outgoing] = []
+    chunk: list[Publication] = []
     for record in story.records():
         chunk.append(record)
         if len(chunk) == 5000:
