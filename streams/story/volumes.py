@@ -65,7 +65,7 @@ def spread_total(total: int, weights: Sequence[float], caps: Sequence[int]) -> l
         whole = {at: min(int(exact[at]), caps[at] - shares[at]) for at in open_at}
         if not any(whole.values()):
             # Less than one unit each: the largest remainders get it.
-            largest = sorted(open_at, key=lambda at: (-exact[at], at))
+            largest = sorted((at for at in open_at if shares[at] < caps[at]), key=lambda at: (-exact[at], at))
             whole = dict.fromkeys(largest[:rest], 1)
         for at, units in whole.items():
             shares[at] += units
