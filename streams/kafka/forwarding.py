@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from schemas.authority import SourceRecord
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -22,33 +23,41 @@ class Origin(NamedTuple):
     timestamp: int
 
 
-class SourceRecord(NamedTuple):
-    """A source record as its publisher wrote it, wherever it was read from."""
+class ForwardedRecord(SourceRecord, Protocol):
+    """A record of the topic of forwarded records."""
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic."""
+
+
+class Original(NamedTuple):
+    """A forwarded record as its publisher wrote it, at the coordinates where it was published."""
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
     timestamp: int
     partition: int
     offset: int
 
 
-def forward(record: Any, topic: int, to_topic: str, home: int) -> Outgoing:
+def forward(record: SourceRecord, topic: int, to_topic: str, home: int) -> Outgoing:
     """The record, unchanged, for its home partition, with its coordinates in a header."""
     origin = b"%d %d %d %d" % (topic, record.partition, record.offset, record.timestamp)
     return Outgoing(to_topic, home, record.key, record.value, (*record.headers, (ORIGIN_HEADER, origin)))
 
 
-def origin_of(headers: Sequence[tuple[str, bytes]]) -> Origin | None:
+def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
     """The coordinates in a forwarded record's headers; ours is the last, whatever the publisher sent."""
     for name, value in reversed(headers):
-        if name == ORIGIN_HEADER:
+        if name == ORIGIN_HEADER and value is not None:
             topic, partition, offset, timestamp = value.split()
             return Origin(int(topic), int(partition), int(offset), int(timestamp))
     return None
 
 
-def unwrap(record: Any) -> tuple[int, SourceRecord]:
+def unwrap(record: ForwardedRecord) -> tuple[int, Original]:
     """Source topic (0 orders, 1 deliveries) and source record of a forwarded record.
 
     Raises:
@@ -59,5 +68,5 @@ def unwrap(record: Any) -> tuple[int, SourceRecord]:
         raise ValueError(f"{record.topic}-{record.partition}@{record.offset} is not a forwarded record")
     headers = [*record.headers]
     del headers[max(index for index, (name, _) in enumerate(headers) if name == ORIGIN_HEADER)]
-    source = SourceRecord(record.key, record.value, headers, origin.timestamp, origin.partition, origin.offset)
+    source = Original(record.key, record.value, headers, origin.timestamp, origin.partition, origin.offset)
     return origin.topic, source

@@ -10,26 +10,25 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from faust.types.tuples import TP
 
-from schemas.codec import decode_batch, decode_marker, encode_day_count, encode_marker, encode_violations
+from schemas.codec import decode_marker, encode_day_count, encode_marker, encode_violations
 from schemas.counts import encode_cell_key, encode_marker_key
-from schemas.facts import Fact, Rejection
-from schemas.notes import QUARANTINED, Place
+from schemas.notes import Place
 from schemas.outputs import ControlHeaders, Marker
-from schemas.partitioner import homes
 from streams.domain.ledger import Changes, Ledger
 from streams.errors import ExpectedError
 from streams.kafka.clients import read_to_end, reader
 from streams.kafka.digest import digest_of
-from streams.kafka.forwarding import forward, unwrap
+from streams.kafka.forwarding import forward
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 from streams.ledger.changelog import STATE_KEY, Changelog
+from streams.ledger.intake import Away, Intake, Rejected, Taken
 from streams.ledger.partition_status import partition_record
 from streams.ledger.poison_record import INFRASTRUCTURE, blamed
-from streams.ledger.quarantine import PassedOver, passed_over
+from streams.ledger.quarantine import passed_over
 from streams.ledger.recovery import Recovery, prepare
 from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of, vocabulary_record
@@ -65,7 +64,8 @@ class LedgerPartition:
         self._changelog = Changelog(self._ledger.blob, self._ledger.order_ids)
         self._sources = {topic: Source() for topic in self._topics}
         self._recovery: Recovery | None = None
-        self._passed_over = PassedOver()
+        settings = context.settings
+        self._intake = Intake(number, settings.partitions, context.source_topics, settings.future_limit_s * 1_000_000)
         self._out: list[Outgoing] = []
         self._forwarded: Counter[int] = Counter()
         self._arrived: Counter[int] = Counter()
@@ -89,7 +89,7 @@ class LedgerPartition:
     async def restore(self) -> Mapping[TP, int]:
         """The reading part of opening; takes nothing from a former owner."""
         async with reader(self._context.settings) as consumer:
-            self._passed_over = await passed_over(self._context, consumer)
+            self._intake.passed_over = await passed_over(self._context, consumer)
             marker = await self._restore(consumer)
             starts, ends = await bounds(consumer, self._topics, self._number, self._context.settings.partitions)
             if marker is None:
@@ -102,7 +102,7 @@ class LedgerPartition:
                     self._recovery.counts.update(self._ledger.counts())
                     self._recovery.violations.update(self._ledger.violations())
         if self._recovery is not None:
-            self._passed_over.add(self._recovery.quarantined)
+            self._intake.passed_over.add(self._recovery.quarantined)
         for topic, end in ends.items():
             self._sources[topic].end = end
         self._marker_due = True
@@ -203,9 +203,10 @@ class LedgerPartition:
             return
         source.read += len(records)
         if batch.topic == self._topics.rerouted:
-            self._apply_forwarded(records, source)
+            taken = self._intake.forwarded(records)
         else:
-            self._apply_source(records, self._topics.index(batch.topic), source)
+            taken = self._intake.published(records, self._topics.index(batch.topic))
+        self._apply_taken(taken, source)
         last = records[-1]
         source.next = batch.next
         # Behind the marker of a publisher's transaction there is no record to know the topic by.
@@ -231,98 +232,36 @@ class LedgerPartition:
                 )
         return records
 
-    def _apply_source(self, records: Sequence[Any], topic: int, source: Source) -> None:
-        if self._passed_over:
-            records = self._pass_over(records, topic, source)
-        decoded = decode_batch(records, topic=topic, future_limit_us=self._context.settings.future_limit_s * 1_000_000)
-        home_of = homes([record.key or b"" for record in records], self._context.settings.partitions)
-        number = self._number
-        if home_of.count(number) == len(records) and Rejection not in map(type, decoded):
-            # Nearly all batches: every record is an event, and at home.
-            self._apply_facts(cast("list[Fact]", decoded), records, topic, source)
-            return
-        facts: list[Fact] = []
-        kept: list[Any] = []
-        for record, outcome, home in zip(records, decoded, home_of, strict=True):
-            if isinstance(outcome, Rejection):
-                self._dead_letter(record, topic, outcome.reason, outcome.message, source)
-            elif home == number:
-                facts.append(outcome)
-                kept.append(record)
-            else:
-                self._forward(record, topic, home, source)
-        self._apply_facts(facts, kept, topic, source)
+    def _apply_taken(self, taken: Taken, source: Source) -> None:
+        self._arrived.update(taken.arrived)
+        for rejected in taken.rejected:
+            self._dead_letter(rejected, source)
+        for away in taken.away:
+            self._forward(away, source)
+        for topic, facts, records in taken.runs:
+            outcome = self._ledger.apply(facts)
+            source.applied += outcome.applied
+            source.duplicates += outcome.duplicates
+            for index, reason, message in outcome.refused:
+                self._dead_letter(Rejected(topic, records[index], reason, message), source)
 
-    def _apply_forwarded(self, records: Sequence[Any], source: Source) -> None:
-        """Forwarded records keep their order; runs of one source topic are decoded together."""
-        run: list[Any] = []
-        run_topic = 0
-        for record in records:
-            topic, original = unwrap(record)
-            self._arrived[original.partition] += 1
-            if self._passed_over and not self._pass_over([original], topic, source):
-                continue
-            if run and topic != run_topic:
-                self._apply_run(run, run_topic, source)
-                run = []
-            run_topic = topic
-            run.append(original)
-        self._apply_run(run, run_topic, source)
-
-    def _apply_run(self, records: Sequence[Any], topic: int, source: Source) -> None:
-        decoded = decode_batch(records, topic=topic, future_limit_us=self._context.settings.future_limit_s * 1_000_000)
-        facts: list[Fact] = []
-        kept: list[Any] = []
-        for record, outcome in zip(records, decoded, strict=True):
-            if isinstance(outcome, Rejection):
-                self._dead_letter(record, topic, outcome.reason, outcome.message, source)
-            else:
-                facts.append(outcome)
-                kept.append(record)
-        self._apply_facts(facts, kept, topic, source)
-
-    def _apply_facts(self, facts: Sequence[Fact], records: Sequence[Any], topic: int, source: Source) -> None:
-        outcome = self._ledger.apply(facts)
-        source.applied += outcome.applied
-        source.duplicates += outcome.duplicates
-        for index, reason, message in outcome.refused:
-            self._dead_letter(records[index], topic, reason, message, source)
-
-    def _pass_over(self, records: Sequence[Any], topic: int, source: Source) -> Sequence[Any]:
-        """The records without those in quarantine, which go unread to the dead letters of their home."""
-        name, partition = self._topics[topic], records[0].partition
-        if not self._passed_over.touches(name, partition, records[0].offset, records[-1].offset):
-            return records
-        kept = []
-        for record in records:
-            line = self._passed_over.line(name, record.partition, record.offset)
-            home = homes([record.key or b""], self._context.settings.partitions)[0]
-            if line is None:
-                kept.append(record)
-            elif home == self._number:
-                self._dead_letter(record, topic, QUARANTINED, line, source)
-            else:
-                self._forward(record, topic, home, source)
-        return kept
-
-    def _dead_letter(self, record: Any, topic: int, reason: str, message: str, source: Source) -> None:
+    def _dead_letter(self, rejected: Rejected, source: Source) -> None:
         source.dead_letters += 1
-        name = self._topics[topic]
-        if self._recovery is not None and Place(name, record.partition, record.offset) in self._recovery.dead:
+        topic, record, reason, message = rejected
+        place = Place(self._topics[topic], record.partition, record.offset)
+        if self._recovery is not None and place in self._recovery.dead:
             return
-        control = ControlHeaders.of(name, record.partition, record.offset, message, reason)
-        headers = (*record.headers, *control)
+        headers = (*record.headers, *ControlHeaders.of(*place, message, reason))
         self._out.append(
             Outgoing(self._context.catalogue.dead_letters.name, self._number, record.key, record.value, headers)
         )
 
-    def _forward(self, record: Any, topic: int, home: int, source: Source) -> None:
+    def _forward(self, away: Away, source: Source) -> None:
         source.rerouted += 1
+        topic, record, home = away
         self._forwarded[home] += 1
-        if (
-            self._recovery is not None
-            and Place(self._topics[topic], record.partition, record.offset) in self._recovery.forwarded
-        ):
+        place = Place(self._topics[topic], record.partition, record.offset)
+        if self._recovery is not None and place in self._recovery.forwarded:
             return
         self._out.append(forward(record, topic, self._topics.rerouted, home))
 

@@ -1,0 +1,152 @@
+"""From the records of a batch to what is to become of each: one function a kind of topic, nothing remembered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from schemas.codec import decode_batch
+from schemas.facts import Fact, Rejection
+from schemas.notes import QUARANTINED
+from schemas.partitioner import homes
+from streams.kafka.forwarding import unwrap
+from streams.ledger.quarantine import PassedOver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.authority import SourceRecord
+    from streams.context import SourceTopics
+    from streams.kafka.forwarding import ForwardedRecord
+
+
+class Run(NamedTuple):
+    """Facts of one source topic and the records that they were decoded from, in their order."""
+
+    topic: int
+    facts: Sequence[Fact]
+    records: Sequence[SourceRecord]
+
+
+class Rejected(NamedTuple):
+    """A record that becomes a dead letter."""
+
+    topic: int
+    record: SourceRecord
+    reason: str
+    message: str
+
+
+class Away(NamedTuple):
+    """A record whose order is at home in another partition."""
+
+    topic: int
+    record: SourceRecord
+    home: int
+
+
+@dataclass
+class Taken:
+    """What is to become of the records of a batch; each is in exactly one of the three.
+
+    Attributes:
+        runs: To be applied, in order.
+        rejected: No valid events, or in quarantine.
+        away: To be forwarded.
+        arrived: Partition → forwarded records that had been published there.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    away: list[Away] = field(default_factory=list)
+    arrived: Counter[int] = field(default_factory=Counter)
+
+
+class Intake:
+    """Sorts what one ledger partition reads.
+
+    Args:
+        number: Of the partition.
+        partitions: How many there are.
+        topics: Their names.
+        future_limit_us: How far an event's time may be ahead of its append time, microseconds.
+    """
+
+    def __init__(self, number: int, partitions: int, topics: SourceTopics, future_limit_us: int) -> None:
+        self._number = number
+        self._partitions = partitions
+        self._topics = topics
+        self._future_limit_us = future_limit_us
+        self.passed_over = PassedOver()
+
+    def published(self, records: Sequence[SourceRecord], topic: int) -> Taken:
+        """Records of source topic `topic`, as their publishers wrote them."""
+        taken = Taken()
+        if self.passed_over:
+            records = self._pass_over(records, topic, taken)
+        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        home_of = homes([record.key or b"" for record in records], self._partitions)
+        if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
+            # Nearly all batches: every record is an event, and at home.
+            taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
+            return taken
+        facts: list[Fact] = []
+        kept: list[SourceRecord] = []
+        for record, outcome, home in zip(records, outcomes, home_of, strict=True):
+            if isinstance(outcome, Rejection):
+                taken.rejected.append(Rejected(topic, record, outcome.reason, outcome.message))
+            elif home == self._number:
+                facts.append(outcome)
+                kept.append(record)
+            else:
+                taken.away.append(Away(topic, record, home))
+        taken.runs.append(Run(topic, facts, kept))
+        return taken
+
+    def forwarded(self, records: Sequence[ForwardedRecord]) -> Taken:
+        """Records that other partitions have forwarded; runs of one source topic are decoded together."""
+        taken = Taken()
+        run: list[SourceRecord] = []
+        run_topic = 0
+        for record in records:
+            topic, original = unwrap(record)
+            taken.arrived[original.partition] += 1
+            if self.passed_over and not self._pass_over([original], topic, taken):
+                continue
+            if run and topic != run_topic:
+                self._decode_run(run, run_topic, taken)
+                run = []
+            run_topic = topic
+            run.append(original)
+        self._decode_run(run, run_topic, taken)
+        return taken
+
+    def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
+        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        facts: list[Fact] = []
+        kept: list[SourceRecord] = []
+        for record, outcome in zip(records, outcomes, strict=True):
+            if isinstance(outcome, Rejection):
+                taken.rejected.append(Rejected(topic, record, outcome.reason, outcome.message))
+            else:
+                facts.append(outcome)
+                kept.append(record)
+        taken.runs.append(Run(topic, facts, kept))
+
+    def _pass_over(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
+        """The records without those in quarantine, which go unread to the dead letters of their home."""
+        name, partition = self._topics[topic], records[0].partition
+        if not self.passed_over.touches(name, partition, records[0].offset, records[-1].offset):
+            return records
+        kept = []
+        for record in records:
+            line = self.passed_over.line(name, record.partition, record.offset)
+            home = homes([record.key or b""], self._partitions)[0]
+            if line is None:
+                kept.append(record)
+            elif home == self._number:
+                taken.rejected.append(Rejected(topic, record, QUARANTINED, line))
+            else:
+                taken.away.append(Away(topic, record, home))
+        return kept
