@@ -145,7 +145,10 @@ class LedgerPartition:
     # Applying and committing ----------------------------------------------------------------------------------------
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Applies the batches and commits state, outputs and positions together; a tick commits only what is due."""
+        """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
+
+        The steps are numbered as in ARCHITECTURE.md, which says what a crash after each leaves behind.
+        """
         try:
             records = await self._step(batches)
         except (ExpectedError, *INFRASTRUCTURE):
@@ -153,16 +156,20 @@ class LedgerPartition:
         except Exception as error:
             raise await self._blame(error, batches) from error
         if records:
+            # 5: begin and send, 6: end, asked once
             await self._writer.commit(records)
+            # 7: go on
             self._out = []
             self._marker_due = False
 
     async def _step(self, batches: Sequence[Batch]) -> list[Outgoing]:
         """Applies the batches; what is to be committed, nothing if nothing is due."""
+        # 1: take in, 2: apply to memory
         for batch in batches:
             await self._apply(batch)
         if not batches:
             self._tick()
+        # 3: gather
         changes = self._ledger.drain()
         self._finish_recovery(changes)
         now_us = self._context.now_us()
@@ -301,6 +308,7 @@ class LedgerPartition:
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         for (metric, scope, day), count in changes.counts.items():
             records.append(Outgoing(counts, 0, encode_cell_key(number, metric, scope, day), encode_day_count(count)))
+        # 4: the marker, which is last
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
