@@ -26,7 +26,7 @@ from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 DEFAULT_HEAP_MB = 1024
@@ -51,6 +51,7 @@ class EmbeddedKafka:
         data_dir: Where topics, configuration and log are kept; created where missing. One broker at a time.
         port: Where clients connect; None takes a free one, and the same again when this object is started again.
         heap_mb: The most memory for Java objects, in MiB.
+        users: Names and passwords; with them clients must authenticate (SASL_PLAINTEXT, PLAIN).
         log: Told in one line, before it happens, what takes long.
     """
 
@@ -60,6 +61,7 @@ class EmbeddedKafka:
         *,
         port: int | None = None,
         heap_mb: int = DEFAULT_HEAP_MB,
+        users: Mapping[str, str] | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.data_dir = Path(data_dir).expanduser().absolute()
@@ -67,6 +69,7 @@ class EmbeddedKafka:
         self._wanted_port = port
         self._port = port
         self._heap_mb = heap_mb
+        self._users = dict(users or {})
         self._say = log or (lambda _line: None)
         self._guard = threading.Lock()
         self._stop_wanted = threading.Event()
@@ -195,7 +198,7 @@ class EmbeddedKafka:
             raise ExpectedError(f"{data} is not the data of a Kafka node; remove it, or name another --data-dir")
         self._say("preparing the data directory of the embedded Kafka")
         shutil.rmtree(scratch, ignore_errors=True)
-        self._write("format.properties", config.server_properties(scratch.name, 1, 2))
+        self._write("format.properties", config.server_properties(scratch.name, 1, 2, self._users))
         options = [*self._java(), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         self._mark_log()
         with self.log_path.open("ab") as log:
@@ -233,7 +236,7 @@ class EmbeddedKafka:
     def _launch(self, lock_fd: int) -> None:
         if self._port is None or self._archive is None:
             raise RuntimeError("not prepared")
-        self._write("kafka.properties", config.server_properties("kafka", self._port, machine.free_port()))
+        self._write("kafka.properties", config.server_properties("kafka", self._port, machine.free_port(), self._users))
         options = [*self._java(write_archive=True), *java.broker_options(self._heap_mb)]
         self._mark_log()
         with self.log_path.open("ab") as log:

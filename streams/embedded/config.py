@@ -6,28 +6,35 @@ configuration as Latin-1, so not every absolute path could be named.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from streams.embedded.machine import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NODE_ID = 1
 
 
-def server_properties(data: str, port: int, controller_port: int) -> str:
+def server_properties(data: str, port: int, controller_port: int, users: Mapping[str, str] | None = None) -> str:
     """Broker and controller in one process, reachable from this machine only.
 
     Args:
         data: Folder of the topics' data and the cluster's metadata, relative to where the broker runs.
         port: Where clients connect.
         controller_port: Where broker and controller of this node talk to each other.
+        users: Names and passwords; with them clients authenticate (SASL_PLAINTEXT, PLAIN), and so does the broker to itself.
     """
+    protocol = "SASL_PLAINTEXT" if users else "PLAINTEXT"
     properties = {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
         # A static voter, so that the controller's port may be another one at every start.
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": f"CLIENTS://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"CLIENTS://{LOOPBACK}:{port}",
+        "listener.security.protocol.map": f"CLIENTS:{protocol},CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENTS",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data,
         # One node can hold one copy of everything, also of Kafka's own topics; few partitions of those start quickly.
@@ -53,6 +60,17 @@ def server_properties(data: str, port: int, controller_port: int) -> str:
         "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
         "log.index.size.max.bytes": 1024 * 1024,
     }
+    if users:
+        name, password = next(iter(users.items()))
+        known = " ".join(f'user_{user}="{secret}"' for user, secret in users.items())
+        properties |= {
+            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "listener.name.clients.plain.sasl.jaas.config": (
+                "org.apache.kafka.common.security.plain.PlainLoginModule required "
+                f'username="{name}" password="{password}" {known};'
+            ),
+        }
     return "".join(f"{name}={value}\n" for name, value in properties.items())
 
 

@@ -81,11 +81,12 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Found]:
     """Partitions and settings of those of the topics that exist."""
-    wanted = list(names)
+    wanted = set(names)
+    # All topics are asked for: asked by name, a broker with auto.create.topics.enable creates what it does not have.
     existing = {
         topic["topic"]: len(topic["partitions"])
-        for topic in await client.describe_topics(wanted)
-        if not topic["error_code"]
+        for topic in await client.describe_topics()
+        if topic["topic"] in wanted and not topic["error_code"]
     }
     if not existing:
         return {}

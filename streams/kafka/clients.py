@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from streams.errors import ExpectedError
+from streams.kafka.refusals import refusal
 from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _FETCH_BYTES = 8 << 20
 
 _CONNECT_TIMEOUT_S = 15.0
+_LAST_PORT = 65_535
 
 
 class _FileToken(AbstractTokenProvider):
@@ -59,10 +61,32 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def servers_of(settings: Settings) -> list[str]:
+    """The bootstrap servers, each `HOST:PORT`.
+
+    Raises:
+        ExpectedError: One is written otherwise.
+    """
+    servers = [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if "://" in server or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+            plain = server.rpartition("://")[2].strip("/")
+            raise ExpectedError(f"bootstrap_servers: {server!r} is not HOST:PORT, such as {_example(plain)}")
+    if not servers:
+        raise ExpectedError("bootstrap_servers is empty: name the cluster, such as 127.0.0.1:9092")
+    return servers
+
+
+def _example(server: str) -> str:
+    host, _, port = server.rpartition(":")
+    return server if host and port.isdigit() and int(port) <= _LAST_PORT else f"{server.partition(':')[0]}:9092"
+
+
 def client_options(settings: Settings) -> dict[str, Any]:
     """Connection and security options, the same for every aiokafka client."""
     options: dict[str, Any] = {
-        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()],
+        "bootstrap_servers": servers_of(settings),
         "security_protocol": settings.security_protocol,
         "ssl_context": ssl_context(settings),
     }
@@ -80,15 +104,6 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def unreachable(settings: Settings, error: BaseException) -> ExpectedError:
-    """The line for a cluster that cannot be reached or refuses."""
-    reason = str(error) or type(error).__name__
-    return ExpectedError(
-        f"no Kafka at {settings.bootstrap_servers}: {reason}; start one (milestones broker) or name it with --bootstrap-servers",
-        exit_code=3,
-    )
-
-
 async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> None:
     """Starts a client within a bounded time.
 
@@ -99,7 +114,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> 
         try:
             await asyncio.wait_for(start(), _CONNECT_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise unreachable(settings, error) from None
+            raise await refusal(settings, client_options(settings), error) from None
 
 
 @contextlib.contextmanager

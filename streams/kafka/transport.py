@@ -268,10 +268,19 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         )
 
 
+class _SettingsProducer(driver.Producer):
+    """Faust's own producer, which nothing is sent with, connects as everything else does: it is started all the same."""
+
+    def _settings_auth(self) -> Mapping[str, Any]:
+        options: Mapping[str, Any] = self.app.client_options()
+        return options
+
+
 class BatchTransport(driver.Transport):
     """The driver with the batching consumer."""
 
     Consumer = BatchConsumer
+    Producer = _SettingsProducer
 
 
 class BatchTopic(faust.Topic):

@@ -16,7 +16,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from streams.kafka.admin import apply_topics, catalogue_of
-from streams.kafka.clients import read_latest, read_to_end, reader
+from streams.kafka.clients import client_options, read_latest, read_to_end, reader
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,6 +90,10 @@ class Installation:
             "session_timeout_s",
             "clock",
             "partitions",
+            "security_protocol",
+            "sasl_mechanism",
+            "sasl_username",
+            "sasl_password",
         )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
         environment |= {f"MILESTONES_{name.upper()}": str(getattr(self.settings, name)) for name in scalars}
@@ -136,7 +140,7 @@ class Installation:
 
     async def publish(self, records: Iterable[Published], *, pause_every: int = 0, pause_s: float = 0.0) -> None:
         """Publishes in order; with a pause after every so many records."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap_servers, linger_ms=5, acks="all")
+        producer = AIOKafkaProducer(**client_options(self.settings), linger_ms=5, acks="all")
         topics = {"orders": self.catalogue.orders.name, "deliveries": self.catalogue.deliveries.name}
         await producer.start()
         try:
