@@ -34,6 +34,9 @@ _COMPACT: Final = {
     "delete.retention.ms": str(7 * DAY_MS),
 }
 
+#: Of what others read: every client has gzip built in, and none of the others without a further library. The broker does it.
+_FOR_EVERYONE: Final = {"compression.type": "gzip"}
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -69,6 +72,7 @@ class Catalogue:
         self.partitions = partitions
         source = _KEEP_ALL | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(SOURCE_MAX_BYTES)}
         passed_on = _KEEP_ALL | {"max.message.bytes": str(SOURCE_MAX_BYTES + HEADROOM_BYTES)}
+        written = _FOR_EVERYONE | _COMPACT
         internal = f"milestones.internal.{output_prefix}"
         row_key = "metric/scope/period"
 
@@ -81,37 +85,45 @@ class Catalogue:
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
         )
 
-        self.windows = Topic(f"{output_prefix}vehicle.windows.v1", 1, _COMPACT, row_key, (outputs.WindowRow,))
+        self.windows = Topic(f"{output_prefix}vehicle.windows.v1", 1, written, row_key, (outputs.WindowRow,))
         self.history = Topic(
             f"{output_prefix}vehicle.window-history.v1",
             1,
-            {"cleanup.policy": "delete", "retention.ms": str(HISTORY_DAYS * DAY_MS), "retention.bytes": "-1"},
+            _FOR_EVERYONE
+            | {"cleanup.policy": "delete", "retention.ms": str(HISTORY_DAYS * DAY_MS), "retention.bytes": "-1"},
             row_key,
             (outputs.WindowRow,),
         )
         self.milestones = Topic(
-            f"{output_prefix}vehicle.milestones.v1", 1, _KEEP_ALL, "milestone_id", (outputs.MilestoneEvent,)
+            f"{output_prefix}vehicle.milestones.v1",
+            1,
+            _FOR_EVERYONE | _KEEP_ALL,
+            "milestone_id",
+            (outputs.MilestoneEvent,),
         )
         self.forecasts = Topic(
             f"{output_prefix}vehicle.forecasts.v1",
             1,
             # What was forecast is to be compared with what came of it: as long as there is a history of rows.
-            _COMPACT | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
+            written | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
             "metric/scope/period/target_id",
             (outputs.Forecast,),
         )
         self.violations = Topic(
-            f"{output_prefix}vehicle.violations.v1", partitions, _COMPACT, "order_id", (outputs.ViolationRecord,)
+            f"{output_prefix}vehicle.violations.v1", partitions, written, "order_id", (outputs.ViolationRecord,)
         )
         self.status = Topic(
             f"{output_prefix}vehicle.status.v1",
             1,
-            _COMPACT,
+            written,
             "partition/N, worker/NAME, source/NAME or topic/NAME",
             (outputs.PartitionStatus, outputs.WorkerStatus, outputs.SourceStatus, outputs.TopicStatus),
         )
         self.dead_letters = Topic(
-            f"{output_prefix}vehicle.dead-letters.v1", partitions, passed_on, "the rejected record's own key"
+            f"{output_prefix}vehicle.dead-letters.v1",
+            partitions,
+            _FOR_EVERYONE | passed_on,
+            "the rejected record's own key",
         )
 
         self.counts = Topic(f"{internal}counts", 1, _COMPACT, "partition|metric|scope|date", internal=True)
