@@ -20,7 +20,7 @@ from faust.worker import Worker
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.kafka.admin import plan_topics
-from streams.kafka.clients import client_options
+from streams.kafka.clients import client_options, servers_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
 from streams.settings import Settings, load_settings
@@ -93,7 +93,7 @@ class MilestonesApp(faust.App):
         datadir.mkdir(parents=True, exist_ok=True)
         super().__init__(
             settings.group_id,
-            broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+            broker=[f"kafka://{server}" for server in servers_of(settings)],
             datadir=str(datadir),
             consumer_group_instance_id=instance,
             topic_partitions=settings.partitions,

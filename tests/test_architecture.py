@@ -20,7 +20,9 @@ MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 ONLY_IN = {
     "faust": (
         "streams.app",
-        "streams.worker",
+        "streams.worker.agents",
+        "streams.worker.engine",
+        "streams.worker.task_runner",
         "streams.kafka.transport",
         "streams.ledger.partition",
         "streams.totals.window_tables",
@@ -35,6 +37,20 @@ ONLY_IN = {
     "starlette": ("streams.web",),
     "uvicorn": ("streams.web",),
 }
+#: The web view reads output topics only: it knows neither how they are written nor the sources and how they are counted
+#: again. Of what is below it, these are what it may use.
+WEB_MAY_IMPORT = (
+    "streams.web",
+    "streams.domain.calendar",
+    "streams.domain.daytypes",
+    "streams.domain.zone",
+    "streams.errors",
+    "streams.headline",
+    "streams.holidays",
+    "streams.kafka.admin",
+    "streams.kafka.clients",
+    "streams.settings",
+)
 SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}
 
 
@@ -132,7 +148,8 @@ def test_the_rules_are_values_in_values_out(path: Path) -> None:
     assert impurities(path.read_text()) == []
     for imported in imports_of(path):
         package = imported.partition(".")[0]
-        assert package in sys.stdlib_module_names | {"schemas", "streams", "msgspec"}, f"{name_of(path)}: {imported}"
+        allowed = package in sys.stdlib_module_names or package == "schemas" or within(imported, ("streams.domain",))
+        assert allowed, f"{name_of(path)} imports {imported}"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +180,22 @@ def test_schemas_import_no_shell(path: Path) -> None:
         assert package in sys.stdlib_module_names or package in SCHEMAS_MAY_IMPORT | {"schemas"}, (
             f"{name_of(path)}: {imported}"
         )
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("streams/web/**/*.py")), ids=name_of)
+def test_the_web_view_knows_nothing_of_how_its_topics_are_written(path: Path) -> None:
+    for imported in imports_of(path):
+        if within(imported, ("streams",)):
+            assert within(imported, WEB_MAY_IMPORT), f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("streams/audit/**/*.py")), ids=name_of)
+def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
+    """Of the domain it knows which dates a holiday has, and nothing that counts, sums or judges."""
+    for imported in imports_of(path):
+        if within(imported, ("streams.domain",)):
+            assert within(imported, ("streams.domain.calendar",)), f"{name_of(path)} imports {imported}"
+        assert not within(imported, ("streams.ledger", "streams.totals", "streams.worker"))
 
 
 def test_the_check_sees_the_modules() -> None:

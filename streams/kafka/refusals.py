@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -94,9 +93,6 @@ def explain(settings: Settings, server: str, error: BaseException) -> str | None
 
 
 async def _failure_of(host: str, port: int, connection: Mapping[str, Any]) -> BaseException | None:
-    logger = logging.getLogger("aiokafka")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             made = await create_conn(host, port, request_timeout_ms=int(_TIMEOUT_S * 1000), **connection)
@@ -107,6 +103,4 @@ async def _failure_of(host: str, port: int, connection: Mapping[str, Any]) -> Ba
                 made.close()
     except (KafkaError, OSError, TimeoutError) as error:
         return error
-    finally:
-        logger.setLevel(before)
     return None

@@ -130,8 +130,7 @@ class BatchConsumer(driver.Consumer):
     def _message(
         self, tp: TP, position: _Position, following: int, records: list[Any], generation: int
     ) -> ConsumerMessage:
-        end = max(self.highwater(tp) or 0, following)
-        batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, following, end, records)
+        batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, following, self.end(tp), records)
         position.offset = following
         return ConsumerMessage(
             tp.topic,

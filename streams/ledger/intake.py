@@ -91,17 +91,7 @@ class Intake:
             # Nearly all batches: every record is an event, and at home.
             taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
             return taken
-        facts: list[Fact] = []
-        kept: list[SourceRecord] = []
-        for record, outcome, home in zip(records, outcomes, home_of, strict=True):
-            if isinstance(outcome, Rejection):
-                taken.rejected.append(Rejected(topic, record, outcome.reason, outcome.message))
-            elif home == self._number:
-                facts.append(outcome)
-                kept.append(record)
-            else:
-                taken.away.append(Away(topic, record, home))
-        taken.runs.append(Run(topic, facts, kept))
+        self._sort(topic, records, outcomes, home_of, taken)
         return taken
 
     def forwarded(self, records: Sequence[ForwardedRecord]) -> Taken:
@@ -123,15 +113,28 @@ class Intake:
         return taken
 
     def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
+        """Whoever has forwarded them has found that they are at home here."""
         outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        self._sort(topic, records, outcomes, [self._number] * len(records), taken)
+
+    def _sort(
+        self,
+        topic: int,
+        records: Sequence[SourceRecord],
+        outcomes: Sequence[Fact | Rejection],
+        home_of: Sequence[int],
+        taken: Taken,
+    ) -> None:
         facts: list[Fact] = []
         kept: list[SourceRecord] = []
-        for record, outcome in zip(records, outcomes, strict=True):
+        for record, outcome, home in zip(records, outcomes, home_of, strict=True):
             if isinstance(outcome, Rejection):
                 taken.rejected.append(Rejected(topic, record, outcome.reason, outcome.message))
-            else:
+            elif home == self._number:
                 facts.append(outcome)
                 kept.append(record)
+            else:
+                taken.away.append(Away(topic, record, home))
         taken.runs.append(Run(topic, facts, kept))
 
     def _pass_over(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:

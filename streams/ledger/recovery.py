@@ -8,7 +8,6 @@ whatever partition they lie, and is passed over again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from schemas.counts import decode_counts_key
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from streams.context import Context
+    from streams.domain.daycounts import DayKey
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
-
-Cell = tuple[str, str, date]  # metric, scope, business date
 
 #: A count that a former life published and that the events no longer make.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
@@ -42,7 +40,7 @@ class Recovery:
     dead: set[Place] = field(default_factory=set)
     forwarded: set[Place] = field(default_factory=set)
     quarantined: dict[Place, str] = field(default_factory=dict)
-    counts: dict[Cell, DayCount] = field(default_factory=dict)
+    counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, Violations | None] = field(default_factory=dict)
 
     def hear(self, letter: Any, number: int) -> None:
@@ -103,6 +101,6 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], consum
     return recovery
 
 
-def _cell(key: bytes, number: int) -> Cell | None:
+def _cell(key: bytes, number: int) -> DayKey | None:
     shard, cell = decode_counts_key(key)
     return cell if shard == number else None

@@ -38,9 +38,6 @@ _TRIES = 8
 _PAUSE_S = 1.0
 
 
-# What operators do ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Standing:
     """An order, and what has become of its record."""

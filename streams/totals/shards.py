@@ -99,9 +99,13 @@ class Shards:
             return False
         if self._due is None or self._due.instant_us != instant_us:
             self._due = _Due(instant_us, self._forwarded, self._ways())
-        return self._arrived >= self._due.records and all(
+        arrived = self._arrived >= self._due.records and all(
             self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in self._due.ways.items()
         )
+        if arrived:
+            # It stays so: nothing is left to look at in the steps of the rest of the day.
+            self._due = _Due(instant_us, 0, {})
+        return arrived
 
     def _ways(self) -> dict[tuple[int, int], int]:
         """Records forwarded from a shard to a home; nothing where a shard's state began before it kept count of them."""

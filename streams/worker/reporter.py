@@ -1,4 +1,4 @@
-"""`vehicle.status.v1`: what the service says of itself."""
+"""`worker/NAME` on `vehicle.status.v1`: what a worker says of itself."""
 
 from __future__ import annotations
 
