@@ -117,3 +117,29 @@ def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
     assert not made.read_up_to(MIDNIGHT_US)
     say(made, 0, marker(upto_us=MIDNIGHT_US, read=6, arrived={1: 1}))
     assert made.read_up_to(MIDNIGHT_US)
+
+
+def test_each_day_waits_for_what_was_forwarded_before_its_own_end() -> None:
+    """That the day before is complete says nothing of this one."""
+    next_midnight_us = MIDNIGHT_US + 10
+    made = shards(marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US), marker(upto_us=MIDNIGHT_US))
+    assert made.read_up_to(MIDNIGHT_US)
+    for number, forwarded in enumerate(({}, {0: 1}, {})):
+        say(made, number, marker(upto_us=next_midnight_us, forwarded=forwarded))
+    assert not made.read_up_to(next_midnight_us)
+    say(made, 0, marker(upto_us=next_midnight_us, arrived={1: 1}))
+    assert made.read_up_to(next_midnight_us)
+
+
+def test_a_shard_that_has_fallen_behind_may_forward_more_before_a_day_is_over() -> None:
+    """By the events' clock `caught up` comes and goes: what is forwarded in between counts for the day too."""
+    behind = {"upto_us": 0, "clock_us": 0}
+    there = {"upto_us": 0, "clock_us": MIDNIGHT_US}
+    made = shards(marker(**there), marker(**there), marker(**there))
+    assert made.told_up_to(MIDNIGHT_US)
+    say(made, 1, marker(**behind))
+    assert not made.told_up_to(MIDNIGHT_US)
+    say(made, 1, marker(**there, forwarded={0: 1}))
+    assert not made.told_up_to(MIDNIGHT_US)
+    say(made, 0, marker(**there, arrived={1: 1}))
+    assert made.told_up_to(MIDNIGHT_US)

@@ -97,7 +97,18 @@ async def verify(installation: Installation, published: list[Published]) -> None
     assert books["rerouted"] == forwarded
     assert books["applied"] + books["forwarded_applied"] == distinct
     assert books["dead_letters"] == books["forwarded_dead_letters"] == 0
+    await ways_balance(installation)
     await no_open_transaction(installation)
+
+
+async def ways_balance(installation: Installation) -> None:
+    """What each partition says it has forwarded to each home is what that home says has arrived from there."""
+    markers = await installation.markers()
+    forwarded = {(shard, int(home), n) for shard, m in markers.items() for home, n in m.get("forwarded", {}).items()}
+    arrived = {(int(shard), home, n) for home, m in markers.items() for shard, n in m.get("arrived", {}).items()}
+    assert forwarded == arrived
+    rerouted = sum(books["rerouted"] for marker in markers.values() for books in marker["books"].values())
+    assert sum(records for _, _, records in forwarded) == rerouted > 0
 
 
 def expected_milestones(counts: dict[tuple[str, str, str], int]) -> set[str]:

@@ -1,0 +1,145 @@
+"""What the fetcher gives out is handed over or fetched again; a position never moves past records that nobody was given."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from faust.types.tuples import TP
+
+from streams.kafka.transport import Batch, BatchConsumer, _Position
+
+ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
+
+
+class Record(NamedTuple):
+    """What matters of a record here."""
+
+    offset: int
+    timestamp: int = 0
+    timestamp_type: int = 0
+
+
+class Consumer(BatchConsumer):
+    """The consumer over a fetcher that the test plays."""
+
+    def __init__(self) -> None:  # Faust's own wants an app and a broker
+        self.app = SimpleNamespace(consumer_generation_id=1)
+        self.flow_active = True
+        self._buffered_partitions = set()
+        self._read_offset = {}
+        self._undelivered = set()
+        self._positions = {tp: _Position(1, 0, is_sought=True) for tp in (ONE, OTHER)}
+        self.fetcher: dict[TP, int] = {ONE: 0, OTHER: 0}
+        self.fetched: dict[TP, list[Record]] = {}
+        self.active = {ONE, OTHER}
+        self.seeks: list[tuple[TP, int]] = []
+        self._thread = SimpleNamespace(fetcher_position=self.fetcher.get)
+
+    should_stop = False
+
+    async def _wait_next_records(self, _timeout_s: float) -> tuple[dict[TP, list[Record]], set[TP]]:
+        given, self.fetched = self.fetched, {}
+        return given, self.active
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self.seeks.append((partition, offset))
+        self.fetcher[partition] = offset
+
+    def assignment(self) -> set[TP]:
+        return {ONE, OTHER}
+
+    def highwater(self, tp: TP) -> int:
+        del tp
+        return 100
+
+    def resume_partitions(self, partitions: Any) -> None:
+        """Nothing is paused here."""
+
+    def give(self, tp: TP, *offsets: int, upto: int | None = None) -> None:
+        """The fetcher gives out records, and goes on to behind them, or further past what nobody sees."""
+        if offsets:
+            self.fetched[tp] = [Record(offset) for offset in offsets]
+        self.fetcher[tp] = upto if upto is not None else offsets[-1] + 1
+
+    async def take(self, most: int = 9) -> list[tuple[str, int, int, list[int]]]:
+        """Up to `most` batches: topic, first, next, offsets."""
+        taken = []
+        async for _, message in self.getmany(1.0):
+            batch: Batch = message.value
+            taken.append((batch.topic, batch.first, batch.next, [record.offset for record in batch.records]))
+            if len(taken) == most:
+                self.app.consumer_generation_id += 1  # a rebalance begins
+        return taken
+
+
+async def test_a_batch_says_from_where_to_where_it_was_read() -> None:
+    consumer = Consumer()
+    consumer.give(ONE, 0, 1, 2)
+    assert await consumer.take() == [("orders", 0, 3, [0, 1, 2])]
+    consumer.give(ONE, 5, upto=7)
+    assert await consumer.take() == [("orders", 3, 7, [5])]
+
+
+async def test_what_no_reader_sees_is_passed_by_an_empty_batch() -> None:
+    consumer = Consumer()
+    consumer.give(ONE, upto=4)
+    assert await consumer.take() == [("orders", 0, 4, [])]
+    assert await consumer.take() == []
+
+
+async def test_records_that_a_rebalance_kept_from_being_handed_over_are_fetched_again() -> None:
+    consumer = Consumer()
+    consumer.give(ONE, 0, 1)
+    consumer.give(OTHER, 0, 1, 2)
+    assert await consumer.take(most=1) == [("orders", 0, 2, [0, 1])]
+    consumer.app.consumer_generation_id = 1
+    assert await consumer.take() == []
+    assert consumer.seeks == [(OTHER, 0)]
+    consumer.give(OTHER, 0, 1, 2)
+    assert await consumer.take() == [("deliveries", 0, 3, [0, 1, 2])]
+
+
+async def test_records_of_a_partition_that_was_paused_meanwhile_are_fetched_again() -> None:
+    consumer = Consumer()
+    consumer.active = {OTHER}
+    consumer.give(ONE, 0, 1)
+    assert await consumer.take() == []
+    consumer.active = {ONE, OTHER}
+    assert await consumer.take() == []
+    assert consumer.seeks == [(ONE, 0)]
+
+
+async def test_what_was_fetched_before_a_seek_moves_nothing() -> None:
+    """The fetcher stands at the old place until the seek is through."""
+    consumer = Consumer()
+
+    async def sought_meanwhile(timeout_s: float) -> Any:
+        consumer._positions[ONE] = _Position(2, 50)
+        return await Consumer._wait_next_records(consumer, timeout_s)
+
+    consumer._wait_next_records = sought_meanwhile  # type: ignore[method-assign]
+    consumer.give(ONE, 70, 71)
+    assert await consumer.take() == []
+    del consumer._wait_next_records
+    assert await consumer.take() == []
+    assert consumer._positions[ONE].offset == 50
+
+
+async def test_after_a_seek_batches_begin_there_with_a_new_epoch() -> None:
+    consumer = Consumer()
+    assert await consumer.reposition(ONE, 40) == 2
+    consumer.give(ONE, 40)
+    assert await consumer.take() == [("orders", 40, 41, [40])]
+
+
+async def test_a_seek_while_batches_are_handed_over_makes_the_rest_of_the_fetch_stale() -> None:
+    consumer = Consumer()
+    consumer.give(ONE, 0)
+    consumer.give(OTHER, 0, 1)
+    taken = []
+    async for _, message in consumer.getmany(1.0):
+        taken.append(message.value.topic)
+        await consumer.reposition(OTHER, 30)
+    assert taken == ["orders"]
+    assert consumer._positions[OTHER].offset == 30
