@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
@@ -94,6 +94,10 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     configs: dict[str, dict[str, str]] = {}
     for response in await client.describe_configs(resources):
         for error_code, message, _kind, name, entries in response.resources:
+            if error_code == UnknownTopicOrPartitionError.errno:
+                # Deleted since the answer before.
+                del existing[name]
+                continue
             if error_code:
                 raise ExpectedError(
                     f"{name}: its settings cannot be read: {message or for_code(error_code).__name__}", exit_code=3

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streams.embedded import config
 from streams.embedded.broker import EmbeddedKafka
-from streams.kafka.admin import admin, plan_topics
+from streams.kafka.admin import admin, describe, plan_topics
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:
@@ -36,3 +37,23 @@ async def test_looking_creates_no_topic_and_apply_creates_what_the_plan_says(
         done = await installation.run("topics", "apply")
         assert done.returncode == 0, done.stderr
         assert (await plan_topics(installation.settings)).empty
+
+
+async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(
+    bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = await Installation(bootstrap, prefix, tmp_path).create()
+    gone, stays = installation.catalogue.windows.name, installation.catalogue.status.name
+    async with admin(installation.settings) as client:
+        listed = await client.describe_topics()
+        await client.delete_topics([gone])
+
+        async def as_listed_before() -> list[Any]:
+            return listed
+
+        monkeypatch.setattr(client, "describe_topics", as_listed_before)
+        for _ in range(100):
+            if set(await describe(client, [gone, stays])) == {stays}:
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError("it is still described")
