@@ -1,4 +1,4 @@
-"""What every part of the engine shares: settings, names, calendar and the clock."""
+"""What every part of the engine shares: settings, names, calendar, the log and the clock."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.kafka.admin import catalogue_of
+from streams.kafka.log import KafkaLog, Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +42,24 @@ class SourceTopics(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """Built once by the composition root and handed down; holds no state."""
+    """Built once by the composition root and handed down; holds no state.
+
+    Attributes:
+        settings: As loaded.
+        now_us: The clock, microseconds since 1970.
+        cpu_s: Seconds of computing, from any start; for what paces itself by its own cost.
+        other_log: A log that is not the cluster of the settings.
+    """
 
     settings: Settings
     now_us: Callable[[], int] = wall_clock_us
+    cpu_s: Callable[[], float] = time.perf_counter
+    other_log: Log | None = None
+
+    @cached_property
+    def log(self) -> Log:
+        """Where everything is read and written."""
+        return self.other_log or KafkaLog(self.settings)
 
     @cached_property
     def catalogue(self) -> Catalogue:

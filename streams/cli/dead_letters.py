@@ -15,8 +15,8 @@ from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.printable import as_json, printable
+from streams.context import Context
 from streams.errors import ExpectedError
-from streams.kafka.clients import reader
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.replay import Outcome, Repair, rehearse, replay
 from streams.settings import Settings, load_settings
@@ -69,7 +69,7 @@ def list_(
 ) -> None:
     """Show rejected records: where they came from, why they were rejected, whether they were published again."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    letters, replayed = asyncio.run(_read(settings, _wanted(settings, reason, topic, since, until)))
+    letters, replayed = asyncio.run(_read(Context(settings), _wanted(settings, reason, topic, since, until)))
     counts = Counter(letter.reason for letter in letters)
     if by_reason:
         for name, count in counts.most_common():
@@ -131,10 +131,10 @@ def replay_(
         click.echo(as_json(_outcome_document(outcome)) if as_lines else _outcome_line(outcome, dry_run=dry_run))
 
     if dry_run:
-        for outcome in asyncio.run(rehearse(settings, wanted, repair)):
+        for outcome in asyncio.run(rehearse(Context(settings), wanted, repair)):
             told(outcome)
     else:
-        asyncio.run(replay(settings, wanted, repair, told))
+        asyncio.run(replay(Context(settings), wanted, repair, told))
     _summarise(counts, dry_run=dry_run)
 
 
@@ -154,9 +154,9 @@ def _counted(count: int) -> str:
     return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
-async def _read(settings: Settings, wanted: Wanted) -> tuple[list[DeadLetter], dict[Place, Replayed]]:
-    async with reader(settings) as consumer:
-        return await read_letters(settings, wanted, consumer), await read_replayed(settings, consumer)
+async def _read(context: Context, wanted: Wanted) -> tuple[list[DeadLetter], dict[Place, Replayed]]:
+    async with context.log.reader() as reader:
+        return await read_letters(context, wanted, reader), await read_replayed(context, reader)
 
 
 def _wanted(

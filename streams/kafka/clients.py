@@ -19,7 +19,7 @@ from streams.kafka.refusals import refusal
 from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 #: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
 _FETCH_BYTES = 8 << 20
@@ -148,22 +148,28 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
 
 
 async def read_to_end(
-    settings: Settings, partitions: Iterable[tuple[str, int]], *, consumer: AIOKafkaConsumer | None = None
+    settings: Settings,
+    partitions: Iterable[tuple[str, int]],
+    *,
+    consumer: AIOKafkaConsumer | None = None,
+    since: Mapping[tuple[str, int], int] | None = None,
 ) -> AsyncIterator[list[Any]]:
     """Yields every committed record of the partitions, in lists, at least up to the ends seen at the start.
 
     The end of a read_committed consumer is the last stable offset: an open transaction of another producer is not
-    waited for.
+    waited for. `since` names the offset to begin at, for partitions that are not wanted from their beginning.
     """
     if consumer is None:
         async with reader(settings) as own:
-            async for records in read_to_end(settings, partitions, consumer=own):
+            async for records in read_to_end(settings, partitions, consumer=own, since=since):
                 yield records
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
     consumer.assign(tps)
     ends = await consumer.end_offsets(tps)
     await consumer.seek_to_beginning(*tps)
+    for (topic, partition), offset in (since or {}).items():
+        consumer.seek(TopicPartition(topic, partition), offset)
     waiting = set(tps)
     while waiting:
         # An empty partition, or one whose rest is aborted records and markers, is known by its position only.

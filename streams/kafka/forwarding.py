@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.authority import SourceRecord
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from schemas.authority import SourceRecord
+    from streams.kafka.log import LogRecord
 
 #: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC 0 for orders, 1 for deliveries.
 ORIGIN_HEADER = "milestones.origin"
@@ -21,14 +23,6 @@ class Origin(NamedTuple):
     partition: int
     offset: int
     timestamp: int
-
-
-class ForwardedRecord(SourceRecord, Protocol):
-    """A record of the topic of forwarded records."""
-
-    @property
-    def topic(self) -> str:
-        """Name of the topic."""
 
 
 class Original(NamedTuple):
@@ -57,7 +51,7 @@ def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
     return None
 
 
-def unwrap(record: ForwardedRecord) -> tuple[int, Original]:
+def unwrap(record: LogRecord) -> tuple[int, Original]:
     """Source topic (0 orders, 1 deliveries) and source record of a forwarded record.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import SourceTopics
-    from streams.kafka.forwarding import ForwardedRecord
+    from streams.kafka.log import LogRecord
 
 
 class Run(NamedTuple):
@@ -94,7 +94,7 @@ class Intake:
         self._sort(topic, records, outcomes, home_of, taken)
         return taken
 
-    def forwarded(self, records: Sequence[ForwardedRecord]) -> Taken:
+    def forwarded(self, records: Sequence[LogRecord]) -> Taken:
         """Records that other partitions have forwarded; runs of one source topic are decoded together."""
         taken = Taken()
         run: list[SourceRecord] = []

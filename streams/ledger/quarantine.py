@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from schemas.codec import decode_quarantine
 from schemas.notes import Place, Quarantine
-from streams.kafka.clients import read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiokafka import AIOKafkaConsumer
-
     from streams.context import Context
+    from streams.kafka.log import LogReader
 
 
 class PassedOver:
@@ -44,10 +42,10 @@ class PassedOver:
         )
 
 
-async def read_orders(context: Context, consumer: AIOKafkaConsumer) -> dict[Place, Quarantine]:
+async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quarantine]:
     """The orders that were given and not lifted."""
     orders: dict[Place, Quarantine] = {}
-    async for records in read_to_end(context.settings, [(context.catalogue.quarantine.name, 0)], consumer=consumer):
+    async for records in reader.read([(context.catalogue.quarantine.name, 0)]):
         for record in records:
             place = Place.of_key(record.key)
             if record.value is None:
@@ -57,7 +55,7 @@ async def read_orders(context: Context, consumer: AIOKafkaConsumer) -> dict[Plac
     return orders
 
 
-async def passed_over(context: Context, consumer: AIOKafkaConsumer) -> PassedOver:
+async def passed_over(context: Context, reader: LogReader) -> PassedOver:
     """What a ledger partition that is being opened has to pass over."""
-    orders = await read_orders(context, consumer)
+    orders = await read_orders(context, reader)
     return PassedOver({place: order.line for place, order in orders.items()})

@@ -8,25 +8,23 @@ whatever partition they lie, and is passed over again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from schemas.counts import decode_counts_key
 from schemas.facts import DayCount
 from schemas.notes import QUARANTINED, Place
 from schemas.outputs import ControlHeaders
-from streams.kafka.clients import read_to_end
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiokafka import AIOKafkaConsumer
-
     from streams.context import Context
     from streams.domain.daycounts import DayKey
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
+    from streams.kafka.log import LogReader, LogRecord
 
 #: A count that a former life published and that the events no longer make.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
@@ -43,7 +41,7 @@ class Recovery:
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, Violations | None] = field(default_factory=dict)
 
-    def hear(self, letter: Any, number: int) -> None:
+    def hear(self, letter: LogRecord, number: int) -> None:
         """Takes one dead letter; partition `number` must not repeat its own, and passes over what anyone passed over."""
         place = rejected_place(letter)
         if place is None:
@@ -71,7 +69,7 @@ class Recovery:
         return all(positions[topic] >= end for topic, end in self.ends.items())
 
 
-async def prepare(context: Context, number: int, ends: Mapping[str, int], consumer: AIOKafkaConsumer) -> Recovery:
+async def prepare(context: Context, number: int, ends: Mapping[str, int], reader: LogReader) -> Recovery:
     """Reads what partition `number` has said before.
 
     Dead letters lie in the partition they were read from; forwarded records lie in the partitions of their homes. What
@@ -80,20 +78,18 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], consum
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
     everywhere = [(dead_letters.name, other) for other in range(dead_letters.partitions)]
-    async for records in read_to_end(context.settings, everywhere, consumer=consumer):
+    async for records in reader.read(everywhere):
         for record in records:
             recovery.hear(record, number)
-    async for records in read_to_end(context.settings, [(context.catalogue.counts.name, 0)], consumer=consumer):
+    async for records in reader.read([(context.catalogue.counts.name, 0)]):
         recovery.counts.update(
             (cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None
         )
-    async for records in read_to_end(
-        context.settings, [(context.catalogue.violations.name, number)], consumer=consumer
-    ):
+    async for records in reader.read([(context.catalogue.violations.name, number)]):
         recovery.violations.update((record.key.decode(), None) for record in records if record.value is not None)
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
-        async for records in read_to_end(context.settings, homes, consumer=consumer):
+        async for records in reader.read(homes):
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition == number:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from schemas.outputs import Books
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts
 from streams.kafka.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.outputs import Marker
+    from streams.kafka.log import LogReader
 
 
 @dataclass
@@ -55,27 +53,28 @@ class Source:
 
 
 async def bounds(
-    consumer: AIOKafkaConsumer, topics: Sequence[str], number: int, partitions: int
+    reader: LogReader, topics: Sequence[str], number: int, partitions: int
 ) -> tuple[dict[str, int], dict[str, int]]:
     """First and next offset of partition `number` of each topic.
 
     Raises:
         ExpectedError: A topic has another number of partitions than `partitions`.
     """
-    for topic, found in (await partition_counts(consumer, topics)).items():
+    for topic, found in (await reader.partition_counts(topics)).items():
         if found != partitions:
             raise ExpectedError(
                 f"{topic} has {found} partitions, the settings say {partitions}: milestones topics plan tells what to do",
                 exit_code=3,
             )
-    tps = [TopicPartition(topic, number) for topic in topics]
-    starts = await consumer.beginning_offsets(tps)
-    ends = await consumer.end_offsets(tps)
-    return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+    found_bounds = await reader.bounds([(topic, number) for topic in topics])
+    return (
+        {topic: found_bounds[topic, number].first for topic in topics},
+        {topic: found_bounds[topic, number].end for topic in topics},
+    )
 
 
 async def check(
-    marker: Marker, number: int, starts: Mapping[str, int], ends: Mapping[str, int], consumer: AIOKafkaConsumer
+    marker: Marker, number: int, starts: Mapping[str, int], ends: Mapping[str, int], reader: LogReader
 ) -> None:
     """Checks that the sources are those that the marker tells of.
 
@@ -90,20 +89,9 @@ async def check(
                 "recreated or trimmed; count everything again under another output_prefix"
             )
         if digest and offset - 1 >= starts[topic]:
-            found = await _digest_at(consumer, TopicPartition(topic, number), offset - 1)
-            if found != digest:
+            last = await reader.record_at((topic, number), offset - 1)
+            if last is None or digest_of(last) != digest:
                 raise ExpectedError(
                     f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
                     "recreated; count everything again under another output_prefix"
                 )
-
-
-async def _digest_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> str | None:
-    """Digest of the record at an offset; `None` when there is no such record."""
-    consumer.assign([tp])
-    consumer.seek(tp, offset)
-    fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
-    for records in fetched.values():
-        if records[0].offset == offset:
-            return digest_of(records[0])
-    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from streams.domain.packing import VocabularyEntry
+    from streams.kafka.log import LogRecord
 
 _KEY_PREFIX = b"v|"
 
@@ -27,6 +28,6 @@ def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]
     return _KEY_PREFIX + b"%08x" % entries[0].code, _encode([tuple(entry) for entry in entries])
 
 
-def vocabulary_of(records: Iterable[Any]) -> list[tuple[int, str | list[str]]]:
+def vocabulary_of(records: Iterable[LogRecord]) -> list[tuple[int, str | list[str]]]:
     """The words of records, in any order."""
     return [entry for record in records for entry in _decode(record.value)]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from schemas.codec import decode_replayed
 from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
-from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import read_to_end
 from streams.kafka.dead_letter_headers import rejected_place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from aiokafka import AIOKafkaConsumer
-
-    from streams.settings import Settings
+    from streams.context import Context
+    from streams.kafka.log import LogReader, LogRecord
 
 
 @dataclass(frozen=True)
@@ -74,28 +71,26 @@ class Wanted:
         )
 
 
-async def read_letters(
-    settings: Settings, wanted: Wanted, consumer: AIOKafkaConsumer | None = None
-) -> list[DeadLetter]:
+async def read_letters(context: Context, wanted: Wanted, reader: LogReader) -> list[DeadLetter]:
     """The dead letters that are meant, by the time of their rejection."""
-    topic = catalogue_of(settings).dead_letters
+    topic = context.catalogue.dead_letters
     found = []
     partitions = [(topic.name, number) for number in range(topic.partitions)]
-    async for records in read_to_end(settings, partitions, consumer=consumer):
+    async for records in reader.read(partitions):
         found += [letter for record in records if (letter := _letter(record)) is not None and wanted.takes(letter)]
     return sorted(found, key=lambda letter: (letter.rejected_us, letter.place))
 
 
-async def read_replayed(settings: Settings, consumer: AIOKafkaConsumer | None = None) -> dict[Place, Replayed]:
+async def read_replayed(context: Context, reader: LogReader) -> dict[Place, Replayed]:
     """The dead letters that were published again, by the place of the rejected record."""
-    topic = catalogue_of(settings).replayed
+    topic = context.catalogue.replayed
     found: dict[Place, Replayed] = {}
-    async for records in read_to_end(settings, [(topic.name, 0)], consumer=consumer):
+    async for records in reader.read([(topic.name, 0)]):
         found.update((Place.of_key(record.key), decode_replayed(record.value)) for record in records if record.value)
     return found
 
 
-def _letter(record: Any) -> DeadLetter | None:
+def _letter(record: LogRecord) -> DeadLetter | None:
     """The dead letter of a record; `None` for what this service has not written."""
     added = {name: value for name, value in record.headers if name in ControlHeaders.ALL}
     place = rejected_place(record)

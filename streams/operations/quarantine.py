@@ -22,16 +22,14 @@ from schemas.codec import encode_note
 from schemas.notes import QUARANTINED, Place, Quarantine
 from streams.context import Context
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts, reader
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.quarantine import read_orders
 from streams.operations.record_status import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from aiokafka import AIOKafkaConsumer
-
+    from streams.kafka.log import LogReader, LogWriter
     from streams.settings import Settings
 
 _TRIES = 8
@@ -70,8 +68,8 @@ async def lift(settings: Settings, place: Place) -> None:
         ExpectedError: There is no such order, or it has taken effect.
     """
     context = Context(settings)
-    async with _orders_reader(context) as consumer:
-        if place not in await read_orders(context, consumer):
+    async with _orders_reader(context) as reader:
+        if place not in await read_orders(context, reader):
             raise ExpectedError(f"{place} is not in quarantine: see milestones quarantine list")
     await _decide(settings, place, None)
 
@@ -82,48 +80,48 @@ async def standing_orders(settings: Settings) -> list[Standing]:
     What has taken effect is found among the dead letters too, where the note is gone.
     """
     context = Context(settings)
-    async with _orders_reader(context) as consumer:
-        orders = await read_orders(context, consumer)
+    async with _orders_reader(context) as reader:
+        orders = await read_orders(context, reader)
         found = []
         for place, order in sorted(orders.items()):
-            record = await record_at(context, place, consumer)
-            found.append(Standing(place, order, await fate_of(context, place, home_of(record, context), consumer)))
+            record = await record_at(context, place, reader)
+            found.append(Standing(place, order, await fate_of(context, place, home_of(record, context), reader)))
         return found
 
 
 async def lines_in_force(settings: Settings) -> dict[Place, str]:
     """Every record that was or is to be passed over, with the line that says who, when and why."""
     context = Context(settings)
-    async with _orders_reader(context) as consumer:
-        lines = {place: order.line for place, order in (await read_orders(context, consumer)).items()}
-        letters = await reasons_of_dead_letters(context, range(settings.partitions), consumer)
+    async with _orders_reader(context) as reader:
+        lines = {place: order.line for place, order in (await read_orders(context, reader)).items()}
+        letters = await reasons_of_dead_letters(context, range(settings.partitions), reader)
         return {place: "" for place, reason in letters.items() if reason == QUARANTINED} | lines
 
 
 @contextlib.asynccontextmanager
-async def _orders_reader(context: Context) -> AsyncIterator[AIOKafkaConsumer]:
-    async with reader(context.settings) as consumer:
-        await _check_topics(context, consumer)
-        yield consumer
+async def _orders_reader(context: Context) -> AsyncIterator[LogReader]:
+    async with context.log.reader() as reader:
+        await _check_topics(context, reader)
+        yield reader
 
 
-async def _check_topics(context: Context, consumer: AIOKafkaConsumer) -> None:
+async def _check_topics(context: Context, reader: LogReader) -> None:
     catalogue = context.catalogue
     names = [catalogue.quarantine.name, catalogue.dead_letters.name, catalogue.ledger.name, catalogue.rerouted.name]
-    for name, partitions in (await partition_counts(consumer, names)).items():
+    for name, partitions in (await reader.partition_counts(names)).items():
         if not partitions:
             raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
 
 async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
     context = Context(settings)
-    async with _orders_reader(context) as consumer:
-        home = home_of(await record_at(context, place, consumer), context)
+    async with _orders_reader(context) as reader:
+        home = home_of(await record_at(context, place, reader), context)
         written = False
         for _ in range(_TRIES):
             try:
                 async with _holding(context, {place.partition, home}) as writers:
-                    fate = await fate_of(context, place, home, consumer)
+                    fate = await fate_of(context, place, home, reader)
                     if _is_too_late(fate, lifting=note is None):
                         if written:
                             await writers[0].commit([_note(context, place, None)])
@@ -149,12 +147,9 @@ async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _holding(context: Context, numbers: set[int]) -> AsyncIterator[Sequence[TransactionalWriter]]:
+async def _holding(context: Context, numbers: set[int]) -> AsyncIterator[Sequence[LogWriter]]:
     """Takes ledger partitions from whoever has them open."""
-    writers = [
-        TransactionalWriter(context.settings, context.transactional_id(f"ledger-{number}"))
-        for number in sorted(numbers)
-    ]
+    writers = [context.log.writer(context.transactional_id(f"ledger-{number}")) for number in sorted(numbers)]
     try:
         for writer in writers:
             await writer.start()

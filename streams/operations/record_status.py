@@ -8,16 +8,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import decode_marker
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts, read_to_end
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.ledger.changelog import STATE_KEY
@@ -25,11 +23,10 @@ from streams.ledger.changelog import STATE_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiokafka import AIOKafkaConsumer
-
     from schemas.notes import Place
     from schemas.outputs import Marker
     from streams.context import Context
+    from streams.kafka.log import LogReader, LogRecord
 
 
 _TAIL_RECORDS = 200
@@ -53,12 +50,12 @@ class Fate:
     reason: str = ""
 
 
-def home_of(record: Any, context: Context) -> int:
+def home_of(record: LogRecord, context: Context) -> int:
     """Ledger partition that a record's order belongs to, by its key alone."""
     return homes([record.key or b""], context.settings.partitions)[0]
 
 
-async def record_at(context: Context, place: Place, consumer: AIOKafkaConsumer) -> Any:
+async def record_at(context: Context, place: Place, reader: LogReader) -> LogRecord:
     """The record at a place of the orders or deliveries.
 
     Raises:
@@ -69,65 +66,60 @@ async def record_at(context: Context, place: Place, consumer: AIOKafkaConsumer) 
         raise ExpectedError(f"{place} is a forwarded record: name it by its origin, where it was published")
     if place.topic not in topics:
         raise ExpectedError(f"{place.topic} is none of the topics whose records are counted: {', '.join(topics)}")
-    partitions = (await partition_counts(consumer, [place.topic]))[place.topic]
+    partitions = (await reader.partition_counts([place.topic]))[place.topic]
     if not 0 <= place.partition < partitions:
         raise ExpectedError(f"{place.topic} has {partitions} partitions, 0 to {partitions - 1}: there is no {place}")
-    tp = TopicPartition(place.topic, place.partition)
-    first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-    record = await _read_one(consumer, tp, place.offset) if first <= place.offset < end else None
+    partition = (place.topic, place.partition)
+    first, end = (await reader.bounds([partition]))[partition]
+    record = await _read_one(reader, partition, place.offset) if first <= place.offset < end else None
     if record is None:
         raise ExpectedError(f"there is no record {place}: the partition holds offsets {first} to {end - 1}")
     return record
 
 
-async def fate_of(context: Context, place: Place, home: int, consumer: AIOKafkaConsumer) -> Fate:
+async def fate_of(context: Context, place: Place, home: int, reader: LogReader) -> Fate:
     """What has become of the record at `place`, whose order belongs to ledger partition `home`.
 
     Raises:
         ExpectedError: It was forwarded, but does not show up at its home within ten seconds.
     """
-    letters = await reasons_of_dead_letters(context, {place.partition, home}, consumer)
+    letters = await reasons_of_dead_letters(context, {place.partition, home}, reader)
     if place in letters:
         # Also where a ledger that is counted again from nothing has not come so far yet.
         return Fate(Stage.DEAD_LETTER, letters[place])
-    marker = await last_marker(context, place.partition, consumer)
+    marker = await last_marker(context, place.partition, reader)
     if marker is None or marker.positions[place.topic][0] <= place.offset:
         return Fate(Stage.WAITING)
     if home == place.partition:
         return Fate(Stage.APPLIED)
-    forwarded_at = await _forwarded_at(context, place, home, consumer)
-    marker = await last_marker(context, home, consumer)
+    forwarded_at = await _forwarded_at(context, place, home, reader)
+    marker = await last_marker(context, home, reader)
     applied = marker is not None and marker.positions[context.source_topics.rerouted][0] > forwarded_at
     return Fate(Stage.APPLIED if applied else Stage.WAITING)
 
 
-async def last_marker(context: Context, number: int, consumer: AIOKafkaConsumer) -> Marker | None:
+async def last_marker(context: Context, number: int, reader: LogReader) -> Marker | None:
     """What ledger partition `number` has committed last: every one of its transactions ends in a marker."""
-    tp = TopicPartition(context.catalogue.ledger.name, number)
-    first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+    partition = (context.catalogue.ledger.name, number)
+    first, end = (await reader.bounds([partition]))[partition]
     tail = _TAIL_RECORDS
     while True:
         start = max(first, end - tail)
         found: Marker | None = None
-        consumer.assign([tp])
-        consumer.seek(tp, start)
-        while await consumer.position(tp) < end:
-            for records in (await consumer.getmany(tp, timeout_ms=500)).values():
-                for record in records:
-                    if record.key == STATE_KEY:
-                        found = decode_marker(record.value)
+        async for records in reader.read([partition], since={partition: start}):
+            for record in records:
+                if record.key == STATE_KEY:
+                    found = decode_marker(record.value)
         if found is not None or start == first:
             return found
         tail *= 8
 
 
-async def reasons_of_dead_letters(
-    context: Context, numbers: Iterable[int], consumer: AIOKafkaConsumer
-) -> dict[Place, str]:
+async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], reader: LogReader) -> dict[Place, str]:
     """Why each record was rejected whose dead letter lies in one of the partitions."""
     topic = context.catalogue.dead_letters.name
     found: dict[Place, str] = {}
-    async for records in read_to_end(context.settings, [(topic, number) for number in numbers], consumer=consumer):
+    async for records in reader.read([(topic, number) for number in numbers]):
         for record in records:
             place = rejected_place(record)
             if place is not None:
@@ -135,7 +127,7 @@ async def reasons_of_dead_letters(
     return found
 
 
-async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIOKafkaConsumer) -> int:
+async def _forwarded_at(context: Context, place: Place, home: int, reader: LogReader) -> int:
     """Offset of a forwarded record in the partition of its home.
 
     Transactions of other partitions can hide it from a read_committed reader for a moment.
@@ -143,7 +135,7 @@ async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIO
     topic = context.source_topics.index(place.topic)
     name = context.source_topics.rerouted
     for _ in range(_FORWARDING_TRIES):
-        async for records in read_to_end(context.settings, [(name, home)], consumer=consumer):
+        async for records in reader.read([(name, home)]):
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin[:3] == (topic, place.partition, place.offset):
@@ -154,14 +146,8 @@ async def _forwarded_at(context: Context, place: Place, home: int, consumer: AIO
     )
 
 
-async def _read_one(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Any:
-    consumer.assign([tp])
-    consumer.seek(tp, offset)
+async def _read_one(reader: LogReader, partition: tuple[str, int], offset: int) -> LogRecord | None:
     try:
-        fetched = await consumer.getmany(tp, timeout_ms=5000, max_records=1)
+        return await reader.record_at(partition, offset)
     except KafkaError as error:
-        raise ExpectedError(f"{tp.topic}-{tp.partition}@{offset} cannot be read: {error}", exit_code=3) from error
-    for records in fetched.values():
-        if records[0].offset == offset:
-            return records[0]
-    return None
+        raise ExpectedError(f"{partition[0]}-{partition[1]}@{offset} cannot be read: {error}", exit_code=3) from error

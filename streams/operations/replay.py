@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,18 +19,15 @@ from schemas.facts import Rejection
 from schemas.instants import utc_text
 from schemas.notes import QUARANTINED, Replayed
 from schemas.partitioner import homes
-from streams.context import Context
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts, reader
-from streams.kafka.transactions import FencedError, InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiokafka import AIOKafkaConsumer
-
-    from streams.settings import Settings
+    from streams.context import Context
+    from streams.kafka.log import LogReader, LogWriter
 
 #: Whether these are accepted is decided by what came before them, which a replay does not change.
 DECIDED_BY_STATE: Final = frozenset(("id_conflict", "too_many_events"))
@@ -90,18 +86,18 @@ class _AsRead:
     offset: int = 0
 
 
-async def rehearse(settings: Settings, wanted: Wanted, repair: Repair) -> list[Outcome]:
+async def rehearse(context: Context, wanted: Wanted, repair: Repair) -> list[Outcome]:
     """What `replay` would do; changes nothing."""
-    async with reader(settings) as consumer:
-        run = _Run(Context(settings), repair, consumer)
+    async with context.log.reader() as reader:
+        run = _Run(context, repair, reader)
         return [outcome async for outcome in run.outcomes(wanted)]
 
 
-async def replay(settings: Settings, wanted: Wanted, repair: Repair, told: Callable[[Outcome], None]) -> None:
+async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callable[[Outcome], None]) -> None:
     """Publishes dead letters again.
 
     Args:
-        settings: The installation.
+        context: The installation.
         wanted: Which of them.
         repair: How.
         told: Called with what has become of each; for those published, once they are committed.
@@ -109,11 +105,10 @@ async def replay(settings: Settings, wanted: Wanted, repair: Repair, told: Calla
     Raises:
         ExpectedError: Another run has taken over, or a transaction is in doubt; doing it again goes on.
     """
-    context = Context(settings)
-    writer = TransactionalWriter(settings, context.transactional_id("replay"))
+    writer = context.log.writer(context.transactional_id("replay"))
     try:
-        async with reader(settings) as consumer:
-            run = _Run(context, repair, consumer)
+        async with context.log.reader() as reader:
+            run = _Run(context, repair, reader)
             await run.check_topics()
             await writer.start()
             await run.publish(wanted, writer, told)
@@ -132,11 +127,11 @@ async def replay(settings: Settings, wanted: Wanted, repair: Repair, told: Calla
 
 
 class _Run:
-    def __init__(self, context: Context, repair: Repair, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, context: Context, repair: Repair, reader: LogReader) -> None:
         catalogue = context.catalogue
         self._context = context
         self._repair = repair
-        self._consumer = consumer
+        self._reader = reader
         self._sources = {
             topic.name: (number, topic.partitions)
             for number, topic in enumerate(
@@ -146,18 +141,17 @@ class _Run:
 
     async def check_topics(self) -> None:
         names = [self._context.catalogue.replayed.name, *self._sources]
-        for name, partitions in (await partition_counts(self._consumer, names)).items():
+        for name, partitions in (await self._reader.partition_counts(names)).items():
             if not partitions:
                 raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
     async def outcomes(self, wanted: Wanted) -> Any:
         """What is to become of each dead letter that is meant, one after the other."""
-        settings = self._context.settings
-        letters = await read_letters(settings, wanted, self._consumer)
+        letters = await read_letters(self._context, wanted, self._reader)
         missing = set(wanted.places) - {letter.place for letter in letters}
         if missing:
             raise ExpectedError(f"there is no such dead letter of {min(missing)}: see milestones dead-letters list")
-        before = await read_replayed(settings, self._consumer)
+        before = await read_replayed(self._context, self._reader)
         for letter in letters:
             note = before.get(letter.place)
             if note is not None:
@@ -167,7 +161,7 @@ class _Run:
             else:
                 yield await self._repaired(letter)
 
-    async def publish(self, wanted: Wanted, writer: TransactionalWriter, told: Callable[[Outcome], None]) -> None:
+    async def publish(self, wanted: Wanted, writer: LogWriter, told: Callable[[Outcome], None]) -> None:
         ready: list[Outcome] = []
         size = 0
         async for outcome in self.outcomes(wanted):
@@ -181,9 +175,7 @@ class _Run:
                 ready, size = [], 0
         await self._commit(ready, writer, told)
 
-    async def _commit(
-        self, ready: Sequence[Outcome], writer: TransactionalWriter, told: Callable[[Outcome], None]
-    ) -> None:
+    async def _commit(self, ready: Sequence[Outcome], writer: LogWriter, told: Callable[[Outcome], None]) -> None:
         if not ready:
             return
         records = [outcome.record for outcome in ready if outcome.record is not None]
@@ -245,7 +237,7 @@ class _Run:
         edited: bool,  # noqa: FBT001
     ) -> str:
         """Why the record would become a dead letter again; empty where it would not."""
-        record = _AsRead(key, value, letter.headers, time.time_ns() // 1_000_000)
+        record = _AsRead(key, value, letter.headers, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
         outcome: Any
         if topic == _TARGETS:

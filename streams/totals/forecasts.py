@@ -24,7 +24,7 @@ from streams.holidays import holiday_years, load_calendar
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date
 
     from schemas.outputs import Forecast
@@ -125,13 +125,22 @@ class Forecasts:
         calendar: Periods by id.
         zone: The business time zone.
         day_types: Types of dates.
+        cpu_s: Seconds of computing, to pause in proportion to.
     """
 
-    def __init__(self, topic: str, calendar: Calendar, zone: BusinessZone, day_types: DayTypes) -> None:
+    def __init__(
+        self,
+        topic: str,
+        calendar: Calendar,
+        zone: BusinessZone,
+        day_types: DayTypes,
+        cpu_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._topic = topic
         self._calendar = calendar
         self._zone = zone
         self._day_types = day_types
+        self._cpu_s = cpu_s
         self._restored: dict[bytes, Forecast] = {}
         self._watches: dict[bytes, _Watch] = {}
         self._targets: tuple[Target, ...] | None = None
@@ -175,7 +184,7 @@ class Forecasts:
             now_us >= self._due_us or (is_still and self._is_due_still(self._made_wall_us, wall_us))
         ):
             return records
-        started = time.perf_counter()
+        started = self._cpu_s()
         due = [
             (key, watch)
             for key, watch in self._watches.items()
@@ -187,7 +196,7 @@ class Forecasts:
                 watch.published, watch.published_us = made, now_us
                 records.append(Outgoing(self._topic, 0, key, encode_forecast(made)))
             watch.due_us, watch.made_wall_us = now_us + MINUTE_US, wall_us
-        self._round_s += time.perf_counter() - started
+        self._round_s += self._cpu_s() - started
         if len(due) <= _MOST_AT_ONCE:
             self._due_us = min((watch.due_us for watch in self._watches.values()), default=now_us + MINUTE_US)
             self._made_wall_us = min((watch.made_wall_us for watch in self._watches.values()), default=wall_us)
@@ -265,7 +274,7 @@ def make_forecasts(context: Context) -> Forecasts:
         ValueError: A configured holiday is in no calendar.
     """
     calendar = load_calendar(context.settings.holidays, context.zone)
-    return Forecasts(context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years()))
+    return Forecasts(context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years()), context.cpu_s)
 
 
 def _key(target: Target) -> bytes:

@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_history_mark, decode_row, encode_memory
 from schemas.memory import HISTORY, HistoryMark, key_of
-from streams.kafka.clients import read_to_end
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aiokafka import AIOKafkaConsumer
-
     from schemas.outputs import WindowRow
     from streams.context import Context
+    from streams.kafka.log import LogReader
 
 MINUTE_US: Final = 60_000_000
 _NEVER: Final = HistoryMark(0, -(1 << 62))
@@ -45,19 +43,19 @@ class History:
         self._due: list[tuple[int, str]] = []
 
     async def open(
-        self, memory: Mapping[str, bytes], rows: Iterable[tuple[WindowRow, bytes]], consumer: AIOKafkaConsumer
+        self, memory: Mapping[str, bytes], rows: Iterable[tuple[WindowRow, bytes]], reader: LogReader
     ) -> None:
         """Takes over what is published.
 
         Args:
             memory: Key of a row → what is remembered of it.
             rows: Every current row, as model and as value.
-            consumer: Free to be assigned.
+            reader: To read the history with.
         """
         now_us = self._context.now_us()
         self._marks = {key: decode_history_mark(value) for key, value in memory.items()}
         if not memory:
-            async for records in read_to_end(self._context.settings, [(self._topic, 0)], consumer=consumer):
+            async for records in reader.read([(self._topic, 0)]):
                 for record in records:
                     mark = HistoryMark(decode_row(record.value).version, record.timestamp * 1000)
                     self._marks[record.key.decode()] = mark

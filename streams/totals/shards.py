@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import decode_counts_key
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from schemas.counts import Cell
     from schemas.facts import DayCount
     from schemas.outputs import Marker
+    from streams.kafka.log import LogRecord
 
 
 class _Due(NamedTuple):
@@ -37,7 +38,7 @@ class Shards:
         self._must_arrive: int | None = None
         self._due: _Due | None = None
 
-    def take(self, record: Any) -> tuple[int, list[tuple[Cell, DayCount]]] | None:
+    def take(self, record: LogRecord) -> tuple[int, list[tuple[Cell, DayCount]]] | None:
         """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
         shard, cell = decode_counts_key(record.key)
         if cell is None:

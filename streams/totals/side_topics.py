@@ -12,9 +12,8 @@ A topic is added by its name in `Context.side_topics` and by what it takes in `W
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from aiokafka import TopicPartition
 from faust.types.tuples import TP
 
 from schemas.codec import decode_side_state, encode_memory, encode_status
@@ -24,7 +23,6 @@ from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
-from streams.kafka.clients import read_to_end
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
 from streams.kafka.transactions import Outgoing
@@ -32,10 +30,9 @@ from streams.kafka.transactions import Outgoing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiokafka import AIOKafkaConsumer
-
     from streams.context import Context
     from streams.domain.taken import Taken
+    from streams.kafka.log import LogReader, LogRecord
     from streams.kafka.transport import Batch
 
 #: Whoever judges a record again that was accepted before must not reject it for its time.
@@ -46,7 +43,7 @@ _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id ca
 class Take(Protocol):
     """Reads one record of a side topic and does what it says."""
 
-    def __call__(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+    def __call__(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
         """Whether the event counts, or why its record is no valid event.
 
         Args:
@@ -114,21 +111,19 @@ class SideTopics:
         self._sides = {name: _Side(name, take) for name, take in takes.items()}
         self._letters: list[Outgoing] = []
 
-    async def open(self, memory: Mapping[str, bytes], consumer: AIOKafkaConsumer) -> None:
+    async def open(self, memory: Mapping[str, bytes], reader: LogReader) -> None:
         """Takes every side topic from its start to its end.
 
         Args:
             memory: Name of a topic → what is remembered of it.
-            consumer: Free to be assigned.
+            reader: To read the topics with.
 
         Raises:
             ExpectedError: A topic is not the one that was taken before.
         """
-        tps = {name: TopicPartition(name, 0) for name in self._sides}
-        starts = await consumer.beginning_offsets(list(tps.values()))
-        ends = await consumer.end_offsets(list(tps.values()))
+        bounds = await reader.bounds([(name, 0) for name in self._sides])
         for name, side in self._sides.items():
-            start, end = starts[tps[name]], ends[tps[name]]
+            start, end = bounds[name, 0]
             if name in memory:
                 side.recall(decode_side_state(memory[name]))
                 if start > side.first or end < side.next:
@@ -138,12 +133,12 @@ class SideTopics:
             else:
                 side.first = side.next = start
                 side.touched = True
-        await self._recall_letters([side for side in self._sides.values() if side.touched], consumer)
+        await self._recall_letters([side for side in self._sides.values() if side.touched], reader)
         for side in self._sides.values():
-            async for records in read_to_end(self._context.settings, [(side.name, 0)], consumer=consumer):
+            async for records in reader.read([(side.name, 0)]):
                 for record in records:
                     self._take(side, record)
-            side.next = side.end = max(side.next, await consumer.position(tps[side.name]))
+            side.next = side.end = max(side.next, await reader.position((side.name, 0)))
 
     def positions(self) -> dict[TP, int]:
         """Where each is to be read on."""
@@ -183,7 +178,7 @@ class SideTopics:
                 records.append(Outgoing(catalogue.totals.name, 0, key_of(SIDE, side.name), state))
         return records
 
-    def _take(self, side: _Side, record: Any) -> None:
+    def _take(self, side: _Side, record: LogRecord) -> None:
         if record.offset < side.next:
             self._take_again(side, record)
             return
@@ -198,7 +193,7 @@ class SideTopics:
                 self._letters.append(self._letter(record, outcome if isinstance(outcome, Rejection) else _CONFLICT))
         side.next, side.digest, side.touched = record.offset + 1, digest_of(record), True
 
-    def _take_again(self, side: _Side, record: Any) -> None:
+    def _take_again(self, side: _Side, record: LogRecord) -> None:
         """Does what a record says that was judged before."""
         if record.offset == side.next - 1 and side.digest not in ("", digest_of(record)):
             raise _recreated(side.name, f"has another record at offset {record.offset} than before")
@@ -207,19 +202,19 @@ class SideTopics:
             if outcome not in (APPLIED, DUPLICATE):
                 raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
 
-    async def _recall_letters(self, sides: Sequence[_Side], consumer: AIOKafkaConsumer) -> None:
+    async def _recall_letters(self, sides: Sequence[_Side], reader: LogReader) -> None:
         """Finds the dead letters of topics of which nothing is remembered; they lie in partition 0, as read."""
         if not sides:
             return
         by_name = {side.name: side for side in sides}
         letters = self._context.catalogue.dead_letters.name
-        async for records in read_to_end(self._context.settings, [(letters, 0)], consumer=consumer):
+        async for records in reader.read([(letters, 0)]):
             for record in records:
                 place = rejected_place(record)
                 if place is not None and place.topic in by_name:
                     by_name[place.topic].lettered.add(place.offset)
 
-    def _letter(self, record: Any, rejection: Rejection) -> Outgoing:
+    def _letter(self, record: LogRecord, rejection: Rejection) -> Outgoing:
         control = ControlHeaders.of(record.topic, record.partition, record.offset, rejection.message, rejection.reason)
         headers = (*record.headers, *control)
         return Outgoing(self._context.catalogue.dead_letters.name, 0, record.key, record.value, headers)

@@ -8,9 +8,8 @@ counts and the side topics (targets, control totals), and committing the differe
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
 from faust.types.tuples import TP
 
 from schemas.codec import (
@@ -28,8 +27,7 @@ from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
-from streams.kafka.clients import read_to_end, reader
-from streams.kafka.transactions import Outgoing, TransactionalWriter
+from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History, row_key
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.taken import Taken
     from streams.domain.totals import Step, Totals
+    from streams.kafka.log import LogReader, LogRecord
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class WindowTables:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._writer = TransactionalWriter(context.settings, context.transactional_id("totals"))
+        self._writer = context.log.writer(context.transactional_id("totals"))
         self._totals: Totals = make_totals(context)
         self._forecasts = make_forecasts(context)
         catalogue = context.catalogue
@@ -72,27 +71,27 @@ class WindowTables:
     async def open(self) -> Mapping[TP, int]:
         """Fences the former writer and reads what it has published."""
         await self._writer.start()
-        settings, catalogue = self._context.settings, self._context.catalogue
-        async with reader(settings) as consumer:
+        catalogue = self._context.catalogue
+        async with self._context.log.reader() as reader:
             rows: dict[bytes, bytes] = {}
-            async for records in read_to_end(settings, [(catalogue.windows.name, 0)], consumer=consumer):
+            async for records in reader.read([(catalogue.windows.name, 0)]):
                 rows.update({record.key: record.value for record in records if record.value is not None})
             restored = [(decode_row(value), value) for value in rows.values()]
             for row, _ in restored:
                 self._totals.restore_row(row)
-            async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+            async for records in reader.read([(catalogue.milestones.name, 0)]):
                 for record in records:
                     self._totals.restore_milestone(decode_milestone(record.value))
-            async for records in read_to_end(settings, [(catalogue.forecasts.name, 0)], consumer=consumer):
+            async for records in reader.read([(catalogue.forecasts.name, 0)]):
                 for record in records:
                     self._forecasts.restore(record.key, record.value)
-            async for records in read_to_end(settings, [(self._counts, 0)], consumer=consumer):
+            async for records in reader.read([(self._counts, 0)]):
                 for record in records:
                     self._take(record)
-            self._next = await consumer.position(TopicPartition(self._counts, 0))
-            memory = await self._memory(consumer)
-            await self._sides.open(memory.get(SIDE, {}), consumer)
-            await self._history.open(memory.get(HISTORY, {}), restored, consumer)
+            self._next = await reader.position((self._counts, 0))
+            memory = await self._memory(reader)
+            await self._sides.open(memory.get(SIDE, {}), reader)
+            await self._history.open(memory.get(HISTORY, {}), restored, reader)
         for milestone_id, value in memory.get(HELD, {}).items():
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
         self._warn()
@@ -126,13 +125,11 @@ class WindowTables:
         """Closes the producer."""
         await self._writer.stop()
 
-    async def _memory(self, consumer: Any) -> dict[str, dict[str, bytes]]:
+    async def _memory(self, reader: LogReader) -> dict[str, dict[str, bytes]]:
         """What is remembered: kind → name → value."""
         memory: dict[str, dict[str, bytes]] = {}
         latest: dict[bytes, bytes | None] = {}
-        async for records in read_to_end(
-            self._context.settings, [(self._context.catalogue.totals.name, 0)], consumer=consumer
-        ):
+        async for records in reader.read([(self._context.catalogue.totals.name, 0)]):
             latest.update((record.key, record.value) for record in records)
         for key, value in latest.items():
             if value is not None:
@@ -149,11 +146,11 @@ class WindowTables:
                 self._take(record)
         self._next = max(self._next, batch.next)
 
-    def _take_target(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+    def _take_target(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
         event = decode_target(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
-    def _take_control(self, record: Any, *, future_limit_us: int) -> Taken | Rejection:
+    def _take_control(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
         event = decode_control(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
@@ -164,7 +161,7 @@ class WindowTables:
                 self._warned.add(line)
                 logger.warning("%s", line)
 
-    def _take(self, record: Any) -> None:
+    def _take(self, record: LogRecord) -> None:
         applied = self._shards.take(record)
         if applied is not None:
             shard, changes = applied

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -123,6 +122,7 @@ class Engine:
             name,
             make,
             self._fetching,
+            now_us=self.context.now_us,
             commit_interval_s=interval_ms / 1000,
             open_timeout_s=settings.open_timeout_s,
             fenced_backoff_s=2 * settings.session_timeout_s,
@@ -145,7 +145,7 @@ class Engine:
 
     def _watch_for_a_rival(self) -> None:
         """Two workers with one instance name throw each other out of the group for ever, and neither is told."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._assignments.append(now)
         if len(self._assignments) == _RIVAL_ASSIGNMENTS and now - self._assignments[0] < _RIVAL_WINDOW_S:
             raise ExpectedError(

@@ -13,10 +13,11 @@ from aiokafka.errors import KafkaError
 from schemas.codec import encode_status
 from schemas.instants import utc_text
 from schemas.outputs import WorkerStatus
-from streams.kafka.transactions import InDoubtError, Outgoing, TransactionalWriter
+from streams.kafka.transactions import InDoubtError, Outgoing
 
 if TYPE_CHECKING:
     from streams.context import Context
+    from streams.kafka.log import LogWriter
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class WorkerReporter:
         # The health of a worker is told best effort: a cluster in trouble shows by the age of the record.
         name = re.sub(r"[^A-Za-z0-9._-]", "-", self._instance)
         while not self._stopping.is_set():
-            writer = TransactionalWriter(self._context.settings, self._context.transactional_id(f"worker-{name}"))
+            writer = self._context.log.writer(self._context.transactional_id(f"worker-{name}"))
             try:
                 await asyncio.wait_for(writer.start(), _START_TIMEOUT_S)
                 await self._report_until_stopped(writer)
@@ -71,7 +72,7 @@ class WorkerReporter:
             finally:
                 await writer.stop()
 
-    async def _report_until_stopped(self, writer: TransactionalWriter) -> None:
+    async def _report_until_stopped(self, writer: LogWriter) -> None:
         while not self._stopping.is_set():
             await writer.commit(
                 [self._record("running" if self._keeps.ready or not self._keeps.partitions else "starting")]

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +74,7 @@ class TaskRunner:
         name: For log lines, such as `ledger 2`.
         make: A new, unopened state.
         consumer: Seeks and epochs.
+        now_us: The clock, microseconds since 1970.
         commit_interval_s: Least time between the starts of two commits under load.
         open_timeout_s: An opening that takes longer ends the worker.
         fenced_backoff_s: How long to leave a state alone after another owner took it, unless the group decides sooner.
@@ -87,6 +87,7 @@ class TaskRunner:
         make: Callable[[], State],
         consumer: Callable[[], Fetching],
         *,
+        now_us: Callable[[], int],
         commit_interval_s: float,
         open_timeout_s: float,
         fenced_backoff_s: float,
@@ -95,6 +96,7 @@ class TaskRunner:
         self.name = name
         self._make = make
         self._consumer = consumer
+        self._now_us = now_us
         self._commit_interval_s = commit_interval_s
         self._open_timeout_s = open_timeout_s
         self._fenced_backoff_s = fenced_backoff_s
@@ -182,7 +184,8 @@ class TaskRunner:
                 await asyncio.wait_for(self._assigned_again.wait(), wait_s)
 
     async def _open(self, state: State) -> None:
-        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
             async with asyncio.timeout(self._open_timeout_s):
                 positions = await self._until_stopped(state.open())
@@ -195,7 +198,7 @@ class TaskRunner:
             return
         self._drain_queue()
         self._state = state
-        logger.info("%s: open after %.2f s at %s", self.name, time.monotonic() - started, _readable(positions))
+        logger.info("%s: open after %.2f s at %s", self.name, loop.time() - started, _readable(positions))
         consumer = self._consumer()
         for tp in positions.keys() & consumer.held():
             await consumer.reposition(tp, positions[tp])
@@ -218,12 +221,12 @@ class TaskRunner:
         while True:
             await self._wait_for_work()
             # Never longer than a beat and a half, wherever the machine's clock has jumped to.
-            pause_s = min(due - time.time(), 1.5 * self._commit_interval_s)
+            pause_s = min(due - self._now_us() / 1e6, 1.5 * self._commit_interval_s)
             if self._queue and pause_s > 0:
                 await asyncio.sleep(pause_s)
             if self._stopping.is_set():
                 return
-            due = next_commit(time.time(), self._commit_interval_s)
+            due = next_commit(self._now_us() / 1e6, self._commit_interval_s)
             async with self._busy:
                 await state.process(self._take())
 

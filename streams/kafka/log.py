@@ -1,0 +1,157 @@
+"""The log as the shell sees it: committed records to read, transactions to write.
+
+Everything that keeps a state reaches Kafka through `Log`, and nothing else: `KafkaLog` is the cluster of the settings, and
+the simulation in the tests is another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from aiokafka import TopicPartition
+
+from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.transactions import Outgoing, TransactionalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.settings import Settings
+
+_READ_ONE_MS = 5000
+
+#: A topic and the number of one of its partitions.
+Partition = tuple[str, int]
+
+
+class Bounds(NamedTuple):
+    """First offset that a partition has, and the next one it will give."""
+
+    first: int
+    end: int
+
+
+class LogRecord(Protocol):
+    """A committed record; `timestamp` is the append time in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    headers: Sequence[tuple[str, bytes]]
+    #: Bytes, or `None`: each topic has its own rule for which of the two it allows.
+    key: Any
+    value: Any
+
+
+class LogReader(Protocol):
+    """Reads committed records, without a group."""
+
+    def read(
+        self, partitions: Iterable[Partition], *, since: Mapping[Partition, int] | None = None
+    ) -> AsyncIterator[Sequence[LogRecord]]:
+        """Every committed record of the partitions, at least up to the ends seen at the start.
+
+        Args:
+            partitions: Which.
+            since: Offset to begin at, by partition; by default the first there is.
+        """
+
+    async def position(self, partition: Partition) -> int:
+        """Offset behind all that the last `read` of this partition has come past."""
+
+    async def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
+        """Bounds of each partition; the end is that of committed reading."""
+
+    async def record_at(self, partition: Partition, offset: int) -> LogRecord | None:
+        """The committed record at an offset."""
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Number of partitions of each topic, 0 where there is no such topic."""
+
+
+class LogWriter(Protocol):
+    """Writes transactions under one transactional id."""
+
+    async def start(self) -> None:
+        """Takes the id over: fences its former owner and aborts what that has left open."""
+
+    async def commit(self, records: Sequence[Outgoing]) -> None:
+        """Writes all records or none.
+
+        Raises:
+            FencedError: Another owner has taken over.
+            InDoubtError: Whether the records are committed is not known.
+        """
+
+    async def stop(self) -> None:
+        """Lets go; idempotent. What is open is left for the next owner to abort."""
+
+
+class Log(Protocol):
+    """A cluster."""
+
+    def reader(self) -> AbstractAsyncContextManager[LogReader]:
+        """A reader for a while.
+
+        Raises:
+            ExpectedError: The cluster is unreachable or refuses, exit code 3.
+        """
+
+    def writer(self, transactional_id: str) -> LogWriter:
+        """A writer that is not started."""
+
+
+class KafkaLog:
+    """The cluster that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextlib.asynccontextmanager
+    async def reader(self) -> AsyncIterator[LogReader]:
+        """A reader for a while."""
+        async with reader(self._settings) as consumer:
+            yield _KafkaReader(self._settings, consumer)
+
+    def writer(self, transactional_id: str) -> LogWriter:
+        """A writer that is not started."""
+        return TransactionalWriter(self._settings, transactional_id)
+
+
+class _KafkaReader:
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
+        self._settings = settings
+        self._consumer = consumer
+
+    def read(
+        self, partitions: Iterable[Partition], *, since: Mapping[Partition, int] | None = None
+    ) -> AsyncIterator[Sequence[LogRecord]]:
+        return read_to_end(self._settings, partitions, consumer=self._consumer, since=since)
+
+    async def position(self, partition: Partition) -> int:
+        return int(await self._consumer.position(TopicPartition(*partition)))
+
+    async def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
+        tps = [TopicPartition(*partition) for partition in partitions]
+        firsts = await self._consumer.beginning_offsets(tps)
+        ends = await self._consumer.end_offsets(tps)
+        return {(tp.topic, tp.partition): Bounds(firsts[tp], ends[tp]) for tp in tps}
+
+    async def record_at(self, partition: Partition, offset: int) -> LogRecord | None:
+        tp = TopicPartition(*partition)
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, offset)
+        fetched = await self._consumer.getmany(tp, timeout_ms=_READ_ONE_MS, max_records=1)
+        for records in fetched.values():
+            if records[0].offset == offset:
+                found: LogRecord = records[0]
+                return found
+        return None
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        return await partition_counts(self._consumer, topics)

@@ -1,0 +1,131 @@
+"""Applies batches to the memory of a ledger partition, and gathers what becomes of records that are not counted here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from faust.types.tuples import TP
+
+from schemas.notes import Place
+from schemas.outputs import ControlHeaders
+from streams.errors import ExpectedError
+from streams.kafka.digest import digest_of
+from streams.kafka.forwarding import forward
+from streams.kafka.transactions import Outgoing
+from streams.ledger.intake import Away, Intake, Rejected, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.context import Context
+    from streams.kafka.log import LogRecord
+    from streams.kafka.transport import Batch
+    from streams.ledger.memory import Memory
+    from streams.ledger.quarantine import PassedOver
+    from streams.ledger.sources import Source
+
+#: First offset that a source partition still has.
+LogStart = Callable[[TP], Awaitable[int]]
+
+
+class Application:
+    """The way of a batch into the memory."""
+
+    def __init__(self, memory: Memory, context: Context, log_start: LogStart) -> None:
+        settings = context.settings
+        self._memory = memory
+        self._log_start = log_start
+        self._topics = context.source_topics
+        self._dead_letters = context.catalogue.dead_letters.name
+        self._intake = Intake(
+            memory.number, settings.partitions, context.source_topics, settings.future_limit_s * 1_000_000
+        )
+
+    def pass_over(self, records: PassedOver) -> None:
+        """Names the records that an operator wants passed over."""
+        self._intake.passed_over = records
+
+    async def apply(self, batch: Batch) -> list[Outgoing]:
+        """Applies a batch.
+
+        Returns:
+            Its dead letters and forwarded records, to be committed with the new position.
+
+        Raises:
+            ExpectedError: Records before the batch were trimmed and never read.
+        """
+        source = self._memory.sources[batch.topic]
+        records = await self._unapplied(batch, source)
+        source.end = max(batch.end, batch.next)
+        if not records:
+            if batch.next > source.next:
+                # No record lies before the new position, so there is none to know the topic by.
+                source.next, source.digest = batch.next, ""
+            return []
+        source.read += len(records)
+        if batch.topic == self._topics.rerouted:
+            taken = self._intake.forwarded(records)
+        else:
+            taken = self._intake.published(records, self._topics.index(batch.topic))
+        out = self._take(taken, source)
+        last = records[-1]
+        source.next = batch.next
+        # Behind the marker of a publisher's transaction there is no record to know the topic by.
+        source.digest = digest_of(last) if batch.next == last.offset + 1 else ""
+        source.append_us = last.timestamp * 1000
+        return out
+
+    async def _unapplied(self, batch: Batch, source: Source) -> Sequence[LogRecord]:
+        """The records from the applied position on: an overlap is cut, a gap must not be."""
+        records: Sequence[LogRecord] = batch.records
+        if batch.first > source.next:
+            raise RuntimeError(
+                f"{batch.topic}-{batch.partition}: applied up to {source.next}, fetched from {batch.first}"
+            )
+        if records and records[0].offset < source.next:
+            return [record for record in records if record.offset >= source.next]
+        if (records[0].offset if records else batch.next) > source.next:
+            # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
+            start = await self._log_start(TP(batch.topic, batch.partition))
+            if start > source.next:
+                raise ExpectedError(
+                    f"{batch.topic}-{batch.partition} was trimmed to offset {start} before {source.next} was read: events are "
+                    "lost; give it unlimited retention and count again under another output_prefix"
+                )
+        return records
+
+    def _take(self, taken: Taken, source: Source) -> list[Outgoing]:
+        self._memory.arrived.update(taken.arrived)
+        out: list[Outgoing] = []
+        for rejected in taken.rejected:
+            self._dead_letter(rejected, source, out)
+        for away in taken.away:
+            self._forward(away, source, out)
+        for topic, facts, records in taken.runs:
+            outcome = self._memory.ledger.apply(facts)
+            source.applied += outcome.applied
+            source.duplicates += outcome.duplicates
+            for index, reason, message in outcome.refused:
+                self._dead_letter(Rejected(topic, records[index], reason, message), source, out)
+        return out
+
+    def _dead_letter(self, rejected: Rejected, source: Source, out: list[Outgoing]) -> None:
+        source.dead_letters += 1
+        topic, record, reason, message = rejected
+        place = Place(self._topics[topic], record.partition, record.offset)
+        recovery = self._memory.recovery
+        if recovery is not None and place in recovery.dead:
+            return
+        headers = (*record.headers, *ControlHeaders.of(*place, message, reason))
+        out.append(Outgoing(self._dead_letters, self._memory.number, record.key, record.value, headers))
+
+    def _forward(self, away: Away, source: Source, out: list[Outgoing]) -> None:
+        source.rerouted += 1
+        topic, record, home = away
+        self._memory.forwarded[home] += 1
+        place = Place(self._topics[topic], record.partition, record.offset)
+        recovery = self._memory.recovery
+        if recovery is not None and place in recovery.forwarded:
+            return
+        out.append(forward(record, topic, self._topics.rerouted, home))

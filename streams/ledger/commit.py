@@ -1,0 +1,111 @@
+"""What a commit of a ledger partition writes: changelog, day counts, violations, status, and the marker as the last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schemas.codec import encode_day_count, encode_marker, encode_violations
+from schemas.counts import encode_cell_key, encode_marker_key
+from schemas.outputs import Marker
+from streams.kafka.transactions import Outgoing
+from streams.ledger.changelog import STATE_KEY
+from streams.ledger.partition_status import partition_record
+from streams.ledger.vocabulary import vocabulary_record
+
+if TYPE_CHECKING:
+    from streams.context import Context
+    from streams.domain.ledger import Changes
+    from streams.ledger.memory import Memory
+
+_IDLE_MARKER_US = 30_000_000
+_STATUS_INTERVAL_US = 1_000_000
+
+
+class CommitRecords:
+    """Gathers the records of each commit, and knows when one is due although nothing came."""
+
+    def __init__(self, memory: Memory, context: Context) -> None:
+        self._memory = memory
+        self._context = context
+        self._must_say_so = True  # the first after opening tells that the partition is in other hands
+        self._said_caught_up = False
+        self._last_marker_us = 0
+        self._last_status_us = 0
+        self._status_owed = False
+
+    def say_so(self) -> None:
+        """What has just changed is to be told at once, in marker and status."""
+        self._must_say_so = True
+
+    def is_due(self, now_us: int) -> bool:
+        """Whether to commit although no batch came."""
+        since_status_us = now_us - self._last_status_us
+        return (
+            self._must_say_so
+            or self._memory.caught_up != self._said_caught_up
+            or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
+            or now_us - self._last_marker_us > _IDLE_MARKER_US
+        )
+
+    def committed(self) -> None:
+        """The records were committed."""
+        self._must_say_so = False
+
+    def records(self, changes: Changes, out: list[Outgoing], now_us: int) -> list[Outgoing]:
+        """All records of the transaction, in order.
+
+        Args:
+            changes: What has changed in the ledger.
+            out: Dead letters and forwarded records.
+            now_us: The clock, microseconds since 1970.
+        """
+        catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
+        ledger, counts = catalogue.ledger.name, catalogue.counts.name
+        # 3: gather
+        records = [*out]
+        if changes.vocabulary:
+            key, value = vocabulary_record(changes.vocabulary)
+            records.append(Outgoing(ledger, number, key, value))
+        for key, chunk in memory.changelog.write(changes.orders, memory.ledger.state_bytes):
+            records.append(Outgoing(ledger, number, key, chunk))
+        for order_id, violations in changes.violations.items():
+            body = None if violations is None else encode_violations(order_id, violations)
+            records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
+        for (metric, scope, day), count in changes.counts.items():
+            records.append(Outgoing(counts, 0, encode_cell_key(number, metric, scope, day), encode_day_count(count)))
+        # 4: the marker, which is last
+        marker = self._marker(now_us)
+        body = encode_marker(marker)
+        records.append(Outgoing(ledger, number, STATE_KEY, body))
+        # Under load a status a second is enough; what a quiet spell leaves unsaid is said on the next tick.
+        self._status_owed = not (self._must_say_so or now_us - self._last_status_us > _STATUS_INTERVAL_US)
+        if not self._status_owed:
+            self._last_status_us = now_us
+            lags = {topic: source.lag for topic, source in memory.sources.items()}
+            records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
+        # The last record of the transaction: a reader of the counts applies this partition only up to here.
+        records.append(Outgoing(counts, 0, encode_marker_key(number), body))
+        return records
+
+    def _marker(self, now_us: int) -> Marker:
+        memory = self._memory
+        caught_up = memory.caught_up
+        # A change of this, too, is told in the status of the same commit.
+        self._must_say_so |= caught_up != self._said_caught_up
+        self._said_caught_up = caught_up
+        self._last_marker_us = now_us
+        lagging = [source.append_us for source in memory.sources.values() if source.lag]
+        return Marker(
+            positions={topic: (source.next, source.digest) for topic, source in memory.sources.items()},
+            books={topic: source.books() for topic, source in memory.sources.items()},
+            fingerprint=self._context.fingerprint,
+            rebuilding=memory.recovery is not None,
+            caught_up=caught_up,
+            caught_up_us=min(lagging, default=now_us),
+            clock_us=memory.ledger.clock_us,
+            sources=dict(memory.ledger.last_by_source),
+            backfilled=memory.ledger.backfilled,
+            partitions=self._context.settings.partitions,
+            forwarded=dict(memory.forwarded),
+            arrived=dict(memory.arrived),
+        )

@@ -1,0 +1,70 @@
+"""What one ledger partition knows: the judged orders, how far each source is applied, what went to and came from others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from faust.types.tuples import TP
+
+from streams.domain.ledger import Ledger
+from streams.ledger.changelog import Changelog
+from streams.ledger.sources import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.outputs import Marker
+    from streams.context import Context
+    from streams.domain.ledger import Changes
+    from streams.ledger.recovery import Recovery
+
+
+class Memory:
+    """The memory of ledger partition `number`.
+
+    Attributes:
+        ledger: The judged orders.
+        changelog: Which chunks of them are in the log.
+        sources: Source topic → how far it is applied.
+        forwarded: Home → records sent there.
+        arrived: Partition → forwarded records that had been published there.
+        recovery: While everything is read again in silence.
+    """
+
+    def __init__(self, context: Context, number: int) -> None:
+        self.number = number
+        self.ledger = Ledger(context.zone, context.scopes)
+        self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)
+        self.sources = {topic: Source() for topic in context.source_topics}
+        self.forwarded: Counter[int] = Counter()
+        self.arrived: Counter[int] = Counter()
+        self.recovery: Recovery | None = None
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where each source is to be read on."""
+        return {TP(topic, self.number): source.next for topic, source in self.sources.items()}
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every source is applied to its end and nothing is held back."""
+        return self.recovery is None and all(source.lag == 0 for source in self.sources.values())
+
+    def adopt(self, marker: Marker) -> None:
+        """Goes on from what was committed last."""
+        for topic, (offset, digest) in marker.positions.items():
+            self.sources[topic].adopt(offset, digest, marker.books[topic])
+        self.ledger.clock_us = max(self.ledger.clock_us, marker.clock_us)
+        self.forwarded.update(marker.forwarded)
+        self.arrived.update(marker.arrived)
+
+    def finish_recovery(self, changes: Changes) -> bool:
+        """Holds the changes back while recovering, and adds all that was held back at its end. Whether it ends now."""
+        if self.recovery is None:
+            return False
+        self.recovery.hold_back(changes)
+        if not self.recovery.done({topic: source.next for topic, source in self.sources.items()}):
+            return False
+        self.recovery.release(changes)
+        self.recovery = None
+        return True

@@ -1,0 +1,69 @@
+"""Reads what a ledger partition has committed, and checks that its sources still belong to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_marker
+from streams.errors import ExpectedError
+from streams.ledger.changelog import STATE_KEY, Changelog
+from streams.ledger.quarantine import PassedOver, passed_over
+from streams.ledger.recovery import prepare
+from streams.ledger.sources import bounds, check
+from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    from schemas.outputs import Marker
+    from streams.context import Context
+    from streams.kafka.log import LogReader, LogRecord
+    from streams.ledger.memory import Memory
+
+
+async def restore(memory: Memory, context: Context) -> PassedOver:
+    """Fills an empty memory. Without a committed state, everything is to be read again in silence.
+
+    Returns:
+        The records to pass over.
+
+    Raises:
+        ExpectedError: The settings or the sources are not those of the state.
+    """
+    async with context.log.reader() as reader:
+        orders = await passed_over(context, reader)
+        marker = await _read_changelog(memory, context, reader)
+        starts, ends = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
+        if marker is not None:
+            memory.adopt(marker)
+            await check(marker, memory.number, starts, ends, reader)
+        if marker is None or marker.rebuilding:
+            memory.recovery = await prepare(context, memory.number, ends, reader)
+            memory.recovery.counts.update(memory.ledger.counts())
+            memory.recovery.violations.update(memory.ledger.violations())
+            orders.add(memory.recovery.quarantined)
+    for topic, end in ends.items():
+        memory.sources[topic].end = end
+    return orders
+
+
+async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -> Marker | None:
+    marker: Marker | None = None
+    vocabulary: list[LogRecord] = []
+    blobs: dict[str, bytes] = {}
+    async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
+        for record in records:
+            if record.key == STATE_KEY:
+                marker = decode_marker(record.value)
+            elif is_vocabulary(record.key):
+                vocabulary.append(record)
+            elif Changelog.is_chunk(record.key):
+                blobs.update(memory.changelog.restore(record.key, record.value))
+    if marker is not None and marker.fingerprint != context.fingerprint:
+        raise ExpectedError(
+            f"ledger {memory.number} was built with {marker.fingerprint}, the settings say {context.fingerprint}: "
+            "restore the settings, or count everything again under another output_prefix"
+        )
+    if blobs:
+        # In a thread: it takes seconds for millions of orders, and the worker must not miss its heartbeats.
+        await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])
+    return marker
