@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 _READ_ONE_MS = 5000
 
-#: A topic and the number of one of its partitions.
-Partition = tuple[str, int]
+
+class Partition(NamedTuple):
+    """A topic and the number of one of its partitions; equal to Faust's and aiokafka's tuples of the same."""
+
+    topic: str
+    partition: int
 
 
 class Bounds(NamedTuple):
@@ -52,7 +56,7 @@ class LogReader(Protocol):
     """Reads committed records, without a group."""
 
     def read(
-        self, partitions: Iterable[Partition], *, since: Mapping[Partition, int] | None = None
+        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
     ) -> AsyncIterator[Sequence[LogRecord]]:
         """Every committed record of the partitions, at least up to the ends seen at the start.
 
@@ -61,13 +65,13 @@ class LogReader(Protocol):
             since: Offset to begin at, by partition; by default the first there is.
         """
 
-    async def position(self, partition: Partition) -> int:
+    async def position(self, partition: tuple[str, int]) -> int:
         """Offset behind all that the last `read` of this partition has come past."""
 
-    async def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
+    async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         """Bounds of each partition; the end is that of committed reading."""
 
-    async def record_at(self, partition: Partition, offset: int) -> LogRecord | None:
+    async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
         """The committed record at an offset."""
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
@@ -129,20 +133,20 @@ class _KafkaReader:
         self._consumer = consumer
 
     def read(
-        self, partitions: Iterable[Partition], *, since: Mapping[Partition, int] | None = None
+        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
     ) -> AsyncIterator[Sequence[LogRecord]]:
         return read_to_end(self._settings, partitions, consumer=self._consumer, since=since)
 
-    async def position(self, partition: Partition) -> int:
+    async def position(self, partition: tuple[str, int]) -> int:
         return int(await self._consumer.position(TopicPartition(*partition)))
 
-    async def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
+    async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         tps = [TopicPartition(*partition) for partition in partitions]
         firsts = await self._consumer.beginning_offsets(tps)
         ends = await self._consumer.end_offsets(tps)
         return {(tp.topic, tp.partition): Bounds(firsts[tp], ends[tp]) for tp in tps}
 
-    async def record_at(self, partition: Partition, offset: int) -> LogRecord | None:
+    async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
         tp = TopicPartition(*partition)
         self._consumer.assign([tp])
         self._consumer.seek(tp, offset)

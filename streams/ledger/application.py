@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from faust.types.tuples import TP
-
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
+from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.ledger.intake import Away, Intake, Rejected, Taken
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from streams.ledger.sources import Source
 
 #: First offset that a source partition still has.
-LogStart = Callable[[TP], Awaitable[int]]
+LogStart = Callable[[Partition], Awaitable[int]]
 
 
 class Application:
@@ -87,7 +86,7 @@ class Application:
             return [record for record in records if record.offset >= source.next]
         if (records[0].offset if records else batch.next) > source.next:
             # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
-            start = await self._log_start(TP(batch.topic, batch.partition))
+            start = await self._log_start(Partition(batch.topic, batch.partition))
             if start > source.next:
                 raise ExpectedError(
                     f"{batch.topic}-{batch.partition} was trimmed to offset {start} before {source.next} was read: events are "

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from faust.types.tuples import TP
-
 from streams.domain.ledger import Ledger
+from streams.kafka.log import Partition
 from streams.ledger.changelog import Changelog
 from streams.ledger.sources import Source
 
@@ -41,9 +40,9 @@ class Memory:
         self.arrived: Counter[int] = Counter()
         self.recovery: Recovery | None = None
 
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where each source is to be read on."""
-        return {TP(topic, self.number): source.next for topic, source in self.sources.items()}
+        return {Partition(topic, self.number): source.next for topic, source in self.sources.items()}
 
     @property
     def caught_up(self) -> bool:

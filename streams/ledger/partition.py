@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from faust.types.tuples import TP
-
 from streams.errors import ExpectedError
+from streams.kafka.log import Partition
 from streams.ledger.application import Application, LogStart
 from streams.ledger.commit import CommitRecords
 from streams.ledger.memory import Memory
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from streams.kafka.transport import Batch
 
 #: End of a source partition as the broker last said.
-LogEnd = Callable[[TP], int]
+LogEnd = Callable[[Partition], int]
 
 
 class LedgerPartition:
@@ -45,7 +44,7 @@ class LedgerPartition:
         self._application = Application(self._memory, self._context, self._log_start)
         self._commit = CommitRecords(self._memory, self._context)
 
-    async def open(self) -> Mapping[TP, int]:
+    async def open(self) -> Mapping[Partition, int]:
         """Fences the former owner, restores what it committed, checks that the sources still belong to it.
 
         Raises:
@@ -54,12 +53,12 @@ class LedgerPartition:
         await self._writer.start()
         return await self.restore()
 
-    async def restore(self) -> Mapping[TP, int]:
+    async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening; takes nothing from a former owner."""
         self._application.pass_over(await restore(self._memory, self._context))
         return self.positions()
 
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where each source is to be read on."""
         return self._memory.positions()
 

@@ -22,9 +22,8 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from faust.types.tuples import TP
-
     from streams.context import Context
+    from streams.kafka.log import Partition
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
@@ -38,13 +37,13 @@ _YIELD_RECORDS = 200
 class Trial(Protocol):
     """A state that is restored for trying only: it writes nothing."""
 
-    async def restore(self) -> Mapping[TP, int]:
+    async def restore(self) -> Mapping[Partition, int]:
         """Reads what is committed."""
 
     async def rehearse(self, batches: Sequence[Batch]) -> None:
         """Applies, commits nothing."""
 
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where to read on."""
 
     async def close(self) -> None:
@@ -138,7 +137,7 @@ async def _prefix_raises(fresh: Callable[[], Trial], batches: Sequence[Batch], l
 
 def _piece(trial: Trial, batch: Batch, records: list[Any], after: Sequence[Batch] = ()) -> Batch:
     """Some records of a batch, as if they were fetched next by this state."""
-    tp = cast("TP", (batch.topic, batch.partition))
+    tp = cast("Partition", (batch.topic, batch.partition))
     first = next((piece.next for piece in reversed(after) if (piece.topic, piece.partition) == tp), None)
     return batch._replace(
         first=trial.positions()[tp] if first is None else first, next=records[-1].offset + 1, records=records

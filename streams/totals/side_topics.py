@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from faust.types.tuples import TP
-
 from schemas.codec import decode_side_state, encode_memory, encode_status
 from schemas.facts import Rejection
 from schemas.instants import utc_text
@@ -25,6 +23,7 @@ from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 from streams.errors import ExpectedError
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
+from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -140,9 +139,9 @@ class SideTopics:
                     self._take(side, record)
             side.next = side.end = max(side.next, await reader.position((side.name, 0)))
 
-    def positions(self) -> dict[TP, int]:
+    def positions(self) -> dict[Partition, int]:
         """Where each is to be read on."""
-        return {TP(name, 0): side.next for name, side in self._sides.items()}
+        return {Partition(name, 0): side.next for name, side in self._sides.items()}
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._sides

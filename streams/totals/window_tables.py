@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from faust.types.tuples import TP
-
 from schemas.codec import (
     decode_control,
     decode_held,
@@ -27,6 +25,7 @@ from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
+from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
@@ -68,7 +67,7 @@ class WindowTables:
         self._warned: set[str] = set()
         self._last_status_us = 0
 
-    async def open(self) -> Mapping[TP, int]:
+    async def open(self) -> Mapping[Partition, int]:
         """Fences the former writer and reads what it has published."""
         await self._writer.start()
         catalogue = self._context.catalogue
@@ -97,9 +96,9 @@ class WindowTables:
         self._warn()
         return self.positions()
 
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where the day counts and the side topics are to be read on."""
-        return {TP(self._counts, 0): self._next, **self._sides.positions()}
+        return {Partition(self._counts, 0): self._next, **self._sides.positions()}
 
     async def process(self, batches: Sequence[Batch]) -> None:
         """Takes what came, and publishes what has changed by that or by the clock, in one transaction."""

@@ -8,9 +8,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faust.types.tuples import TP
-
 from streams.errors import ExpectedError
+from streams.kafka.log import Partition
 from streams.kafka.transport import Batch, BatchConsumer, assert_copartitioned
 from streams.ledger.partition import LedgerPartition
 from streams.totals.window_tables import WindowTables
@@ -59,7 +58,7 @@ class Engine:
         runners = self._runners()
         return bool(runners) and all(runner.is_open for runner in runners)
 
-    async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
+    async def assigned(self, held: set[Partition]) -> Mapping[Partition, int]:
         """Follows an assignment.
 
         Returns:
@@ -72,14 +71,14 @@ class Engine:
             orders, counts = self.context.source_topics.orders, self.context.catalogue.counts.name
             assert_copartitioned(held, [self.context.source_topics, (counts, *self.context.side_topics)])
             wanted = {tp.partition for tp in held if tp.topic == orders}
-            await self._release(set(self._ledgers) - wanted, totals=TP(counts, 0) not in held)
+            await self._release(set(self._ledgers) - wanted, totals=Partition(counts, 0) not in held)
             for runner in self._runners():
                 runner.assign_again()
             for number in wanted - set(self._ledgers):
                 self._ledgers[number] = self._runner(f"ledger {number}", partial(self._ledger, number))
-            if TP(counts, 0) in held and self._totals is None:
+            if Partition(counts, 0) in held and self._totals is None:
                 self._totals = self._runner("totals", lambda: WindowTables(self.context), commits=_TOTALS_COMMITS)
-            positions: dict[TP, int] = {}
+            positions: dict[Partition, int] = {}
             for runner in self._runners():
                 positions.update(runner.positions)
             return {tp: offset for tp, offset in positions.items() if tp in held}
@@ -132,7 +131,7 @@ class Engine:
     def _ledger(self, number: int) -> LedgerPartition:
         consumer = self._fetching()
 
-        async def log_start(tp: TP) -> int:
+        async def log_start(tp: Partition) -> int:
             starts = await consumer.earliest_offsets(tp)
             return int(next(iter(starts.values())))
 

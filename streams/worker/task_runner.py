@@ -16,9 +16,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
-from faust.types.tuples import TP
 
 from streams.errors import ExpectedError
+from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, InDoubtError
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ _RELEASE_TIMEOUT_S = 3.0
 class State(Protocol):
     """A partition's memory, true for the positions it was opened at and has committed since."""
 
-    async def open(self) -> Mapping[TP, int]:
+    async def open(self) -> Mapping[Partition, int]:
         """Fences the former owner, restores, and returns where to read on."""
 
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches (none: a tick of the timer) and commits what came of them in one transaction."""
 
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where to read on, after what is committed."""
 
     async def close(self) -> None:
@@ -57,13 +57,13 @@ class State(Protocol):
 class Fetching(Protocol):
     """The part of the consumer that a runner needs."""
 
-    async def reposition(self, tp: TP, offset: int) -> int:
+    async def reposition(self, tp: Partition, offset: int) -> int:
         """Seeks and resumes one partition."""
 
-    def epoch(self, tp: TP) -> int:
+    def epoch(self, tp: Partition) -> int:
         """Number of the last seek."""
 
-    def held(self) -> set[TP]:
+    def held(self) -> set[Partition]:
         """Partitions now assigned."""
 
 
@@ -113,7 +113,7 @@ class TaskRunner:
         self._task = asyncio.create_task(self._run(), name=name)
 
     @property
-    def positions(self) -> Mapping[TP, int]:
+    def positions(self) -> Mapping[Partition, int]:
         """Where its partitions are to be read on; empty while it is not open."""
         return self._state.positions() if self._state is not None else {}
 
@@ -203,7 +203,7 @@ class TaskRunner:
         for tp in positions.keys() & consumer.held():
             await consumer.reposition(tp, positions[tp])
 
-    async def _until_stopped(self, opening: Awaitable[Mapping[TP, int]]) -> Mapping[TP, int] | None:
+    async def _until_stopped(self, opening: Awaitable[Mapping[Partition, int]]) -> Mapping[Partition, int] | None:
         task = asyncio.ensure_future(opening)
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -245,7 +245,7 @@ class TaskRunner:
         while self._queue and count < _MAX_RECORDS:
             batch = self._queue.popleft()
             self._waiting_records -= len(batch.records)
-            if batch.epoch == consumer.epoch(TP(batch.topic, batch.partition)):
+            if batch.epoch == consumer.epoch(Partition(batch.topic, batch.partition)):
                 count += len(batch.records)
                 taken.append(batch)
         if self._waiting_records < _WAITING_RECORDS:
@@ -267,5 +267,5 @@ def next_commit(now_s: float, interval_s: float) -> float:
     return math.ceil(now_s / interval_s + 0.5) * interval_s
 
 
-def _readable(positions: Mapping[TP, int]) -> str:
+def _readable(positions: Mapping[Partition, int]) -> str:
     return ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))
