@@ -159,8 +159,9 @@ class BatchConsumer(driver.Consumer):
         for tp, offset in ready.items():
             await self.reposition(tp, offset)
 
-    async def reposition(self, tp: TP, offset: int) -> int:
+    async def reposition(self, partition: tuple[str, int], offset: int) -> int:
         """Goes to `offset` and lets the partition be fetched. Returns the epoch that its batches will carry."""
+        tp = TP(*partition)  # Faust asserts its own class
         known = self._positions.get(tp)
         epoch = known.epoch + 1 if known else 1
         position = self._positions[tp] = _Position(epoch, offset)
