@@ -19,12 +19,11 @@ from faust.worker import Worker
 
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
+from streams.installation import load_settings
 from streams.kafka.admin import plan_topics
 from streams.kafka.clients import client_options, servers_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
-from streams.settings import Settings, load_settings
-from streams.totals.factory import make_totals
 from streams.worker import agents
 from streams.worker.engine import Engine
 from streams.worker.identity import claim_instance, state_dir
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from faust.types.tuples import TP
+
+    from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,6 @@ class MilestonesApp(faust.App):
     async def on_start(self) -> None:
         """Checks what can be checked before joining the group."""
         try:
-            make_totals(self.context)
             await _check_topics(self.context.settings)
         except ExpectedError as error:
             _say_and_exit(error)

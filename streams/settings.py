@@ -7,6 +7,7 @@ rules and targets are those it lists; the built-in ones (the story of the SU7) s
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -25,6 +26,10 @@ ENVIRONMENT_PREFIX = "MILESTONES_"
 FILE_NAME = "milestones.toml"
 DIMENSIONS = ("model", "variant", "factory", "region")
 
+#: Where a proxy of the web view may be.
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LAST_PORT = 65_535
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 
 #: Environment variables of this project that are not settings of the service.
@@ -183,8 +188,8 @@ class Settings(_Section):
         return f"{self.output_prefix}milestones"
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Reads the settings.
+def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the settings, each judged for itself; `streams.installation.load_settings` judges them together.
 
     Args:
         config: The file named on the command line.
@@ -256,3 +261,34 @@ def secret(value: str, file_name: str, setting: str) -> str:
         return Path(file_name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ExpectedError(f"{setting}_file: cannot read {file_name}: {error}") from None
+
+
+def web_address(settings: Settings) -> tuple[str, int]:
+    """Host, without brackets, and port that the web view listens on.
+
+    Raises:
+        ExpectedError: `web_bind` is no address.
+    """
+    text = settings.web_bind
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or not port.isdecimal() or int(port) > _LAST_PORT or (":" in bare and bare == host):
+        raise ExpectedError(f"web_bind: {text!r} is no address; write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    return bare, int(port)
+
+
+def web_proxies(settings: Settings) -> tuple[Network, ...]:
+    """Where an authenticating proxy of the web view may be.
+
+    Raises:
+        ExpectedError: `web_trusted_proxies` has something else than addresses and networks.
+    """
+    found = []
+    for part in filter(None, (each.strip() for each in settings.web_trusted_proxies.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError as error:
+            raise ExpectedError(
+                f"web_trusted_proxies: {error}; write addresses or networks, separated by commas"
+            ) from None
+    return tuple(found)

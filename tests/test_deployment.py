@@ -12,7 +12,8 @@ import yaml
 
 from streams.cli import group
 from streams.embedded.jars import KAFKA_VERSION
-from streams.settings import ENVIRONMENT_PREFIX, load_settings
+from streams.installation import load_settings
+from streams.settings import ENVIRONMENT_PREFIX
 from streams.web.security import OPEN_PATHS, access_of
 from tests.support.installation import ROOT
 

@@ -21,14 +21,12 @@ from streams.domain.backtest import Past, Said, Score, complete_periods, score
 from streams.domain.calendar import Calendar, month_period
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Target
-from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.holidays import holiday_years, load_calendar
+from streams.holidays import holiday_years
+from streams.installation import calendar_of, load_settings, targets_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
-from streams.settings import load_settings
 from streams.story import load_facts, tell
-from streams.totals.factory import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +89,7 @@ def command(
     """
     overrides = {} if story else {"bootstrap_servers": bootstrap_servers}
     settings = load_settings(config, overrides)
-    calendar = load_calendar(settings.holidays, BusinessZone(settings.timezone))
+    calendar = calendar_of(settings)
     found = _of_story(settings) if story else _of_cluster(settings)
     by_date = by.date() if by is not None else (_STORY_BY if story else None)
     parts = [part for series in found for part in _parts(series, calendar, by_date)]

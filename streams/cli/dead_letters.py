@@ -17,15 +17,16 @@ from streams.cli.options import cluster_options, instant_us
 from streams.cli.printable import as_json, printable
 from streams.context import Context
 from streams.errors import ExpectedError
+from streams.installation import load_settings
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.replay import Outcome, Repair, rehearse, replay
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from schemas.notes import Replayed
+    from streams.settings import Settings
 
 _WORDS = {
     "replay": "published again",

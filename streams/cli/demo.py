@@ -16,7 +16,8 @@ import click
 from streams.cli.options import cluster_options
 from streams.demo.run import Plan, run
 from streams.embedded.machine import port_is_free
-from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from streams.installation import load_settings
+from streams.settings import ENVIRONMENT_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,8 @@ def command(
             end_after_story=end_after_story,
             web_bind=None if headless or end_after_story else _web_bind(),
         )
+        # What is wrong in the settings is said before a Kafka is started for nothing.
+        plan.make_settings(bootstrap_servers or Settings.model_fields["bootstrap_servers"].default)
         return asyncio.run(_until_signal(plan))
 
 

@@ -14,7 +14,8 @@ from streams.checkup.machine import machine_findings
 from streams.cli.options import cluster_options
 from streams.embedded import probe
 from streams.errors import ExpectedError
-from streams.settings import Settings, load_settings
+from streams.installation import load_settings
+from streams.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ def command(
     """Show what is missing or wrong on this machine or cluster, each with its cure.
 
     The cluster is looked at where one is named, by option or setting, or where one answers at the usual address. Exit
-    code 1 where something is wrong.
+    code 1 where something is wrong, 2 where it is the settings, which no other command would take either.
     """
     findings: list[Finding] = []
 
@@ -45,19 +46,23 @@ def command(
 
     for finding in machine_findings():
         take(finding)
-    _look_at_cluster(bootstrap_servers, config, take)
-    healthy = all(finding.state != "wrong" for finding in findings)
-    if as_json:
-        click.echo(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
-    return 0 if healthy else 1
-
-
-def _look_at_cluster(bootstrap_servers: str | None, config: Path | None, take: Callable[[Finding], None]) -> None:
+    refused: ExpectedError | None = None
     try:
         settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     except ExpectedError as error:
+        refused = error
         take(failed("settings", error))
-        return
+    else:
+        _look_at_cluster(settings, bootstrap_servers, take)
+    healthy = all(finding.state != "wrong" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    if refused is not None:
+        raise refused
+    return 0 if healthy else 1
+
+
+def _look_at_cluster(settings: Settings, bootstrap_servers: str | None, take: Callable[[Finding], None]) -> None:
     take(ok("settings", f"timezone {settings.timezone}, {len(settings.rule)} rules, {len(settings.target)} targets"))
     default = Settings.model_fields["bootstrap_servers"].default
     if settings.bootstrap_servers == default and bootstrap_servers is None and not _answers(default):

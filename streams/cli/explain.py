@@ -16,7 +16,7 @@ from streams.cli.auditing import watched
 from streams.cli.options import cluster_options, instant_us
 from streams.errors import ExpectedError
 from streams.headline import headline, sentence
-from streams.settings import load_settings
+from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

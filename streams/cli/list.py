@@ -11,12 +11,14 @@ from aiokafka import TopicPartition
 from schemas.codec import decode_milestone
 from streams.cli.options import cluster_options
 from streams.headline import headline
+from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from streams.settings import Settings
 
 
 @click.command()

@@ -15,12 +15,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from streams.cli.options import cluster_options
 from streams.errors import ExpectedError
+from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import Line, LineChecker, Refused
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from streams.settings import Settings
 
 _READ_BYTES = 1 << 20
 _LONGEST_LINE_BYTES = 16 << 20

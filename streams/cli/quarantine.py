@@ -13,8 +13,8 @@ from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.context import wall_clock_us
+from streams.installation import load_settings
 from streams.operations.quarantine import lift, quarantine, standing_orders
-from streams.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,14 +15,16 @@ from streams.cli.operators import operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.errors import ExpectedError
+from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients
 from streams.operations.rebuild import Listener, check_sources, counted_again
 from streams.operations.rebuild_diff import Difference, differences
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from streams.settings import Settings
 
 _KINDS = {"milestone": "milestones", "row": "window rows"}
 

@@ -18,14 +18,15 @@ from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.errors import ExpectedError
+from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from streams.audit.sums import RowKey
     from streams.domain.controls import Control
+    from streams.settings import Settings
 
 _SHOWN: Final = 20
 

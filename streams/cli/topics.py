@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.cli.options import cluster_options
+from streams.installation import load_settings
 from streams.kafka.admin import Plan, apply_topics, plan_topics
-from streams.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

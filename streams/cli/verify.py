@@ -13,7 +13,7 @@ from streams.audit.report import place_text
 from streams.audit.verifying import verify
 from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
-from streams.settings import load_settings
+from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

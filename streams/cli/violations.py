@@ -9,9 +9,9 @@ import click
 
 from schemas.codec import decode_violations
 from streams.cli.options import cluster_options
+from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
-from streams.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

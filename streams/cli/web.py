@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.cli.options import cluster_options
-from streams.settings import load_settings
+from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

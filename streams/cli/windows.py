@@ -12,14 +12,15 @@ from rich.table import Table
 
 from schemas.codec import decode_row, encode_row
 from streams.cli.options import cluster_options, instant_us
+from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
-from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.outputs import WindowRow
+    from streams.settings import Settings
 
 _FIRST_CLOSED = "first-closed"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
 from streams.errors import ExpectedError
-from streams.settings import Settings, secret
+from streams.settings import Network, Settings, secret, web_address, web_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,6 @@ _BURST_S: Final = 8.0
 _REMEMBERED_CLIENTS: Final = 10_000
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,13 @@ def access_of(settings: Settings) -> Access:
     Raises:
         ExpectedError: The address is none, or it can be reached from elsewhere and nothing guards it.
     """
-    host, port = _address(settings.web_bind)
+    host, port = web_address(settings)
     token = secret(settings.web_token, settings.web_token_file, "web_token")
     if (settings.web_token_file or token) and len(token) < MIN_TOKEN_CHARACTERS:
         raise ExpectedError(
             f"web_token: {len(token)} characters are too easily guessed; use at least {MIN_TOKEN_CHARACTERS}, such as from: openssl rand -hex 16"
         )
-    proxies = _networks(settings.web_trusted_proxies)
+    proxies = web_proxies(settings)
     if settings.web_proxy_header and not proxies:
         raise ExpectedError(
             "web_proxy_header: anybody can send that header; name the addresses of the proxy in web_trusted_proxies"
@@ -106,31 +105,11 @@ def access_of(settings: Settings) -> Access:
     return Access("127.0.0.1" if host == "localhost" else host, port, token, settings.web_proxy_header, proxies, hosts)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or not port.isdecimal() or int(port) > 65535 or (":" in bare and bare == host):
-        raise ExpectedError(f"web_bind: {text!r} is no address; write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
-    return bare, int(port)
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    found = []
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        try:
-            found.append(ipaddress.ip_network(part))
-        except ValueError as error:
-            raise ExpectedError(
-                f"web_trusted_proxies: {error}; write addresses or networks, separated by commas"
-            ) from None
-    return tuple(found)
 
 
 class Guard:

@@ -96,7 +96,7 @@ async def run(installation: Installation, *arguments: str) -> tuple[int, str, st
 
 def settings_of(installation: Installation) -> Any:
     """The settings with the rules, as the worker has them."""
-    from streams.settings import load_settings  # noqa: PLC0415 - reads the environment, which is set for it
+    from streams.installation import load_settings  # noqa: PLC0415 - reads the environment, which is set for it
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in installation.environment.items():

@@ -6,8 +6,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from streams.installation import rules_of, targets_of
 from streams.settings import RuleSettings, TargetSettings
-from streams.totals.factory import rules_of, targets_of
 from tests.domain.totals_world import World
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from schemas.outputs import ForecastQuality, ForecastState, MilestoneKind, Miles
 from streams.cli import COMMANDS, group, main
 from streams.domain import forecast
 from streams.errors import ExpectedError
-from streams.settings import FILE_NAME, Settings, load_settings
+from streams.installation import load_settings
+from streams.settings import FILE_NAME, Settings
 from streams.totals.forecasts import NEWS_SHARE
 from tests.contract import story
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, text

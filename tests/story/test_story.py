@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -15,12 +15,15 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact, Kind, Rejection
 from streams.domain.orders import judge
 from streams.domain.zone import BusinessZone
+from streams.installation import load_settings
 from streams.kafka.publication import Publication, partitions_for
-from streams.settings import Settings, load_settings
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
 from streams.story.mess import Transport
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 pytestmark = pytest.mark.slow
 

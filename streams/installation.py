@@ -1,0 +1,104 @@
+"""The installation that the settings describe, judged as a whole: what one command refuses, all do, in the same words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streams.domain.rules import Rule, Target, check_rules, check_targets
+from streams.domain.zone import BusinessZone
+from streams.errors import ExpectedError
+from streams.holidays import load_calendar
+from streams.settings import read_settings, web_address, web_proxies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from streams.domain.calendar import Calendar
+    from streams.settings import RuleSettings, Settings
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the settings and checks them as a worker needs them: the one way for every command.
+
+    Args:
+        config: The file named on the command line.
+        overrides: Values given on the command line, by setting; `None` values are not given.
+
+    Raises:
+        ExpectedError: What cannot be read or is not valid, exit code 2: one line that names it.
+    """
+    # Imported here: `doctor` says what it can of a machine on which the Kafka client is broken.
+    from streams.kafka.clients import client_options  # noqa: PLC0415
+
+    settings = read_settings(config, overrides)
+    check_installation(settings)
+    # Where to connect, with what secrets, and where to listen is checked too, although nothing is opened yet.
+    client_options(settings)
+    web_address(settings)
+    web_proxies(settings)
+    return settings
+
+
+def check_installation(settings: Settings) -> None:
+    """Checks what one setting asks of another: rules and targets against calendar, holidays and scopes.
+
+    Raises:
+        ExpectedError: A holiday, rule or target is not valid; the line names it.
+    """
+    try:
+        calendar = calendar_of(settings)
+        check_rules(rules_of(settings), calendar)
+        check_targets(targets_of(settings), calendar)
+    except ValueError as error:
+        raise ExpectedError(str(error)) from None
+
+
+def calendar_of(settings: Settings) -> Calendar:
+    """The business calendar.
+
+    Raises:
+        ValueError: A holiday is not known.
+    """
+    return load_calendar(settings.holidays, BusinessZone(settings.timezone))
+
+
+def rules_of(settings: Settings) -> list[Rule]:
+    """The rules of the settings.
+
+    Raises:
+        ValueError: One has two numbers.
+    """
+    return [_rule(rule) for rule in settings.rule]
+
+
+def targets_of(settings: Settings) -> list[Target]:
+    """The start values of the targets."""
+    return [
+        Target(
+            target_id=target.target_id,
+            metric=target.metric,
+            scope=target.scope,
+            period=target.period,
+            value=target.value,
+            label=target.label,
+        )
+        for target in settings.target
+    ]
+
+
+def _rule(rule: RuleSettings) -> Rule:
+    if rule.exceeds is not None and rule.reaches is not None:
+        raise ValueError(f"rule {rule.name!r}: give exceeds or reaches, not both")
+    operator = "exceeds" if rule.exceeds is not None else "reaches" if rule.reaches is not None else None
+    return Rule(
+        name=rule.name,
+        metric=rule.metric,
+        window=rule.window,
+        scope=rule.scope,
+        operator=operator,
+        threshold=rule.exceeds if rule.exceeds is not None else rule.reaches,
+        first=rule.first,
+        record=rule.record,
+        retract_after_s=rule.retract_after_s,
+    )

@@ -1,0 +1,107 @@
+"""What a worker refuses in the settings, every command refuses: in the same words, with exit code 2, asking no cluster."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.cli import COMMANDS, main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RULE = '[[rule]]\nname = "w"\nmetric = "deliveries"\nscope = ["model"]\n'
+TARGET = '[[target]]\ntarget_id = "q"\nmetric = "deliveries"\nscope = "model=SU7"\nvalue = 5\n'
+FAULTS = {
+    f'{RULE}window = "week"\nexceeds = 10\n': "rule 'w': no window is called 'week'; choose from day, month, year",
+    f'{RULE}window = "holiday:labour-day"\nexceeds = 10\n': "labour-day is not among the holidays of the settings",
+    f'{RULE}window = "day"\nexceeds = 10\nreaches = 10\n': "rule 'w': give exceeds or reaches, not both",
+    f'{RULE}window = "day"\nexceeds = 1\n{RULE}window = "month"\nexceeds = 1\n': "rule 'w': two rules have this name",
+    'holidays = ["国庆节"]\n': "holidays: no calendar has a holiday called '国庆节'; known are ",
+    f'{TARGET}period = "quarter:2025-Q1"\n': "target 'q': period: 'quarter:2025-Q1' is no period; write ",
+    f'{TARGET}period = "month:2025-1"\n': "target 'q': period: 'month:2025-1' is no period; write ",
+    f'{TARGET}period = "holiday:national-day:2031"\n': "target 'q': period: 'holiday:national-day:2031': no holiday cal",
+    'bootstrap_servers = "kafka://k"\n': "bootstrap_servers: 'kafka://k' is not HOST:PORT, such as k:9092",
+    'security_protocol = "SASL_SSL"\nsasl_password_file = "/no/such"\n': "sasl_password_file: cannot read /no/such",
+    'web_bind = "8080"\n': "web_bind: '8080' is no address; write HOST:PORT",
+    'web_trusted_proxies = "proxy"\n': "web_trusted_proxies: 'proxy' does not appear to be",
+}
+#: The shortest use of each command; `None` is for those that read no settings.
+USES = {
+    "backtest": ["--story"],
+    "broker": None,
+    "contracts": None,
+    "dead-letters": ["list"],
+    "demo": [],
+    "doctor": [],
+    "explain": ["deliveries/all/day:2024-10-07"],
+    "forecasts": [],
+    "list": [],
+    "publish": ["no-such-file"],
+    "quarantine": ["list"],
+    "rebuild": ["--output-prefix", "other."],
+    "reconcile": [],
+    "topics": ["plan"],
+    "verify": [],
+    "violations": [],
+    "web": [],
+    "windows": [],
+    "worker": [],
+}
+MORE_USES = [
+    ["topics", "apply"],
+    ["dead-letters", "replay"],
+    ["quarantine", "add", "vehicle.orders.v1", "2", "48211", "--reason", "r"],
+    ["quarantine", "lift", "vehicle.orders.v1", "2", "48211"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Services take SIGTERM for themselves; here they share a process with the tests."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr of a command that ends with 2."""
+    monkeypatch.setattr(sys, "argv", ["milestones", *arguments])
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2, arguments
+    assert time.monotonic() - began < 8, "it has begun with something before it looked at the settings"
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert USES.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[name, *use] for name, use in sorted(USES.items()) if use is not None] + MORE_USES, ids=" ".join
+)
+def test_every_command_refuses_what_the_worker_refuses_in_its_words(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text(next(iter(FAULTS)), encoding="utf-8")
+    of_worker = said(monkeypatch, capsys, "worker", "--config", str(config))
+    assert said(monkeypatch, capsys, *arguments, "--config", str(config)) == of_worker
+
+
+@pytest.mark.parametrize("text", FAULTS, ids=range(len(FAULTS)))
+@pytest.mark.parametrize("command", ["worker", "windows"])
+def test_each_fault_is_one_line_that_names_it(
+    command: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text(text, encoding="utf-8")
+    assert FAULTS[text] in said(monkeypatch, capsys, command, "--config", str(config))
