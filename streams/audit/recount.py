@@ -95,6 +95,11 @@ class Recounting:
             shard.duplicates += len(found.duplicates)
             if len(found.events) < len(records):
                 self._sort_out(number, records, found, shard)
+            if len(found.events) > MAX_EVENTS:
+                self._check.differ(
+                    f"order {order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed",
+                    order_id=order_id,
+                )
             for unit in read_order(found.events).units:
                 shard.tally.add(unit)
                 if unit.metric == "deliveries":
@@ -117,9 +122,6 @@ class Recounting:
             for stream, count in times.items():
                 shard.books[stream].duplicates += count - 1
                 shard.books[stream].uncertain += len(times) > 1
-        if len(found.events) > MAX_EVENTS:
-            line = f"order {records[0].order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed"
-            self._check.differ(line, order_id=records[0].order_id)
         shard.conflicts += self._conflicts(records, refused)
 
     def _judge_refusal(self, record: Fact, found: Distinct) -> None:

@@ -77,6 +77,7 @@ class _Run:
         self._business = Business(settings)
         self._consumer = consumer
         self._listener = listener
+        self._firsts: dict[tuple[int, int], int] = {}
         self._checks = {
             name: Check(name, 0, of)
             for name, of in (
@@ -165,6 +166,7 @@ class _Run:
                 at for at in forwarded if self._arrivals.by_record[at].event is None
             }
             for topic, part in home.parts.items():
+                self._firsts[topic, number] = part.first
                 if part.first:
                     self._checks["sources"].differ(
                         f"{self._sources.names[topic]}-{number}: begins at {part.first}: what was before is gone, and this "
@@ -195,8 +197,8 @@ class _Run:
         on_their_way = {coordinates_of(event) for events in strangers.values() for event in events} - applied
         for at, letter in sorted(self._letters.by_record.items()):
             stop = self._stops.get(at[:2])
-            if stop is None or at[2] >= stop or at in on_their_way:
-                continue
+            if stop is None or not self._firsts[at[:2]] <= at[2] < stop or at in on_their_way:
+                continue  # not applied yet, or gone: there is nothing to judge it by
             where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
             if letter.reason in BY_STATE and at in explained:
                 check.compared += 1

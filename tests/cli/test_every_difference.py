@@ -1,0 +1,398 @@
+"""One difference of every kind that `verify` can name, planted at once: each is in the text and in the JSON.
+
+A worker counts a few events and ends. Then the outputs are falsified, and source records are appended of which the markers
+say that they were applied.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from schemas.outputs import ControlHeaders
+from schemas.partitioner import homes
+from streams.kafka.admin import admin
+from streams.kafka.clients import read_latest, read_to_end
+from streams.kafka.forwarding import ORIGIN_HEADER
+from tests.support.installation import Installation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from streams.embedded.broker import EmbeddedKafka
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
+
+RULES: Final = """
+[[rule]]
+name = "daily"
+metric = "deliveries"
+window = "day"
+scope = ["model"]
+exceeds = 2
+first = true
+
+[[target]]
+target_id = "october"
+metric = "deliveries"
+scope = "all"
+period = "month:2024-10"
+value = 3
+"""
+PARTITIONS: Final = 2
+FIRST_DAY, SECOND_DAY = "2024-10-02", "2024-10-03"
+VIN: Final = "LNBSU7A10R10000"
+FACTORY: Final = "/factories/bj1"
+
+#: Check of the report → how the line of a difference reads; one entry a kind.
+KINDS: Final = (
+    ("day counts", r"deliveries/all/day:2024-10-02 in ledger partition 0: published \d+, recounted \d+ \([+-]\d+\); \d\dh"),
+    ("rows", r"deliveries/model=YU7/day:2024-10-03: published 2, recounted 1 \(\+1\)$"),
+    ("shards", r"deliveries/model=YU7/day:2024-10-03: published 2, recounted 1 \(\+1\)$"),
+    ("sums", r"deliveries/model=YU7/day:2024-10-03: 2, its hours add up to 1"),
+    ("sums", r"deliveries/model=YU7/month:2024-10: 1, its days add up to 2"),
+    ("milestones", r"deliveries/model=SU7/day:2024-10-02/exceeds:2: should stand \(day:2024-10-02 counts \d\), and does not"),
+    ("milestones", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: stands, and should not \(day:2024-10-03 counts 1\)"),
+    ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: stands for day:2024-10-03, should for day:2024-10-02"),
+    ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: revision 5 follows revision 1"),
+    ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
+    ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
+    ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
+    ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
+    ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
+    ("control totals", r"deliveries/model=SU7/day:2024-10-03: lacks the total of /factories/bj1, 8"),
+    ("books", r"vehicle\.orders\.v1-0: read \d+ is not applied \d+ \+ duplicates \d+ \+ dead letters \d+ \+ rerouted \d+"),
+    ("books", r"vehicle\.orders\.v1-0: read \d+, counted \d+"),
+    ("books", r"vehicle\.orders\.v1-0: dead letters 0, counted \d"),
+    ("books", r"vehicle\.deliveries\.v1-0: rerouted \d, counted \d"),
+    ("books", r"vehicle\.deliveries\.v1-1: duplicates 0, counted 1"),
+    ("books", r"ledger partition 0: applied \d+, counted \d+"),
+    ("books", r"ledger partition 1: duplicates 0, counted 1"),
+    ("dead letters", r"vehicle\.orders\.v1-0@\d+: is no valid event \(malformed_json\), and there is no dead letter of it"),
+    ("dead letters", r"vehicle\.orders\.v1-0@\d+: among the dead letters as invalid_field, but it is malformed_json"),
+    ("dead letters", r"vehicle\.orders\.v1-0@\d+: its dead letter has another key or value"),
+    ("dead letters", r"vehicle\.orders\.v1-0@\d+: 2 dead letters of one record"),
+    ("dead letters", r"vehicle\.deliveries\.v1-0@\d+: among the dead letters as malformed_json, but it is a valid event"),
+    ("dead letters", r"order \S+: 65 events were taken, 64 are allowed"),
+    ("dead letters", r"vehicle\.deliveries\.v1-0@\d+: contradicts an event of the same id, and there is no dead letter"),
+    ("dead letters", r"vehicle\.orders\.v1-0@\d+: among the dead letters as too_many_events, but nothing in its order"),
+    ("forwarded", r"vehicle\.deliveries\.v1-1@\d+: was forwarded twice"),
+    ("forwarded", r"vehicle\.deliveries\.v1-1@\d+: was forwarded to partition 1, which is not its home"),
+    ("forwarded", r"vehicle\.deliveries\.v1-0@\d+: belongs to partition 1 and was not forwarded to it"),
+    ("forwarded", r"vehicle\.deliveries\.v1-0@\d+: was forwarded with another content"),
+    ("sources", r"vehicle\.deliveries\.v1-1: ends at \d+, applied was up to \d+: the topic was recreated or trimmed"),
+    ("sources", r"vehicle\.orders\.v1-1: begins at 1: what was before is gone, and this recount lacks it"),
+)  # fmt: skip
+
+
+def order(home: int, number: int) -> str:
+    """The number of an order that is at home in a partition."""
+    found = (f"SO-{number}-{attempt}" for attempt in range(1000))
+    return next(one for one in found if homes([one.encode()], PARTITIONS) == [home])
+
+
+def envelope(kind: str, identity: str, at: str, source: str = FACTORY, **data: Any) -> bytes:
+    event = {"specversion": "1.0", "id": identity, "source": source, "type": kind, "time": at, "data": data}
+    return json.dumps(event).encode()
+
+
+def delivery(order_id: str, day: str, number: int, model: str = "SU7", hour: int = 10) -> bytes:
+    at = f"{day}T{hour:02d}:00:00+08:00"
+    return envelope(
+        "vehicle.delivered.v1", f"{order_id}-d", at, order_id=order_id, vin=f"{VIN}{number:02d}", model=model
+    )
+
+
+@dataclass
+class Planter:
+    """Writes what no worker has written.
+
+    Attributes:
+        ends: Topic and partition → position after the last source record planted there.
+    """
+
+    installation: Installation
+    producer: AIOKafkaProducer
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> int:
+        """Appends a record and returns its offset."""
+        sent = await self.producer.send_and_wait(topic, value, key, partition, headers=list(headers))
+        self.ends[topic, partition] = sent.offset + 1
+        return int(sent.offset)
+
+    async def letter(self, source: tuple[str, int, int], key: bytes, value: bytes, reason: str) -> None:
+        """Appends a dead letter of a source record."""
+        topic = self.installation.catalogue.dead_letters.name
+        await self.put(topic, source[1], key, value, ControlHeaders.of(*source, "planted", reason))
+
+    async def forwarded(self, source: tuple[int, int, int], to: int, key: bytes, value: bytes) -> None:
+        """Appends a forwarded record."""
+        origin = "{} {} {}".format(*source) + f" {time.time_ns() // 10**6}"
+        await self.put(self.installation.catalogue.rerouted.name, to, key, value, [(ORIGIN_HEADER, origin.encode())])
+
+    async def source_records(self) -> None:
+        """Records that the markers will say were applied, and dead letters and forwarded records that do not fit."""
+        catalogue = self.installation.catalogue
+        orders, deliveries = catalogue.orders.name, catalogue.deliveries.name
+
+        await self.put(orders, 0, b"a", b"{")  # no dead letter at all
+        at = await self.put(orders, 0, b"b", b"{")
+        await self.letter((orders, 0, at), b"b", b"{", "invalid_field")
+        at = await self.put(orders, 0, b"c", b"{")
+        await self.letter((orders, 0, at), b"c", b"[", "malformed_json")
+        at = await self.put(orders, 0, b"d", b"{")
+        for _ in range(2):
+            await self.letter((orders, 0, at), b"d", b"{", "malformed_json")
+
+        fine = order(0, 50)
+        value = delivery(fine, FIRST_DAY, 50)
+        at = await self.put(deliveries, 0, fine.encode(), value)
+        await self.letter((deliveries, 0, at), fine.encode(), value, "malformed_json")
+
+        many = order(0, 51)
+        for number in range(65):
+            cancelled = envelope("order.cancelled.v1", f"c{number}", "2024-10-02T10:00:00+08:00", order_id=many)
+            await self.put(orders, 0, many.encode(), cancelled)
+        alone = order(0, 52)
+        cancelled = envelope("order.cancelled.v1", "c", "2024-10-02T10:00:00+08:00", order_id=alone)
+        at = await self.put(orders, 0, alone.encode(), cancelled)
+        await self.letter((orders, 0, at), alone.encode(), cancelled, "too_many_events")
+
+        known = order(0, 1)
+        await self.put(deliveries, 0, known.encode(), delivery(known, FIRST_DAY, 1, hour=11))  # contradicts
+        again = order(1, 3)
+        await self.put(deliveries, 1, again.encode(), delivery(again, FIRST_DAY, 3))  # a duplicate that is in no books
+
+        lost, changed, astray = order(1, 53), order(1, 54), order(0, 55)
+        await self.put(deliveries, 0, lost.encode(), delivery(lost, FIRST_DAY, 53))
+        at = await self.put(deliveries, 0, changed.encode(), delivery(changed, FIRST_DAY, 54))
+        await self.forwarded((1, 0, at), 1, changed.encode(), delivery(changed, FIRST_DAY, 54, model="YU7"))
+        value = delivery(astray, FIRST_DAY, 55)
+        at = await self.put(deliveries, 1, astray.encode(), value)
+        await self.forwarded((1, 1, at), 1, astray.encode(), value)
+
+    async def forward_again(self) -> None:
+        """What a worker has forwarded, once more."""
+        topic = self.installation.catalogue.rerouted
+        async for records in read_to_end(self.installation.settings, [(topic.name, n) for n in range(PARTITIONS)]):
+            for record in records:
+                await self.put(topic.name, record.partition, record.key, record.value, record.headers)
+
+    async def totals(self) -> None:
+        """A target without a row, and a total that is on no row although it came an hour ago."""
+        catalogue = self.installation.catalogue
+        january = {
+            "metric": "deliveries",
+            "scope": "all",
+            "period": "month:2025-01",
+            "target_id": "january",
+            "value": 7,
+        }
+        at = "2024-09-28T18:00:00+08:00"
+        await self.put(catalogue.targets.name, 0, b"january", envelope("target.set.v1", "j", at, **january))
+        async with admin(self.installation.settings) as client:
+            create_time = {"message.timestamp.type": "CreateTime"}
+            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, catalogue.controls.name, create_time)])
+        for scope in ("model=SU7", "all"):
+            where = {"metric": "deliveries", "scope": scope, "period": f"day:{SECOND_DAY}"}
+            await self.producer.send_and_wait(
+                catalogue.controls.name,
+                envelope("control.total.v1", scope, "2024-10-04T01:00:00+08:00", **where, count=8),
+                "/".join(where.values()).encode(),
+                0,
+                timestamp_ms=time.time_ns() // 10**6 - 3_600_000,
+            )
+
+    async def rows(self) -> None:
+        """Rows that disagree with their events, their hours, their days, the targets and the totals of others."""
+        rows = await self.installation.rows()
+
+        def change(key: str, **more: Any) -> None:
+            rows[key] = {**rows[key], **more}
+
+        # Two units more in a ledger partition, its rows summed from it: only the events say that it is wrong.
+        for key in [f"deliveries/all/{period}" for period in (f"day:{FIRST_DAY}", "month:2024-10", "year:2024")] + [
+            "deliveries/all/holiday:national-day:2024"
+        ]:
+            change(key, count=rows[key]["count"] + 2)
+        hours = list(rows[f"deliveries/all/day:{FIRST_DAY}"]["by_hour"])
+        hours[10] += 2
+        change(f"deliveries/all/day:{FIRST_DAY}", by_hour=hours)
+        yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
+        change(yu7, count=rows[yu7]["count"] + 1)
+        change("deliveries/all/year:2024", targets=[{"target_id": "x", "value": 9, "reached": False}])
+        (october,) = rows["deliveries/all/month:2024-10"]["targets"]
+        change("deliveries/all/month:2024-10", targets=[{**october, "reached": False}])
+        control = {"source": FACTORY, "count": 5, "difference": 9, "as_of": "2024-10-03T16:00:00.000Z"}
+        change(f"deliveries/all/day:{SECOND_DAY}", controls=[control])
+        for key, row in rows.items():
+            await self.put(self.installation.catalogue.windows.name, 0, key.encode(), json.dumps(row).encode())
+
+    async def milestones(self) -> None:
+        """One that is taken back without reason, one without a reason, one of another day with a revision left out."""
+        events = {event["subject"]: event for event in await self.installation.milestones()}
+        day = f"deliveries/model=SU7/day:{FIRST_DAY}/exceeds:2"
+        yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
+        second = {"period": f"day:{SECOND_DAY}", "start": SECOND_DAY, "end": SECOND_DAY}
+        taken_back = self._milestone(events[day], "milestone.retracted.v1", revision=2)
+        invented = self._milestone(
+            events[day], "milestone.raised.v1", milestone_id=f"{yu7}/exceeds:2", scope="model=YU7", **second
+        )
+        moved = self._milestone(
+            events["deliveries/model=SU7/first:day/exceeds:2"], "milestone.raised.v1", revision=5, **second
+        )
+        for event in (taken_back, invented, moved):
+            topic = self.installation.catalogue.milestones.name
+            await self.put(topic, 0, event["subject"].encode(), json.dumps(event).encode())
+
+    @staticmethod
+    def _milestone(like: dict[str, Any], kind: str, **data: Any) -> dict[str, Any]:
+        changed = {**like["data"], **data}
+        identity = f"{changed['milestone_id']}@{changed['revision']}"
+        return {**like, "type": kind, "id": identity, "subject": changed["milestone_id"], "data": changed}
+
+    async def counts(self) -> None:
+        """A day count of two units too many, and markers that say that all of the above was applied."""
+        catalogue = self.installation.catalogue
+        latest = await read_latest(self.installation.settings, [(catalogue.counts.name, 0)])
+        key = f"0|deliveries|all|{FIRST_DAY}".encode()
+        cell = json.loads(latest[key])
+        cell["count"] += 2
+        cell["by_hour"][10] += 2
+        await self.put(catalogue.counts.name, 0, key, json.dumps(cell).encode())
+        for shard in range(PARTITIONS):
+            marker = json.loads(latest[f"{shard}|applied".encode()])
+            for topic in (catalogue.orders.name, catalogue.deliveries.name):
+                position = self.ends.get((topic, shard), marker["positions"][topic][0])
+                beyond = 5 * (topic == catalogue.deliveries.name and shard == 1)
+                marker["positions"][topic] = [position + beyond, ""]
+            if shard == 0:
+                marker["books"][catalogue.orders.name]["read"] += 1
+            await self.put(catalogue.counts.name, 0, f"{shard}|applied".encode(), json.dumps(marker).encode())
+
+    async def trim(self) -> None:
+        """The first record of one partition is gone."""
+        async with admin(self.installation.settings) as client:
+            first = TopicPartition(self.installation.catalogue.orders.name, 1)
+            await client.delete_records({first: RecordsToDelete(before_offset=1)})
+
+
+@pytest.fixture(scope="module")
+async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    """With something wrong in every way."""
+    prefix = f"every-{time.time_ns() % 10**9}."
+    made = Installation(kafka.bootstrap, prefix, tmp_path_factory.mktemp("every"), partitions=PARTITIONS)
+    made.configure(RULES)
+    await made.create()
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    planter = Planter(made, producer)
+    try:
+        await _base(made, planter)
+        before = await made.run("verify")
+        assert before.returncode == 0, before.stdout + before.stderr
+        await planter.source_records()
+        await planter.forward_again()
+        await planter.totals()
+        await planter.rows()
+        await planter.milestones()
+        await planter.counts()
+        await planter.trim()
+        yield made
+    finally:
+        await producer.stop()
+        made.end()
+
+
+async def _base(installation: Installation, planter: Planter) -> None:
+    """What a worker counts before anything is falsified."""
+    orders, deliveries = installation.catalogue.orders.name, installation.catalogue.deliveries.name
+    await planter.put(orders, 1, b"first", b"{")
+    for number, (home, day) in enumerate([(0, FIRST_DAY), (0, FIRST_DAY), (1, FIRST_DAY), (0, SECOND_DAY)], start=1):
+        name = order(home, number)
+        await planter.put(deliveries, home, name.encode(), delivery(name, day, number))
+    for number, model, partition in ((5, "SU7", 0), (6, "SU7", 0), (7, "YU7", 1)):
+        name = order(0, number)  # the last of them away from home
+        await planter.put(deliveries, partition, name.encode(), delivery(name, SECOND_DAY, number, model))
+    worker = installation.worker()
+    await installation.applied()
+    deadline = time.monotonic() + 20
+    while len(await installation.standing()) < 4:
+        assert time.monotonic() < deadline, f"{await installation.standing()}\n{installation.tails()}"
+        await asyncio.sleep(0.2)
+    worker.kill(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait) == 0
+
+
+@pytest.fixture(scope="module")
+async def text(installation: Installation) -> list[tuple[str, str]]:
+    """The differences as a person reads them: what the check is about, line."""
+    done = await installation.run("verify", timeout_s=120)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stdout + done.stderr
+    found, check = [], ""
+    for line in done.stdout.splitlines():
+        if line.startswith("WRONG"):
+            check = line.partition(": ")[0].split(maxsplit=2)[2]
+        elif line.startswith("        ") and not line.startswith("         "):
+            found.append((check, line.strip()))
+    assert re.search(r"^\d+ differences \(", done.stdout.splitlines()[-1]), done.stdout
+    return found
+
+
+@pytest.fixture(scope="module")
+async def document(installation: Installation) -> dict[str, list[str]]:
+    """The differences as a program reads them: check → lines."""
+    done = await installation.run("verify", "--json", timeout_s=120)
+    assert (done.returncode, done.stderr) == (1, ""), done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    return {check["name"]: [found["line"] for found in check["differences"]] for check in told["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("check", "pattern"), KINDS, ids=[f"{name}-{number}" for number, (name, _) in enumerate(KINDS)]
+)
+def test_a_difference_is_named_in_the_text_and_in_the_json(
+    check: str, pattern: str, text: list[tuple[str, str]], document: dict[str, list[str]], installation: Installation
+) -> None:
+    prefix = installation.settings.source_prefix
+    in_json = [line for line in document[check] if re.search(pattern, line.replace(prefix, ""))]
+    assert in_json, "\n".join(document[check])
+    assert {line for _, line in text} & set(in_json), "\n".join(f"{of}: {line}" for of, line in text)
+
+
+def test_every_line_that_verify_can_say_was_planted(document: dict[str, list[str]]) -> None:
+    lines = [line for of_check in document.values() for line in of_check]
+    said = list(_said())
+    assert len(said) > 20
+    assert [parts for parts in said if not any(all(part in line for part in parts) for line in lines)] == []
+
+
+def _said() -> Iterator[list[str]]:
+    """The fixed parts of every line that a check is given, from the code."""
+    for path in sorted(AUDIT.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "differ":
+                parts = [one.value for one in ast.walk(node.args[0]) if isinstance(one, ast.Constant)]
+                fixed = [part for part in parts if isinstance(part, str) and len(part) > 3]
+                if fixed:
+                    yield fixed
+
+
+def test_a_record_that_is_gone_is_not_said_to_be_valid(document: dict[str, list[str]]) -> None:
+    assert not [line for line in document["dead letters"] if "vehicle.orders.v1-1@0: " in line]
