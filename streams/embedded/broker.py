@@ -26,7 +26,7 @@ from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 DEFAULT_HEAP_MB = 1024
@@ -51,17 +51,21 @@ class EmbeddedKafka:
         data_dir: Where topics, configuration and log are kept; created where missing. One broker at a time.
         port: Where clients connect; None takes a free one, and the same again when this object is started again.
         heap_mb: The most memory for Java objects, in MiB.
-        users: Names and passwords; with them clients must authenticate (SASL_PLAINTEXT, PLAIN).
+        listeners: Where clients authenticate or use TLS; without them there is only the one that asks for nothing.
+        properties: Further settings of the broker, such as its authoriser.
+        java_options: Further options of its Java.
         log: Told in one line, before it happens, what takes long.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options of a broker, by name
         self,
         data_dir: Path,
         *,
         port: int | None = None,
         heap_mb: int = DEFAULT_HEAP_MB,
-        users: Mapping[str, str] | None = None,
+        listeners: Sequence[config.Listener] = (),
+        properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.data_dir = Path(data_dir).expanduser().absolute()
@@ -69,7 +73,9 @@ class EmbeddedKafka:
         self._wanted_port = port
         self._port = port
         self._heap_mb = heap_mb
-        self._users = dict(users or {})
+        self._listeners: dict[config.Listener, int] = dict.fromkeys(listeners, 0)
+        self._properties = dict(properties or {})
+        self._java_options = list(java_options)
         self._say = log or (lambda _line: None)
         self._guard = threading.Lock()
         self._stop_wanted = threading.Event()
@@ -84,6 +90,13 @@ class EmbeddedKafka:
         if self._port is None:
             raise RuntimeError("the broker has not been started")
         return f"{machine.LOOPBACK}:{self._port}"
+
+    def address(self, listener: str) -> str:
+        """`HOST:PORT` of a further listener; known once started."""
+        port = next(port for known, port in self._listeners.items() if known.name == listener)
+        if not port:
+            raise RuntimeError("the broker has not been started")
+        return f"{machine.LOOPBACK}:{port}"
 
     @property
     def pid(self) -> int:
@@ -170,6 +183,15 @@ class EmbeddedKafka:
             # From here on the supervisor and the broker hold the lock: it ends with them, not with a fork of this.
             lock.close()
 
+    def _choose_ports(self) -> None:
+        self._choose_port()
+        taken = {self._port}
+        for listener, port in self._listeners.items():
+            while port in taken or not port or not machine.port_is_free(port):
+                port = machine.free_port()  # noqa: PLW2901 - the former one, if there was one, is only tried first
+            taken.add(port)
+            self._listeners[listener] = port
+
     def _choose_port(self) -> None:
         if self._port is not None and machine.port_is_free(self._port):
             return
@@ -198,7 +220,7 @@ class EmbeddedKafka:
             raise ExpectedError(f"{data} is not the data of a Kafka node; remove it, or name another --data-dir")
         self._say("preparing the data directory of the embedded Kafka")
         shutil.rmtree(scratch, ignore_errors=True)
-        self._write("format.properties", config.server_properties(scratch.name, 1, 2, self._users))
+        self._write("format.properties", config.server_properties(scratch.name, 1, 2))
         options = [*self._java(), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         self._mark_log()
         with self.log_path.open("ab") as log:
@@ -223,7 +245,7 @@ class EmbeddedKafka:
         """Starts the broker, and again with other ports where somebody took one between choosing and binding."""
         self._say("starting the embedded Kafka")
         for attempt in range(1, _START_ATTEMPTS + 1):
-            self._choose_port()
+            self._choose_ports()
             self._launch(lock_fd)
             if self._ready():
                 return
@@ -236,8 +258,11 @@ class EmbeddedKafka:
     def _launch(self, lock_fd: int) -> None:
         if self._port is None or self._archive is None:
             raise RuntimeError("not prepared")
-        self._write("kafka.properties", config.server_properties("kafka", self._port, machine.free_port(), self._users))
-        options = [*self._java(write_archive=True), *java.broker_options(self._heap_mb)]
+        properties = config.server_properties(
+            "kafka", self._port, machine.free_port(), self._listeners, self._properties
+        )
+        self._write("kafka.properties", properties)
+        options = [*self._java(write_archive=True), *java.broker_options(self._heap_mb), *self._java_options]
         self._mark_log()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own runtime

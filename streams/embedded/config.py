@@ -6,6 +6,7 @@ configuration as Latin-1, so not every absolute path could be named.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streams.embedded.machine import LOOPBACK
@@ -16,24 +17,53 @@ if TYPE_CHECKING:
 NODE_ID = 1
 
 
-def server_properties(data: str, port: int, controller_port: int, users: Mapping[str, str] | None = None) -> str:
+@dataclass(frozen=True)
+class Listener:
+    """One more place where clients connect, beside the one without authentication.
+
+    Attributes:
+        name: Letters, such as `SCRAM`.
+        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        properties: Kafka's settings of it (certificates, mechanisms, users), without `listener.name.<name>.` before them.
+        advertised: HOST:PORT that clients are told to connect to; empty is where it listens.
+    """
+
+    name: str
+    protocol: str
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
+    advertised: str = ""
+
+
+def server_properties(
+    data: str,
+    port: int,
+    controller_port: int,
+    listeners: Mapping[Listener, int] | None = None,
+    more: Mapping[str, str] | None = None,
+) -> str:
     """Broker and controller in one process, reachable from this machine only.
 
     Args:
         data: Folder of the topics' data and the cluster's metadata, relative to where the broker runs.
-        port: Where clients connect.
+        port: Where clients connect without authentication, and the broker to itself.
         controller_port: Where broker and controller of this node talk to each other.
-        users: Names and passwords; with them clients authenticate (SASL_PLAINTEXT, PLAIN), and so does the broker to itself.
+        listeners: Further listeners, each with its port.
+        more: Further settings of the broker, such as its authoriser.
     """
-    protocol = "SASL_PLAINTEXT" if users else "PLAINTEXT"
-    properties = {
+    listeners = listeners or {}
+    listening = "".join(f",{listener.name}://{LOOPBACK}:{number}" for listener, number in listeners.items())
+    advertised = "".join(
+        f",{listener.name}://{listener.advertised or f'{LOOPBACK}:{number}'}" for listener, number in listeners.items()
+    )
+    protocols = "".join(f",{listener.name}:{listener.protocol}" for listener in listeners)
+    properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
         # A static voter, so that the controller's port may be another one at every start.
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
-        "listeners": f"CLIENTS://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"CLIENTS://{LOOPBACK}:{port}",
-        "listener.security.protocol.map": f"CLIENTS:{protocol},CONTROLLER:PLAINTEXT",
+        "listeners": f"CLIENTS://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}{listening}",
+        "advertised.listeners": f"CLIENTS://{LOOPBACK}:{port}{advertised}",
+        "listener.security.protocol.map": f"CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}",
         "inter.broker.listener.name": "CLIENTS",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data,
@@ -60,17 +90,11 @@ def server_properties(data: str, port: int, controller_port: int, users: Mapping
         "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
         "log.index.size.max.bytes": 1024 * 1024,
     }
-    if users:
-        name, password = next(iter(users.items()))
-        known = " ".join(f'user_{user}="{secret}"' for user, secret in users.items())
+    for listener in listeners:
         properties |= {
-            "sasl.enabled.mechanisms": "PLAIN",
-            "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "listener.name.clients.plain.sasl.jaas.config": (
-                "org.apache.kafka.common.security.plain.PlainLoginModule required "
-                f'username="{name}" password="{password}" {known};'
-            ),
+            f"listener.name.{listener.name.lower()}.{name}": value for name, value in listener.properties.items()
         }
+    properties |= more or {}
     return "".join(f"{name}={value}\n" for name, value in properties.items())
 
 

@@ -1,0 +1,106 @@
+"""What each role needs to be allowed on a cluster with an authoriser, from the topic catalogue and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, get_args
+
+from schemas.topics import Catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.topics import Topic
+    from streams.settings import Settings
+
+Role = Literal["worker", "web", "publisher", "operator", "reader"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Resource(Enum):
+    """What a right is about; the number is Kafka's."""
+
+    TOPIC = 2
+    GROUP = 3
+    TRANSACTIONAL_ID = 5
+
+    @property
+    def words(self) -> str:
+        """As a sentence names it."""
+        return self.name.lower().replace("_", " ")
+
+
+class Operation(Enum):
+    """What may be done; the number is Kafka's. Read and Write include Describe."""
+
+    READ = 3
+    WRITE = 4
+    CREATE = 5
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+    ALTER_CONFIGS = 11
+
+    @property
+    def words(self) -> str:
+        """As Kafka's tools name it."""
+        return self.name.title().replace("_", "")
+
+
+@dataclass(frozen=True)
+class Right:
+    """Operations on one resource.
+
+    Attributes:
+        is_prefix: Whether `name` is the beginning of the names that are meant.
+    """
+
+    resource: Resource
+    name: str
+    operations: tuple[Operation, ...]
+    is_prefix: bool = False
+
+
+def transactional_prefix(settings: Settings) -> str:
+    """How the transactional ids of an installation begin."""
+    return f"{settings.output_prefix}milestones-"
+
+
+def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
+    """What a role needs, each resource once."""
+    catalogue = Catalogue(settings.source_prefix, settings.output_prefix, settings.partitions)
+    sources = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+    look, write = (Operation.READ,), (Operation.WRITE,)
+    transactions = Right(Resource.TRANSACTIONAL_ID, transactional_prefix(settings), write, is_prefix=True)
+    match role:
+        case "publisher":
+            return _topics(sources, write)
+        case "web":
+            return _topics((topic for topic in catalogue.public() if topic not in sources), look)
+        case "reader":
+            return _topics(catalogue.all(), look)
+        case "worker":
+            group = Right(Resource.GROUP, settings.group_id, look)
+            never_written = {catalogue.quarantine, catalogue.replayed, *sources}
+            checked = (Operation.READ, Operation.DESCRIBE_CONFIGS)
+            return (
+                *_topics((topic for topic in catalogue.all() if topic in never_written), checked),
+                *_topics(
+                    (topic for topic in catalogue.all() if topic not in never_written),
+                    (Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+                ),
+                group,
+                transactions,
+            )
+        case "operator":
+            kept = (Operation.READ, Operation.CREATE, Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS)
+            written = {catalogue.quarantine, catalogue.replayed, *sources}
+            return (
+                *_topics((topic for topic in catalogue.all() if topic not in written), kept),
+                *_topics((topic for topic in catalogue.all() if topic in written), (*kept, Operation.WRITE)),
+                transactions,
+            )
+
+
+def _topics(topics: Iterable[Topic], operations: tuple[Operation, ...]) -> tuple[Right, ...]:
+    return tuple(Right(Resource.TOPIC, topic.name, operations) for topic in topics)
