@@ -22,12 +22,14 @@ from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
 from streams.kafka.admin import plan_topics
 from streams.kafka.clients import client_options, servers_of
+from streams.kafka.refusals import refusal
 from streams.kafka.transactions import quiet_abandoned_futures
-from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport
+from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
 from streams.worker import agents
 from streams.worker.engine import Engine
 from streams.worker.identity import claim_instance, state_dir
 from streams.worker.reporter import WorkerReporter
+from streams.worker.watch import Watch, check_rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,14 +120,24 @@ class MilestonesApp(faust.App):
         self.context = context
         self.instance = instance
         self.failure: BaseException | None = None
-        self.engine = Engine(context, instance, self._fail)
-        self._reporter = WorkerReporter(context, instance, self.engine)
+        self._watch = Watch(settings, self._fail)
+        self.engine = Engine(context, instance, self._fail, self._watch.look)
+        self._reporter = WorkerReporter(context, instance, self.engine, self._watch.look)
         self.on_partitions_revoked.connect(self._before_rebalance)
         agents.register(self, self.engine)
 
     def client_options(self) -> dict[str, Any]:
         """Connection options for the driver's consumer."""
         return client_options(self.context.settings)
+
+    async def on_trouble(self) -> None:
+        """Called by the driver when the cluster fails it; ends the worker where it was turned away."""
+        await self._watch.look()
+
+    async def on_failed_start(self, error: BaseException) -> None:
+        """Called by the driver when a client of its own cannot be started: ends the worker with the reason."""
+        settings = self.context.settings
+        await self._fail(await refusal(settings, client_options(settings), error))
 
     async def on_batch_assignment(self, held: set[TP]) -> Mapping[TP, int]:
         """Called by the consumer after every assignment."""
@@ -138,6 +150,7 @@ class MilestonesApp(faust.App):
     async def on_start(self) -> None:
         """Checks what can be checked before joining the group."""
         try:
+            await check_rights(self.context.settings)
             await _check_topics(self.context.settings)
         except ExpectedError as error:
             _say_and_exit(error)
@@ -218,6 +231,7 @@ def create_app(settings: Settings, instance: str | None = None) -> MilestonesApp
         instance: Name of the worker in the group; by default the host's name and the first number that is free here.
     """
     quiet_abandoned_futures()
+    quiet_new_coordinators()
     context = Context(settings)
     return MilestonesApp(context, claim_instance(settings, instance))
 

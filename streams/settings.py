@@ -120,6 +120,7 @@ class Settings(_Section):
     session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
     open_timeout_s: float = Field(default=600.0, ge=10.0)
     state_dir: str = ""
+    cluster_timeout_s: float = Field(default=30.0, ge=1.0, le=86_400.0)
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"

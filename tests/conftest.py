@@ -14,6 +14,8 @@ from streams.embedded.broker import EmbeddedKafka
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.secured import SecuredKafka
+
 
 # Whoever is started in the background of a script has Ctrl-C ignored, and so would have the commands that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -26,6 +28,18 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
         assert broker.alive, f"a test brought the shared broker down: {broker.failure()}"
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A broker with TLS, users and an authoriser, started when the first test asks for it."""
+    from tests.support.secured import SecuredKafka  # noqa: PLC0415 - few tests need it
+
+    made = SecuredKafka(tmp_path_factory.mktemp("secured"))
+    with made.broker:
+        yield made
+        assert made.broker.alive, f"a test brought the secured broker down: {made.broker.failure()}"
+    made.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from streams.checkup import Finding, failed, ok, wrong
 from streams.errors import ExpectedError
 from streams.kafka.admin import Plan, admin, catalogue_of, plan_topics
 from streams.kafka.clients import client_options, quiet_clients
+from streams.kafka.refusals import Reached, reach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,11 +30,14 @@ _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
 async def cluster_findings(settings: Settings) -> AsyncIterator[Finding]:
     """One finding a check, as soon as it is known; only the first where the cluster cannot be reached."""
     try:
+        with quiet_clients():
+            reached = await reach(settings, client_options(settings))
         async with admin(settings) as client:
             yield await _brokers(client, settings)
     except ExpectedError as error:
         yield failed("cluster", error)
         return
+    yield _advertised(reached)
     yield await _transactions(settings)
     try:
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
@@ -51,6 +55,16 @@ async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
     age = f"Kafka {release} or newer" if release else "release unknown"
     count = f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
     return ok("cluster", f"{settings.bootstrap_servers}: {count}, {age}")
+
+
+def _advertised(reached: Reached) -> Finding:
+    """Where clients are sent to after the first answer, which need not be where they have asked."""
+    away = {address: failure for address, failure in reached.advertised.items() if failure is not None}
+    if away:
+        reasons = ", ".join(str(failure).partition(";")[0] for failure in away.values())
+        detail = f"{len(away)} of {len(reached.advertised)} brokers cannot be reached where they advertise themselves: {reasons}"
+        return wrong("advertised", detail, "correct advertised.listeners of these brokers, or start them")
+    return ok("advertised", ", ".join(map(str, reached.advertised)))
 
 
 async def _transactions(settings: Settings) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from schemas.codec import decode_row
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.domain.backtest import Past, Said, Score, complete_periods, score
 from streams.domain.calendar import Calendar, month_period
 from streams.domain.daytypes import DayTypes
@@ -119,7 +119,7 @@ def _of_story(settings: Settings) -> list[_Series]:
 
 
 def _of_cluster(settings: Settings) -> list[_Series]:
-    values = asyncio.run(read_latest(settings, [(catalogue_of(settings).windows.name, 0)])).values()
+    values = run(settings, read_latest(settings, [(catalogue_of(settings).windows.name, 0)])).values()
     found: dict[tuple[str, str], _Series] = {}
     days: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in map(decode_row, values):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.printable import as_json, printable
+from streams.cli.running import run
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -70,7 +70,7 @@ def list_(
 ) -> None:
     """Show rejected records: where they came from, why they were rejected, whether they were published again."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    letters, replayed = asyncio.run(_read(Context(settings), _wanted(settings, reason, topic, since, until)))
+    letters, replayed = run(settings, _read(Context(settings), _wanted(settings, reason, topic, since, until)))
     counts = Counter(letter.reason for letter in letters)
     if by_reason:
         for name, count in counts.most_common():
@@ -132,10 +132,10 @@ def replay_(
         click.echo(as_json(_outcome_document(outcome)) if as_lines else _outcome_line(outcome, dry_run=dry_run))
 
     if dry_run:
-        for outcome in asyncio.run(rehearse(Context(settings), wanted, repair)):
+        for outcome in run(settings, rehearse(Context(settings), wanted, repair)):
             told(outcome)
     else:
-        asyncio.run(replay(Context(settings), wanted, repair, told))
+        run(settings, replay(Context(settings), wanted, repair, told))
     _summarise(counts, dry_run=dry_run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
 from streams.cli.auditing import watched
 from streams.cli.options import cluster_options, instant_us
+from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.headline import headline, sentence
 from streams.installation import load_settings
@@ -57,7 +57,7 @@ def command(
         if between:
             raise click.UsageError("--between is about a window, METRIC/SCOPE/PERIOD; this is the id of a milestone")
         with watched() as listener:
-            milestone = asyncio.run(explain_milestone(settings, what, listener))
+            milestone = run(settings, explain_milestone(settings, what, listener))
         if as_json:
             click.echo(json.dumps(milestone.document(), ensure_ascii=False))
         else:
@@ -66,7 +66,7 @@ def command(
     times = _times(between) if between else None
     with watched() as listener:
         try:
-            window = asyncio.run(explain_window(settings, key, times, listener))
+            window = run(settings, explain_window(settings, key, times, listener))
         except ValueError as error:
             raise ExpectedError(str(error), exit_code=2) from None
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from schemas.codec import decode_forecast
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -39,7 +39,7 @@ def command(
     A range (P10 to P90) held the truth in 8 of 10 cases of the past. `milestones backtest` shows how good it was.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    values = asyncio.run(read_latest(settings, [(catalogue_of(settings).forecasts.name, 0)])).values()
+    values = run(settings, read_latest(settings, [(catalogue_of(settings).forecasts.name, 0)])).values()
     forecasts = [(decode_forecast(value), value) for value in values]
     chosen = [pair for pair in forecasts if target_id in (None, pair[0].target_id)]
     chosen.sort(key=lambda pair: (pair[0].end, pair[0].start, pair[0].metric, pair[0].scope, pair[0].target_id))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ from aiokafka import TopicPartition
 
 from schemas.codec import decode_milestone
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.headline import headline
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Show the milestones, retractions and reinstatements."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    asyncio.run(_list(settings, follow=follow, as_json=as_json))
+    run(settings, _list(settings, follow=follow, as_json=as_json))
 
 
 async def _list(settings: Settings, *, follow: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,18 +10,33 @@ from typing import Any, TypeVar
 import click
 
 from schemas.instants import micros_of, parse_instant
+from streams.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cluster_options(function: F) -> F:
-    """Adds `--bootstrap-servers` and `--config`."""
+    """Adds `--bootstrap-servers`, `--config` and `--timeout`."""
+    function = click.option(
+        "--timeout",
+        type=click.FloatRange(1, 86_400),
+        metavar="SECONDS",
+        expose_value=False,
+        callback=_set_timeout,
+        help="Give up, with exit code 3, when the cluster has not answered for so long (default: 30).",
+    )(function)
     function = click.option(
         "--config", type=click.Path(path_type=Path), default=None, help="Settings file (default: milestones.toml)."
     )(function)
     return click.option(
         "--bootstrap-servers", metavar="HOST:PORT", default=None, help="Kafka (default: 127.0.0.1:9092)."
     )(function)
+
+
+def _set_timeout(_context: click.Context, _parameter: click.Parameter, value: float | None) -> None:
+    """As a setting, so that it holds for a worker that the command starts too."""
+    if value is not None:
+        os.environ[f"{ENVIRONMENT_PREFIX}CLUSTER_TIMEOUT_S"] = str(value)
 
 
 def instant_us(text: str, option: str) -> int:

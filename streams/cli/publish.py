@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
@@ -50,7 +51,7 @@ def command(file: Path, bootstrap_servers: str | None, config: Path | None) -> N
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
     with _opened(file) as stream:
-        tally = asyncio.run(_publish(settings, stream, name))
+        tally = run(settings, _publish(settings, stream, name))
     _summarise(tally, name, settings)
 
 

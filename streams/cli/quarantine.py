@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.running import run
 from streams.context import wall_clock_us
 from streams.installation import load_settings
 from streams.operations.quarantine import lift, quarantine, standing_orders
@@ -69,7 +69,7 @@ def add(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
-    asyncio.run(quarantine(settings, place, order))
+    run(settings, quarantine(settings, place, order))
     click.echo(f"{place} will be passed over: as a dead letter of reason quarantined")
     click.echo(
         "start the workers that have ended; one that runs goes on without it by itself, within about "
@@ -88,7 +88,7 @@ def list_(
 ) -> None:
     """Show what is or will be passed over."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    found = asyncio.run(standing_orders(settings))
+    found = run(settings, standing_orders(settings))
     for standing in found:
         place, order = standing.place, standing.order
         if as_lines:
@@ -108,5 +108,5 @@ def lift_(topic: str, partition: int, offset: int, bootstrap_servers: str | None
     """Let a record be applied after all, where it has not been passed over yet."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
-    asyncio.run(lift(settings, place))
+    run(settings, lift(settings, place))
     click.echo(f"{place} will be applied when it is reached")

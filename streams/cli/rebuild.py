@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients
@@ -64,7 +64,7 @@ def command(
             f"--output-prefix {output_prefix!r} is that of the live installation: take another, or name the live one's with --against"
         )
     by = None if ignore_quarantine else operator()
-    records, found = asyncio.run(_rebuild(live, other, config, by, diff=diff))
+    records, found = run(live, _rebuild(live, other, config, by, diff=diff))
     if as_lines:
         click.echo(as_json(_document(live, other, records, found)))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from streams.audit.theirs import Theirs, read_theirs
 from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
@@ -90,7 +90,7 @@ def command(
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _Filter(metric, scope, period, source)
-    situation = asyncio.run(read_situation(settings))
+    situation = run(settings, read_situation(settings))
     chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
     differing = [one for one in chosen if one.control.difference]
     if against is not None:
@@ -110,7 +110,7 @@ def command(
 def _recounted(settings: Settings, keys: Collection[RowKey], asked: frozenset[str] = frozenset()) -> Recounted:
     try:
         with watched() as listener:
-            return asyncio.run(recount_windows(settings, keys, asked, listener))
+            return run(settings, recount_windows(settings, keys, asked, listener))
     except ValueError as error:
         raise ExpectedError(str(error), exit_code=2) from None
 

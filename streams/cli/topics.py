@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import Plan, apply_topics, plan_topics
 
@@ -25,7 +25,7 @@ def command() -> None:
 def plan(bootstrap_servers: str | None, config: Path | None) -> None:
     """Show what is missing or different; change nothing."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    _print(asyncio.run(plan_topics(settings)), "nothing to do: the topics are as the contract needs them")
+    _print(run(settings, plan_topics(settings)), "nothing to do: the topics are as the contract needs them")
 
 
 @command.command()
@@ -33,7 +33,7 @@ def plan(bootstrap_servers: str | None, config: Path | None) -> None:
 def apply(bootstrap_servers: str | None, config: Path | None) -> None:
     """Create what is missing and alter what is different."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    _print(asyncio.run(apply_topics(settings)), "nothing to do: the topics are as the contract needs them")
+    _print(run(settings, apply_topics(settings)), "nothing to do: the topics are as the contract needs them")
 
 
 def _print(plan: Plan, nothing: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from streams.audit.report import place_text
 from streams.audit.verifying import verify
 from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.installation import load_settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     started = time.monotonic()
     with watched() as listener:
-        report = asyncio.run(verify(settings, listener))
+        report = run(settings, verify(settings, listener))
     if as_json:
         click.echo(json.dumps(report.document(), ensure_ascii=False))
     else:

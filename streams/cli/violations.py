@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
 from schemas.codec import decode_violations
 from streams.cli.options import cluster_options
+from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -30,7 +30,7 @@ def command(
     """Show the orders whose events contradict each other, and how."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     topic = catalogue_of(settings).violations
-    latest = asyncio.run(read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
+    latest = run(settings, read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
     chosen = sorted((key.decode(), value) for key, value in latest.items() if order_id in (None, key.decode()))
     for key, value in chosen:
         if as_json:

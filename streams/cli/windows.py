@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from schemas.codec import decode_row, encode_row
 from streams.cli.options import cluster_options, instant_us
+from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -96,7 +96,7 @@ def command(
 
 
 def _current(settings: Settings) -> list[_Shown]:
-    latest = asyncio.run(read_latest(settings, [(catalogue_of(settings).windows.name, 0)]))
+    latest = run(settings, read_latest(settings, [(catalogue_of(settings).windows.name, 0)]))
     return [_published(decode_row(value), value.decode()) for value in latest.values()]
 
 
@@ -113,7 +113,7 @@ def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
     from streams.cli.auditing import watched  # noqa: PLC0415
 
     with watched() as listener:
-        rows = asyncio.run(rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))
+        rows = run(settings, rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))
     shown = []
     for row in rows:
         key = (row.metric, row.scope, row.period)
@@ -126,7 +126,7 @@ def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
 def _first_closed(settings: Settings) -> list[_Shown]:
     from streams.audit.closed import rows_as_first_closed  # noqa: PLC0415
 
-    found = asyncio.run(rows_as_first_closed(settings))
+    found = run(settings, rows_as_first_closed(settings))
     shown = []
     for row in found.rows:
         document = {**json.loads(encode_row(row)), "as_of": _FIRST_CLOSED}

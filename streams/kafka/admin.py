@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
-from streams.kafka.clients import client_options, connected
+from streams.kafka.clients import connected, live_options, timeout_ms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -69,7 +69,7 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     Raises:
         ExpectedError: The cluster is unreachable, exit code 3.
     """
-    client = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=30_000)
+    client = AIOKafkaAdminClient(**await live_options(settings), request_timeout_ms=timeout_ms(settings))
     try:
         await connected(settings, client.start)
         yield client

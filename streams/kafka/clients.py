@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import logging
 import ssl
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
 
 from streams.errors import ExpectedError
-from streams.kafka.refusals import refusal
+from streams.kafka.permissions import denied, topic_answers
+from streams.kafka.refusals import RefusedError, TokenError, reach, refusal
+from streams.kafka.rights import Operation, Resource, Right
 from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
@@ -29,13 +34,48 @@ _LAST_PORT = 65_535
 
 
 class _FileToken(AbstractTokenProvider):
-    """An OAUTHBEARER token that another process keeps fresh in a file."""
+    """An OAUTHBEARER token that another process keeps fresh in a file: read at every authentication."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
 
     async def token(self) -> str:
-        return (await asyncio.to_thread(self._path.read_text, "utf-8")).strip()
+        return await asyncio.to_thread(self.read)
+
+    def read(self) -> str:
+        """The token that is in the file now.
+
+        Raises:
+            TokenError: There is none, or it is over.
+        """
+        try:
+            text = self._path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenError(f"sasl_token_file: cannot read {self._path}: {_reason(error)}") from None
+        if not text:
+            raise TokenError(f"sasl_token_file: {self._path} is empty; it must hold the token")
+        end_s = _end_of(text)
+        # A broker allows for clocks that differ: it takes a token that is over, and closes the connection at once.
+        if end_s is not None and end_s < time.time():
+            end = datetime.fromtimestamp(end_s, UTC).isoformat()
+            raise TokenError(
+                f"sasl_token_file: the token in {self._path} expired at {end}; look at what keeps it fresh, and at the clock"
+            )
+        return text
+
+
+def _end_of(token: str) -> float | None:
+    """When a token is over, seconds since 1970; `None` where it is no JWT or does not say."""
+    body = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        return float(claims["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
@@ -46,19 +86,70 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
     """
     if "SSL" not in settings.security_protocol:
         return None
-    password = secret(settings.ssl_key_password, settings.ssl_key_password_file, "ssl_key_password")
-    try:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=settings.ssl_ca_file or None,
-            certfile=settings.ssl_certificate_file or None,
-            keyfile=settings.ssl_key_file or None,
-            password=password or None,
-        )
-    except (OSError, ssl.SSLError) as error:
-        raise ExpectedError(
-            f"ssl_ca_file, ssl_certificate_file or ssl_key_file cannot be used: {error}; check the paths and the key's password"
-        ) from None
+    context = _trusting(settings.ssl_ca_file)
+    if settings.ssl_certificate_file:
+        _identify(context, settings)
+    elif settings.ssl_key_file:
+        raise ExpectedError("ssl_key_file is set without ssl_certificate_file: name the certificate too")
     return context
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except ssl.SSLError:
+        raise _unusable("ssl_ca_file", ca_file, "it holds no certificates in PEM format") from None
+    except OSError as error:
+        raise _unusable("ssl_ca_file", ca_file, _reason(error)) from None
+
+
+def _identify(context: ssl.SSLContext, settings: Settings) -> None:
+    """Adds the certificate and the key by which this client is known."""
+    certificate, key = settings.ssl_certificate_file, settings.ssl_key_file
+    for name, path in (("ssl_certificate_file", certificate), ("ssl_key_file", key)):
+        try:
+            if path:
+                Path(path).read_bytes()
+        except OSError as error:
+            raise _unusable(name, path, _reason(error)) from None
+    password = _secret(settings.ssl_key_password, settings.ssl_key_password_file, "ssl_key_password")
+    try:
+        # Without a password OpenSSL would ask for one at the terminal.
+        context.load_cert_chain(certificate, key or None, password=lambda: password)
+    except (OSError, ValueError) as error:
+        reason = str(error)
+        if "MISMATCH" in reason:
+            raise _unusable("ssl_key_file", key, f"it is not the key of {certificate}") from None
+        if password:
+            raise _unusable(
+                "ssl_key_file", key or certificate, "it holds no key in PEM format that ssl_key_password opens"
+            ) from None
+        raise _unusable(
+            "ssl_certificate_file and ssl_key_file",
+            f"{certificate}, {key}" if key else certificate,
+            "one holds no certificate or no key in PEM format, or the key needs ssl_key_password_file",
+        ) from None
+    _refuse_expired(certificate)
+
+
+def _refuse_expired(certificate: str) -> None:
+    """A broker refuses a certificate that is over without saying why."""
+    # The standard library reads certificates and has no public call for it.
+    end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001
+    if end and ssl.cert_time_to_seconds(end) < time.time():
+        raise _unusable("ssl_certificate_file", certificate, f"it expired on {end}")
+
+
+def _unusable(setting: str, path: str, reason: str) -> ExpectedError:
+    return ExpectedError(f"{setting}: cannot use {path}: {reason}", exit_code=3)
+
+
+def _secret(value: str, file_name: str, setting: str) -> str:
+    """A secret of a connection: where its file cannot be read, the cluster is out of reach."""
+    try:
+        return secret(value, file_name, setting)
+    except ExpectedError as error:
+        raise ExpectedError(str(error), exit_code=3) from None
 
 
 def servers_of(settings: Settings) -> list[str]:
@@ -95,13 +186,37 @@ def client_options(settings: Settings) -> dict[str, Any]:
         if settings.sasl_mechanism == "OAUTHBEARER":
             if not settings.sasl_token_file:
                 raise ExpectedError("sasl_token_file: OAUTHBEARER needs the file that holds the token")
-            options["sasl_oauth_token_provider"] = _FileToken(settings.sasl_token_file)
+            token = _FileToken(settings.sasl_token_file)
+            try:
+                token.read()
+            except TokenError as error:
+                raise ExpectedError(str(error), exit_code=3) from None
+            options["sasl_oauth_token_provider"] = token
         else:
+            if not settings.sasl_username:
+                raise ExpectedError(f"sasl_username: {settings.sasl_mechanism} needs the name of the user")
             options["sasl_plain_username"] = settings.sasl_username
-            options["sasl_plain_password"] = secret(
+            options["sasl_plain_password"] = _secret(
                 settings.sasl_password, settings.sasl_password_file, "sasl_password"
             )
     return options
+
+
+def timeout_ms(settings: Settings) -> int:
+    """How long a client waits for an answer."""
+    return int(settings.cluster_timeout_s * 1000)
+
+
+async def live_options(settings: Settings) -> dict[str, Any]:
+    """Client options with those of the bootstrap servers that answer: a client would wait long for the others.
+
+    Raises:
+        ExpectedError: The cluster is unreachable or refuses, exit code 3.
+    """
+    options = client_options(settings)
+    with quiet_clients():
+        reached = await reach(settings, options)
+    return options | {"bootstrap_servers": reached.servers}
 
 
 async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> None:
@@ -133,11 +248,12 @@ def quiet_clients() -> Any:
 async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group that sees committed records only."""
     consumer = AIOKafkaConsumer(
-        **client_options(settings),
+        **await live_options(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_BYTES,
+        request_timeout_ms=timeout_ms(settings),
         **options,
     )
     try:
@@ -165,24 +281,56 @@ async def read_to_end(
                 yield records
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
+    await _require_partitions(consumer, tps)
     consumer.assign(tps)
     ends = await consumer.end_offsets(tps)
     await consumer.seek_to_beginning(*tps)
     for (topic, partition), offset in (since or {}).items():
         consumer.seek(TopicPartition(topic, partition), offset)
     waiting = set(tps)
+    heard_s = time.monotonic()
+    seen: dict[TopicPartition, int] = {}
     while waiting:
         # An empty partition, or one whose rest is aborted records and markers, is known by its position only.
-        for tp in list(waiting):
-            if await consumer.position(tp) >= ends[tp]:
-                waiting.discard(tp)
-                consumer.pause(tp)
+        positions = {tp: await consumer.position(tp) for tp in waiting}
+        done = {tp for tp, offset in positions.items() if offset >= ends[tp]}
+        consumer.pause(*done)
+        waiting -= done
         if not waiting:
             return
+        if positions != seen:
+            seen, heard_s = positions, time.monotonic()
+        _refuse_silence(settings, waiting, time.monotonic() - heard_s)
         fetched = await consumer.getmany(*waiting, timeout_ms=200)
         for records in fetched.values():
             # Whole, also what lies beyond the end: the consumer's position is then after what was yielded.
             yield records
+
+
+def _refuse_silence(settings: Settings, waiting: Iterable[TopicPartition], silent_s: float) -> None:
+    if silent_s > settings.cluster_timeout_s:
+        names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(waiting)[:3])
+        raise ExpectedError(
+            f"nothing has come of {names} for {silent_s:.0f} s, and there is more; look at its leader, or wait longer with "
+            "--timeout",
+            exit_code=3,
+        )
+
+
+async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+    """Makes sure that partitions are there before they are read: a consumer would wait for them without a word."""
+    wanted: dict[str, int] = {}
+    for tp in tps:
+        wanted[tp.topic] = max(wanted.get(tp.topic, 0), tp.partition + 1)
+    for topic, found in (await partition_counts(consumer, wanted)).items():
+        if not found:
+            raise ExpectedError(f"there is no topic {topic}; create it with: milestones topics apply", exit_code=3)
+        if found < wanted[topic]:
+            raise ExpectedError(
+                f"{topic} has {found} partitions, and {wanted[topic]} by the settings; set partitions = {found}, or see "
+                "what milestones topics plan says",
+                exit_code=3,
+            )
 
 
 async def read_latest(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[bytes, bytes]:
@@ -198,6 +346,18 @@ async def read_latest(settings: Settings, partitions: Iterable[tuple[str, int]])
 
 
 async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, int]:
-    """Partitions of each topic by the cluster's metadata; 0 for a topic that does not exist."""
-    metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the public calls answer from a cache
-    return {topic: len(metadata.partitions_for_topic(topic) or ()) for topic in topics}
+    """Partitions of each topic that is to be read; 0 for a topic that does not exist.
+
+    Raises:
+        RefusedError: One of them may not be read.
+    """
+    answers = await topic_answers(consumer._client, topics)  # noqa: SLF001 - the public calls answer from a cache
+    missing = [
+        Right(Resource.TOPIC, name, (Operation.READ,))
+        for name, answer in answers.items()
+        if answer.is_hidden
+        or (answer.operations is not None and answer.partitions and Operation.READ not in answer.operations)
+    ]
+    if missing:
+        raise RefusedError(denied(missing))
+    return {name: answer.partitions for name, answer in answers.items()}

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import client_options, connected
+from streams.kafka.clients import connected, live_options, timeout_ms
 from streams.kafka.publication import Publication, partitions_for
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ class Publisher:
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
-            **client_options(self._settings),
+            **await live_options(self._settings),
             enable_idempotence=True,
             # aiokafka compresses lz4 at its slowest level; zstd takes a quarter of the time and half of the space.
             compression_type="zstd",
             max_batch_size=_BATCH_BYTES,
+            request_timeout_ms=timeout_ms(self._settings),
         )
         try:
             await connected(self._settings, self._producer.start)

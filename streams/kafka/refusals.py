@@ -1,16 +1,16 @@
-"""Why a cluster cannot be reached: one connection more, whose failure is told in words, with the setting to look at."""
+"""Why a cluster cannot be reached: connections of our own, whose failure is told in words, with the setting to look at."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
     IllegalSaslStateError,
-    KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
@@ -18,89 +18,256 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import ExpectedError
+from streams.kafka.connection import create_conn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from streams.settings import Settings
 
-_TIMEOUT_S = 4.0
+#: For one attempt: long enough for a packet that is lost twice, and two in a row within ten seconds.
+_TIMEOUT_S = 3.5
+#: For the other bootstrap servers, once one has answered.
+_SECOND_ANSWER_S = 0.3
 _UNREACHABLE_CODE = 3
+_TLS_HANDSHAKE = 22
+_TLS_ALERT = 21
+#: The start of TLS 1.2 and of an alert: major version 3.
+_TLS_MAJOR = 3
+#: Reasons in OpenSSL's words by which a server refuses a client's certificate.
+_REFUSED_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 
 
-async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseException) -> ExpectedError:
-    """The line for a cluster that could not be connected to.
+class Address(NamedTuple):
+    """Where a broker is."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def of(cls, server: str) -> Address:
+        """From HOST:PORT."""
+        host, _, port = server.rpartition(":")
+        return cls(host.strip("[]"), int(port))
+
+
+class RefusedError(ExpectedError):
+    """The cluster is there and does not take us, and will not before somebody changes something."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=_UNREACHABLE_CODE)
+
+
+class TokenError(ConnectionError):
+    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting."""
+
+
+class Reached(NamedTuple):
+    """What answers.
+
+    Attributes:
+        servers: Those of the bootstrap servers that answer.
+        advertised: Where the cluster says that its brokers are, each with what stands in the way, `None` where nothing does.
+    """
+
+    servers: list[str]
+    advertised: dict[Address, ExpectedError | None]
+
+
+async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
+    """Connects to the bootstrap servers and to the brokers that they name, all at once.
 
     Args:
         settings: Named in the line.
-        options: Of the client that has failed.
-        error: What it raised; it says too little where nothing more is found out.
+        options: Of the clients.
+
+    Raises:
+        ExpectedError: None of the bootstrap servers, or none of the brokers, takes us; exit code 3.
     """
     connection = {name: value for name, value in options.items() if name != "bootstrap_servers"}
-    for server in options["bootstrap_servers"]:
-        host, _, port = server.rpartition(":")
-        found = await _failure_of(host, int(port), connection)
-        if found is not None:
-            line = explain(settings, server, found)
-            if line is not None:
-                return ExpectedError(line, exit_code=_UNREACHABLE_CODE)
+    servers: Sequence[str] = options["bootstrap_servers"]
+    answers = await _first_answers([_ask(Address.of(server), connection) for server in servers])
+    living = [server for server, answer in zip(servers, answers, strict=True) if not isinstance(answer, BaseException)]
+    if not living:
+        raise await _failure(settings, servers[0], answers[0])
+    named = next(answer for answer in answers if not isinstance(answer, BaseException))
+    known = {Address.of(server) for server in living}
+    brokers = [Address(host, port) for _, host, port, *_ in named.brokers]
+    unknown = [broker for broker in brokers if broker not in known]
+    found = dict(zip(unknown, await asyncio.gather(*(_ask(broker, connection) for broker in unknown)), strict=True))
+    advertised: dict[Address, ExpectedError | None] = dict.fromkeys(brokers)
+    for broker, answer in found.items():
+        if isinstance(answer, BaseException):
+            advertised[broker] = await _failure(settings, str(broker), answer)
+    failures = [failure for failure in advertised.values() if failure is not None]
+    if failures and len(failures) == len(advertised):
+        if isinstance(failures[0], RefusedError):
+            raise failures[0]
+        reason = str(failures[0]).partition(";")[0]
+        raise ExpectedError(
+            f"{living[0]} answers, but advertises {brokers[0]}, where it cannot be reached from here ({reason}); name the "
+            "listener that is meant for this network (bootstrap_servers), or correct advertised.listeners of the brokers",
+            exit_code=_UNREACHABLE_CODE,
+        )
+    return Reached(living, advertised)
+
+
+async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseException) -> ExpectedError:
+    """The line for a client that has failed: what is found out now, or else what it says itself."""
+    try:
+        await reach(settings, options)
+    except ExpectedError as found:
+        return found
     reason = str(error) or type(error).__name__
     return ExpectedError(
-        f"no Kafka at {settings.bootstrap_servers}: {reason}; start one (milestones broker) or name it with --bootstrap-servers",
+        f"Kafka at {settings.bootstrap_servers} did not do what was asked: {reason}; look at the brokers, and try again",
         exit_code=_UNREACHABLE_CODE,
     )
 
 
-def explain(settings: Settings, server: str, error: BaseException) -> str | None:  # noqa: C901, PLR0912 - a table of causes
-    """What has failed at a server, and the setting to look at; `None` where the error tells nothing."""
-    protocol = settings.security_protocol
-    match error:
-        case SaslAuthenticationFailed():
-            who = "the token" if settings.sasl_mechanism == "OAUTHBEARER" else f"user {settings.sasl_username!r}"
-            setting = (
-                "sasl_token_file" if settings.sasl_mechanism == "OAUTHBEARER" else "sasl_username and sasl_password"
+async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The answers in order; once one is good, the others have little time left."""
+    tasks = [asyncio.create_task(question) for question in asked]
+    waiting = set(tasks)
+    good = False
+    while waiting:
+        limit = _SECOND_ANSWER_S if good else None
+        done, waiting = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            break
+        good = good or any(not isinstance(task.result(), BaseException) for task in done)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [TimeoutError() if task.cancelled() else task.result() for task in tasks]
+
+
+async def _ask(address: Address, connection: Mapping[str, Any]) -> Any:
+    """The brokers of the cluster, or what stands in the way."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            made = await create_conn(
+                address.host, address.port, request_timeout_ms=int(_TIMEOUT_S * 1000), **connection
             )
-            return f"{server} refuses {who}: authentication failed; check {setting}"
+            try:
+                # A server that wants a user tells its versions to anyone, and closes at the first question.
+                return await made.send(MetadataRequest([]))
+            finally:
+                made.close()
+    except (KafkaError, OSError, EOFError, TimeoutError, TokenError) as error:
+        return error
+
+
+async def _failure(settings: Settings, server: str, error: BaseException) -> ExpectedError:
+    """What stands in the way at a server, and the setting to look at."""
+    failure = explain(settings, server, error)
+    if failure is not None:
+        return failure
+    protocol = settings.security_protocol
+    speaks_tls, speaks_plain = await _speaks(Address.of(server))
+    now = f"(now {protocol})"
+    if "SSL" in protocol and speaks_plain:
+        wanted = protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
+        return RefusedError(f"{server} speaks no TLS; set security_protocol to {wanted} {now}")
+    if "SSL" not in protocol and speaks_tls:
+        wanted = "SASL_SSL" if "SASL" in protocol else "SSL or SASL_SSL"
+        return RefusedError(f"{server} speaks TLS; set security_protocol to {wanted} {now}")
+    if "SASL" not in protocol and (speaks_plain or speaks_tls):
+        wanted = "SASL_SSL" if "SSL" in protocol else "SASL_PLAINTEXT"
+        return RefusedError(f"{server} wants a user; set security_protocol to {wanted} {now}")
+    reason = "" if isinstance(error, KafkaError | EOFError) else f" ({str(error) or type(error).__name__})"
+    return ExpectedError(
+        f"{server} closes the connection{reason}; check bootstrap_servers and security_protocol {now}",
+        exit_code=_UNREACHABLE_CODE,
+    )
+
+
+def explain(settings: Settings, server: str, error: BaseException) -> ExpectedError | None:
+    """The line for what an error says by itself; `None` where more has to be found out."""
+    refused = _refused(settings, server, error)
+    if refused is not None:
+        return RefusedError(refused)
+    match error:
+        case socket.gaierror():
+            line = f"{server}: there is no such host; check bootstrap_servers"
+        case ConnectionRefusedError():
+            line = f"no Kafka at {server}: nothing listens there; start one (milestones broker) or name it with --bootstrap-servers"
+        case TimeoutError():
+            line = f"{server} does not answer within {_TIMEOUT_S} s; check bootstrap_servers, and whether a firewall is in between"
+        case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
+            line = f"there is no way to {server} from this network; check bootstrap_servers"
+        case KafkaError(__cause__=BaseException() as cause):
+            return explain(settings, server, cause)
+        case _:
+            return None
+    return ExpectedError(line, exit_code=_UNREACHABLE_CODE)
+
+
+def _refused(settings: Settings, server: str, error: BaseException) -> str | None:
+    match error:
+        case TokenError():
+            return str(error)
+        case SaslAuthenticationFailed() if settings.sasl_mechanism == "OAUTHBEARER":
+            return f"{server} refuses the token: authentication failed; check sasl_token_file: is its token fresh, and for this cluster?"
+        case SaslAuthenticationFailed():
+            return f"{server} refuses user {settings.sasl_username!r}: authentication failed; check sasl_username and sasl_password"
         case UnsupportedSaslMechanismError():
             return f"{server} does not offer {settings.sasl_mechanism}; check sasl_mechanism"
         case IllegalSaslStateError():
-            return f"{server} wants no SASL; check security_protocol (now {protocol})"
+            wanted = settings.security_protocol.removeprefix("SASL_")
+            return f"{server} wants no user; set security_protocol to {wanted} (now {settings.security_protocol})"
         case ssl.SSLCertVerificationError():
-            reason = error.verify_message or "the certificate is not valid"
-            if "expired" in reason:
-                return f"{server} shows a certificate that has expired; it has to be renewed there"
-            if "ostname mismatch" in reason or "IP address mismatch" in reason:
-                return f"{server} shows a certificate for another host name; check bootstrap_servers"
-            return f"{server} shows a certificate of an unknown authority; check ssl_ca_file"
-        case ssl.SSLError() if "CERTIFICATE_REQUIRED" in str(error) or "ALERT" in str(error).upper():
-            return f"{server} refuses our certificate; check ssl_certificate_file and ssl_key_file"
-        case ssl.SSLError():
-            return f"{server} speaks no TLS; check security_protocol (now {protocol})"
-        case socket.gaierror():
-            return f"{server}: there is no such host; check bootstrap_servers"
-        case ConnectionRefusedError():
-            return f"no Kafka at {server}: nothing listens there; start one (milestones broker) or name it with --bootstrap-servers"
-        case TimeoutError():
-            return f"{server} does not answer within {_TIMEOUT_S:.0f} s; check bootstrap_servers and security_protocol (now {protocol})"
-        case ConnectionError() if "SSL" in protocol:
-            return f"{server} closes the connection at the start of TLS; check security_protocol (now {protocol}): does it speak TLS?"
-        case KafkaConnectionError() | ConnectionError():
-            return (
-                f"{server} closes the connection; check security_protocol (now {protocol}): does it want TLS or a user?"
-            )
+            return _distrust(server, error.verify_message or "")
+        case ssl.SSLError() if any(word in str(error).upper() for word in _REFUSED_CERTIFICATE):
+            given = settings.ssl_certificate_file or "none is given"
+            return f"{server} refuses our certificate ({given}); check ssl_certificate_file and ssl_key_file"
         case _:
             return None
 
 
-async def _failure_of(host: str, port: int, connection: Mapping[str, Any]) -> BaseException | None:
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            made = await create_conn(host, port, request_timeout_ms=int(_TIMEOUT_S * 1000), **connection)
+def _distrust(server: str, reason: str) -> str:
+    if "expired" in reason:
+        return f"{server} shows a certificate that has expired; it has to be renewed there"
+    if "not yet valid" in reason:
+        return f"{server} shows a certificate that is not valid yet; compare the clocks of this machine and the broker"
+    if "ostname mismatch" in reason or "IP address mismatch" in reason:
+        return f"{server} shows a certificate for another host name; check bootstrap_servers"
+    return f"{server} shows a certificate of an unknown authority; check ssl_ca_file"
+
+
+async def _speaks(address: Address) -> tuple[bool, bool]:
+    """Whether a server speaks TLS, and whether it speaks Kafka without it."""
+    found = await asyncio.gather(_answer(address, _client_hello()), _answer(address, _API_VERSIONS))
+    tls, plain = found
+    speaks_tls = len(tls) > 1 and tls[0] in (_TLS_HANDSHAKE, _TLS_ALERT) and tls[1] == _TLS_MAJOR
+    return speaks_tls, plain[4:8] == _API_VERSIONS[8:12]
+
+
+async def _answer(address: Address, request: bytes) -> bytes:
+    """The first bytes that a server answers; none where it does not."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S / 2):
+            reader, writer = await asyncio.open_connection(*address)
             try:
-                # A server that wants a user tells its versions to anyone, and closes at the first question.
-                await made.send(MetadataRequest([]))
+                writer.write(request)
+                return await reader.read(64)
             finally:
-                made.close()
-    except (KafkaError, OSError, TimeoutError) as error:
-        return error
-    return None
+                writer.close()
+    return b""
+
+
+#: Length, ApiVersions (18) version 0, a number that comes back in the answer, no client id.
+_API_VERSIONS = b"\0\0\0\x0a\0\x12\0\0mile\xff\xff"
+
+
+def _client_hello() -> bytes:
+    """The first message of TLS, as Python's own library writes it."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
@@ -30,6 +31,31 @@ _FETCH_BYTES = 1 << 20
 #: One request asks for all partitions, but for those whose records still wait to be taken: these are not asked for until it
 #: returns, so this bounds how long their next records go unnoticed.
 _FETCH_WAIT_MS = 10
+
+
+#: A cluster that has had no group yet makes the topic of the groups when the first one asks for its coordinator.
+_NEW_COORDINATOR_S = 10.0
+
+
+def quiet_new_coordinators() -> None:
+    """Keeps aiokafka from reporting as errors that the coordinator of a new cluster is not there yet."""
+    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_NewCoordinator())
+
+
+class _NewCoordinator(logging.Filter):
+    """Passes what is not a coordinator on its way, and that one once it takes longer than a first start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._missed_s: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if not any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in arguments):
+            return True
+        if self._missed_s is None:
+            self._missed_s = time.monotonic()
+        return time.monotonic() - self._missed_s > _NEW_COORDINATOR_S
 
 
 class Batch(NamedTuple):
@@ -82,7 +108,11 @@ class BatchConsumer(driver.Consumer):
         """
         await self._fetch_undelivered_again()
         before = {tp: position.epoch for tp, position in self._positions.items()}
-        fetched, active = await self._wait_next_records(timeout)
+        try:
+            fetched, active = await self._wait_next_records(timeout)
+        except KafkaError:
+            await self.app.on_trouble()
+            raise
         generation = self.app.consumer_generation_id
         reached = self._reached(before, active)
         records = {TP(tp.topic, tp.partition): found for tp, found in (fetched or {}).items()}
@@ -207,7 +237,11 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     async def start(self) -> None:
         """Starts the consumer."""
         self._thread_started.set()
-        await self._default_start()
+        try:
+            await self._default_start()
+        except KafkaError as error:
+            await self.consumer.app.on_failed_start(error)
+            raise
 
     async def on_stop(self) -> None:
         """Stops the consumer."""
@@ -274,6 +308,14 @@ class _SettingsProducer(driver.Producer):
     def _settings_auth(self) -> Mapping[str, Any]:
         options: Mapping[str, Any] = self.app.client_options()
         return options
+
+    async def on_start(self) -> None:
+        """Starts the producer."""
+        try:
+            await super().on_start()
+        except KafkaError as error:
+            await self.app.on_failed_start(error)
+            raise
 
 
 class BatchTransport(driver.Transport):

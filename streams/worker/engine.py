@@ -32,10 +32,17 @@ _RIVAL_ASSIGNMENTS = 12
 class Engine:
     """The runners of one worker."""
 
-    def __init__(self, context: Context, instance: str, fatal: Callable[[BaseException], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        instance: str,
+        fatal: Callable[[BaseException], Awaitable[None]],
+        look: Callable[[], Awaitable[None]],
+    ) -> None:
         self.context = context
         self.instance = instance
         self._fatal = fatal
+        self._look = look
         self._ledgers: dict[int, TaskRunner] = {}
         self._totals: TaskRunner | None = None
         self._consumer: BatchConsumer | None = None
@@ -126,6 +133,7 @@ class Engine:
             open_timeout_s=settings.open_timeout_s,
             fenced_backoff_s=2 * settings.session_timeout_s,
             fatal=self._fatal,
+            look=self._look,
         )
 
     def _ledger(self, number: int) -> LedgerPartition:

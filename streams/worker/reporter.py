@@ -16,6 +16,8 @@ from schemas.outputs import WorkerStatus
 from streams.kafka.transactions import InDoubtError, Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from streams.context import Context
     from streams.kafka.log import LogWriter
 
@@ -39,10 +41,11 @@ class _Keeps(Protocol):
 class WorkerReporter:
     """`worker/NAME`: says every one and a half seconds what the worker keeps, and at the end that it has stopped."""
 
-    def __init__(self, context: Context, instance: str, keeps: _Keeps) -> None:
+    def __init__(self, context: Context, instance: str, keeps: _Keeps, look: Callable[[], Awaitable[None]]) -> None:
         self._context = context
         self._instance = instance
         self._keeps = keeps
+        self._look = look
         self._started_at = utc_text(context.now_us())
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -67,6 +70,7 @@ class WorkerReporter:
                 await asyncio.wait_for(writer.start(), _START_TIMEOUT_S)
                 await self._report_until_stopped(writer)
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
+                await self._look()
                 logger.warning("worker status not written: %s", error)
                 await self._sleep(_RETRY_S)
             finally:

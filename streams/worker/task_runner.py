@@ -79,6 +79,7 @@ class TaskRunner:
         open_timeout_s: An opening that takes longer ends the worker.
         fenced_backoff_s: How long to leave a state alone after another owner took it, unless the group decides sooner.
         fatal: Ends the worker.
+        look: Called when the cluster has failed; ends the worker where it was turned away for good.
     """
 
     def __init__(  # noqa: PLR0913 - what a runner depends on, by name
@@ -92,6 +93,7 @@ class TaskRunner:
         open_timeout_s: float,
         fenced_backoff_s: float,
         fatal: Callable[[BaseException], Awaitable[None]],
+        look: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = name
         self._make = make
@@ -101,6 +103,7 @@ class TaskRunner:
         self._open_timeout_s = open_timeout_s
         self._fenced_backoff_s = fenced_backoff_s
         self._fatal = fatal
+        self._look = look
         self._queue: deque[Batch] = deque()
         self._waiting_records = 0
         self._arrived = asyncio.Event()
@@ -168,6 +171,7 @@ class TaskRunner:
                 wait_s = self._fenced_backoff_s
                 logger.warning("%s: taken over by another worker (%s); left to it for %.0f s", self.name, error, wait_s)
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
+                await self._look()
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
                 logger.warning("%s: %s; opened again in %.1f s", self.name, error, wait_s)
             except asyncio.CancelledError:

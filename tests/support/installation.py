@@ -57,7 +57,11 @@ class Worker:
 
 
 class Installation:
-    """Topics, workers and what they have published."""
+    """Topics, workers and what they have published.
+
+    Attributes:
+        client: Settings of workers and commands alone, where they come to the cluster by another way than the test.
+    """
 
     def __init__(
         self, bootstrap: str, prefix: str, folder: Path, *, source_prefix: str | None = None, **settings: Any
@@ -72,6 +76,7 @@ class Installation:
         )
         self.catalogue = catalogue_of(self.settings)
         self.folder = folder
+        self.client: dict[str, str] = {}
         self.workers: list[Worker] = []
         self._config = folder / "milestones.toml"
 
@@ -82,21 +87,11 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of a worker of this installation."""
-        scalars = (
-            "bootstrap_servers",
-            "source_prefix",
-            "output_prefix",
-            "state_dir",
-            "session_timeout_s",
-            "clock",
-            "partitions",
-            "security_protocol",
-            "sasl_mechanism",
-            "sasl_username",
-            "sasl_password",
-        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
-        environment |= {f"MILESTONES_{name.upper()}": str(getattr(self.settings, name)) for name in scalars}
+        scalars = {name: value for name, value in self.settings if not isinstance(value, tuple)}
+        default = Settings()
+        changed = {name: value for name, value in scalars.items() if value != getattr(default, name)}
+        environment |= {f"MILESTONES_{name.upper()}": str(value) for name, value in (changed | self.client).items()}
         environment["MILESTONES_LOG_LEVEL"] = "INFO"
         if self._config.exists():
             environment["MILESTONES_CONFIG"] = str(self._config)

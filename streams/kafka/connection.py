@@ -1,0 +1,75 @@
+"""Connections that end before the broker ends them, and that notice when a token is refused.
+
+A broker may limit how long an authentication is good for (`connections.max.reauth.ms`, or the life of a token): it then
+closes the connection at the next request, in the middle of a transaction too. aiokafka does not authenticate again, so the
+connection is closed a little earlier, in a moment in which no answer is awaited; the next request makes a new one, which
+reads the token or password anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import aiokafka.client
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import SaslAuthenticationFailed
+from aiokafka.protocol.admin import SaslAuthenticateRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+#: Part of a session after which its connection is replaced at the first opportunity, and how often one is looked for.
+_RENEWED_AFTER = 0.8
+_LOOK_S = 0.02
+
+
+class Connection(AIOKafkaConnection):
+    """aiokafka's connection, replaced before its session ends."""
+
+    _renewal: asyncio.TimerHandle | None = None
+
+    def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - aiokafka's signature
+        """Sends a request; returns what its answer is awaited by."""
+        answer: Awaitable[Any] = super().send(request, expect_response)
+        return self._authenticated(answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+    def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
+        """Closes the connection."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        return super().close(reason, exc)
+
+    async def _authenticated(self, answer: Awaitable[Any]) -> Any:
+        response = await answer
+        if self._sasl_mechanism == "OAUTHBEARER" and response.sasl_auth_bytes:
+            # The broker says first why it refuses a token, and refuses it once it is asked on; aiokafka takes the first for
+            # its consent.
+            raise SaslAuthenticationFailed(response.sasl_auth_bytes.decode(errors="replace"))
+        lifetime_ms = getattr(response, "session_lifetime_ms", 0)
+        if lifetime_ms > 0:
+            after_s = lifetime_ms / 1000 * _RENEWED_AFTER
+            self._renewal = asyncio.get_running_loop().call_later(after_s, _close_when_idle, weakref.ref(self))
+        return response
+
+
+def _close_when_idle(reference: weakref.ref[Connection]) -> None:
+    connection = reference()
+    if connection is None or not connection.connected():
+        return
+    if connection._requests:  # noqa: SLF001 - of our own class
+        connection._renewal = asyncio.get_running_loop().call_later(_LOOK_S, _close_when_idle, reference)  # noqa: SLF001
+    else:
+        connection.close(CloseReason.IDLE_DROP)
+
+
+async def create_conn(host: str, port: int, **options: Any) -> Connection:
+    """Connects and authenticates; what aiokafka's clients call."""
+    connection = Connection(host, port, **options)
+    await connection.connect()
+    return connection
+
+
+# Clients make their connections themselves and offer no way to name a class for them.
+aiokafka.client.create_conn = create_conn

@@ -1,0 +1,199 @@
+"""What the cluster's authoriser allows this client to do, asked without changing anything.
+
+A broker tells with a topic what may be done with it (KIP-430). Of a group and of a transactional id it checks the right before it
+looks whether the request fits: a heartbeat of nobody, and the end of a transaction that nobody has begun, are refused for
+another reason where the right is there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.transaction import EndTxnRequest
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+
+from streams.kafka.refusals import RefusedError
+from streams.kafka.rights import Operation, Resource, Right
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+#: What a broker says that does not tell operations.
+_UNTOLD = -(2**31)
+_NOBODY = -1
+_SHOWN = 3
+
+
+class TopicAnswer(NamedTuple):
+    """What the cluster says of a topic.
+
+    Attributes:
+        partitions: How many; 0 where there is no such topic, or where we may not know of it.
+        is_hidden: We may not know whether it is there.
+        operations: What we may do; `None` where the broker does not tell.
+    """
+
+    partitions: int
+    is_hidden: bool
+    operations: frozenset[Operation] | None
+
+
+class _MetadataResponse(Response):
+    API_KEY = 3
+    API_VERSION = 8
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8")))),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline_replicas", Array(Int32)),
+                    ),
+                ),
+                ("operations", Int32),
+            ),
+        ),
+        ("cluster_operations", Int32),
+    )
+
+
+class _MetadataStruct(RequestStruct):
+    API_KEY = 3
+    API_VERSION = 8
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        ("topics", Array(String("utf-8"))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_operations", Boolean),
+        ("include_topic_operations", Boolean),
+    )
+
+
+class _MetadataRequest(Request[_MetadataStruct]):
+    """Asks for topics by name, creates none, and asks what may be done with them. Kafka 2.3 or newer."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_MetadataStruct]) -> _MetadataStruct:
+        return request_struct_class(
+            topics=list(self._topics),
+            allow_auto_topic_creation=False,
+            include_cluster_operations=False,
+            include_topic_operations=True,
+        )
+
+
+async def topic_answers(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, TopicAnswer]:
+    """What the cluster says of each topic.
+
+    Raises:
+        KafkaError: It does not answer.
+    """
+    wanted = list(dict.fromkeys(names))
+    try:
+        response = await _ask(client, _MetadataRequest(wanted))
+    except NotImplementedError:  # a broker older than that
+        metadata = await client.fetch_all_metadata()
+        return {
+            name: TopicAnswer(len(metadata.partitions_for_topic(name) or ()), is_hidden=False, operations=None)
+            for name in wanted
+        }
+    return {
+        name: TopicAnswer(len(partitions), code == TopicAuthorizationFailedError.errno, _operations(operations))
+        for code, name, _is_internal, partitions, operations in response.topics
+    }
+
+
+async def require(client: AIOKafkaClient, rights: Iterable[Right]) -> None:
+    """Makes sure of rights; what cannot be found out counts as given.
+
+    Raises:
+        RefusedError: One is missing; names the operation and the resource.
+    """
+    missing = await missing_rights(client, rights)
+    if missing:
+        raise RefusedError(denied(missing))
+
+
+def denied(missing: Sequence[Right]) -> str:
+    """The line for rights that are missing."""
+    named = [
+        f"{operation.words} on {right.resource.words} {right.name}{'*' if right.is_prefix else ''}"
+        for right in missing
+        for operation in right.operations
+    ]
+    more = f" (and {len(named) - _SHOWN} more)" if len(named) > _SHOWN else ""
+    return (
+        f"this user is not allowed {', '.join(named[:_SHOWN])}{more}; grant it, "
+        "milestones topics acls says what each role needs"
+    )
+
+
+async def missing_rights(client: AIOKafkaClient, rights: Iterable[Right]) -> list[Right]:
+    """Of the rights those that this client does not have, each with the operations that are missing."""
+    asked = list(rights)
+    topics = await topic_answers(client, (right.name for right in asked if right.resource is Resource.TOPIC))
+    missing = []
+    for right in asked:
+        lacking = right.operations
+        match right.resource:
+            case Resource.TOPIC:
+                lacking = _lacking(right, topics[right.name])
+            case Resource.GROUP:
+                beat = await _ask(client, HeartbeatRequest(right.name, _NOBODY, ""))
+                lacking = lacking if beat.error_code == GroupAuthorizationFailedError.errno else ()
+            case Resource.TRANSACTIONAL_ID:
+                name = f"{right.name}doctor" if right.is_prefix else right.name
+                end = await _ask(client, EndTxnRequest(name, _NOBODY, _NOBODY, False))  # noqa: FBT003 - to abort
+                lacking = lacking if end.error_code == TransactionalIdAuthorizationFailed.errno else ()
+        if lacking:
+            missing.append(Right(right.resource, right.name, lacking, right.is_prefix))
+    return missing
+
+
+def _lacking(right: Right, answer: TopicAnswer) -> tuple[Operation, ...]:
+    if answer.is_hidden:
+        return right.operations
+    if not answer.partitions or answer.operations is None:
+        return ()
+    return tuple(operation for operation in right.operations if operation not in answer.operations)
+
+
+def _operations(bits: int) -> frozenset[Operation] | None:
+    if bits == _UNTOLD:
+        return None
+    return frozenset(operation for operation in Operation if bits >> operation.value & 1)
+
+
+async def _ask(client: AIOKafkaClient, request: Any) -> Any:
+    node = client.get_random_node()
+    if node is None:
+        raise KafkaError("the cluster names no brokers")
+    return await client.send(node, request)

@@ -1,0 +1,80 @@
+"""Whether a cluster that fails a running worker has turned it away: then waiting does not help, and the worker ends.
+
+A user that was removed, a right that was taken, a certificate that is over: the brokers close a connection, and what was
+asked fails in many ways. Brokers that are away fail in the same ways and are waited for. So the cluster is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from streams.errors import ExpectedError
+from streams.kafka.admin import admin
+from streams.kafka.permissions import require
+from streams.kafka.refusals import RefusedError
+from streams.kafka.rights import rights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from streams.settings import Settings
+
+#: A refusal must last so long: users and rights reach a broker that has just started a moment after its clients.
+_CERTAIN_S = 2.0
+_AGAIN_S = 5.0
+
+
+async def check_rights(settings: Settings) -> None:
+    """Makes sure that a worker may do what it needs to.
+
+    Raises:
+        ExpectedError: It may not, or the cluster is out of reach.
+    """
+    async with admin(settings) as client:
+        await require(client._client, rights_of("worker", settings))  # noqa: SLF001 - aiokafka's admin client shows no other way
+
+
+class Watch:
+    """Asks when something has failed; all that fail at once wait for one answer.
+
+    Args:
+        settings: Of the worker.
+        fatal: Ends the worker.
+    """
+
+    def __init__(self, settings: Settings, fatal: Callable[[BaseException], Awaitable[None]]) -> None:
+        self._settings = settings
+        self._fatal = fatal
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_s = -_AGAIN_S
+
+    async def look(self) -> None:
+        """Ends the worker where the cluster has turned it away; returns where it has not."""
+        if self._looking is None:
+            if time.monotonic() - self._looked_s < _AGAIN_S:
+                return
+            self._looking = asyncio.create_task(self._look(), name="watch")
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
+            if await self._refusal() is None:
+                return
+            await asyncio.sleep(_CERTAIN_S)
+            refusal = await self._refusal()
+            if refusal is not None:
+                await self._fatal(refusal)
+        finally:
+            self._looked_s = time.monotonic()
+            self._looking = None
+
+    async def _refusal(self) -> RefusedError | None:
+        try:
+            await check_rights(self._settings)
+        except RefusedError as refusal:
+            return refusal
+        except ExpectedError:
+            return None
+        return None
