@@ -163,7 +163,8 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
         event = before[identity]
         explanation.changes.append(Change(event, False, effects.get(coordinates_of(event), ""), came))  # noqa: FBT003
     for record, effect in came:
-        if (record.source, record.id) not in after or effect == SAME_AGAIN:
+        unit = after.get((record.source, record.id))
+        if unit is None or coordinates_of(unit) != coordinates_of(record):
             _note_without_effect(explanation, record, effect)
 
 

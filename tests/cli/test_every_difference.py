@@ -234,7 +234,8 @@ class Planter:
         hours[10] += 2
         change(f"deliveries/all/day:{FIRST_DAY}", by_hour=hours)
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
-        change(yu7, count=rows[yu7]["count"] + 1)
+        control = {"source": FACTORY, "count": 5, "difference": -3, "as_of": "2024-10-03T16:00:00.000Z"}
+        change(yu7, count=rows[yu7]["count"] + 1, controls=[control])
         change("deliveries/all/year:2024", targets=[{"target_id": "x", "value": 9, "reached": False}])
         (october,) = rows["deliveries/all/month:2024-10"]["targets"]
         change("deliveries/all/month:2024-10", targets=[{**october, "reached": False}])
@@ -396,3 +397,87 @@ def _said() -> Iterator[list[str]]:
 
 def test_a_record_that_is_gone_is_not_said_to_be_valid(document: dict[str, list[str]]) -> None:
     assert not [line for line in document["dead letters"] if "vehicle.orders.v1-1@0: " in line]
+
+
+# The other commands that name differences, on the same installation -------------------------------------------------
+
+
+async def both(installation: Installation, *arguments: str) -> tuple[int, str, str]:
+    """A command's exit code and what it says, as text and with `--json`; both must end alike, with no traceback."""
+    text, in_json = [await installation.run(*arguments, *more, timeout_s=120) for more in ((), ("--json",))]
+    assert text.returncode == in_json.returncode, text.stderr + in_json.stderr
+    assert "Traceback" not in text.stderr + in_json.stderr
+    return text.returncode, text.stdout + text.stderr, in_json.stdout
+
+
+async def test_explain_says_that_a_milestone_was_taken_back_and_which_records_had_no_effect(
+    installation: Installation,
+) -> None:
+    code, text, in_json = await both(installation, "explain", f"deliveries/model=SU7/day:{FIRST_DAY}/exceeds:2")
+    found = json.loads(in_json)
+    assert (code, found["standing"], [one["data"]["revision"] for one in found["revisions"]]) == (0, False, [1, 2])
+    assert "RETRACTED; the source topics now hold" in text
+    assert found["unit"] is not None
+
+
+async def test_explain_says_that_no_unit_passes_the_line_of_a_milestone_without_reason(
+    installation: Installation,
+) -> None:
+    code, text, in_json = await both(installation, "explain", f"deliveries/model=YU7/day:{SECOND_DAY}/exceeds:2")
+    found = json.loads(in_json)
+    assert (code, found["unit"], found["history"], found["position"], found["count"]) == (0, None, [], 3, 1)
+    assert "No unit passes the line: it takes 3, there are 1" in text
+
+
+async def test_explain_of_a_window_counts_the_records_that_have_no_effect(installation: Installation) -> None:
+    code, text, in_json = await both(installation, "explain", f"deliveries/model=SU7/day:{FIRST_DAY}")
+    found = json.loads(in_json)
+    assert (code, found["before"], found["after"]) == (0, 0, len(found["changes"]))
+    assert {change["change"] for change in found["changes"]} == {"entered"}
+    assert found["without_effect"] == {"dead letter": 1, "no effect: the same event again": 1}
+    assert re.search(r"1  dead letter\n", text)
+    assert re.search(r"1  the same event again\n", text)
+
+
+async def test_reconcile_lists_totals_that_differ_one_that_is_on_no_row_and_a_row_that_its_units_do_not_make(
+    installation: Installation,
+) -> None:
+    code, text, in_json = await both(installation, "reconcile", "--units")
+    found = [json.loads(line) for line in in_json.splitlines()]
+    assert [(one["scope"], one["ours"], one["theirs"], one["difference"]) for one in found] == [
+        ("all", 4, 5, 9),
+        ("model=YU7", 2, 5, -3),
+    ]
+    assert code == 1
+    assert [[unit["vin"][-2:] for unit in one["units"]] for one in found] == [["04", "05", "06", "07"], ["07"]]
+    assert re.search(r"deliveries +all +day:2024-10-03 +/factories/bj1 +4 +5 +\+9 ", text)
+    assert f"not compared: deliveries/model=SU7/day:{SECOND_DAY} of {FACTORY}: 8" in text
+    assert f"deliveries/model=YU7/day:{SECOND_DAY}: the row says 2, the recount 1" in text
+
+
+async def test_reconcile_against_a_list_says_who_is_missing_where_and_why(installation: Installation) -> None:
+    """One entry for every reason there is."""
+    entries = {
+        order(0, 4): None,
+        order(0, 1): "counted in day:2024-10-02",
+        order(0, 52): "known, but there is no event that delivers it",
+        "SO-NOBODY": "not known here",
+        "a": "dead letter: malformed_json",
+        f"{VIN}04": "counted, and met by another entry of the list",
+        order(0, 7): "counted in day:2024-10-03 of model=YU7 and all",
+    }
+    theirs = installation.folder / "theirs.txt"
+    theirs.write_text("".join(f"{name}\n" for name in [*entries, "SO-NOBODY"]))
+    where = ("--metric", "deliveries", "--scope", "model=SU7", "--period", f"day:{SECOND_DAY}")
+    code, text, in_json = await both(installation, "reconcile", *where, "--against", str(theirs))
+    found = json.loads(in_json)
+    assert (code, found["ours"], found["matched"]) == (1, 3, 1)
+    assert sorted(unit["vin"] for unit in found["only_ours"]) == [f"{VIN}05", f"{VIN}06"]
+    assert found["repeated"] == {"SO-NOBODY": 2}
+    why = {one["order_id"]: one["why"] for one in found["only_theirs"]}
+    for name, reason in entries.items():
+        if reason is not None:
+            assert reason in why[name], why
+            assert f"  {name}  {why[name]}\n" in text
+    assert "SO-NOBODY  2 times" in text
+    assert f"VIN {VIN}05" in text
