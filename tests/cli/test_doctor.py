@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from streams.checkup import Finding, wrong
+from streams.checkup.cluster import topic_findings
 from streams.checkup.machine import machine_findings
+from streams.cli.doctor import command
 from streams.embedded import java
 from streams.errors import ExpectedError
-from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.admin import Plan, apply_topics, catalogue_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,6 +91,22 @@ def test_what_the_machine_lacks_is_found(
     found = [finding for finding in machine_findings() if finding.state == "wrong"]
     assert [finding.name for finding in found] == [name]
     assert cure in found[0].cure
+    told_both_ways(found[0])
+
+
+def told_both_ways(wrong: Finding, *options: str) -> None:
+    """The command tells a fault as two lines and in the JSON, and ends with 1."""
+    text = CliRunner().invoke(command, options, standalone_mode=False)
+    assert (text.exception, text.return_value) == (None, 1)
+    lines = text.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith(f"WRONG  {wrong.name} "))
+    assert wrong.detail in lines[at]
+    assert lines[at + 1].strip() == f"-> {wrong.cure}"
+    in_json = CliRunner().invoke(command, ["--json", *options], standalone_mode=False)
+    assert (in_json.exception, in_json.return_value) == (None, 1)
+    told = json.loads(in_json.stdout)
+    assert told["ok"] is False
+    assert asdict(wrong) in told["findings"]
 
 
 def test_a_java_that_does_not_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +116,37 @@ def test_a_java_that_does_not_run_is_found(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(java, "java", lambda: program)
     with pytest.raises(ExpectedError, match=r"does not run here"):
         java.java_version()
-    assert "java" in [finding.name for finding in machine_findings() if finding.state == "wrong"]
+    (found,) = [finding for finding in machine_findings() if finding.state == "wrong"]
+    assert found.name == "java"
+    told_both_ways(found)
+
+
+def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "milestones").write_text("a file where a folder is to be")
+    monkeypatch.setattr("streams.embedded.machine.cache_root", lambda: tmp_path / "milestones")
+    (found,) = [finding for finding in machine_findings() if finding.name == "cache"]
+    assert (found.state, "XDG_CACHE_HOME" in found.cure) == ("wrong", True)
+    told_both_ways(found)
+
+
+def test_topics_that_are_missing_altered_or_of_another_size_each_have_their_line_and_cure() -> None:
+    orders, deliveries, *_ = catalogue_of(Settings()).all()
+    plan = Plan(
+        create=[orders],
+        alter={deliveries.name: {"retention.ms": ("1000", "-1"), "message.timestamp.type": ("", "LogAppendTime")}},
+        refused=["vehicle.x.v1 has 4 partitions, 3 are wanted: set partitions = 4, or load the events into new topics"],
+    )
+    cure = "run: milestones topics apply"
+    assert topic_findings(plan, 17) == [
+        wrong("topics", "vehicle.deliveries.v1: retention.ms is 1000, -1 is needed", cure),
+        wrong("topics", "vehicle.deliveries.v1: message.timestamp.type is unset, LogAppendTime is needed", cure),
+        wrong(
+            "topics",
+            "vehicle.x.v1 has 4 partitions, 3 are wanted",
+            "set partitions = 4, or load the events into new topics",
+        ),
+        wrong("topics", "1 of 17 are missing: vehicle.orders.v1", cure),
+    ]
 
 
 @pytest.mark.kafka
@@ -106,6 +157,9 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Emb
     settings = Settings(bootstrap_servers=kafka.bootstrap, source_prefix=prefix, output_prefix=prefix)
 
     needed = len(catalogue_of(settings).all())
+    text = doctor(*options, **prefixes)
+    assert (text.returncode, text.stderr) == (1, "")
+    assert f"WRONG  topics        {needed} of {needed} are missing: " in text.stdout
     (topics,) = findings("topics", *options, **prefixes)
     assert topics["state"] == "wrong"
     assert topics["detail"].startswith(f"{needed} of {needed} are missing: ")
