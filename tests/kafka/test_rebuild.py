@@ -8,8 +8,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from streams.kafka.clients import read_to_end
+from streams.kafka.clients import client_options, read_to_end
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 
@@ -108,6 +109,84 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
     assert installation.workers[0].process.poll() is None
     installation.workers[0].kill(signal.SIGTERM)
     assert await asyncio.to_thread(installation.workers[0].wait) == 0
+    await every_difference_is_told(installation, other)
+
+
+async def every_difference_is_told(installation: Installation, other: str) -> None:
+    """The live installation is falsified in every way; the text and the JSON name each."""
+    lines = await falsify(installation, other)
+    arguments = ("rebuild", "--output-prefix", other, "--diff")
+    text = await installation.run(*arguments, timeout_s=120)
+    assert (text.returncode, "Traceback" in text.stderr) == (1, False), text.stdout + text.stderr
+    told = [" ".join(line.split()) for line in text.stdout.splitlines()[1:]]
+    assert sorted(told) == sorted(lines)
+    assert text.stderr == "3 milestones and 5 window rows differ\n"
+    in_json = await installation.run(*arguments, "--json", timeout_s=120)
+    assert in_json.returncode == 1, in_json.stderr
+    document = json.loads(in_json.stdout)
+    assert document["equal"] is False
+    assert sorted(one["id"] for one in document["differences"]) == sorted(ids(lines))
+    sides = {(one["of"], one["live"] is None, one["other"] is None) for one in document["differences"]}
+    both, only_live, only_other = (False, False), (False, True), (True, False)
+    assert sides == {(of, *side) for of in ("milestone", "row") for side in (both, only_live, only_other)}
+
+
+def ids(lines: list[str]) -> list[str]:
+    """The rows and milestones that lines are about."""
+    return [next(word for word in line.split() if "/" in word) for line in lines]
+
+
+async def falsify(installation: Installation, other: str) -> list[str]:
+    """Puts wrong rows and milestones beside the right ones; the lines that this should give, single-spaced."""
+    rows = await installation.rows()
+    days = sorted(key for key, row in rows.items() if ":2024-10-0" in key and row["count"] > 1)
+    counted, gone, moved = days[:3]
+    targets = "deliveries/all/month:2024-10"
+    hours = rows[moved]["by_hour"][::-1]
+    assert hours != rows[moved]["by_hour"]
+    invented = "deliveries/model=SU7/day:2024-01-01"
+    (target,) = rows[targets]["targets"]
+    wrong = {
+        counted: {**rows[counted], "count": rows[counted]["count"] + 1},
+        gone: {**rows[gone], "count": 0},
+        moved: {**rows[moved], "by_hour": hours},
+        targets: {**rows[targets], "targets": [{**target, "value": 21}]},
+        invented: {
+            **rows[moved], "scope": "model=SU7", "period": "day:2024-01-01", "start": "2024-01-01", "end": "2024-01-01"
+        },
+    }  # fmt: skip
+    last = {event["subject"]: event for event in await installation.milestones()}
+    standing = {name: event for name, event in last.items() if event["type"] != "milestone.retracted.v1"}
+    first = "deliveries/model=SU7/first:day/exceeds:2"
+    taken_back = next(name for name in standing if "/day:" in name)
+    events = [
+        (taken_back, standing[taken_back], "milestone.retracted.v1", {}),
+        (first, standing[first], "milestone.raised.v1", {"period": "day:2024-01-01"}),
+        (f"{invented}/exceeds:2", standing[taken_back], "milestone.raised.v1", {"period": "day:2024-01-01"}),
+    ]
+    producer = AIOKafkaProducer(**client_options(installation.settings))
+    await producer.start()
+    try:
+        for key, row in wrong.items():
+            await producer.send_and_wait(installation.catalogue.windows.name, json.dumps(row).encode(), key.encode())
+        for name, like, kind, more in events:
+            data = {**like["data"], **more, "milestone_id": name, "revision": like["data"]["revision"] + 1}
+            value = {**like, "type": kind, "subject": name, "id": f"{name}@{data['revision']}", "data": data}
+            topic = installation.catalogue.milestones.name
+            await producer.send_and_wait(topic, json.dumps(value).encode(), name.encode())
+    finally:
+        await producer.stop()
+    period = standing[first]["data"]["period"]
+    return [
+        f"other row {counted} live {rows[counted]['count'] + 1}, {other} {rows[counted]['count']}",
+        f"only {other} row {gone} {rows[gone]['count']}",
+        f"other hours row {moved} {rows[moved]['count']}",
+        f"other targets row {targets} {rows[targets]['count']}",
+        f"only live row {invented} {rows[moved]['count']}",
+        f"only {other} milestone {taken_back}",
+        f"other milestone {first} live day:2024-01-01, {other} {period}",
+        f"only live milestone {invented}/exceeds:2",
+    ]
 
 
 async def trickle(installation: Installation, records: list[Published], enough: asyncio.Event) -> None:
