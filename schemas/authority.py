@@ -40,6 +40,7 @@ from schemas.events import (
 )
 from schemas.facts import NO_DIMS, Dims, Fact, Kind, Rejection
 from schemas.pools import intern_dims, intern_text
+from schemas.rows import RowKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,7 @@ def read_control(record: SourceRecord, *, future_limit_us: int, max_bytes: int) 
     """The event of a record of the control totals."""
     try:
         event = cast("ControlTotal", _read(record, CONTROL_EVENTS, max_bytes))
-        _check_key(record, event.data.row_key, "metric/scope/period")
+        _check_key(record, str(RowKey.of(event.data)), "metric/scope/period")
         # The latest total counts: one from a clock that is ahead would stand against all that follow.
         _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:

@@ -1,4 +1,4 @@
-"""Keys of the topic of day counts: a cell of one ledger partition, or the marker that ends its transaction."""
+"""Keys of the topic of day counts: one day of a ledger partition, or the marker that ends its transaction."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import NamedTuple
 _MARKER = "applied"
 
 
-class Cell(NamedTuple):
-    """What one day count is about."""
-
-    metric: str
-    scope: str
-    day: date
+#: (metric, scope, business date): what one day count is about.
+DayKey = tuple[str, str, date]
 
 
 class CountsKey(NamedTuple):
-    """A decoded key; `cell` is `None` for the marker."""
+    """A decoded key; `day` is `None` for the marker."""
 
     shard: int
-    cell: Cell | None
+    day: DayKey | None
 
 
-def encode_cell_key(shard: int, metric: str, scope: str, day: date) -> bytes:
+def encode_day_key(shard: int, metric: str, scope: str, day: date) -> bytes:
     """Key of the count of one day: `shard|metric|scope|date`."""
     return f"{shard}|{metric}|{scope}|{day.isoformat()}".encode()
 
@@ -43,4 +39,4 @@ def decode_counts_key(key: bytes) -> CountsKey:
     if not rest and metric == _MARKER:
         return CountsKey(int(shard), None)
     scope, day = rest
-    return CountsKey(int(shard), Cell(metric, scope, date.fromisoformat(day)))
+    return CountsKey(int(shard), (metric, scope, date.fromisoformat(day)))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from schemas.facts import DIMENSIONS, Kind
+from schemas.facts import DIMENSIONS, Kind, Metric
 from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
 
 #: Largest magnitude of an integer that every JSON implementation keeps exact.
@@ -96,7 +96,6 @@ EventTime = Annotated[
     PlainSerializer(format_instant, return_type=str, when_used="json"),
 ]
 JsonMediaType = Annotated[str, AfterValidator(_json_media_type)]
-Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 Scope = Annotated[str, AfterValidator(_scope)]
 PeriodId = Annotated[str, AfterValidator(_period)]
 
@@ -183,11 +182,6 @@ class ControlTotalData(_Model):
     period: PeriodId
     count: int = Field(ge=0, le=MAX_INTEGER)
     label: str | None = None
-
-    @property
-    def row_key(self) -> str:
-        """`metric/scope/period`: the key of the record, and that of the row which it controls."""
-        return f"{self.metric}/{self.scope}/{self.period}"
 
 
 class Event(_Model):

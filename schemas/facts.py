@@ -7,15 +7,17 @@ to other systems is in `schemas.outputs`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal, get_args
 
 import msgspec
 
+Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 #: Metrics in the order in which they are listed everywhere.
-METRICS: Final[tuple[str, ...]] = ("orders_placed", "orders", "cancellations", "deliveries", "reversals")
+METRICS: Final[tuple[str, ...]] = get_args(Metric)
 
+Dimension = Literal["model", "variant", "factory", "region"]
 #: Dimensions of a unit, in the order of `Dims`.
-DIMENSIONS: Final[tuple[str, ...]] = ("model", "variant", "factory", "region")
+DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
 
 #: (model, variant, factory, region); "" where absent. Equal tuples are one object as far as possible.
 Dims = tuple[str, str, str, str]
@@ -26,6 +28,9 @@ NO_DIMS: Final[Dims] = ("", "", "", "")
 ORDERS: Final = 0
 DELIVERIES: Final = 1
 
+TOO_MANY_EVENTS: Final = "too_many_events"
+ID_CONFLICT: Final = "id_conflict"
+QUARANTINED: Final = "quarantined"
 #: Why a record goes to the dead letters; the last three are decided with state, the others by the codec.
 REASONS: Final[tuple[str, ...]] = (
     "malformed_json",
@@ -39,9 +44,9 @@ REASONS: Final[tuple[str, ...]] = (
     "too_large",
     "too_deep",
     "wrong_key",
-    "too_many_events",
-    "id_conflict",
-    "quarantined",
+    TOO_MANY_EVENTS,
+    ID_CONFLICT,
+    QUARANTINED,
 )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
-
-#: Reason of the dead letters that an operator has ordered.
-QUARANTINED: Final = "quarantined"
 
 #: One line that a person has written: no control characters, so that it is fit for a header, a log and a terminal.
 Line = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]

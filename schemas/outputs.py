@@ -12,14 +12,20 @@ from typing import Annotated, Final, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
+
+PeriodKind = Literal["day", "month", "year", "holiday"]
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal["threshold", "first", "target", "record"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
+Operator = Literal["exceeds", "reaches"]
+Health = Literal["starting", "running", "degraded", "stopped"]
 MilestoneType = Literal[
     "milestone.raised.v1", "milestone.recorded.v1", "milestone.retracted.v1", "milestone.reinstated.v1"
 ]
+
+RETRACTED: Final = "milestone.retracted.v1"
 
 CivilDate = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})]
 Instant = Annotated[
@@ -169,7 +175,7 @@ class MilestoneData(_Output):
     start: CivilDate
     end: CivilDate
     timezone: str
-    operator: Literal["exceeds", "reaches"] | None
+    operator: Operator | None
     threshold: Count | None
     count: Count
     first: bool
@@ -299,7 +305,7 @@ class WorkerStatus(_Output):
     """`worker/NAME` of `vehicle.status.v1`."""
 
     name: str
-    health: Literal["starting", "running", "degraded", "stopped"]
+    health: Health
     partitions: list[Count]
     started_at: Instant
     updated_at: Instant

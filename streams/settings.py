@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from schemas.facts import DIMENSIONS, Metric
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "MILESTONES_"
 FILE_NAME = "milestones.toml"
-DIMENSIONS = ("model", "variant", "factory", "region")
 
 #: Where a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -44,7 +44,7 @@ class RuleSettings(_Section):
     """One `[[rule]]`: raises a milestone when a window passes a number, for the first time, or sets a record."""
 
     name: str = Field(min_length=1, max_length=64)
-    metric: Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+    metric: Metric
     window: str
     scope: tuple[str, ...] = ()
     exceeds: int | None = Field(default=None, ge=0)
@@ -58,7 +58,7 @@ class TargetSettings(_Section):
     """One `[[target]]`: a window is to reach a value."""
 
     target_id: str = Field(min_length=1, max_length=256)
-    metric: Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+    metric: Metric
     scope: str = "all"
     period: str
     value: int = Field(ge=1)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from streams.audit.judging import read_order
 from streams.audit.letters import accepted, read_letters
-from streams.audit.sources import Progress, Sources, audit_reader, no_progress
+from streams.audit.sources import Sources, audit_reader
 from streams.audit.sums import Business, Tally, windows_of
+from streams.listener import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,8 @@ async def rows_as_of(
     settings: Settings,
     appended_us: int,
     *,
-    plan: Callable[[int], None] = no_progress,
-    progress: Progress = no_progress,
+    plan: Callable[[int], None] = ignore,
+    progress: Callable[[int], None] = ignore,
 ) -> list[AsOfRow]:
     """Recounts what had been appended to the source topics by a time.
 

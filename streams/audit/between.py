@@ -10,16 +10,16 @@ from schemas.facts import DIMENSIONS, Kind
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
-from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
 from streams.audit.sums import Business
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.facts import Fact
-    from streams.audit.sums import RowKey
-    from streams.audit.verifying import Listener
+    from schemas.rows import RowKey
     from streams.domain.calendar import Period
+    from streams.listener import Listener
     from streams.settings import Settings
 
 SAME_AGAIN: Final = "no effect: the same event again"
@@ -110,8 +110,8 @@ async def explain_window(
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     business = Business(settings)
-    _check_scope(key[1], settings)
-    period = business.calendar.period(key[2])
+    _check_scope(key.scope, settings)
+    period = business.calendar.period(key.period)
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
@@ -170,7 +170,7 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
 
 def _reading(
     explanation: WindowExplanation, records: Sequence[Fact], letters: Letters
-) -> tuple[dict[tuple[str, str], Fact], dict[tuple[int, int, int], str], list[Fact]]:
+) -> tuple[dict[tuple[str, str], Fact], dict[Coordinates, str], list[Fact]]:
     """Units of the window by identity, effects of all events by coordinates, duplicates."""
     if not records:
         return {}, {}, []

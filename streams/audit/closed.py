@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_row
+from schemas.rows import RowKey
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 
 if TYPE_CHECKING:
     from schemas.outputs import WindowRow
-    from streams.audit.sums import RowKey
     from streams.settings import Settings
 
 
@@ -64,4 +64,4 @@ def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
 
 
 def _key(row: WindowRow) -> RowKey:
-    return row.metric, row.scope, row.period
+    return RowKey.of(row)

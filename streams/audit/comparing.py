@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from schemas.rows import RowKey
 from streams.audit.report import Check, Suspect
 from streams.audit.standing import expected_standing, found_standing, is_judged, may_be_held
-from streams.audit.sums import Day, DayKey, RowKey, Window
+from streams.audit.sums import Day, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from schemas.counts import DayKey
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.audit.standing import TargetInForce
     from streams.audit.sums import Business
@@ -64,12 +66,12 @@ def compare_rows(
             start = period.start if period is not None else date.fromisoformat(row.start if row else "")
             end = period.end if period is not None else date.fromisoformat(row.end if row else "")
             check.differ(
-                f"{'/'.join(key)}: {_numbers(was, found)}{_hours_text(hours)}",
+                f"{key}: {_numbers(was, found)}{_hours_text(hours)}",
                 row="/".join(key),
                 published=was,
                 recounted=found,
                 hours=_hours_details(hours),
-                suspect=Suspect(None, key[0], key[1], start, end, tuple(hours)),
+                suspect=Suspect(None, key.metric, key.scope, start, end, tuple(hours)),
             )
     return check
 
@@ -85,14 +87,14 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
         metric, scope, period = key
         if period.startswith("day:"):
             if row.by_hour is not None and sum(row.by_hour) != row.count:
-                check.differ(f"{'/'.join(key)}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
+                check.differ(f"{key}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
             continue
         check.compared += 1
         # Dates in this form sort as the days do.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
         if found != row.count:
             check.differ(
-                f"{'/'.join(key)}: {row.count:,}, its days add up to {found:,}",
+                f"{key}: {row.count:,}, its days add up to {found:,}",
                 row="/".join(key),
                 published=row.count,
                 days=found,
@@ -146,35 +148,35 @@ def compare_row_targets(rows: Iterable[WindowRow], targets: Sequence[TargetInFor
     check = Check("targets", 0, "targets in force are on their rows, reached or not as the count says")
     wanted: dict[RowKey, dict[str, int]] = {}
     for target in targets:
-        wanted.setdefault((target.metric, target.scope, target.period), {})[target.target_id] = target.value
+        wanted.setdefault(RowKey.of(target), {})[target.target_id] = target.value
     seen: set[RowKey] = set()
     for row in rows:
-        key = row.metric, row.scope, row.period
+        key = RowKey.of(row)
         seen.add(key)
         shown = {target.target_id: target.value for target in row.targets}
         if shown or key in wanted:
             check.compared += len(shown) or 1
         if shown != wanted.get(key, {}):
-            check.differ(f"{'/'.join(key)}: shows the targets {shown}, in force are {wanted.get(key, {})}")
+            check.differ(f"{key}: shows the targets {shown}, in force are {wanted.get(key, {})}")
         for shown_target in row.targets:
             if shown_target.reached is not (row.count >= shown_target.value):
                 is_marked = "reached" if shown_target.reached else "not reached"
                 check.differ(
-                    f"{'/'.join(key)}: target {shown_target.target_id} {shown_target.value:,} is marked {is_marked} at {row.count:,}"
+                    f"{key}: target {shown_target.target_id} {shown_target.value:,} is marked {is_marked} at {row.count:,}"
                 )
     for missing in sorted(wanted.keys() - seen):
-        check.differ(f"{'/'.join(missing)}: has no row, though the targets {wanted[missing]} are in force")
+        check.differ(f"{missing}: has no row, though the targets {wanted[missing]} are in force")
     return check
 
 
 def _count_text(milestone_id: str, period: str, windows: Mapping[RowKey, Window]) -> str:
     metric, scope = milestone_id.split("/")[:2]
-    window = windows.get((metric, scope, period))
+    window = windows.get(RowKey(metric, scope, period))
     return f" ({period} counts {window.count if window is not None else 0:,})"
 
 
 def _is_no_longer_counted(key: RowKey, business: Business) -> bool:
-    kind, name = key[2].split(":")[:2]
+    kind, name = key.period.split(":")[:2]
     return kind == "holiday" and name not in business.settings.holidays
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.codec import decode_milestone
 from schemas.facts import Fact
+from schemas.outputs import RETRACTED
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
-from streams.audit.standing import RETRACTED
 from streams.audit.sums import Business
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import MilestoneData, MilestoneEvent
-    from streams.audit.verifying import Listener
+    from streams.listener import Listener
     from streams.settings import Settings
 
 _SUGGESTED: Final = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from schemas.facts import ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
 from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, coordinates_of, digest_of
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from schemas.facts import Fact
     from streams.settings import Settings
 
-ID_CONFLICT: Final = "id_conflict"
-TOO_MANY_EVENTS: Final = "too_many_events"
-QUARANTINED: Final = "quarantined"
 #: Reasons that are not in the record: decided by what came before it, or by an operator.
 BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, QUARANTINED))
 MAX_EVENTS: Final = 64

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
 from schemas.counts import decode_counts_key
-from streams.audit.sums import Day, DayKey, RowKey
+from schemas.rows import RowKey
+from streams.audit.sums import Day
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from schemas.counts import DayKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.sums import Business
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.7
 
-#: (shard, metric, scope, business date)
-Cell = tuple[int, str, str, date]
+
+class ShardDay(NamedTuple):
+    """One day count of one ledger partition."""
+
+    shard: int
+    day: DayKey
 
 
 @dataclass
@@ -71,18 +76,18 @@ class _Sums:
     def __post_init__(self) -> None:
         self.differing = {key for key, row in self.rows.items() if row.count and self._is_counted(key)}
 
-    def replace(self, cell: Cell, old: DayCount | None, new: DayCount | None) -> None:
+    def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
         """Puts one shard's day count in place of its earlier one; `None` is none."""
-        _, metric, scope, day = cell
+        metric, scope, day = key
         added = (new.count if new else 0) - (old.count if old else 0)
         for period in self.business.periods_of(day):
-            key = metric, scope, period.id
-            self.counts[key] += added
+            row = RowKey(metric, scope, period.id)
+            self.counts[row] += added
             if period.id.startswith("day:"):
-                hours = self.hours.setdefault(key, [0] * 24)
+                hours = self.hours.setdefault(row, [0] * 24)
                 for hour in range(24):
                     hours[hour] += (new.by_hour[hour] if new else 0) - (old.by_hour[hour] if old else 0)
-            self._judge(key)
+            self._judge(row)
 
     def _judge(self, key: RowKey) -> None:
         row = self.rows.get(key)
@@ -96,7 +101,7 @@ class _Sums:
 
     def _is_counted(self, key: RowKey) -> bool:
         """Rows of holidays that the settings do not name any more stay as they are."""
-        kind, name = key[2].split(":")[:2]
+        kind, name = key.period.split(":")[:2]
         return kind != "holiday" or name in self.business.settings.holidays
 
 
@@ -106,19 +111,19 @@ class _Replay:
     def __init__(self, sums: _Sums, partitions: int) -> None:
         self._sums = sums
         self._partitions = partitions
-        self._cells: dict[Cell, DayCount] = {}
-        self._waiting: dict[int, dict[Cell, DayCount]] = defaultdict(dict)
+        self._cells: dict[ShardDay, DayCount] = {}
+        self._waiting: dict[int, dict[ShardDay, DayCount]] = defaultdict(dict)
         self._markers: dict[int, Marker] = {}
-        self._undo: dict[Cell, DayCount | None] = {}
+        self._undo: dict[ShardDay, DayCount | None] = {}
         self.best: tuple[int, int, dict[int, Marker]] | None = None
         self.taken_since = 0
 
     def take(self, record: Any) -> None:
         """One record; a marker puts in force what its transaction has brought."""
         self.taken_since += 1
-        shard, day_cell = decode_counts_key(record.key)
-        if day_cell is not None:
-            self._waiting[shard][shard, *day_cell] = decode_day_count(record.value)
+        shard, day = decode_counts_key(record.key)
+        if day is not None:
+            self._waiting[shard][ShardDay(shard, day)] = decode_day_count(record.value)
             return
         self._markers[shard] = decode_marker(record.value)
         for cell, count in self._waiting.pop(shard, {}).items():
@@ -126,7 +131,7 @@ class _Replay:
             if self.best is not None:
                 self._undo.setdefault(cell, old)
             self._cells[cell] = count
-            self._sums.replace(cell, old, count)
+            self._sums.replace(cell.day, old, count)
         self._weigh(record.offset + 1)
 
     def _weigh(self, offset: int) -> None:
@@ -140,11 +145,11 @@ class _Replay:
 
     def shards(self) -> dict[int, dict[DayKey, Day]]:
         """The day counts of the best state."""
-        cells: dict[Cell, DayCount | None] = {**self._cells, **self._undo}
+        cells: dict[ShardDay, DayCount | None] = {**self._cells, **self._undo}
         shards: dict[int, dict[DayKey, Day]] = {number: {} for number in range(self._partitions)}
-        for (shard, metric, scope, day), count in cells.items():
+        for (shard, day), count in cells.items():
             if count is not None:
-                shards[shard][metric, scope, day] = Day(count.count, list(count.by_hour))
+                shards[shard][day] = Day(count.count, list(count.by_hour))
         return shards
 
     def why_not(self) -> str:
@@ -230,4 +235,4 @@ async def _rows_and_milestones(
     milestones = []
     async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
         milestones += [decode_milestone(record.value) for record in records]
-    return {(row.metric, row.scope, row.period): row for row in rows}, milestones
+    return {RowKey.of(row): row for row in rows}, milestones

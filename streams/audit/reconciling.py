@@ -11,17 +11,18 @@ from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, audit_reader
-from streams.audit.sums import Business, RowKey
+from streams.audit.sums import Business
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from schemas.facts import Fact
+    from schemas.rows import RowKey
     from streams.audit.judging import Reading
     from streams.audit.sources import Stops
     from streams.audit.theirs import Entry, Theirs
-    from streams.audit.verifying import Listener
     from streams.domain.calendar import Period
+    from streams.listener import Listener
     from streams.settings import Settings
 
 NOT_KNOWN: Final = "not known here"
@@ -96,7 +97,7 @@ async def recount_windows(
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     business = Business(settings)
-    windows = {key: Counted(key, business.calendar.period(key[2])) for key in keys}
+    windows = {key: Counted(key, business.calendar.period(key.period)) for key in keys}
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS
 from streams.audit.judging import content_of, read_order
-from streams.audit.letters import ID_CONFLICT, MAX_EVENTS, TOO_MANY_EVENTS, Letter, accepted
+from streams.audit.letters import MAX_EVENTS, Letter, accepted
 from streams.audit.report import Check, describe_event, place_text
 from streams.audit.sources import Coordinates, Home, coordinates_of
 from streams.audit.sums import Tally

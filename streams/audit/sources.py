@@ -6,7 +6,6 @@ of their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -14,15 +13,15 @@ from zlib import crc32
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_batch
-from schemas.facts import Fact, Rejection
-from schemas.notes import QUARANTINED
+from schemas.facts import QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, reader
+from streams.listener import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 Coordinates = tuple[int, int, int]
 #: (0 orders or 1 deliveries, partition) → first offset that is not read.
 Stops = dict[tuple[int, int], int]
-#: Told how many more records have been read.
-Progress = Callable[[int], None]
 
 
 _FETCH_WAIT_MS = 20
@@ -43,10 +40,6 @@ _FETCH_WAIT_MS = 20
 def coordinates_of(event: Fact) -> Coordinates:
     """Where the record that brought an event is."""
     return event.topic, event.partition, event.offset
-
-
-def no_progress(_records: int) -> None:
-    """Tells nobody."""
 
 
 class Refused(NamedTuple):
@@ -113,7 +106,7 @@ class Sources:
         consumer: AIOKafkaConsumer,
         *,
         passed_over: frozenset[Coordinates] = frozenset(),
-        progress: Progress = no_progress,
+        progress: Callable[[int], None] = ignore,
     ) -> None:
         catalogue = catalogue_of(settings)
         self.names = (catalogue.orders.name, catalogue.deliveries.name)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import DIMENSIONS
+from schemas.outputs import RETRACTED
+from schemas.rows import RowKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
     from schemas.outputs import MilestoneEvent, WindowRow
-    from streams.audit.sums import RowKey, Window
+    from streams.audit.sums import Window
     from streams.settings import RuleSettings, Settings
-
-RETRACTED: Final = "milestone.retracted.v1"
 
 
 class TargetInForce(NamedTuple):
@@ -61,7 +61,7 @@ def expected_standing(
         if rule.record:
             _records(rule, windows, rows, standing)
     for target in targets:
-        window = windows.get((target.metric, target.scope, target.period))
+        window = windows.get(RowKey.of(target))
         if window is not None and window.count >= target.value:
             standing.periods[_target_id(target)] = target.period
     return standing
@@ -143,7 +143,7 @@ def _records(
     for (metric, scope, period_id), window in sorted(windows.items()):
         if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not period_id.startswith("day:"):
             continue
-        if not is_over(rows.get((metric, scope, period_id))):
+        if not is_over(rows.get(RowKey(metric, scope, period_id))):
             continue
         before = highest.get(scope, 0)
         if window.count > before > 0:

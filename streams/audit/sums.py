@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.facts import DIMENSIONS, Dims
+from schemas.rows import RowKey
 from streams.domain.calendar import Calendar
 from streams.holidays import holiday_years
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from schemas.counts import DayKey
     from streams.audit.judging import Unit
     from streams.settings import Settings
-
-#: (metric, scope, business date)
-DayKey = tuple[str, str, date]
-#: (metric, scope, period id), as in the key of a window row.
-RowKey = tuple[str, str, str]
 
 
 class Period(NamedTuple):
@@ -158,7 +155,7 @@ def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, W
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
         for period in business.periods_of(on):
-            window = windows.setdefault((metric, scope, period.id), Window(period))
+            window = windows.setdefault(RowKey(metric, scope, period.id), Window(period))
             window.count += day.count
             if period.id.startswith("day:"):
                 window.by_hour = list(day.by_hour)

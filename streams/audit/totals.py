@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.codec import decode_control
 from schemas.facts import Rejection
 from schemas.instants import micros_of, parse_instant
+from schemas.rows import RowKey
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import RowControl, WindowRow
-    from streams.audit.sums import RowKey
     from streams.settings import Settings
 
 #: A total that was appended less than this before it was looked for may not be on its row yet, milliseconds.
@@ -61,7 +61,7 @@ async def read_sent_totals(settings: Settings, consumer: AIOKafkaConsumer) -> Se
             if not isinstance(event, Rejection) and (event.source, event.id) not in seen:
                 seen.add((event.source, event.id))
                 data = event.data
-                totals = found.by_row.setdefault(((data.metric, data.scope, data.period), event.source), [])
+                totals = found.by_row.setdefault((RowKey.of(data), event.source), [])
                 totals.append(Sent(event.time_us, event.id, data.count, record.timestamp))
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from streams.audit.comparing import (
@@ -18,15 +17,17 @@ from streams.audit.letters import BY_STATE, read_letters
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
-from streams.audit.sources import Progress, Sources, Stops, audit_reader, coordinates_of, no_progress
-from streams.audit.sums import Business, Day, DayKey, add_days, windows_of
+from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sums import Business, Day, add_days, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
 from streams.audit.totals import compare_row_controls, read_sent_totals
+from streams.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from schemas.counts import DayKey
     from schemas.facts import Fact
     from schemas.outputs import Books
     from streams.audit.published import Published
@@ -37,21 +38,6 @@ if TYPE_CHECKING:
 _MOST_VINS: Final = 1000
 #: Differences whose units are named; of more than these the first ones tell enough.
 _MOST_SUSPECTS: Final = 20
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Whom to tell how it goes.
-
-    Attributes:
-        plan: How many records will be read in all, as far as is known.
-        progress: How many more have been read.
-        say: What is being done.
-    """
-
-    plan: Callable[[int], None] = no_progress
-    progress: Progress = no_progress
-    say: Callable[[str], None] = field(default=lambda _line: None)
 
 
 async def verify(settings: Settings, listener: Listener | None = None) -> Report:
@@ -152,7 +138,7 @@ class _Run:
         self._recounting = Recounting(
             self._business, self._letters.by_record, self._sources.names, self._checks["dead letters"]
         )
-        explained: set[tuple[int, int, int]] = set()
+        explained: set[Coordinates] = set()
         shards: dict[int, ShardCount] = {}
         for number in range(self._settings.partitions):
             home = await self._sources.home(number, self._stops, self._strangers)
@@ -178,7 +164,7 @@ class _Run:
         self._check_strange_letters(explained, strangers)
         return shards
 
-    def _check_letter(self, at: tuple[int, int, int], reason: str, digest: int) -> None:
+    def _check_letter(self, at: Coordinates, reason: str, digest: int) -> None:
         check = self._checks["dead letters"]
         check.compared += 1
         letter = self._letters.by_record.get(at)
@@ -190,7 +176,7 @@ class _Run:
         elif letter.digest != digest:
             check.differ(f"{where}: its dead letter has another key or value", record=list(at))
 
-    def _check_strange_letters(self, explained: set[tuple[int, int, int]], strangers: Mapping[int, list[Fact]]) -> None:
+    def _check_strange_letters(self, explained: set[Coordinates], strangers: Mapping[int, list[Fact]]) -> None:
         """Dead letters of valid records, and those that are there more than once."""
         check = self._checks["dead letters"]
         applied = {coordinates_of(event) for events in self._strangers.values() for event in events}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from streams.errors import ExpectedError
 
-State = Literal["ok", "wrong", "note"]
+Verdict = Literal["ok", "wrong", "note"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Finding:
     """
 
     name: str
-    state: State
+    state: Verdict
     detail: str
     cure: str = ""
 

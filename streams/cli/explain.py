@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.facts import METRICS
+from schemas.rows import RowKey
 from streams.audit.between import WindowExplanation, explain_window
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
-from streams.cli.auditing import watched
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.headline import headline, sentence
 from streams.installation import load_settings
@@ -75,12 +76,12 @@ def command(
         _print_window(window, between)
 
 
-def _row_key(what: str) -> tuple[str, str, str] | None:
+def _row_key(what: str) -> RowKey | None:
     """The key of a row, or None where this is something else: a milestone's id has more parts, or another third one."""
     parts = what.split("/")
     if len(parts) != 3 or parts[0] not in METRICS or parts[2].startswith("record:"):
         return None
-    return parts[0], parts[1], parts[2]
+    return RowKey(*parts)
 
 
 def _times(between: tuple[str, str]) -> tuple[int, int]:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients
-from streams.operations.rebuild import Listener, check_sources, counted_again
+from streams.operations.rebuild import check_sources, counted_again
 from streams.operations.rebuild_diff import Difference, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from streams.settings import Settings
@@ -84,31 +81,10 @@ async def _rebuild(
 ) -> tuple[int, list[Difference] | None]:
     await check_sources(other)
     # Of topics that have just been created the clients say at first that they have no leader.
-    with quiet_clients(), _listening() as listener:
+    with quiet_clients(), watched() as listener:
         async with counted_again(live, other, config, by, listener) as records:
             listener.say("comparing")
             return records, await differences(live, other) if diff else None
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[Listener]:
-    """A bar on a terminal, else only what a person must know."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield Listener(progress=lambda _done, _total: None, say=lambda _what: None, warn=_warn)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("counting", total=None)
-        yield Listener(
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-            say=lambda what: progress.update(task, description=what),
-            warn=lambda line: progress.console.print(printable(line), markup=False, highlight=False),
-        )
-
-
-def _warn(line: str) -> None:
-    click.echo(printable(line), err=True)
 
 
 def _line(difference: Difference, prefix: str) -> str:

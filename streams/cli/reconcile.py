@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from schemas.rows import RowKey
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, place_text
 from streams.audit.theirs import Theirs, read_theirs
-from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
@@ -24,7 +25,6 @@ from streams.operations.reconcile import Compared, Situation, read_situation
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from streams.audit.sums import RowKey
     from streams.domain.controls import Control
     from streams.settings import Settings
 
@@ -39,9 +39,9 @@ class _Filter(NamedTuple):
 
     def takes(self, key: RowKey, source: str) -> bool:
         return (
-            self.metric in (None, key[0])
-            and self.scope in (None, key[1])
-            and (self.period is None or key[2].startswith(self.period))
+            self.metric in (None, key.metric)
+            and self.scope in (None, key.scope)
+            and (self.period is None or key.period.startswith(self.period))
             and self.source in (None, source)
         )
 
@@ -50,7 +50,7 @@ class _Filter(NamedTuple):
         """The one row that the options name."""
         if self.metric is None or self.scope is None or self.period is None:
             return None
-        return self.metric, self.scope, self.period
+        return RowKey(self.metric, self.scope, self.period)
 
 
 @click.command()

@@ -10,9 +10,9 @@ import click
 
 from streams.audit.report import place_text
 from streams.audit.verifying import verify
-from streams.cli.auditing import watched
 from streams.cli.options import cluster_options
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.installation import load_settings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_row, encode_row
+from schemas.rows import RowKey
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.running import run
 from streams.installation import load_settings
@@ -28,7 +29,7 @@ _FIRST_CLOSED = "first-closed"
 class _Shown(NamedTuple):
     """A row as it is shown: in what order, as JSON, and as cells of the table."""
 
-    key: tuple[str, str, str]
+    key: RowKey
     order: tuple[str, str, str, str, str]
     text: str
     cells: tuple[str, ...]
@@ -39,12 +40,11 @@ class _Filter(NamedTuple):
     scope: str | None
     period: str | None
 
-    def takes(self, key: tuple[str, str, str]) -> bool:
-        metric, scope, period = key
+    def takes(self, key: RowKey) -> bool:
         return (
-            self.metric in (None, metric)
-            and self.scope in (None, scope)
-            and (self.period is None or period.startswith(self.period))
+            self.metric in (None, key.metric)
+            and self.scope in (None, key.scope)
+            and (self.period is None or key.period.startswith(self.period))
         )
 
 
@@ -102,7 +102,7 @@ def _current(settings: Settings) -> list[_Shown]:
 
 def _published(row: WindowRow, text: str) -> _Shown:
     targets = ", ".join(f"{target.value:,}{' reached' if target.reached else ''}" for target in row.targets)
-    key = (row.metric, row.scope, row.period)
+    key = RowKey.of(row)
     cells = (*key, f"{row.count:,}", targets, row.status, row.updated_at)
     return _Shown(key, (row.metric, row.scope, row.start, row.end, row.period), text, cells)
 
@@ -110,13 +110,13 @@ def _published(row: WindowRow, text: str) -> _Shown:
 def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
     # Imported here: the current rows need none of it.
     from streams.audit.asof import rows_as_of  # noqa: PLC0415
-    from streams.cli.auditing import watched  # noqa: PLC0415
+    from streams.cli.watching import watched  # noqa: PLC0415
 
     with watched() as listener:
         rows = run(settings, rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))
     shown = []
     for row in rows:
-        key = (row.metric, row.scope, row.period)
+        key = RowKey.of(row)
         document = {**row.document(), "timezone": settings.timezone, "as_of": as_of}
         order = (row.metric, row.scope, row.start.isoformat(), row.end.isoformat(), row.period)
         shown.append(_Shown(key, order, _json(document), (*key, f"{row.count:,}")))
@@ -133,7 +133,7 @@ def _first_closed(settings: Settings) -> list[_Shown]:
         cells = (row.metric, row.scope, row.period, f"{row.count:,}", f"{row.version}", row.updated_at)
         shown.append(_published(row, _json(document))._replace(cells=cells))
     for row in found.forgotten:
-        key = (row.metric, row.scope, row.period)
+        key = RowKey.of(row)
         document = {
             "metric": row.metric,
             "scope": row.scope,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.facts import ID_CONFLICT
 from schemas.instants import utc_text
 from schemas.outputs import RowControl
-from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
+from schemas.rows import RowKey
+from streams.domain.disposition import APPLIED, DUPLICATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.events import ControlTotal
-    from streams.domain.taken import Taken
-
-RowKey = tuple[str, str, str]
+    from streams.domain.disposition import Disposition
 
 
 class Control(NamedTuple):
@@ -45,9 +45,7 @@ class Control(NamedTuple):
 def control_of(event: ControlTotal) -> Control:
     """The total that an event brings."""
     data = event.data
-    return Control(
-        event.source, event.id, (data.metric, data.scope, data.period), data.count, event.time_us, data.label
-    )
+    return Control(event.source, event.id, RowKey.of(data), data.count, event.time_us, data.label)
 
 
 class Controls:
@@ -57,7 +55,7 @@ class Controls:
         self._seen: dict[tuple[str, str], Control] = {}
         self._current: dict[RowKey, dict[str, Control]] = {}
 
-    def take(self, control: Control) -> Taken:
+    def take(self, control: Control) -> Disposition:
         """Takes one total; of several contents under one (source, id) the first that is taken counts."""
         known = self._seen.setdefault((control.source, control.id), control)
         if known is not control:

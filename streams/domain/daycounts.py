@@ -6,7 +6,6 @@ only when the step ends are these few sums spread over days, scopes and metrics.
 
 from __future__ import annotations
 
-from datetime import date
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +14,10 @@ from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
 
+    from schemas.counts import DayKey
     from streams.domain.scopes import Scopes
-
-#: (metric, scope, business date)
-DayKey = tuple[str, str, date]
 
 #: Groups of metrics: each metric by itself, in the order of `METRICS`, and what a newly placed order adds to.
 GROUPS: Final[tuple[tuple[str, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))

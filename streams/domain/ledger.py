@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact
 from schemas.facts import ORDERS as ORDERS_TOPIC
-from schemas.facts import DayCount, Dims, Fact
-from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts, DayKey
+from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.orders import (
     CANCELLATIONS,
     CANCELLED,
@@ -41,11 +41,10 @@ from streams.domain.packing import (
 )
 
 if TYPE_CHECKING:
+    from schemas.counts import DayKey
     from streams.domain.scopes import Scopes
     from streams.domain.zone import BusinessZone
 
-ID_CONFLICT: Final = "id_conflict"
-TOO_MANY_EVENTS: Final = "too_many_events"
 
 #: (index in the facts that were given, reason, one line for a person)
 Refusal = tuple[int, str, str]

@@ -15,14 +15,15 @@ from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.events import TargetSet
+from schemas.facts import ID_CONFLICT
+from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.domain.rules import Target
-from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.events import TargetEvent
-    from streams.domain.taken import Taken
+    from streams.domain.disposition import Disposition
 
 
 class TargetChange(NamedTuple):
@@ -69,7 +70,7 @@ class TargetBook:
         #: The answer holds from the first of these instants until before the second.
         self._holds = (1, 0)
 
-    def take(self, change: TargetChange) -> Taken:
+    def take(self, change: TargetChange) -> Disposition:
         """Takes one event; of several contents under one identity the first that is taken counts."""
         known = self._seen.setdefault((change.target_id, change.source, change.id), change)
         if known is not change:

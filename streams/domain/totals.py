@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.instants import utc_text
+from schemas.rows import RowKey
 from streams.domain.controls import Controls
+from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
 from streams.domain.held import HeldBack
 from streams.domain.milestones import Claim, MilestoneBook
@@ -27,7 +29,6 @@ from streams.domain.rules import (
     threshold_id,
 )
 from streams.domain.scopes import Scopes
-from streams.domain.taken import APPLIED
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Row, Windows
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
-    from streams.domain.taken import Taken
+    from streams.domain.disposition import Disposition
     from streams.domain.targets import TargetChange
 
 SOURCE_TOPICS = ("vehicle.orders.v1", "vehicle.deliveries.v1")
@@ -125,14 +126,14 @@ class Totals:
         self._days_seen.add(day)
         self._windows.update(shard, metric, scope, day, count)
 
-    def take_target(self, change: TargetChange) -> Taken:
+    def take_target(self, change: TargetChange) -> Disposition:
         """Takes an event of a target; it takes effect with the evaluation at its time or later."""
         return self._target_book.take(change)
 
-    def take_control(self, control: Control) -> Taken:
+    def take_control(self, control: Control) -> Disposition:
         """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
         taken = self._controls.take(control)
-        if taken == APPLIED and self._scopes.has(control.row[1]):
+        if taken == APPLIED and self._scopes.has(control.row.scope):
             self._windows.set_controls(control.row, self._controls.of(control.row))
         return taken
 
@@ -143,7 +144,7 @@ class Totals:
 
     def day(self, metric: str, scope: str, day: date) -> Row | None:
         """The row of a business date as it is now; None where there is none."""
-        return self._windows.get((metric, scope, f"day:{day.isoformat()}"))
+        return self._windows.get(RowKey(metric, scope, f"day:{day.isoformat()}"))
 
     def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
         """Judges what has changed since the last call; the first time, everything.
@@ -261,11 +262,11 @@ class Totals:
         if period == earliest:
             return
         if period is not None:
-            former = self._windows.get((rule.metric, scope, period))
+            former = self._windows.get(RowKey(rule.metric, scope, period))
             if former is None:
                 return  # its holiday is no longer counted: the setting does not take back what was achieved
             self._book.retract(claim, former, first=True)
-        row = self._windows.get((rule.metric, scope, earliest)) if earliest is not None else None
+        row = self._windows.get(RowKey(rule.metric, scope, earliest)) if earliest is not None else None
         if row is not None:
             by_units = row.grew and not rule.passed_by(row.published_count)
             news = by_units and not first.passed_before and not row.only_backfilled

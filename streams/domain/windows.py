@@ -9,12 +9,14 @@ import heapq
 from typing import TYPE_CHECKING
 
 from schemas.outputs import RowControl, RowTarget, WindowRow
-from streams.domain.controls import RowKey, compare
+from schemas.rows import RowKey
+from streams.domain.controls import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
 
+    from schemas.counts import DayKey
     from schemas.facts import DayCount, LatestUnit
     from streams.domain.calendar import Calendar, Period
     from streams.domain.controls import Control
@@ -53,7 +55,7 @@ class Row:
     )
 
     def __init__(self, metric: str, scope: str, period: Period) -> None:
-        self.key: RowKey = (metric, scope, period.id)
+        self.key = RowKey(metric, scope, period.id)
         self.metric = metric
         self.scope = scope
         self.period = period
@@ -237,8 +239,8 @@ class Windows:
         self._calendar = calendar
         self._closed_after_us = closed_after_s * _MICROSECONDS
         self._rows: dict[RowKey, Row] = {}
-        self._days: dict[tuple[str, str, date], _Day] = {}
-        self._touched: dict[tuple[str, str, date], _Day] = {}
+        self._days: dict[DayKey, _Day] = {}
+        self._touched: dict[DayKey, _Day] = {}
         #: Rows that have targets, and rows whose targets have changed in this step.
         self._targeted: set[RowKey] = set()
         self._retargeted: dict[RowKey, Row] = {}
@@ -269,7 +271,7 @@ class Windows:
         """
         by_row: dict[RowKey, list[Target]] = {}
         for target in targets:
-            by_row.setdefault((target.metric, target.scope, target.period), []).append(target)
+            by_row.setdefault(RowKey.of(target), []).append(target)
         targeted: set[RowKey] = set()
         for key in by_row.keys() | self._targeted:
             row = self._rows.get(key) or self._row_of_target(key)
@@ -327,7 +329,7 @@ class Windows:
         return list(self._rows.values()) if first else list(touched.values())
 
     def _row(self, metric: str, scope: str, period: Period) -> Row:
-        key = (metric, scope, period.id)
+        key = RowKey(metric, scope, period.id)
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row(metric, scope, period)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from schemas.partitioner import homes
@@ -10,11 +10,9 @@ from schemas.partitioner import homes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Source topics by number; the first two as in `schemas.facts.Fact.topic`.
-ORDERS = 0
-DELIVERIES = 1
-TARGETS = 2
-CONTROLS = 3
+#: Source topics by number, after `ORDERS` and `DELIVERIES`.
+TARGETS: Final = 2
+CONTROLS: Final = 3
 
 STRUCTURED_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.codec import encode_day_count, encode_marker, encode_violations
-from schemas.counts import encode_cell_key, encode_marker_key
+from schemas.counts import encode_day_key, encode_marker_key
 from schemas.outputs import Marker
 from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import STATE_KEY
@@ -72,7 +72,7 @@ class CommitRecords:
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         for (metric, scope, day), count in changes.counts.items():
-            records.append(Outgoing(counts, 0, encode_cell_key(number, metric, scope, day), encode_day_count(count)))
+            records.append(Outgoing(counts, 0, encode_day_key(number, metric, scope, day), encode_day_count(count)))
         # 4: the marker, which is last
         marker = self._marker(now_us)
         body = encode_marker(marker)

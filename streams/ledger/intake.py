@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from schemas.codec import decode_batch
-from schemas.facts import Fact, Rejection
-from schemas.notes import QUARANTINED
+from schemas.facts import QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from streams.kafka.forwarding import unwrap
 from streams.ledger.quarantine import PassedOver

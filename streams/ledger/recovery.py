@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.counts import decode_counts_key
-from schemas.facts import DayCount
-from schemas.notes import QUARANTINED, Place
+from schemas.facts import QUARANTINED, DayCount
+from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
@@ -20,8 +20,8 @@ from streams.kafka.forwarding import origin_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from schemas.counts import DayKey
     from streams.context import Context
-    from streams.domain.daycounts import DayKey
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
     from streams.kafka.log import LogReader, LogRecord
@@ -82,9 +82,7 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], reader
         for record in records:
             recovery.hear(record, number)
     async for records in reader.read([(context.catalogue.counts.name, 0)]):
-        recovery.counts.update(
-            (cell, _NOTHING) for record in records if (cell := _cell(record.key, number)) is not None
-        )
+        recovery.counts.update((day, _NOTHING) for record in records if (day := _day(record.key, number)) is not None)
     async for records in reader.read([(context.catalogue.violations.name, number)]):
         recovery.violations.update((record.key.decode(), None) for record in records if record.value is not None)
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
@@ -97,6 +95,6 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], reader
     return recovery
 
 
-def _cell(key: bytes, number: int) -> DayKey | None:
-    shard, cell = decode_counts_key(key)
-    return cell if shard == number else None
+def _day(key: bytes, number: int) -> DayKey | None:
+    shard, day = decode_counts_key(key)
+    return day if shard == number else None

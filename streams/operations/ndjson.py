@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
-from schemas.facts import Rejection
-from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, STRUCTURED_HEADERS, TARGETS, Publication
+from schemas.facts import DELIVERIES, ORDERS, Rejection
+from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.codec import encode_note
-from schemas.notes import QUARANTINED, Place, Quarantine
+from schemas.facts import QUARANTINED
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
@@ -29,6 +29,7 @@ from streams.operations.record_status import Fate, Stage, fate_of, home_of, reas
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from schemas.notes import Place, Quarantine
     from streams.kafka.log import LogReader, LogWriter
     from streams.settings import Settings
 

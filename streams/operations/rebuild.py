@@ -23,6 +23,7 @@ from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.counts import decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
+from schemas.rows import RowKey
 from streams.context import wall_clock_us
 from streams.errors import ExpectedError
 from streams.kafka.admin import apply_topics, catalogue_of
@@ -34,29 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from schemas.outputs import Marker
+    from streams.listener import Listener
     from streams.settings import Settings
 
 _POLL_MS = 300
 _SPATE_S = 15.0
 _LONGEST_LINE = 256
-
-#: (metric, scope, day's period id)
-_Day = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Whom to tell how it goes.
-
-    Attributes:
-        progress: Source records applied, of how many.
-        say: What is being done.
-        warn: A line that a person must read.
-    """
-
-    progress: Callable[[int, int], None]
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
 
 
 @dataclass
@@ -74,11 +58,11 @@ class _Published:
     since: int
     partitions: int
     markers: dict[int, Marker] = field(default_factory=dict)
-    rows: dict[_Day, int] = field(default_factory=dict)
+    rows: dict[RowKey, int] = field(default_factory=dict)
     caught_up: set[int] = field(default_factory=set)
-    _cells: dict[tuple[int, _Day], int] = field(default_factory=dict)
-    _unsummed: set[_Day] | None = None
-    _wanted: dict[_Day, int] = field(default_factory=dict)
+    _cells: dict[tuple[int, RowKey], int] = field(default_factory=dict)
+    _unsummed: set[RowKey] | None = None
+    _wanted: dict[RowKey, int] = field(default_factory=dict)
 
     def take(self, record: Any) -> None:
         """Takes a record of the day counts or of the window rows."""
@@ -86,12 +70,13 @@ class _Published:
             self._take_count(record)
         elif record.value is not None:
             row = decode_row(record.value)
-            self.rows[row.metric, row.scope, row.period] = row.count
+            self.rows[RowKey.of(row)] = row.count
 
     def _take_count(self, record: Any) -> None:
-        shard, cell = decode_counts_key(record.key)
-        if cell is not None:
-            row = (cell.metric, cell.scope, f"day:{cell.day.isoformat()}")
+        shard, key = decode_counts_key(record.key)
+        if key is not None:
+            metric, scope, day = key
+            row = RowKey(metric, scope, f"day:{day.isoformat()}")
             self._cells[shard, row] = decode_day_count(record.value).count
         elif record.offset >= self.since:
             marker = self.markers[shard] = decode_marker(record.value)
@@ -126,7 +111,7 @@ class _Published:
 
         Events may go on coming: a row that holds the sums of a later moment will do.
         """
-        sums: dict[_Day, int] = defaultdict(int)
+        sums: dict[RowKey, int] = defaultdict(int)
         for (_, day), count in self._cells.items():
             sums[day] += count
         if self._unsummed is None:
@@ -232,13 +217,18 @@ async def _until_caught_up(
     worker: WorkerProcess,
     listener: Listener,
 ) -> None:
+    applied = 0
+
     async def step() -> None:
+        nonlocal applied
         worker.check()
         for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
                 published.take(record)
-        listener.progress(published.applied(ends), sum(ends.values()))
+        before, applied = applied, published.applied(ends)
+        listener.progress(applied - before)
 
+    listener.plan(sum(ends.values()))
     while not (published.all_applied(ends) and published.all_summed()):
         await step()
     # Days that are over are called over only once nothing is left to read; of a stream in spate that may not be seen.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.codec import decode_control, decode_row
 from schemas.facts import Rejection
-from streams.domain.controls import Controls, RowKey, control_of
+from schemas.rows import RowKey
+from streams.domain.controls import Controls, control_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end, reader
@@ -29,7 +30,7 @@ class Compared(NamedTuple):
     @property
     def key(self) -> RowKey:
         """Metric, scope, period."""
-        return self.row.metric, self.row.scope, self.row.period
+        return RowKey.of(self.row)
 
     def document(self) -> dict[str, Any]:
         """Everything, for a program."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.cloudevents import HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
-from schemas.facts import Rejection
+from schemas.facts import QUARANTINED, Rejection
 from schemas.instants import utc_text
-from schemas.notes import QUARANTINED, Replayed
+from schemas.notes import Replayed
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streams.kafka.publication import DELIVERIES, ORDERS
+from schemas.facts import DELIVERIES, ORDERS
 from streams.story.draws import DAY_S, HOUR_S, PARTNER_REGION, Order, delivery_queue, draw_deliveries, draw_orders
 from streams.story.events import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Event, local_date, midnight_s
 from streams.story.expected import Expected

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.kafka.publication import ORDERS, Publication
+from schemas.facts import ORDERS
 from streams.story.draws import DAY_S
 from streams.story.events import DELIVERED, Event, Writer
 from streams.story.lives import DISPATCH, PARTNER, STORES
@@ -17,6 +17,7 @@ from streams.story.lives import DISPATCH, PARTNER, STORES
 if TYPE_CHECKING:
     import random
 
+    from streams.kafka.publication import Publication
     from streams.story.expected import Expected
 
 _MAX_EVENT_BYTES = 256 * 1024

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_history_mark, decode_row, encode_memory
 from schemas.memory import HISTORY, HistoryMark, key_of
+from schemas.rows import RowKey
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class History:
                     mark = HistoryMark(decode_row(record.value).version, record.timestamp * 1000)
                     self._marks[record.key.decode()] = mark
         for row, value in rows:
-            key = row_key(row)
+            key = str(RowKey.of(row))
             mark = self._marks.get(key, _NEVER)
             if mark.version < row.version:
                 # A former writer whose clock was ahead holds nothing back for longer than a minute.
@@ -68,7 +69,7 @@ class History:
 
     def publish(self, row: WindowRow, value: bytes) -> None:
         """A version of a row is being published; the same transaction is to hold `records`."""
-        key = row_key(row)
+        key = str(RowKey.of(row))
         if row.status == "closed" and row.restated == 0:
             self._wait(key, row.version, value, _NEVER)
         elif key in self._waiting:
@@ -97,8 +98,3 @@ class History:
         due_us = mark.written_us + MINUTE_US
         self._waiting[key] = due_us, version, value
         heapq.heappush(self._due, (due_us, key))
-
-
-def row_key(row: WindowRow) -> str:
-    """Key of a row on its topics."""
-    return f"{row.metric}/{row.scope}/{row.period}"

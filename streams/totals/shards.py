@@ -8,7 +8,7 @@ from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import decode_counts_key
 
 if TYPE_CHECKING:
-    from schemas.counts import Cell
+    from schemas.counts import DayKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker
     from streams.kafka.log import LogRecord
@@ -33,12 +33,12 @@ class Shards:
         """Of `partitions` shards; `rerouted` names the topic of forwarded records."""
         self._partitions = partitions
         self._rerouted = rerouted
-        self._waiting: dict[int, list[tuple[Cell, DayCount]]] = {}
+        self._waiting: dict[int, list[tuple[DayKey, DayCount]]] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
         self._due: _Due | None = None
 
-    def take(self, record: LogRecord) -> tuple[int, list[tuple[Cell, DayCount]]] | None:
+    def take(self, record: LogRecord) -> tuple[int, list[tuple[DayKey, DayCount]]] | None:
         """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
         shard, cell = decode_counts_key(record.key)
         if cell is None:

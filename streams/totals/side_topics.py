@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.codec import decode_side_state, encode_memory, encode_status
-from schemas.facts import Rejection
+from schemas.facts import ID_CONFLICT, Rejection
 from schemas.instants import utc_text
 from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
-from streams.domain.taken import APPLIED, DUPLICATE, ID_CONFLICT
+from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.errors import ExpectedError
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streams.context import Context
-    from streams.domain.taken import Taken
+    from streams.domain.disposition import Disposition
     from streams.kafka.log import LogReader, LogRecord
     from streams.kafka.transport import Batch
 
@@ -42,7 +42,7 @@ _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id ca
 class Take(Protocol):
     """Reads one record of a side topic and does what it says."""
 
-    def __call__(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
+    def __call__(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
         """Whether the event counts, or why its record is no valid event.
 
         Args:

@@ -23,13 +23,14 @@ from schemas.codec import (
 from schemas.facts import Rejection
 from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS
+from schemas.rows import RowKey
 from streams.domain.controls import control_of
 from streams.domain.targets import change_of
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
-from streams.totals.history import History, row_key
+from streams.totals.history import History
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.source_times import SourceTimes
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streams.context import Context
-    from streams.domain.taken import Taken
+    from streams.domain.disposition import Disposition
     from streams.domain.totals import Step, Totals
     from streams.kafka.log import LogReader, LogRecord
     from streams.kafka.transport import Batch
@@ -145,11 +146,11 @@ class WindowTables:
                 self._take(record)
         self._next = max(self._next, batch.next)
 
-    def _take_target(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
+    def _take_target(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
         event = decode_target(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
-    def _take_control(self, record: LogRecord, *, future_limit_us: int) -> Taken | Rejection:
+    def _take_control(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
         event = decode_control(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
@@ -182,7 +183,7 @@ class WindowTables:
         records = []
         for row in step.rows:
             value = encode_row(row)
-            records.append(Outgoing(catalogue.windows.name, 0, row_key(row).encode(), value))
+            records.append(Outgoing(catalogue.windows.name, 0, str(RowKey.of(row)).encode(), value))
             self._history.publish(row, value)
         records += [
             Outgoing(catalogue.milestones.name, 0, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)

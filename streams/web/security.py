@@ -133,7 +133,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         head_only = scope["method"] == "HEAD"
-        outgoing = _Outgoing(send, head_only=head_only)
+        outgoing = _HeaderingSend(send, head_only=head_only)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
@@ -227,7 +227,7 @@ class _Answer:
         await send({"type": "http.response.body", "body": self._body})
 
 
-class _Outgoing:
+class _HeaderingSend:
     """Adds the security headers; leaves the body out where only the head was asked for."""
 
     def __init__(self, send: Send, *, head_only: bool) -> None:

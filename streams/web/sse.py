@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastapi.sse import EventSourceResponse, format_sse_event
 
+from schemas.rows import RowKey
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.types import Send
 
-    from streams.web.readmodel import Changes, RowKey
+    from streams.web.readmodel import Changes
 
 #: Changes of the same row within this time are told as one.
 FLUSH_INTERVAL_S: Final = 0.2

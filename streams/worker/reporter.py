@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import re
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
 from schemas.instants import utc_text
-from schemas.outputs import WorkerStatus
+from schemas.outputs import Health, WorkerStatus
 from streams.kafka.transactions import InDoubtError, Outgoing
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Health = Literal["starting", "running", "degraded", "stopped"]
 
 #: So often that whoever watches can tell within five seconds that a worker is gone.
 _INTERVAL_S = 1.5

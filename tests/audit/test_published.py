@@ -10,6 +10,7 @@ import pytest
 from schemas.codec import encode_day_count, encode_marker
 from schemas.facts import DayCount
 from schemas.outputs import Books, Marker, WindowRow
+from schemas.rows import RowKey
 from streams.audit.published import _Replay, _Sums
 from streams.audit.sums import Business, add_days, windows_of
 from streams.settings import Settings
@@ -68,7 +69,7 @@ def rows(count: int) -> dict[Any, WindowRow]:
             "version": 1,
             "updated_at": "2024-10-07T00:00:00.000Z",
         }
-        found["deliveries", "all", period.id] = WindowRow.model_validate(row)
+        found[RowKey("deliveries", "all", period.id)] = WindowRow.model_validate(row)
     return found
 
 
@@ -82,7 +83,7 @@ def replayed(published: dict[Any, WindowRow], records: list[Record]) -> _Replay:
 def total(replay: _Replay) -> int:
     """The month's count at the moment that was found."""
     found = windows_of(add_days(replay.shards().values()), BUSINESS)
-    return found["deliveries", "all", "month:2024-10"].count
+    return found[RowKey("deliveries", "all", "month:2024-10")].count
 
 
 LIVE = stream((0, 1), (1, 1), (0, 2), (1, 4), (0, None), (1, 5), (0, 7))
@@ -105,7 +106,7 @@ def test_of_several_such_moments_the_last_is_taken() -> None:
 
 def test_a_row_that_is_wrong_differs_at_the_moment_at_which_the_others_do_not() -> None:
     falsified = rows(6)
-    key = ("deliveries", "all", "month:2024-10")
+    key = RowKey("deliveries", "all", "month:2024-10")
     falsified[key] = falsified[key].model_copy(update={"count": 7})
     replay = replayed(falsified, LIVE)
     assert replay.best is not None

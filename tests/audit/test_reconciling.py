@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.rows import RowKey
 from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
@@ -15,9 +16,8 @@ from tests.domain.facts import OTHER_VIN, VIN, YU7, cancelled, delivered, placed
 
 if TYPE_CHECKING:
     from schemas.facts import Fact
-    from streams.audit.sums import RowKey
 
-KEY = ("deliveries", "model=SU7", "day:2024-10-07")
+KEY = RowKey("deliveries", "model=SU7", "day:2024-10-07")
 BUSINESS = Business(Settings())
 DAY, NEXT_DAY = "2024-10-07T12:00:00", "2024-10-08T00:00:00"
 
@@ -63,7 +63,7 @@ def test_a_line_of_named_columns_without_either_is_refused_with_its_number() -> 
 
 def recounted(*facts: Fact, theirs: Theirs, key: RowKey = KEY) -> Recounted:
     """The window after these events, in any order."""
-    window = Counted(key, BUSINESS.calendar.period(key[2]))
+    window = Counted(key, BUSINESS.calendar.period(key.period))
     found = Recounted(BUSINESS, ("orders", "deliveries"), {key: window}, theirs.names)
     orders: dict[str, list[Fact]] = {}
     for fact in facts:
@@ -147,12 +147,12 @@ def test_an_order_and_its_vin_as_two_entries_are_one_unit_and_the_second_is_left
 
 def test_orders_and_cancellations_are_compared_by_order_number() -> None:
     facts = (placed(DAY), placed(DAY, order="SO-2"), cancelled(NEXT_DAY, order="SO-2"))
-    net, gross = (("orders", "all", "day:2024-10-07"), ("orders_placed", "all", "day:2024-10-07"))
+    net, gross = (RowKey("orders", "all", "day:2024-10-07"), RowKey("orders_placed", "all", "day:2024-10-07"))
     assert said(*facts, theirs="SO-1 SO-2", key=gross) == (2, [], [])
     matched, _, ((entry, why),) = said(*facts, theirs="SO-1 SO-2", key=net)
     assert (matched, entry) == (1, "SO-2")
     assert "cancelled" in why
-    assert said(*facts, theirs="SO-2", key=("cancellations", "all", "month:2024-10")) == (1, [], [])
+    assert said(*facts, theirs="SO-2", key=RowKey("cancellations", "all", "month:2024-10")) == (1, [], [])
 
 
 def test_an_entry_listed_twice_is_a_difference_of_its_own() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from schemas.outputs import RowControl, WindowRow
+from schemas.rows import RowKey
 from streams.audit.totals import Sent, SentTotals, compare_row_controls
 
-KEY = ("deliveries", "all", "day:2024-10-07")
+KEY = RowKey("deliveries", "all", "day:2024-10-07")
 FACTORY = "/factories/bj1"
 NOW_MS = 1_728_345_600_000  # 2024-10-08T00:00:00Z
 LONG_AGO_MS, JUST_NOW_MS = NOW_MS - 3_600_000, NOW_MS - 1_000
@@ -17,9 +18,16 @@ US = 1_728_340_000_000_000
 AS_OF = "2024-10-07T22:26:40.000Z"
 
 
-def row(count: int, *controls: RowControl) -> dict[Any, WindowRow]:
-    fields = {"metric": KEY[0], "scope": KEY[1], "period": KEY[2], "start": "2024-10-07", "end": "2024-10-07"}
-    more = {"timezone": "Asia/Shanghai", "count": count, "targets": [], "status": "open", "restated": 0, "version": 1}
+def row(count: int, *controls: RowControl) -> dict[RowKey, WindowRow]:
+    fields: dict[str, Any] = {**KEY._asdict(), "start": "2024-10-07", "end": "2024-10-07"}
+    more: dict[str, Any] = {
+        "timezone": "Asia/Shanghai",
+        "count": count,
+        "targets": [],
+        "status": "open",
+        "restated": 0,
+        "version": 1,
+    }
     return {KEY: WindowRow(**fields, **more, updated_at=AS_OF, controls=list(controls))}
 
 
@@ -47,7 +55,7 @@ OLD = Sent(US, "a", 5, LONG_AGO_MS)
         (row(3), sent(OLD._replace(appended_ms=JUST_NOW_MS))),
     ],
 )
-def test_rows_that_say_what_was_sent_are_right(rows: dict[Any, WindowRow], totals: SentTotals) -> None:
+def test_rows_that_say_what_was_sent_are_right(rows: dict[RowKey, WindowRow], totals: SentTotals) -> None:
     assert compare_row_controls(rows, totals).differences == []
 
 
@@ -64,6 +72,8 @@ def test_rows_that_say_what_was_sent_are_right(rows: dict[Any, WindowRow], total
         ),
     ],
 )
-def test_a_total_that_is_wrong_on_its_row_is_named(rows: dict[Any, WindowRow], totals: SentTotals, line: str) -> None:
+def test_a_total_that_is_wrong_on_its_row_is_named(
+    rows: dict[RowKey, WindowRow], totals: SentTotals, line: str
+) -> None:
     (difference,) = compare_row_controls(rows, totals).differences
     assert difference.line == f"deliveries/all/day:2024-10-07: {line}"

@@ -10,6 +10,7 @@ import pytest
 from schemas.events import TargetSet, TargetSetData, TargetWithdrawn, TargetWithdrawnData
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import MilestoneEvent, WindowRow
+from schemas.rows import RowKey
 from streams.audit.comparing import compare_milestones, compare_row_targets, compare_rows, compare_sums
 from streams.audit.report import Check
 from streams.audit.standing import TargetInForce, expected_standing
@@ -28,12 +29,12 @@ BUSINESS = Business(SETTINGS)
 TARGET = TargetInForce("oct", "deliveries", "model=SU7", "month:2024-10", 20)
 
 
-def windows(**days: int) -> dict[Any, Window]:
+def windows(**days: int) -> dict[RowKey, Window]:
     """SU7 deliveries of days of October 2024, such as d07=3."""
     found = {}
     for name, count in days.items():
         day = date(2024, 10, int(name[1:]))
-        found["deliveries", "model=SU7", f"day:{day}"] = Window(BUSINESS.periods_of(day)[0], count)
+        found[RowKey("deliveries", "model=SU7", f"day:{day}")] = Window(BUSINESS.periods_of(day)[0], count)
     return found
 
 
@@ -59,9 +60,9 @@ def row(metric: str, scope: str, period: str, count: int, *, status: str = "clos
     return WindowRow.model_validate(values)
 
 
-def rows_for(found: dict[Any, Window], status: str = "closed") -> dict[Any, WindowRow]:
+def rows_for(found: dict[RowKey, Window], status: str = "closed") -> dict[RowKey, WindowRow]:
     """The rows that publish these windows."""
-    return {key: row(*key, window.count, status=status) for key, window in found.items()}
+    return {key: row(*key, count=window.count, status=status) for key, window in found.items()}
 
 
 @pytest.mark.parametrize(("count", "stands"), [(999, False), (1000, False), (1001, True)])
@@ -74,7 +75,7 @@ def test_exceeds_is_more_than_the_number(count: int, stands: bool) -> None:  # n
 @pytest.mark.parametrize(("count", "stands"), [(9, False), (10, True)])
 def test_reaches_is_at_least_the_number_and_holiday_is_every_holiday(count: int, stands: bool) -> None:  # noqa: FBT001
     holiday = BUSINESS.periods_of(date(2024, 10, 3))[3]
-    found = expected_standing(SETTINGS, {("orders_placed", "all", holiday.id): Window(holiday, count)}, {}, [])
+    found = expected_standing(SETTINGS, {RowKey("orders_placed", "all", holiday.id): Window(holiday, count)}, {}, [])
     assert (f"orders_placed/all/{holiday.id}/reaches:10" in found.periods) is stands
 
 
@@ -86,7 +87,7 @@ def test_the_first_is_the_earliest_period_that_passes() -> None:
 def test_a_record_has_strictly_more_than_every_earlier_day_that_is_over() -> None:
     found = windows(d01=5, d02=5, d03=6, d04=9, d05=8)
     rows = rows_for(found)
-    rows["deliveries", "model=SU7", "day:2024-10-04"] = row(
+    rows[RowKey("deliveries", "model=SU7", "day:2024-10-04")] = row(
         "deliveries", "model=SU7", "day:2024-10-04", 9, status="open"
     )
     standing = expected_standing(SETTINGS, found, rows, []).periods
@@ -96,7 +97,9 @@ def test_a_record_has_strictly_more_than_every_earlier_day_that_is_over() -> Non
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
 def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:  # noqa: FBT001
     month = BUSINESS.periods_of(date(2024, 10, 3))[1]
-    found = expected_standing(SETTINGS, {("deliveries", "model=SU7", month.id): Window(month, count)}, {}, [TARGET])
+    found = expected_standing(
+        SETTINGS, {RowKey("deliveries", "model=SU7", month.id): Window(month, count)}, {}, [TARGET]
+    )
     assert (found.periods == {"deliveries/model=SU7/month:2024-10/target:oct:20": "month:2024-10"}) is stands
 
 
@@ -180,7 +183,7 @@ def test_a_row_that_is_off_by_one_is_named_with_its_hours() -> None:
     day = BUSINESS.periods_of(date(2024, 10, 7))[0]
     hours = [0] * 24
     hours[14] = 5
-    key = ("deliveries", "all", day.id)
+    key = RowKey("deliveries", "all", day.id)
     falsified = row(*key, 6, by_hour=[*hours[:14], 6, *hours[15:]])
     check = compare_rows({key: falsified}, {key: Window(day, 5, hours)}, BUSINESS, Check("rows", 0, ""))
     (difference,) = check.differences
@@ -190,7 +193,7 @@ def test_a_row_that_is_off_by_one_is_named_with_its_hours() -> None:
 
 def test_a_row_that_is_missing_or_that_nothing_counts_is_named() -> None:
     day = BUSINESS.periods_of(date(2024, 10, 7))[0]
-    key = ("deliveries", "all", day.id)
+    key = RowKey("deliveries", "all", day.id)
     (missing,) = compare_rows({}, {key: Window(day, 2, [0] * 24)}, BUSINESS, Check("rows", 0, "")).differences
     assert "published 0, recounted 2 (-2)" in missing.line
     (invented,) = compare_rows({key: row(*key, 1)}, {}, BUSINESS, Check("rows", 0, "")).differences
@@ -198,14 +201,14 @@ def test_a_row_that_is_missing_or_that_nothing_counts_is_named() -> None:
 
 
 def test_the_row_of_a_holiday_that_is_no_longer_counted_is_left_alone() -> None:
-    key = ("deliveries", "all", "holiday:spring-festival:2024")
+    key = RowKey("deliveries", "all", "holiday:spring-festival:2024")
     assert compare_rows({key: row(*key, 3)}, {}, BUSINESS, Check("rows", 0, "")).compared == 0
 
 
 def test_a_month_that_is_not_the_sum_of_its_days_is_named() -> None:
     rows = {
-        ("deliveries", "all", "day:2024-10-07"): row("deliveries", "all", "day:2024-10-07", 3),
-        ("deliveries", "all", "month:2024-10"): row("deliveries", "all", "month:2024-10", 4),
+        RowKey("deliveries", "all", "day:2024-10-07"): row("deliveries", "all", "day:2024-10-07", 3),
+        RowKey("deliveries", "all", "month:2024-10"): row("deliveries", "all", "month:2024-10", 4),
     }
     (difference,) = compare_sums(rows).differences
     assert difference.line == "deliveries/all/month:2024-10: 4, its days add up to 3"
@@ -213,7 +216,7 @@ def test_a_month_that_is_not_the_sum_of_its_days_is_named() -> None:
 
 def test_targets_on_a_row_are_those_in_force_and_say_truly_whether_they_are_reached() -> None:
     shown = [{"target_id": "oct", "value": 20, "reached": True}]
-    key = ("deliveries", "model=SU7", "month:2024-10")
+    key = RowKey("deliveries", "model=SU7", "month:2024-10")
     assert compare_row_targets([row(*key, 20, targets=shown)], [TARGET]).differences == []
     (wrong,) = compare_row_targets([row(*key, 19, targets=shown)], [TARGET]).differences
     assert wrong.line.endswith("target oct 20 is marked reached at 19")
@@ -225,7 +228,7 @@ def test_targets_on_a_row_are_those_in_force_and_say_truly_whether_they_are_reac
 
 def test_targets_are_set_replaced_and_withdrawn_by_time_whatever_the_order_on_the_topic() -> None:
     def at(text: str, value: int | None, identity: str) -> Any:
-        envelope = {"id": identity, "source": "/plan", "time": parse_instant(text)}
+        envelope: dict[str, Any] = {"id": identity, "source": "/plan", "time": parse_instant(text)}
         if value is None:
             return TargetWithdrawn(**envelope, data=TargetWithdrawnData(target_id="oct"))
         data = TargetSetData(

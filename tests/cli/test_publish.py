@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.facts import DELIVERIES, ORDERS
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import read_to_end
-from streams.kafka.publication import CONTROLS, DELIVERIES, ORDERS, TARGETS, Publication
+from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import Line, LineChecker
 from streams.settings import Settings

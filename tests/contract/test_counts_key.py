@@ -6,13 +6,13 @@ from datetime import date
 
 import pytest
 
-from schemas.counts import Cell, CountsKey, decode_counts_key, encode_cell_key, encode_marker_key
+from schemas.counts import CountsKey, decode_counts_key, encode_day_key, encode_marker_key
 
 
 def test_a_cell_keeps_its_bytes_and_reads_back() -> None:
-    key = encode_cell_key(2, "deliveries", "model=SU7", date(2024, 10, 7))
+    key = encode_day_key(2, "deliveries", "model=SU7", date(2024, 10, 7))
     assert key == b"2|deliveries|model=SU7|2024-10-07"
-    assert decode_counts_key(key) == CountsKey(2, Cell("deliveries", "model=SU7", date(2024, 10, 7)))
+    assert decode_counts_key(key) == CountsKey(2, ("deliveries", "model=SU7", date(2024, 10, 7)))
 
 
 def test_a_marker_keeps_its_bytes_and_names_no_cell() -> None:

@@ -9,21 +9,23 @@ from hypothesis import strategies as st
 
 from schemas.codec import decode_control
 from schemas.events import ControlTotal
+from schemas.rows import RowKey
 from streams.domain.controls import Control, Controls, compare, control_of
 from tests.contract.builders import Record, structured
 
 if TYPE_CHECKING:
     from schemas.outputs import RowControl
 
-ROW = ("deliveries", "model=SU7", "day:2024-10-07")
-OTHER_ROW = ("deliveries", "model=SU7", "month:2024-10")
+ROW = RowKey("deliveries", "model=SU7", "day:2024-10-07")
+OTHER_ROW = RowKey("deliveries", "model=SU7", "month:2024-10")
 FACTORY, SALES = "/factories/bj1", "/sales/web"
 SECOND = 1_000_000
 NOW, LATER = "2024-10-08T01:00:00.000Z", "2024-10-08T02:00:00.000Z"
 
 
 def control(count: int, at_s: int = 0, id: str = "1", **given: Any) -> Control:  # noqa: A002 - CloudEvents calls it so
-    return Control(**({"source": FACTORY, "id": id, "row": ROW, "total": count, "as_of_us": at_s * SECOND} | given))
+    fields: dict[str, Any] = {"source": FACTORY, "id": id, "row": ROW, "total": count, "as_of_us": at_s * SECOND}
+    return Control(**(fields | given))
 
 
 def taken(*controls: Control) -> Controls:
@@ -64,7 +66,7 @@ def test_sources_and_windows_have_totals_of_their_own_in_the_order_of_sources() 
     assert [one.source for one in found.of(ROW)] == [FACTORY, SALES]
     assert [one.total for one in found.of(OTHER_ROW)] == [300]
     assert set(found.rows()) == {ROW, OTHER_ROW}
-    assert found.of(("orders", "all", "year:2024")) == ()
+    assert found.of(RowKey("orders", "all", "year:2024")) == ()
 
 
 def test_the_same_total_again_is_a_duplicate_and_another_under_its_identity_a_conflict() -> None:

@@ -13,7 +13,7 @@ from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
 from tests.domain.test_ledger_properties import counted, new_ledger, recount
 
 if TYPE_CHECKING:
-    from streams.domain.daycounts import DayKey
+    from schemas.counts import DayKey
 
 ORDER_IDS = ("SO-1", "SO-2")
 SOURCES = ("/a", "/b")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.domain.totals_world import World, rule, told
+
+if TYPE_CHECKING:
+    from streams.domain.rules import Rule
 
 DAY = "2024-10-07"
 MILESTONE = "day:2024-10-07/exceeds:10"
@@ -16,7 +21,7 @@ def at(minute: int, second: int = 0) -> str:
     return f"2024-10-07T{12 + minute // 60:02}:{minute % 60:02}:{second:02}+08:00"
 
 
-def fallen(*rules: object, restarts: bool = False) -> World:
+def fallen(*rules: Rule, restarts: bool = False) -> World:
     """The day has passed and, at 12:01, fallen below."""
     world = World(*(rules or (HELD,)))
     for minute, count in enumerate((11, 10)):

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.domain.ledger import Changes, Ledger
+from schemas.facts import NO_DIMS
+from streams.domain.ledger import Changes, Chunk, Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from tests.domain.facts import NO_DIMS, OTHER_VIN, SU7, YU7, cancelled, delivered, placed, reversal, us, void
+from tests.domain.facts import OTHER_VIN, SU7, YU7, cancelled, delivered, placed, reversal, us, void
 
 if TYPE_CHECKING:
     from schemas.facts import DayCount, Fact
@@ -198,7 +199,7 @@ def test_backfill_is_a_matter_of_the_event_that_brought_the_unit() -> None:
 
 def latest_id(changes: Changes, metric: str = "deliveries") -> str | None:
     latest = changes.counts[metric, "all", date(2024, 10, 7)].latest
-    return latest and latest.id
+    return latest.id if latest is not None else None
 
 
 def test_the_latest_unit_is_the_greatest_by_time_and_id_of_the_step_with_its_coordinates() -> None:
@@ -349,7 +350,7 @@ def test_a_restored_ledger_is_the_ledger_that_was_drained() -> None:
     ledger = ledger_in()
     steps = some_life(ledger)
     restored = ledger_in()
-    chunks = [steps[0].orders, list(steps[1].orders.items()), steps[2].orders]
+    chunks: list[Chunk] = [steps[0].orders, list(steps[1].orders.items()), steps[2].orders]
     restored.restore([entry for changes in reversed(steps) for entry in changes.vocabulary], chunks)
     for name in ("clock_us", "last_by_source", "backfilled", "state_bytes"):
         assert getattr(restored, name) == getattr(ledger, name)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Fact, Kind
-from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts, DayKey
+from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
 from streams.domain.ledger import Ledger
 from streams.domain.orders import judge
 from streams.domain.scopes import Scopes
@@ -21,6 +21,8 @@ from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from schemas.counts import DayKey
 
 ZONE = "America/New_York"  # so that the days have 23, 24 and 25 hours
 SCOPES = [["model"], ["model", "region"], []]

@@ -20,7 +20,7 @@ facts = st.builds(
     time_us=st.integers(us("2000-01-01T00:00:00Z"), us("2100-01-01T00:00:00Z")),
     vin=st.sampled_from(["", VIN]),
     dims=st.tuples(words, words, words, words),
-    extra=st.text(st.characters(exclude_categories=("Cs",)), max_size=80),
+    extra=st.text(st.characters(exclude_categories=["Cs"]), max_size=80),
     voids=st.none() | st.tuples(names, names),
     backfill=st.booleans(),
     topic=st.sampled_from([0, 1]),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.rows import RowKey
 from streams.domain.controls import Control
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, us
 
@@ -27,7 +28,7 @@ class ControlledWorld(World):
         self, total: int, at: str = NOON, *, period: str = PERIOD, source: str = FACTORY, scope: str = SCOPE
     ) -> None:
         """A total arrives."""
-        one = Control(source, f"t{len(self.controls)}", (METRIC, scope, period), total, us(at))
+        one = Control(source, f"t{len(self.controls)}", RowKey(METRIC, scope, period), total, us(at))
         self.controls.append(one)
         self.totals.take_control(one)
 
@@ -161,7 +162,7 @@ def test_the_first_step_after_a_restart_says_what_arrived_while_no_writer_was_th
     world = ControlledWorld()
     world.put(DAY, 3)
     world.step(NOON)
-    world.controls.append(Control(FACTORY, "late", (METRIC, SCOPE, PERIOD), 5, us(NOON)))
+    world.controls.append(Control(FACTORY, "late", RowKey(METRIC, SCOPE, PERIOD), 5, us(NOON)))
     world.restart()
     assert [row.period for row in world.step(ONE).rows] == [PERIOD]
     assert said(world) == [(FACTORY, 5, -2, ONE_UTC)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from streams.domain.rules import (
@@ -132,8 +134,8 @@ def test_a_rule_of_every_holiday_and_one_of_the_same_holiday_are_refused() -> No
         ({"value": 0}, "value must be at least 1, not 0"),
     ],
 )
-def test_a_wrong_target_is_one_line_with_its_id(fields: dict[str, str], message: str) -> None:
-    wrong = target(**({"value": 1} | fields))
+def test_a_wrong_target_is_one_line_with_its_id(fields: dict[str, Any], message: str) -> None:
+    wrong = target(**{"value": 1, **fields})
     with pytest.raises(ValueError, match=f"^target 'aim': .*{message}"):
         check_targets([wrong], CALENDAR)
 

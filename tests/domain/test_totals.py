@@ -228,7 +228,7 @@ def test_a_target_without_counts_closes_by_the_clock() -> None:
     ],
 )
 def test_exceeds_is_above_the_number_and_reaches_is_at_it(operator: str, count: int, raised: bool) -> None:  # noqa: FBT001
-    world = World(rule(**{operator: 1000}))
+    world = World(rule(exceeds=1000) if operator == "exceeds" else rule(reaches=1000))
     world.put("2024-10-07", count)
     assert told(world.step(NOON)) == ([("raised", f"day:2024-10-07/{operator}:1000")] if raised else [])
 

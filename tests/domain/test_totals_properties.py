@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,8 +81,11 @@ STEPS = st.lists(
     max_size=40,
 )
 
+#: What happens, and its values: a count that arrives, an evaluation, a restart.
+Step = tuple[Any, ...]
 
-def play(world: World, steps: list[tuple]) -> None:
+
+def play(world: World, steps: list[Step]) -> None:
     """Plays random steps; the clock only goes forward and the last evaluation has everything."""
     hour = 0
     for kind, *values in steps:
@@ -159,7 +162,7 @@ def in_force(standing: dict[str, str], targets: tuple[Target, ...]) -> dict[str,
 
 @settings(max_examples=250, deadline=None)
 @given(STEPS)
-def test_what_stands_is_a_function_of_the_final_counts(steps: list[tuple]) -> None:
+def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
     """Random counts, evaluations and restarts with other rules end like one evaluation, and like a naive recount."""
     world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS)
     play(world, steps)
@@ -186,7 +189,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[tuple]) -> No
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
-def test_every_revision_is_published_once_and_standing_alternates(steps: list[tuple]) -> None:
+def test_every_revision_is_published_once_and_standing_alternates(steps: list[Step]) -> None:
     """Revisions run from 1 without a gap: news or record first, then retracted and reinstated in turn."""
     world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS)
     play(world, steps)
@@ -202,7 +205,7 @@ def test_every_revision_is_published_once_and_standing_alternates(steps: list[tu
 
 @settings(max_examples=100, deadline=None)
 @given(STEPS)
-def test_restarts_change_nothing_that_is_published(steps: list[tuple]) -> None:
+def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     """With the same rules all along, a writer that restarts before every step publishes what one that never does would.
 
     Only causes may differ: on takeover the shard that grew is not known.
@@ -224,11 +227,11 @@ def test_restarts_change_nothing_that_is_published(steps: list[tuple]) -> None:
     assert restarting.rows == steady.rows
 
 
-def play_put(world: World, step: tuple) -> None:
+def play_put(world: World, step: Step) -> None:
     """One count arrives."""
     _, day, scope, shard, count, backfilled, hour = step
     world.put(day, count, backfilled=backfilled, scope=scope, shard=shard, hour=hour)
 
 
-def _without_causes(world: World) -> list[dict]:
+def _without_causes(world: World) -> list[dict[str, Any]]:
     return [event.model_dump(exclude={"data": {"cause", "achieved_at"}}) for event in world.events]

@@ -133,7 +133,9 @@ CHANGES = st.lists(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 5)), mi
 @given(CHANGES)
 def test_record_days_kept_step_by_step_are_those_of_a_full_recount(changes: list[list[tuple[int, int]]]) -> None:
     """Days come and change in any order; judging only the days after a change finds the same records."""
-    days, rows, standing = RecordDays(), {}, {}
+    days = RecordDays()
+    rows: dict[int, Row] = {}
+    standing: dict[int, bool] = {}
     for step in changes:
         for number, count in step:
             row = rows.setdefault(number, _day_row(number))

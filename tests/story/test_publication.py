@@ -3,15 +3,8 @@ from __future__ import annotations
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
-from streams.kafka.publication import (
-    CONTROLS,
-    DELIVERIES,
-    ORDERS,
-    TARGETS,
-    Publication,
-    foreign_partition,
-    partitions_for,
-)
+from schemas.facts import DELIVERIES, ORDERS
+from streams.kafka.publication import CONTROLS, TARGETS, Publication, foreign_partition, partitions_for
 
 
 def test_a_record_goes_to_the_partition_that_javas_partitioner_would_choose() -> None:

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from schemas.rows import RowKey
 from streams.web.readmodel import (
     Changes,
     Feed,
     LetterQuery,
     MilestoneQuery,
     ReadModel,
-    RowKey,
     ViolationQuery,
     WindowQuery,
 )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.rows import RowKey
 from streams.web import sse
-from streams.web.readmodel import Changes, RowKey
+from streams.web.readmodel import Changes
 from streams.web.sse import Filter, Hub, Stream
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from streams.web.readmodel.rejected import (
 )
 from streams.web.readmodel.schema import Database
 from streams.web.readmodel.windows import Restatement, WindowPage, WindowQuery, Windows
-from streams.web.readmodel.writing import Changes, Feed, RowKey, Writer
+from streams.web.readmodel.writing import Changes, Feed, Writer
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,7 +47,6 @@ __all__ = [
     "MilestoneQuery",
     "ReadModel",
     "Restatement",
-    "RowKey",
     "Snapshot",
     "ViolationQuery",
     "WindowPage",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_forecast, decode_milestone
+from schemas.outputs import RETRACTED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from schemas.outputs import Forecast, MilestoneEvent
 
 MAX_EVENTS: Final = 1000
-RETRACTED: Final = "milestone.retracted.v1"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -29,6 +29,7 @@ from schemas.codec import (
 )
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import ControlHeaders
+from schemas.rows import RowKey
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,14 +68,6 @@ _TABLES: Final[dict[Feed, tuple[str, ...]]] = {
     Feed.STATUS: ("status",),
     Feed.DEAD_LETTERS: ("dead_letters",),
 }
-
-
-class RowKey(NamedTuple):
-    """Which window."""
-
-    metric: str
-    scope: str
-    period: str
 
 
 @dataclass
@@ -146,7 +139,7 @@ class Writer:
 
     def _window(self, connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
         if record.value is None:
-            key = RowKey(*record.key.decode().split("/", 2))
+            key = RowKey.parse(record.key.decode())
             connection.execute(
                 "UPDATE windows SET present = 0, deleted_us = ? WHERE metric = ? AND scope = ? AND period = ?",
                 (record.timestamp * 1000, *key),
@@ -154,7 +147,7 @@ class Writer:
             changes.rows[key] = None
             return
         row = decode_row(record.value)
-        key = RowKey(row.metric, row.scope, row.period)
+        key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
         self._heading(connection, key, head)
         connection.execute(
@@ -186,7 +179,7 @@ class Writer:
 
     def _version(self, connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
         row = decode_row(record.value)
-        key = RowKey(row.metric, row.scope, row.period)
+        key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
         number, current = self._window_of(connection, key, row, head)
         updated_us = _micros(row.updated_at)

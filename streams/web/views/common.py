@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import CivilDate, Instant, MilestoneEvent, WindowRow
+from schemas.outputs import CivilDate, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
 from streams.headline import sentence
 
@@ -81,7 +81,7 @@ class Goal(View):
     """What a rule wants of a day: `exceeds` or `reaches` a number."""
 
     rule: str
-    operator: Literal["exceeds", "reaches"]
+    operator: Operator
     value: int
 
 

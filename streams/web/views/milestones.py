@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.outputs import WindowRow
+from schemas.outputs import MilestoneKind, WindowRow
 from streams.web.readmodel import MilestoneQuery
 from streams.web.views.common import Ask, MilestoneLine, Parameters, Text, View, milestone_line
 
@@ -14,7 +14,7 @@ from streams.web.views.common import Ask, MilestoneLine, Parameters, Text, View,
 class MilestonesParameters(Parameters):
     """Which milestones: `show` the latest event of each (`latest`), only those that stand, or every event."""
 
-    kind: Literal["", "threshold", "first", "target", "record"] = ""
+    kind: Literal["", MilestoneKind] = ""
     metric: Text = ""
     scope: Text = ""
     show: Literal["latest", "standing", "all"] = "latest"

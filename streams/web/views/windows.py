@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from schemas.outputs import CivilDate, Instant, WindowRow
+from schemas.facts import Dimension
+from schemas.outputs import CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
 from streams.web.readmodel import WindowQuery
 from streams.web.times import text_of_us
 from streams.web.views.common import Ask, AsOf, Parameters, Text, View, micros
@@ -65,9 +66,9 @@ class WindowsParameters(Parameters):
 
     metric: Annotated[tuple[Text, ...], _Chosen, Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
-    kind: Annotated[tuple[Literal["day", "month", "year", "holiday"], ...], _Chosen, Field(max_length=4)] = ()
+    kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=4)] = ()
     period: Text = ""
-    status: Annotated[tuple[Literal["open", "provisional", "closed"], ...], _Chosen, Field(max_length=3)] = ()
+    status: Annotated[tuple[WindowStatus, ...], _Chosen, Field(max_length=3)] = ()
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
@@ -115,9 +116,9 @@ class WindowsView(View):
 class SideParameters(Parameters):
     """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first."""
 
-    dimension: Literal["model", "variant", "factory", "region"] = "model"
+    dimension: Dimension = "model"
     metric: Text = "deliveries"
-    kind: Literal["day", "month", "year", "holiday"] = "month"
+    kind: PeriodKind = "month"
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
 

@@ -1,14 +1,16 @@
-"""How the long reads of `verify` and `explain` show that they go on: a bar on a terminal, nothing in a pipe."""
+"""How long commands show their progress: a bar on a terminal, only warnings in a pipe."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streams.audit.verifying import Listener
+from streams.cli.printable import printable
+from streams.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Listener]:
-    """A listener that shows what it hears."""
+    """A listener that shows what it hears on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Listener()
+        yield Listener(warn=warn)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -28,4 +30,10 @@ def watched() -> Iterator[Listener]:
             plan=lambda records: progress.update(task, total=records),
             progress=lambda records: progress.advance(task, records),
             say=lambda line: progress.update(task, description=line),
+            warn=lambda line: progress.console.print(printable(line), markup=False, highlight=False),
         )
+
+
+def warn(line: str) -> None:
+    """Prints a line that a person must read, on standard error."""
+    click.echo(printable(line), err=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Taken = Literal["applied", "duplicate", "id_conflict"]
+Disposition = Literal["applied", "duplicate", "id_conflict"]
 
 APPLIED: Final = "applied"
 DUPLICATE: Final = "duplicate"
-ID_CONFLICT: Final = "id_conflict"

@@ -1,0 +1,47 @@
+"""The key of a window row, on its topics and in memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, Self
+
+
+class _NamesRow(Protocol):
+    """A row, or anything else that names one: a target, the data of a control total."""
+
+    @property
+    def metric(self) -> str:
+        """One of the metrics."""
+
+    @property
+    def scope(self) -> str:
+        """Such as `model=SU7`, or `all`."""
+
+    @property
+    def period(self) -> str:
+        """The id of the period, such as `month:2024-10`."""
+
+
+class RowKey(NamedTuple):
+    """Names one window row; its text is the key of the record."""
+
+    metric: str
+    scope: str
+    period: str
+
+    @classmethod
+    def of(cls, named: _NamesRow) -> Self:
+        """The key of a row, or of the row that a target or a control total names."""
+        return cls(named.metric, named.scope, named.period)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `metric/scope/period`.
+
+        Raises:
+            ValueError: The text has fewer than three parts.
+        """
+        metric, scope, period = text.split("/", 2)
+        return cls(metric, scope, period)
+
+    def __str__(self) -> str:
+        return f"{self.metric}/{self.scope}/{self.period}"
