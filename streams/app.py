@@ -20,16 +20,17 @@ from faust.worker import Worker
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
-from streams.kafka.admin import plan_topics
+from streams.kafka.admin import check_rights, plan_topics
 from streams.kafka.clients import client_options, servers_of
 from streams.kafka.refusals import refusal
+from streams.kafka.rights import rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
 from streams.worker import agents
 from streams.worker.engine import Engine
 from streams.worker.identity import claim_instance, state_dir
 from streams.worker.reporter import WorkerReporter
-from streams.worker.watch import Watch, check_rights
+from streams.worker.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +151,7 @@ class MilestonesApp(faust.App):
     async def on_start(self) -> None:
         """Checks what can be checked before joining the group."""
         try:
-            await check_rights(self.context.settings)
+            await check_rights(self.context.settings, rights_of("worker", self.context.settings))
             await _check_topics(self.context.settings)
         except ExpectedError as error:
             _say_and_exit(error)

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.checkup import Finding, failed, ok, wrong
+from streams.checkup import Finding, failed, note, ok, wrong
 from streams.errors import ExpectedError
 from streams.kafka.admin import Plan, admin, catalogue_of, plan_topics
 from streams.kafka.clients import client_options, quiet_clients
+from streams.kafka.permissions import denied, missing_rights, topic_answers
 from streams.kafka.refusals import Reached, reach
+from streams.kafka.rights import Resource, rights_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiokafka.admin import AIOKafkaAdminClient
 
+    from streams.kafka.rights import Role
     from streams.settings import Settings
 
 _TRANSACTION_TIMEOUT_S = 15.0
@@ -27,8 +30,13 @@ _TRANSACTION_TIMEOUT_S = 15.0
 _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
 
 
-async def cluster_findings(settings: Settings) -> AsyncIterator[Finding]:
-    """One finding a check, as soon as it is known; only the first where the cluster cannot be reached."""
+async def cluster_findings(settings: Settings, role: Role | None = None) -> AsyncIterator[Finding]:
+    """One finding a check, as soon as it is known; only the first where the cluster cannot be reached.
+
+    Args:
+        settings: Of the installation.
+        role: Whose rights are tried, in place of what needs the rights of all.
+    """
     try:
         with quiet_clients():
             reached = await reach(settings, client_options(settings))
@@ -38,6 +46,10 @@ async def cluster_findings(settings: Settings) -> AsyncIterator[Finding]:
         yield failed("cluster", error)
         return
     yield _advertised(reached)
+    if role is not None:
+        for finding in await _rights(settings, role):
+            yield finding
+        return
     yield await _transactions(settings)
     try:
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
@@ -65,6 +77,25 @@ def _advertised(reached: Reached) -> Finding:
         detail = f"{len(away)} of {len(reached.advertised)} brokers cannot be reached where they advertise themselves: {reasons}"
         return wrong("advertised", detail, "correct advertised.listeners of these brokers, or start them")
     return ok("advertised", ", ".join(map(str, reached.advertised)))
+
+
+async def _rights(settings: Settings, role: Role) -> list[Finding]:
+    """What a role needs, each right tried without being used."""
+    name, cure = "rights", f"grant it: milestones topics acls --role {role} says how"
+    rights = rights_of(role, settings)
+    async with admin(settings) as client:
+        missing = await missing_rights(client._client, rights)  # noqa: SLF001 - aiokafka's admin client shows no other way
+        topics = [right.name for right in rights if right.resource is Resource.TOPIC]
+        answers = await topic_answers(client._client, topics)  # noqa: SLF001
+    findings = [wrong(name, denied([right]).partition(";")[0], cure) for right in missing]
+    absent = [topic for topic, answer in answers.items() if not answer.partitions and not answer.is_hidden]
+    if absent:
+        findings.append(
+            wrong("topics", f"{len(absent)} are missing: {', '.join(absent)}", "run: milestones topics apply")
+        )
+    if any(answer.operations is None and answer.partitions for answer in answers.values()):
+        findings.append(note(name, "the brokers do not tell what is allowed on topics"))
+    return findings or [ok(name, f"a {role} may do all it needs to")]
 
 
 async def _transactions(settings: Settings) -> Finding:

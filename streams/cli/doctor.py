@@ -15,6 +15,7 @@ from streams.cli.options import cluster_options
 from streams.embedded import probe
 from streams.errors import ExpectedError
 from streams.installation import load_settings
+from streams.kafka.rights import ROLES, Role
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,9 +27,16 @@ _MARKS = {"ok": ("ok", "green"), "wrong": ("WRONG", "red"), "note": ("note", "ye
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the lines.")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default=None,
+    help="Only what this role needs to be allowed; tries it without using it.",
+)
 @cluster_options
 def command(
     as_json: bool,  # noqa: FBT001 - an option
+    role: Role | None,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
@@ -53,7 +61,7 @@ def command(
         refused = error
         take(failed("settings", error))
     else:
-        _look_at_cluster(settings, bootstrap_servers, take)
+        _look_at_cluster(settings, bootstrap_servers, role, take)
     healthy = all(finding.state != "wrong" for finding in findings)
     if as_json:
         click.echo(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
@@ -62,7 +70,9 @@ def command(
     return 0 if healthy else 1
 
 
-def _look_at_cluster(settings: Settings, bootstrap_servers: str | None, take: Callable[[Finding], None]) -> None:
+def _look_at_cluster(
+    settings: Settings, bootstrap_servers: str | None, role: Role | None, take: Callable[[Finding], None]
+) -> None:
     take(ok("settings", f"timezone {settings.timezone}, {len(settings.rule)} rules, {len(settings.target)} targets"))
     default = Settings.model_fields["bootstrap_servers"].default
     if settings.bootstrap_servers == default and bootstrap_servers is None and not _answers(default):
@@ -70,7 +80,7 @@ def _look_at_cluster(settings: Settings, bootstrap_servers: str | None, take: Ca
             note("cluster", f"none named, none at {default}; `milestones demo` and `milestones broker` bring their own")
         )
         return
-    asyncio.run(_check_cluster(settings, take))
+    asyncio.run(_check_cluster(settings, role, take))
 
 
 def _answers(address: str) -> bool:
@@ -78,10 +88,10 @@ def _answers(address: str) -> bool:
     return probe.answers(host, int(port))
 
 
-async def _check_cluster(settings: Settings, take: Callable[[Finding], None]) -> None:
+async def _check_cluster(settings: Settings, role: Role | None, take: Callable[[Finding], None]) -> None:
     from streams.checkup.cluster import cluster_findings  # noqa: PLC0415 - a broken Kafka client is no obstacle before
 
-    async for finding in cluster_findings(settings):
+    async for finding in cluster_findings(settings, role):
         take(finding)
 
 

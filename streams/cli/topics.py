@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.cli.acls import command as acls
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.installation import load_settings
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @click.group(name="topics")
 def command() -> None:
-    """Show or create the topics that the contract needs."""
+    """Show or create the topics that the contract needs, and what has to be allowed."""
+
+
+command.add_command(acls)
 
 
 @command.command()

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
 from streams.kafka.clients import connected, live_options, timeout_ms
+from streams.kafka.permissions import denied, require, topic_answers
+from streams.kafka.refusals import RefusedError
+from streams.kafka.rights import Operation, Resource, Right
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -88,6 +91,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
         for topic in await client.describe_topics()
         if topic["topic"] in wanted and not topic["error_code"]
     }
+    await _require_sight(client, wanted - existing.keys())
     if not existing:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing]
@@ -98,12 +102,36 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
                 # Deleted since the answer before.
                 del existing[name]
                 continue
+            if error_code == TopicAuthorizationFailedError.errno:
+                raise _denied(name, Operation.DESCRIBE_CONFIGS)
             if error_code:
                 raise ExpectedError(
                     f"{name}: its settings cannot be read: {message or for_code(error_code).__name__}", exit_code=3
                 )
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return {name: Found(partitions, configs.get(name, {})) for name, partitions in existing.items()}
+
+
+async def _require_sight(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
+    """Makes sure that topics that are not listed are not there, rather than hidden from this user."""
+    answers = await topic_answers(client._client, names)  # noqa: SLF001 - aiokafka's admin client shows no other way
+    for name, answer in answers.items():
+        if answer.is_hidden:
+            raise _denied(name, Operation.DESCRIBE)
+
+
+def _denied(name: str, operation: Operation) -> RefusedError:
+    return RefusedError(denied([Right(Resource.TOPIC, name, (operation,))]))
+
+
+async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
+    """Makes sure of rights without using them.
+
+    Raises:
+        ExpectedError: One is missing, or the cluster is out of reach.
+    """
+    async with admin(settings) as client:
+        await require(client._client, rights)  # noqa: SLF001 - aiokafka's admin client shows no other way
 
 
 def plan_of(catalogue: Catalogue, found: dict[str, Found]) -> Plan:
@@ -163,6 +191,8 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
         requests.append(request)
     response = await client.create_topics(requests)
     for name, code, *rest in response.topic_errors:
+        if code == TopicAuthorizationFailedError.errno:
+            raise _denied(name, Operation.CREATE)
         if code and code != _TOPIC_EXISTS:
             raise ExpectedError(
                 f"{name} cannot be created: {(rest and rest[0]) or for_code(code).__name__}", exit_code=3
@@ -182,6 +212,8 @@ async def _alter(client: AIOKafkaAdminClient, plan: Plan) -> None:
         )
     for response in await client.alter_configs(resources):
         for code, message, _kind, name in response.resources:
+            if code == TopicAuthorizationFailedError.errno:
+                raise _denied(name, Operation.ALTER_CONFIGS)
             if code:
                 raise ExpectedError(f"{name} cannot be altered: {message or for_code(code).__name__}", exit_code=3)
     if len(found) != len(plan.alter):

@@ -156,6 +156,21 @@ def denied(missing: Sequence[Right]) -> str:
     )
 
 
+def denial(error: BaseException | None) -> RefusedError | None:
+    """The line for what a producer or a consumer was refused, `None` where it failed for another reason."""
+    match error:
+        case TopicAuthorizationFailedError(args=[str() | set() | frozenset() as topics, *_]):
+            names = [topics] if isinstance(topics, str) else sorted(topics)
+            missing = [Right(Resource.TOPIC, name, (Operation.WRITE,)) for name in names]
+        case TransactionalIdAuthorizationFailed(args=[str() as name, *_]):
+            missing = [Right(Resource.TRANSACTIONAL_ID, name, (Operation.WRITE,))]
+        case GroupAuthorizationFailedError(args=[str() as name, *_]):
+            missing = [Right(Resource.GROUP, name, (Operation.READ,))]
+        case _:
+            return None
+    return RefusedError(denied(missing))
+
+
 async def missing_rights(client: AIOKafkaClient, rights: Iterable[Right]) -> list[Right]:
     """Of the rights those that this client does not have, each with the operations that are missing."""
     asked = list(rights)

@@ -11,7 +11,10 @@ from aiokafka.errors import KafkaError
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import connected, live_options, timeout_ms
+from streams.kafka.permissions import denial, denied, topic_answers
 from streams.kafka.publication import Publication, partitions_for
+from streams.kafka.refusals import RefusedError
+from streams.kafka.rights import Operation, Resource, Right
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +33,7 @@ class Publisher:
     Use as an asynchronous context manager: entering connects, leaving without an error flushes.
 
     Raises:
-        ExpectedError: The cluster is unreachable or refuses, or a source topic is missing.
+        ExpectedError: The cluster is unreachable or refuses.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,7 +44,7 @@ class Publisher:
         )
         self._open: dict[tuple[int, int], Any] = {}
         self._in_flight: deque[asyncio.Future[Any]] = deque()
-        self._counts: list[int] = []
+        self._counts = [0] * len(self._topics)
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
@@ -54,7 +57,6 @@ class Publisher:
         )
         try:
             await connected(self._settings, self._producer.start)
-            self._counts = await self._partition_counts()
         except BaseException:
             await self._producer.stop()
             raise
@@ -69,16 +71,28 @@ class Publisher:
         finally:
             await self._producer.stop()
 
-    async def _partition_counts(self) -> list[int]:
-        metadata = await self._producer.client.fetch_all_metadata()
-        counts = [len(metadata.partitions_for_topic(topic) or ()) for topic in self._topics]
-        for topic, count in zip(self._topics, counts, strict=True):
-            if not count:
-                raise ExpectedError(f"there is no topic {topic}; create it with: milestones topics apply", exit_code=3)
-        return counts
+    async def _look_up(self, topics: set[int]) -> None:
+        """Makes sure that topics are there and may be written, before the first record goes to each."""
+        answers = await topic_answers(self._producer.client, (self._topics[number] for number in sorted(topics)))
+        for number in sorted(topics):
+            name = self._topics[number]
+            answer = answers[name]
+            allowed = answer.operations is None or Operation.WRITE in answer.operations
+            if answer.is_hidden or (answer.partitions and not allowed):
+                raise RefusedError(denied([Right(Resource.TOPIC, name, (Operation.WRITE,))]))
+            if not answer.partitions:
+                raise ExpectedError(f"there is no topic {name}; create it with: milestones topics apply", exit_code=3)
+            self._counts[number] = answer.partitions
 
     async def send(self, records: Sequence[Publication]) -> None:
-        """Takes over the records; full batches leave, `flush` sends the rest."""
+        """Takes over the records; full batches leave, `flush` sends the rest.
+
+        Raises:
+            ExpectedError: A topic is missing or may not be written, exit code 3.
+        """
+        unknown = {record.topic for record in records if not self._counts[record.topic]}
+        if unknown:
+            await self._look_up(unknown)
         places = partitions_for(records, self._counts)
         for record, partition in zip(records, places, strict=True):
             place = (record.topic, partition)
@@ -116,6 +130,9 @@ class Publisher:
                 raise self._refused(error) from error
 
     def _refused(self, error: KafkaError) -> ExpectedError:
+        refusal = denial(error)
+        if refusal is not None:
+            return refusal
         return ExpectedError(
             f"Kafka at {self._settings.bootstrap_servers} did not take the records: {error}; publish them again once it "
             "does, nothing counts twice",

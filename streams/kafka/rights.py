@@ -32,7 +32,7 @@ class Resource(Enum):
 
 
 class Operation(Enum):
-    """What may be done; the number is Kafka's. Read and Write include Describe."""
+    """What may be done; the number is Kafka's. Read and Write include Describe, AlterConfigs includes DescribeConfigs."""
 
     READ = 3
     WRITE = 4
@@ -80,26 +80,31 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
         case "reader":
             return _topics(catalogue.all(), look)
         case "worker":
-            group = Right(Resource.GROUP, settings.group_id, look)
-            never_written = {catalogue.quarantine, catalogue.replayed, *sources}
-            checked = (Operation.READ, Operation.DESCRIBE_CONFIGS)
             return (
-                *_topics((topic for topic in catalogue.all() if topic in never_written), checked),
-                *_topics(
-                    (topic for topic in catalogue.all() if topic not in never_written),
-                    (Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
-                ),
-                group,
+                *(Right(Resource.TOPIC, topic.name, _of_worker(topic, catalogue)) for topic in catalogue.all()),
+                Right(Resource.GROUP, settings.group_id, look),
                 transactions,
             )
         case "operator":
-            kept = (Operation.READ, Operation.CREATE, Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS)
+            kept = (Operation.READ, Operation.CREATE, Operation.ALTER_CONFIGS)
             written = {catalogue.quarantine, catalogue.replayed, *sources}
             return (
                 *_topics((topic for topic in catalogue.all() if topic not in written), kept),
                 *_topics((topic for topic in catalogue.all() if topic in written), (*kept, Operation.WRITE)),
                 transactions,
             )
+
+
+def _of_worker(topic: Topic, catalogue: Catalogue) -> tuple[Operation, ...]:
+    """It compares every topic with the contract, and reads what it has written before: that is its state."""
+    sources = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+    if topic == catalogue.replayed:
+        return Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS
+    if topic == catalogue.status:
+        return Operation.WRITE, Operation.DESCRIBE_CONFIGS
+    if topic in (*sources, catalogue.quarantine):
+        return Operation.READ, Operation.DESCRIBE_CONFIGS
+    return Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS
 
 
 def _topics(topics: Iterable[Topic], operations: tuple[Operation, ...]) -> tuple[Right, ...]:

@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, 
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender
 
 from streams.kafka.clients import client_options
+from streams.kafka.permissions import denial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +119,11 @@ class _Producer(AIOKafkaProducer):
         task = self._sender.sender_task
         return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
+    def transaction_failure(self) -> BaseException | None:
+        """Why the running transaction can only be aborted, if it is so."""
+        end = self.transaction_end()
+        return end.exception() if end.done() and not end.cancelled() else None
+
     def transaction_end(self) -> asyncio.Future[None]:
         """Done when the running transaction has ended, or failed."""
         end: asyncio.Future[None] = self._txn_manager.wait_for_transaction_end()
@@ -142,14 +148,23 @@ class TransactionalWriter:
         )
 
     async def start(self) -> None:
-        """Takes the transactional id over and aborts what its former owner left open."""
-        await self._producer.start()
+        """Takes the transactional id over and aborts what its former owner left open.
+
+        Raises:
+            RefusedError: This user may not write under the id.
+            KafkaError: The brokers do not answer, or refuse for another reason.
+        """
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise denial(error) or error from None
 
     async def commit(self, records: Sequence[Outgoing]) -> None:
         """Writes all records or none.
 
         Raises:
             FencedError: Another owner has taken over.
+            RefusedError: This user may not do it.
             InDoubtError: Anything else went wrong; whether the records are committed is not known.
         """
         try:
@@ -160,6 +175,9 @@ class TransactionalWriter:
             cause = self._producer.failure() or error
             if isinstance(cause, (ProducerFenced, InvalidProducerEpoch)):
                 raise FencedError("another producer has the transactional id") from error
+            refusal = denial(cause) or denial(self._producer.transaction_failure())
+            if refusal is not None:
+                raise refusal from error
             raise InDoubtError(f"{type(cause).__name__}: {cause}") from error
 
     async def _write(self, records: Sequence[Outgoing]) -> None:

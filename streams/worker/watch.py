@@ -11,8 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
-from streams.kafka.admin import admin
-from streams.kafka.permissions import require
+from streams.kafka.admin import check_rights
 from streams.kafka.refusals import RefusedError
 from streams.kafka.rights import rights_of
 
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
 #: A refusal must last so long: users and rights reach a broker that has just started a moment after its clients.
 _CERTAIN_S = 2.0
 _AGAIN_S = 5.0
-
-
-async def check_rights(settings: Settings) -> None:
-    """Makes sure that a worker may do what it needs to.
-
-    Raises:
-        ExpectedError: It may not, or the cluster is out of reach.
-    """
-    async with admin(settings) as client:
-        await require(client._client, rights_of("worker", settings))  # noqa: SLF001 - aiokafka's admin client shows no other way
 
 
 class Watch:
@@ -72,7 +61,7 @@ class Watch:
 
     async def _refusal(self) -> RefusedError | None:
         try:
-            await check_rights(self._settings)
+            await check_rights(self._settings, rights_of("worker", self._settings))
         except RefusedError as refusal:
             return refusal
         except ExpectedError:

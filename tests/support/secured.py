@@ -47,6 +47,8 @@ _SCRAM_SHA_512 = 2
 _ITERATIONS = 4096
 #: Short, so that a test sees a connection outlive its session.
 _SESSION_MS = 8000
+#: What the controller has taken is known to the broker a moment later.
+_SETTLE_S = 0.3
 
 
 class Certificates:
@@ -266,7 +268,7 @@ class SecuredKafka:
         """Takes a user of SCRAM away; whoever is connected stays so until its session ends."""
         await self._administer(_AlterScram([(user, _SCRAM_SHA_512, {})], []))
 
-    async def allow(self, user: str, rights: Iterable[Right]) -> None:
+    async def allow(self, user: str, rights: Iterable[Right], settle_s: float = _SETTLE_S) -> None:
         """Gives a user rights, by Kafka's own authoriser."""
         creations = [
             (
@@ -276,29 +278,33 @@ class SecuredKafka:
             for right in rights
             for operation in right.operations
         ]
-        await self._administer(_AsIs(CreateAclsRequest_v1(creations)))
+        await self._administer(_AsIs(CreateAclsRequest_v1(creations)), settle_s)
 
-    async def disallow(self, user: str) -> None:
-        """Takes all rights of a user away."""
-        anything = 1
-        filters = [(anything, None, anything, f"User:{user}", None, anything, anything)]
-        await self._administer(_AsIs(DeleteAclsRequest_v1(filters)))
+    async def disallow(self, user: str, right: Right | None = None, settle_s: float = _SETTLE_S) -> None:
+        """Takes a right from a user, or all of them."""
+        if right is None:
+            filters = [(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)]
+        else:
+            pattern = _PREFIXED if right.is_prefix else _LITERAL
+            filters = [
+                (right.resource.value, right.name, pattern, f"User:{user}", None, operation.value, _ANY)
+                for operation in right.operations
+            ]
+        await self._administer(_AsIs(DeleteAclsRequest_v1(filters)), settle_s)
 
-    async def _administer(self, request: Any) -> None:
+    async def _administer(self, request: Any, settle_s: float = _SETTLE_S) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
         await admin.start()
         try:
             answer = await admin._send_to_controller(request)
             errors = [code for result in answer.to_object().popitem()[1] or [] if (code := _code(result))]
             assert not errors, for_code(errors[0])
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(settle_s)
         finally:
             await admin.close()
 
 
-_ALLOW, _LITERAL, _PREFIXED = 3, 3, 4
-#: What the controller has taken is known to the broker a moment later.
-_SETTLE_S = 0.05
+_ANY, _ALLOW, _LITERAL, _PREFIXED = 1, 3, 3, 4
 
 
 def _code(result: Any) -> int:
