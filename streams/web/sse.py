@@ -11,6 +11,7 @@ import contextlib
 import json
 import secrets
 from collections import deque
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -133,7 +134,7 @@ class Hub:
         """A client was let go."""
         self.dropped += 1
 
-    async def subscribe(self, wanted: Filter, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def subscribe(self, wanted: Filter, last_event_id: str | None) -> AsyncGenerator[bytes, None]:
         """A client's stream: what it has missed since its last event, then what comes.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
@@ -53,7 +53,7 @@ async def publish(
     await producer.start()
     started = time.perf_counter()
     try:
-        batches = {}
+        batches: dict[tuple[int, int], Any] = {}
         pending: set[asyncio.Future[object]] = set()
         for topic, key, value in records:
             place = topic, (murmur2(key) & 0x7FFFFFFF) % partitions
@@ -65,8 +65,8 @@ async def publish(
                 batch = batches[place] = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=None)
                 await asyncio.sleep(0)
-        for (topic, partition), batch in batches.items():
-            pending.add(await producer.send_batch(batch, topics[topic], partition=partition))
+        for (number, partition), batch in batches.items():
+            pending.add(await producer.send_batch(batch, topics[number], partition=partition))
         await asyncio.gather(*pending)
     finally:
         await producer.stop()

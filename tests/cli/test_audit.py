@@ -64,7 +64,7 @@ def about(order: str, kind: str, identity: str, time: datetime = NOON, **data: A
 
 def mishaps() -> list[Published]:
     """What is no valid event, or contradicts one."""
-    car = {"vin": VIN, "model": "SU7"}
+    car: dict[str, Any] = {"vin": VIN, "model": "SU7"}
     return [
         Published("orders", b"SO-BAD", b"{", None),
         Published("orders", None, b"{}", None),
@@ -108,7 +108,7 @@ async def test_a_stream_that_goes_on_is_verified_up_to_a_fixed_point(installatio
     records = [*lifecycle(7, 500), *mishaps()]
     publishing = asyncio.create_task(installation.publish(records, pause_every=12, pause_s=0.12))
     settings = settings_of(installation)
-    seen = []
+    seen: list[int] = []
     while not publishing.done() or not seen:
         report = await verify(settings)
         assert [found.line for check in report.checks for found in check.differences] == []
@@ -179,7 +179,7 @@ async def test_what_entered_and_left_between_two_times_is_named_and_each_time_ha
     installation: Installation,
 ) -> None:
     day = datetime(2024, 12, 24, 4, tzinfo=UTC)  # nothing else is on this day
-    car = {"vin": VIN, "model": "SU7"}
+    car: dict[str, Any] = {"vin": VIN, "model": "SU7"}
     first = [about(f"SO-{name}", DELIVERED, f"d-{name}", day, **car) for name in ("A", "B", "C")]
     await installation.publish(first)
     before = await _now(installation)
@@ -286,7 +286,7 @@ async def test_a_falsified_count_of_a_partition_is_named_with_its_units(installa
     row = next(one for one in await _rows(installation) if _key(one) == "deliveries/all/day:2024-10-02")
     for one in await _rows(installation):
         if (one.metric, one.scope) == ("deliveries", "all") and one.start <= row.start <= one.end:
-            less = {"count": one.count - 1}
+            less: dict[str, Any] = {"count": one.count - 1}
             if one.by_hour is not None:
                 less["by_hour"] = [many - (number == hour) for number, many in enumerate(one.by_hour)]
             await _put(

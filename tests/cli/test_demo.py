@@ -12,14 +12,22 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import pytest
 from aiokafka import TopicPartition
 
 from schemas.codec import encode_milestone, encode_row, encode_status
-from schemas.outputs import Books, MilestoneData, MilestoneEvent, PartitionStatus, WindowRow, WorkerStatus
+from schemas.outputs import (
+    Books,
+    MilestoneData,
+    MilestoneEvent,
+    MilestoneType,
+    PartitionStatus,
+    WindowRow,
+    WorkerStatus,
+)
 from streams.demo.following import Seen
 from streams.demo.playing import Pace, Playing, play
 from streams.demo.stamp import Stamp
@@ -37,6 +45,7 @@ from streams.worker.child_process import WorkerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from schemas.facts import Metric
     from streams.kafka.publication import Publication
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +83,7 @@ def story() -> Story:
 def row(metric: str, day: date, count: int) -> tuple[bytes, bytes]:
     period = f"day:{day}"
     made = WindowRow(
-        metric=metric,
+        metric=cast("Metric", metric),  # the story names its metrics by text
         scope="model=SU7",
         period=period,
         start=str(day),
@@ -90,7 +99,7 @@ def row(metric: str, day: date, count: int) -> tuple[bytes, bytes]:
     return f"{metric}/model=SU7/{period}".encode(), encode_row(made)
 
 
-def milestone(identity: str, revision: int = 1, kind: str = "milestone.raised.v1") -> bytes:
+def milestone(identity: str, revision: int = 1, kind: MilestoneType = "milestone.raised.v1") -> bytes:
     data = MilestoneData(
         milestone_id=identity,
         revision=revision,

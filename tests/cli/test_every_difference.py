@@ -196,7 +196,7 @@ class Planter:
     async def totals(self) -> None:
         """A target without a row, and a total that is on no row although it came an hour ago."""
         catalogue = self.installation.catalogue
-        january = {
+        january: dict[str, Any] = {
             "metric": "deliveries",
             "scope": "all",
             "period": "month:2025-01",

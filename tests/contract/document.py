@@ -58,7 +58,8 @@ def blocks() -> tuple[Block, ...]:
             opened = None
         elif opened is not None:
             inside.append(line)
-    assert opened is None, f"the block that begins in line {opened[2] if opened else 0} does not end"
+    if opened is not None:
+        raise AssertionError(f"the block that begins in line {opened[2]} does not end")
     return tuple(found)
 
 

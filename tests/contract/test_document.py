@@ -73,7 +73,7 @@ TOPICS = {
     "targets": TARGET_EVENTS,
     "controls": CONTROL_EVENTS,
 }
-OF_MODEL = {model: name for name, model in (export.EVENTS | export.OUTPUTS).items()}
+OF_MODEL = {model: name for name, model in (EVENTS | export.OUTPUTS).items()}
 SCHEMAS = export.json_schemas()
 
 
@@ -95,7 +95,11 @@ def record_of(block: Block) -> Record:
     """The record of a block: structured JSON with its own key, or key, headers and value as written."""
     if block.info.startswith("json"):
         data = json.loads(block.text).get("data", {}) if "rejected" not in block.info else loosely(block.text)
-        key = data.get("order_id") or data.get("target_id") or "/".join(map(data.get, ("metric", "scope", "period")))
+        key = (
+            data.get("order_id")
+            or data.get("target_id")
+            or "/".join(data[part] for part in ("metric", "scope", "period"))
+        )
         return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
     head, _, value = block.text.partition("\n\n")
     lines = dict(line.split(": ", 1) for line in head.splitlines())
@@ -216,12 +220,13 @@ def test_an_output_of_the_document_is_written_to_the_same_bytes_under_the_same_k
 
 def key_of(topic: str, model: Any) -> str:
     if topic == "vehicle.status.v1":
-        name, field = {
+        names: dict[type, tuple[str, str]] = {
             outputs.PartitionStatus: ("partition", "partition"),
             outputs.WorkerStatus: ("worker", "name"),
             outputs.SourceStatus: ("source", "source"),
             outputs.TopicStatus: ("topic", "topic"),
-        }[type(model)]
+        }
+        name, field = names[type(model)]
         return f"{name}/{getattr(model, field)}"
     holder = model.data if hasattr(model, "data") else model
     (wanted,) = [found.key for found in Catalogue().public() if found.name == topic]

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from schemas import codec, export
-from schemas.events import ControlTotal, TargetSet, TargetWithdrawn
+from schemas.events import EVENTS, ControlTotal, TargetSet, TargetWithdrawn
 from tests.contract.builders import Record, by_authority, decoded
 from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, OUTPUTS, SAMPLES
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from schemas.outputs import ViolationRecord
 
-TARGETS = {"target.set.v1": TargetSet, "target.withdrawn.v1": TargetWithdrawn}
+TARGETS: dict[str, type[TargetSet | TargetWithdrawn]] = {
+    "target.set.v1": TargetSet,
+    "target.withdrawn.v1": TargetWithdrawn,
+}
 CONTROL = "control.total.v1"
 INTERNAL = ("internal.day-count", "internal.marker")
 SCHEMAS = export.json_schemas()
@@ -69,7 +72,7 @@ def test_a_sample_target_is_read_as_its_model(name: str) -> None:
     target = codec.decode_target(
         Record(sample(name), key=b"su7-2024-10", timestamp=1_800_000_000_000), future_limit_us=0
     )
-    assert type(target) is TARGETS[name]
+    assert isinstance(target, TARGETS[name])
     assert target.data.target_id == "su7-2024-10"
 
 
@@ -82,7 +85,7 @@ def test_the_sample_control_total_is_read_as_its_model() -> None:
 
 @pytest.mark.parametrize("name", [*FACTS, *TARGETS, CONTROL])
 def test_a_publisher_writes_an_event_as_the_sample_has_it(name: str) -> None:
-    model = export.EVENTS[name]
+    model = EVENTS[name]
     assert codec.encode_event(model.model_validate_json(sample(name))) == sample(name)
 
 

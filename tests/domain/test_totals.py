@@ -750,7 +750,8 @@ def test_a_published_row_of_a_holiday_that_is_no_longer_counted_is_left_alone() 
 def test_a_year_without_a_holiday_calendar_is_a_visible_warning() -> None:
     world = World()
     world.put("2024-10-07", 3)
-    assert world.totals.warnings == ()
+    before = world.totals.warnings
+    assert before == ()
     world.put("2031-10-01", 3)
     assert world.totals.warnings == (
         "no holiday calendar for 2031: national-day of that year is not counted until one is added",

@@ -46,6 +46,8 @@ def supervise(tmp_path: Path, *command: str, grace_s: float) -> subprocess.Popen
 def test_the_supervisor_kills_a_child_that_does_not_end_when_asked(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("4711")
     with supervise(tmp_path, "-c", STUBBORN, grace_s=0.3) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         child = int(process.stdout.readline())
         while not (tmp_path / "out").read_bytes():
             pass
@@ -64,6 +66,7 @@ def test_the_supervisor_ends_as_its_child_ends(tmp_path: Path, end: str, code: i
 
 def test_the_supervisor_stops_its_child_when_it_is_told_to_stop(tmp_path: Path) -> None:
     with supervise(tmp_path, "-c", "import time; time.sleep(60)", grace_s=5) as process:
+        assert process.stdout is not None
         process.stdout.readline()
         process.terminate()
         assert process.wait(5) == 143
@@ -160,7 +163,7 @@ def serve_once(answer: bytes) -> int:
             connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
-    return server.getsockname()[1]
+    return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize(

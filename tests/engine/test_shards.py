@@ -100,7 +100,7 @@ def test_what_is_forwarded_later_does_not_hold_a_day_open() -> None:
 
 
 def test_by_the_events_clock_forwarded_records_are_waited_for_as_well() -> None:
-    late = {"upto_us": 0, "clock_us": MIDNIGHT_US}
+    late: dict[str, Any] = {"upto_us": 0, "clock_us": MIDNIGHT_US}
     made = shards(marker(**late), marker(**late, forwarded={2: 1}), marker(**late))
     assert not made.told_up_to(MIDNIGHT_US)
     say(made, 2, marker(**late, arrived={1: 1}))
@@ -133,8 +133,8 @@ def test_each_day_waits_for_what_was_forwarded_before_its_own_end() -> None:
 
 def test_a_shard_that_has_fallen_behind_may_forward_more_before_a_day_is_over() -> None:
     """By the events' clock `caught up` comes and goes: what is forwarded in between counts for the day too."""
-    behind = {"upto_us": 0, "clock_us": 0}
-    there = {"upto_us": 0, "clock_us": MIDNIGHT_US}
+    behind: dict[str, Any] = {"upto_us": 0, "clock_us": 0}
+    there: dict[str, Any] = {"upto_us": 0, "clock_us": MIDNIGHT_US}
     made = shards(marker(**there), marker(**there), marker(**there))
     assert made.told_up_to(MIDNIGHT_US)
     say(made, 1, marker(**behind))

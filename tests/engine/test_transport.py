@@ -26,8 +26,8 @@ class Consumer(BatchConsumer):
     def __init__(self) -> None:  # Faust's own wants an app and a broker
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.flow_active = True
-        self._buffered_partitions = set()
-        self._read_offset = {}
+        self._buffered_partitions: set[TP] = set()
+        self._read_offset: dict[TP, int] = {}
         self._undelivered = set()
         self._positions = {tp: _Position(1, 0, is_sought=True) for tp in (ONE, OTHER)}
         self.fetcher: dict[TP, int] = {ONE: 0, OTHER: 0}
@@ -118,10 +118,10 @@ async def test_what_was_fetched_before_a_seek_moves_nothing() -> None:
         consumer._positions[ONE] = _Position(2, 50)
         return await Consumer._wait_next_records(consumer, timeout_s)
 
-    consumer._wait_next_records = sought_meanwhile  # type: ignore[method-assign]
+    consumer.__dict__["_wait_next_records"] = sought_meanwhile
     consumer.give(ONE, 70, 71)
     assert await consumer.take() == []
-    del consumer._wait_next_records
+    del consumer.__dict__["_wait_next_records"]
     assert await consumer.take() == []
     assert consumer._positions[ONE].offset == 50
 

@@ -45,7 +45,7 @@ async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(
     installation = await Installation(bootstrap, prefix, tmp_path).create()
     gone, stays = installation.catalogue.windows.name, installation.catalogue.status.name
     async with admin(installation.settings) as client:
-        listed = await client.describe_topics()
+        listed: list[Any] = await client.describe_topics()
         await client.delete_topics([gone])
 
         async def as_listed_before() -> list[Any]:

@@ -79,10 +79,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in running:
         process.kill()
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
@@ -164,6 +166,7 @@ def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that
         time.sleep(1)
         assert kafka.alive
         assert probe.answers(*address(kafka))
+        assert kafka._process is not None
         os.kill(kafka._process.pid, signal.SIGKILL)
         assert eventually(lambda: is_gone(kafka.pid))
         assert not kafka.alive
@@ -286,6 +289,7 @@ def test_the_command_says_ready_and_ends_with_130_on_ctrl_c(
     command.send_signal(signal.SIGINT)
     assert command.wait(20) == 130
     assert not probe.answers(host, int(port))
+    assert command.stdout is not None
     assert command.stdout.read() == ""
 
 

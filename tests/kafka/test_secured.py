@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -163,7 +163,7 @@ async def test_a_refusal_is_one_line_within_ten_seconds_that_names_the_setting(
     if name in _TOLD_BY_ALL:
         commands += (("doctor",), ("worker", "--instance", "w1"))
     started = time.monotonic()
-    quiet = {"MILESTONES_LOG_LEVEL": "WARNING"}
+    quiet: dict[str, Any] = {"MILESTONES_LOG_LEVEL": "WARNING"}
     outcomes = await asyncio.gather(*(installation.run(*command, **quiet) for command in commands))
     # Three at once on a busy machine: together they stay within what one may take.
     assert time.monotonic() - started < 10, name

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -83,7 +83,10 @@ async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIter
     made.end()
 
 
-async def until(condition: Callable[[], Awaitable[Any]], installation: Installation, what: str) -> Any:
+T = TypeVar("T")
+
+
+async def until(condition: Callable[[], Awaitable[T | None]], installation: Installation, what: str) -> T:
     """Waits until something holds."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -207,7 +210,7 @@ async def told(installation: Installation) -> list[tuple[str, str]]:
 
 async def books(installation: Installation) -> dict[str, int]:
     status = await installation.status()
-    found = status[f"topic/{installation.catalogue.targets.name}"]["books"]
+    found: dict[str, int] = status[f"topic/{installation.catalogue.targets.name}"]["books"]
     assert found["read"] == sum(count for name, count in found.items() if name != "read")
     return found
 
@@ -312,7 +315,7 @@ async def test_the_history_has_a_version_a_minute_and_the_last_before_a_pause_on
 
     async def counted(wanted: int) -> None:
         async def so() -> bool:
-            return (await installation.rows()).get(row, {}).get("count") == wanted
+            return bool((await installation.rows()).get(row, {}).get("count") == wanted)
 
         await until(so, installation, f"{wanted} on the row")
 
@@ -376,7 +379,7 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
 
     async def states(*wanted: str) -> dict[str, Any]:
         async def so() -> dict[str, Any] | None:
-            rows = await installation.rows()
+            rows: dict[str, Any] = await installation.rows()
             found = [rows.get(f"{SCOPE}/day:{day}", {}).get("status") for day in days]
             return rows if found == list(wanted) else None
 
@@ -415,7 +418,7 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
     await installation.publish([delivered("late", days[2])])
 
     async def restated() -> bool:
-        return (await installation.rows())[f"{SCOPE}/day:{days[2]}"]["restated"] == 1
+        return bool((await installation.rows())[f"{SCOPE}/day:{days[2]}"]["restated"] == 1)
 
     await until(restated, installation, "the restatement")
 

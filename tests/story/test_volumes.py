@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -31,8 +32,8 @@ def test_what_a_cap_holds_back_goes_to_the_others() -> None:
     assert spread_total(100, [1, 1, 8], [100, 100, 50]) == [25, 25, 50]
 
 
-def volume(**changes: object) -> Volume:
-    values: dict[str, object] = {
+def volume(**changes: Any) -> Volume:
+    values: dict[str, Any] = {
         "months": {"2024-02": 290, "2024-03": 620},
         "fixed_days": {},
         "first": date(2024, 2, 1),

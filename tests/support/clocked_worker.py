@@ -36,5 +36,5 @@ async def _slow_open(self: LedgerPartition) -> Mapping[TP, int]:
 
 
 LedgerPartition.open = _slow_open  # type: ignore[method-assign]
-app.Context = partial(Context, now_us=_now_us)  # type: ignore[assignment,misc]
+app.Context = partial(Context, now_us=_now_us)  # type: ignore[assignment,attr-defined]
 main()

@@ -18,7 +18,7 @@ class Published(NamedTuple):
     """One record for a source topic: `orders` or `deliveries`."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
     partition: int | None
 

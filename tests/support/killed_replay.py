@@ -17,5 +17,5 @@ async def _killed(self: _Producer) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_Producer.commit_transaction = _killed  # type: ignore[method-assign]
+_Producer.commit_transaction = _killed
 main()

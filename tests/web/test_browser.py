@@ -311,7 +311,9 @@ async def test_everything_is_reached_by_keyboard_and_what_has_the_focus_is_seen(
         await page.keyboard.press("Tab")
         skip = page.locator("a.skip")
         await expect(skip).to_be_focused()
-        assert (await skip.bounding_box() or {})["y"] >= 0, "the skip link comes into view"
+        box = await skip.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0, "the skip link comes into view"
         await page.keyboard.press("Enter")
         await expect(page.locator("main")).to_be_focused()
         await page.reload()

@@ -95,7 +95,7 @@ async def test_it_shows_what_the_topics_hold_and_follows_a_worker_that_is_killed
 
     rows = await installation.rows()
     async with web.client() as asked:
-        shown = {}
+        shown: dict[str, Any] = {}
         while len(shown) < len(rows):
             page = (await asked.get(f"/api/v1/windows?limit=1000&offset={len(shown)}")).json()
             assert page["total"] == len(rows)

@@ -154,7 +154,11 @@ async def test_a_session_cannot_lead_to_another_site() -> None:
 
 
 async def test_the_header_of_a_proxy_counts_only_from_the_proxy() -> None:
-    proxy = {"web_bind": "0.0.0.0:80", "web_proxy_header": "X-User", "web_trusted_proxies": "10.0.0.0/8"}
+    proxy: dict[str, Any] = {
+        "web_bind": "0.0.0.0:80",
+        "web_proxy_header": "X-User",
+        "web_trusted_proxies": "10.0.0.0/8",
+    }
     async with client(peer="10.1.2.3", base="http://board", **proxy) as asked:
         assert (await asked.get("/", headers={"x-user": "li"})).status_code == 200
         assert (await asked.get("/")).status_code == 403
