@@ -34,6 +34,9 @@ _COMPACT: Final = {
     "delete.retention.ms": str(7 * DAY_MS),
 }
 
+#: The greatest session timeout that can be set.
+_LONGEST_SESSION_MS: Final = 300_000
+
 #: Of what others read: every client has gzip built in, and none of the others without a further library. The broker does it.
 _FOR_EVERYONE: Final = {"compression.type": "gzip"}
 
@@ -126,7 +129,15 @@ class Catalogue:
             "the rejected record's own key",
         )
 
-        self.counts = Topic(f"{internal}counts", 1, _COMPACT, "partition|metric|scope|date", internal=True)
+        self.counts = Topic(
+            f"{internal}counts",
+            1,
+            # Who sums the counts must see each transaction whole: a unit that moves to another day would else be missing in
+            # both until a later transaction. Nobody who is further behind than a session lasts goes on reading.
+            _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
+            "partition|metric|scope|date",
+            internal=True,
+        )
         self.ledger = Topic(
             f"{internal}ledger",
             partitions,

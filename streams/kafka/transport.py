@@ -31,6 +31,8 @@ _FETCH_BYTES = 1 << 20
 #: One request asks for all partitions, but for those whose records still wait to be taken: these are not asked for until it
 #: returns, so this bounds how long their next records go unnoticed.
 _FETCH_WAIT_MS = 10
+#: A leader shows records to readers once its followers have them; what it had appended this long ago it has shown.
+_REPLICATION_US = 1_000_000
 
 
 #: A cluster that has had no group yet makes the topic of the groups when the first one asks for its coordinator.
@@ -75,6 +77,18 @@ class Batch(NamedTuple):
     records: list[Any]
 
 
+class LogEnd(NamedTuple):
+    """What a partition held at some moment.
+
+    Attributes:
+        offset: All that was appended before that moment lies before this offset.
+        as_of_us: The moment, microseconds since 1970.
+    """
+
+    offset: int
+    as_of_us: int
+
+
 @dataclass
 class _Position:
     """Up to where batches of a partition were handed over since the last seek."""
@@ -82,6 +96,20 @@ class _Position:
     epoch: int
     offset: int
     is_sought: bool = False
+
+
+class NothingRead(dict[TP, None]):
+    """Faust's memory of the offset it read last, which remembers nothing.
+
+    Faust drops messages below it. It notes an offset when a message has found room, which may be long after a seek back:
+    then what is fetched again would be dropped. Whether a record is new is the runner's business.
+    """
+
+    def __missing__(self, key: TP) -> None:
+        """Nothing was read."""
+
+    def __setitem__(self, key: TP, value: Any) -> None:
+        """Forgets it at once."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -93,6 +121,7 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = NothingRead()
         self._positions: dict[TP, _Position] = {}
         self._undelivered: set[TP] = set()
         self.assigned = self.app.on_batch_assignment
@@ -196,8 +225,6 @@ class BatchConsumer(driver.Consumer):
         epoch = known.epoch + 1 if known else 1
         position = self._positions[tp] = _Position(epoch, offset)
         await self._go_to(tp, position)
-        # Faust drops messages below the offset it read last; whether a record is new is the runner's business.
-        self._read_offset[tp] = None
         self.resume_partitions({tp})
         return epoch
 
@@ -216,9 +243,47 @@ class BatchConsumer(driver.Consumer):
         """The partitions now assigned."""
         return set(self.assignment())
 
-    def end(self, tp: TP) -> int:
+    def end(self, tp: tuple[str, int]) -> int:
         """End of a partition as the broker last said, 0 before it has; not for what has been read."""
         return int(self.highwater(tp) or 0)
+
+    def log_end(self, tp: tuple[str, int]) -> LogEnd | None:
+        """The same with the moment of which it is true; `None` before the first answer."""
+        found: LogEnd | None = self._thread.log_ends.get(tp)
+        return found
+
+
+class _DatingConsumer(AIOKafkaConsumer):
+    """Notes with every answer to a fetch when it was asked for.
+
+    That is the moment of which the answer is true at the least. When it came says nothing: the leader may have been away,
+    or this process asleep, while records were appended that it knows nothing of.
+    """
+
+    def __init__(self, now_us: Callable[[], int], log_ends: dict[tuple[str, int], LogEnd], **options: Any) -> None:
+        super().__init__(**options)
+        self._now_us = now_us
+        self._log_ends = log_ends
+
+    async def start(self) -> None:
+        """Starts the consumer."""
+        await super().start()
+        self._process = self._fetcher._proc_fetch_request  # noqa: SLF001 - aiokafka says when an answer came, not when it was asked for
+        self._fetcher._proc_fetch_request = self._process_and_note  # noqa: SLF001 - the same
+
+    async def _process_and_note(self, assignment: Any, node_id: int, request: Any) -> bool:
+        asked_us = self._now_us()
+        states = {
+            TP(topic, number): assignment.state_value(TP(topic, number))
+            for topic, partitions in request.topics
+            for number, *_ in partitions
+        }
+        before = {tp: state.timestamp for tp, state in states.items()}
+        has_records: bool = await self._process(assignment, node_id, request)
+        for tp, state in states.items():
+            if state.timestamp != before[tp]:
+                self._log_ends[tp] = LogEnd(state.highwater, asked_us - _REPLICATION_US)
+        return has_records
 
 
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
@@ -233,6 +298,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
 
     def __init__(self, consumer: BatchConsumer, *, loop: Any, beacon: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
+        self.log_ends: dict[tuple[str, int], LogEnd] = {}
 
     async def start(self) -> None:
         """Starts the consumer."""
@@ -279,7 +345,9 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         """Faust reads uncommitted records unless its own transactions are on; here all is read committed."""
         conf = self.app.conf
         self._assignor = self.app.assignor
-        return AIOKafkaConsumer(
+        return _DatingConsumer(
+            self.app.context.now_us,
+            self.log_ends,
             **self.app.client_options(),
             client_id=conf.broker_client_id,
             group_id=conf.id,

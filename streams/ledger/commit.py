@@ -27,8 +27,10 @@ class CommitRecords:
     def __init__(self, memory: Memory, context: Context) -> None:
         self._memory = memory
         self._context = context
+        self._date_of = context.zone.date_of
         self._must_say_so = True  # the first after opening tells that the partition is in other hands
         self._said_caught_up = False
+        self._told_up_to_us = 0
         self._last_marker_us = 0
         self._last_status_us = 0
         self._status_owed = False
@@ -45,6 +47,8 @@ class CommitRecords:
             or self._memory.caught_up != self._said_caught_up
             or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
             or now_us - self._last_marker_us > _IDLE_MARKER_US
+            # A day has been read to its end, which is news to whoever calls it over.
+            or self._date_of(self._memory.applied_up_to_us) > self._date_of(self._told_up_to_us)
         )
 
     def committed(self) -> None:
@@ -93,15 +97,15 @@ class CommitRecords:
         # A change of this, too, is told in the status of the same commit.
         self._must_say_so |= caught_up != self._said_caught_up
         self._said_caught_up = caught_up
+        self._told_up_to_us = memory.applied_up_to_us
         self._last_marker_us = now_us
-        lagging = [source.append_us for source in memory.sources.values() if source.lag]
         return Marker(
             positions={topic: (source.next, source.digest) for topic, source in memory.sources.items()},
             books={topic: source.books() for topic, source in memory.sources.items()},
             fingerprint=self._context.fingerprint,
             rebuilding=memory.recovery is not None,
             caught_up=caught_up,
-            caught_up_us=min(lagging, default=now_us),
+            caught_up_us=self._told_up_to_us,
             clock_us=memory.ledger.clock_us,
             sources=dict(memory.ledger.last_by_source),
             backfilled=memory.ledger.backfilled,

@@ -47,7 +47,12 @@ class Memory:
     @property
     def caught_up(self) -> bool:
         """Whether every source is applied to its end and nothing is held back."""
-        return self.recovery is None and all(source.lag == 0 for source in self.sources.values())
+        return self.recovery is None and all(source.lag == 0 and source.is_heard_of for source in self.sources.values())
+
+    @property
+    def applied_up_to_us(self) -> int:
+        """All that was appended to any source before this moment has been applied; microseconds since 1970."""
+        return min(source.applied_up_to_us for source in self.sources.values())
 
     def adopt(self, marker: Marker) -> None:
         """Goes on from what was committed last."""

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from streams.context import Context
     from streams.kafka.transactions import Outgoing
-    from streams.kafka.transport import Batch
+    from streams.kafka.transport import Batch, LogEnd
 
-#: End of a source partition as the broker last said.
-LogEnd = Callable[[Partition], int]
+#: Asks for the end of a source partition as the broker last said.
+AskLogEnd = Callable[[Partition], "LogEnd | None"]
 
 
 class LedgerPartition:
     """The state of ledger partition `number`."""
 
-    def __init__(self, context: Context, number: int, *, log_end: LogEnd, log_start: LogStart) -> None:
+    def __init__(self, context: Context, number: int, *, log_end: AskLogEnd, log_start: LogStart) -> None:
         self._context = context
         self._number = number
         self._log_end = log_end
@@ -95,11 +95,9 @@ class LedgerPartition:
             out += await self._application.apply(batch)
             if not batch.records:
                 self._commit.say_so()
-        if not batches:
-            # There may be more to read. How far it was read, batches alone say.
-            for tp in memory.positions():
-                source = memory.sources[tp.topic]
-                source.end = max(source.end, self._log_end(tp))
+        # There may be more to read. How far it was read, batches alone say.
+        for topic, source in memory.sources.items():
+            source.hear(self._log_end(Partition(topic, self._number)))
         changes = memory.ledger.drain()
         if memory.finish_recovery(changes):
             self._commit.say_so()

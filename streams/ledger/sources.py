@@ -14,14 +14,28 @@ if TYPE_CHECKING:
 
     from schemas.outputs import Marker
     from streams.kafka.log import LogReader
+    from streams.kafka.transport import LogEnd
 
 
 @dataclass
 class Source:
-    """How far one source topic of the partition has been applied, and its books."""
+    """How far one source topic of the partition has been applied, and its books.
+
+    Attributes:
+        next: Offset to go on at.
+        end: The greatest end that is known.
+        is_heard_of: Whether the partition's leader has answered since opening: before, `end` may be that of what was
+            committed then, with more behind it in open transactions.
+        seen_us: All that was appended before this moment lies before `end`; microseconds since 1970.
+        digest: Of the last applied record.
+        append_us: When that was appended.
+        read: Records up to `next`; the sum of the four that follow.
+    """
 
     next: int = 0
     end: int = 0
+    is_heard_of: bool = False
+    seen_us: int = 0
     digest: str = ""
     append_us: int = 0
     read: int = 0
@@ -34,6 +48,18 @@ class Source:
     def lag(self) -> int:
         """Records between the applied position and the end last seen."""
         return max(0, self.end - self.next)
+
+    @property
+    def applied_up_to_us(self) -> int:
+        """All that was appended before this moment has been applied; microseconds since 1970."""
+        return self.append_us if self.lag else max(self.append_us, self.seen_us)
+
+    def hear(self, end: LogEnd | None) -> None:
+        """Takes what the broker has said of the partition's end, if it has said something."""
+        if end is not None:
+            self.is_heard_of = True
+            self.end = max(self.end, end.offset)
+            self.seen_us = max(self.seen_us, end.as_of_us)
 
     def books(self) -> Books:
         """The books as they are published; read = applied + duplicates + dead letters + rerouted."""

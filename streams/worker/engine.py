@@ -143,7 +143,7 @@ class Engine:
             starts = await consumer.earliest_offsets(tp)
             return int(next(iter(starts.values())))
 
-        return LedgerPartition(self.context, number, log_end=consumer.end, log_start=log_start)
+        return LedgerPartition(self.context, number, log_end=consumer.log_end, log_start=log_start)
 
     def _fetching(self) -> BatchConsumer:
         if self._consumer is None:

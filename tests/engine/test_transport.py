@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from faust.types.tuples import TP
 
-from streams.kafka.transport import Batch, BatchConsumer, _Position
+from streams.kafka.transport import Batch, BatchConsumer, LogEnd, NothingRead, _DatingConsumer, _Position
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
 
@@ -27,7 +27,7 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.flow_active = True
         self._buffered_partitions: set[TP] = set()
-        self._read_offset: dict[TP, int] = {}
+        self._read_offset = NothingRead()
         self._undelivered = set()
         self._positions = {tp: _Position(1, 0, is_sought=True) for tp in (ONE, OTHER)}
         self.fetcher: dict[TP, int] = {ONE: 0, OTHER: 0}
@@ -143,3 +143,34 @@ async def test_a_seek_while_batches_are_handed_over_makes_the_rest_of_the_fetch_
         await consumer.reposition(OTHER, 30)
     assert taken == ["orders"]
     assert consumer._positions[OTHER].offset == 30
+
+
+def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
+    """Faust notes it once a message has found room, and drops what lies below."""
+    read = NothingRead()
+    read[ONE] = 13
+    assert read[ONE] is None
+    assert read.pop(ONE, None) is None
+
+
+async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
+    """While the answer was on its way, records may have come that it knows nothing of."""
+    clock_us, ends = [100_000_000], {}
+    consumer = object.__new__(_DatingConsumer)
+    consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
+    state = SimpleNamespace(timestamp=None, highwater=None)
+    assignment = SimpleNamespace(state_value=lambda tp: {ONE: state}[tp])
+    request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
+
+    async def answered(_assignment: Any, _node_id: int, _request: Any) -> bool:
+        clock_us[0] += 5_000_000
+        if clock_us[0] < 110_000_000:
+            state.timestamp, state.highwater = clock_us[0] // 1000, 7
+        return False
+
+    consumer._process = answered
+    await consumer._process_and_note(assignment, 1, request)
+    assert ends == {ONE: LogEnd(7, 99_000_000)}  # a second is for followers that are behind
+    # An answer that is thrown away, because it was sought meanwhile, tells nothing.
+    await consumer._process_and_note(assignment, 1, request)
+    assert ends == {ONE: LogEnd(7, 99_000_000)}
