@@ -1,0 +1,1 @@
+"""The whole shell on a simulated cluster, group and clock: thousands of schedules, each a function of its seed."""

@@ -1,0 +1,213 @@
+"""How processes reach the cluster: requests take time, get lost before or after they arrive, or arrive when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaConnectionError
+
+from streams.kafka.log import Bounds, Partition
+from streams.kafka.transactions import FencedError, InDoubtError
+from tests.simulation.cluster import FencedRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    from streams.kafka.log import LogReader, LogWriter
+    from streams.kafka.transactions import Outgoing
+    from tests.simulation.cluster import Cluster, Entry
+    from tests.simulation.loop import Process
+    from tests.simulation.world import World
+
+_READ_MOST = 40
+
+
+class Network:
+    """The way between processes and the cluster."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._dice = world.dice
+        self._loop = asyncio.get_running_loop()
+
+    def delay_s(self) -> float:
+        """How long something is on its way: mostly a moment, sometimes seconds."""
+        roll = self._dice.random()
+        if roll < self._world.plan.slow_share and self._world.faults_on:
+            return self._dice.uniform(0.5, 6.0)
+        return roll * 0.004
+
+    async def travel(self) -> None:
+        """One way."""
+        await asyncio.sleep(self.delay_s())
+
+    def is_lost(self) -> bool:
+        """Whether this one gets lost."""
+        return self._world.faults_on and self._dice.random() < self._world.plan.loss_share
+
+    def later(self, action: Callable[[], None]) -> None:
+        """What arrives although its sender does not wait any more, or is dead."""
+
+        def arrive() -> None:
+            with contextlib.suppress(FencedRequestError):
+                action()
+
+        self._loop.call_later(self._dice.uniform(0.0, 12.0), arrive, context=self._world.nobody)
+
+
+class SimulatedLog:
+    """The log as one process reaches it."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+
+    @contextlib.asynccontextmanager
+    async def reader(self) -> AsyncIterator[LogReader]:
+        """A reader for a while."""
+        await self._world.network.travel()
+        if self._world.network.is_lost():
+            raise KafkaConnectionError("simulated: no connection")
+        cluster = self._world.cluster
+        cluster.readers += 1
+        try:
+            yield _Reader(self._world)
+        finally:
+            cluster.readers -= 1
+
+    def writer(self, transactional_id: str) -> LogWriter:
+        """A writer that is not started."""
+        return _Writer(self._world, self._process, transactional_id)
+
+
+class _Reader:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._cluster: Cluster = world.cluster
+        self._positions: dict[Partition, int] = {}
+
+    async def read(
+        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
+    ) -> AsyncIterator[Sequence[Any]]:
+        tps = [Partition(*partition) for partition in partitions]
+        await self._world.network.travel()
+        ends = {tp: self._cluster.bounds(tp).end for tp in tps}
+        self._positions = {tp: (since or {}).get(tp, self._cluster.bounds(tp).first) for tp in tps}
+        while True:
+            waiting = [tp for tp in tps if self._positions[tp] < ends[tp]]
+            if not waiting:
+                return
+            await self._world.network.travel()
+            if self._world.network.is_lost():
+                raise KafkaConnectionError("simulated: connection lost while reading")
+            for tp in waiting:
+                most = self._world.dice.randint(1, _READ_MOST)
+                records, self._positions[tp] = self._cluster.fetch(tp, self._positions[tp], most)
+                if records:
+                    yield records
+
+    async def position(self, partition: tuple[str, int]) -> int:
+        return self._positions[Partition(*partition)]
+
+    async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
+        await self._world.network.travel()
+        return {tp: self._cluster.bounds(Partition(*tp)) for tp in partitions}
+
+    async def record_at(self, partition: tuple[str, int], offset: int) -> Entry | None:
+        await self._world.network.travel()
+        records, _ = self._cluster.fetch(Partition(*partition), offset, 1)
+        return records[0] if records and records[0].offset == offset else None
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        await self._world.network.travel()
+        return {topic: self._cluster.partition_count(topic) for topic in topics}
+
+
+class _Writer:
+    """A producer that asks for the end of a transaction once."""
+
+    def __init__(self, world: World, process: Process, transactional_id: str) -> None:
+        self._world = world
+        self._process = process
+        self._id = transactional_id
+        self._epoch: int | None = None
+        self._failed = False
+
+    async def start(self) -> None:
+        network, cluster = self._world.network, self._world.cluster
+        await self._at("before the takeover")
+        await network.travel()
+        if network.is_lost():
+            raise KafkaConnectionError("simulated: InitProducerId lost")
+        self._epoch = await cluster.init(self._id)
+        await self._at("after the takeover")
+        await network.travel()
+        if network.is_lost():
+            raise KafkaConnectionError("simulated: no answer to InitProducerId")
+
+    async def commit(self, records: Sequence[Outgoing]) -> None:
+        if self._epoch is None or self._failed:
+            raise InDoubtError("simulated: the producer is not started, or has failed")
+        try:
+            await asyncio.wait_for(self._commit(records), self._world.settings.transaction_timeout_s)
+        except FencedRequestError:
+            self._failed = True
+            raise FencedError("simulated: another producer has the transactional id") from None
+        except TimeoutError:
+            self._failed = True
+            raise InDoubtError("simulated: the transaction took too long") from None
+        except InDoubtError:
+            self._failed = True
+            raise
+
+    async def _commit(self, records: Sequence[Outgoing]) -> None:
+        network, cluster, epoch = self._world.network, self._world.cluster, self._epoch
+        assert epoch is not None
+        meta = self._world.meta_of(self._id, self._process)
+        await self._at("before the first record")
+        await cluster.may_begin(self._id)
+        for piece in self._pieces(records):
+            await network.travel()
+            if network.is_lost():
+                self._world.seen["records lost"] += 1
+                if self._world.dice.random() < 0.5:
+                    self._world.seen["records that arrive late"] += 1
+                    network.later(lambda piece=piece: cluster.produce(self._id, epoch, piece, meta))  # type: ignore[misc]
+                raise InDoubtError("simulated: records lost on their way")
+            cluster.produce(self._id, epoch, piece, meta)
+            await self._at("between records")
+        await network.travel()
+        if network.is_lost():
+            self._world.seen["EndTxn lost"] += 1
+            if self._world.dice.random() < 0.5:
+                self._world.seen["EndTxn that arrives late"] += 1
+                network.later(lambda: cluster.end(self._id, epoch, commit=True))
+            raise InDoubtError("simulated: EndTxn lost on its way")
+        await self._at("before the end")
+        cluster.end(self._id, epoch, commit=True)
+        await self._at("after the end")
+        await network.travel()
+        if network.is_lost():
+            self._world.seen["answer to EndTxn lost"] += 1
+            raise InDoubtError("simulated: no answer to EndTxn")
+
+    def _pieces(self, records: Sequence[Outgoing]) -> list[list[Outgoing]]:
+        """Batches by partition, in some order of the partitions."""
+        by_partition = sorted(records, key=lambda record: (record.topic, record.partition))
+        pieces = [
+            list(group) for _, group in groupby(by_partition, key=lambda record: (record.topic, record.partition))
+        ]
+        self._world.dice.shuffle(pieces)
+        # Several partitions are often in one request.
+        while len(pieces) > 1 and self._world.dice.random() < 0.7:
+            pieces[0:2] = [pieces[0] + pieces[1]]
+        return pieces
+
+    async def _at(self, boundary: str) -> None:
+        await self._world.at_boundary(self._id, boundary, self._process)
+
+    async def stop(self) -> None:
+        self._failed = True

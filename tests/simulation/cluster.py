@@ -1,0 +1,375 @@
+"""A Kafka cluster in memory, as far as correctness rests on it: logs, transactions, their coordinator, compaction.
+
+What happens here happens at once and in one order, as it does in a replicated log. How long requests and answers are on
+their way, and whether they arrive, is the business of `client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from bisect import bisect_left
+from collections import defaultdict
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from streams.kafka.log import Bounds, Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
+    from random import Random
+
+    from schemas.topics import Catalogue
+    from streams.kafka.transactions import Outgoing
+
+
+class FencedRequestError(Exception):
+    """The producer's epoch is not the current one."""
+
+
+class Outcome(Enum):
+    """How a transaction ends."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+
+
+class Transaction:
+    """A transaction and where it has written."""
+
+    __slots__ = ("epoch", "meta", "outcome", "records", "transactional_id", "unmarked")
+
+    def __init__(self, transactional_id: str, epoch: int) -> None:
+        self.transactional_id = transactional_id
+        self.epoch = epoch
+        self.outcome = Outcome.OPEN
+        self.unmarked: dict[Partition, int] = {}  # partition without marker yet → offset of its first record there
+        self.records: list[Entry] = []
+        self.meta: Any = None
+
+
+class Entry:
+    """A record, or the marker of a transaction, in a partition; looks to readers as a consumer's record does."""
+
+    __slots__ = (
+        "appended_s",
+        "headers",
+        "is_marker",
+        "key",
+        "offset",
+        "partition",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+        "transaction",
+        "value",
+    )
+
+    def __init__(
+        self,
+        tp: Partition,
+        offset: int,
+        timestamp: int,
+        appended_s: float,
+        transaction: Transaction | None,
+        *,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        is_marker: bool = False,
+    ) -> None:
+        self.topic, self.partition = tp
+        self.offset = offset
+        self.timestamp = timestamp
+        self.timestamp_type = 1
+        self.appended_s = appended_s
+        self.transaction = transaction
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.is_marker = is_marker
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a reader of committed records sees it, once it is below the last stable offset."""
+        return not self.is_marker and (self.transaction is None or self.transaction.outcome is Outcome.COMMITTED)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether nobody will ever see it."""
+        return self.transaction is not None and self.transaction.outcome is Outcome.ABORTED
+
+
+class _PartitionLog:
+    __slots__ = ("compacted", "entries", "first", "kept_s", "next", "offsets", "open")
+
+    def __init__(self, *, compacted: bool, kept_s: float) -> None:
+        self.compacted = compacted
+        self.kept_s = kept_s
+        self.entries: list[Entry] = []
+        self.offsets: list[int] = []
+        self.first = 0
+        self.next = 0
+        self.open: dict[Transaction, int] = {}
+
+    @property
+    def stable(self) -> int:
+        """The last stable offset."""
+        return min(self.open.values(), default=self.next)
+
+    def append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.offsets.append(entry.offset)
+        self.next = entry.offset + 1
+
+
+class _Coordinated:
+    """State of one transactional id."""
+
+    __slots__ = ("completed", "epoch", "last_outcome", "transaction")
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self.transaction: Transaction | None = None
+        self.completed = asyncio.Event()
+        self.completed.set()
+        self.last_outcome: Outcome | None = None
+
+
+class Cluster:
+    """The topics of one installation.
+
+    Args:
+        catalogue: Its topics.
+        now_ms: The brokers' clock.
+        dice: Decides how long markers take.
+    """
+
+    def __init__(self, catalogue: Catalogue, now_ms: Callable[[], int], dice: Random) -> None:
+        self._now_ms = now_ms
+        self._dice = dice
+        self._loop = asyncio.get_running_loop()
+        self._own = contextvars.copy_context()  # what the brokers do goes on when whoever asked is dead
+        self._logs: dict[Partition, _PartitionLog] = {}
+        self._counts: dict[str, int] = {}
+        for topic in catalogue.all():
+            self._counts[topic.name] = topic.partitions
+            for number in range(topic.partitions):
+                self._logs[Partition(topic.name, number)] = _PartitionLog(
+                    compacted="compact" in topic.configs.get("cleanup.policy", ""),
+                    kept_s=int(topic.configs.get("min.compaction.lag.ms", "0")) / 1000,
+                )
+        self._coordinated: dict[str, _Coordinated] = defaultdict(_Coordinated)
+        self._waiters: dict[asyncio.Future[None], AbstractSet[Partition]] = {}
+        #: Called with each transaction in the moment in which it is decided that it is committed.
+        self.on_commit: list[Callable[[Transaction], None]] = []
+        self.transaction_timeout_s = 10.0
+        self.readers = 0
+        self.compactions = 0
+
+    # Plain appends and reads ----------------------------------------------------------------------------------------
+
+    def append(
+        self, tp: Partition, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> Entry:
+        """Appends a record that belongs to no transaction."""
+        return self._append(self._logs[tp], tp, None, key=key, value=value, headers=headers)
+
+    def _append(self, log: _PartitionLog, tp: Partition, transaction: Transaction | None, **fields: Any) -> Entry:
+        entry = Entry(tp, log.next, self._now_ms(), self._loop.time(), transaction, **fields)
+        log.append(entry)
+        for waiter, wanted in self._waiters.items():
+            if tp in wanted and not waiter.done():
+                waiter.set_result(None)
+        return entry
+
+    async def change(self, wanted: AbstractSet[Partition], timeout_s: float) -> None:
+        """Waits until something is appended to one of the partitions, but not for longer than `timeout_s`."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters[waiter] = wanted
+        timer = self._loop.call_later(timeout_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.pop(waiter, None)
+
+    def partition_count(self, topic: str) -> int:
+        """Number of partitions, 0 for a topic that does not exist."""
+        return self._counts.get(topic, 0)
+
+    def partitions(self) -> Iterable[Partition]:
+        """All of them."""
+        return self._logs
+
+    def bounds(self, tp: Partition) -> Bounds:
+        """First offset and last stable offset."""
+        log = self._logs[tp]
+        return Bounds(log.first, log.stable)
+
+    def high_water(self, tp: Partition) -> int:
+        """The next offset."""
+        return self._logs[tp].next
+
+    def fetch(self, tp: Partition, offset: int, most: int) -> tuple[list[Entry], int]:
+        """Committed records from an offset on, and the offset behind what was looked at.
+
+        Args:
+            tp: The partition.
+            offset: Where to begin.
+            most: Entries to look at, markers and aborted records too.
+        """
+        log = self._logs[tp]
+        stable = log.stable
+        index = bisect_left(log.offsets, max(offset, log.first))
+        found: list[Entry] = []
+        position = max(offset, log.first)
+        looked_at = 0
+        while index < len(log.entries) and looked_at < most:
+            entry = log.entries[index]
+            if entry.offset >= stable:
+                break
+            if entry.is_visible:
+                found.append(entry)
+            position = entry.offset + 1
+            looked_at += 1
+            index += 1
+        else:
+            if looked_at < most:
+                position = max(position, stable)
+        if index < len(log.entries) and log.entries[index].offset >= stable:
+            position = max(position, stable)
+        return found, position
+
+    def entries(self, tp: Partition) -> list[Entry]:
+        """Everything in a partition, for those who check."""
+        return self._logs[tp].entries
+
+    # Transactions ---------------------------------------------------------------------------------------------------
+
+    async def init(self, transactional_id: str) -> int:
+        """Gives the next epoch; aborts what is open first."""
+        state = self._coordinated[transactional_id]
+        while True:
+            if state.transaction is not None and state.transaction.outcome is Outcome.OPEN:
+                state.epoch += 1  # whoever wrote is fenced from here on
+                self._decide(state, Outcome.ABORTED)
+            if state.completed.is_set():
+                state.epoch += 1
+                state.last_outcome = None
+                return state.epoch
+            await state.completed.wait()
+
+    async def may_begin(self, transactional_id: str) -> None:
+        """Waits until the markers of the transaction before are written."""
+        await self._coordinated[transactional_id].completed.wait()
+
+    def produce(self, transactional_id: str, epoch: int, records: Sequence[Outgoing], meta: Any = None) -> Transaction:
+        """Appends records to the open transaction, or to a new one.
+
+        Raises:
+            FencedRequestError: Another epoch is current.
+        """
+        state = self._coordinated[transactional_id]
+        if epoch != state.epoch:
+            raise FencedRequestError
+        transaction = state.transaction
+        if transaction is None or transaction.outcome is not Outcome.OPEN:
+            assert state.completed.is_set(), "a producer began before its last transaction was complete"
+            transaction = state.transaction = Transaction(transactional_id, epoch)
+            self._loop.call_later(
+                self.transaction_timeout_s, self._expire, transactional_id, transaction, context=self._own
+            )
+        transaction.meta = meta
+        for record in records:
+            tp = Partition(record.topic, record.partition)
+            log = self._logs[tp]
+            if tp not in transaction.unmarked:
+                transaction.unmarked[tp] = log.open[transaction] = log.next
+            entry = self._append(log, tp, transaction, key=record.key, value=record.value, headers=record.headers)
+            transaction.records.append(entry)
+        return transaction
+
+    def end(self, transactional_id: str, epoch: int, *, commit: bool) -> None:
+        """Ends the open transaction.
+
+        Raises:
+            FencedRequestError: Another epoch is current.
+        """
+        state = self._coordinated[transactional_id]
+        if epoch != state.epoch:
+            raise FencedRequestError
+        if state.transaction is None or state.transaction.outcome is not Outcome.OPEN:
+            return  # asked again
+        self._decide(state, Outcome.COMMITTED if commit else Outcome.ABORTED)
+
+    def _expire(self, transactional_id: str, transaction: Transaction) -> None:
+        state = self._coordinated[transactional_id]
+        if state.transaction is transaction and transaction.outcome is Outcome.OPEN:
+            state.epoch += 1
+            self._decide(state, Outcome.ABORTED)
+
+    def _decide(self, state: _Coordinated, outcome: Outcome) -> None:
+        transaction = state.transaction
+        assert transaction is not None
+        transaction.outcome = state.last_outcome = outcome
+        if outcome is Outcome.COMMITTED:
+            for heard in self.on_commit:
+                heard(transaction)
+        state.completed.clear()
+        if not transaction.unmarked:
+            state.completed.set()
+        slow = self._dice.random() < 0.05
+        for tp in list(transaction.unmarked):
+            delay_s = self._dice.uniform(0.0, 1.5 if slow else 0.004)
+            self._loop.call_later(delay_s, self._mark, state, transaction, tp, context=self._own)
+
+    def _mark(self, state: _Coordinated, transaction: Transaction, tp: Partition) -> None:
+        log = self._logs[tp]
+        del log.open[transaction]
+        del transaction.unmarked[tp]
+        self._append(log, tp, transaction, is_marker=True)
+        if not transaction.unmarked:
+            state.completed.set()
+
+    # Cleaning -------------------------------------------------------------------------------------------------------
+
+    def compact(self, tp: Partition) -> None:
+        """Removes records that a later committed one of the same key replaces; old tombstones too where nobody reads.
+
+        How old a record is goes by the loop's clock, not by the machines': that one jumps.
+        """
+        log = self._logs[tp]
+        if not log.compacted:
+            return
+        stable = log.stable
+        latest: dict[bytes | None, int] = {}
+        for entry in log.entries:
+            if entry.offset < stable and entry.is_visible:
+                latest[entry.key] = entry.offset
+        kept = []
+        for entry in log.entries:
+            last = entry.offset >= log.next - 1
+            if entry.offset >= stable or last or entry.appended_s > self._loop.time() - log.kept_s:
+                kept.append(entry)
+            elif entry.is_marker or entry.is_aborted:
+                continue
+            elif latest[entry.key] == entry.offset and not (entry.value is None and not self.readers):
+                kept.append(entry)
+        if len(kept) < len(log.entries):
+            self.compactions += 1
+            log.entries = kept
+            log.offsets = [entry.offset for entry in kept]
+
+    def delete(self, topic: str) -> None:
+        """Deletes a topic and creates it again, empty."""
+        for number in range(self._counts[topic]):
+            old = self._logs[Partition(topic, number)]
+            self._logs[Partition(topic, number)] = _PartitionLog(compacted=old.compacted, kept_s=old.kept_s)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,104 @@
+"""The group: who keeps which partitions, by members that join, fall silent, and come back from the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from faust.types.tuples import TP
+
+if TYPE_CHECKING:
+    from tests.simulation.worker import Worker
+    from tests.simulation.world import World
+
+_HEARTBEAT_S = 2.0
+
+
+class Group:
+    """The coordinator of the group."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._members: dict[str, Worker] = {}
+        self._silent_since: dict[str, float] = {}
+        self._generation = 0
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.rebalances = 0
+
+    def start(self) -> None:
+        """Begins to coordinate."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def join(self, worker: Worker) -> None:
+        """A worker joins; under the name of one that was there, it takes its place."""
+        self._members[worker.instance] = worker
+        self._silent_since.pop(worker.instance, None)
+        self._wanted.set()
+
+    def rebalance(self) -> None:
+        """Something makes the group look again."""
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        session_s = self._world.settings.session_timeout_s
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), _HEARTBEAT_S)
+            for name, worker in sorted(self._world.workers.items()):
+                if self._members.get(name) is not worker and worker.alive and not worker.process.paused:
+                    self.join(worker)  # its heartbeat was refused
+            for name, worker in list(self._members.items()):
+                if worker.alive and not worker.process.paused:
+                    self._silent_since.pop(name, None)
+                    continue
+                since_s = self._silent_since.setdefault(name, loop.time())
+                if loop.time() - since_s >= session_s:
+                    # Fenced out of the group; if it wakes up it still believes in its assignment, until its heartbeat.
+                    del self._members[name]
+                    del self._silent_since[name]
+                    self._world.expelled(worker)
+                    self._wanted.set()
+            if self._wanted.is_set():
+                self._wanted.clear()
+                await self._rebalance()
+
+    async def _rebalance(self) -> None:
+        if not self._members:
+            return
+        self.rebalances += 1
+        self._generation += 1
+        generation = self._generation
+        members = dict(self._members)
+        revoking = {name: worker.process.spawn(worker.on_revoked()) for name, worker in members.items()}
+        await asyncio.wait(revoking.values(), timeout=self._world.settings.session_timeout_s)
+        joined = [name for name, task in revoking.items() if task.done() and members[name] is self._members.get(name)]
+        for name in set(members) - set(joined):
+            if self._members.get(name) is members[name]:
+                del self._members[name]
+                self._silent_since.pop(name, None)
+                self._world.expelled(members[name])
+        if not joined:
+            return
+        for name, held in self._assignment(sorted(joined)).items():
+            worker = members[name]
+            worker.process.spawn(self._tell(worker, held, generation))
+
+    async def _tell(self, worker: Worker, held: set[TP], generation: int) -> None:
+        await self._world.network.travel()
+        if self._generation == generation:
+            await worker.on_assigned(held, generation)
+
+    def _assignment(self, names: list[str]) -> dict[str, set[TP]]:
+        """Each ledger partition, and the totals, to one member."""
+        world, context = self._world, self._world.context
+        held: dict[str, set[TP]] = {name: set() for name in names}
+        order = list(names)
+        world.dice.shuffle(order)
+        for number in range(world.settings.partitions):
+            held[order[number % len(order)]] |= {TP(topic, number) for topic in context.source_topics}
+        totals = world.dice.choice(order)
+        held[totals] |= {TP(topic, 0) for topic in (context.catalogue.counts.name, *context.side_topics)}
+        return held

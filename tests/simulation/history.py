@@ -1,0 +1,170 @@
+"""What publishers send: lives of orders with everything that goes wrong with them, and what each record means."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.support.events import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+ORDERS, DELIVERIES = 0, 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MODELS = ("SU7", "YU7")
+
+
+class Sent(NamedTuple):
+    """A record to publish; `is_event` says whether it is to be counted, else it is to become a dead letter."""
+
+    topic: int
+    key: bytes | None
+    value: bytes | None
+    is_event: bool
+
+
+class Publishers:
+    """Makes records whose times are the moment they are made, or a while before.
+
+    Args:
+        dice: Decides everything.
+        mischief: Share of what is late, doubled, wrong.
+    """
+
+    def __init__(self, dice: Random, mischief: float) -> None:
+        self._dice = dice
+        self._mischief = mischief
+        self._number = 0
+        self._events = 0
+        self._running: list[Iterator[tuple[int, str, dict[str, Any]]]] = []
+        self._orders: list[bytes] = []
+        self._sent: list[Sent] = []
+        self._identities: list[tuple[str, str]] = []
+        self._delivered: list[tuple[str, tuple[str, str]]] = []
+
+    def next(self, now_us: int) -> Sent:
+        """The next record."""
+        dice = self._dice
+        roll = dice.random()
+        if self._sent and roll < 0.3 * self._mischief:
+            return dice.choice(self._sent)
+        if roll < 0.5 * self._mischief:
+            sent = self._wrong(now_us)
+        elif roll < 0.65 * self._mischief and self._delivered:
+            sent = self._never_sent(now_us)
+        else:
+            if not self._running or dice.random() < 0.45:
+                self._running.append(self._life())
+            life = dice.choice(self._running)
+            step = next(life, None)
+            if step is None:
+                self._running.remove(life)
+                return self.next(now_us)
+            topic, kind, data = step
+            sent = Sent(topic, data["order_id"].encode(), self._event(kind, now_us, data), is_event=True)
+            if kind == "vehicle.delivered.v1":
+                self._delivered.append((data["order_id"], self._identities[-1]))
+        self._sent.append(sent)
+        return sent
+
+    def _event(self, kind: str, now_us: int, data: dict[str, Any]) -> bytes:
+        self._events += 1
+        identity = (f"e{self._events}", "/shop" if kind.startswith("order") else "/plant")
+        self._identities.append(identity)
+        late_s = self._dice.choice([0, 0, 0, 3600, 90_000]) if self._dice.random() < self._mischief else 0
+        moment = _EPOCH + timedelta(microseconds=now_us) - timedelta(seconds=late_s + self._dice.random())
+        return event(kind, identity[0], moment, data, source=identity[1])
+
+    def _life(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        self._number += 1
+        number, dice = self._number, self._dice
+        order = {"order_id": f"SO-{number}"}
+        vin = f"LNBSU7A10R{number:07d}"
+        model = {"model": dice.choice(_MODELS)}
+        steps = [(ORDERS, "order.placed.v1", order | model)]
+        ends = dice.random()
+        if ends < 0.15:
+            steps.append((ORDERS, "order.cancelled.v1", order))
+        elif ends < 0.9:
+            steps.append((DELIVERIES, "vehicle.delivered.v1", order | {"vin": vin} | model))
+        if ends > 0.75 and len(steps) > 1:
+            steps.append((DELIVERIES, "delivery.reversed.v1", order | {"vin": vin}))
+        if dice.random() < self._mischief:
+            dice.shuffle(steps)
+        for topic, kind, data in steps:
+            yield topic, kind, data
+            if dice.random() < 0.15 * self._mischief and self._identities:
+                id_, source = self._identities[-1] if dice.random() < 0.8 else dice.choice(self._identities)
+                yield topic, "event.voided.v1", order | {"voids": {"source": source, "id": id_}}
+
+    def _never_sent(self, now_us: int) -> Sent:
+        """One of the deliveries was an error: a day that is over may have fewer, and be no record any more."""
+        order_id, (id_, source) = self._delivered.pop(self._dice.randrange(len(self._delivered)))
+        data = {"order_id": order_id, "voids": {"source": source, "id": id_}}
+        return Sent(DELIVERIES, order_id.encode(), self._event("event.voided.v1", now_us, data), is_event=True)
+
+    def _wrong(self, now_us: int) -> Sent:
+        """Records that are no valid events."""
+        self._number += 1
+        order_id = f"SO-{self._number}"
+        good = self._event("order.placed.v1", now_us, {"order_id": order_id, "model": "SU7"})
+        kind = self._dice.choice([0, 1, 1, 1, 2, 3, 4])
+        if kind == 0:
+            return Sent(ORDERS, b"k%d" % self._number, b"{not json %d" % self._number, is_event=False)
+        if kind == 1:
+            return Sent(ORDERS, b"other", good, is_event=False)  # another key: a replay repairs it
+        if kind == 2:
+            return Sent(DELIVERIES, order_id.encode(), good, is_event=False)
+        if kind == 3:
+            return Sent(ORDERS, None, None, is_event=False)
+        return Sent(ORDERS, order_id.encode(), good.replace(b"+00:00", b""), is_event=False)
+
+
+class Planners:
+    """Set and withdraw targets, send control totals, and err."""
+
+    def __init__(self, dice: Random) -> None:
+        self._dice = dice
+        self._number = 0
+
+    def next(self, now_us: int) -> Sent:
+        """The next record; its topic is 0 for the targets, 1 for the control totals."""
+        dice = self._dice
+        self._number += 1
+        if dice.random() < 0.3:
+            return Sent(dice.randrange(2), b"wrong", b"not json %d" % self._number, is_event=False)
+        what: dict[str, Any] = {"metric": "deliveries", "scope": "all", "period": "month:2024-10"}
+        if dice.random() < 0.3:
+            key = "/".join(what.values())
+            value = self._event("control.total.v1", now_us, what | {"count": dice.randrange(9)}, key)
+            return Sent(1, key.encode(), value, is_event=True)
+        target_id = dice.choice(["t", "u"])
+        if dice.random() < 0.3:
+            value = self._event("target.withdrawn.v1", now_us, {"target_id": target_id}, target_id)
+        else:
+            data = what | {"target_id": target_id, "value": dice.randrange(1, 9)}
+            value = self._event("target.set.v1", now_us, data, target_id)
+        return Sent(0, target_id.encode(), value, is_event=True)
+
+    def _event(self, kind: str, now_us: int, data: dict[str, Any], subject: str) -> bytes:
+        moment = _EPOCH + timedelta(microseconds=now_us)
+        return json.dumps(
+            {
+                "specversion": "1.0",
+                "id": f"p{self._number}",
+                "source": "/planning",
+                "type": kind,
+                "time": moment.isoformat(timespec="milliseconds"),
+                "subject": subject,
+                "data": data,
+            }
+        ).encode()
+
+
+def meaning(value: bytes) -> dict[str, Any]:
+    """The event of a value that is one."""
+    parsed: dict[str, Any] = json.loads(value)
+    return parsed

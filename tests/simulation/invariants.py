@@ -1,0 +1,486 @@
+"""What must hold after every commit, found out from the log alone by other code than the service's.
+
+The counts are those of a naive recount of exactly the records that the committed positions have come past; every record
+is accounted for once; milestones come once and in order; nothing is called over before all that belongs to it is counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from schemas.codec import decode_day_count, decode_marker
+from schemas.counts import decode_counts_key
+from schemas.notes import Place
+from schemas.partitioner import homes
+from streams.kafka.dead_letter_headers import rejected_place
+from streams.kafka.forwarding import origin_of
+from streams.kafka.log import Partition
+from tests.simulation.cluster import Outcome
+from tests.support.recount import units
+
+if TYPE_CHECKING:
+    from schemas.outputs import Marker
+    from tests.simulation.cluster import Entry, Transaction
+    from tests.simulation.world import World
+
+Cell = tuple[str, str, str]  # metric, scope, period id
+
+
+class BrokenError(AssertionError):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(f"{invariant}: {what}")
+        self.invariant = invariant
+
+
+class _Shard:
+    """What one ledger partition has committed."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, int] = defaultdict(int)
+        self.read: dict[str, int] = defaultdict(int)
+        self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+        self.units: dict[str, list[tuple[str, str, str]]] = {}
+        self.expected: Counter[tuple[str, str, date]] = Counter()
+        self.counts: dict[tuple[str, str, date], int] = {}
+
+
+class _Summed:
+    """The counts topic up to an offset, transactions whole."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.waiting: dict[int, list[tuple[Any, int]]] = defaultdict(list)
+        self.cells: dict[tuple[int, Any], int] = {}
+        self.sums: Counter[Cell] = Counter()
+        self.markers: dict[int, Marker] = {}
+        self.changed: set[Cell] = set()
+
+    def advance(self, entries: list[Entry], upto: int) -> None:
+        for entry in entries[bisect_left(entries, self.next, key=_offset) : bisect_left(entries, upto, key=_offset)]:
+            shard, cell = decode_counts_key(entry.key or b"")
+            if cell is not None:
+                self.waiting[shard].append((cell, decode_day_count(entry.value or b"").count))
+                continue
+            self.markers[shard] = decode_marker(entry.value or b"")
+            for found, count in self.waiting.pop(shard, ()):
+                moved = count - self.cells.get((shard, found), 0)
+                self.cells[shard, found] = count
+                for period in periods_of(found.day):
+                    key = (found.metric, found.scope, period)
+                    self.sums[key] += moved
+                    self.changed.add(key)
+        self.next = upto
+
+
+@lru_cache(maxsize=1000)
+def periods_of(day: date) -> tuple[str, ...]:
+    """Ids of the periods that a date is in."""
+    return f"day:{day}", f"month:{day:%Y-%m}", f"year:{day:%Y}"
+
+
+class Invariants:
+    """Listens to every committed transaction."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._zone = ZoneInfo(world.settings.timezone)
+        self._topics = world.context.source_topics
+        self._catalogue = world.context.catalogue
+        self._shards = [_Shard() for _ in range(world.settings.partitions)]
+        self._dead: dict[Place, Entry] = {}
+        self._side_errors: set[Place] = set()
+        self._forwarded: dict[Place, tuple[int, int]] = {}
+        self._summed = _Summed()
+        #: Every committed record of the counts by offset, also those that compaction has removed since.
+        self._counted: list[Entry] = []
+        self._unchecked: set[Cell] = set()
+        self.table: dict[Cell, dict[str, Any]] = {}
+        self.revisions: dict[str, int] = {}
+        self.standing: dict[str, dict[str, Any]] = {}
+        self._replayed: set[bytes] = set()
+        self.commits: Counter[str] = Counter()
+
+    def expect_dead_letter(self, entry: Entry) -> None:
+        """A record of a side topic is no event."""
+        self._side_errors.add(Place(entry.topic, entry.partition, entry.offset))
+
+    def forget_internals(self) -> None:
+        """The internal topics are gone: the ledgers begin again, what was said stays said."""
+        self._shards = [_Shard() for _ in self._shards]
+        self._summed = _Summed()
+        self._counted = []
+
+    # On every commit ------------------------------------------------------------------------------------------------
+
+    def committed(self, transaction: Transaction) -> None:
+        """Looks at a transaction in the moment in which it is committed."""
+        role = transaction.transactional_id.rpartition("milestones-")[2]
+        kind, _, number = role.partition("-")
+        self.commits[kind] += 1
+        if kind == "ledger":
+            self._ledger(int(number), transaction)
+        elif kind == "totals":
+            self._totals(transaction)
+        elif kind == "replay":
+            self._replay(transaction)
+
+    def _by_topic(self, transaction: Transaction) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = defaultdict(list)
+        for entry in transaction.records:
+            found[entry.topic].append(entry)
+        return found
+
+    def _ledger(self, number: int, transaction: Transaction) -> None:
+        found = self._by_topic(transaction)
+        shard = self._shards[number]
+        (body,) = [entry.value for entry in found[self._catalogue.ledger.name] if entry.key == b"state"] or [None]
+        if body is None:
+            raise BrokenError("marker", f"ledger {number} committed without a marker")
+        marker = decode_marker(body)
+        last = found[self._catalogue.counts.name][-1]
+        if decode_counts_key(last.key or b"").cell is not None or last.value != body:
+            raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts")
+        self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
+        self._hear_forwarded(number, found[self._topics.rerouted])
+        covered = self._cover(number, shard, marker)
+        for place in self._just_dead - covered:
+            raise BrokenError("dead letters", f"{place} has a dead letter and was not read by this transaction")
+        for place in self._just_forwarded - covered:
+            raise BrokenError("forwarding", f"{place} was forwarded and was not read by this transaction")
+        for entry in found[self._catalogue.counts.name]:
+            insort(self._counted, entry, key=_offset)
+            key = decode_counts_key(entry.key or b"")
+            if key.shard != number:
+                raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
+            if key.cell is not None:
+                shard.counts[key.cell] = decode_day_count(entry.value or b"").count
+        if marker.rebuilding:
+            self._world.seen["counted again in silence"] += 1
+        else:
+            self._compare_counts(number, shard)
+
+    def _hear_dead_letters(self, number: int, letters: list[Entry]) -> None:
+        self._just_dead: set[Place] = set()
+        self._world.seen["dead letters"] += len(letters)
+        for letter in letters:
+            place = rejected_place(letter)  # type: ignore[arg-type]
+            assert place is not None
+            if place in self._dead:
+                raise BrokenError("dead letters", f"{place} has two dead letters")
+            if letter.partition != number:
+                raise BrokenError("dead letters", f"that of {place} lies in partition {letter.partition}")
+            source = self._world.source_entry(place)
+            if (letter.key, letter.value) != (source.key, source.value):
+                raise BrokenError("dead letters", f"that of {place} is not the record byte for byte")
+            self._dead[place] = letter
+            self._just_dead.add(place)
+
+    def _hear_forwarded(self, number: int, records: list[Entry]) -> None:
+        self._just_forwarded: set[Place] = set()
+        self._world.seen["forwarded records"] += len(records)
+        for record in records:
+            origin = origin_of(record.headers)
+            assert origin is not None
+            place = Place(self._topics[origin.topic], origin.partition, origin.offset)
+            if place in self._forwarded:
+                raise BrokenError("forwarding", f"{place} was forwarded twice")
+            if origin.partition != number:
+                raise BrokenError("forwarding", f"{place} was forwarded by ledger {number}")
+            self._forwarded[place] = (record.partition, record.offset)
+            self._just_forwarded.add(place)
+
+    def _cover(self, number: int, shard: _Shard, marker: Marker) -> set[Place]:
+        """Accounts for all records between the old and the new positions."""
+        covered: set[Place] = set()
+        touched: set[str] = set()
+        for topic in self._topics:
+            position = marker.positions[topic][0]
+            before = shard.positions[topic]
+            if position < before:
+                raise BrokenError("positions", f"{topic}-{number} went back from {before} to {position}")
+            places = [
+                self._account(number, shard, entry, touched)
+                for entry in self._world.between(Partition(topic, number), before, position)
+                if self._is_committed(entry)
+            ]
+            covered.update(places)
+            records = len(places)
+            if marker.books[topic].read - shard.read[topic] != records:
+                raise BrokenError(
+                    "books",
+                    f"{topic}-{number}: read {marker.books[topic].read - shard.read[topic]} records from {before} to "
+                    f"{position}, there are {records}",
+                )
+            books = marker.books[topic]
+            if books.read != books.applied + books.duplicates + books.dead_letters + books.rerouted:
+                raise BrokenError("books", f"{topic}-{number} do not balance: {books}")
+            shard.positions[topic], shard.read[topic] = position, marker.books[topic].read
+        for order_id in touched:
+            self._count_again(shard, order_id)
+        return covered
+
+    def _is_committed(self, entry: Entry) -> bool:
+        if entry.transaction is not None and entry.transaction.outcome is Outcome.OPEN:
+            raise BrokenError("read committed", f"{entry.topic}-{entry.partition}@{entry.offset} is not committed")
+        return entry.is_visible
+
+    def _account(self, number: int, shard: _Shard, entry: Entry, touched: set[str]) -> Place:
+        """What has become of one record that was passed; returns where it was published."""
+        place = Place(entry.topic, number, entry.offset)
+        if entry.topic == self._topics.rerouted:
+            origin = origin_of(entry.headers)
+            assert origin is not None
+            place = Place(self._topics[origin.topic], origin.partition, origin.offset)
+            self._account_at_home(number, shard, place, self._world.source_entry(place), touched)
+        elif homes([entry.key or b""], len(self._shards))[0] == number or not self._world.is_event(entry):
+            self._account_at_home(number, shard, place, entry, touched)
+        elif place not in self._forwarded:
+            raise BrokenError("nothing lost", f"{place} was passed and not forwarded")
+        return place
+
+    def _account_at_home(self, number: int, shard: _Shard, place: Place, entry: Entry, touched: set[str]) -> None:
+        if not self._world.is_event(entry):
+            if place not in self._dead:
+                raise BrokenError("nothing lost", f"{place} is no event, was passed and is no dead letter")
+            return
+        if place in self._dead:
+            raise BrokenError("nothing lost", f"{place} is an event and became a dead letter in ledger {number}")
+        event = self._world.event_of(entry)
+        order_id = event["data"]["order_id"]
+        shard.orders.setdefault(order_id, {}).setdefault((event["source"], event["id"]), event)
+        touched.add(order_id)
+
+    def _count_again(self, shard: _Shard, order_id: str) -> None:
+        """The units of one order, by the plain rules of `tests.support.recount`."""
+        before = shard.units.get(order_id, [])
+        after = [
+            (metric, model, self._date_of(event["time"]))
+            for metric, event, model in units(list(shard.orders[order_id].values()))
+        ]
+        shard.units[order_id] = after
+        for sign, several in ((-1, before), (1, after)):
+            for metric, model, day in several:
+                shard.expected[metric, "all", day] += sign
+                shard.expected[metric, f"model={model}", day] += sign
+
+    def _date_of(self, text: str) -> date:
+        return datetime.fromisoformat(text).astimezone(self._zone).date()
+
+    def _compare_counts(self, number: int, shard: _Shard) -> None:
+        counts = {tuple(cell): count for cell, count in shard.counts.items() if count}
+        expected = {cell: count for cell, count in shard.expected.items() if count}
+        if counts != expected:
+            wrong = {cell for cell in counts.keys() | expected.keys() if counts.get(cell) != expected.get(cell)}
+            cell = min(wrong, key=str)
+            raise BrokenError(
+                "recount",
+                f"ledger {number} says {counts.get(cell, 0)} for {cell}, its records give {expected.get(cell, 0)}"
+                f" ({len(wrong)} cells differ)",
+            )
+
+    # Totals ---------------------------------------------------------------------------------------------------------
+
+    def _totals(self, transaction: Transaction) -> None:
+        found = self._by_topic(transaction)
+        position, settled = transaction.meta
+        summed = self._summed
+        if position < summed.next:
+            summed = self._summed = _Summed()  # another writer, from what is committed
+        summed.advance(self._counted, position)
+        self._unchecked |= summed.changed
+        summed.changed = set()
+        over: list[Cell] = []
+        for entry in found[self._catalogue.windows.name]:
+            row = orjson.loads(entry.value or b"")
+            key = (row["metric"], row["scope"], row["period"])
+            before = self.table.get(key)
+            if before is not None and row["version"] <= before["version"]:
+                raise BrokenError("versions", f"{key} went from version {before['version']} to {row['version']}")
+            if row["status"] != "open" and (before is None or before["status"] == "open"):
+                over.append(key)
+            self.table[key] = row
+            self._unchecked.add(key)
+        if settled:
+            for key in self._unchecked:
+                count = self.table[key]["count"] if key in self.table else 0
+                if count != summed.sums[key]:
+                    raise BrokenError(
+                        "sums", f"{key} is published as {count}, the counts up to {position} give {summed.sums[key]}"
+                    )
+            self._unchecked = set()
+        elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
+            raise BrokenError("sums", "rows or milestones were published before all shards had reported")
+        self._hear_side_errors(found[self._catalogue.dead_letters.name])
+        self._hear_milestones(found[self._catalogue.milestones.name])
+        for key in over:
+            self._world.seen["rows called over"] += 1
+            self._check_over(key, summed)
+        self._check_numbers()
+
+    def _hear_side_errors(self, letters: list[Entry]) -> None:
+        for letter in letters:
+            place = rejected_place(letter)  # type: ignore[arg-type]
+            if place is None or place in self._dead or place not in self._side_errors:
+                raise BrokenError("dead letters", f"{place} of a side topic is no error, or has two dead letters")
+            self._dead[place] = letter
+            self._world.seen["dead letters of side topics"] += 1
+
+    def _hear_milestones(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            event = orjson.loads(entry.value or b"")
+            data = event["data"]
+            name, revision = data["milestone_id"], data["revision"]
+            if revision != self.revisions.get(name, 0) + 1:
+                raise BrokenError(
+                    "milestones once", f"{name} went from revision {self.revisions.get(name, 0)} to {revision}"
+                )
+            self.revisions[name] = revision
+            self._world.seen[f"{data['kind']} {event['type'].split('.')[1]}"] += 1
+            if event["type"] == "milestone.retracted.v1":
+                if name not in self.standing:
+                    raise BrokenError("milestones once", f"{name} was retracted and did not stand")
+                del self.standing[name]
+            else:
+                self.standing[name] = data
+            if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
+                row = self.table.get((data["metric"], data["scope"], data["period"]))
+                if row is None or row["status"] == "open":
+                    raise BrokenError("called over", f"{name} is a record of a day that is not over")
+
+    def _check_numbers(self) -> None:
+        """Thresholds stand where their windows pass, and nowhere else."""
+        standing = {
+            (data["rule"], data["scope"], data["period"])
+            for data in self.standing.values()
+            if data["kind"] == "threshold"
+        }
+        passing = {
+            (rule.name, scope, period)
+            for rule in self._world.settings.rule
+            if rule.exceeds is not None
+            for (metric, scope, period), row in self.table.items()
+            if metric == rule.metric
+            and period.startswith(f"{rule.window}:")
+            and (scope == "all") == (rule.scope == ())
+            and row["count"] > rule.exceeds
+        }
+        for rule, scope, period in sorted(standing ^ passing):
+            which = "stands and does not pass" if (rule, scope, period) in standing else "passes and does not stand"
+            raise BrokenError("milestones", f"{rule} of {scope} in {period} {which}")
+
+    def _check_over(self, key: Cell, summed: _Summed) -> None:
+        """Whether all that was appended before the end of a day had been counted when it was called over."""
+        kind, _, text = key[2].partition(":")
+        if kind != "day" or self._world.settings.clock == "events":
+            return
+        end = datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time(), self._zone)
+        end_ms = int(end.timestamp() * 1000)
+        reached_s = self._world.clock_reached_s(end_ms)
+        for number in range(len(self._shards)):
+            for topic in self._topics.published:
+                position = summed.markers[number].positions[topic][0]
+                for entry in self._world.cluster.entries(Partition(topic, number)):
+                    if (
+                        entry.timestamp >= end_ms
+                        or entry.appended_s >= reached_s
+                        or entry.is_marker
+                        or entry.is_aborted
+                    ):
+                        continue
+                    place = Place(topic, number, entry.offset)
+                    if entry.offset >= position:
+                        raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
+                    home = homes([entry.key or b""], len(self._shards))[0]
+                    if home == number or not self._world.is_event(entry):
+                        continue
+                    arrived = self._forwarded.get(place)
+                    if arrived is None or summed.markers[home].positions[self._topics.rerouted][0] <= arrived[1]:
+                        raise BrokenError("called over", f"{key} is over and {place} is on its way to ledger {home}")
+
+    # Replays --------------------------------------------------------------------------------------------------------
+
+    def _replay(self, transaction: Transaction) -> None:
+        notes = self._by_topic(transaction)[self._catalogue.replayed.name]
+        records = [entry for entry in transaction.records if entry.topic in self._topics.published]
+        if len(notes) != len(records):
+            raise BrokenError("replayed once", f"{len(records)} records were published again with {len(notes)} notes")
+        for note in notes:
+            if note.key in self._replayed:
+                raise BrokenError("replayed once", f"{note.key!r} was published again twice")
+            self._replayed.add(note.key or b"")
+
+    # At the end -----------------------------------------------------------------------------------------------------
+
+    def check_end(self) -> None:
+        """After the last fault and a while: everything is read, counted, said."""
+        cluster = self._world.cluster
+        for number, shard in enumerate(self._shards):
+            for topic in self._topics:
+                end = cluster.bounds(Partition(topic, number)).end
+                left = self._world.between(Partition(topic, number), shard.positions[topic], end)
+                if shard.positions[topic] < end:
+                    raise BrokenError(
+                        "lag",
+                        f"{topic}-{number} stands at {shard.positions[topic]} of {end} ({len(left)} entries left)",
+                    )
+            self._compare_counts(number, shard)
+        sums: Counter[Cell] = Counter()
+        for shard in self._shards:
+            for (metric, scope, day), count in shard.expected.items():
+                for period in periods_of(day):
+                    sums[metric, scope, period] += count
+        published = {
+            key: row["count"]
+            for key, row in self.table.items()
+            if row["count"] and key[2].partition(":")[0] in ("day", "month", "year")
+        }
+        expected = {key: count for key, count in sums.items() if count}
+        if published != expected:
+            key = min(
+                key for key in published.keys() | expected.keys() if published.get(key, 0) != expected.get(key, 0)
+            )
+            raise BrokenError(
+                "end", f"{key} is published as {published.get(key, 0)}, the events give {expected.get(key, 0)}"
+            )
+        if self._side_errors - set(self._dead):
+            raise BrokenError("dead letters", f"{min(self._side_errors - set(self._dead))} has none")
+        self._check_numbers()
+        self._check_records()
+
+    def _check_records(self) -> None:
+        """Record days are those days that are over and have more than every earlier one, of which one has any."""
+        for rule in self._world.settings.rule:
+            if not rule.record:
+                continue
+            by_scope: dict[str, list[tuple[str, int]]] = defaultdict(list)
+            for (metric, scope, period), row in self.table.items():
+                is_judged = metric == rule.metric and period.startswith("day:") and row["status"] != "open"
+                if is_judged and (scope == "all") == (rule.scope == ()):
+                    by_scope[scope].append((period, row["count"]))
+            expected = set()
+            for scope, days in by_scope.items():
+                peak = 0
+                for period, count in sorted(days):
+                    if 0 < peak < count:
+                        expected.add((scope, period))
+                    peak = max(peak, count)
+            standing = {
+                (data["scope"], data["period"])
+                for data in self.standing.values()
+                if data["kind"] == "record" and data["rule"] == rule.name
+            }
+            if standing != expected:
+                raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def _offset(entry: Entry) -> int:
+    return entry.offset

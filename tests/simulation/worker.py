@@ -1,0 +1,250 @@
+"""A worker: the real engine, runners and states, behind the real hand-over, driven as Faust drives them.
+
+Not run is Faust itself: its fetcher loop, its agents' streams and the order of calls in a rebalance are written again here,
+as plainly as they can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from streams.context import Context
+from streams.errors import ExpectedError
+from streams.kafka.log import Partition
+from streams.kafka.transport import BatchConsumer, LogEnd, NothingRead
+from streams.worker.engine import Engine
+from tests.simulation.client import SimulatedLog
+from tests.simulation.loop import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from faust.types.tuples import TP
+
+    from streams.kafka.transport import Batch
+    from tests.simulation.cluster import Entry
+    from tests.simulation.world import World
+
+_BUFFERED_BATCHES = 2
+
+
+class SimulatedConsumer(BatchConsumer):
+    """The real hand-over above a fetcher that is simulated."""
+
+    def __init__(self, world: World, worker: Worker) -> None:  # Faust's own wants an app and a broker
+        self.app = SimpleNamespace(consumer_generation_id=0)
+        self._world = world
+        self._positions = {}
+        self._undelivered = set()
+        self._read_offset = NothingRead()
+        self._buffered_partitions = set()
+        self._paused_partitions = set()
+        self._active_partitions = set()
+        self._held: set[TP] = set()
+        self._fetcher: dict[TP, int] = {}
+        self._high_water: dict[TP, int] = {}
+        self._ready_s: dict[TP, float] = {}
+        self._log_ends: dict[TP, LogEnd] = {}
+        self._thread = SimpleNamespace(fetcher_position=self._fetcher.get, log_ends=self._log_ends)
+        self.assigned = worker.assigned
+        self.flow_active = False
+        self.can_resume_flow = asyncio.Event()
+        self.suspend_flow = asyncio.Event()
+        self.suspend_flow.set()
+
+    should_stop = False
+
+    def assignment(self) -> set[TP]:
+        return set(self._held)
+
+    def assign(self, held: set[TP]) -> None:
+        """Takes an assignment of the group; partitions that stay keep their place, as in aiokafka after a rebalance: none."""
+        self._held = set(held)
+        self._fetcher.clear()
+        self._paused_partitions &= held
+        self._active_partitions = set(held)
+
+    def highwater(self, tp: TP) -> int:
+        return self._high_water.get(tp, 0)
+
+    async def earliest_offsets(self, *tps: TP) -> Mapping[TP, int]:
+        await self._world.network.travel()
+        return {tp: self._world.cluster.bounds(Partition(*tp)).first for tp in tps}
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await asyncio.sleep(0)
+        if partition in self._held:
+            self._fetcher[partition] = offset
+
+    async def _wait_next_records(self, timeout: float) -> tuple[dict[TP, list[Entry]], set[TP]]:  # noqa: ASYNC109 - Faust's signature
+        if not self.flow_active:
+            await self.can_resume_flow.wait()
+        active = set(self._active_partitions)
+        if not active:
+            await asyncio.sleep(1.0)
+            return {}, active
+        return await self._fetched(active, timeout), active
+
+    async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Entry]]:
+        """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
+        cluster, dice, loop = self._world.cluster, self._world.dice, asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
+        while True:
+            asked_us = self._world.now_us()
+            await self._world.network.travel()
+            found: dict[TP, list[Entry]] = {}
+            next_ready_s = until_s
+            moved = False
+            for tp in sorted(active):
+                position = self._fetcher.get(tp)
+                if position is None or tp not in self._active_partitions:
+                    continue
+                ready_s = self._ready_s.get(tp, 0.0)
+                if loop.time() < ready_s:
+                    next_ready_s = min(next_ready_s, ready_s)
+                    continue
+                self._high_water[tp] = cluster.high_water(tp)
+                self._log_ends[tp] = LogEnd(self._high_water[tp], asked_us - 1_000_000)
+                if self._high_water[tp] > position:
+                    records, following = cluster.fetch(tp, position, dice.randint(1, self._world.plan.most_fetched))
+                    if following > position:
+                        moved = True
+                        self._fetcher[tp] = following
+                        if records:
+                            found[tp] = records
+                if self._world.faults_on and dice.random() < self._world.plan.slow_leader_share:
+                    self._ready_s[tp] = loop.time() + dice.uniform(0.5, 8.0)
+            if moved or loop.time() >= until_s or not self.flow_active:
+                return found
+            wait_s = min(next_ready_s, until_s) - loop.time()
+            await cluster.change(active, max(wait_s, 0.001))
+
+
+class Worker:
+    """One life of a worker."""
+
+    def __init__(self, world: World, instance: str) -> None:
+        self.world = world
+        self.instance = instance
+        self.process = Process(f"{instance}.{world.next_number()}", world.loop)
+        self.context = Context(
+            world.settings,
+            now_us=world.now_us,
+            cpu_s=lambda: 0.0,
+            other_log=SimulatedLog(world, self.process),
+        )
+        self.failure: BaseException | None = None
+        self.generation = -1
+        self._ledger_topics = set(self.context.source_topics)
+        self._queues: dict[TP, asyncio.Queue[Batch]] = {}
+        self._actors: dict[TP, asyncio.Task[None]] = {}
+        self._flow = asyncio.Event()
+        self.engine = Engine(self.context, instance, self._fail)
+        self.consumer = SimulatedConsumer(world, self)
+        self.engine.attach(self.consumer)
+        self._fetching: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been killed."""
+        return self.process.alive
+
+    async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
+        """As `MilestonesApp.on_batch_assignment`."""
+        try:
+            return await self.engine.assigned(held)
+        except Exception as error:  # noqa: BLE001 - as the app does
+            await self._fail(error)
+            return {}
+
+    async def _fail(self, error: BaseException) -> None:
+        if not self.process.alive:
+            return
+        self.failure = error
+        self.world.worker_ended(self, error)
+        self.process.kill()
+        await asyncio.sleep(0)  # never comes back
+
+    # A rebalance, in the order in which Faust goes through one ------------------------------------------------------
+
+    async def on_revoked(self) -> None:
+        """Flow is stopped, buffers are emptied, running transactions may end."""
+        consumer = self.consumer
+        if consumer.assignment():
+            consumer.flow_active = False
+            consumer.can_resume_flow.clear()
+            consumer.suspend_flow.set()
+            self._flow.clear()
+            consumer.pause_partitions(consumer.assignment())
+            for queue in self._queues.values():
+                queue._queue.clear()  # type: ignore[attr-defined]
+        await self.engine.quiesce()
+
+    async def on_assigned(self, held: set[TP], generation: int) -> None:
+        """Agents of partitions that left end, those of new ones begin; then it is sought and flow resumes."""
+        consumer = self.consumer
+        self.generation = consumer.app.consumer_generation_id = generation
+        consumer.assign(held)
+        await asyncio.sleep(0)
+        for tp in sorted(set(self._actors) - held):
+            self._actors.pop(tp).cancel()
+            del self._queues[tp]
+        for tp in sorted(held - set(self._actors)):
+            self._queues[tp] = asyncio.Queue(_BUFFERED_BATCHES)
+            self._actors[tp] = self.process.spawn(self._act(tp))
+        consumer.pause_partitions(held)
+        await asyncio.sleep(0)
+        await consumer.perform_seek()
+        if generation != self.generation:
+            return
+        consumer.flow_active = True
+        consumer.can_resume_flow.set()
+        consumer.suspend_flow.clear()
+        for queue in self._queues.values():
+            queue._queue.clear()  # type: ignore[attr-defined]
+        self._flow.set()
+        if self._fetching is None:
+            self._fetching = self.process.spawn(self._drain())
+
+    async def _act(self, tp: TP) -> None:
+        queue = self._queues[tp]
+        submit = self.engine.submit_ledger if tp.topic in self._ledger_topics else self.engine.submit_totals
+        while True:
+            batch = await queue.get()
+            delay_s = self.world.hand_over_delay_s()
+            if delay_s:
+                await asyncio.sleep(delay_s)
+            await submit(batch)
+
+    async def _drain(self) -> None:
+        """As Faust's `_drain_messages`: what waits for room when flow stops is dropped."""
+        consumer = self.consumer
+        while True:
+            await asyncio.sleep(0)
+            async for tp, message in consumer.getmany(1.0):
+                read_offset = consumer._read_offset[tp]
+                if read_offset is None or message.offset >= read_offset:
+                    await self._put_or_drop(tp, message.value)
+                    consumer._read_offset[tp] = message.offset
+
+    async def _put_or_drop(self, tp: TP, batch: Batch) -> None:
+        if self._flow.is_set() and tp in self._queues and not self._queues[tp].full():
+            self._queues[tp].put_nowait(batch)
+            return
+        putting = asyncio.ensure_future(self._put(tp, batch))
+        suspended = asyncio.ensure_future(self.consumer.suspend_flow.wait())
+        await asyncio.wait({putting, suspended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (putting, suspended):
+            if not task.done():
+                task.cancel()
+
+    async def _put(self, tp: TP, batch: Batch) -> None:
+        await self._flow.wait()
+        if tp in self._queues:
+            await self._queues[tp].put(batch)
+
+    def is_program_fault(self) -> bool:
+        """Whether it ended by what must never happen."""
+        return self.failure is not None and not isinstance(self.failure, ExpectedError)

@@ -1,0 +1,562 @@
+"""One schedule: a small installation, its publishers, and everything that a seed lets happen to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import traceback
+import warnings
+from bisect import bisect_left
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from schemas.partitioner import homes
+from streams.context import Context
+from streams.kafka.log import Partition
+from streams.kafka.transactions import Outgoing
+from streams.operations.dead_letters import Wanted
+from streams.operations.replay import Repair, replay
+from streams.settings import RuleSettings, Settings, TargetSettings
+from tests.simulation.client import Network, SimulatedLog
+from tests.simulation.cluster import Cluster, FencedRequestError
+from tests.simulation.group import Group
+from tests.simulation.history import Planners, Publishers, meaning
+from tests.simulation.invariants import BrokenError, Invariants
+from tests.simulation.loop import Process, SimulatedLoop, current_process
+from tests.simulation.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.notes import Place
+    from tests.simulation.cluster import Entry
+    from tests.simulation.history import Sent
+
+_SETTLE_S = 240.0
+_LAST_STEPS = 40
+
+#: Where and when: a plain midnight, a month's end, and the ends of two days on which clocks change.
+_PLACES = (
+    ("Asia/Shanghai", "2024-10-07T23:59:50"),
+    ("Asia/Shanghai", "2024-10-31T23:59:45"),
+    ("Europe/Berlin", "2024-10-26T23:59:50"),
+    ("Europe/Berlin", "2025-03-30T01:59:50"),
+    ("America/New_York", "2024-12-31T23:59:50"),
+)
+
+#: What may happen besides lost and late messages.
+FAULTS = ("crash", "pause", "rebalance", "compact", "jump ahead", "jump back", "replay", "forget", "join", "next day")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a schedule is made of; all of it follows from the seed."""
+
+    seed: int
+    partitions: int = 2
+    workers: int = 2
+    records: int = 40
+    mischief: float = 0.3
+    foreign: float = 0.2
+    transactions: float = 0.2
+    loss_share: float = 0.01
+    slow_share: float = 0.01
+    slow_leader_share: float = 0.01
+    slow_hand_over_share: float = 0.01
+    most_fetched: int = 10
+    pace_s: float = 0.3
+    targets: int = 0
+    place: int = 0
+    clock: str = "wall"
+    faults: tuple[tuple[float, str], ...] = ()
+    #: The process that comes to this many write boundaries is killed there; 0 for nobody.
+    crash_at: int = 0
+
+    @classmethod
+    def of(cls, seed: int) -> Plan:
+        """The plan of a seed."""
+        dice = Random(seed)
+        records = dice.choice([10, 15, 30])
+        pace_s = dice.choice([0.05, 0.3, 0.6])
+        length_s = records * pace_s + 5
+        faults = tuple(
+            sorted((round(dice.uniform(0.5, length_s), 3), dice.choice(FAULTS[:-1])) for _ in range(dice.randrange(7)))
+        )
+        mischief = dice.choice([0.0, 0.2, 0.5])
+        if dice.random() < 0.15:
+            # Day after day goes by, so that there are records, and what comes later changes them.
+            records, mischief = 30, 0.5
+            days = dice.randrange(2, 5)
+            leaps = [(round(length_s * day / (days + 1), 3), "next day") for day in range(1, days + 1)]
+            faults = tuple(sorted([*leaps, *faults[:2]]))
+        return cls(
+            seed,
+            partitions=dice.choice([1, 2, 2, 3]),
+            workers=dice.choice([1, 2, 2, 3]),
+            records=records,
+            mischief=mischief,
+            foreign=dice.choice([0.0, 0.1, 0.4]),
+            transactions=dice.choice([0.0, 0.0, 0.3]),
+            loss_share=dice.choice([0.0, 0.0, 0.005, 0.03]),
+            slow_share=dice.choice([0.0, 0.005, 0.03]),
+            slow_leader_share=dice.choice([0.0, 0.0, 0.02]),
+            slow_hand_over_share=dice.choice([0.0, 0.0, 0.05]),
+            most_fetched=dice.choice([1, 3, 20, 200]),
+            pace_s=pace_s,
+            targets=dice.choice([0, 0, 4]),
+            place=dice.randrange(len(_PLACES)),
+            clock=dice.choice(["wall", "wall", "wall", "events"]),
+            faults=faults,
+            crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
+        )
+
+
+@dataclass
+class Result:
+    """How a schedule ended."""
+
+    plan: Plan
+    broken: str = ""
+    invariant: str = ""
+    last: tuple[str, ...] = ()
+    seen: Counter[str] = field(default_factory=Counter)
+    boundaries: int = 0
+    steps: int = 0
+
+
+@lru_cache(maxsize=16)
+def _settings(partitions: int, timezone: str, clock: str) -> Settings:
+    return Settings(
+        partitions=partitions,
+        timezone=timezone,
+        clock=clock,  # type: ignore[arg-type]
+        holidays=(),
+        scopes=(("model",), ()),
+        closed_after_s=3600,
+        transaction_timeout_s=4.0,
+        session_timeout_s=6.0,
+        rule=(
+            RuleSettings(name="daily", metric="deliveries", window="day", scope=("model",), exceeds=2),
+            RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
+            RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
+            RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
+        ),
+        target=(
+            TargetSettings(target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5),
+        ),
+    )
+
+
+class World:
+    """Everything there is in one schedule."""
+
+    def __init__(self, plan: Plan, loop: SimulatedLoop, dice: Random) -> None:
+        zone, start = _PLACES[plan.place]
+        self.plan = plan
+        self.loop = loop
+        self.dice = dice
+        self.nobody = contextvars.copy_context()
+        self.settings = _settings(plan.partitions, zone, plan.clock)
+        self.context = Context(self.settings)
+        self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
+        self._jumps: list[tuple[float, int]] = [(0.0, 0)]
+        self.faults_on = True
+        self.is_over = False
+        self.seen: Counter[str] = Counter()
+        self.last: deque[str] = deque(maxlen=_LAST_STEPS)
+        self.boundaries = 0
+        self._numbers = count(1)
+        self._meanings: dict[tuple[bytes | None, bytes | None, int], Any] = {}
+        self._failed = asyncio.Event()
+        self.failure: BrokenError | None = None
+        self.network = Network(self)
+        self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice)
+        self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
+        self.invariants = Invariants(self)
+        self.cluster.on_commit.append(self._hear)
+        self.group = Group(self)
+        self.workers: dict[str, Worker] = {}
+        self._forgetting = False
+
+    # What the parts ask -----------------------------------------------------------------------------------------------
+
+    def next_number(self) -> int:
+        """A number that nobody had."""
+        return next(self._numbers)
+
+    def now_us(self) -> int:
+        """The clock of all machines, which operators and time servers set."""
+        return self._start_us + self._jumps[-1][1] + int(self.loop.time() * 1e6)
+
+    def clock_reached_s(self, instant_ms: int) -> float:
+        """When, on the loop's clock, the machines' clock first showed an instant."""
+        for index, (since_s, offset_us) in enumerate(self._jumps):
+            until_s = self._jumps[index + 1][0] if index + 1 < len(self._jumps) else float("inf")
+            at_s = (instant_ms * 1000 - self._start_us - offset_us) / 1e6
+            if at_s < until_s:
+                return max(at_s, since_s)
+        return float("inf")
+
+    def note(self, what: str) -> None:
+        """A step that a reader of a failure wants to know."""
+        self.last.append(f"{self.loop.time():9.3f} s  {what}")
+
+    def hand_over_delay_s(self) -> float:
+        """How long a batch lies between Faust and the runner."""
+        if self.faults_on and self.dice.random() < self.plan.slow_hand_over_share:
+            self.seen["late batch"] += 1
+            return self.dice.uniform(0.5, 8.0)
+        return 0.0
+
+    def meta_of(self, transactional_id: str, process: Process) -> Any:
+        """What a totals writer has summed when it commits: a look into its memory, for those who check."""
+        if not transactional_id.endswith("totals"):
+            return None
+        for worker in self.workers.values():
+            if worker.process is process and worker.engine._totals is not None:
+                state: Any = worker.engine._totals._state
+                return state._next, state._shards.settled
+        return None
+
+    async def at_boundary(self, transactional_id: str, boundary: str, process: Process) -> None:
+        """A moment at which what is written changes: the plan may kill whoever is there."""
+        self.boundaries += 1
+        role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
+        self.seen[f"{role} {boundary}"] += 1
+        process.boundaries_left -= 1
+        if self.boundaries == self.plan.crash_at or process.boundaries_left == 0:
+            self.note(f"{process} is killed {boundary} of {transactional_id}")
+            self.seen[f"killed: {role} {boundary}"] += 1
+            process.kill()
+            await asyncio.sleep(0)
+
+    def worker_ended(self, worker: Worker, error: BaseException) -> None:
+        """A worker has ended by itself."""
+        if self.is_over:
+            return
+        self.note(f"{worker.process} ends: {error!r}")
+        self.seen[f"ended: {type(error).__name__}"] += 1
+        if "SIMULATION_TRACE" in os.environ:
+            traceback.print_exception(error)
+        if worker.is_program_fault() or "trimmed" in str(error) or "recreated" in str(error):
+            self._fail(BrokenError("no fault of the program", f"{worker.process} ended: {error!r}"))
+
+    def expelled(self, worker: Worker) -> None:
+        """The group goes on without a worker."""
+        self.note(f"{worker.process} is expelled from the group")
+        self.seen["expelled"] += 1
+
+    # Records and their meaning ----------------------------------------------------------------------------------------
+
+    def between(self, tp: Partition, first: int, end: int) -> list[Entry]:
+        """Entries of a partition between two offsets."""
+        log = self.cluster._logs[tp]
+        return log.entries[bisect_left(log.offsets, first) : bisect_left(log.offsets, end)]
+
+    def source_entry(self, place: Place) -> Entry:
+        """The record at a place of the sources."""
+        (entry,) = self.between(Partition(place.topic, place.partition), place.offset, place.offset + 1)
+        return entry
+
+    def is_event(self, entry: Entry) -> bool:
+        """Whether a source record is a valid event."""
+        return self._meaning(entry) is not None
+
+    def event_of(self, entry: Entry) -> dict[str, Any]:
+        """The event of a record that is one."""
+        event: dict[str, Any] = self._meaning(entry)
+        return event
+
+    def _meaning(self, entry: Entry) -> Any:
+        key = (entry.key, entry.value, self.context.source_topics.index(entry.topic))
+        if key in self._meanings:
+            return self._meanings[key]
+        # Published by a replay: the record with its key repaired.
+        found = meaning(entry.value or b"") if (entry.value or b"").startswith(b'{"') else None
+        if found is not None and (
+            entry.key != found["data"]["order_id"].encode() or "+" not in found["time"] or key[2] != 0
+        ):
+            found = None
+        self._meanings[key] = found
+        return found
+
+    def learn(self, sent: Sent) -> None:
+        """Remembers what a record means."""
+        self._meanings[sent.key, sent.value, sent.topic] = meaning(sent.value or b"") if sent.is_event else None
+
+    # The run ----------------------------------------------------------------------------------------------------------
+
+    def _hear(self, transaction: Any) -> None:
+        if self.failure is not None:
+            return
+        self.note(f"{transaction.transactional_id} commits {len(transaction.records)} records")
+        try:
+            self.invariants.committed(transaction)
+        except BrokenError as error:
+            self._fail(error)
+
+    def _fail(self, error: BrokenError) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._failed.set()
+
+    async def run(self) -> None:
+        """The whole schedule."""
+        self.group.start()
+        for number in range(self.plan.workers):
+            self._start(f"w{number}")
+        publishing = self.loop.create_task(self._publish())
+        planning = self.loop.create_task(self._plan_targets())
+        failing = self.loop.create_task(self._make_faults())
+        ending = self.loop.create_task(self._end(publishing, planning, failing))
+        failed = self.loop.create_task(self._failed.wait())
+        await asyncio.wait({ending, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if self.failure is None:
+            ending.result()
+
+    async def _end(self, *first: asyncio.Task[None]) -> None:
+        for task in first:
+            await task
+        self.faults_on = False
+        for worker in self.workers.values():
+            worker.process.resume()
+        self._heal()
+        # The day after tomorrow everything is over and closed.
+        await self._until_quiet()
+        self._jump(2 * 86_400 + 7200)
+        await self._until_quiet()
+        try:
+            self.invariants.check_end()
+        except BrokenError as error:
+            self._fail(error)
+
+    async def _until_quiet(self) -> None:
+        """Waits until nothing is committed any more for a while."""
+        for _ in range(int(_SETTLE_S / 2.5)):
+            before = self.invariants.commits.total()
+            await asyncio.sleep(2.5)
+            self._heal()
+            if self._is_idle() and before == self.invariants.commits.total():
+                return
+
+    def _is_idle(self) -> bool:
+        """Whether everything is open, and nothing waits to be read."""
+        engines = [worker.engine for worker in self.workers.values() if worker.alive]
+        totals = [engine._totals for engine in engines if engine._totals is not None]
+        kept = sum(len(engine.partitions) for engine in engines if engine.ready)
+        counts = Partition(self.context.catalogue.counts.name, 0)
+        return (
+            self._lag() == 0
+            and kept == self.plan.partitions
+            and len(totals) == 1
+            and totals[0].positions.get(counts) == self.cluster.bounds(counts).end
+        )
+
+    def _lag(self) -> int:
+        topics = self.context.source_topics
+        return sum(
+            self.cluster.bounds(Partition(topic, number)).end - shard.positions[topic]
+            for number, shard in enumerate(self.invariants._shards)
+            for topic in topics
+        )
+
+    def _heal(self) -> None:
+        """A supervisor starts again what has ended."""
+        if self._forgetting:
+            return
+        for instance, worker in list(self.workers.items()):
+            if not worker.alive:
+                self._start(instance)
+
+    def _start(self, instance: str) -> None:
+        self.note(f"{instance} starts")
+        worker = self.workers[instance] = Worker(self, instance)
+        self.group.join(worker)
+
+    async def _publish(self) -> None:
+        publishers = Publishers(self.dice, self.plan.mischief)
+        topics = self.context.source_topics.published
+        open_until = 0
+        epoch = -1
+        for number in range(self.plan.records):
+            await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s))
+            sent = publishers.next(self.now_us())
+            self.learn(sent)
+            home = homes([sent.key or b""], self.plan.partitions)[0]
+            if self.dice.random() < self.plan.foreign:
+                home = self.dice.randrange(self.plan.partitions)
+            tp = Partition(topics[sent.topic], home)
+            if epoch < 0 and self.dice.random() < self.plan.transactions:
+                epoch = await self.cluster.init("publisher")
+                open_until = number + self.dice.randrange(6)
+            if epoch >= 0:
+                self._produce_in_transaction(tp, sent, epoch)
+                if number >= open_until:
+                    await self._end_publishers(epoch)
+                    epoch = -1
+            else:
+                self.cluster.append(tp, sent.key, sent.value, ())
+        if epoch >= 0:
+            await self._end_publishers(epoch)
+
+    async def _plan_targets(self) -> None:
+        planners = Planners(self.dice)
+        for _ in range(self.plan.targets):
+            await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / self.plan.targets))
+            sent = planners.next(self.now_us())
+            tp = Partition(self.context.side_topics[sent.topic], 0)
+            entry = self.cluster.append(tp, sent.key, sent.value, ())
+            if not sent.is_event:
+                self.invariants.expect_dead_letter(entry)
+
+    def _produce_in_transaction(self, tp: Partition, sent: Sent, epoch: int) -> None:
+        try:
+            self.cluster.produce("publisher", epoch, [Outgoing(tp.topic, tp.partition, sent.key, sent.value)])
+        except FencedRequestError:
+            self.seen["publisher's transaction expired"] += 1
+
+    async def _end_publishers(self, epoch: int) -> None:
+        commit = self.dice.random() < 0.7
+        self.seen["publisher commits" if commit else "publisher aborts"] += 1
+        try:
+            self.cluster.end("publisher", epoch, commit=commit)
+        except FencedRequestError:
+            self.seen["publisher's transaction expired"] += 1
+        await self.cluster.may_begin("publisher")
+
+    async def _make_faults(self) -> None:
+        for at_s, fault in self.plan.faults:
+            await asyncio.sleep(max(0.0, at_s - self.loop.time()))
+            self.note(f"fault: {fault}")
+            self.seen[f"fault: {fault}"] += 1
+            await getattr(self, "_fault_" + fault.replace(" ", "_"))()
+        await asyncio.sleep(0)
+
+    def _anyone(self) -> Worker:
+        return self.dice.choice([worker for _, worker in sorted(self.workers.items())])
+
+    async def _fault_crash(self) -> None:
+        worker = self._anyone()
+        worker.process.kill()
+        self.loop.call_later(self.dice.uniform(0.1, 15.0), self._heal)
+
+    async def _fault_pause(self) -> None:
+        worker = self._anyone()
+        worker.process.pause()
+        self.loop.call_later(self.dice.choice([0.5, 5.0, 14.0, 30.0]), self._wake, worker)
+
+    def _wake(self, worker: Worker) -> None:
+        if not worker.process.paused:
+            return
+        self.note(f"{worker.process} wakes up")
+        worker.process.resume()
+
+    async def _fault_rebalance(self) -> None:
+        self.group.rebalance()
+
+    async def _fault_join(self) -> None:
+        if len(self.workers) < 4:
+            self._start(f"w{len(self.workers)}")
+
+    async def _fault_compact(self) -> None:
+        for tp in self.cluster.partitions():
+            if self.dice.random() < 0.7:
+                self.cluster.compact(tp)
+
+    async def _fault_jump_ahead(self) -> None:
+        self._jump(self.dice.choice([10, 7200, 86_400, 86_400]))
+
+    async def _fault_next_day(self) -> None:
+        self._jump(86_400)
+
+    async def _fault_jump_back(self) -> None:
+        self._jump(-self.dice.choice([1, 30, 120]))
+
+    def _jump(self, seconds: int) -> None:
+        self._jumps.append((self.loop.time(), self._jumps[-1][1] + seconds * 1_000_000))
+        self.note(f"the clock jumps by {seconds} s")
+
+    async def _fault_replay(self) -> None:
+        process = Process(f"replay.{self.next_number()}", self.loop)
+        context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
+        task = process.spawn(replay(context, Wanted(), Repair(by="somebody"), lambda _: None))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        process.boundaries_left = self.dice.randrange(12)
+
+    async def _fault_forget(self) -> None:
+        """Everyone stops, the internal topics are deleted, everyone starts again."""
+        self._forgetting = True
+        for worker in self.workers.values():
+            worker.process.kill()
+        await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # what is still on its way arrives
+        catalogue = self.context.catalogue
+        for topic in (catalogue.ledger, catalogue.counts, catalogue.totals):
+            self.cluster.delete(topic.name)
+        self.invariants.forget_internals()
+        self._forgetting = False
+        self._heal()
+
+
+class _Listener(logging.Handler):
+    """Puts what the service warns of among the steps."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.note: Callable[[str], None] = lambda _: None
+        self.seen: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        self.note(f"{current_process()}: {message}")
+        if "taken over by another worker" in message:
+            self.seen["fenced"] += 1
+        elif "opened again" in message:
+            self.seen["opened again in doubt"] += 1
+
+
+_LISTENER = _Listener()
+_LOGGER = logging.getLogger("streams")
+_LOGGER.addHandler(_LISTENER)
+_LOGGER.propagate = False
+
+
+def run(plan: Plan) -> Result:
+    """Runs a schedule to its end, or to the first thing that must not be."""
+    dice = Random(plan.seed)
+    loop = SimulatedLoop(dice)
+    result = Result(plan)
+    asyncio.set_event_loop(loop)
+    world: World | None = None
+
+    async def main() -> None:
+        nonlocal world
+        world = World(plan, loop, dice)
+        _LISTENER.note, _LISTENER.seen = world.note, world.seen
+        await world.run()
+        world.is_over = True
+
+    with warnings.catch_warnings():
+        # What a killed process was about to begin never begins.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        try:
+            loop.run_until_complete(main())
+        finally:
+            loop.bury()
+            asyncio.set_event_loop(None)
+    if world is None or loop.errors:
+        raise RuntimeError(f"the simulation itself failed: {loop.errors}")
+    if world.failure is not None:
+        result.broken, result.invariant = str(world.failure), world.failure.invariant
+        result.last = tuple(world.last)
+    result.seen, result.boundaries, result.steps = world.seen, world.boundaries, loop.steps
+    result.seen["rebalances"] += world.group.rebalances
+    result.seen["compactions"] += world.cluster.compactions
+    return result
