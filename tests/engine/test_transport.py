@@ -155,7 +155,8 @@ def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
 
 async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     """While the answer was on its way, records may have come that it knows nothing of."""
-    clock_us, ends = [100_000_000], {}
+    clock_us = [100_000_000]
+    ends: dict[tuple[str, int], LogEnd] = {}
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
     state = SimpleNamespace(timestamp=None, highwater=None)

@@ -80,7 +80,7 @@ async def test_each_right_that_is_missing_is_named_and_all_together_are_enough(
 
 async def _until_told(settings: Settings, rights: tuple[Right, ...], missing: Right | None) -> None:
     """What the controller has taken reaches the broker a moment later."""
-    wanted = missing and f"{missing.operations[0].words} on {missing.resource.words} {missing.name}"
+    wanted = None if missing is None else f"{missing.operations[0].words} on {missing.resource.words} {missing.name}"
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -161,11 +161,11 @@ async def test_readers_operators_and_the_web_view_do_their_work_with_exactly_the
     await secured.allow("reads", rights_of("reader", settings))
     installation.client = secured.settings("SCRAM", "reads")
     looks = [("windows",), ("list",), ("violations",), ("dead-letters", "list"), ("forecasts",), ("quarantine", "list")]
-    outcomes = await asyncio.gather(*(installation.run(*command) for command in looks))
-    assert [done.returncode for done in outcomes] == [0] * len(looks), [done.stderr for done in outcomes]
+    seen = await asyncio.gather(*(installation.run(*command) for command in looks))
+    assert [done.returncode for done in seen] == [0] * len(looks), [done.stderr for done in seen]
     await secured.disallow("reads")
-    outcomes = await asyncio.gather(*(installation.run(*command) for command in looks[:2]))
-    for command, done in zip(looks, outcomes, strict=False):
+    refused = await asyncio.gather(*(installation.run(*command) for command in looks[:2]))
+    for command, done in zip(looks, refused, strict=False):
         assert done.returncode == 3, (command, done.stderr)
         assert re.fullmatch(
             r"milestones: this user is not allowed Read on topic [^\n]*; grant it[^\n]*\n", done.stderr

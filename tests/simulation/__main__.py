@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.world import FAULTS, Plan, Result, run
 
@@ -91,7 +91,8 @@ def simpler(plan: Plan) -> Iterator[Plan]:
     for field in fields(Plan):
         if field.name in ("mischief", "foreign", "transactions") or field.name.endswith("_share"):
             if getattr(plan, field.name):
-                yield replace(plan, **{field.name: 0.0})
+                less: dict[str, Any] = {field.name: 0.0}
+                yield replace(plan, **less)
         elif field.name in ("workers", "partitions") and getattr(plan, field.name) > 1:
             yield replace(plan, **{field.name: getattr(plan, field.name) - 1})
         elif field.name in ("clock", "place", "crash_at") and getattr(plan, field.name) != getattr(plain, field.name):

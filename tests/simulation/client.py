@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class Network:
         """Whether this one gets lost."""
         return self._world.faults_on and self._dice.random() < self._world.plan.loss_share
 
-    def later(self, action: Callable[[], None]) -> None:
+    def later(self, action: Callable[[], object]) -> None:
         """What arrives although its sender does not wait any more, or is dead."""
 
         def arrive() -> None:
@@ -175,7 +176,7 @@ class _Writer:
                 self._world.seen["records lost"] += 1
                 if self._world.dice.random() < 0.5:
                     self._world.seen["records that arrive late"] += 1
-                    network.later(lambda piece=piece: cluster.produce(self._id, epoch, piece, meta))  # type: ignore[misc]
+                    network.later(partial(cluster.produce, self._id, epoch, piece, meta))
                 raise InDoubtError("simulated: records lost on their way")
             cluster.produce(self._id, epoch, piece, meta)
             await self._at("between records")

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from schemas.codec import decode_day_count, decode_marker
-from schemas.counts import decode_counts_key
+from schemas.counts import DayKey, decode_counts_key
 from schemas.notes import Place
 from schemas.partitioner import homes
 from streams.kafka.dead_letter_headers import rejected_place
@@ -48,9 +48,9 @@ class _Shard:
         self.positions: dict[str, int] = defaultdict(int)
         self.read: dict[str, int] = defaultdict(int)
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-        self.units: dict[str, list[tuple[str, str, str]]] = {}
-        self.expected: Counter[tuple[str, str, date]] = Counter()
-        self.counts: dict[tuple[str, str, date], int] = {}
+        self.units: dict[str, list[tuple[str, str, date]]] = {}
+        self.expected: Counter[DayKey] = Counter()
+        self.counts: dict[DayKey, int] = {}
 
 
 class _Summed:
@@ -58,8 +58,8 @@ class _Summed:
 
     def __init__(self) -> None:
         self.next = 0
-        self.waiting: dict[int, list[tuple[Any, int]]] = defaultdict(list)
-        self.cells: dict[tuple[int, Any], int] = {}
+        self.waiting: dict[int, list[tuple[DayKey, int]]] = defaultdict(list)
+        self.cells: dict[tuple[int, DayKey], int] = {}
         self.sums: Counter[Cell] = Counter()
         self.markers: dict[int, Marker] = {}
         self.changed: set[Cell] = set()
@@ -74,8 +74,9 @@ class _Summed:
             for found, count in self.waiting.pop(shard, ()):
                 moved = count - self.cells.get((shard, found), 0)
                 self.cells[shard, found] = count
-                for period in periods_of(found.day):
-                    key = (found.metric, found.scope, period)
+                metric, scope, day = found
+                for period in periods_of(day):
+                    key = (metric, scope, period)
                     self.sums[key] += moved
                     self.changed.add(key)
         self.next = upto
@@ -147,7 +148,7 @@ class Invariants:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
         marker = decode_marker(body)
         last = found[self._catalogue.counts.name][-1]
-        if decode_counts_key(last.key or b"").cell is not None or last.value != body:
+        if decode_counts_key(last.key or b"").day is not None or last.value != body:
             raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts")
         self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
         self._hear_forwarded(number, found[self._topics.rerouted])
@@ -161,8 +162,8 @@ class Invariants:
             key = decode_counts_key(entry.key or b"")
             if key.shard != number:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
-            if key.cell is not None:
-                shard.counts[key.cell] = decode_day_count(entry.value or b"").count
+            if key.day is not None:
+                shard.counts[key.day] = decode_day_count(entry.value or b"").count
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
         else:
@@ -172,7 +173,7 @@ class Invariants:
         self._just_dead: set[Place] = set()
         self._world.seen["dead letters"] += len(letters)
         for letter in letters:
-            place = rejected_place(letter)  # type: ignore[arg-type]
+            place = rejected_place(letter)
             assert place is not None
             if place in self._dead:
                 raise BrokenError("dead letters", f"{place} has two dead letters")
@@ -276,7 +277,7 @@ class Invariants:
         return datetime.fromisoformat(text).astimezone(self._zone).date()
 
     def _compare_counts(self, number: int, shard: _Shard) -> None:
-        counts = {tuple(cell): count for cell, count in shard.counts.items() if count}
+        counts = {cell: count for cell, count in shard.counts.items() if count}
         expected = {cell: count for cell, count in shard.expected.items() if count}
         if counts != expected:
             wrong = {cell for cell in counts.keys() | expected.keys() if counts.get(cell) != expected.get(cell)}
@@ -328,7 +329,7 @@ class Invariants:
 
     def _hear_side_errors(self, letters: list[Entry]) -> None:
         for letter in letters:
-            place = rejected_place(letter)  # type: ignore[arg-type]
+            place = rejected_place(letter)
             if place is None or place in self._dead or place not in self._side_errors:
                 raise BrokenError("dead letters", f"{place} of a side topic is no error, or has two dead letters")
             self._dead[place] = letter

@@ -39,9 +39,9 @@ class SimulatedConsumer(BatchConsumer):
         self._positions = {}
         self._undelivered = set()
         self._read_offset = NothingRead()
-        self._buffered_partitions = set()
-        self._paused_partitions = set()
-        self._active_partitions = set()
+        self._buffered_partitions: set[TP] = set()
+        self._paused_partitions: set[TP] = set()
+        self._active_partitions: set[TP] = set()
         self._held: set[TP] = set()
         self._fetcher: dict[TP, int] = {}
         self._high_water: dict[TP, int] = {}
@@ -122,6 +122,10 @@ class SimulatedConsumer(BatchConsumer):
             await cluster.change(active, max(wait_s, 0.001))
 
 
+async def _look() -> None:
+    """Everybody may do everything here."""
+
+
 class Worker:
     """One life of a worker."""
 
@@ -141,7 +145,7 @@ class Worker:
         self._queues: dict[TP, asyncio.Queue[Batch]] = {}
         self._actors: dict[TP, asyncio.Task[None]] = {}
         self._flow = asyncio.Event()
-        self.engine = Engine(self.context, instance, self._fail)
+        self.engine = Engine(self.context, instance, self._fail, _look)
         self.consumer = SimulatedConsumer(world, self)
         self.engine.attach(self.consumer)
         self._fetching: asyncio.Task[None] | None = None
@@ -224,7 +228,7 @@ class Worker:
         while True:
             await asyncio.sleep(0)
             async for tp, message in consumer.getmany(1.0):
-                read_offset = consumer._read_offset[tp]
+                read_offset: int | None = consumer._read_offset[tp]
                 if read_offset is None or message.offset >= read_offset:
                     await self._put_or_drop(tp, message.value)
                     consumer._read_offset[tp] = message.offset

@@ -283,7 +283,7 @@ class SecuredKafka:
     async def disallow(self, user: str, right: Right | None = None, settle_s: float = _SETTLE_S) -> None:
         """Takes a right from a user, or all of them."""
         if right is None:
-            filters = [(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)]
+            filters: list[tuple[Any, ...]] = [(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)]
         else:
             pattern = _PREFIXED if right.is_prefix else _LITERAL
             filters = [
