@@ -20,7 +20,7 @@ from faust.worker import Worker
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
-from streams.kafka.admin import check_rights, plan_topics
+from streams.kafka.admin import check_rights, plan_topics, refuse
 from streams.kafka.clients import client_options, servers_of
 from streams.kafka.refusals import refusal
 from streams.kafka.rights import rights_of
@@ -201,8 +201,7 @@ def _tune_interpreter() -> None:
 
 async def _check_topics(settings: Settings) -> None:
     plan = await plan_topics(settings)
-    if plan.refused:
-        raise ExpectedError(plan.refused[0], exit_code=3)
+    refuse(plan)
     if plan.create:
         raise ExpectedError(
             f"{plan.create[0].name} does not exist (and {len(plan.create) - 1} more): run milestones topics apply",

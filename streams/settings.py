@@ -110,6 +110,7 @@ class Settings(_Section):
 
     partitions: int = Field(default=4, ge=1, le=1000)
     replication_factor: int = Field(default=-1, ge=-1)
+    min_insync_replicas: int = Field(default=0, ge=0)
     source_prefix: str = ""
     output_prefix: str = ""
 
@@ -181,6 +182,17 @@ class Settings(_Section):
                 raise ValueError(
                     f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_replicas(self) -> Settings:
+        if self.replication_factor == 0:
+            raise ValueError("replication_factor is 0: give at least 1, or -1 for the cluster's own default")
+        if 0 < self.replication_factor < self.min_insync_replicas:
+            raise ValueError(
+                f"min_insync_replicas is {self.min_insync_replicas}, and of {self.replication_factor} replicas so many are "
+                "never in sync: nothing could be written"
+            )
         return self
 
     @property

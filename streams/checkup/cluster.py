@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.errors import ExpectedError
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from streams.kafka.rights import Role
     from streams.settings import Settings
 
-_TRANSACTION_TIMEOUT_S = 15.0
+_TRANSACTION_LOG = "__transaction_state"
 
 #: Requests by whose presence a broker's age is known: API key → the release that brought it.
 _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
@@ -50,8 +48,9 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
         for finding in await _rights(settings, role):
             yield finding
         return
-    yield await _transactions(settings)
     try:
+        async with admin(settings) as client:
+            yield await _transactions(client, settings)
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
             yield finding
     except ExpectedError as error:
@@ -98,25 +97,58 @@ async def _rights(settings: Settings, role: Role) -> list[Finding]:
     return findings or [ok(name, f"a {role} may do all it needs to")]
 
 
-async def _transactions(settings: Settings) -> Finding:
-    """By starting a transactional producer, as a worker does: the only answer that counts the permissions in."""
-    name = "transactions"
-    producer = AIOKafkaProducer(
-        **client_options(settings), transactional_id=f"{settings.output_prefix}milestones-doctor", acks="all"
+async def _transactions(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
+    """By what the cluster says of its log of transactions: to begin one would write to it, or create it."""
+    name, cure = "transactions", "look at the brokers that hold it, or wait until they are back"
+    rights = [right for right in rights_of("worker", settings) if right.resource is Resource.TRANSACTIONAL_ID]
+    # aiokafka's admin client shows no other way to its connections.
+    missing = await missing_rights(client._client, rights)  # noqa: SLF001
+    if missing:
+        detail, _, cure = denied(missing).partition("; ")
+        return wrong(name, detail, cure)
+    if (await topic_answers(client._client, [_TRANSACTION_LOG]))[_TRANSACTION_LOG].is_hidden:  # noqa: SLF001
+        return note(name, f"allowed; this user may not look at {_TRANSACTION_LOG}")
+    described = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
+    if _TRANSACTION_LOG not in described:
+        return await _first_transaction(client)
+    partitions = described[_TRANSACTION_LOG]
+    headless = sum(part["leader"] < 0 for part in partitions)
+    if headless:
+        return wrong(name, f"{headless} of {len(partitions)} partitions of {_TRANSACTION_LOG} have no leader", cure)
+    needed = int((await _configs(client, ConfigResourceType.TOPIC, _TRANSACTION_LOG)).get("min.insync.replicas", "1"))
+    short = sum(len(part["isr"]) < needed for part in partitions)
+    if short:
+        detail = (
+            f"{short} of {len(partitions)} partitions of {_TRANSACTION_LOG} have fewer than {needed} replicas in sync"
+        )
+        return wrong(name, detail, cure)
+    return ok(
+        name, f"{_TRANSACTION_LOG} has a leader and {needed} in sync for each of its {len(partitions)} partitions"
     )
-    with quiet_clients():
-        try:
-            await asyncio.wait_for(producer.start(), _TRANSACTION_TIMEOUT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            return wrong(
-                name,
-                f"a transactional producer cannot be started: {error or type(error).__name__}",
-                "allow this user to write with transactional ids that start with "
-                f"{settings.output_prefix}milestones, and look whether the topic __transaction_state has its replicas",
-            )
-        finally:
-            await producer.stop()
-    return ok(name, "a transactional producer can be started")
+
+
+async def _first_transaction(client: AIOKafkaAdminClient) -> Finding:
+    """Whether the cluster can create its log of transactions when the first worker asks for it."""
+    brokers = (await client.describe_cluster())["brokers"]
+    configs = await _configs(client, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
+    copies = int(configs.get("transaction.state.log.replication.factor") or 1)
+    if copies > len(brokers):
+        return wrong(
+            "transactions",
+            f"the cluster keeps {copies} copies of its log of transactions and has {len(brokers)} brokers",
+            "start the other brokers, or lower transaction.state.log.replication.factor and transaction.state.log.min.isr",
+        )
+    return ok("transactions", "there have been none; the first worker has the cluster create its log of them")
+
+
+async def _configs(client: AIOKafkaAdminClient, kind: ConfigResourceType, name: str) -> dict[str, str]:
+    """Settings of a topic or broker; none where this user may not read them."""
+    return {
+        entry[0]: entry[1]
+        for response in await client.describe_configs([ConfigResource(kind, name)])
+        for *_, entries in response.resources
+        for entry in entries
+    }
 
 
 def topic_findings(plan: Plan, total: int) -> list[Finding]:
@@ -128,6 +160,9 @@ def topic_findings(plan: Plan, total: int) -> list[Finding]:
         for key, (was, wanted) in changes.items()
     ]
     for line in plan.refused:
+        found, _, way = line.partition(": ")
+        findings.append(wrong(name, found, way))
+    for line in plan.by_hand:
         found, _, way = line.partition(": ")
         findings.append(wrong(name, found, way))
     if plan.create:

@@ -10,10 +10,14 @@ from streams.cli.acls import command as acls
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.installation import load_settings
-from streams.kafka.admin import Plan, apply_topics, plan_topics
+from streams.kafka.admin import Plan, apply_topics, plan_topics, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from streams.settings import Settings
+
+_NOTHING = "nothing to do: the topics are as the contract needs them"
 
 
 @click.group(name="topics")
@@ -26,20 +30,53 @@ command.add_command(acls)
 
 @command.command()
 @cluster_options
-def plan(bootstrap_servers: str | None, config: Path | None) -> None:
-    """Show what is missing or different; change nothing."""
+def plan(bootstrap_servers: str | None, config: Path | None) -> int:
+    """Show what is missing or different; change nothing.
+
+    Exit code 1 where something is to be done, 3 where something stands in the way.
+    """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    _print(run(settings, plan_topics(settings)), "nothing to do: the topics are as the contract needs them")
+    found = run(settings, plan_topics(settings))
+    _print(found)
+    return found.exit_code
 
 
 @command.command()
+@click.option(
+    "--print", "only_print", is_flag=True, help="Change nothing; print the commands for the cluster's administrator."
+)
 @cluster_options
-def apply(bootstrap_servers: str | None, config: Path | None) -> None:
-    """Create what is missing and alter what is different."""
+def apply(
+    only_print: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Create what is missing and alter what is different, and look whether the cluster has done so.
+
+    Where topics may be created by an administrator only, --print has the commands of Kafka's own tools. Exit code 1 where
+    something is left that neither can do.
+    """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    _print(run(settings, apply_topics(settings)), "nothing to do: the topics are as the contract needs them")
+    if only_print:
+        return _print_commands(settings)
+    done = run(settings, apply_topics(settings))
+    _print(done)
+    return 1 if done.by_hand else 0
 
 
-def _print(plan: Plan, nothing: str) -> None:
-    for line in plan.lines() or [nothing]:
+def _print_commands(settings: Settings) -> int:
+    found = run(settings, plan_topics(settings))
+    refuse(found)
+    secured = settings.security_protocol != "PLAINTEXT"
+    for line in found.commands(settings.bootstrap_servers, secured=secured):
+        click.echo(line)
+    if secured and not found.empty:
+        click.echo("admin.properties is the file that says how the administrator connects", err=True)
+    if found.empty:
+        click.echo(_NOTHING, err=True)
+    return 0
+
+
+def _print(plan: Plan) -> None:
+    for line in plan.lines() or [_NOTHING]:
         click.echo(line)

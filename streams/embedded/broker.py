@@ -222,10 +222,11 @@ class EmbeddedKafka:
         shutil.rmtree(scratch, ignore_errors=True)
         self._write("format.properties", config.server_properties(scratch.name, 1, 2))
         options = [*self._java(), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        properties = ["-c", "format.properties"]
         self._mark_log()
         with self.log_path.open("ab") as log:
             done = subprocess.run(  # noqa: S603 - our own runtime
-                [*options, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", "format.properties"],
+                [*options, "kafka.tools.StorageTool", "format", "-t", self._new_cluster_id(), *properties],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -286,6 +287,9 @@ class EmbeddedKafka:
         archive = self._archive.options(write=write_archive) if self._archive else []
         return [str(java.java()), *archive, "@java.args"]
 
+    def _new_cluster_id(self) -> str:
+        return make_cluster_id()
+
     def _mark_log(self) -> None:
         self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
 
@@ -330,7 +334,7 @@ class EmbeddedKafka:
                     self._archive.discard()
 
 
-def _cluster_id() -> str:
+def make_cluster_id() -> str:
     """A random UUID as Kafka writes them: 22 characters of URL-safe base64; not like an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from dataclasses import dataclass, field
+import shlex
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,28 +26,55 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _TOPIC_EXISTS = 36
+#: How long brokers may take to tell of each other what was created or altered.
+_SETTLED_WITHIN_S = 20.0
+_LOOK_AGAIN_S = 0.2
+_BY_ADMIN = "milestones topics apply --print has the commands for the cluster's administrator"
+_MIN_INSYNC = "min.insync.replicas"
 
 
 @dataclass(frozen=True)
 class Found:
-    """One topic as the cluster has it."""
+    """One topic as the cluster has it.
+
+    Attributes:
+        partitions: How many.
+        configs: Its settings, those it has from the brokers included.
+        replicas: Copies of the partition that has the fewest.
+    """
 
     partitions: int
     configs: dict[str, str]
+    replicas: int
 
 
 @dataclass
 class Plan:
-    """What has to change: topics to create, settings to alter, and what only a person can resolve."""
+    """What has to change.
+
+    Attributes:
+        create: Topics that are missing.
+        alter: Settings by topic, each as it is and as it has to be.
+        by_hand: What `apply` cannot do and workers can do without, a line each.
+        refused: What only a person can resolve, and workers cannot do without, a line each.
+        replication_factor: Copies of a topic that is created; -1 is the cluster's default.
+    """
 
     create: list[Topic] = field(default_factory=list)
     alter: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    by_hand: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    replication_factor: int = -1
 
     @property
     def empty(self) -> bool:
         """Whether the cluster has what the contract needs."""
-        return not (self.create or self.alter or self.refused)
+        return not (self.create or self.alter or self.by_hand or self.refused)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is to be done, 1 where something is, 3 where something stands in the way."""
+        return 3 if self.refused else 0 if self.empty else 1
 
     def lines(self) -> list[str]:
         """The plan for a person, a line a change."""
@@ -55,7 +85,27 @@ class Plan:
         ]
         for name, changes in self.alter.items():
             lines += [f"alter  {name}: {key} {was or 'unset'} -> {wanted}" for key, (was, wanted) in changes.items()]
-        return lines + [f"refuse {line}" for line in self.refused]
+        return lines + [f"move   {line}" for line in self.by_hand] + [f"refuse {line}" for line in self.refused]
+
+    def commands(self, servers: str, *, secured: bool) -> list[str]:
+        """The same for the administrator of a cluster, as commands of Kafka's own tools.
+
+        Args:
+            servers: Where the administrator reaches the cluster, HOST:PORT with commas between.
+            secured: Whether their tools have to authenticate or use TLS; the file that says how is theirs.
+        """
+        whole = ["--bootstrap-server", servers, *(["--command-config", "admin.properties"] if secured else [])]
+        copies = [] if self.replication_factor == -1 else ["--replication-factor", str(self.replication_factor)]
+        lines = []
+        for topic in self.create:
+            place = ["--topic", topic.name, "--partitions", str(topic.partitions), *copies]
+            configs = [part for key, value in sorted(topic.configs.items()) for part in ("--config", f"{key}={value}")]
+            lines.append(shlex.join(["kafka-topics.sh", *whole, "--create", "--if-not-exists", *place, *configs]))
+        for name, changes in self.alter.items():
+            added = ",".join(f"{key}={wanted}" for key, (_, wanted) in changes.items())
+            place = ["--entity-type", "topics", "--entity-name", name, "--add-config", added]
+            lines.append(shlex.join(["kafka-configs.sh", *whole, "--alter", *place]))
+        return lines + [f"# {line}" for line in self.by_hand]
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -87,7 +137,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     wanted = set(names)
     # All topics are asked for: asked by name, a broker with auto.create.topics.enable creates what it does not have.
     existing = {
-        topic["topic"]: len(topic["partitions"])
+        topic["topic"]: (len(topic["partitions"]), min(len(part["replicas"]) for part in topic["partitions"]))
         for topic in await client.describe_topics()
         if topic["topic"] in wanted and not topic["error_code"]
     }
@@ -109,7 +159,9 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
                     f"{name}: its settings cannot be read: {message or for_code(error_code).__name__}", exit_code=3
                 )
             configs[name] = {entry[0]: entry[1] for entry in entries}
-    return {name: Found(partitions, configs.get(name, {})) for name, partitions in existing.items()}
+    return {
+        name: Found(partitions, configs.get(name, {}), replicas) for name, (partitions, replicas) in existing.items()
+    }
 
 
 async def _require_sight(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
@@ -124,6 +176,11 @@ def _denied(name: str, operation: Operation) -> RefusedError:
     return RefusedError(denied([Right(Resource.TOPIC, name, (operation,))]))
 
 
+def _for_admin(name: str, operation: Operation) -> RefusedError:
+    """A right that need not be granted: an administrator can do what it is for."""
+    return RefusedError(f"{denied([Right(Resource.TOPIC, name, (operation,))])}; or {_BY_ADMIN}")
+
+
 async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
     """Makes sure of rights without using them.
 
@@ -134,10 +191,16 @@ async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
         await require(client._client, rights)  # noqa: SLF001 - aiokafka's admin client shows no other way
 
 
-def plan_of(catalogue: Catalogue, found: dict[str, Found]) -> Plan:
-    """Compares the catalogue with the cluster; changes nothing."""
-    plan = Plan()
-    for topic in catalogue.all():
+def wanted_topics(settings: Settings) -> list[Topic]:
+    """The topics of the installation with what its settings ask of the cluster besides the contract."""
+    durable = {_MIN_INSYNC: str(settings.min_insync_replicas)} if settings.min_insync_replicas else {}
+    return [replace(topic, configs={**topic.configs, **durable}) for topic in catalogue_of(settings).all()]
+
+
+def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor: int = -1) -> Plan:
+    """Compares what is wanted with what the cluster has; changes nothing."""
+    plan = Plan(replication_factor=replication_factor)
+    for topic in topics:
         there = found.get(topic.name)
         if there is None:
             plan.create.append(topic)
@@ -146,6 +209,17 @@ def plan_of(catalogue: Catalogue, found: dict[str, Found]) -> Plan:
             plan.refused.append(
                 f"{topic.name} has {there.partitions} partitions, {topic.partitions} are wanted: set partitions = "
                 f"{there.partitions}, or load the events into new topics (source_prefix) and rebuild"
+            )
+        if there.replicas < replication_factor:
+            plan.by_hand.append(
+                f"{topic.name} has {_copies(there.replicas)}, {replication_factor} are wanted: add the others with "
+                "kafka-reassign-partitions.sh"
+            )
+        needed = topic.configs.get(_MIN_INSYNC) or there.configs.get(_MIN_INSYNC) or "1"
+        if there.replicas < int(needed):
+            plan.refused.append(
+                f"{topic.name} has {_copies(there.replicas)}, and with {_MIN_INSYNC}={needed} nothing can be written to "
+                "it: add replicas with kafka-reassign-partitions.sh, or lower that setting"
             )
         changes = {
             key: (there.configs.get(key, ""), value)
@@ -157,29 +231,75 @@ def plan_of(catalogue: Catalogue, found: dict[str, Found]) -> Plan:
     return plan
 
 
+def _copies(replicas: int) -> str:
+    return f"{replicas} replica{'' if replicas == 1 else 's'}"
+
+
 async def plan_topics(settings: Settings) -> Plan:
     """What `apply_topics` would do."""
-    catalogue = catalogue_of(settings)
     async with admin(settings) as client:
-        return plan_of(catalogue, await describe(client, [topic.name for topic in catalogue.all()]))
+        return await _plan(client, settings)
+
+
+async def _plan(client: AIOKafkaAdminClient, settings: Settings) -> Plan:
+    topics = wanted_topics(settings)
+    return plan_of(topics, await describe(client, [topic.name for topic in topics]), settings.replication_factor)
 
 
 async def apply_topics(settings: Settings) -> Plan:
     """Creates and alters what the contract needs; doing it again changes nothing.
 
     Raises:
-        ExpectedError: A topic exists with another number of partitions, or the cluster refuses.
+        ExpectedError: A topic exists with another number of partitions, the cluster refuses, or what is there afterwards
+            is not what was asked for.
     """
-    catalogue = catalogue_of(settings)
     async with admin(settings) as client:
-        plan = plan_of(catalogue, await describe(client, [topic.name for topic in catalogue.all()]))
-        if plan.refused:
-            raise ExpectedError(plan.refused[0])
+        plan = await _plan(client, settings)
+        refuse(plan)
         if plan.create:
             await _create(client, plan.create, settings.replication_factor)
         if plan.alter:
             await _alter(client, plan)
+        if plan.create or plan.alter:
+            await _confirm(client, settings)
     return plan
+
+
+def refuse(plan: Plan) -> None:
+    """Ends with what stands in the way, if anything does.
+
+    Raises:
+        ExpectedError: The first line of it, exit code 3.
+    """
+    if plan.refused:
+        more = f" (and {len(plan.refused) - 1} more: see milestones topics plan)" if len(plan.refused) > 1 else ""
+        raise ExpectedError(f"{plan.refused[0]}{more}", exit_code=3)
+
+
+async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
+    """Looks whether the topics are now what was asked for.
+
+    Somebody may have created one in the same moment, such as a broker with auto.create.topics.enable for a publisher that
+    was there first; and a managed cluster may set what it likes.
+    """
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    while (left := await _plan(client, settings)).create or left.alter:
+        if left.refused or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    refuse(left)
+    if left.create:
+        raise ExpectedError(
+            f"{left.create[0].name} is not there although it was created: has somebody deleted it? Run milestones topics "
+            "apply again",
+            exit_code=3,
+        )
+    for name, changes in left.alter.items():
+        key, (was, wanted) = next(iter(changes.items()))
+        raise ExpectedError(
+            f"{name} was given {key}={wanted} and has {was or 'none'}: the cluster decides otherwise, ask its administrator",
+            exit_code=3,
+        )
 
 
 async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_factor: int) -> None:
@@ -192,10 +312,10 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
     response = await client.create_topics(requests)
     for name, code, *rest in response.topic_errors:
         if code == TopicAuthorizationFailedError.errno:
-            raise _denied(name, Operation.CREATE)
+            raise _for_admin(name, Operation.CREATE)
         if code and code != _TOPIC_EXISTS:
             raise ExpectedError(
-                f"{name} cannot be created: {(rest and rest[0]) or for_code(code).__name__}", exit_code=3
+                f"{name} cannot be created: {(rest and rest[0]) or for_code(code).__name__}; {_BY_ADMIN}", exit_code=3
             )
 
 
@@ -213,9 +333,11 @@ async def _alter(client: AIOKafkaAdminClient, plan: Plan) -> None:
     for response in await client.alter_configs(resources):
         for code, message, _kind, name in response.resources:
             if code == TopicAuthorizationFailedError.errno:
-                raise _denied(name, Operation.ALTER_CONFIGS)
+                raise _for_admin(name, Operation.ALTER_CONFIGS)
             if code:
-                raise ExpectedError(f"{name} cannot be altered: {message or for_code(code).__name__}", exit_code=3)
+                raise ExpectedError(
+                    f"{name} cannot be altered: {message or for_code(code).__name__}; {_BY_ADMIN}", exit_code=3
+                )
     if len(found) != len(plan.alter):
         raise ExpectedError("a topic vanished while it was altered; run milestones topics apply again", exit_code=3)
 

@@ -18,6 +18,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from streams.errors import ExpectedError
+from streams.kafka.metadata import create_nothing
 from streams.kafka.permissions import denied, topic_answers
 from streams.kafka.refusals import RefusedError, TokenError, reach, refusal
 from streams.kafka.rights import Operation, Resource, Right
@@ -25,6 +26,8 @@ from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+create_nothing()
 
 #: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
 _FETCH_BYTES = 8 << 20

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.cli import COMMANDS, main
+from tests.support.commands import USES, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,38 +28,9 @@ FAULTS = {
     f'{TARGET}period = "month:2025-1"\n': "target 'q': period: 'month:2025-1' is no period; write ",
     f'{TARGET}period = "holiday:national-day:2031"\n': "target 'q': period: 'holiday:national-day:2031': no holiday cal",
     'bootstrap_servers = "kafka://k"\n': "bootstrap_servers: 'kafka://k' is not HOST:PORT, such as k:9092",
-    'security_protocol = "SASL_SSL"\nsasl_password_file = "/no/such"\n': "sasl_password_file: cannot read /no/such",
     'web_bind = "8080"\n': "web_bind: '8080' is no address; write HOST:PORT",
     'web_trusted_proxies = "proxy"\n': "web_trusted_proxies: 'proxy' does not appear to be",
 }
-#: The shortest use of each command; `None` is for those that read no settings.
-USES = {
-    "backtest": ["--story"],
-    "broker": None,
-    "contracts": None,
-    "dead-letters": ["list"],
-    "demo": [],
-    "doctor": [],
-    "explain": ["deliveries/all/day:2024-10-07"],
-    "forecasts": [],
-    "list": [],
-    "publish": ["no-such-file"],
-    "quarantine": ["list"],
-    "rebuild": ["--output-prefix", "other."],
-    "reconcile": [],
-    "topics": ["plan"],
-    "verify": [],
-    "violations": [],
-    "web": [],
-    "windows": [],
-    "worker": [],
-}
-MORE_USES = [
-    ["topics", "apply"],
-    ["dead-letters", "replay"],
-    ["quarantine", "add", "vehicle.orders.v1", "2", "48211", "--reason", "r"],
-    ["quarantine", "lift", "vehicle.orders.v1", "2", "48211"],
-]
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +57,7 @@ def test_every_command_is_in_the_table() -> None:
     assert USES.keys() == COMMANDS.keys()
 
 
-@pytest.mark.parametrize(
-    "arguments", [[name, *use] for name, use in sorted(USES.items()) if use is not None] + MORE_USES, ids=" ".join
-)
+@pytest.mark.parametrize("arguments", uses(), ids=" ".join)
 def test_every_command_refuses_what_the_worker_refuses_in_its_words(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

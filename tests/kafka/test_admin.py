@@ -1,42 +1,187 @@
-"""Commands that look never write, also where the broker would create what is asked for by name."""
+"""Commands that look never write, also where the broker would create what is asked for by name; `apply` looks afterwards."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.embedded import config
 from streams.embedded.broker import EmbeddedKafka
-from streams.kafka.admin import admin, describe, plan_topics
+from streams.errors import ExpectedError
+from streams.kafka import admin as administration
+from streams.kafka.admin import admin, apply_topics, describe, plan_topics
+from streams.kafka.clients import reader
+from tests.support.commands import uses
 from tests.support.installation import Installation
+from tests.support.webview import WebView
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.kafka
 
+#: Brings a Kafka of its own, goes on until it is told to end, is there to create.
+_OTHERWISE = (["demo"], ["web"], ["topics", "apply"])
 
-async def test_looking_creates_no_topic_and_apply_creates_what_the_plan_says(
-    tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+@pytest.fixture(scope="module")
+def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A broker with auto.create.topics.enable, Kafka's default."""
-    written = config.server_properties
+    folder = tmp_path_factory.mktemp("creating")
+    with EmbeddedKafka(folder, heap_mb=256, properties={"auto.create.topics.enable": "true"}) as broker:
+        yield broker
 
-    def creating(*arguments: object) -> str:
-        return written(*arguments).replace("auto.create.topics.enable=false", "auto.create.topics.enable=true")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(config, "server_properties", creating)
-    with EmbeddedKafka(tmp_path / "kafka") as broker:
-        installation = Installation(broker.bootstrap, prefix, tmp_path)
-        for command in (("topics", "plan"), ("doctor",)):
-            await installation.run(*command)
-        async with admin(installation.settings) as client:
-            assert [name for name in await client.list_topics() if prefix in name] == []
-        done = await installation.run("topics", "apply")
-        assert done.returncode == 0, done.stderr
-        assert (await plan_topics(installation.settings)).empty
+async def topics_of(installation: Installation) -> set[str]:
+    async with admin(installation.settings) as client:
+        return set(await client.list_topics())
+
+
+async def test_no_command_creates_a_topic_by_looking(creating: EmbeddedKafka, prefix: str, tmp_path: Path) -> None:
+    """Not one of the contract, and none of the broker's own either, such as that of the transactions."""
+    installation = Installation(creating.bootstrap, prefix, tmp_path)
+    one_by_two = asyncio.Semaphore(2)
+
+    async def run(arguments: list[str]) -> None:
+        async with one_by_two:
+            done = await installation.run(*arguments, timeout_s=30)
+        assert done.returncode in (1, 2, 3), (arguments, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr, (arguments, done.stderr)
+
+    before = await topics_of(installation)
+    await asyncio.gather(*(run(arguments) for arguments in uses() if arguments not in _OTHERWISE))
+    with WebView(installation.environment, tmp_path / "web.txt") as web:
+        await web.until("/api/v1/status", lambda status: not status["reader"]["rebuilt"])
+        await asyncio.sleep(1)
+    assert await topics_of(installation) == before
+
+
+async def test_who_reads_a_topic_that_is_deleted_does_not_bring_it_back(
+    creating: EmbeddedKafka, prefix: str, tmp_path: Path
+) -> None:
+    installation = await Installation(creating.bootstrap, prefix, tmp_path).create()
+    name = installation.catalogue.windows.name
+    async with admin(installation.settings) as client, reader(installation.settings) as consumer:
+        consumer.assign([TopicPartition(name, 0)])
+        await consumer.seek_to_beginning()
+        await client.delete_topics([name])
+        for _ in range(20):
+            await consumer.getmany(timeout_ms=100)
+            await consumer._client.force_metadata_update()
+        assert name not in await client.list_topics()
+
+
+async def test_plan_tells_by_its_exit_code_whether_something_is_to_be_done(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = Installation(bootstrap, prefix, tmp_path)
+    catalogue = installation.catalogue
+    planned = await installation.run("topics", "plan")
+    assert (planned.returncode, planned.stderr) == (1, "")
+    assert len(planned.stdout.splitlines()) == len(catalogue.all())
+    async with admin(installation.settings) as client:
+        await client.create_topics([NewTopic(catalogue.orders.name, 1, 1), NewTopic(catalogue.targets.name, 3, 1)])
+    planned = await installation.run("topics", "plan")
+    assert planned.returncode == 3
+    assert [line for line in planned.stdout.splitlines() if line.startswith("refuse ")]
+    for command in (("topics", "apply"), ("topics", "apply", "--print"), ("worker",)):
+        refused = await installation.run(*command)
+        assert (refused.returncode, refused.stdout) == (3, ""), command
+        assert f"{catalogue.orders.name} has 1 partitions, 4 are wanted" in refused.stderr
+    doctor = await installation.run("doctor")
+    assert doctor.returncode == 1
+    assert "ok     topics" not in doctor.stdout
+    assert await topics_of(installation) & {topic.name for topic in catalogue.all()} == {
+        catalogue.orders.name,
+        catalogue.targets.name,
+    }, "what is refused is not applied in part"
+
+
+async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_own(
+    bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a broker that creates topics does for a publisher that was there first."""
+    installation = Installation(bootstrap, prefix, tmp_path)
+    name = installation.catalogue.deliveries.name
+    create = administration._create
+
+    async def overtaken(client: Any, *arguments: Any) -> None:
+        await client.create_topics([NewTopic(name, 1, 1)])
+        await create(client, *arguments)
+
+    monkeypatch.setattr(administration, "_create", overtaken)
+    with pytest.raises(ExpectedError, match=f"{name} has 1 partitions, 4 are wanted") as refused:
+        await apply_topics(installation.settings)
+    assert refused.value.exit_code == 3
+
+
+async def test_the_commands_for_an_administrator_do_what_apply_does(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = Installation(bootstrap, prefix, tmp_path, replication_factor=1, min_insync_replicas=1)
+    async with admin(installation.settings) as client:
+        await client.create_topics([NewTopic(installation.catalogue.status.name, 1, 1)])
+    printed = await installation.run("topics", "apply", "--print")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert await topics_of(installation) & {topic.name for topic in installation.catalogue.all()} == {
+        installation.catalogue.status.name
+    }
+    async with admin(installation.settings) as client:
+        for line in printed.stdout.splitlines():
+            await as_kafkas_tools_do(client, shlex.split(line), bootstrap)
+    assert (await plan_topics(installation.settings)).empty
+    again = await installation.run("topics", "apply", "--print")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to do" in again.stderr
+
+
+async def as_kafkas_tools_do(client: Any, words: list[str], bootstrap: str) -> None:
+    """Of the options of kafka-topics.sh and kafka-configs.sh those that have a value stand before it."""
+    tool, *rest = words
+    flags = {"--create", "--if-not-exists", "--alter"}
+    pairs = [word for word in rest if word not in flags]
+    options = list(zip(pairs[::2], pairs[1::2], strict=True))
+    one = dict(options)
+    assert one["--bootstrap-server"] == bootstrap
+    if tool == "kafka-topics.sh":
+        assert flags - {"--alter"} <= set(rest)
+        configs = dict(value.split("=", 1) for option, value in options if option == "--config")
+        topic = NewTopic(
+            one["--topic"], int(one["--partitions"]), int(one["--replication-factor"]), topic_configs=configs
+        )
+        ((_, code, *_),) = (await client.create_topics([topic])).topic_errors
+        assert code == 0
+    else:
+        assert (tool, one["--entity-type"]) == ("kafka-configs.sh", "topics")
+        configs = dict(value.split("=", 1) for value in one["--add-config"].split(","))
+        (done,) = await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, one["--entity-name"], configs)])
+        assert done.resources[0][0] == 0
+
+
+async def test_replicas_that_are_missing_are_told_and_too_few_to_write_are_refused(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = await Installation(bootstrap, prefix, tmp_path).create()
+    name = installation.catalogue.milestones.name
+    planned = await installation.run("topics", "plan", MILESTONES_REPLICATION_FACTOR="3")
+    assert planned.returncode == 1
+    assert f"move   {name} has 1 replica, 3 are wanted: add the others with kafka-reassign-partitions" in planned.stdout
+    applied = await installation.run("topics", "apply", MILESTONES_REPLICATION_FACTOR="3")
+    assert applied.returncode == 1, "something is left to do"
+    planned = await installation.run("topics", "plan", MILESTONES_MIN_INSYNC_REPLICAS="2")
+    assert planned.returncode == 3
+    assert f"refuse {name} has 1 replica, and with min.insync.replicas=2 nothing can be written" in planned.stdout
+    refused = await installation.run(
+        "topics", "plan", MILESTONES_REPLICATION_FACTOR="2", MILESTONES_MIN_INSYNC_REPLICAS="3"
+    )
+    assert refused.returncode == 2
+    assert "min_insync_replicas is 3, and of 2 replicas so many are never in sync" in refused.stderr
 
 
 async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(

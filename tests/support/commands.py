@@ -1,0 +1,40 @@
+"""Every command of the command line, in its shortest use: for what holds of them all."""
+
+from __future__ import annotations
+
+#: The shortest use of each command; `None` is for those that read no settings.
+USES: dict[str, list[str] | None] = {
+    "backtest": [],
+    "broker": None,
+    "contracts": None,
+    "dead-letters": ["list"],
+    "demo": [],
+    "doctor": [],
+    "explain": ["deliveries/all/day:2024-10-07"],
+    "forecasts": [],
+    "list": [],
+    "publish": ["deploy/demo/sample-events.ndjson"],
+    "quarantine": ["list"],
+    "rebuild": ["--output-prefix", "other."],
+    "reconcile": [],
+    "topics": ["plan"],
+    "verify": [],
+    "violations": [],
+    "web": [],
+    "windows": [],
+    "worker": [],
+}
+MORE_USES = [
+    ["explain", "deliveries/model=SU7/day:2024-10-07/exceeds:1000"],
+    ["windows", "--as-of", "2024-10-07T18:00:00+08:00"],
+    ["windows", "--as-first-closed"],
+    ["topics", "apply"],
+    ["dead-letters", "replay"],
+    ["quarantine", "add", "vehicle.orders.v1", "2", "48211", "--reason", "r"],
+    ["quarantine", "lift", "vehicle.orders.v1", "2", "48211"],
+]
+
+
+def uses() -> list[list[str]]:
+    """The arguments of every command that reads the settings."""
+    return [[name, *use] for name, use in sorted(USES.items()) if use is not None] + MORE_USES
