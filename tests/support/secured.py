@@ -282,7 +282,6 @@ class SecuredKafka:
 
     async def disallow(self, user: str, right: Right | None = None, settle_s: float = _SETTLE_S) -> None:
         """Takes a right from a user, or all of them."""
-        filters: list[tuple[int, str | None, int, str, None, int, int]]
         if right is None:
             filters: list[tuple[Any, ...]] = [(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)]
         else:
