@@ -28,6 +28,7 @@ from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
 from streams.worker import agents
 from streams.worker.engine import Engine
+from streams.worker.heartbeat import Heartbeat
 from streams.worker.identity import claim_instance, state_dir
 from streams.worker.reporter import WorkerReporter
 from streams.worker.watch import Watch
@@ -124,6 +125,7 @@ class MilestonesApp(faust.App):
         self._watch = Watch(settings, self._fail)
         self.engine = Engine(context, instance, self._fail, self._watch.look)
         self._reporter = WorkerReporter(context, instance, self.engine, self._watch.look)
+        self._heartbeat = Heartbeat(state_dir(settings) / "health" / instance, lambda: self.engine.settled)
         self.on_partitions_revoked.connect(self._before_rebalance)
         agents.register(self, self.engine)
 
@@ -160,9 +162,11 @@ class MilestonesApp(faust.App):
         _tune_interpreter()
         await super().on_start()
         self._reporter.start()
+        self._heartbeat.start()
 
     async def on_stop(self) -> None:
         """Closes every state before the consumer leaves."""
+        self._heartbeat.stop()
         await asyncio.gather(self.engine.stop(), self._reporter.stop())
         await super().on_stop()
 

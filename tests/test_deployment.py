@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,14 +18,15 @@ import pytest
 import yaml
 
 from streams.cli import group
+from streams.embedded import jars, java
 from streams.embedded.jars import KAFKA_VERSION
 from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX
 from streams.web.security import OPEN_PATHS, access_of
-from tests.support.installation import ROOT
+from tests.support.installation import ROOT, Installation
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 MANIFESTS = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "milestones.yaml").read_text()))
@@ -83,6 +91,131 @@ def test_the_images_are_of_this_version_and_kafka_is_the_one_that_is_tested() ->
     assert {service["image"] for service in OURS.values()} == {image}
     assert {container["image"] for container in CONTAINERS.values()} == {image}
     assert COMPOSE["services"]["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_the_digests_are_those_of_what_is_written(tmp_path: Path) -> None:
+    """Another setting is another digest at the pods and another Job; what is stamped twice is the same."""
+    folder = ROOT / "deploy" / "kubernetes"
+    stamp, manifests = tmp_path / "stamp", tmp_path / "milestones.yaml"
+    stamp.write_text((folder / "stamp").read_text())
+    manifests.write_text((folder / "milestones.yaml").read_text())
+
+    def run(*options: str) -> int:
+        return subprocess.run([sys.executable, stamp, *options], check=False).returncode
+
+    def stamps() -> list[str]:
+        return re.findall(r"(?:settings: \"|topics-)([0-9a-f]{10})", manifests.read_text())
+
+    assert run("--check") == 0, "run deploy/kubernetes/stamp"
+    before = stamps()
+    assert len(before) == 3
+    assert before[1] == before[2]
+    manifests.write_text(manifests.read_text().replace("exceeds = 1000", "exceeds = 2000"))
+    assert run("--check") == 1
+    assert run() == 0
+    assert not set(stamps()) & set(before)
+    changed = stamps()
+    manifests.write_text(manifests.read_text().replace("backoffLimit: 6", "backoffLimit: 7"))
+    assert run() == 0
+    assert stamps()[0] != changed[0]
+    assert stamps()[1:] == changed[1:], "the settings are the same"
+
+
+def test_a_stateful_set_has_the_headless_service_that_it_names() -> None:
+    services = {each["metadata"]["name"]: each["spec"] for each in MANIFESTS if each["kind"] == "Service"}
+    sets = [each for each in MANIFESTS if each["kind"] == "StatefulSet"]
+    assert sets
+    for each in sets:
+        service = services[each["spec"]["serviceName"]]
+        assert service["clusterIP"] == "None"
+        assert service["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.kafka
+async def test_the_probes_of_a_worker_tell_how_it_is(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    """Its commands as they stand in the manifests, on what a worker writes."""
+    installation = await Installation(bootstrap, prefix, tmp_path).create()
+    state = installation.settings.state_dir
+    probes = CONTAINERS["worker"]
+    commands = [probes[name]["exec"]["command"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    commands.append(["sh", "-c", COMPOSE["services"]["worker-1"]["healthcheck"]["test"][1].replace("$$", "$")])
+
+    def answers() -> list[bool]:
+        environment = {"PATH": os.environ["PATH"], "POD_NAME": "worker-1"}
+        texts = [[*command[:-1], command[-1].replace("/tmp/milestones", state)] for command in commands]
+        return [
+            subprocess.run(text, env=environment, capture_output=True, check=False).returncode == 0 for text in texts
+        ]
+
+    assert answers() == [False] * 4
+    worker = installation.worker("worker-1", slow_open_s=2)
+    try:
+        heartbeat = Path(state) / "health" / "worker-1"
+        await until(heartbeat.exists)
+        assert answers() == [True, True, False, False], "alive, and not ready before it has opened its partitions"
+        await until(lambda: answers() == [True] * 4)
+        worker.kill(signal.SIGSTOP)
+        old = time.time() - 90
+        os.utime(heartbeat, (old, old))
+        assert answers() == [False, False, True, False], "what does not run any more does not write"
+        worker.kill(signal.SIGCONT)
+        await until(lambda: answers() == [True] * 4)
+        worker.kill(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait) == 0
+        assert answers() == [False] * 4
+    finally:
+        installation.end()
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+def test_the_data_of_kafka_are_still_there_when_its_container_is_made_anew(tmp_path: Path) -> None:
+    """By the program that the image's entry point runs: it writes the broker's settings from the environment and formats."""
+    kafka = COMPOSE["services"]["kafka"]
+    (mount,) = [volume.partition(":")[2] for volume in kafka["volumes"]]
+    volume, defaults = tmp_path / "volume", tmp_path / "defaults"
+    defaults.mkdir()
+    for name in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
+        (defaults / name).write_text("")
+
+    def start(container: str) -> dict[str, str]:
+        """A container of its own around the volume; what the volume then holds."""
+        folders = [defaults, tmp_path / container / "mounted", tmp_path / container / "config"]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        environment = {name: value.replace(mount, str(volume)) for name, value in kafka["environment"].items()}
+        options = zip(("--default-configs-dir", "--mounted-configs-dir", "--final-configs-dir"), folders, strict=True)
+        done = subprocess.run(
+            [
+                *(
+                    java.java(),
+                    "-XX:TieredStopAtLevel=1",
+                    "-XX:+UseSerialGC",
+                    "-cp",
+                    os.pathsep.join(map(str, jars.ensure_jars(lambda _line: None))),
+                ),
+                *("kafka.docker.KafkaDockerWrapper", "setup"),
+                *(str(part) for option in options for part in option),
+            ],
+            env={"PATH": os.environ["PATH"], "CLUSTER_ID": "5L6g3nShT-eMCtK--X86sw", **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        # The entry point goes on where the program says so.
+        assert done.returncode == 0 or "already formatted" in said, said
+        assert (volume / "meta.properties").exists(), f"the data are in the container: {said}"
+        return {path.name: path.read_text(errors="replace") for path in volume.iterdir() if path.is_file()}
+
+    first = start("first")
+    assert start("second") == first, "formatted once"
 
 
 def test_whatever_is_mounted_is_there() -> None:

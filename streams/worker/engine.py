@@ -60,6 +60,11 @@ class Engine:
         return sorted(self._ledgers)
 
     @property
+    def settled(self) -> bool:
+        """Whether the group has said what this worker keeps, be it nothing, and all of it is open."""
+        return bool(self._assignments) and (self.ready or not self.partitions)
+
+    @property
     def ready(self) -> bool:
         """Whether everything assigned is open."""
         runners = self._runners()

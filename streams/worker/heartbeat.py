@@ -1,0 +1,57 @@
+"""A file that says how a worker is, for the probes of an orchestrator: no port to listen on, and no cluster to ask.
+
+`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is written anew every second: a file that is old belongs to a
+worker that is dead or stuck. It is written while the brokers are away too, since to restart a worker would not bring them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+
+
+class Heartbeat:
+    """Keeps the file while the event loop runs.
+
+    Args:
+        path: The file; its folder is created.
+        is_ready: Whether all that the worker keeps is open.
+    """
+
+    def __init__(self, path: Path, is_ready: Callable[[], bool]) -> None:
+        self._path = path
+        self._is_ready = is_ready
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to write it."""
+        self._task = asyncio.create_task(self._run(), name="heartbeat")
+
+    def stop(self) -> None:
+        """Ends, and removes the file."""
+        if self._task is not None:
+            self._task.cancel()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    async def _run(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            while True:
+                # Whole or not at all, for whoever reads it in this moment.
+                new = self._path.with_name(f".{self._path.name}.new")
+                new.write_text("running\n" if self._is_ready() else "starting\n", encoding="utf-8")
+                new.replace(self._path)
+                await asyncio.sleep(_INTERVAL_S)
+        except OSError as error:
+            logger.warning("%s cannot be written, probes will find this worker dead: %s", self._path, error)
