@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -48,9 +48,13 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES: Final = 262_144
 
 #: Event classes by `Fact.topic`.
-_ACCEPTED: Final = (ORDER_EVENTS, DELIVERY_EVENTS)
+_ACCEPTED: Final[tuple[Sequence[type[LedgerEvent]], ...]] = (ORDER_EVENTS, DELIVERY_EVENTS)
+_TARGETS: Final[Sequence[type[TargetEvent]]] = TARGET_EVENTS
+_CONTROLS: Final[Sequence[type[ControlTotal]]] = CONTROL_EVENTS
 _NAME_OF_TYPE: Final = re.compile(r"[a-z0-9._-]{1,64}")
 _LONG_TEXT: Final = 64
+
+E = TypeVar("E", bound=Event)
 
 
 class SourceRecord(Protocol):
@@ -59,15 +63,15 @@ class SourceRecord(Protocol):
     @property
     def key(self) -> bytes | None: ...  # noqa: D102 - fields of a record
     @property
-    def value(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102 - likewise
     @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102 - likewise
     @property
-    def timestamp(self) -> int: ...  # noqa: D102
+    def timestamp(self) -> int: ...  # noqa: D102 - likewise
     @property
-    def partition(self) -> int: ...  # noqa: D102
+    def partition(self) -> int: ...  # noqa: D102 - likewise
     @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102 - likewise
 
 
 class _RejectedError(Exception):
@@ -79,7 +83,7 @@ class _RejectedError(Exception):
 def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_bytes: int) -> Fact | Rejection:
     """The fact of a record of the orders (topic 0) or deliveries (topic 1)."""
     try:
-        event = cast("LedgerEvent", _read(record, _ACCEPTED[topic], max_bytes))
+        event = _read(record, _ACCEPTED[topic], max_bytes)
         _check_key(record, event.data.order_id, "order_id")
         fact = _fact(event, record, topic)
         _check_time(record, fact.time_us, future_limit_us)
@@ -91,7 +95,7 @@ def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_byt
 def read_target(record: SourceRecord, *, future_limit_us: int, max_bytes: int) -> TargetEvent | Rejection:
     """The event of a record of the targets."""
     try:
-        event = cast("TargetEvent", _read(record, TARGET_EVENTS, max_bytes))
+        event = _read(record, _TARGETS, max_bytes)
         _check_key(record, event.data.target_id, "target_id")
         _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
@@ -102,7 +106,7 @@ def read_target(record: SourceRecord, *, future_limit_us: int, max_bytes: int) -
 def read_control(record: SourceRecord, *, future_limit_us: int, max_bytes: int) -> ControlTotal | Rejection:
     """The event of a record of the control totals."""
     try:
-        event = cast("ControlTotal", _read(record, CONTROL_EVENTS, max_bytes))
+        event = _read(record, _CONTROLS, max_bytes)
         _check_key(record, str(RowKey.of(event.data)), "metric/scope/period")
         # The latest total counts: one from a clock that is ahead would stand against all that follow.
         _check_time(record, event.time_us, future_limit_us)
@@ -117,7 +121,7 @@ def record_bytes(record: SourceRecord) -> int:
     return size + sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
 
 
-def _read(record: SourceRecord, accepted: Sequence[type[Event]], max_bytes: int) -> Event:
+def _read(record: SourceRecord, accepted: Sequence[type[E]], max_bytes: int) -> E:
     if record.value is None:
         raise _RejectedError(
             "not_an_event", "a record without a value; a void or a cancellation is an event of its own"
@@ -148,7 +152,7 @@ def _document(value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> dict
     return document
 
 
-def _model(document: dict[str, Any], accepted: Sequence[type[Event]]) -> type[Event]:
+def _model(document: dict[str, Any], accepted: Sequence[type[E]]) -> type[E]:
     if document.get("specversion") is None:
         raise _RejectedError("not_an_event", "no specversion: the value is no CloudEvent")
     if document.get("data_base64") is not None:
@@ -162,10 +166,11 @@ def _model(document: dict[str, Any], accepted: Sequence[type[Event]]) -> type[Ev
     if model is None:
         shown = name if _NAME_OF_TYPE.fullmatch(name) else "of this event"
         raise _RejectedError("unknown_type", f"type {shown} is not known; known are {', '.join(EVENTS)}")
-    if model not in accepted:
-        belongs = ", ".join(other.model_fields["type"].default for other in accepted)
-        raise _RejectedError("wrong_topic", f"type {name} does not belong on this topic, which takes {belongs}")
-    return model
+    for one in accepted:
+        if one is model:
+            return one
+    belongs = ", ".join(other.model_fields["type"].default for other in accepted)
+    raise _RejectedError("wrong_topic", f"type {name} does not belong on this topic, which takes {belongs}")
 
 
 def _invalid(error: ValidationError) -> _RejectedError:
@@ -212,7 +217,7 @@ def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
 
 def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None]:
     """VIN, dimensions, what stands for the other fields, and the voided event's identity."""
-    # Looked at by `kind`, not by `isinstance`, which is slow for these classes.
+    # By `kind` and casts, not by `isinstance`, which is slow for these classes.
     match event.kind:
         case Kind.PLACED:
             placed = cast("OrderPlacedData", event.data)

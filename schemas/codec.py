@@ -58,9 +58,9 @@ class FoundViolation(Protocol):
     @property
     def kind(self) -> str: ...  # noqa: D102 - what it is stands above
     @property
-    def source(self) -> str: ...  # noqa: D102
+    def source(self) -> str: ...  # noqa: D102 - likewise
     @property
-    def id(self) -> str: ...  # noqa: D102
+    def id(self) -> str: ...  # noqa: D102 - likewise
 
 
 # Input events -------------------------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+from schemas.facts import Metric
 
 _MARKER = "applied"
 
 
 #: (metric, scope, business date): what one day count is about.
-DayKey = tuple[str, str, date]
+DayKey = tuple[Metric, str, date]
 
 
 class CountsKey(NamedTuple):
@@ -39,4 +41,5 @@ def decode_counts_key(key: bytes) -> CountsKey:
     if not rest and metric == _MARKER:
         return CountsKey(int(shard), None)
     scope, day = rest
-    return CountsKey(int(shard), (metric, scope, date.fromisoformat(day)))
+    # The ledger writes no other metrics.
+    return CountsKey(int(shard), (cast("Metric", metric), scope, date.fromisoformat(day)))

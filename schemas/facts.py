@@ -13,7 +13,7 @@ import msgspec
 
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 #: Metrics in the order in which they are listed everywhere.
-METRICS: Final[tuple[str, ...]] = get_args(Metric)
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
 Dimension = Literal["model", "variant", "factory", "region"]
 #: Dimensions of a unit, in the order of `Dims`.

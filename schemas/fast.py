@@ -187,7 +187,7 @@ def _facts_one_by_one(
     records: Sequence[SourceRecord], topic: int, future_limit_us: int, longest: int
 ) -> list[Fact | None]:
     values = [record.value for record in records]
-    if None in values or not _is_plain(b"".join(values), longest):  # type: ignore[arg-type]
+    if None in values or not _is_plain(b"".join(values), longest):  # type: ignore[arg-type] # no None is left
         values = [value if value is not None and _is_plain(value, longest) else None for value in values]
     drafts, marks = _drafts(records, values, topic, future_limit_us)
     return drafts if _are_sound(values, drafts, sum(marks)) else _sound_ones(values, drafts, marks)
@@ -244,7 +244,7 @@ def _facts_together(
     found, marks = _facts_of_events(events, records, topic)
     if None in found:
         return None
-    facts = cast("list[Fact]", found)
+    facts = cast("list[Fact]", found)  # none is None, as just checked  # none is None, as just checked
     if (
         [fact.order_id.encode() for fact in facts] != [record.key for record in records]
         or np.count_nonzero(characters == _MARK) != sum(marks)

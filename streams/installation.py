@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from schemas.outputs import Operator
     from streams.domain.calendar import Calendar
     from streams.settings import RuleSettings, Settings
 
@@ -29,7 +30,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         ExpectedError: What cannot be read or is not valid, exit code 2: one line that names it.
     """
     # Imported here: `doctor` says what it can of a machine on which the Kafka client is broken.
-    from streams.kafka.clients import client_options  # noqa: PLC0415
+    from streams.kafka.clients import client_options  # noqa: PLC0415 - see above
 
     settings = read_settings(config, overrides)
     check_installation(settings)
@@ -90,7 +91,9 @@ def targets_of(settings: Settings) -> list[Target]:
 def _rule(rule: RuleSettings) -> Rule:
     if rule.exceeds is not None and rule.reaches is not None:
         raise ValueError(f"rule {rule.name!r}: give exceeds or reaches, not both")
-    operator = "exceeds" if rule.exceeds is not None else "reaches" if rule.reaches is not None else None
+    operator: Operator | None = (
+        "exceeds" if rule.exceeds is not None else "reaches" if rule.reaches is not None else None
+    )
     return Rule(
         name=rule.name,
         metric=rule.metric,

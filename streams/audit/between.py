@@ -158,10 +158,12 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
     )
     for identity in after.keys() - before.keys():
         event = after[identity]
-        explanation.changes.append(Change(event, True, effects[coordinates_of(event)], came))  # noqa: FBT003 - a field
+        explanation.changes.append(Change(event, entered=True, effect=effects[coordinates_of(event)], because=came))
     for identity in before.keys() - after.keys():
         event = before[identity]
-        explanation.changes.append(Change(event, False, effects.get(coordinates_of(event), ""), came))  # noqa: FBT003
+        explanation.changes.append(
+            Change(event, entered=False, effect=effects.get(coordinates_of(event), ""), because=came)
+        )
     for record, effect in came:
         unit = after.get((record.source, record.id))
         if unit is None or coordinates_of(unit) != coordinates_of(record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.facts import Kind
+from schemas.facts import Kind, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Unit(NamedTuple):
     """One that counts in a metric: dated by `event`, in the scopes of `dims`."""
 
-    metric: str
+    metric: Metric
     dims: Dims
     event: Fact
 

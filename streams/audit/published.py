@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
 from schemas.counts import decode_counts_key
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from schemas.facts import DayCount
     from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.sums import Business
+    from streams.kafka.log import LogRecord
     from streams.settings import Settings
 
 _TRIES: Final = 6
@@ -118,7 +119,7 @@ class _Replay:
         self.best: tuple[int, int, dict[int, Marker]] | None = None
         self.taken_since = 0
 
-    def take(self, record: Any) -> None:
+    def take(self, record: LogRecord) -> None:
         """One record; a marker puts in force what its transaction has brought."""
         self.taken_since += 1
         shard, day = decode_counts_key(record.key)

@@ -7,7 +7,7 @@ of their order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from zlib import crc32
 
 from aiokafka import TopicPartition
@@ -21,11 +21,13 @@ from streams.kafka.clients import partition_counts, reader
 from streams.listener import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
 
+    from schemas.authority import SourceRecord
+    from streams.kafka.log import LogRecord
     from streams.settings import Settings
 
 #: (0 orders or 1 deliveries, partition, offset): where a source record is.
@@ -35,6 +37,8 @@ Stops = dict[tuple[int, int], int]
 
 
 _FETCH_WAIT_MS = 20
+
+R = TypeVar("R", bound="SourceRecord")
 
 
 def coordinates_of(event: Fact) -> Coordinates:
@@ -186,7 +190,7 @@ class Sources:
             orders.setdefault(event.order_id, []).append(event)
         return Home(orders, parts)
 
-    async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[Any, Fact | Rejection]]:
+    async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[LogRecord, Fact | Rejection]]:
         """Every record of some orders, valid or not, with what it is; in the order of appending."""
         keys = {order_id.encode() for order_id in order_ids}
         found = []
@@ -195,7 +199,7 @@ class Sources:
                 found += list(self.decoded([record for record in records if record.key in keys], topic))
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
-    def decoded(self, records: list[Any], topic: int) -> Iterator[tuple[Any, Fact | Rejection]]:
+    def decoded(self, records: Sequence[R], topic: int) -> Iterator[tuple[R, Fact | Rejection]]:
         """Each record with what it is."""
         outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
         for record, outcome in zip(records, outcomes, strict=True):
@@ -204,7 +208,7 @@ class Sources:
             else:
                 yield record, outcome
 
-    async def read(self, tp: TopicPartition, stop: int) -> AsyncIterator[list[Any]]:
+    async def read(self, tp: TopicPartition, stop: int) -> AsyncIterator[list[LogRecord]]:
         """Yields the committed records of a partition below an offset, in lists."""
         consumer = self._consumer
         consumer.assign([tp])

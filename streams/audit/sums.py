@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from schemas.facts import DIMENSIONS, Dims
+from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from streams.domain.calendar import Calendar
 from streams.holidays import holiday_years
@@ -121,7 +121,7 @@ class Tally:
 
     def __init__(self, business: Business) -> None:
         self._business = business
-        self._counter: Counter[tuple[str, tuple[str, ...], date, int]] = Counter()
+        self._counter: Counter[tuple[Metric, tuple[str, ...], date, int]] = Counter()
 
     def add(self, unit: Unit) -> None:
         """Counts a unit."""

@@ -27,6 +27,8 @@ from streams.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from aiokafka import AIOKafkaConsumer
+
     from schemas.counts import DayKey
     from schemas.facts import Fact
     from schemas.outputs import Books
@@ -58,7 +60,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
 class _Run:
     """One run; every attribute is filled in the order of `report`."""
 
-    def __init__(self, settings: Settings, consumer: Any, listener: Listener) -> None:
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, listener: Listener) -> None:
         self._settings = settings
         self._business = Business(settings)
         self._consumer = consumer

@@ -60,8 +60,8 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
 async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
     brokers = (await client.describe_cluster())["brokers"]
     # aiokafka knows what a broker offers and has no public way to ask for it.
-    connection = await client._client._get_conn(brokers[0]["node_id"])  # noqa: SLF001
-    offered = connection._versions if connection else {}  # noqa: SLF001
+    connection = await client._client._get_conn(brokers[0]["node_id"])  # noqa: SLF001 - versions are known to connections only
+    offered = connection._versions if connection else {}  # noqa: SLF001 - likewise
     release = next((release for key, release in _LANDMARKS.items() if key in offered), None)
     age = f"Kafka {release} or newer" if release else "release unknown"
     count = f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}"
@@ -85,7 +85,7 @@ async def _rights(settings: Settings, role: Role) -> list[Finding]:
     async with admin(settings) as client:
         missing = await missing_rights(client._client, rights)  # noqa: SLF001 - aiokafka's admin client shows no other way
         topics = [right.name for right in rights if right.resource is Resource.TOPIC]
-        answers = await topic_answers(client._client, topics)  # noqa: SLF001
+        answers = await topic_answers(client._client, topics)  # noqa: SLF001 - likewise
     findings = [wrong(name, denied([right]).partition(";")[0], cure) for right in missing]
     absent = [topic for topic, answer in answers.items() if not answer.partitions and not answer.is_hidden]
     if absent:

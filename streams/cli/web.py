@@ -36,6 +36,6 @@ def command(
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers, "web_bind": bind})
     # Imported here: the settings may be wrong.
-    from streams.web.server import serve  # noqa: PLC0415
+    from streams.web.server import serve  # noqa: PLC0415 - see above
 
     return serve(settings, lambda line: click.echo(line, err=True), fresh=fresh)

@@ -109,8 +109,8 @@ def _published(row: WindowRow, text: str) -> _Shown:
 
 def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
     # Imported here: the current rows need none of it.
-    from streams.audit.asof import rows_as_of  # noqa: PLC0415
-    from streams.cli.watching import watched  # noqa: PLC0415
+    from streams.audit.asof import rows_as_of  # noqa: PLC0415 - see above
+    from streams.cli.watching import watched  # noqa: PLC0415 - see above
 
     with watched() as listener:
         rows = run(settings, rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))
@@ -124,7 +124,7 @@ def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
 
 
 def _first_closed(settings: Settings) -> list[_Shown]:
-    from streams.audit.closed import rows_as_first_closed  # noqa: PLC0415
+    from streams.audit.closed import rows_as_first_closed  # noqa: PLC0415 - see above
 
     found = run(settings, rows_as_first_closed(settings))
     shown = []

@@ -24,7 +24,7 @@ def command(instance: str | None, bootstrap_servers: str | None, config: Path | 
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     # Imported here: Faust takes a second to load, and the settings may be wrong.
-    from streams.app import create_app, worker_log_level  # noqa: PLC0415
+    from streams.app import create_app, worker_log_level  # noqa: PLC0415 - see above
 
     app = create_app(settings, instance or os.environ.get("MILESTONES_INSTANCE"))
     app.finalize()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
@@ -19,6 +19,7 @@ from streams.kafka.clients import reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from streams.kafka.log import LogRecord
     from streams.settings import Settings
 
 _STANDING = ("milestone.raised.v1", "milestone.recorded.v1", "milestone.reinstated.v1")
@@ -139,7 +140,7 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
         consumer.assign([windows, milestones, status])
         await consumer.seek_to_beginning(windows, milestones, status)
         while True:
-            fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=_POLL_MS)
+            fetched: Mapping[TopicPartition, list[LogRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
             for record in fetched.get(windows, ()):
                 seen.take_row(record.key, record.value)
             for record in fetched.get(status, ()):

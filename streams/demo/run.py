@@ -83,10 +83,12 @@ async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
     """Opens everything in turn, on the stack, and goes through with it."""
     telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
     kafka: EmbeddedKafka | None = None
-    if plan.bootstrap_servers is None:
+    bootstrap_servers = plan.bootstrap_servers
+    if bootstrap_servers is None:
         kafka = EmbeddedKafka(plan.directory, port=plan.port, log=_say)
         await stack.enter_async_context(kafka)
-    settings = plan.make_settings(plan.bootstrap_servers or kafka.bootstrap)  # type: ignore[union-attr]
+        bootstrap_servers = kafka.bootstrap
+    settings = plan.make_settings(bootstrap_servers)
     await apply_topics(settings)
     environment = plan.environment | {"MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers}
     services: list[ServiceProcess] = [WorkerProcess(plan.directory, environment, plan.working_directory)]

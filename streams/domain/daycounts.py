@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit
+from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streams.domain.scopes import Scopes
 
 #: Groups of metrics: each metric by itself, in the order of `METRICS`, and what a newly placed order adds to.
-GROUPS: Final[tuple[tuple[str, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
+GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)
 

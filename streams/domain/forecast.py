@@ -207,39 +207,34 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         dates = ProjectedDate(p10=reached_on.isoformat(), p50=reached_on.isoformat(), p90=reached_on.isoformat())
     model = known.history.model
     left = target.value - count
-    result = {
-        "state": _state(plan, reached=left <= 0, over=over),
-        "quality": _quality(known, projection, over=over),
-        "reached_on": reached_on.isoformat() if reached_on is not None else None,
-        "pace_needed": round(left / plan.remaining_days, 1) if left > 0 and plan.remaining_days > 0 else None,
-        "pace_recent": round(model.at(len(model.counts)).rate, 1) if model is not None else None,
-    }
-    made = Forecast.model_validate(
-        {
-            "metric": target.metric,
-            "scope": target.scope,
-            "period": period.id,
-            "target_id": target.target_id,
-            "value": target.value,
-            "start": period.start.isoformat(),
-            "end": period.end.isoformat(),
-            "timezone": timezone,
-            "count": count,
-            "business_date": known.business_date.isoformat(),
-            "as_of": as_of,
-            "projected_total": totals,
-            "projected_date": dates,
-            "horizon": horizon(period).isoformat(),
-            "remaining_days": round(plan.remaining_days, 2),
-            "plan_count": plan.units,
-            "ahead_units": count - plan.units,
-            "ahead_days": plan.ahead_days,
-            "history_days": known.history.days,
-            "note": "",
-            "model": MODEL,
-            "model_version": MODEL_VERSION,
-            **result,
-        }
+    made = Forecast(
+        metric=target.metric,
+        scope=target.scope,
+        period=period.id,
+        target_id=target.target_id,
+        value=target.value,
+        start=period.start.isoformat(),
+        end=period.end.isoformat(),
+        timezone=timezone,
+        count=count,
+        business_date=known.business_date.isoformat(),
+        as_of=as_of,
+        projected_total=totals,
+        projected_date=dates,
+        horizon=horizon(period).isoformat(),
+        remaining_days=round(plan.remaining_days, 2),
+        plan_count=plan.units,
+        ahead_units=count - plan.units,
+        ahead_days=plan.ahead_days,
+        history_days=known.history.days,
+        note="",
+        model=MODEL,
+        model_version=MODEL_VERSION,
+        state=_state(plan, reached=left <= 0, over=over),
+        quality=_quality(known, projection, over=over),
+        reached_on=reached_on.isoformat() if reached_on is not None else None,
+        pace_needed=round(left / plan.remaining_days, 1) if left > 0 and plan.remaining_days > 0 else None,
+        pace_recent=round(model.at(len(model.counts)).rate, 1) if model is not None else None,
     )
     return made.model_copy(update={"note": _note(made, projection)})
 

@@ -330,6 +330,8 @@ class Ledger:
                 self.backfilled += backfill
                 if time_us > last_by_code.get(source, 0):
                     last_by_code[source] = time_us
+        # A code of a source stands for a text, one of dimensions for these.
+        # A code of a source stands for a text, one of dimensions for these.
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in last_by_code.items()}
         self._advance_clock()
         self._days.end_step()
@@ -354,7 +356,9 @@ class Ledger:
     def _count_packed(self, group: int, order_id: str, blob: bytes, index: int, event: Head) -> None:
         _, time_us, _, dims, backfill = event
         words = self._vocabulary.words
-        added = self._days.count(group, cast("Dims", words[dims]), time_us, backfill=backfill)
+        added = self._days.count(
+            group, cast("Dims", words[dims]), time_us, backfill=backfill
+        )  # see `_recount`  # see `_recount`
         if time_us >= added.latest_us:
             self._days.note_latest(added, unpack(order_id, blob, words)[index])
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.instants import utc_text
-from schemas.outputs import Cause, MilestoneData, MilestoneEvent
+from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KIND_ORDER = {"threshold": 0, "first": 1, "target": 2, "record": 3}
-_RAISED = "milestone.raised.v1"
-_RECORDED = "milestone.recorded.v1"
-_RETRACTED = "milestone.retracted.v1"
-_REINSTATED = "milestone.reinstated.v1"
+_RAISED: Final = "milestone.raised.v1"
+_RECORDED: Final = "milestone.recorded.v1"
+_REINSTATED: Final = "milestone.reinstated.v1"
 
 
 class Standing(NamedTuple):
@@ -45,10 +44,10 @@ class Claim:
     """What a milestone is about, apart from its window."""
 
     milestone_id: str
-    kind: str
+    kind: MilestoneKind
     rule: str | None = None
     target_id: str | None = None
-    operator: str | None = None
+    operator: Operator | None = None
     threshold: int | None = None
 
 
@@ -71,7 +70,7 @@ class MilestoneBook:
     def restore(self, event: MilestoneEvent) -> None:
         """Takes over a published event; of one milestone the last counts."""
         data = event.data
-        stands = event.type != _RETRACTED
+        stands = event.type != RETRACTED
         self._standing[data.milestone_id] = Standing(data.revision, data.period if stands else None)
 
     def get(self, milestone_id: str) -> Standing | None:
@@ -98,13 +97,13 @@ class MilestoneBook:
             first: The window is the first one ever to pass.
         """
         standing = self._standing.get(claim.milestone_id)
-        first_type = _RAISED if news else _RECORDED
-        event_type = first_type if standing is None else _REINSTATED
+        first_type: MilestoneType = _RAISED if news else _RECORDED
+        event_type: MilestoneType = first_type if standing is None else _REINSTATED
         self._append(event_type, claim, row, first=first, unit=row.latest if by_units else None)
 
     def retract(self, claim: Claim, row: Row, *, first: bool = False) -> None:
         """A milestone stands no more."""
-        self._append(_RETRACTED, claim, row, first=first, unit=None)
+        self._append(RETRACTED, claim, row, first=first, unit=None)
 
     def end_step(self) -> list[MilestoneEvent]:
         """The events of this step in the order to publish.
@@ -114,40 +113,40 @@ class MilestoneBook:
         events, self._events = self._events, []
         return sorted(events, key=_publishing_order)
 
-    def _append(self, event_type: str, claim: Claim, row: Row, *, first: bool, unit: LatestUnit | None) -> None:
+    def _append(
+        self, event_type: MilestoneType, claim: Claim, row: Row, *, first: bool, unit: LatestUnit | None
+    ) -> None:
         standing = self._standing.get(claim.milestone_id)
         revision = standing.revision + 1 if standing is not None else 1
-        period = None if event_type == _RETRACTED else row.period.id
+        period = None if event_type == RETRACTED else row.period.id
         self._standing[claim.milestone_id] = Standing(revision, period)
-        data = {
-            "milestone_id": claim.milestone_id,
-            "revision": revision,
-            "kind": claim.kind,
-            "rule": claim.rule,
-            "target_id": claim.target_id,
-            "metric": row.metric,
-            "scope": row.scope,
-            "period": row.period.id,
-            "start": row.period.start.isoformat(),
-            "end": row.period.end.isoformat(),
-            "timezone": self._timezone,
-            "operator": claim.operator,
-            "threshold": claim.threshold,
-            "count": row.count,
-            "first": first,
-            "achieved_at": self._local_text(unit.time_us) if unit is not None else None,
-            "detected_at": self._detected_at,
-            "cause": self._cause(unit) if unit is not None else None,
-        }
+        data = MilestoneData(
+            milestone_id=claim.milestone_id,
+            revision=revision,
+            kind=claim.kind,
+            rule=claim.rule,
+            target_id=claim.target_id,
+            metric=row.metric,
+            scope=row.scope,
+            period=row.period.id,
+            start=row.period.start.isoformat(),
+            end=row.period.end.isoformat(),
+            timezone=self._timezone,
+            operator=claim.operator,
+            threshold=claim.threshold,
+            count=row.count,
+            first=first,
+            achieved_at=self._local_text(unit.time_us) if unit is not None else None,
+            detected_at=self._detected_at,
+            cause=self._cause(unit) if unit is not None else None,
+        )
         self._events.append(
-            MilestoneEvent.model_validate(
-                {
-                    "id": f"{claim.milestone_id}@{revision}",
-                    "type": event_type,
-                    "time": self._detected_at,
-                    "subject": claim.milestone_id,
-                    "data": MilestoneData.model_validate(data),
-                }
+            MilestoneEvent(
+                id=f"{claim.milestone_id}@{revision}",
+                type=event_type,
+                time=self._detected_at,
+                subject=claim.milestone_id,
+                data=data,
             )
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.facts import METRICS, Dims, Fact, Kind
+from schemas.facts import METRICS, Dims, Fact, Kind, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ class Unit(NamedTuple):
         cause: The event that brought the unit: it is dated by its time, and backfill if that event is.
     """
 
-    metric: str
+    metric: Metric
     dims: Dims
     cause: Fact
 
@@ -163,7 +163,7 @@ class _Life:
 
 _STEPS = {
     PLACED: _Life._place,  # noqa: SLF001 - the table belongs to the class
-    CANCELLED: _Life._cancel,  # noqa: SLF001
-    DELIVERED: _Life._deliver,  # noqa: SLF001
-    REVERSED: _Life._reverse,  # noqa: SLF001
+    CANCELLED: _Life._cancel,  # noqa: SLF001 - likewise
+    DELIVERED: _Life._deliver,  # noqa: SLF001 - likewise
+    REVERSED: _Life._reverse,  # noqa: SLF001 - likewise
 }

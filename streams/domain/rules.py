@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schemas.facts import DIMENSIONS, METRICS
+from schemas.facts import DIMENSIONS, METRICS, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from schemas.outputs import Operator
     from streams.domain.calendar import Calendar
 
 _OPERATORS = ("exceeds", "reaches")
@@ -35,10 +36,10 @@ class Rule:
     """
 
     name: str
-    metric: str
+    metric: Metric
     window: str
     scope: tuple[str, ...]
-    operator: str | None
+    operator: Operator | None
     threshold: int | None
     first: bool = False
     record: bool = False
@@ -70,7 +71,7 @@ class Target:
     """
 
     target_id: str
-    metric: str
+    metric: Metric
     scope: str
     period: str
     value: int

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
-    from schemas.facts import DayCount
+    from schemas.facts import DayCount, Metric
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
@@ -121,7 +121,7 @@ class Totals:
         """Takes over since when a retraction is held back, before the first evaluation."""
         self._held.restore(milestone_id, since_us)
 
-    def update(self, shard: int, metric: str, scope: str, day: date, count: DayCount) -> None:
+    def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
         self._days_seen.add(day)
         self._windows.update(shard, metric, scope, day, count)
@@ -142,7 +142,7 @@ class Totals:
         """The targets in force at the last evaluation, by id."""
         return self._targets
 
-    def day(self, metric: str, scope: str, day: date) -> Row | None:
+    def day(self, metric: Metric, scope: str, day: date) -> Row | None:
         """The row of a business date as it is now; None where there is none."""
         return self._windows.get(RowKey(metric, scope, f"day:{day.isoformat()}"))
 

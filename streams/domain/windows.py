@@ -6,9 +6,9 @@ Sums are kept up to date cell by cell, so a step costs what has changed in it an
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from schemas.outputs import RowControl, RowTarget, WindowRow
+from schemas.outputs import RowControl, RowTarget, WindowRow, WindowStatus
 from schemas.rows import RowKey
 from streams.domain.controls import compare
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from schemas.counts import DayKey
-    from schemas.facts import DayCount, LatestUnit
+    from schemas.facts import DayCount, LatestUnit, Metric
     from streams.domain.calendar import Calendar, Period
     from streams.domain.controls import Control
     from streams.domain.rules import Target
@@ -54,7 +54,7 @@ class Row:
         "version",
     )
 
-    def __init__(self, metric: str, scope: str, period: Period) -> None:
+    def __init__(self, metric: Metric, scope: str, period: Period) -> None:
         self.key = RowKey(metric, scope, period.id)
         self.metric = metric
         self.scope = scope
@@ -64,12 +64,12 @@ class Row:
         self.by_hour = list(_NO_HOURS) if period.kind == "day" else None
         self.targets: tuple[Target, ...] = ()
         self.controls: tuple[Control, ...] = ()
-        self.status = "open"
+        self.status: WindowStatus = "open"
         self.version = 0
         self.restated = 0
         self.published_count = 0
         self.published_backfilled = 0
-        self.published_status: str | None = None
+        self.published_status: WindowStatus | None = None
         self._published_content: tuple[object, ...] | None = None
         self._published_controls: dict[str, RowControl] = {}
         #: Whether a day in it grew in this step, and the latest unit of the cells that did.
@@ -144,28 +144,26 @@ class Row:
         self.published_status = self.status
         controls = compare(self.controls, self.count, self._published_controls, updated_at)
         self._published_controls = {control.source: control for control in controls}
-        return WindowRow.model_validate(
-            {
-                "metric": self.metric,
-                "scope": self.scope,
-                "period": self.period.id,
-                "start": self.period.start.isoformat(),
-                "end": self.period.end.isoformat(),
-                "timezone": timezone,
-                "count": self.count,
-                "by_hour": list(self.by_hour) if self.by_hour is not None else None,
-                "targets": [
-                    RowTarget(target_id=target.target_id, value=target.value, reached=self.count >= target.value)
-                    for target in self.targets
-                ],
-                "status": self.status,
-                "restated": self.restated,
-                "version": self.version,
-                "updated_at": updated_at,
-                "calendar": self.period.calendar,
-                "backfilled": self.backfilled,
-                "controls": controls,
-            }
+        return WindowRow(
+            metric=self.metric,
+            scope=self.scope,
+            period=self.period.id,
+            start=self.period.start.isoformat(),
+            end=self.period.end.isoformat(),
+            timezone=timezone,
+            count=self.count,
+            by_hour=list(self.by_hour) if self.by_hour is not None else None,
+            targets=[
+                RowTarget(target_id=target.target_id, value=target.value, reached=self.count >= target.value)
+                for target in self.targets
+            ],
+            status=self.status,
+            restated=self.restated,
+            version=self.version,
+            updated_at=updated_at,
+            calendar=self.period.calendar,
+            backfilled=self.backfilled,
+            controls=controls,
         )
 
     def _content(self) -> tuple[object, ...]:
@@ -296,11 +294,12 @@ class Windows:
     def _row_of_target(self, key: RowKey) -> Row | None:
         metric, scope, period_id = key
         try:
-            return self._row(metric, scope, self._calendar.period(period_id))
+            # The events of targets and control totals are checked to name one.
+            return self._row(cast("Metric", metric), scope, self._calendar.period(period_id))
         except ValueError:
             return None
 
-    def update(self, shard: int, metric: str, scope: str, day: date, count: DayCount) -> None:
+    def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Replaces one shard's count of a day."""
         key = (metric, scope, day)
         cell = self._days.get(key)
@@ -328,7 +327,7 @@ class Windows:
                 touched[row.key] = row
         return list(self._rows.values()) if first else list(touched.values())
 
-    def _row(self, metric: str, scope: str, period: Period) -> Row:
+    def _row(self, metric: Metric, scope: str, period: Period) -> Row:
         key = RowKey(metric, scope, period.id)
         row = self._rows.get(key)
         if row is None:

@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 def cache_root() -> Path:
     """The folder for what can be fetched or computed again: `$XDG_CACHE_HOME/milestones`, else in the home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # the XDG specification has relative paths ignored  # noqa: PTH117
+    if os.path.isabs(base):  # noqa: PTH117 - a text; XDG says to ignore relative paths
         return Path(base) / "milestones"
     home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     return Path(home) / ".cache" / "milestones"

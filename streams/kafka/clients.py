@@ -138,7 +138,7 @@ def _identify(context: ssl.SSLContext, settings: Settings) -> None:
 def _refuse_expired(certificate: str) -> None:
     """A broker refuses a certificate that is over without saying why."""
     # The standard library reads certificates and has no public call for it.
-    end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001
+    end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     if end and ssl.cert_time_to_seconds(end) < time.time():
         raise _unusable("ssl_certificate_file", certificate, f"it expired on {end}")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 
+if TYPE_CHECKING:
+    from streams.kafka.log import LogRecord
 
-def rejected_place(letter: Any) -> Place | None:
+
+def rejected_place(letter: LogRecord) -> Place | None:
     """Where the record of a dead letter was published; `None` where its headers do not say."""
     headers = dict(letter.headers)
     topic, partition, offset = (

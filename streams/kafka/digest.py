@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.authority import SourceRecord
 
 
-def digest_of(record: Any) -> str:
+def digest_of(record: SourceRecord) -> str:
     """Tells a record from others at the same offset."""
     return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"

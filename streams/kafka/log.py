@@ -42,14 +42,22 @@ class Bounds(NamedTuple):
 class LogRecord(Protocol):
     """A committed record; `timestamp` is the append time in milliseconds since 1970."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    headers: Sequence[tuple[str, bytes]]
-    #: Bytes, or `None`: each topic has its own rule for which of the two it allows.
-    key: Any
-    value: Any
+    @property
+    def topic(self) -> str: ...  # noqa: D102 - as Kafka names them, all of these
+    @property
+    def partition(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def offset(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102 - likewise
+
+    # Bytes or `None`. Which of the two a topic allows is its own rule, and checking it on every read would say no more.
+    @property
+    def key(self) -> Any: ...  # noqa: D102 - likewise
+    @property
+    def value(self) -> Any: ...  # noqa: D102 - likewise
 
 
 class LogReader(Protocol):

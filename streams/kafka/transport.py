@@ -24,6 +24,8 @@ from streams.errors import ExpectedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
+    from streams.kafka.log import LogRecord
+
 logger = logging.getLogger(__name__)
 
 #: Fetch size a partition. 4 MiB is slower by a sixth and holds twice the memory, half a MiB is slower by a tenth (measured).
@@ -74,7 +76,7 @@ class Batch(NamedTuple):
     first: int  # position before the fetch
     next: int  # position after it
     end: int  # end of the partition as the broker last said
-    records: list[Any]
+    records: list[LogRecord]
 
 
 class LogEnd(NamedTuple):

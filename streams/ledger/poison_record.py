@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.notes import Place
 from streams.errors import FaultyRecordError
 from streams.kafka.forwarding import origin_of
+from streams.kafka.log import Partition
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from streams.context import Context
-    from streams.kafka.log import Partition
+    from streams.kafka.log import LogRecord
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[],
     return FaultyRecordError(_last_words(place_of(found, context), error, context.settings))
 
 
-async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> LogRecord | None:
     """The first record that makes a fresh state raise, `None` where none does."""
     batches = [batch for batch in batches if batch.records]
     found = await _first_alone(fresh, batches)
@@ -82,7 +83,7 @@ async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
     return found
 
 
-def place_of(record: Any, context: Context) -> Place:
+def place_of(record: LogRecord, context: Context) -> Place:
     """Where a record was published, also one that was forwarded."""
     origin = origin_of(record.headers) if record.topic == context.source_topics.rerouted else None
     if origin is None:
@@ -90,7 +91,7 @@ def place_of(record: Any, context: Context) -> Place:
     return Place(context.source_topics[origin.topic], origin.partition, origin.offset)
 
 
-async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> LogRecord | None:
     trial = fresh()
     try:
         await trial.restore()
@@ -107,7 +108,7 @@ async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
     return None
 
 
-async def _first_together(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> Any:
+async def _first_together(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> LogRecord | None:
     everything = [record for batch in batches for record in batch.records]
     passes, raises = 0, len(everything)
     if not await _prefix_raises(fresh, batches, raises):
@@ -135,9 +136,9 @@ async def _prefix_raises(fresh: Callable[[], Trial], batches: Sequence[Batch], l
         await trial.close()
 
 
-def _piece(trial: Trial, batch: Batch, records: list[Any], after: Sequence[Batch] = ()) -> Batch:
+def _piece(trial: Trial, batch: Batch, records: list[LogRecord], after: Sequence[Batch] = ()) -> Batch:
     """Some records of a batch, as if they were fetched next by this state."""
-    tp = cast("Partition", (batch.topic, batch.partition))
+    tp = Partition(batch.topic, batch.partition)
     first = next((piece.next for piece in reversed(after) if (piece.topic, piece.partition) == tp), None)
     return batch._replace(
         first=trial.positions()[tp] if first is None else first, next=records[-1].offset + 1, records=records

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
-from schemas.facts import DELIVERIES, ORDERS, Rejection
+from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
 from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from schemas.events import Event
 
 _TOPICS = {
     "order.placed.v1": ORDERS,
@@ -92,7 +94,7 @@ class LineChecker:
         topic = _TOPICS.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
         return Publication(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
 
-    def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Any]:
+    def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Event | Fact | Rejection]:
         now_ms = self._now_ms()
         read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
         if topic == TARGETS:

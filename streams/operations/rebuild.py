@@ -15,9 +15,9 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.counts import decode_counts_key
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from schemas.outputs import Marker
+    from streams.kafka.log import LogRecord
     from streams.listener import Listener
     from streams.settings import Settings
 
@@ -64,7 +65,7 @@ class _Published:
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
 
-    def take(self, record: Any) -> None:
+    def take(self, record: LogRecord) -> None:
         """Takes a record of the day counts or of the window rows."""
         if record.topic == self.counts:
             self._take_count(record)
@@ -72,7 +73,7 @@ class _Published:
             row = decode_row(record.value)
             self.rows[RowKey.of(row)] = row.count
 
-    def _take_count(self, record: Any) -> None:
+    def _take_count(self, record: LogRecord) -> None:
         shard, key = decode_counts_key(record.key)
         if key is not None:
             metric, scope, day = key
@@ -200,7 +201,7 @@ async def _exists(live: Settings) -> bool:
         return bool((await partition_counts(consumer, [name]))[name])
 
 
-async def _source_ends(settings: Settings, consumer: Any) -> dict[tuple[str, int], int]:
+async def _source_ends(settings: Settings, consumer: AIOKafkaConsumer) -> dict[tuple[str, int], int]:
     catalogue = catalogue_of(settings)
     tps = [
         TopicPartition(topic.name, number)
@@ -211,7 +212,7 @@ async def _source_ends(settings: Settings, consumer: Any) -> dict[tuple[str, int
 
 
 async def _until_caught_up(
-    consumer: Any,
+    consumer: AIOKafkaConsumer,
     published: _Published,
     ends: Mapping[tuple[str, int], int],
     worker: WorkerProcess,

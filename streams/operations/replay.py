@@ -11,11 +11,11 @@ import asyncio
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.cloudevents import HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
-from schemas.facts import QUARANTINED, Rejection
+from schemas.facts import QUARANTINED, Fact, Rejection
 from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
@@ -24,8 +24,9 @@ from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from schemas.events import Event
     from streams.context import Context
     from streams.kafka.log import LogReader, LogWriter
 
@@ -145,7 +146,7 @@ class _Run:
             if not partitions:
                 raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
-    async def outcomes(self, wanted: Wanted) -> Any:
+    async def outcomes(self, wanted: Wanted) -> AsyncIterator[Outcome]:
         """What is to become of each dead letter that is meant, one after the other."""
         letters = await read_letters(self._context, wanted, self._reader)
         missing = set(wanted.places) - {letter.place for letter in letters}
@@ -222,7 +223,11 @@ class _Run:
             key = letter.key
         elif key != letter.key:
             repaired.append("key repaired")
-        why_not = "" if self._repair.force else self._would_be_rejected(letter, topic, key, value, "edited" in repaired)
+        why_not = (
+            ""
+            if self._repair.force
+            else self._would_be_rejected(letter, topic, key, value, edited="edited" in repaired)
+        )
         if why_not:
             return Outcome(letter, "left", why_not)
         record = Outgoing(letter.place.topic, homes([key or b""], partitions)[0], key, value, letter.headers)
@@ -234,12 +239,13 @@ class _Run:
         topic: int,
         key: bytes | None,
         value: bytes | None,
-        edited: bool,  # noqa: FBT001
+        *,
+        edited: bool,
     ) -> str:
         """Why the record would become a dead letter again; empty where it would not."""
         record = _AsRead(key, value, letter.headers, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
-        outcome: Any
+        outcome: Event | Fact | Rejection
         if topic == _TARGETS:
             outcome = decode_target(record, future_limit_us=limit_us)
         elif topic == _CONTROLS:

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import decode_forecast, encode_forecast
+from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar, Period
     from streams.domain.rules import Target
     from streams.domain.zone import BusinessZone
+
+#: (metric, scope)
+_Series = tuple[Metric, str]
 
 MINUTE_US: Final = 60_000_000
 #: Real time after which a clock that stands still holds nothing back any longer.
@@ -58,7 +62,7 @@ class DayRow(Protocol):
 class DayRows(Protocol):
     """Where the counts of days are."""
 
-    def day(self, metric: str, scope: str, day: date) -> DayRow | None:
+    def day(self, metric: Metric, scope: str, day: date) -> DayRow | None:
         """The row of a date; None where there is none."""
 
 
@@ -145,8 +149,8 @@ class Forecasts:
         self._watches: dict[bytes, _Watch] = {}
         self._targets: tuple[Target, ...] | None = None
         #: By metric and scope: the first date that any of its targets needs, and what is known of the days.
-        self._starts: dict[tuple[str, str], date] = {}
-        self._histories: dict[tuple[str, str], History] = {}
+        self._starts: dict[_Series, date] = {}
+        self._histories: dict[_Series, History] = {}
         self._date: date | None = None
         self._clock_us = 0
         self._still_from_us = 0
@@ -247,7 +251,7 @@ class Forecasts:
         known = Known(history, row.count if row is not None else 0, share)
         return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
 
-    def _history(self, days: DayRows, series: tuple[str, str], today: date) -> History:
+    def _history(self, days: DayRows, series: _Series, today: date) -> History:
         """The complete days; the same object as before where nothing has changed, with what it has worked out."""
         start = min(self._starts[series], today - timedelta(days=HISTORY_DAYS))
         dates = (start + timedelta(days=number) for number in range((today - start).days))

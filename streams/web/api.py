@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Header, HTTPException, Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from streams.web.readmodel import Snapshot
 from streams.web.routes import DayPath, MilestonePath, asking, date_of
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
@@ -183,7 +185,11 @@ def _add_rejected(routes: APIRouter, web: Web) -> None:
             return _answer(rejected.reconciliation(ask, parameters))
 
 
-def _from_snapshot(web: Web, lines: Any, parameters: windows.WindowsParameters) -> Iterator[str]:
+def _from_snapshot(
+    web: Web,
+    lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
+    parameters: windows.WindowsParameters,
+) -> Iterator[str]:
     """Lines made as they are sent, all of one moment."""
     with web.model.snapshot() as view:
         yield from lines(view, parameters)

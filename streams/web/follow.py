@@ -29,6 +29,7 @@ from streams.web.witness import Witness
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from streams.kafka.log import LogRecord
     from streams.settings import Settings
     from streams.web.readmodel import ReadModel
 
@@ -224,7 +225,7 @@ class Follower:
                 self.state.positions[self._place(tp)] = await consumer.position(tp)
             self._note_caught_up()
 
-    async def _take(self, batch: list[tuple[Feed, list[Any]]]) -> None:
+    async def _take(self, batch: list[tuple[Feed, list[LogRecord]]]) -> None:
         loop = asyncio.get_running_loop()
         changes = await loop.run_in_executor(self._writing, self._model.apply, batch)
         for feed, records in batch:

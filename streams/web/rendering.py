@@ -144,7 +144,7 @@ class Pages:
             extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
         )
         translations = _translations(self._folder, locale)
-        environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+        environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined] # the i18n extension adds it
         environment.filters.update(filters.of_locale(locale, translations.gettext))
         environment.globals["window_rows"] = RowLines(environment.filters, translations.gettext)
         environment.globals["static"] = self._assets.url

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Message
 
 from schemas.rows import RowKey
 
@@ -213,8 +214,8 @@ class Stream(EventSourceResponse):
     async def stream_response(self, send: Send) -> None:
         """Sends until the stream ends, or the client has not taken anything for ten seconds."""
 
-        async def bounded_send(message: object) -> None:
-            await asyncio.wait_for(send(message), _SEND_TIMEOUT_S)  # type: ignore[arg-type]
+        async def bounded_send(message: Message) -> None:
+            await asyncio.wait_for(send(message), _SEND_TIMEOUT_S)
 
         try:
             await super().stream_response(bounded_send)
@@ -223,4 +224,4 @@ class Stream(EventSourceResponse):
             raise ConnectionResetError("a client does not take its events") from None
         finally:
             with contextlib.suppress(RuntimeError):
-                await self.body_iterator.aclose()  # type: ignore[attr-defined]
+                await self.body_iterator.aclose()  # type: ignore[attr-defined] # it is the generator given above

@@ -9,7 +9,7 @@ its place.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from streams.kafka.log import LogRecord
 
 _TIMEOUT_S: Final = 2.5
 _POLL_MS: Final = 100
@@ -36,7 +38,7 @@ class Witness:
         self._proven: dict[TopicPartition, _Seen] = {}
         self._latest: dict[TopicPartition, _Seen] = {}
 
-    def note(self, tp: TopicPartition, record: Any) -> None:
+    def note(self, tp: TopicPartition, record: LogRecord) -> None:
         """A record was read."""
         self._latest[tp] = _Seen(record.offset, _digest(record))
         self._proven.setdefault(tp, self._latest[tp])
@@ -96,7 +98,7 @@ async def _compare(
     return anew
 
 
-def _digest(record: Any) -> bytes:
+def _digest(record: LogRecord) -> bytes:
     """What tells a record from another one at the same offset."""
     parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

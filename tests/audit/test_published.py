@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,17 +14,10 @@ from schemas.rows import RowKey
 from streams.audit.published import _Replay, _Sums
 from streams.audit.sums import Business, add_days, windows_of
 from streams.settings import Settings
+from tests.support.outputs import Record
 
 BUSINESS = Business(Settings(partitions=2))
 DAY = "2024-10-07"
-
-
-class Record(NamedTuple):
-    """A record of the day counts' topic."""
-
-    key: bytes
-    value: bytes
-    offset: int
 
 
 def stream(*steps: tuple[int, int | None]) -> list[Record]:

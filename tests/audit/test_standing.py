@@ -66,14 +66,14 @@ def rows_for(found: dict[RowKey, Window], status: str = "closed") -> dict[RowKey
 
 
 @pytest.mark.parametrize(("count", "stands"), [(999, False), (1000, False), (1001, True)])
-def test_exceeds_is_more_than_the_number(count: int, stands: bool) -> None:  # noqa: FBT001
+def test_exceeds_is_more_than_the_number(count: int, stands: bool) -> None:
     found = expected_standing(SETTINGS, windows(d07=count), {}, [])
     assert ("deliveries/model=SU7/day:2024-10-07/exceeds:1000" in found.periods) is stands
     assert ("deliveries/model=SU7/first:day/exceeds:1000" in found.periods) is stands
 
 
 @pytest.mark.parametrize(("count", "stands"), [(9, False), (10, True)])
-def test_reaches_is_at_least_the_number_and_holiday_is_every_holiday(count: int, stands: bool) -> None:  # noqa: FBT001
+def test_reaches_is_at_least_the_number_and_holiday_is_every_holiday(count: int, stands: bool) -> None:
     holiday = BUSINESS.periods_of(date(2024, 10, 3))[3]
     found = expected_standing(SETTINGS, {RowKey("orders_placed", "all", holiday.id): Window(holiday, count)}, {}, [])
     assert (f"orders_placed/all/{holiday.id}/reaches:10" in found.periods) is stands
@@ -95,7 +95,7 @@ def test_a_record_has_strictly_more_than_every_earlier_day_that_is_over() -> Non
 
 
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
-def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:  # noqa: FBT001
+def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:
     month = BUSINESS.periods_of(date(2024, 10, 3))[1]
     found = expected_standing(
         SETTINGS, {RowKey("deliveries", "model=SU7", month.id): Window(month, count)}, {}, [TARGET]

@@ -15,6 +15,7 @@ from streams.kafka.clients import read_to_end
 from tests.bench.load import lives, publish
 
 if TYPE_CHECKING:
+    from streams.kafka.log import LogRecord
     from tests.support.installation import Installation, Worker
 
 
@@ -106,11 +107,11 @@ class BenchWorker:
         return (last[0] - first[0]) / ((last[1] - first[1]) / 1000)
 
 
-def _read(records: list[object]) -> dict[bytes, int]:
+def _read(records: list[LogRecord]) -> dict[bytes, int]:
     """Events read by each partition, from those of the records that are markers."""
     found = {}
     for record in records:
-        if record.key.endswith(b"|applied"):  # type: ignore[attr-defined]
-            books = orjson.loads(record.value)["books"]  # type: ignore[attr-defined]
-            found[record.key] = sum(book["read"] for book in books.values())  # type: ignore[attr-defined]
+        if record.key.endswith(b"|applied"):
+            books = orjson.loads(record.value)["books"]
+            found[record.key] = sum(book["read"] for book in books.values())
     return found

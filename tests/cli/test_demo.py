@@ -266,7 +266,7 @@ async def test_a_story_is_published_whole_in_its_order_and_flushed(
         recorder.now += seconds
 
     monkeypatch.setattr("streams.demo.playing.asyncio.sleep", sleep)
-    await play(story, recorder, playing, speed=speed, clock_s=lambda: recorder.now)  # type: ignore[arg-type]
+    await play(story, recorder, playing, speed=speed, clock_s=lambda: recorder.now)  # type: ignore[arg-type] # it records what it is told to publish
     assert [record for _, record in recorder.at] == list(story.records())
     assert recorder.flushed == playing.published == story.expected.records
     if speed is not None:

@@ -51,7 +51,7 @@ def _fact(kind: Kind, source: str, event_id: str, time_us: int, **fields: object
         topic=topic,
         partition=2,
         offset=48211,
-        **values,  # type: ignore[arg-type]
+        **values,  # type: ignore[arg-type] # the parts of one model
     )
 
 

@@ -27,10 +27,10 @@ class _Rules:
         self.target: list[TargetSettings] = []
 
     def rules(self) -> tuple[Rule, ...]:
-        return tuple(rules_of(self))  # type: ignore[arg-type]
+        return tuple(rules_of(self))  # type: ignore[arg-type] # it has what is asked of settings
 
     def targets(self) -> tuple[Target, ...]:
-        return tuple(targets_of(self))  # type: ignore[arg-type]
+        return tuple(targets_of(self))  # type: ignore[arg-type] # it has what is asked of settings
 
 
 def run(story: str) -> None:

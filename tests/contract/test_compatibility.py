@@ -85,7 +85,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("is_input", [True, False], ids=["input", "output"])
-def test_each_change_is_found_at_its_place_and_judged_from_its_side(name: str, is_input: bool) -> None:  # noqa: FBT001
+def test_each_change_is_found_at_its_place_and_judged_from_its_side(name: str, is_input: bool) -> None:
     new, where, as_input, as_output = CASES[name]
     (change,) = schema_changes(BASE, new, is_input=is_input)
     assert (change.where, change.compatible) == (where, as_input if is_input else as_output), change.what
@@ -163,7 +163,7 @@ def edited(edit: str) -> dict[str, Any]:
         ("another title", True),
     ],
 )
-def test_each_change_of_topics_and_messages_is_found_and_judged(edit: str, compatible: bool) -> None:  # noqa: FBT001
+def test_each_change_of_topics_and_messages_is_found_and_judged(edit: str, compatible: bool) -> None:
     changes = asyncapi_changes(edited(edit), TODAY)
     assert [change.compatible for change in changes] == [compatible], changes
 

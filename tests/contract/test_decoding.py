@@ -115,7 +115,7 @@ def test_free_text_does_not_leave_the_codec() -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(True, True), (False, False), (None, False)])
-def test_backfill_is_a_boolean_attribute_and_a_text_in_a_header(given: bool | None, expected: bool) -> None:  # noqa: FBT001
+def test_backfill_is_a_boolean_attribute_and_a_text_in_a_header(given: bool | None, expected: bool) -> None:
     assert fact(Record(structured(backfill=given))).backfill is expected
     record = binary()
     if given is not None:

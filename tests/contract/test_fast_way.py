@@ -459,7 +459,7 @@ def test_events_with_other_values_are_read_alike(
     kind: str,
     attributes: dict[str, Any],
     data: dict[str, Any],
-    ascii_only: bool,  # noqa: FBT001
+    ascii_only: bool,
 ) -> None:
     event = document(kind)
     event["data"] = event["data"] | data

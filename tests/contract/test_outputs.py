@@ -72,9 +72,9 @@ def test_a_row_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
 
 def test_models_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        DAY.count = 2000  # type: ignore[attr-defined]
+        DAY.count = 2000  # type: ignore[attr-defined] # that is the case
     with pytest.raises(ValidationError, match="frozen"):
-        MILESTONE.subject = MILESTONE_ID  # type: ignore[attr-defined]
+        MILESTONE.subject = MILESTONE_ID  # type: ignore[attr-defined] # that is the case
 
 
 def test_each_violation_gets_its_line_for_a_person() -> None:

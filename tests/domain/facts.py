@@ -39,21 +39,21 @@ def _fact(
     return Fact(int(kind), order, source, id, time_us, vin, dims, extra, voids, backfill, topic, 1, offset)
 
 
-def placed(at: str | int, id: str = "p", **more: Any) -> Fact:  # noqa: A002
+def placed(at: str | int, id: str = "p", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.PLACED, at, id, **{"dims": SU7, **more})
 
 
-def cancelled(at: str | int, id: str = "c", **more: Any) -> Fact:  # noqa: A002
+def cancelled(at: str | int, id: str = "c", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.CANCELLED, at, id, **more)
 
 
-def delivered(at: str | int, id: str = "d", **more: Any) -> Fact:  # noqa: A002
+def delivered(at: str | int, id: str = "d", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.DELIVERED, at, id, **{"dims": SU7, "vin": VIN, **more})
 
 
-def reversal(at: str | int, id: str = "r", **more: Any) -> Fact:  # noqa: A002
+def reversal(at: str | int, id: str = "r", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.REVERSED, at, id, **{"vin": VIN, **more})
 
 
-def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A002
+def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.VOIDED, at, id, **{"voids": (WEB, of), **more})

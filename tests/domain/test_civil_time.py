@@ -18,6 +18,7 @@ from streams.holidays import holiday_years, load_calendar
 from tests.domain.facts import delivered, us, void
 
 if TYPE_CHECKING:
+    from schemas.counts import DayKey
     from schemas.facts import DayCount
     from schemas.outputs import WindowRow
 
@@ -136,7 +137,7 @@ def test_the_repeated_hour_is_counted_once_each_time_and_taken_back_where_it_was
     first, second = "2024-11-03T01:30:00-04:00", "2024-11-03T01:30:00-05:00"
     ledger.apply([delivered(first, "a", order="SO-1"), delivered(second, "b", order="SO-2")])
     ledger.drain()
-    key = ("deliveries", "all", date(2024, 11, 3))
+    key: DayKey = ("deliveries", "all", date(2024, 11, 3))
     assert ledger.counts()[key].by_hour[1] == 2
     ledger.apply([void("2024-11-05T12:00:00Z", "b", order="SO-2")])
     ledger.drain()

@@ -33,7 +33,7 @@ def fallen(*rules: Rule, restarts: bool = False) -> World:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_count_that_recovers_in_time_leaves_no_trace(restarts: bool) -> None:  # noqa: FBT001
+def test_a_count_that_recovers_in_time_leaves_no_trace(restarts: bool) -> None:
     world = fallen(restarts=restarts)
     for minute, count in ((5, 9), (10, 11), (30, 12)):
         world.put(DAY, count)
@@ -46,7 +46,7 @@ def test_a_count_that_recovers_in_time_leaves_no_trace(restarts: bool) -> None: 
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_count_that_stays_below_is_retracted_by_the_clock_alone_once_it_has_lasted(restarts: bool) -> None:  # noqa: FBT001
+def test_a_count_that_stays_below_is_retracted_by_the_clock_alone_once_it_has_lasted(restarts: bool) -> None:
     world = fallen(restarts=restarts)
     world.put(DAY, 3)
     world.step(at(9))
@@ -100,7 +100,7 @@ def test_a_first_that_an_earlier_day_takes_over_does_not_wait() -> None:
 
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("heals", [False, True])
-def test_a_record_waits_whichever_day_has_changed(restarts: bool, heals: bool) -> None:  # noqa: FBT001
+def test_a_record_waits_whichever_day_has_changed(restarts: bool, heals: bool) -> None:
     """Day 6 is a record; day 5 grows past it, and falls back or does not."""
     world = World(rule(record=True, retract_after_s=600))
     for day, count in (("2024-10-04", 3), ("2024-10-05", 2), ("2024-10-06", 5)):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.facts import NO_DIMS
+from schemas.facts import NO_DIMS, Metric
 from streams.domain.ledger import Changes, Chunk, Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -33,7 +33,7 @@ def counts_of(changes: Changes, scope: str = "model=SU7") -> dict[tuple[str, str
     return {(metric, str(day)): found.count for (metric, of, day), found in changes.counts.items() if of == scope}
 
 
-def day(ledger: Ledger, metric: str, on: str, scope: str = "all") -> DayCount:
+def day(ledger: Ledger, metric: Metric, on: str, scope: str = "all") -> DayCount:
     return ledger.counts()[metric, scope, date.fromisoformat(on)]
 
 
@@ -69,7 +69,7 @@ def day(ledger: Ledger, metric: str, on: str, scope: str = "all") -> DayCount:
 )
 @pytest.mark.parametrize("one_step", [False, True])
 def test_an_event_changes_these_counts_of_its_day(
-    before: list[Fact], event: Fact, changed: dict[str, int], *, one_step: bool
+    before: list[Fact], event: Fact, changed: dict[Metric, int], *, one_step: bool
 ) -> None:
     ledger = ledger_in()
     if one_step:
@@ -197,7 +197,7 @@ def test_backfill_is_a_matter_of_the_event_that_brought_the_unit() -> None:
     assert ledger.backfilled == 2
 
 
-def latest_id(changes: Changes, metric: str = "deliveries") -> str | None:
+def latest_id(changes: Changes, metric: Metric = "deliveries") -> str | None:
     latest = changes.counts[metric, "all", date(2024, 10, 7)].latest
     return latest.id if latest is not None else None
 

@@ -44,7 +44,7 @@ def test_milestone_ids_are_those_of_the_contract() -> None:
         (rule(record=True), 10**9, False),
     ],
 )
-def test_a_count_passes_a_rule(one: Rule, count: int, passed: bool) -> None:  # noqa: FBT001
+def test_a_count_passes_a_rule(one: Rule, count: int, passed: bool) -> None:
     assert one.passed_by(count) is passed
 
 

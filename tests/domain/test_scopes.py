@@ -54,6 +54,6 @@ def test_templates_that_cannot_be_meant_are_refused(templates: list[list[str]], 
         ("model=SU7,factory=BJ1", False),
     ],
 )
-def test_a_scope_can_have_units_when_its_dimensions_are_those_of_a_template(scope: str, has: bool) -> None:  # noqa: FBT001
+def test_a_scope_can_have_units_when_its_dimensions_are_those_of_a_template(scope: str, has: bool) -> None:
     assert Scopes([["region", "model"], [], ["model"]]).has(scope) is has
     assert not Scopes([["variant"]]).has(scope)

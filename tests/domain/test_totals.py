@@ -64,7 +64,7 @@ def test_month_ends_leap_day_and_year_end_fall_into_their_own_month_and_year(day
 @pytest.mark.parametrize(
     ("day", "inside"), [("2024-09-30", False), ("2024-10-01", True), ("2024-10-07", True), ("2024-10-08", False)]
 )
-def test_a_holiday_contains_its_first_and_last_date_and_nothing_beside(day: str, inside: bool) -> None:  # noqa: FBT001
+def test_a_holiday_contains_its_first_and_last_date_and_nothing_beside(day: str, inside: bool) -> None:
     world = World()
     world.put(day, 1)
     world.step(NOON)
@@ -227,7 +227,7 @@ def test_a_target_without_counts_closes_by_the_clock() -> None:
         ("reaches", 1001, True),
     ],
 )
-def test_exceeds_is_above_the_number_and_reaches_is_at_it(operator: str, count: int, raised: bool) -> None:  # noqa: FBT001
+def test_exceeds_is_above_the_number_and_reaches_is_at_it(operator: str, count: int, raised: bool) -> None:
     world = World(rule(exceeds=1000) if operator == "exceeds" else rule(reaches=1000))
     world.put("2024-10-07", count)
     assert told(world.step(NOON)) == ([("raised", f"day:2024-10-07/{operator}:1000")] if raised else [])
@@ -521,7 +521,7 @@ def test_a_first_of_a_holiday_that_is_no_longer_counted_stands() -> None:
 
 
 @pytest.mark.parametrize(("count", "reached"), [(19_999, False), (20_000, True), (20_001, True)])
-def test_a_target_is_reached_at_its_value(count: int, reached: bool) -> None:  # noqa: FBT001
+def test_a_target_is_reached_at_its_value(count: int, reached: bool) -> None:
     world = World(targets=(target(20_000),))
     world.put("2024-10-07", count)
     step = world.step(NOON)

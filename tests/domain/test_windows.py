@@ -75,7 +75,7 @@ def test_the_latest_unit_of_the_cells_that_grew_is_the_greatest_by_time_then_id(
 def test_a_cell_has_grown_when_it_ends_the_step_above_where_it_began(
     windows: Windows,
     counts: tuple[int, int],
-    grew: bool,  # noqa: FBT001
+    grew: bool,
 ) -> None:
     """Updates within a step count by their sum; the cell begins at 5."""
     windows.update(0, METRIC, SCOPE, DAY, count_of(5))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from schemas.facts import DayCount, LatestUnit
+from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from streams.domain.rules import Rule, Target
 from streams.domain.targets import TargetChange
@@ -14,7 +14,7 @@ from streams.domain.totals import Step, Totals
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 
-METRIC = "deliveries"
+METRIC: Final = "deliveries"
 SCOPE = "model=SU7"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ class World:
     ) -> None:
         self.rules, self.targets = rules, targets
         self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
-        self.counts: dict[tuple[int, str, str, date], DayCount] = {}
+        self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
         self.events: list[MilestoneEvent] = []
         self.changes: list[TargetChange] = []
@@ -104,7 +104,7 @@ class World:
         backfilled: int = 0,
         shard: int = 0,
         hour: int = 12,
-        metric: str = METRIC,
+        metric: Metric = METRIC,
         scope: str = SCOPE,
     ) -> None:
         """A shard's absolute count of a day arrives; every unit is of one local hour."""
@@ -149,7 +149,7 @@ class World:
         last = {event.subject: event for event in self.events}
         return {i: event.data.period for i, event in last.items() if event.type != "milestone.retracted.v1"}
 
-    def row(self, period: str, metric: str = METRIC, scope: str = SCOPE) -> WindowRow:
+    def row(self, period: str, metric: Metric = METRIC, scope: str = SCOPE) -> WindowRow:
         """The published row of a window."""
         return self.rows[f"{metric}/{scope}/{period}"]
 

@@ -176,7 +176,7 @@ def serve_once(answer: bytes) -> int:
         (b"", False),
     ],
 )
-def test_only_the_answer_of_a_broker_counts_as_one(answer: bytes, expected: bool) -> None:  # noqa: FBT001 - a table
+def test_only_the_answer_of_a_broker_counts_as_one(answer: bytes, expected: bool) -> None:
     assert probe.answers("127.0.0.1", serve_once(answer), timeout_s=2) is expected
 
 

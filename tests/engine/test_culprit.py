@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from faust.types.tuples import TP
 
 from streams.kafka.transport import Batch
 from streams.ledger.poison_record import find_culprit
+from tests.support.outputs import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streams.kafka.log import LogRecord
+
 #: Everything applied so far, size of the step → whether it raises.
 Raises = Callable[[Sequence[str], int], bool]
-
-
-class Record(NamedTuple):
-    """As much of a record as matters."""
-
-    topic: str
-    offset: int
-    name: str
 
 
 class Trial:
@@ -48,7 +43,7 @@ class Trial:
         for batch in batches:
             assert batch.first == self._next[batch.topic], "a trial must not see a gap"
             self._next[batch.topic] = batch.next
-            self._applied += [record.name for record in batch.records]
+            self._applied += [record.key.decode() for record in batch.records]
         if self._raises(self._applied, sum(len(batch.records) for batch in batches)):
             raise ZeroDivisionError
 
@@ -57,7 +52,9 @@ class Trial:
 
 
 def batch(topic: str, first: int, names: str) -> Batch:
-    records = [Record(topic, first + index, name) for index, name in enumerate(names)]
+    records: list[LogRecord] = [
+        Record(name.encode(), b"", first + index, topic=topic) for index, name in enumerate(names)
+    ]
     return Batch(topic, 0, 1, first, first + len(names), first + len(names), records)
 
 
@@ -81,7 +78,7 @@ async def test_the_record_is_the_one_with_which_it_raises_and_without_which_it_d
 ) -> None:
     Trial.started = Trial.closed = 0
     record = await find_culprit(lambda: Trial(raises), BATCHES)
-    assert (record.name if record is not None else None) == found
+    assert (record.key.decode() if record is not None else None) == found
     assert Trial.started == Trial.closed > 0
 
 

@@ -26,6 +26,7 @@ from tests.simulation.cluster import Outcome
 from tests.support.recount import units
 
 if TYPE_CHECKING:
+    from schemas.facts import Metric
     from schemas.outputs import Marker
     from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.world import World
@@ -48,7 +49,7 @@ class _Shard:
         self.positions: dict[str, int] = defaultdict(int)
         self.read: dict[str, int] = defaultdict(int)
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-        self.units: dict[str, list[tuple[str, str, date]]] = {}
+        self.units: dict[str, list[tuple[Metric, str, date]]] = {}
         self.expected: Counter[DayKey] = Counter()
         self.counts: dict[DayKey, int] = {}
 

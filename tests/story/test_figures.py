@@ -33,7 +33,7 @@ def figure(relation: Relation, value: int) -> Figure:
 def test_a_figure_is_compared_with_the_sum_of_its_days_and_of_no_other(
     relation: Relation,
     value: int,
-    holds: bool,  # noqa: FBT001 - a parameter of the table
+    holds: bool,
 ) -> None:
     days = {date(2024, 9, 30): 1000, FIRST: 9, LAST: 21, date(2024, 10, 4): 1000}
     assert figure(relation, value).counted(days) == 30
@@ -49,7 +49,7 @@ def test_a_figure_is_compared_with_the_sum_of_its_days_and_of_no_other(
         ({LAST: 11, date(2024, 10, 4): 99}, True),
     ],
 )
-def test_the_first_day_above_a_number_is_above_it_and_no_earlier_day_is(days: DayCounts, holds: bool) -> None:  # noqa: FBT001 - a parameter of the table
+def test_the_first_day_above_a_number_is_above_it_and_no_earlier_day_is(days: DayCounts, holds: bool) -> None:
     assert figure("first_day_above", 10).holds(days) is holds
 
 

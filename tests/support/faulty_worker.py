@@ -24,5 +24,5 @@ def _faulty_apply(self: Ledger, facts: Sequence[Fact]) -> Applied:
     return _apply(self, facts)
 
 
-Ledger.apply = _faulty_apply  # type: ignore[method-assign]
+Ledger.apply = _faulty_apply  # type: ignore[method-assign] # the one change to the real thing
 main()

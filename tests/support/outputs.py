@@ -20,6 +20,7 @@ class Record:
     partition: int = 0
     timestamp: int = 1_728_300_000_000
     headers: list[tuple[str, bytes]] = field(default_factory=list)
+    topic: str = ""
 
 
 def row(

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from schemas.facts import Metric
+
 ZONE = ZoneInfo("Asia/Shanghai")
 
 Counts = dict[tuple[str, str, str], int]  # (metric, scope, period id) → count
@@ -34,7 +36,7 @@ def recount(values: Iterable[bytes]) -> Counts:
     return dict(counts)
 
 
-def units(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]:
+def units(events: list[dict[str, Any]]) -> list[tuple[Metric, dict[str, Any], str]]:
     """(metric, the event it is dated by, model) of each unit that one order's events make."""
     voided = {
         (event["data"]["voids"]["source"], event["data"]["voids"]["id"])
@@ -46,7 +48,7 @@ def units(events: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]
     ]
     standing.sort(key=lambda event: (datetime.fromisoformat(event["time"]), event["id"], event["source"]))
     placed = cancelled = delivery = None
-    found: list[tuple[str, dict[str, Any], str]] = []
+    found: list[tuple[Metric, dict[str, Any], str]] = []
     deliveries: list[dict[str, Any]] = []
     for event in standing:
         kind, data = event["type"], event["data"]

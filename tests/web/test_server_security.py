@@ -59,7 +59,7 @@ def test_any_other_address_needs_a_token_or_a_proxy(bind: str) -> None:
 )
 def test_settings_that_guard_nothing_are_refused(settings: dict[str, str], line: str) -> None:
     with pytest.raises(ExpectedError, match=line):
-        access_of(Settings(**settings))  # type: ignore[arg-type]
+        access_of(Settings(**settings))  # type: ignore[arg-type] # all of them are texts
 
 
 def test_an_empty_token_file_guards_nothing(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Milestones:
         where = " AND ".join(conditions)
         total = self._connection.execute(f"SELECT count(*) FROM milestones WHERE {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = self._connection.execute(
-            f"SELECT body FROM milestones WHERE {where} ORDER BY position DESC LIMIT ? OFFSET ?",  # noqa: S608
+            f"SELECT body FROM milestones WHERE {where} ORDER BY position DESC LIMIT ? OFFSET ?",  # noqa: S608 - fixed texts
             (*values, min(query.limit, MAX_EVENTS), query.offset),
         )
         return MilestonePage([row["body"] for row in found], total)

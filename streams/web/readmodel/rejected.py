@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import sqlite3
@@ -94,7 +94,7 @@ class DeadLetters:
         where, values = _equal(("reason", query.reason), ("topic", query.topic), ("day", query.day))
         total = self._connection.execute(f"SELECT count(*) FROM dead_letters {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = self._connection.execute(
-            f"SELECT * FROM dead_letters {where} ORDER BY recorded_ms DESC, part, position DESC LIMIT ? OFFSET ?",  # noqa: S608
+            f"SELECT * FROM dead_letters {where} ORDER BY recorded_ms DESC, part, position DESC LIMIT ? OFFSET ?",  # noqa: S608 - fixed texts
             (*values, min(query.limit, MAX_LETTERS), query.offset),
         )
         return [_letter(row) for row in found], total
@@ -126,7 +126,7 @@ class Violations:
         total = self._connection.execute(f"SELECT count(*) FROM violations {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = self._connection.execute(
             f"""SELECT order_id, kind, source, event_id, message, recorded_ms FROM violations {where}
-            ORDER BY recorded_ms DESC, order_id, number LIMIT ? OFFSET ?""",  # noqa: S608
+            ORDER BY recorded_ms DESC, order_id, number LIMIT ? OFFSET ?""",  # noqa: S608 - fixed texts
             (*values, min(query.limit, MAX_LETTERS), query.offset),
         )
         return [FoundViolation(*row) for row in found], total
@@ -149,7 +149,7 @@ def _equal(*wanted: tuple[str, str]) -> tuple[str, Sequence[str]]:
     return f"WHERE {conditions}" if given else "", [value for _, value in given]
 
 
-def _letter(row: Any) -> DeadLetter:
+def _letter(row: sqlite3.Row) -> DeadLetter:
     return DeadLetter(
         topic=row["topic"],
         partition=row["source_part"],

@@ -127,7 +127,7 @@ class Windows:
         connection = self._connection
         total = connection.execute(f"SELECT count(*) FROM {source} {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = connection.execute(
-            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608
+            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608 - fixed texts
             {**values, "limit": min(query.limit, MAX_ROWS), "offset": query.offset},
         ).fetchall()
         return WindowPage(self._bodies([(row[0], row[1], row[2]) for row in found]), total, query)
@@ -136,7 +136,7 @@ class Windows:
         """The JSON of rows and versions, in their order; those of rows in one question."""
         numbers = [number for number, position, _ in found if position is None]
         rows = self._connection.execute(
-            f"SELECT id, head || tail FROM windows WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608
+            f"SELECT id, head || tail FROM windows WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608 - fixed texts
             numbers,
         )
         current: dict[int, str] = {row[0]: row[1] for row in rows}

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -28,7 +28,7 @@ from schemas.codec import (
     encode_status,
 )
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import ControlHeaders
+from schemas.outputs import ControlHeaders, WindowRow
 from schemas.rows import RowKey
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from zoneinfo import ZoneInfo
 
+    from streams.kafka.log import LogRecord
     from streams.web.readmodel.schema import Database
 
 #: Where the part of a row begins that differs between its versions. Inside a string its quotes would be escaped.
@@ -102,7 +103,7 @@ class Writer:
         self._keep_payloads = keep_payloads
         self._ids: dict[RowKey, tuple[int, str]] = {}
         self._history_begins_us: int | None = None
-        self._apply: dict[Feed, Callable[[sqlite3.Connection, Any, Changes], None]] = {
+        self._apply: dict[Feed, Callable[[sqlite3.Connection, LogRecord, Changes], None]] = {
             Feed.WINDOWS: self._window,
             Feed.HISTORY: self._version,
             Feed.MILESTONES: self._milestone,
@@ -112,7 +113,7 @@ class Writer:
             Feed.DEAD_LETTERS: self._dead_letter,
         }
 
-    def apply(self, batch: Iterable[tuple[Feed, Sequence[Any]]]) -> Changes:
+    def apply(self, batch: Iterable[tuple[Feed, Sequence[LogRecord]]]) -> Changes:
         """Applies records in one transaction; one that cannot be read is put on record and passed over."""
         changes = Changes()
         with self._database.writing() as connection:
@@ -137,7 +138,7 @@ class Writer:
                 connection.execute("UPDATE windows SET present = 0")
             connection.execute("DELETE FROM unreadable WHERE feed = ?", (feed,))
 
-    def _window(self, connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+    def _window(self, connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         if record.value is None:
             key = RowKey.parse(record.key.decode())
             connection.execute(
@@ -177,7 +178,7 @@ class Writer:
         changes.rows.pop(key, None)
         changes.rows[key] = head + tail
 
-    def _version(self, connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+    def _version(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
         row = decode_row(record.value)
         key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
@@ -202,7 +203,7 @@ class Writer:
             ),
         )
 
-    def _window_of(self, connection: sqlite3.Connection, key: RowKey, row: Any, head: str) -> tuple[int, str]:
+    def _window_of(self, connection: sqlite3.Connection, key: RowKey, row: WindowRow, head: str) -> tuple[int, str]:
         """The window's id and present head; one that is known from its history only is made, not present."""
         found = self._ids.get(key)
         if found is None:
@@ -224,7 +225,7 @@ class Writer:
             self._ids[key] = (known[0], head)
 
     @staticmethod
-    def _milestone(connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+    def _milestone(connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         event = decode_milestone(record.value)
         data, body = event.data, encode_milestone(event).decode()
         connection.execute(
@@ -245,7 +246,7 @@ class Writer:
         changes.milestones.append(body)
 
     @staticmethod
-    def _forecast(connection: sqlite3.Connection, record: Any, changes: Changes) -> None:
+    def _forecast(connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         key = record.key.decode()
         if record.value is None:
             connection.execute("DELETE FROM forecasts WHERE key = ?", (key,))
@@ -257,7 +258,7 @@ class Writer:
         changes.forecasts[key] = body
 
     @staticmethod
-    def _violations(connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+    def _violations(connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
         order_id = record.key.decode()
         found = decode_violations(record.value).violations if record.value is not None else []
         connection.execute("DELETE FROM violations WHERE part = ? AND order_id = ?", (record.partition, order_id))
@@ -270,7 +271,7 @@ class Writer:
         )
 
     @staticmethod
-    def _status(connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+    def _status(connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
         key = record.key.decode()
         if record.value is None:
             connection.execute("DELETE FROM status WHERE key = ?", (key,))
@@ -282,7 +283,7 @@ class Writer:
         heard_ms = now_ms if abs(now_ms - record.timestamp) < _CLOCKS_DIFFER_MS else record.timestamp
         connection.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?, ?)", (key, body, record.timestamp, heard_ms))
 
-    def _dead_letter(self, connection: sqlite3.Connection, record: Any, _changes: Changes) -> None:
+    def _dead_letter(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
         headers = dict(record.headers)
         day, of_event = self._day(record, headers)
         size = len(record.key or b"") + len(record.value or b"")
@@ -306,7 +307,7 @@ class Writer:
             ),
         )
 
-    def _day(self, record: Any, headers: dict[str, bytes]) -> tuple[str, bool]:
+    def _day(self, record: LogRecord, headers: dict[str, bytes]) -> tuple[str, bool]:
         """The business date that a rejected record's own `time` names, else the date on which it was rejected."""
         moment = _time_of(record.value, headers)
         of_event = moment is not None
@@ -315,7 +316,7 @@ class Writer:
         return moment.astimezone(self._zone).date().isoformat(), of_event
 
     @staticmethod
-    def _unreadable(connection: sqlite3.Connection, feed: Feed, record: Any, error: Exception) -> None:
+    def _unreadable(connection: sqlite3.Connection, feed: Feed, record: LogRecord, error: Exception) -> None:
         # The text of an error quotes what it does not like: only its sort is kept.
         problem = error.errors()[0]["type"] if isinstance(error, ValidationError) else type(error).__name__
         connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -237,7 +238,7 @@ def _cells(row: WindowRow, as_of: str) -> list[str | int]:
     return [defused(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _csv(rows: object) -> str:
+def _csv(rows: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
-    csv.writer(out).writerows(rows)  # type: ignore[arg-type]
+    csv.writer(out).writerows(rows)
     return out.getvalue()
