@@ -22,8 +22,10 @@ from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
 from streams.kafka.admin import check_rights, plan_topics, refuse
 from streams.kafka.clients import client_options, servers_of
+from streams.kafka.connection import tell_refusals
+from streams.kafka.permissions import denial
 from streams.kafka.refusals import refusal
-from streams.kafka.rights import rights_of
+from streams.kafka.rights import Operation, rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
 from streams.worker import agents
@@ -133,14 +135,17 @@ class MilestonesApp(faust.App):
         """Connection options for the driver's consumer."""
         return client_options(self.context.settings)
 
-    async def on_trouble(self) -> None:
-        """Called by the driver when the cluster fails it; ends the worker where it was turned away."""
+    async def on_trouble(self, error: BaseException) -> None:
+        """Called by the driver when the cluster fails its consumer; ends the worker where it was turned away."""
+        denied = denial(error, Operation.READ)
+        if denied is not None:
+            await self._fail(denied)
         await self._watch.look()
 
     async def on_failed_start(self, error: BaseException) -> None:
         """Called by the driver when a client of its own cannot be started: ends the worker with the reason."""
         settings = self.context.settings
-        await self._fail(await refusal(settings, client_options(settings), error))
+        await self._fail(denial(error) or await refusal(settings, client_options(settings), error))
 
     async def on_batch_assignment(self, held: set[TP]) -> Mapping[TP, int]:
         """Called by the consumer after every assignment."""
@@ -159,6 +164,7 @@ class MilestonesApp(faust.App):
             _say_and_exit(error)
         consumer: BatchConsumer = self.consumer
         self.engine.attach(consumer)
+        tell_refusals(self._watch.begin)
         _tune_interpreter()
         await super().on_start()
         self._reporter.start()

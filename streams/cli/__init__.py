@@ -33,6 +33,8 @@ COMMANDS = {
     "worker": "streams.cli.worker",
 }
 
+_UNREACHABLE = 3
+
 
 class _LazyGroup(click.Group):
     """Imports a command's module at its first use: `milestones --help` and `doctor` start without Kafka clients."""
@@ -62,6 +64,11 @@ def main() -> None:
         code = group.main(standalone_mode=False)
     except ExpectedError as error:
         _say(str(error))
+        if error.exit_code == _UNREACHABLE:
+            # What still waits for a cluster that does not answer, or for the name of its host, is not waited for.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

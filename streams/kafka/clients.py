@@ -18,9 +18,10 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from streams.errors import ExpectedError
+from streams.kafka.connection import TokenError
 from streams.kafka.metadata import create_nothing
-from streams.kafka.permissions import denied, topic_answers
-from streams.kafka.refusals import RefusedError, TokenError, reach, refusal
+from streams.kafka.permissions import denial, denied, topic_answers
+from streams.kafka.refusals import RefusedError, reach, refusal
 from streams.kafka.rights import Operation, Resource, Right
 from streams.settings import Settings, secret
 
@@ -232,7 +233,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> 
         try:
             await asyncio.wait_for(start(), _CONNECT_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise await refusal(settings, client_options(settings), error) from None
+            raise denial(error) or await refusal(settings, client_options(settings), error) from None
 
 
 @contextlib.contextmanager

@@ -9,16 +9,22 @@ reads the token or password anew.
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import SaslAuthenticationFailed
-from aiokafka.protocol.admin import SaslAuthenticateRequest
+from aiokafka.errors import SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.protocol.admin import (
+    SaslAuthenticateRequest,
+    SaslAuthenticateResponse_v0,
+    SaslAuthenticateResponse_v1,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 #: Part of a session after which its connection is replaced at the first opportunity, and how often one is looked for.
 _RENEWED_AFTER = 0.8
@@ -64,10 +70,40 @@ def _close_when_idle(reference: weakref.ref[Connection]) -> None:
         connection.close(CloseReason.IDLE_DROP)
 
 
+class _NoSecrets(logging.Filter):
+    """Keeps the requests that hold a password or a token out of the log, which has every request at its finest level."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(argument, _WITH_SECRETS) for argument in arguments)
+
+
+_WITH_SECRETS = (*SaslAuthenticateRequest._CLASSES, SaslAuthenticateResponse_v0, SaslAuthenticateResponse_v1)  # noqa: SLF001
+logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
+
+
+class TokenError(ConnectionError):
+    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting."""
+
+
+#: Called when a broker, or a certificate, has refused a connection: clients go on trying and tell nobody.
+_told: list[Callable[[], None]] = []
+
+
+def tell_refusals(to: Callable[[], None]) -> None:
+    """Has a function called, from the event loop, whenever a connection is refused for what it shows or is shown."""
+    _told.append(to)
+
+
 async def create_conn(host: str, port: int, **options: Any) -> Connection:
     """Connects and authenticates; what aiokafka's clients call."""
     connection = Connection(host, port, **options)
-    await connection.connect()
+    try:
+        await connection.connect()
+    except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLError, TokenError):
+        for told in _told:
+            told()
+        raise
     return connection
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     TopicAuthorizationFailedError,
@@ -156,14 +157,25 @@ def denied(missing: Sequence[Right]) -> str:
     )
 
 
-def denial(error: BaseException | None) -> RefusedError | None:
-    """The line for what a producer or a consumer was refused, `None` where it failed for another reason."""
+def denial(error: BaseException | None, on_topics: Operation = Operation.WRITE) -> RefusedError | None:
+    """The line for what a client was refused, `None` where it failed for another reason.
+
+    Args:
+        error: What it raised.
+        on_topics: What it does with topics.
+    """
     match error:
         case TopicAuthorizationFailedError(args=[str() | set() | frozenset() as topics, *_]):
             names = [topics] if isinstance(topics, str) else sorted(topics)
-            missing = [Right(Resource.TOPIC, name, (Operation.WRITE,)) for name in names]
+            missing = [Right(Resource.TOPIC, name, (on_topics,)) for name in names]
         case TransactionalIdAuthorizationFailed(args=[str() as name, *_]):
             missing = [Right(Resource.TRANSACTIONAL_ID, name, (Operation.WRITE,))]
+        case ClusterAuthorizationFailedError():
+            # What a producer that numbers its records needs: the right to write somewhere, or that of the cluster.
+            return RefusedError(
+                "this user is not allowed Write on any topic, nor IdempotentWrite on the cluster; grant it, milestones topics "
+                "acls says what each role needs"
+            )
         case GroupAuthorizationFailedError(args=[str() as name, *_]):
             missing = [Right(Resource.GROUP, name, (Operation.READ,))]
         case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +19,6 @@ from streams.kafka.refusals import RefusedError
 from streams.kafka.rights import Operation, Resource, Right
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
     from types import TracebackType
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES = 512 * 1024
 _BATCHES_IN_FLIGHT = 32
+_STOP_TIMEOUT_S = 2.0
 
 
 class Publisher:
@@ -69,7 +71,9 @@ class Publisher:
             if kind is None:
                 await self.flush()
         finally:
-            await self._producer.stop()
+            # Stopping sends what is left, for which there is no time where the brokers do not answer.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
 
     async def _look_up(self, topics: set[int]) -> None:
         """Makes sure that topics are there and may be written, before the first record goes to each."""
@@ -124,12 +128,17 @@ class Publisher:
 
     async def _confirm(self, most: int) -> None:
         while len(self._in_flight) > most:
+            confirmed = self._in_flight.popleft()
+            # A producer that numbers its records sends them again for ever.
+            await asyncio.wait([confirmed], timeout=self._settings.cluster_timeout_s)
+            if not confirmed.done():
+                raise self._refused(TimeoutError(f"no answer for {self._settings.cluster_timeout_s:.0f} s"))
             try:
-                await self._in_flight.popleft()
+                confirmed.result()
             except KafkaError as error:
                 raise self._refused(error) from error
 
-    def _refused(self, error: KafkaError) -> ExpectedError:
+    def _refused(self, error: Exception) -> ExpectedError:
         refusal = denial(error)
         if refusal is not None:
             return refusal

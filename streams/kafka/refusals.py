@@ -18,7 +18,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import ExpectedError
-from streams.kafka.connection import create_conn
+from streams.kafka.connection import TokenError, create_conn
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -61,10 +61,6 @@ class RefusedError(ExpectedError):
         super().__init__(message, exit_code=_UNREACHABLE_CODE)
 
 
-class TokenError(ConnectionError):
-    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting."""
-
-
 class Reached(NamedTuple):
     """What answers.
 
@@ -89,7 +85,8 @@ async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
     """
     connection = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     servers: Sequence[str] = options["bootstrap_servers"]
-    answers = await _first_answers([_ask(Address.of(server), connection) for server in servers])
+    patience_s = min(_TIMEOUT_S, settings.cluster_timeout_s)
+    answers = await _first_answers([_ask(Address.of(server), connection, patience_s) for server in servers])
     living = [server for server, answer in zip(servers, answers, strict=True) if not isinstance(answer, BaseException)]
     if not living:
         raise await _failure(settings, servers[0], answers[0])
@@ -97,7 +94,9 @@ async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
     known = {Address.of(server) for server in living}
     brokers = [Address(host, port) for _, host, port, *_ in named.brokers]
     unknown = [broker for broker in brokers if broker not in known]
-    found = dict(zip(unknown, await asyncio.gather(*(_ask(broker, connection) for broker in unknown)), strict=True))
+    found = dict(
+        zip(unknown, await asyncio.gather(*(_ask(broker, connection, patience_s) for broker in unknown)), strict=True)
+    )
     advertised: dict[Address, ExpectedError | None] = dict.fromkeys(brokers)
     for broker, answer in found.items():
         if isinstance(answer, BaseException):
@@ -145,12 +144,12 @@ async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]
     return [TimeoutError() if task.cancelled() else task.result() for task in tasks]
 
 
-async def _ask(address: Address, connection: Mapping[str, Any]) -> Any:
+async def _ask(address: Address, connection: Mapping[str, Any], patience_s: float) -> Any:
     """The brokers of the cluster, or what stands in the way."""
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(patience_s):
             made = await create_conn(
-                address.host, address.port, request_timeout_ms=int(_TIMEOUT_S * 1000), **connection
+                address.host, address.port, request_timeout_ms=int(patience_s * 1000), **connection
             )
             try:
                 # A server that wants a user tells its versions to anyone, and closes at the first question.
@@ -196,7 +195,7 @@ def explain(settings: Settings, server: str, error: BaseException) -> ExpectedEr
         case ConnectionRefusedError():
             line = f"no Kafka at {server}: nothing listens there; start one (milestones broker) or name it with --bootstrap-servers"
         case TimeoutError():
-            line = f"{server} does not answer within {_TIMEOUT_S} s; check bootstrap_servers, and whether a firewall is in between"
+            line = f"{server} does not answer within {min(_TIMEOUT_S, settings.cluster_timeout_s):g} s; check bootstrap_servers, and whether a firewall is in between"
         case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
             line = f"there is no way to {server} from this network; check bootstrap_servers"
         case KafkaError(__cause__=BaseException() as cause):

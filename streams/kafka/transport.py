@@ -141,8 +141,8 @@ class BatchConsumer(driver.Consumer):
         before = {tp: position.epoch for tp, position in self._positions.items()}
         try:
             fetched, active = await self._wait_next_records(timeout)
-        except KafkaError:
-            await self.app.on_trouble()
+        except KafkaError as error:
+            await self.app.on_trouble(error)
             raise
         generation = self.app.consumer_generation_id
         reached = self._reached(before, active)

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import client_options, partition_counts, quiet_clients
+from streams.kafka.clients import live_options, partition_counts, quiet_clients
 from streams.web.patience import ended, within
 from streams.web.readmodel import Changes, Feed
 from streams.web.witness import Witness
@@ -105,6 +105,19 @@ class FollowState:
         return [(feed, done[feed], total[feed]) for feed in Feed if feed in total]
 
 
+def _consumer(options: Mapping[str, Any], **more: Any) -> AIOKafkaConsumer:
+    common: dict[str, Any] = {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        # A position that is not there any more is a topic made anew; never to be passed over in silence.
+        "auto_offset_reset": "none",
+        "max_partition_fetch_bytes": _FETCH_BYTES,
+        "fetch_max_wait_ms": _POLL_MS,
+        "request_timeout_ms": 10_000,
+    }
+    return AIOKafkaConsumer(**options, **(common | more))
+
+
 class Follower:
     """Keeps a read model up to date until it is cancelled.
 
@@ -151,13 +164,14 @@ class Follower:
             self._writing.shutdown(wait=True)
 
     def _lost(self, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
-        if not self.state.problem:
-            logger.warning("the connection to Kafka is lost: %s", reason)
-        self.state.problem = reason.splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if reason != self.state.problem:
+            logger.warning("there is no connection to Kafka: %s", reason)
+        self.state.problem = reason
 
     async def _connected(self) -> None:
-        consumer, prover = self._consumer(), self._consumer(max_partition_fetch_bytes=1)
+        options = await live_options(self._settings)
+        consumer, prover = _consumer(options), _consumer(options, max_partition_fetch_bytes=1)
         try:
             await within(_START_TIMEOUT_S, asyncio.gather(consumer.start(), prover.start()))
             await self._assign(consumer, prover)
@@ -176,18 +190,6 @@ class Follower:
         finally:
             with contextlib.suppress(*_OUTAGES):
                 await within(_STOP_TIMEOUT_S, asyncio.gather(consumer.stop(), prover.stop()))
-
-    def _consumer(self, **options: Any) -> AIOKafkaConsumer:
-        common: dict[str, Any] = {
-            "isolation_level": "read_committed",
-            "enable_auto_commit": False,
-            # A position that is not there any more is a topic made anew; never to be passed over in silence.
-            "auto_offset_reset": "none",
-            "max_partition_fetch_bytes": _FETCH_BYTES,
-            "fetch_max_wait_ms": _POLL_MS,
-            "request_timeout_ms": 10_000,
-        }
-        return AIOKafkaConsumer(**client_options(self._settings), **(common | options))
 
     async def _assign(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
         """Takes the partitions there are, each where it was left off."""

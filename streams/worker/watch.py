@@ -39,13 +39,16 @@ class Watch:
         self._looking: asyncio.Task[None] | None = None
         self._looked_s = -_AGAIN_S
 
+    def begin(self) -> None:
+        """Begins to look, unless that is under way or has just been done."""
+        if self._looking is None and time.monotonic() - self._looked_s >= _AGAIN_S:
+            self._looking = asyncio.create_task(self._look(), name="watch")
+
     async def look(self) -> None:
         """Ends the worker where the cluster has turned it away; returns where it has not."""
-        if self._looking is None:
-            if time.monotonic() - self._looked_s < _AGAIN_S:
-                return
-            self._looking = asyncio.create_task(self._look(), name="watch")
-        await asyncio.shield(self._looking)
+        self.begin()
+        if self._looking is not None:
+            await asyncio.shield(self._looking)
 
     async def _look(self) -> None:
         try:

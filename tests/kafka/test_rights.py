@@ -111,6 +111,9 @@ async def test_a_publisher_needs_only_the_topics_that_it_sends_to(
         f"milestones: this user is not allowed Write on topic {installation.catalogue.orders.name}; grant it"
     )
     await secured.disallow("factory")
+    done = await installation.run("publish", str(placed))
+    assert (done.returncode, "not allowed Write on any topic" in done.stderr) == (3, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def test_applying_names_the_right_that_is_missing(
@@ -226,8 +229,11 @@ async def _revoke(secured: SecuredKafka, made: Callable[..., Installation]) -> N
     installation.client = secured.settings("SESSION", "leaver")
     await _counting(secured, installation, "leaver")
     await secured.remove_user("leaver")
+    removed_s = time.monotonic()
     code, said = await _end_of(installation)
     assert (code, "refuses user 'leaver'" in said.splitlines()[-1]) == (3, True), said
+    # Its connections go on until their sessions of eight seconds end.
+    assert time.monotonic() - removed_s < 8 + 10
     assert "Traceback" not in said
     assert secured.password not in said
 
@@ -244,7 +250,6 @@ async def _counting(secured: SecuredKafka, installation: Installation, user: str
 
 async def _end_of(installation: Installation) -> tuple[int, str]:
     (worker,) = installation.workers
-    # Ten seconds to tell, after those for which a session goes on once its user is gone.
     code = await asyncio.to_thread(worker.wait, 30)
     return code, worker.log.read_text()
 

@@ -92,7 +92,7 @@ class Installation:
         default = Settings()
         changed = {name: value for name, value in scalars.items() if value != getattr(default, name)}
         environment |= {f"MILESTONES_{name.upper()}": str(value) for name, value in (changed | self.client).items()}
-        environment["MILESTONES_LOG_LEVEL"] = "INFO"
+        environment.setdefault("MILESTONES_LOG_LEVEL", "INFO")
         if self._config.exists():
             environment["MILESTONES_CONFIG"] = str(self._config)
         return environment
