@@ -1,0 +1,256 @@
+"""Tests the tests: plants known bugs, one at a time, and shows which layer of tests catches each, and how fast.
+
+python -m tests.planted                                # every bug
+python -m tests.planted no-fence version-goes-back     # these
+python -m tests.planted --layers simulation --jobs 2   # one layer only
+
+A bug is a patch beside this file: what is wrong in a sentence, lines `unit:` and `kafka:` with the tests to begin with, and
+the change. It is made in a copy of the tree. Layers in order: the unit tests named, then all of them; the simulation; the
+real Kafka tests named, unless an earlier layer has caught it already (or `--layers kafka` asks for nothing else). The
+command fails where a patch does not apply any more, and where no layer catches a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+LAYERS: Final = ("unit", "simulation", "kafka")
+UNIT: Final = ("tests/domain", "tests/engine", "tests/contract", "tests/audit")
+#: What the tests need of the tree.
+_TREE: Final = (
+    "streams", "schemas", "tests", "deploy", "pyproject.toml", "README.md", "CHANGELOG.md", "docker-compose.yml", ".github",
+)  # fmt: skip
+_LIMITS_S: Final = {"unit": 300.0, "simulation": 60.0, "kafka": 300.0}
+_SEEDS: Final = 1_000_000
+#: Exit code of pytest where tests have failed; others say that it could not run them.
+_TESTS_FAILED: Final = 1
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A patch.
+
+    Attributes:
+        name: Of the file.
+        title: What is wrong, in a sentence.
+        unit: Arguments of pytest, to begin with.
+        kafka: Arguments of pytest for tests on a real Kafka.
+    """
+
+    name: str
+    title: str
+    unit: tuple[str, ...]
+    kafka: tuple[str, ...]
+    path: Path
+
+    @classmethod
+    def read(cls, path: Path) -> Bug:
+        """Reads the head of a patch."""
+        head, _, _ = path.read_text().partition("\n--- a/")
+        named = dict(re.findall(r"^(unit|kafka): (.+)$", head, re.MULTILINE))
+        tests = {layer: tuple(shlex.split(named.get(layer, ""))) for layer in ("unit", "kafka")}
+        return cls(path.stem, head.splitlines()[0], tests["unit"], tests["kafka"], path)
+
+
+@dataclass
+class Outcome:
+    """What the layers have made of a bug.
+
+    Attributes:
+        caught: Layer → seconds, of those that caught it.
+        missed: Layers that ran and did not.
+        by: Layer → the test or invariant that caught it.
+        fault: Why it could not be tried.
+    """
+
+    bug: Bug
+    caught: dict[str, float] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+    by: dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+
+
+class NotRunError(Exception):
+    """A layer could not be run on a bug, so that it says nothing."""
+
+
+def try_bug(bug: Bug, layers: Sequence[str]) -> Outcome:
+    """Plants a bug in a copy of the tree and runs the layers."""
+    outcome = Outcome(bug)
+    with tempfile.TemporaryDirectory(prefix=f"planted-{bug.name}-") as folder:
+        tree = Path(folder) / "tree"
+        copy_tree(tree)
+        # From outside of any repository, so that the copy is what it is applied to, wherever temporary files lie.
+        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": folder}
+        applied = subprocess.run(
+            ["git", "apply", str(bug.path)], cwd=tree, env=environment, capture_output=True, text=True, check=False
+        )
+        if applied.returncode:
+            outcome.fault = f"does not apply any more: {' '.join(applied.stderr.split())}"
+            return outcome
+        for layer in layers:
+            if layer == "kafka" and (not bug.kafka or (outcome.caught and len(layers) > 1)):
+                continue
+            started = time.monotonic()
+            try:
+                by = _RUNS[layer](bug, tree)
+            except NotRunError as error:
+                outcome.fault = f"{layer}: {error}"
+                return outcome
+            if by:
+                outcome.caught[layer], outcome.by[layer] = time.monotonic() - started, by
+            else:
+                outcome.missed.append(layer)
+    return outcome
+
+
+def copy_tree(to: Path) -> None:
+    """Copies what the tests need."""
+    to.mkdir()
+    for name in _TREE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.png", "planted"))
+        elif source.exists():
+            shutil.copy2(source, to / name)
+
+
+def _unit(bug: Bug, tree: Path) -> str:
+    there = tuple(folder for folder in UNIT if (tree / folder).exists())
+    for tests in (bug.unit, there):
+        by = _pytest(tests, tree, _LIMITS_S["unit"]) if tests else ""
+        if by:
+            return by
+    return ""
+
+
+def _kafka(bug: Bug, tree: Path) -> str:
+    return _pytest(bug.kafka, tree, _LIMITS_S["kafka"])
+
+
+def _pytest(tests: Sequence[str], tree: Path, limit_s: float) -> str:
+    """The first test that fails; empty if none does."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
+    output, code = _run(command, tree, limit_s)
+    if code == 0:
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    if code is None:
+        return "does not end"
+    if code != _TESTS_FAILED or failed is None:
+        raise NotRunError(f"pytest ended with {code}: {output[-300:]}")
+    return failed[1]
+
+
+def _simulation(_bug: Bug, tree: Path) -> str:
+    if not (tree / "tests/simulation").exists():
+        raise NotRunError("the simulation is not there")
+    limit_s = _LIMITS_S["simulation"]
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(_SEEDS), "--jobs", "1", "--stop", str(limit_s)]
+    # It says what has failed, and then looks for a shorter schedule, which is not waited for.
+    output, code = _run(command, tree, limit_s + 20.0, enough=re.compile(r"^seed \d+ failed: .*$", re.MULTILINE))
+    failed = re.search(r"^seed (\d+) failed: (.*)$", output, re.MULTILINE)
+    if failed:
+        return f"seed {failed[1]}: {failed[2].partition(': ')[0]}"
+    if code is None:
+        return "does not end"
+    if code:
+        raise NotRunError(f"the simulation ended with {code}: {output[-300:]}")
+    return ""
+
+
+_RUNS: Final = {"unit": _unit, "simulation": _simulation, "kafka": _kafka}
+
+
+def _run(
+    command: Sequence[str], tree: Path, limit_s: float, enough: re.Pattern[str] | None = None
+) -> tuple[str, int | None]:
+    """Runs a command in the tree: what it says, and its exit code, `None` if it did not end in time.
+
+    It ends with all its children, also once it has said enough.
+    """
+    log = tree.parent / "output"
+    with log.open("w") as handle:
+        process = subprocess.Popen(
+            command,
+            cwd=tree,
+            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + limit_s
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                if enough is not None and enough.search(log.read_text(errors="replace")):
+                    break
+                time.sleep(0.1)
+        finally:
+            code = process.poll()
+            if code is None:
+                os.killpg(process.pid, signal.SIGTERM if enough is None else signal.SIGKILL)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+    return log.read_text(errors="replace"), code
+
+
+def row(outcome: Outcome, layers: Sequence[str]) -> str:
+    """A line of the table."""
+    cells = [
+        f"{outcome.caught[layer]:.0f} s" if layer in outcome.caught else "missed" if layer in outcome.missed else "-"
+        for layer in layers
+    ]
+    by = "; ".join(outcome.by.values()) or outcome.fault or "CAUGHT BY NOTHING"
+    return f"{outcome.bug.name:<40} {' '.join(f'{cell:>10}' for cell in cells)}  {by}"
+
+
+def main() -> int:
+    """The command; 1 if a bug was caught by nothing or could not be tried."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.planted", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="of the bugs, as the patches are named (default: all)")
+    parser.add_argument("--layers", default=",".join(LAYERS), help="some of unit,simulation,kafka (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, help="bugs at a time (default 1)")
+    arguments = parser.parse_args()
+    bugs = {path.stem: Bug.read(path) for path in sorted(HERE.glob("*.patch"))}
+    unknown = [name for name in arguments.names if name not in bugs]
+    layers = [layer for layer in LAYERS if layer in arguments.layers.split(",")]
+    if unknown or not layers or set(arguments.layers.split(",")) - set(LAYERS):
+        parser.error(f"no such bugs: {', '.join(unknown)}" if unknown else f"layers are {', '.join(LAYERS)}")
+    print(f"{'bug':<40} {' '.join(f'{layer:>10}' for layer in layers)}  caught by", flush=True)
+    chosen = [bugs[name] for name in arguments.names or bugs]
+    outcomes = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for outcome in pool.map(lambda bug: try_bug(bug, layers), chosen):
+            outcomes.append(outcome)
+            print(row(outcome, layers), flush=True)
+    caught = [outcome for outcome in outcomes if outcome.caught]
+    by_layer = ", ".join(f"{sum(layer in one.caught for one in caught)} by {layer}" for layer in layers)
+    print(f"{len(caught)} of {len(outcomes)} caught: {by_layer}")
+    return 0 if len(caught) == len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
