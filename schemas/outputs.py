@@ -335,12 +335,23 @@ class TopicStatus(_Output):
 Status = PartitionStatus | WorkerStatus | SourceStatus | TopicStatus
 
 
+def source_name(topic: str, partition: int, ledger: int) -> str:
+    """Name of a source partition in what ledger partition `ledger` says: the topic, for others than its own number `TOPIC:N`."""
+    return topic if partition == ledger else f"{topic}:{partition}"
+
+
+def source_of(name: str, ledger: int) -> tuple[str, int]:
+    """Topic and partition of a `source_name`; names of topics hold no colon."""
+    topic, _, partition = name.partition(":")
+    return topic, int(partition) if partition else ledger
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last record of every ledger transaction: what the partition's state amounts to.
 
     Attributes:
-        positions: Source topic → (next offset, digest of the last applied record).
-        books: Source topic → its books.
+        positions: Source by `source_name` → (next offset, digest of the last applied record).
+        books: Source by `source_name` → its books.
         fingerprint: The settings that the counts depend on.
         rebuilding: The partition reads history in silence; its counts must not be used yet.
         caught_up: Everything that was there has been applied.

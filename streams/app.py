@@ -29,6 +29,7 @@ from streams.kafka.rights import Operation, rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
 from streams.worker import agents
+from streams.worker.assignor import SharesAssignor
 from streams.worker.engine import Engine
 from streams.worker.heartbeat import Heartbeat
 from streams.worker.identity import claim_instance, state_dir
@@ -118,6 +119,8 @@ class MilestonesApp(faust.App):
             agent_supervisor="mode.CrashingSupervisor",
             worker_redirect_stdouts=False,
             Worker=MilestonesWorker,
+            PartitionAssignor=SharesAssignor,
+            consumer_metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
             Topic=BatchTopic,
         )
         self.transport = BatchTransport(self.conf.broker_consumer, self)

@@ -119,6 +119,7 @@ class Settings(_Section):
     commit_interval_ms: int = Field(default=45, ge=1, le=5000)
     transaction_timeout_s: float = Field(default=10.0, ge=2.0, le=600.0)
     session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
+    metadata_max_age_s: float = Field(default=30.0, ge=1.0, le=3600.0)
     open_timeout_s: float = Field(default=600.0, ge=10.0)
     state_dir: str = ""
     cluster_timeout_s: float = Field(default=30.0, ge=1.0, le=86_400.0)

@@ -18,7 +18,7 @@ MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 
 #: Packages that may be imported only where they belong; everything else of the standard library is free.
 ONLY_IN = {
-    "faust": ("streams.app", "streams.worker.agents", "streams.kafka.transport"),
+    "faust": ("streams.app", "streams.worker.agents", "streams.worker.assignor", "streams.kafka.transport"),
     "orjson": ("schemas",),
     "msgspec": ("schemas", "streams.ledger.changelog", "streams.ledger.vocabulary", "streams.domain"),
     "numpy": ("schemas",),

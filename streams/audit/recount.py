@@ -113,17 +113,20 @@ class Recounting:
         kept = {coordinates_of(record) for record in taken}
         refused = [record for record in records if coordinates_of(record) not in kept]
         for record in refused:
-            shard.books[_stream(record, number)].dead_letters += 1
+            shard.books[self._stream(record, number)].dead_letters += 1
             self._judge_refusal(record, found)
             shard.explained.add(coordinates_of(record))
         streams: dict[tuple[str, str], Counter[int]] = {}
         for record in taken:
-            streams.setdefault((record.source, record.id), Counter())[_stream(record, number)] += 1
+            streams.setdefault((record.source, record.id), Counter())[self._stream(record, number)] += 1
         for times in streams.values():
             for stream, count in times.items():
                 shard.books[stream].duplicates += count - 1
                 shard.books[stream].uncertain += len(times) > 1
         shard.conflicts += self._conflicts(records, refused)
+
+    def _stream(self, record: Fact, home: int) -> int:
+        return record.topic if record.partition % self._business.settings.partitions == home else FORWARDED
 
     def _judge_refusal(self, record: Fact, found: Distinct) -> None:
         """Whether a record was rightly refused."""
@@ -174,10 +177,6 @@ class Recounting:
         other = self.vins.setdefault(unit.event.vin, order_id)
         if other != order_id:
             self.two_orders.append((unit.event.vin, other, order_id))
-
-
-def _stream(record: Fact, home: int) -> int:
-    return record.topic if record.partition == home else FORWARDED
 
 
 def _same_partition(one: Fact, other: Fact) -> bool:

@@ -61,17 +61,17 @@ def digest_of(key: bytes | None, value: bytes | None) -> int:
 
 @dataclass
 class Part:
-    """One source partition as it was read: how many records, and what they are.
+    """The partitions of one source topic that a ledger partition reads: how many records, and what they are.
 
     Attributes:
         read: Records below the stop.
-        first: Offset that the partition begins with; above 0 the topic was trimmed.
+        firsts: Partition → offset that it begins with; above 0 the topic was trimmed.
         refused: No valid events.
         away: Valid, with another home.
     """
 
     read: int = 0
-    first: int = 0
+    firsts: dict[int, int] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
     away: list[Coordinates] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ class Home:
 
     Attributes:
         orders: Order → its valid records in the order they were read: orders, deliveries, then those from elsewhere.
-        parts: 0 orders, 1 deliveries → the partition itself.
+        parts: 0 orders, 1 deliveries → its partitions.
     """
 
     orders: dict[str, list[Fact]]
@@ -117,6 +117,7 @@ class Sources:
         self._partitions = settings.partitions
         self._future_limit_us = settings.future_limit_s * 1_000_000
         self._consumer = consumer
+        self._counts: dict[str, int] = {}
         self._passed_over = passed_over
         self._progress = progress
 
@@ -124,20 +125,19 @@ class Sources:
         """Makes sure that the topics are there as the settings say.
 
         Raises:
-            ExpectedError: One is missing or has another number of partitions.
+            ExpectedError: One is missing.
         """
         for name, found in (await partition_counts(self._consumer, self.names)).items():
-            if found != self._partitions:
-                what = f"has {found} partitions, the settings say {self._partitions}" if found else "does not exist"
-                raise ExpectedError(f"{name} {what}: milestones topics plan tells what to do", exit_code=2)
+            if not found:
+                raise ExpectedError(f"{name} does not exist: milestones topics plan tells what to do", exit_code=2)
 
     async def ends(self) -> Stops:
         """Everything that is there now."""
-        ends = await self._consumer.end_offsets(self._all())
+        ends = await self._consumer.end_offsets(await self._all())
         return {self._numbered(tp): offset for tp, offset in ends.items()}
 
     async def ends_of(self, topic: str) -> dict[int, int]:
-        """The ends of another topic with as many partitions, by partition."""
+        """The ends of a topic that has one partition a home, by partition."""
         ends = await self._consumer.end_offsets([TopicPartition(topic, number) for number in range(self._partitions)])
         return {tp.partition: offset for tp, offset in ends.items()}
 
@@ -148,7 +148,7 @@ class Sources:
             appended_us: Microseconds since 1970; Kafka keeps milliseconds.
         """
         stops = await self.ends()
-        found = await self._consumer.offsets_for_times(dict.fromkeys(self._all(), appended_us // 1000 + 1))
+        found = await self._consumer.offsets_for_times(dict.fromkeys(await self._all(), appended_us // 1000 + 1))
         for tp, later in found.items():
             if later is not None:
                 stops[self._numbered(tp)] = min(stops[self._numbered(tp)], later.offset)
@@ -160,7 +160,8 @@ class Sources:
         for (topic, partition), stop in sorted(stops.items()):
             async for records in self.read(TopicPartition(self.names[topic], partition), stop):
                 placed = homes([record.key or b"" for record in records], self._partitions)
-                away = [record for record, home in zip(records, placed, strict=True) if home != partition]
+                ledger = partition % self._partitions
+                away = [record for record, home in zip(records, placed, strict=True) if home != ledger]
                 for record, outcome in self.decoded(away, topic):
                     if isinstance(outcome, Fact):
                         found[homes([record.key], self._partitions)[0]].append(outcome)
@@ -170,22 +171,25 @@ class Sources:
         """Reads one ledger partition's share."""
         orders: dict[str, list[Fact]] = {}
         parts: dict[int, Part] = {}
-        for topic in (0, 1):
-            tp = TopicPartition(self.names[topic], number)
-            part = parts[topic] = Part(first=(await self._consumer.beginning_offsets([tp]))[tp])
-            async for records in self.read(tp, stops[topic, number]):
+        for topic, partition in sorted(stops):
+            part = parts.setdefault(topic, Part())
+            if partition % self._partitions != number:
+                continue
+            tp = TopicPartition(self.names[topic], partition)
+            part.firsts[partition] = (await self._consumer.beginning_offsets([tp]))[tp]
+            async for records in self.read(tp, stops[topic, partition]):
                 part.read += len(records)
                 placed = homes([record.key or b"" for record in records], self._partitions)
                 for (record, outcome), home in zip(self.decoded(records, topic), placed, strict=True):
                     if isinstance(outcome, Rejection) and outcome.reason == QUARANTINED and home != number:
-                        part.away.append((topic, number, record.offset))  # passed over at its home, as all that is
+                        part.away.append((topic, partition, record.offset))  # passed over at its home, as all that is
                     elif isinstance(outcome, Rejection):
                         digest = digest_of(record.key, record.value)
-                        part.refused.append(Refused((topic, number, record.offset), outcome.reason, digest))
+                        part.refused.append(Refused((topic, partition, record.offset), outcome.reason, digest))
                     elif home == number:
                         orders.setdefault(outcome.order_id, []).append(outcome)
                     else:
-                        part.away.append((topic, number, record.offset))
+                        part.away.append((topic, partition, record.offset))
         for event in strangers.get(number, ()):
             orders.setdefault(event.order_id, []).append(event)
         return Home(orders, parts)
@@ -220,8 +224,10 @@ class Sources:
                 if below:
                     yield below
 
-    def _all(self) -> list[TopicPartition]:
-        return [TopicPartition(name, number) for name in self.names for number in range(self._partitions)]
+    async def _all(self) -> list[TopicPartition]:
+        if not self._counts:
+            self._counts = await partition_counts(self._consumer, self.names)
+        return [TopicPartition(name, number) for name in self.names for number in range(self._counts[name])]
 
     def _numbered(self, tp: TopicPartition) -> tuple[int, int]:
         return self.names.index(tp.topic), tp.partition

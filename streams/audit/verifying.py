@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.outputs import Books, source_of
 from streams.audit.comparing import (
     compare_milestones,
     compare_row_targets,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from schemas.counts import DayKey
     from schemas.facts import Fact
-    from schemas.outputs import Books
     from streams.audit.published import Published
     from streams.audit.recount import StreamBooks
     from streams.audit.standing import TargetInForce
@@ -118,19 +118,27 @@ class _Run:
         ends = await self._sources.ends()
         stops: Stops = {}
         for shard, marker in self._published.markers.items():
-            for topic, name in enumerate(self._sources.names):
-                applied, end = marker.positions[name][0], ends[topic, shard]
+            for source, (applied, _) in marker.positions.items():
+                name, partition = source_of(source, shard)
+                if name not in self._sources.names:
+                    continue
+                topic = self._sources.names.index(name)
+                end = ends.get((topic, partition), 0)
                 check.compared += 1
                 if applied > end:
                     check.differ(
-                        f"{name}-{shard}: ends at {end}, applied was up to {applied}: the topic was recreated or trimmed"
+                        f"{name}-{partition}: ends at {end}, applied was up to {applied}: the topic was recreated or trimmed"
                     )
-                stops[topic, shard] = min(applied, end)
+                stops[topic, partition] = min(applied, end)
         return stops
 
     async def _recount(self) -> dict[int, ShardCount]:
         rerouted = {
-            shard: next(position for name, (position, _) in marker.positions.items() if name not in self._sources.names)
+            shard: next(
+                position
+                for name, (position, _) in marker.positions.items()
+                if source_of(name, shard)[0] not in self._sources.names
+            )
             for shard, marker in self._published.markers.items()
         }
         check = self._checks["forwarded"]
@@ -154,12 +162,13 @@ class _Run:
                 at for at in forwarded if self._arrivals.by_record[at].event is None
             }
             for topic, part in home.parts.items():
-                self._firsts[topic, number] = part.first
-                if part.first:
-                    self._checks["sources"].differ(
-                        f"{self._sources.names[topic]}-{number}: begins at {part.first}: what was before is gone, and this "
-                        "recount lacks it"
-                    )
+                for partition, first in part.firsts.items():
+                    self._firsts[topic, partition] = first
+                    if first:
+                        self._checks["sources"].differ(
+                            f"{self._sources.names[topic]}-{partition}: begins at {first}: what was before is gone, and "
+                            "this recount lacks it"
+                        )
                 for refused in part.refused:
                     explained.add(refused.at)
                     self._check_letter(refused.at, refused.reason, refused.digest)
@@ -258,7 +267,7 @@ class _Run:
         check = self._checks["books"]
         for number, shard in shards.items():
             marker = self._published.markers[number]
-            for stream, (name, theirs) in enumerate(self._ordered(marker.books)):
+            for stream, (name, theirs) in enumerate(self._ordered(marker.books, number)):
                 check.compared += 1
                 for line in _book_faults(theirs, shard.books[stream]):
                     check.differ(f"{name}-{number}: {line}", topic=name, partition=number)
@@ -282,13 +291,26 @@ class _Run:
                 "rerouted": theirs.rerouted,
             }
             for number in shards
-            for name, theirs in self._ordered(self._published.markers[number].books)
+            for name, theirs in self._ordered(self._published.markers[number].books, number)
         ]
 
-    def _ordered(self, books: Mapping[str, Books]) -> list[tuple[str, Books]]:
-        """Orders, deliveries, forwarded."""
+    def _ordered(self, books: Mapping[str, Books], number: int) -> list[tuple[str, Books]]:
+        """Orders, deliveries, forwarded: each topic with the sum over its partitions that the ledger partition reads."""
         names = self._sources.names
-        return sorted(books.items(), key=lambda pair: names.index(pair[0]) if pair[0] in names else len(names))
+        sums: dict[str, Books] = {}
+        for source, found in books.items():
+            topic = source_of(source, number)[0]
+            before = sums.get(topic, Books(0, 0, 0, 0, 0))
+            sums[topic] = Books(
+                before.read + found.read,
+                before.applied + found.applied,
+                before.duplicates + found.duplicates,
+                before.dead_letters + found.dead_letters,
+                before.rerouted + found.rerouted,
+            )
+        forwarded = next((topic for topic in sums if topic not in names), "")
+        nothing = Books(0, 0, 0, 0, 0)
+        return [(topic, sums.get(topic, nothing)) for topic in (*names, forwarded)]
 
     # What else there is to say --------------------------------------------------------------------------------------
 
@@ -297,8 +319,21 @@ class _Run:
         names = self._sources.names
         return {
             "applied": {
-                name: {str(shard): marker.positions[name][0] for shard, marker in sorted(published.markers.items())}
-                for name in sorted({name for marker in published.markers.values() for name in marker.positions})
+                topic: {
+                    str(partition): applied
+                    for shard, marker in sorted(published.markers.items())
+                    for (name, partition), applied in (
+                        (source_of(source, shard), applied) for source, (applied, _) in marker.positions.items()
+                    )
+                    if name == topic
+                }
+                for topic in sorted(
+                    {
+                        source_of(source, shard)[0]
+                        for shard, marker in published.markers.items()
+                        for source in marker.positions
+                    }
+                )
             },
             "records": {
                 name: sum(shard.books[topic].read for shard in shards.values()) for topic, name in enumerate(names)

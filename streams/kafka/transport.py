@@ -19,8 +19,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
-from streams.errors import ExpectedError
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
@@ -405,19 +403,3 @@ class BatchTopic(faust.Topic):
     async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002 - Faust's signature
         """Wraps the batch as it is."""
         return self._create_event(None, message.value, None, message=message)
-
-
-def assert_copartitioned(held: set[TP], groups: list[tuple[str, ...]]) -> None:
-    """Every topic of a group must be held with the same partitions: one owner keeps them together.
-
-    Raises:
-        ExpectedError: They are not; the worker must not go on.
-    """
-    for topics in groups:
-        numbers = {topic: {tp.partition for tp in held if tp.topic == topic} for topic in topics}
-        if len({frozenset(value) for value in numbers.values()}) > 1:
-            raise ExpectedError(
-                f"the group assigned {', '.join(topics)} unevenly ({numbers}): all need the same number of partitions; "
-                "check with milestones topics plan",
-                exit_code=3,
-            )

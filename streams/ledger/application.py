@@ -54,7 +54,7 @@ class Application:
         Raises:
             ExpectedError: Records before the batch were trimmed and never read.
         """
-        source = self._memory.sources[batch.topic]
+        source = self._memory.sources[Partition(batch.topic, batch.partition)]
         records = await self._unapplied(batch, source)
         source.end = max(batch.end, batch.next)
         if not records:

@@ -85,7 +85,7 @@ class CommitRecords:
         self._status_owed = not (self._must_say_so or now_us - self._last_status_us > _STATUS_INTERVAL_US)
         if not self._status_owed:
             self._last_status_us = now_us
-            lags = {topic: source.lag for topic, source in memory.sources.items()}
+            lags = {name: source.lag for name, source in memory.named_sources()}
             records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
         # The last record of the transaction: a reader of the counts applies this partition only up to here.
         records.append(Outgoing(counts, 0, encode_marker_key(number), body))
@@ -100,8 +100,8 @@ class CommitRecords:
         self._told_up_to_us = memory.applied_up_to_us
         self._last_marker_us = now_us
         return Marker(
-            positions={topic: (source.next, source.digest) for topic, source in memory.sources.items()},
-            books={topic: source.books() for topic, source in memory.sources.items()},
+            positions={name: (source.next, source.digest) for name, source in memory.named_sources()},
+            books={name: source.books() for name, source in memory.named_sources()},
             fingerprint=self._context.fingerprint,
             rebuilding=memory.recovery is not None,
             caught_up=caught_up,

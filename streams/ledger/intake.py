@@ -53,7 +53,7 @@ class Taken:
         runs: To be applied, in order.
         rejected: No valid events, or in quarantine.
         away: To be forwarded.
-        arrived: Partition → forwarded records that had been published there.
+        arrived: Ledger partition → records that it has forwarded to here.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Intake:
         run_topic = 0
         for record in records:
             topic, original = unwrap(record)
-            taken.arrived[original.partition] += 1
+            taken.arrived[original.partition % self._partitions] += 1
             if self.passed_over and not self._pass_over([original], topic, taken):
                 continue
             if run and topic != run_topic:

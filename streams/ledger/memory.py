@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from schemas.outputs import source_name, source_of
 from streams.domain.ledger import Ledger
 from streams.kafka.log import Partition
 from streams.ledger.changelog import Changelog
 from streams.ledger.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from schemas.outputs import Marker
     from streams.context import Context
@@ -25,7 +26,7 @@ class Memory:
     Attributes:
         ledger: The judged orders.
         changelog: Which chunks of them are in the log.
-        sources: Source topic → how far it is applied.
+        sources: Source partition → how far it is applied.
         forwarded: Home → records sent there.
         arrived: Partition → forwarded records that had been published there.
         recovery: While everything is read again in silence.
@@ -35,14 +36,19 @@ class Memory:
         self.number = number
         self.ledger = Ledger(context.zone, context.scopes)
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)
-        self.sources = {topic: Source() for topic in context.source_topics}
+        self.sources: dict[Partition, Source] = {}
         self.forwarded: Counter[int] = Counter()
         self.arrived: Counter[int] = Counter()
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:
         """Where each source is to be read on."""
-        return {Partition(topic, self.number): source.next for topic, source in self.sources.items()}
+        return {tp: source.next for tp, source in self.sources.items()}
+
+    def named_sources(self) -> Iterator[tuple[str, Source]]:
+        """The sources under the names that they have in what is written."""
+        for (topic, partition), source in self.sources.items():
+            yield source_name(topic, partition, self.number), source
 
     @property
     def caught_up(self) -> bool:
@@ -56,8 +62,9 @@ class Memory:
 
     def adopt(self, marker: Marker) -> None:
         """Goes on from what was committed last."""
-        for topic, (offset, digest) in marker.positions.items():
-            self.sources[topic].adopt(offset, digest, marker.books[topic])
+        for name, (offset, digest) in marker.positions.items():
+            source = self.sources[Partition(*source_of(name, self.number))] = Source()
+            source.adopt(offset, digest, marker.books[name])
         self.ledger.clock_us = max(self.ledger.clock_us, marker.clock_us)
         self.forwarded.update(marker.forwarded)
         self.arrived.update(marker.arrived)
@@ -67,7 +74,7 @@ class Memory:
         if self.recovery is None:
             return False
         self.recovery.hold_back(changes)
-        if not self.recovery.done({topic: source.next for topic, source in self.sources.items()}):
+        if not self.recovery.done(self.positions()):
             return False
         self.recovery.release(changes)
         self.recovery = None

@@ -96,8 +96,8 @@ class LedgerPartition:
             if not batch.records:
                 self._commit.say_so()
         # There may be more to read. How far it was read, batches alone say.
-        for topic, source in memory.sources.items():
-            source.hear(self._log_end(Partition(topic, self._number)))
+        for tp, source in memory.sources.items():
+            source.hear(self._log_end(tp))
         changes = memory.ledger.drain()
         if memory.finish_recovery(changes):
             self._commit.say_so()

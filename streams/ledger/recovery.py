@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.ledger import Changes
     from streams.domain.orders import Violations
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader, LogRecord, Partition
 
 #: A count that a former life published and that the events no longer make.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
@@ -34,7 +34,7 @@ _NOTHING = DayCount(0, 0, [0] * 24, None)
 class Recovery:
     """How far to read before speaking, what has been said already, and what is to be said at the end."""
 
-    ends: dict[str, int]
+    ends: dict[Partition, int]
     dead: set[Place] = field(default_factory=set)
     forwarded: set[Place] = field(default_factory=set)
     quarantined: dict[Place, str] = field(default_factory=dict)
@@ -64,12 +64,12 @@ class Recovery:
         changes.counts.update(self.counts)
         changes.violations.update(self.violations)
 
-    def done(self, positions: Mapping[str, int]) -> bool:
+    def done(self, positions: Mapping[Partition, int]) -> bool:
         """Whether every source has been read to the end seen at opening."""
-        return all(positions[topic] >= end for topic, end in self.ends.items())
+        return all(positions[tp] >= end for tp, end in self.ends.items())
 
 
-async def prepare(context: Context, number: int, ends: Mapping[str, int], reader: LogReader) -> Recovery:
+async def prepare(context: Context, number: int, ends: Mapping[Partition, int], reader: LogReader) -> Recovery:
     """Reads what partition `number` has said before.
 
     Dead letters lie in the partition they were read from; forwarded records lie in the partitions of their homes. What
@@ -90,7 +90,7 @@ async def prepare(context: Context, number: int, ends: Mapping[str, int], reader
         async for records in reader.read(homes):
             for record in records:
                 origin = origin_of(record.headers)
-                if origin is not None and origin.partition == number:
+                if origin is not None and origin.partition % rerouted.partitions == number:
                     recovery.forwarded.add(Place(context.source_topics[origin.topic], origin.partition, origin.offset))
     return recovery
 

@@ -10,7 +10,7 @@ from streams.errors import ExpectedError
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.quarantine import PassedOver, passed_over
 from streams.ledger.recovery import prepare
-from streams.ledger.sources import bounds, check
+from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -32,17 +32,19 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
     async with context.log.reader() as reader:
         orders = await passed_over(context, reader)
         marker = await _read_changelog(memory, context, reader)
-        starts, ends = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
+        found = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
         if marker is not None:
             memory.adopt(marker)
-            await check(marker, memory.number, starts, ends, reader)
+            await check(memory.sources, found, reader)
+        for tp, (first, end) in found.items():
+            # One that the marker does not know was added since, or is the first.
+            memory.sources.setdefault(tp, Source(next=first if marker is not None else 0)).end = end
         if marker is None or marker.rebuilding:
+            ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())
             orders.add(memory.recovery.quarantined)
-    for topic, end in ends.items():
-        memory.sources[topic].end = end
     return orders
 
 

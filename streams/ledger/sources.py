@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from schemas.outputs import Books
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
+from streams.kafka.log import Bounds, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from schemas.outputs import Marker
+    from streams.context import SourceTopics
     from streams.kafka.log import LogReader
     from streams.kafka.transport import LogEnd
 
@@ -78,46 +79,42 @@ class Source:
         self.dead_letters, self.rerouted = books.dead_letters, books.rerouted
 
 
-async def bounds(
-    reader: LogReader, topics: Sequence[str], number: int, partitions: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    """First and next offset of partition `number` of each topic.
+async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: int) -> dict[Partition, Bounds]:
+    """First and next offset of each source partition that ledger partition `number` reads.
+
+    A topic may have any number of partitions. Partition N is read by ledger partition N modulo the number of homes, which
+    is the home of all its records where publishers use Kafka's own partitioner and the one number divides the other.
 
     Raises:
-        ExpectedError: A topic has another number of partitions than `partitions`.
+        ExpectedError: A topic does not exist, or the internal one has another number of partitions than there are homes.
     """
-    for topic, found in (await reader.partition_counts(topics)).items():
-        if found != partitions:
-            raise ExpectedError(
-                f"{topic} has {found} partitions, the settings say {partitions}: milestones topics plan tells what to do",
-                exit_code=3,
-            )
-    found_bounds = await reader.bounds([(topic, number) for topic in topics])
-    return (
-        {topic: found_bounds[topic, number].first for topic in topics},
-        {topic: found_bounds[topic, number].end for topic in topics},
-    )
+    found = await reader.partition_counts(topics)
+    for topic in topics:
+        if not found[topic] or (topic == topics.rerouted and found[topic] != homes):
+            what = f"has {found[topic]} partitions, the settings say {homes}" if found[topic] else "does not exist"
+            raise ExpectedError(f"{topic} {what}: milestones topics plan tells what to do", exit_code=3)
+    own = [Partition(topic, of) for topic in topics for of in range(number, found[topic], homes)]
+    return {Partition(*tp): span for tp, span in (await reader.bounds(own)).items()}
 
 
-async def check(
-    marker: Marker, number: int, starts: Mapping[str, int], ends: Mapping[str, int], reader: LogReader
-) -> None:
-    """Checks that the sources are those that the marker tells of.
+async def check(sources: Mapping[Partition, Source], found: Mapping[Partition, Bounds], reader: LogReader) -> None:
+    """Checks that the sources are those that were applied before.
 
     Raises:
         ExpectedError: A topic was recreated or trimmed.
     """
-    for topic, (offset, digest) in marker.positions.items():
-        name = f"{topic}-{number}"
-        if not starts[topic] <= offset <= ends[topic]:
+    for tp, source in sources.items():
+        name = f"{tp.topic}-{tp.partition}"
+        first, end = found.get(tp, Bounds(0, 0))
+        if not first <= source.next <= end:
             raise ExpectedError(
-                f"{name} holds offsets {starts[topic]} to {ends[topic]}, the ledger has applied up to {offset}: the topic was "
+                f"{name} holds offsets {first} to {end}, the ledger has applied up to {source.next}: the topic was "
                 "recreated or trimmed; count everything again under another output_prefix"
             )
-        if digest and offset - 1 >= starts[topic]:
-            last = await reader.record_at((topic, number), offset - 1)
-            if last is None or digest_of(last) != digest:
+        if source.digest and source.next - 1 >= first:
+            last = await reader.record_at(tp, source.next - 1)
+            if last is None or digest_of(last) != source.digest:
                 raise ExpectedError(
-                    f"{name} has another record at offset {offset - 1} than the one the ledger applied: the topic was "
+                    f"{name} has another record at offset {source.next - 1} than the one the ledger applied: the topic was "
                     "recreated; count everything again under another output_prefix"
                 )

@@ -24,7 +24,15 @@ from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.quarantine import read_orders
-from streams.operations.record_status import Fate, Stage, fate_of, home_of, reasons_of_dead_letters, record_at
+from streams.operations.record_status import (
+    Fate,
+    Stage,
+    fate_of,
+    home_of,
+    ledger_of,
+    reasons_of_dead_letters,
+    record_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -121,7 +129,7 @@ async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
         written = False
         for _ in range(_TRIES):
             try:
-                async with _holding(context, {place.partition, home}) as writers:
+                async with _holding(context, {ledger_of(place, context), home}) as writers:
                     fate = await fate_of(context, place, home, reader)
                     if _is_too_late(fate, lifting=note is None):
                         if written:

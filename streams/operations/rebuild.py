@@ -23,6 +23,7 @@ from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.counts import decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
+from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from streams.context import wall_clock_us
 from streams.errors import ExpectedError
@@ -86,24 +87,36 @@ class _Published:
 
     def applied(self, ends: Mapping[tuple[str, int], int]) -> int:
         """Offsets below the ends that are behind every ledger partition."""
-        return sum(
-            min(end, self.markers[number].positions[topic][0]) if number in self.markers else 0
-            for (topic, number), end in ends.items()
-        )
+        return sum(min(end, self._position(topic, number)) for (topic, number), end in ends.items())
 
     def read(self, sources: set[str]) -> int:
         """Records of the source topics that were read."""
-        return sum(self.markers[number].books[topic].read for number in self.markers for topic in sources)
+        return sum(
+            books.read
+            for number, marker in self.markers.items()
+            for name, books in marker.books.items()
+            if source_of(name, number)[0] in sources
+        )
+
+    def _position(self, topic: str, partition: int) -> int:
+        """How far a source partition was applied."""
+        ledger = partition % self.partitions
+        marker = self.markers.get(ledger)
+        return 0 if marker is None else marker.positions.get(source_name(topic, partition, ledger), (0, ""))[0]
 
     def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
         """Whether all below the ends is applied, also what was forwarded."""
         markers = self.markers.values()
         if len(self.markers) < self.partitions or any(marker.rebuilding for marker in markers):
             return False
-        if any(self.markers[number].positions[topic][0] < end for (topic, number), end in ends.items()):
+        if any(self._position(topic, number) < end for (topic, number), end in ends.items()):
             return False
         sources = {topic for topic, _ in ends}
-        books = [(topic, found) for marker in markers for topic, found in marker.books.items()]
+        books = [
+            (source_of(name, number)[0], found)
+            for number, marker in self.markers.items()
+            for name, found in marker.books.items()
+        ]
         sent = sum(found.rerouted for _, found in books)
         return sum(found.read for topic, found in books if topic not in sources) >= sent
 
@@ -203,11 +216,8 @@ async def _exists(live: Settings) -> bool:
 
 async def _source_ends(settings: Settings, consumer: AIOKafkaConsumer) -> dict[tuple[str, int], int]:
     catalogue = catalogue_of(settings)
-    tps = [
-        TopicPartition(topic.name, number)
-        for topic in (catalogue.orders, catalogue.deliveries)
-        for number in range(topic.partitions)
-    ]
+    counts = await partition_counts(consumer, (catalogue.orders.name, catalogue.deliveries.name))
+    tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError
 
 from schemas.codec import decode_marker
-from schemas.outputs import ControlHeaders
+from schemas.outputs import ControlHeaders, source_name
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.dead_letter_headers import rejected_place
@@ -55,6 +55,11 @@ def home_of(record: LogRecord, context: Context) -> int:
     return homes([record.key or b""], context.settings.partitions)[0]
 
 
+def ledger_of(place: Place, context: Context) -> int:
+    """Ledger partition that reads the partition of a place."""
+    return place.partition % context.settings.partitions
+
+
 async def record_at(context: Context, place: Place, reader: LogReader) -> LogRecord:
     """The record at a place of the orders or deliveries.
 
@@ -83,14 +88,16 @@ async def fate_of(context: Context, place: Place, home: int, reader: LogReader) 
     Raises:
         ExpectedError: It was forwarded, but does not show up at its home within ten seconds.
     """
-    letters = await reasons_of_dead_letters(context, {place.partition, home}, reader)
+    ledger = ledger_of(place, context)
+    letters = await reasons_of_dead_letters(context, {ledger, home}, reader)
     if place in letters:
         # Also where a ledger that is counted again from nothing has not come so far yet.
         return Fate(Stage.DEAD_LETTER, letters[place])
-    marker = await last_marker(context, place.partition, reader)
-    if marker is None or marker.positions[place.topic][0] <= place.offset:
+    marker = await last_marker(context, ledger, reader)
+    source = source_name(place.topic, place.partition, ledger)
+    if marker is None or marker.positions.get(source, (0, ""))[0] <= place.offset:
         return Fate(Stage.WAITING)
-    if home == place.partition:
+    if home == ledger:
         return Fate(Stage.APPLIED)
     forwarded_at = await _forwarded_at(context, place, home, reader)
     marker = await last_marker(context, home, reader)

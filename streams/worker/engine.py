@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
-from streams.kafka.transport import Batch, BatchConsumer, assert_copartitioned
 from streams.ledger.partition import LedgerPartition
 from streams.totals.window_tables import WindowTables
 from streams.worker.task_runner import State, TaskRunner
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from streams.context import Context
+    from streams.kafka.transport import Batch, BatchConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -80,24 +80,59 @@ class Engine:
             if self._stopped:
                 return {}
             self._watch_for_a_rival()
-            orders, counts = self.context.source_topics.orders, self.context.catalogue.counts.name
-            assert_copartitioned(held, [self.context.source_topics, (counts, *self.context.side_topics)])
-            wanted = {tp.partition for tp in held if tp.topic == orders}
-            await self._release(set(self._ledgers) - wanted, totals=Partition(counts, 0) not in held)
+            counts = self.context.catalogue.counts.name
+            ledgers = self._held_by_ledger(held)
+            grown = {
+                number
+                for number, runner in self._ledgers.items()
+                if runner.is_open and not ledgers.get(number, set()) <= set(runner.positions)
+            }
+            # A ledger whose sources have grown is opened again: it finds there what it has to read.
+            leaving = (set(self._ledgers) - set(ledgers)) | grown
+            await self._release(leaving, totals=Partition(counts, 0) not in held)
             for runner in self._runners():
                 runner.assign_again()
-            for number in wanted - set(self._ledgers):
-                self._ledgers[number] = self._runner(f"ledger {number}", partial(self._ledger, number))
+            for number in set(ledgers) - set(self._ledgers):
+                self._ledgers[number] = self._runner(
+                    f"ledger {number}", partial(self._ledger, number), partial(self._belongs, number)
+                )
             if Partition(counts, 0) in held and self._totals is None:
-                self._totals = self._runner("totals", lambda: WindowTables(self.context), commits=_TOTALS_COMMITS)
+                self._totals = self._runner(
+                    "totals", lambda: WindowTables(self.context), lambda _: False, commits=_TOTALS_COMMITS
+                )
             positions: dict[Partition, int] = {}
             for runner in self._runners():
                 positions.update(runner.positions)
             return {tp: offset for tp, offset in positions.items() if tp in held}
 
+    def _held_by_ledger(self, held: set[Partition]) -> dict[int, set[Partition]]:
+        """Ledger partition → the source partitions that came with it.
+
+        Raises:
+            ExpectedError: Some of what belongs to one was given to another worker, or the totals came in part.
+        """
+        topics, homes = self.context.source_topics, self.context.settings.partitions
+        ledgers: dict[int, set[Partition]] = {tp.partition: set() for tp in held if tp.topic == topics.rerouted}
+        for tp in held:
+            if tp.topic in topics:
+                ledgers.setdefault(tp.partition % homes, set()).add(tp)
+        totals = {self.context.catalogue.counts.name, *self.context.side_topics}
+        came = {tp.topic for tp in held if tp.topic in totals}
+        incomplete = [number for number, of in ledgers.items() if Partition(topics.rerouted, number) not in of]
+        if incomplete or came not in (set(), totals):
+            raise ExpectedError(
+                f"the group has parted what belongs together (ledger partitions {incomplete}, {sorted(came)}): do all "
+                "workers have the same version and settings? check with milestones topics plan",
+                exit_code=3,
+            )
+        return ledgers
+
+    def _belongs(self, number: int, tp: Partition) -> bool:
+        return tp[0] in self.context.source_topics and tp[1] % self.context.settings.partitions == number
+
     async def submit_ledger(self, batch: Batch) -> None:
         """Hands a batch of a source topic to the runner of its partition."""
-        runner = self._ledgers.get(batch.partition)
+        runner = self._ledgers.get(batch.partition % self.context.settings.partitions)
         if runner is not None:
             await runner.submit(batch)
 
@@ -126,7 +161,9 @@ class Engine:
     def _runners(self) -> list[TaskRunner]:
         return [*self._ledgers.values(), *([self._totals] if self._totals else [])]
 
-    def _runner(self, name: str, make: Callable[[], State], *, commits: int = 1) -> TaskRunner:
+    def _runner(
+        self, name: str, make: Callable[[], State], wanted: Callable[[Partition], bool], *, commits: int = 1
+    ) -> TaskRunner:
         settings = self.context.settings
         interval_ms = settings.commit_interval_ms / commits
         return TaskRunner(
@@ -138,6 +175,7 @@ class Engine:
             open_timeout_s=settings.open_timeout_s,
             fenced_backoff_s=2 * settings.session_timeout_s,
             fatal=self._fatal,
+            wanted=wanted,
             look=self._look,
         )
 

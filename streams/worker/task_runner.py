@@ -79,6 +79,7 @@ class TaskRunner:
         open_timeout_s: An opening that takes longer ends the worker.
         fenced_backoff_s: How long to leave a state alone after another owner took it, unless the group decides sooner.
         fatal: Ends the worker.
+        wanted: Whether the state has to read a partition that is held.
         look: Called when the cluster has failed; ends the worker where it was turned away for good.
     """
 
@@ -93,6 +94,7 @@ class TaskRunner:
         open_timeout_s: float,
         fenced_backoff_s: float,
         fatal: Callable[[BaseException], Awaitable[None]],
+        wanted: Callable[[Partition], bool],
         look: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = name
@@ -103,6 +105,7 @@ class TaskRunner:
         self._open_timeout_s = open_timeout_s
         self._fenced_backoff_s = fenced_backoff_s
         self._fatal = fatal
+        self._wanted = wanted
         self._look = look
         self._queue: deque[Batch] = deque()
         self._waiting_records = 0
@@ -200,10 +203,13 @@ class TaskRunner:
             ) from None
         if positions is None:
             return
+        consumer = self._consumer()
+        added = {tp for tp in consumer.held() if self._wanted(tp)} - positions.keys()
+        if added:
+            raise InDoubtError(f"{_readable(dict.fromkeys(added, 0))} was added meanwhile")
         self._drain_queue()
         self._state = state
         logger.info("%s: open after %.2f s at %s", self.name, loop.time() - started, _readable(positions))
-        consumer = self._consumer()
         for tp in positions.keys() & consumer.held():
             await consumer.reposition(tp, positions[tp])
 

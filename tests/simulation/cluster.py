@@ -363,6 +363,20 @@ class Cluster:
             log.entries = kept
             log.offsets = [entry.offset for entry in kept]
 
+    def resize(self, topic: str, partitions: int) -> None:
+        """Gives an empty topic another number of partitions."""
+        for number in range(partitions, self._counts[topic]):
+            del self._logs[Partition(topic, number)]
+        self.grow(topic, partitions)
+        self._counts[topic] = partitions
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Adds partitions to a topic."""
+        before = self._logs[Partition(topic, 0)]
+        for number in range(self._counts[topic], partitions):
+            self._logs[Partition(topic, number)] = _PartitionLog(compacted=before.compacted, kept_s=before.kept_s)
+        self._counts[topic] = max(self._counts[topic], partitions)
+
     def delete(self, topic: str) -> None:
         """Deletes a topic and creates it again, empty."""
         for number in range(self._counts[topic]):

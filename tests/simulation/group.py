@@ -25,10 +25,13 @@ class Group:
         self._generation = 0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: Partitions of each topic as the group's leader knows them: it asks now and then.
+        self._known: dict[str, int] = {}
         self.rebalances = 0
 
     def start(self) -> None:
         """Begins to coordinate."""
+        self.look()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def join(self, worker: Worker) -> None:
@@ -40,6 +43,14 @@ class Group:
     def rebalance(self) -> None:
         """Something makes the group look again."""
         self._wanted.set()
+
+    def look(self) -> None:
+        """The leader asks how many partitions there are."""
+        topics = self._world.context.source_topics
+        known = {topic: self._world.cluster.partition_count(topic) for topic in topics}
+        if known != self._known:
+            self._known = known
+            self._wanted.set()
 
     async def _run(self) -> None:
         session_s = self._world.settings.session_timeout_s
@@ -98,7 +109,11 @@ class Group:
         order = list(names)
         world.dice.shuffle(order)
         for number in range(world.settings.partitions):
-            held[order[number % len(order)]] |= {TP(topic, number) for topic in context.source_topics}
+            held[order[number % len(order)]] |= {
+                TP(topic, of)
+                for topic in context.source_topics
+                for of in range(number, self._known[topic], world.settings.partitions)
+            }
         totals = world.dice.choice(order)
         held[totals] |= {TP(topic, 0) for topic in (context.catalogue.counts.name, *context.side_topics)}
         return held

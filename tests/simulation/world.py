@@ -53,7 +53,19 @@ _PLACES = (
 )
 
 #: What may happen besides lost and late messages.
-FAULTS = ("crash", "pause", "rebalance", "compact", "jump ahead", "jump back", "replay", "forget", "join", "next day")
+FAULTS = (
+    "crash",
+    "pause",
+    "rebalance",
+    "compact",
+    "jump ahead",
+    "jump back",
+    "replay",
+    "forget",
+    "join",
+    "grow",
+    "next day",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,9 @@ class Plan:
 
     seed: int
     partitions: int = 2
+    #: Partitions of orders and deliveries; 0 for as many as there are homes.
+    orders: int = 0
+    deliveries: int = 0
     workers: int = 2
     records: int = 40
     mischief: float = 0.3
@@ -100,6 +115,8 @@ class Plan:
         return cls(
             seed,
             partitions=dice.choice([1, 2, 2, 3]),
+            orders=dice.choice([0, 0, 0, 1, 3, 4]),
+            deliveries=dice.choice([0, 0, 0, 2, 5]),
             workers=dice.choice([1, 2, 2, 3]),
             records=records,
             mischief=mischief,
@@ -180,6 +197,9 @@ class World:
         self.network = Network(self)
         self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice)
         self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
+        for topic, partitions in zip(self.context.source_topics.published, (plan.orders, plan.deliveries), strict=True):
+            if partitions:
+                self.cluster.resize(topic, partitions)
         self.invariants = Invariants(self)
         self.cluster.on_commit.append(self._hear)
         self.group = Group(self)
@@ -261,6 +281,15 @@ class World:
         log = self.cluster._logs[tp]
         return log.entries[bisect_left(log.offsets, first) : bisect_left(log.offsets, end)]
 
+    def sources(self) -> list[Partition]:
+        """All partitions of the orders and deliveries."""
+        return [tp for tp in self.cluster.partitions() if tp.topic in self.context.source_topics.published]
+
+    def is_new(self, tp: Partition) -> bool:
+        """Whether a partition was added and no ledger has come to know it yet."""
+        number = tp.partition % self.plan.partitions
+        return tp not in self.invariants._shards[number].positions
+
     def source_entry(self, place: Place) -> Entry:
         """The record at a place of the sources."""
         (entry,) = self.between(Partition(place.topic, place.partition), place.offset, place.offset + 1)
@@ -326,6 +355,7 @@ class World:
         for task in first:
             await task
         self.faults_on = False
+        self.group.look()
         for worker in self.workers.values():
             worker.process.resume()
         self._heal()
@@ -363,9 +393,9 @@ class World:
     def _lag(self) -> int:
         topics = self.context.source_topics
         return sum(
-            self.cluster.bounds(Partition(topic, number)).end - shard.positions[topic]
-            for number, shard in enumerate(self.invariants._shards)
-            for topic in topics
+            self.cluster.bounds(tp).end - self.invariants.position(tp)
+            for tp in self.cluster.partitions()
+            if tp.topic in topics
         )
 
     def _heal(self) -> None:
@@ -390,10 +420,11 @@ class World:
             await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s))
             sent = publishers.next(self.now_us())
             self.learn(sent)
-            home = homes([sent.key or b""], self.plan.partitions)[0]
+            partitions = self.cluster.partition_count(topics[sent.topic])
+            placed = homes([sent.key or b""], partitions)[0]
             if self.dice.random() < self.plan.foreign:
-                home = self.dice.randrange(self.plan.partitions)
-            tp = Partition(topics[sent.topic], home)
+                placed = self.dice.randrange(partitions)
+            tp = Partition(topics[sent.topic], placed)
             if epoch < 0 and self.dice.random() < self.plan.transactions:
                 epoch = await self.cluster.init("publisher")
                 open_until = number + self.dice.randrange(6)
@@ -465,6 +496,11 @@ class World:
     async def _fault_join(self) -> None:
         if len(self.workers) < 4:
             self._start(f"w{len(self.workers)}")
+
+    async def _fault_grow(self) -> None:
+        topic = self.dice.choice(self.context.source_topics.published)
+        self.cluster.grow(topic, self.cluster.partition_count(topic) + self.dice.randrange(1, 4))
+        self.loop.call_later(self.dice.uniform(0.0, 10.0), self.group.look)
 
     async def _fault_compact(self) -> None:
         for tp in self.cluster.partitions():
