@@ -52,6 +52,7 @@ class Topic:
         key: What the key is, for a person.
         models: What a value is; empty where it is not a model (a record passed on as it came, a format of our own).
         internal: Nobody's interface.
+        is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Topic:
     key: str
     models: tuple[type[BaseModel], ...] = ()
     internal: bool = False
+    is_sized_by_others: bool = False
 
 
 class Catalogue:
@@ -79,9 +81,21 @@ class Catalogue:
         internal = f"milestones.internal.{output_prefix}"
         row_key = "metric/scope/period"
 
-        self.orders = Topic(f"{source_prefix}vehicle.orders.v1", partitions, source, "order_id", events.ORDER_EVENTS)
+        self.orders = Topic(
+            f"{source_prefix}vehicle.orders.v1",
+            partitions,
+            source,
+            "order_id",
+            events.ORDER_EVENTS,
+            is_sized_by_others=True,
+        )
         self.deliveries = Topic(
-            f"{source_prefix}vehicle.deliveries.v1", partitions, source, "order_id", events.DELIVERY_EVENTS
+            f"{source_prefix}vehicle.deliveries.v1",
+            partitions,
+            source,
+            "order_id",
+            events.DELIVERY_EVENTS,
+            is_sized_by_others=True,
         )
         self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
         self.controls = Topic(

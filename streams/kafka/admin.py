@@ -205,11 +205,8 @@ def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor
         if there is None:
             plan.create.append(topic)
             continue
-        if there.partitions != topic.partitions:
-            plan.refused.append(
-                f"{topic.name} has {there.partitions} partitions, {topic.partitions} are wanted: set partitions = "
-                f"{there.partitions}, or load the events into new topics (source_prefix) and rebuild"
-            )
+        if there.partitions != topic.partitions and not topic.is_sized_by_others:
+            plan.refused.append(f"{topic.name} has {_wrong_number(topic, there.partitions)}")
         if there.replicas < replication_factor:
             plan.by_hand.append(
                 f"{topic.name} has {_copies(there.replicas)}, {replication_factor} are wanted: add the others with "
@@ -233,6 +230,15 @@ def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor
 
 def _copies(replicas: int) -> str:
     return f"{replicas} replica{'' if replicas == 1 else 's'}"
+
+
+def _wrong_number(topic: Topic, found: int) -> str:
+    if topic.partitions == 1:
+        return f"{found} partitions, 1 is wanted, whatever the settings: delete it and create it again with one"
+    return (
+        f"{found} partition{'s' if found > 1 else ''}, {topic.partitions} are wanted: set partitions = {found}, with which "
+        "it was created, or count again under another output_prefix"
+    )
 
 
 async def plan_topics(settings: Settings) -> Plan:

@@ -91,6 +91,7 @@ async def rehearse(context: Context, wanted: Wanted, repair: Repair) -> list[Out
     """What `replay` would do; changes nothing."""
     async with context.log.reader() as reader:
         run = _Run(context, repair, reader)
+        await run.check_topics()
         return [outcome async for outcome in run.outcomes(wanted)]
 
 
@@ -133,16 +134,14 @@ class _Run:
         self._context = context
         self._repair = repair
         self._reader = reader
-        self._sources = {
-            topic.name: (number, topic.partitions)
-            for number, topic in enumerate(
-                (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
-            )
-        }
+        topics = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+        self._sources = {topic.name: number for number, topic in enumerate(topics)}
+        self._partitions: dict[str, int] = {}
 
     async def check_topics(self) -> None:
         names = [self._context.catalogue.replayed.name, *self._sources]
-        for name, partitions in (await self._reader.partition_counts(names)).items():
+        self._partitions = await self._reader.partition_counts(names)
+        for name, partitions in self._partitions.items():
             if not partitions:
                 raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
@@ -207,7 +206,7 @@ class _Run:
     async def _repaired(self, letter: DeadLetter) -> Outcome:
         if letter.place.topic not in self._sources:
             return Outcome(letter, "left", "its topic is none that this installation reads")
-        topic, partitions = self._sources[letter.place.topic]
+        topic = self._sources[letter.place.topic]
         value, repaired = letter.value, []
         if self._repair.command is not None:
             edited, failure = await _edit(self._repair.command, letter)
@@ -230,7 +229,9 @@ class _Run:
         )
         if why_not:
             return Outcome(letter, "left", why_not)
-        record = Outgoing(letter.place.topic, homes([key or b""], partitions)[0], key, value, letter.headers)
+        record = Outgoing(
+            letter.place.topic, homes([key or b""], self._partitions[letter.place.topic])[0], key, value, letter.headers
+        )
         return Outcome(letter, "replay", ", ".join(repaired), record, "edited" in repaired)
 
     def _would_be_rejected(

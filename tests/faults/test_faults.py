@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewPartitions, NewTopic
 
+from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
@@ -373,3 +375,35 @@ async def delete_internal_topics(installation: Installation) -> None:
                 return
             await asyncio.sleep(0.1)
     raise AssertionError("the topics are still there")
+
+
+async def test_topics_of_unequal_sizes_that_grow_under_load(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    """As their owners made them: 3 partitions of orders, 6 of deliveries, then more of both, while two workers count."""
+    installation = Installation(bootstrap, prefix, tmp_path, metadata_max_age_s=1.0)
+    installation.configure(RULES)
+    catalogue = installation.catalogue
+    orders, deliveries = catalogue.orders.name, catalogue.deliveries.name
+    async with admin(installation.settings) as client:
+        await client.create_topics([NewTopic(orders, 3, 1), NewTopic(deliveries, 6, 1)])
+    await installation.create()
+    published = list(lifecycle(31, 900, partitions=3))
+    half = len(published) // 2
+    try:
+        for name in ("w1", "w2"):
+            installation.worker(name)
+        await installation.publish(published[:half], pause_every=100, pause_s=0.05)
+        await progress(installation, 50)
+        async with admin(installation.settings) as client:
+            await client.create_partitions({orders: NewPartitions(5), deliveries: NewPartitions(8)})
+        await installation.publish(published[half : half + 400], pause_every=100, pause_s=0.05)
+        await progress(installation, 200)
+        installation.workers[0].kill()
+        await installation.publish(published[half + 400 :])
+        await verify(installation, published)
+        status = await installation.status()
+        said = {name for number in range(4) for name in status[f"partition/{number}"]["applied"]}
+        assert {f"{orders}:4", f"{deliveries}:6", f"{deliveries}:7"} <= said
+        checked = await installation.run("verify")
+        assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+    finally:
+        installation.end()

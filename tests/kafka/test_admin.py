@@ -86,19 +86,19 @@ async def test_plan_tells_by_its_exit_code_whether_something_is_to_be_done(
     assert (planned.returncode, planned.stderr) == (1, "")
     assert len(planned.stdout.splitlines()) == len(catalogue.all())
     async with admin(installation.settings) as client:
-        await client.create_topics([NewTopic(catalogue.orders.name, 1, 1), NewTopic(catalogue.targets.name, 3, 1)])
+        await client.create_topics([NewTopic(catalogue.violations.name, 1, 1), NewTopic(catalogue.targets.name, 3, 1)])
     planned = await installation.run("topics", "plan")
     assert planned.returncode == 3
     assert [line for line in planned.stdout.splitlines() if line.startswith("refuse ")]
     for command in (("topics", "apply"), ("topics", "apply", "--print"), ("worker",)):
         refused = await installation.run(*command)
         assert (refused.returncode, refused.stdout) == (3, ""), command
-        assert f"{catalogue.orders.name} has 1 partitions, 4 are wanted" in refused.stderr
+        assert f"{catalogue.targets.name} has 3 partitions, 1 is wanted" in refused.stderr
     doctor = await installation.run("doctor")
     assert doctor.returncode == 1
     assert "ok     topics" not in doctor.stdout
     assert await topics_of(installation) & {topic.name for topic in catalogue.all()} == {
-        catalogue.orders.name,
+        catalogue.violations.name,
         catalogue.targets.name,
     }, "what is refused is not applied in part"
 
@@ -108,7 +108,7 @@ async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_
 ) -> None:
     """As a broker that creates topics does for a publisher that was there first."""
     installation = Installation(bootstrap, prefix, tmp_path)
-    name = installation.catalogue.deliveries.name
+    name = installation.catalogue.dead_letters.name
     create = administration._create
 
     async def overtaken(client: Any, *arguments: Any) -> None:
@@ -116,7 +116,7 @@ async def test_apply_does_not_take_what_somebody_else_created_meanwhile_for_its_
         await create(client, *arguments)
 
     monkeypatch.setattr(administration, "_create", overtaken)
-    with pytest.raises(ExpectedError, match=f"{name} has 1 partitions, 4 are wanted") as refused:
+    with pytest.raises(ExpectedError, match=f"{name} has 1 partition, 4 are wanted") as refused:
         await apply_topics(installation.settings)
     assert refused.value.exit_code == 3
 

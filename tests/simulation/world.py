@@ -18,8 +18,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from aiokafka.errors import KafkaError
+
 from schemas.partitioner import homes
 from streams.context import Context
+from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.operations.dead_letters import Wanted
@@ -524,8 +527,13 @@ class World:
         process = Process(f"replay.{self.next_number()}", self.loop)
         context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
         task = process.spawn(replay(context, Wanted(), Repair(by="somebody"), lambda _: None))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(self._replayed)
         process.boundaries_left = self.dice.randrange(12)
+
+    def _replayed(self, done: asyncio.Task[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None and not self.is_over and not isinstance(error, (ExpectedError, KafkaError)):
+            self._fail(BrokenError("no fault of the program", f"a replay ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
         """Everyone stops, the internal topics are deleted, everyone starts again."""

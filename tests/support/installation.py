@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
-from streams.kafka.clients import client_options, read_latest, read_to_end, reader
+from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -151,9 +152,11 @@ class Installation:
     async def source_values(self) -> list[bytes]:
         """Every value of the source topics."""
         values: list[bytes] = []
-        for topic in (self.catalogue.orders, self.catalogue.deliveries):
-            async for records in read_to_end(self.settings, [(topic.name, n) for n in range(topic.partitions)]):
-                values += [record.value for record in records]
+        async with reader(self.settings) as consumer:
+            counts = await partition_counts(consumer, (self.catalogue.orders.name, self.catalogue.deliveries.name))
+        partitions = [(topic, number) for topic, count in counts.items() for number in range(count)]
+        async for records in read_to_end(self.settings, partitions):
+            values += [record.value for record in records]
         return values
 
     async def status(self) -> dict[str, Any]:
@@ -201,15 +204,22 @@ class Installation:
 
     async def _behind(self) -> str:
         topics = (self.catalogue.orders, self.catalogue.deliveries, self.catalogue.rerouted)
-        tps = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
         async with reader(self.settings) as consumer:
+            counts = await partition_counts(consumer, [topic.name for topic in topics])
+            tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
             ends = await consumer.end_offsets(tps)
         markers = await self.markers()
         for tp in tps:
-            marker = markers.get(tp.partition)
+            ledger = tp.partition % self.settings.partitions
+            marker = markers.get(ledger)
+            source = source_name(tp.topic, tp.partition, ledger)
             # A transaction's control record after the last record of the rerouted topic is not a record.
             slack = 1 if tp.topic == self.catalogue.rerouted.name else 0
-            if marker is None or marker["rebuilding"] or marker["positions"][tp.topic][0] < ends[tp] - slack:
+            if (
+                marker is None
+                or marker["rebuilding"]
+                or marker["positions"].get(source, (-1, ""))[0] < ends[tp] - slack
+            ):
                 return f"{tp} ends at {ends[tp]}, marker {marker}"
         expected = await self.shard_sums()
         found = await self.counts()
