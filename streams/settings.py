@@ -131,6 +131,7 @@ class Settings(_Section):
     sasl_password_file: str = ""
     sasl_token_file: str = ""
     ssl_ca_file: str = ""
+    ssl_check_hostname: bool = True
     ssl_certificate_file: str = ""
     ssl_key_file: str = ""
     ssl_key_password: str = Field(default="", repr=False)

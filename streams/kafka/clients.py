@@ -91,6 +91,7 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
     if "SSL" not in settings.security_protocol:
         return None
     context = _trusting(settings.ssl_ca_file)
+    context.check_hostname = settings.ssl_check_hostname
     if settings.ssl_certificate_file:
         _identify(context, settings)
     elif settings.ssl_key_file:

@@ -233,7 +233,7 @@ def _distrust(server: str, reason: str) -> str:
     if "not yet valid" in reason:
         return f"{server} shows a certificate that is not valid yet; compare the clocks of this machine and the broker"
     if "ostname mismatch" in reason or "IP address mismatch" in reason:
-        return f"{server} shows a certificate for another host name; check bootstrap_servers"
+        return f"{server} shows a certificate for another host name; check bootstrap_servers, and ssl_check_hostname where certificates name no hosts"
     return f"{server} shows a certificate of an unknown authority; check ssl_ca_file"
 
 
