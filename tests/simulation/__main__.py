@@ -14,10 +14,12 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.world import FAULTS, Plan, Result, run
@@ -88,15 +90,15 @@ def simpler(plan: Plan) -> Iterator[Plan]:
     for index in range(len(plan.faults)):
         yield replace(plan, faults=plan.faults[:index] + plan.faults[index + 1 :])
     plain = Plan(0)
-    for field in fields(Plan):
-        if field.name in ("mischief", "foreign", "transactions") or field.name.endswith("_share"):
-            if getattr(plan, field.name):
-                less: dict[str, Any] = {field.name: 0.0}
+    for part in fields(Plan):
+        if part.name in ("mischief", "foreign", "transactions") or part.name.endswith("_share"):
+            if getattr(plan, part.name):
+                less: dict[str, Any] = {part.name: 0.0}
                 yield replace(plan, **less)
-        elif field.name in ("workers", "partitions") and getattr(plan, field.name) > 1:
-            yield replace(plan, **{field.name: getattr(plan, field.name) - 1})
-        elif field.name in ("clock", "place", "crash_at") and getattr(plan, field.name) != getattr(plain, field.name):
-            yield replace(plan, **{field.name: getattr(plain, field.name)})
+        elif part.name in ("workers", "partitions") and getattr(plan, part.name) > 1:
+            yield replace(plan, **{part.name: getattr(plan, part.name) - 1})
+        elif part.name in ("clock", "place", "crash_at") and getattr(plan, part.name) != getattr(plain, part.name):
+            yield replace(plan, **{part.name: getattr(plain, part.name)})
     for records in (plan.records // 2, plan.records - 3):
         if records > 0:
             yield replace(plan, records=records)
@@ -167,6 +169,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--crashes", action="store_true", help="a crash at each write boundary of one history")
     parser.add_argument("--plan", help="one plan, as a failure prints it")
+    parser.add_argument("--keep", type=Path, help="a file to keep what was run in; where it exists, go on from there")
     parser.add_argument("--stop", type=float, default=float("inf"), metavar="SECONDS", help="begin no more after this")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -181,37 +184,87 @@ def main() -> int:
         print("\n".join(result.last))
         print(result.broken or "nothing is broken")
         return 1 if result.broken else 0
+    kept = Kept.of(arguments.keep, arguments.first)
     plans: Iterable[Plan]
     if arguments.crashes:
         plans = crash_plans()
     else:
-        plans = (Plan.of(seed) for seed in range(arguments.first, arguments.first + arguments.seeds))
-    return run_all(plans, jobs=arguments.jobs, stop_s=arguments.stop)
+        plans = (Plan.of(seed) for seed in range(kept.following, kept.first + arguments.seeds))
+    return run_all(plans, kept, jobs=arguments.jobs, stop_s=arguments.stop)
 
 
-def run_all(plans: Iterable[Plan], *, jobs: int, stop_s: float) -> int:
+@dataclass
+class Kept:
+    """What has been run so far, in a file, so that a long run can be stopped and goes on where it was.
+
+    Attributes:
+        path: The file, `None` to keep nothing.
+        first: The first seed of all.
+        following: The seed to go on with.
+        seconds: Of running, over all processes together that there were.
+        seen: What was come past.
+        versions: Versions of Python that ran it, and the dates.
+    """
+
+    path: Path | None
+    first: int
+    following: int
+    seconds: float = 0.0
+    seen: Counter[str] = field(default_factory=Counter)
+    versions: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path | None, first: int) -> Kept:
+        """What the file says, or nothing yet."""
+        kept = cls(path, first, first)
+        if path is not None and path.exists():
+            said = json.loads(path.read_text())
+            kept = cls(path, said["first"], said["following"], said["seconds"], Counter(said["seen"]), said["versions"])
+        today = f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}"
+        if today not in kept.versions:
+            kept.versions.append(today)
+        return kept
+
+    def save(self) -> None:
+        """Writes the file anew, whole."""
+        if self.path is None:
+            return
+        said = {
+            "first": self.first,
+            "following": self.following,
+            "seconds": round(self.seconds),
+            "versions": self.versions,
+            "never happened": [name for name in TO_BE_SEEN if not self.seen[name]],
+            "seen": dict(sorted(self.seen.items())),
+        }
+        beside = self.path.with_suffix(".new")
+        beside.write_text(json.dumps(said, indent=1) + "\n")
+        beside.replace(self.path)
+
+
+def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> int:
     """Runs the plans in several processes; ends with the first failure."""
     started = time.monotonic()
-    count, seen = 0, Counter[str]()
+    before_s = kept.seconds
     failed: list[Result] = []
     with ProcessPoolExecutor(jobs) as pool:
         waiting = chunks(plans)
-        running = {pool.submit(run_chunk, chunk) for chunk in islice(waiting, 2 * jobs)}
+        running = deque(pool.submit(run_chunk, chunk) for chunk in islice(waiting, 2 * jobs))
         while running and not failed:
-            done = next(iter(sorted(running, key=lambda future: not future.done())))
-            running.discard(done)
-            found = done.result()
-            count += found[0]
-            seen.update(found[1])
-            failed += found[2]
+            count, seen, failed = running.popleft().result()
+            if not failed:
+                kept.following += count
+            kept.seen.update(seen)
+            kept.seconds = before_s + time.monotonic() - started
+            kept.save()
             if sys.stderr.isatty():
-                print(f"\r{count:,} schedules", end="", file=sys.stderr, flush=True)
-            chunk = next(waiting, None) if time.monotonic() - started < stop_s and not failed else None
+                print(f"\r{kept.following - kept.first:,} schedules", end="", file=sys.stderr, flush=True)
+            chunk = next(waiting, None) if time.monotonic() - started < stop_s else None
             if chunk is not None:
-                running.add(pool.submit(run_chunk, chunk))
+                running.append(pool.submit(run_chunk, chunk))
         for future in running:
             future.cancel()
-    print("\n".join(summary(count, time.monotonic() - started, seen)))
+    print("\n".join(summary(kept.following - kept.first, kept.seconds, kept.seen)))
     if failed:
         report(min(failed, key=lambda result: result.plan.records))
         return 1
