@@ -185,11 +185,14 @@ class MilestoneData(_Output):
 
 
 class MilestoneEvent(_Output):
-    """A CloudEvent of `vehicle.milestones.v1`; `id` is `milestone_id@revision`, `subject` the `milestone_id`."""
+    """A CloudEvent of `vehicle.milestones.v1`; `id` is `milestone_id@revision`, `subject` the `milestone_id`.
+
+    `source` names the installation.
+    """
 
     specversion: Literal["1.0"] = "1.0"
     id: str
-    source: str = "/milestones"
+    source: str
     type: MilestoneType
     time: Instant
     subject: str

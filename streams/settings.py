@@ -31,6 +31,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LAST_PORT = 65_535
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
 #: Environment variables of this project that are not settings of the service.
 _NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance"}
@@ -114,6 +115,7 @@ class Settings(_Section):
     source_prefix: str = ""
     output_prefix: str = ""
 
+    event_source: str = Field(default="", max_length=256)
     future_limit_s: int = Field(default=300, ge=0)
     closed_after_s: int = Field(default=259_200, ge=0)
     commit_interval_ms: int = Field(default=45, ge=1, le=5000)
@@ -163,6 +165,13 @@ class Settings(_Section):
     def _fit_for_a_topic(cls, value: str) -> str:
         if not _PREFIX.fullmatch(value):
             raise ValueError("at most 100 of the characters A-Z a-z 0-9 . _ - make a prefix of topic names")
+        return value
+
+    @field_validator("event_source")
+    @classmethod
+    def _uri_reference(cls, value: str) -> str:
+        if not _URI_REFERENCE.fullmatch(value):
+            raise ValueError("a URI reference is needed, such as /sales/milestones: no blanks, and ASCII only")
         return value
 
     @field_validator("scopes")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from schemas.facts import LatestUnit
     from streams.domain.windows import Row
 
+#: Of installations that began when there was no other.
+EARLIEST_SOURCE = "/milestones"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KIND_ORDER = {"threshold": 0, "first": 1, "target": 2, "record": 3}
 _RAISED: Final = "milestone.raised.v1"
@@ -54,12 +56,16 @@ class Claim:
 class MilestoneBook:
     """Standing of every milestone, and the events of the running step.
 
+    Attributes:
+        source: Of the events, a URI reference.
+
     Args:
         timezone: IANA name of the business time zone; the offset of `achieved_at`.
         topics: Names of the source topics, orders first, that causes point into.
     """
 
     def __init__(self, timezone: str, topics: Sequence[str]) -> None:
+        self.source = EARLIEST_SOURCE
         self._timezone = timezone
         self._zone = ZoneInfo(timezone)
         self._topics = topics
@@ -143,6 +149,7 @@ class MilestoneBook:
         self._events.append(
             MilestoneEvent(
                 id=f"{claim.milestone_id}@{revision}",
+                source=self.source,
                 type=event_type,
                 time=self._detected_at,
                 subject=claim.milestone_id,

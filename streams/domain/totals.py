@@ -117,6 +117,10 @@ class Totals:
         """Takes over a published milestone event, in the order of the topic, before the first evaluation."""
         self._book.restore(event)
 
+    def publish_as(self, source: str) -> None:
+        """Sets the `source` of the milestone events from now on, a URI reference."""
+        self._book.source = source
+
     def restore_held(self, milestone_id: str, since_us: int) -> None:
         """Takes over since when a retraction is held back, before the first evaluation."""
         self._held.restore(milestone_id, since_us)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import ExpectedError
 from streams.kafka.connection import TokenError
@@ -366,3 +367,10 @@ async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) ->
     if missing:
         raise RefusedError(denied(missing))
     return {name: answer.partitions for name, answer in answers.items()}
+
+
+async def cluster_id(consumer: AIOKafkaConsumer) -> str:
+    """Id of the cluster, which no other has; empty where it tells none."""
+    client = consumer._client  # noqa: SLF001 - aiokafka does not keep it
+    metadata = await client.send(client.get_random_node(), MetadataRequest([]))
+    return str(metadata.cluster_id or "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
-from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.clients import cluster_id, partition_counts, read_to_end, reader
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ class LogReader(Protocol):
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """Number of partitions of each topic, 0 where there is no such topic."""
+
+    async def cluster_id(self) -> str:
+        """Id of the cluster, which no other has; empty where it tells none."""
 
 
 class LogWriter(Protocol):
@@ -167,3 +170,6 @@ class _KafkaReader:
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         return await partition_counts(self._consumer, topics)
+
+    async def cluster_id(self) -> str:
+        return await cluster_id(self._consumer)

@@ -25,6 +25,7 @@ from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS
 from schemas.rows import RowKey
 from streams.domain.controls import control_of
+from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
@@ -79,9 +80,14 @@ class WindowTables:
             restored = [(decode_row(value), value) for value in rows.values()]
             for row, _ in restored:
                 self._totals.restore_row(row)
+            source = ""
             async for records in reader.read([(catalogue.milestones.name, 0)]):
                 for record in records:
-                    self._totals.restore_milestone(decode_milestone(record.value))
+                    event = decode_milestone(record.value)
+                    self._totals.restore_milestone(event)
+                    source = event.source
+            # What has been published under one source is continued under it: the same fact must not get another identity.
+            self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
             async for records in reader.read([(catalogue.forecasts.name, 0)]):
                 for record in records:
                     self._forecasts.restore(record.key, record.value)
@@ -124,6 +130,11 @@ class WindowTables:
     async def close(self) -> None:
         """Closes the producer."""
         await self._writer.stop()
+
+    async def _new_source(self, reader: LogReader) -> str:
+        """Of an installation that has published no milestone yet."""
+        parts = (EARLIEST_SOURCE, await reader.cluster_id(), self._context.settings.output_prefix)
+        return "/".join(part for part in parts if part)
 
     async def _memory(self, reader: LogReader) -> dict[str, dict[str, bytes]]:
         """What is remembered: kind → name → value."""

@@ -120,7 +120,9 @@ def milestone(identity: str, revision: int = 1, kind: MilestoneType = "milestone
         cause=None,
     )
     return encode_milestone(
-        MilestoneEvent(id=f"{identity}@{revision}", type=kind, time=INSTANT, subject=identity, data=data)
+        MilestoneEvent(
+            id=f"{identity}@{revision}", source="/milestones", type=kind, time=INSTANT, subject=identity, data=data
+        )
     )
 
 

@@ -152,6 +152,7 @@ OUTPUTS: Final[dict[str, BaseModel]] = {
     ),
     "vehicle.milestones.v1.threshold": MilestoneEvent(
         id=f"{MILESTONE_ID}@1",
+        source="/milestones",
         type="milestone.raised.v1",
         time="2024-10-07T11:42:09.310Z",
         subject=MILESTONE_ID,
@@ -183,6 +184,7 @@ OUTPUTS: Final[dict[str, BaseModel]] = {
     ),
     "vehicle.milestones.v1.target": MilestoneEvent(
         id="deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000@2",
+        source="/milestones",
         type="milestone.retracted.v1",
         time="2024-10-30T11:42:09.310Z",
         subject="deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000",

@@ -126,6 +126,10 @@ class _Reader:
         await self._world.network.travel()
         return {topic: self._cluster.partition_count(topic) for topic in topics}
 
+    async def cluster_id(self) -> str:
+        await self._world.network.travel()
+        return "simulated"
+
 
 class _Writer:
     """A producer that asks for the end of a transaction once."""
