@@ -78,14 +78,10 @@ def mishaps() -> list[Published]:
 @pytest.fixture(scope="module")
 async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """A worker, and events that go on coming while the first test looks."""
-    folder = tmp_path_factory.mktemp("audit")
-    made = Installation(kafka.bootstrap, f"audit-{time.time_ns() % 10**9}.", folder)
-    made.configure(RULES)
-    await made.create()
-    made.worker()
-    await made.applied()
-    yield made
-    made.end()
+    async with Installation.created(kafka.bootstrap, tmp_path_factory.mktemp("audit"), config=RULES) as made:
+        made.worker()
+        await made.applied()
+        yield made
 
 
 async def run(installation: Installation, *arguments: str) -> tuple[int, str, str]:

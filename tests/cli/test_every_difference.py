@@ -296,14 +296,13 @@ class Planter:
 @pytest.fixture(scope="module")
 async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """With something wrong in every way."""
-    prefix = f"every-{time.time_ns() % 10**9}."
-    made = Installation(kafka.bootstrap, prefix, tmp_path_factory.mktemp("every"), partitions=PARTITIONS)
-    made.configure(RULES)
-    await made.create()
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
-    await producer.start()
-    planter = Planter(made, producer)
-    try:
+    async with (
+        Installation.created(
+            kafka.bootstrap, tmp_path_factory.mktemp("every"), config=RULES, partitions=PARTITIONS
+        ) as made,
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer,
+    ):
+        planter = Planter(made, producer)
         await _base(made, planter)
         before = await made.run("verify")
         assert before.returncode == 0, before.stdout + before.stderr
@@ -315,9 +314,6 @@ async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFa
         await planter.counts()
         await planter.trim()
         yield made
-    finally:
-        await producer.stop()
-        made.end()
 
 
 async def _base(installation: Installation, planter: Planter) -> None:

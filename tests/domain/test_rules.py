@@ -60,19 +60,22 @@ def test_a_rule_names_its_dimensions_in_any_order() -> None:
     assert rule(exceeds=1, scope=("region", "model")).template == ("model", "region")
 
 
-def test_good_rules_and_targets_pass() -> None:
-    check_rules(
-        [
-            rule("a", exceeds=1000, first=True, record=True),
-            rule("b", exceeds=1001),
-            rule("c", reaches=1000),
-            rule("d", exceeds=1000, metric="orders"),
-            rule("e", "holiday:national-day", exceeds=1000),
-            rule("f", "month", exceeds=0, scope=()),
-        ],
-        CALENDAR,
-    )
-    check_targets([target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")], CALENDAR)
+def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None:
+    rules = [
+        rule("a", exceeds=1000, first=True, record=True),
+        rule("b", exceeds=1001),
+        rule("c", reaches=1000),
+        rule("d", exceeds=1000, metric="orders"),
+        rule("e", "holiday:national-day", exceeds=1000),
+        rule("f", "month", exceeds=0, scope=()),
+    ]
+    targets = [target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")]
+    check_rules(rules, CALENDAR)
+    check_targets(targets, CALENDAR)
+    with pytest.raises(ValueError, match="rule 'f': two rules have this name"):
+        check_rules([*rules, rules[-1]], CALENDAR)
+    with pytest.raises(ValueError, match="target 'b': two targets have this id"):
+        check_targets([*targets, targets[-1]], CALENDAR)
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,9 @@ value = 150
 
 
 @pytest.fixture
-async def installation(bootstrap: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Installation]:
-    """An installation of its own, ended at the end."""
-    prefix = f"t{abs(hash(request.node.name)) % 10**8}-{time.time_ns() % 10**9}."
-    made = Installation(bootstrap, prefix, tmp_path)
-    made.configure(RULES)
-    await made.create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with Installation.created(bootstrap, tmp_path, config=RULES) as made:
+        yield made
 
 
 async def progress(installation: Installation, seen: int, timeout_s: float = 40.0) -> int:

@@ -39,10 +39,9 @@ TARGETS = TARGET.format(name="october", month="10", value=305) + TARGET.format(n
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    made = await Installation(bootstrap, prefix, tmp_path, partitions=2, clock="events").create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with Installation.created(bootstrap, tmp_path, partitions=2, clock="events") as made:
+        yield made
 
 
 def deliveries() -> Iterator[Published]:

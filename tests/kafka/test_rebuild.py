@@ -41,10 +41,9 @@ value = 20
 
 @pytest.fixture
 async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    made = Installation(bootstrap, prefix, tmp_path, partitions=2)
-    made.configure(RULES.format(settings="", daily=2))
-    yield await made.create()
-    made.end()
+    config = RULES.format(settings="", daily=2)
+    async with Installation.created(bootstrap, tmp_path, config=config, prefix=prefix, partitions=2) as made:
+        yield made
 
 
 async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_and_tells_what_others_change(

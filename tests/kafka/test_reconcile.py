@@ -30,10 +30,9 @@ VINS = {f"SO-{number}": f"LNBSU7A10R100000{number}" for number in range(1, 6)}
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    made = await Installation(bootstrap, prefix, tmp_path, partitions=2).create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with Installation.created(bootstrap, tmp_path, partitions=2) as made:
+        yield made
 
 
 def event(kind: str, identity: str, source: str, at: str, data: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ import json
 import shlex
 import signal
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +32,9 @@ PARTITIONS = 2
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    made = await Installation(bootstrap, prefix, tmp_path, partitions=PARTITIONS).create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with Installation.created(bootstrap, tmp_path, partitions=PARTITIONS) as made:
+        yield made
 
 
 def faulty_worker(installation: Installation) -> Worker:
@@ -220,28 +218,25 @@ def without_offset(identity: str) -> bytes:
 @pytest.fixture(scope="module")
 async def rejected(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """An installation whose worker has rejected records; each test below has a reason or topic of its own."""
-    made = Installation(
-        kafka.bootstrap, f"rejected-{time.time_ns()}.", tmp_path_factory.mktemp("rejected"), partitions=PARTITIONS
-    )
-    await made.create()
-    orders, deliveries = made.catalogue.orders.name, made.catalogue.deliveries.name
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
-        for number in range(KEYS):
-            customer, partition, trace = b"customer-%d" % number, number % PARTITIONS, [("trace", b"%d" % number)]
-            await producer.send(orders, placed(f"SO-W{number}").value, customer, partition=partition, headers=trace)
-            await producer.send(deliveries, delivered(f"SO-D{number}"), customer, partition=partition)
-        for identity in ("one", "two", "drop"):
-            await producer.send(orders, lacking_model(identity), f"SO-{identity}".encode(), partition=0)
-            await producer.send(orders, without_offset(f"SO-{identity}"), f"SO-{identity}".encode(), partition=1)
-        await producer.send(orders, b"{", NASTY, partition=1)
-        await producer.send(orders, None, b"gone", partition=1)
-        await producer.flush()
-    made.worker("w1")
-    await made.applied()
-    await end(made)
-    assert len(await letters(made)) == 2 * KEYS + 8
-    yield made
-    made.end()
+    folder = tmp_path_factory.mktemp("rejected")
+    async with Installation.created(kafka.bootstrap, folder, partitions=PARTITIONS) as made:
+        orders, deliveries = made.catalogue.orders.name, made.catalogue.deliveries.name
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+            for number in range(KEYS):
+                customer, partition, trace = b"customer-%d" % number, number % PARTITIONS, [("trace", b"%d" % number)]
+                await producer.send(orders, placed(f"SO-W{number}").value, customer, partition=partition, headers=trace)
+                await producer.send(deliveries, delivered(f"SO-D{number}"), customer, partition=partition)
+            for identity in ("one", "two", "drop"):
+                await producer.send(orders, lacking_model(identity), f"SO-{identity}".encode(), partition=0)
+                await producer.send(orders, without_offset(f"SO-{identity}"), f"SO-{identity}".encode(), partition=1)
+            await producer.send(orders, b"{", NASTY, partition=1)
+            await producer.send(orders, None, b"gone", partition=1)
+            await producer.flush()
+        made.worker("w1")
+        await made.applied()
+        await end(made)
+        assert len(await letters(made)) == 2 * KEYS + 8
+        yield made
 
 
 async def times(installation: Installation, *values: bytes) -> list[int]:

@@ -74,13 +74,11 @@ class Clocked(Installation):
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Clocked]:
-    made = Clocked(bootstrap, prefix, tmp_path, partitions=PARTITIONS)
-    made.configure(RULES.format(settings="", daily=3))
-    made.clock(datetime.now(UTC))
-    await made.create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Clocked]:
+    config = RULES.format(settings="", daily=3)
+    async with Clocked.created(bootstrap, tmp_path, config=config, partitions=PARTITIONS) as made:
+        made.clock(datetime.now(UTC))
+        yield made
 
 
 T = TypeVar("T")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -21,11 +24,13 @@ from streams.kafka.clients import client_options, partition_counts, read_latest,
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from tests.support.events import Published
 
 ROOT = Path(__file__).parents[2]
+
+_numbers = itertools.count(1)
 
 
 class Worker:
@@ -80,6 +85,30 @@ class Installation:
         self.client: dict[str, str] = {}
         self.workers: list[Worker] = []
         self._config = folder / "milestones.toml"
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def created(
+        cls, bootstrap: str, folder: Path, *, config: str = "", prefix: str = "", **settings: Any
+    ) -> AsyncIterator[Self]:
+        """An installation with its topics; workers that still run at the end are killed.
+
+        Args:
+            bootstrap: `HOST:PORT` of the broker.
+            folder: For state, logs and the settings file.
+            config: Text of the settings file of its workers.
+            prefix: Of topics and groups; by default one that no other installation of the run has.
+            settings: Any others.
+        """
+        name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())[:40].strip("-")
+        made = cls(bootstrap, prefix or f"{name}-{os.getpid()}-{next(_numbers)}.", folder, **settings)
+        if config:
+            made.configure(config)
+        await made.create()
+        try:
+            yield made
+        finally:
+            made.end()
 
     def configure(self, text: str) -> None:
         """Gives the workers a settings file (rules, targets)."""

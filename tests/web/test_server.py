@@ -41,11 +41,10 @@ def environment(installation: Installation, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    """An installation of its own, without a worker."""
-    made = await Installation(bootstrap, prefix, tmp_path, clock="events").create()
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    """Without a worker."""
+    async with Installation.created(bootstrap, tmp_path, clock="events") as made:
+        yield made
 
 
 @pytest.fixture
