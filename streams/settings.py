@@ -284,7 +284,10 @@ def secret(value: str, file_name: str, setting: str) -> str:
     try:
         return Path(file_name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ExpectedError(f"{setting}_file: cannot read {file_name}: {error}") from None
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise ExpectedError(
+            f"{setting}_file: cannot read {file_name}: {reason}; name a file that can be read"
+        ) from None
 
 
 def web_address(settings: Settings) -> tuple[str, int]:

@@ -56,9 +56,11 @@ class _FileToken(AbstractTokenProvider):
         try:
             text = self._path.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise TokenError(f"sasl_token_file: cannot read {self._path}: {_reason(error)}") from None
+            raise TokenError(
+                f"sasl_token_file: cannot read {self._path}: {_reason(error)}; name a file that can be read"
+            ) from None
         if not text:
-            raise TokenError(f"sasl_token_file: {self._path} is empty; it must hold the token")
+            raise TokenError(f"sasl_token_file: {self._path} is empty; look at what puts the token there")
         end_s = _end_of(text)
         # A broker allows for clocks that differ: it takes a token that is over, and closes the connection at once.
         if end_s is not None and end_s < time.time():
@@ -147,7 +149,7 @@ def _refuse_expired(certificate: str) -> None:
 
 
 def _unusable(setting: str, path: str, reason: str) -> ExpectedError:
-    return ExpectedError(f"{setting}: cannot use {path}: {reason}", exit_code=3)
+    return ExpectedError(f"{setting}: cannot use {path}: {reason}; correct the file, or name another one", exit_code=3)
 
 
 def _secret(value: str, file_name: str, setting: str) -> str:
