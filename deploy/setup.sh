@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: makes .venv from the locked requirements, once, and again when they change.
+# Sourced by the scripts in this folder: makes .venv from the locked requirements, once, and again when they change.
 # Needs Python 3.11 or newer (PYTHON names one) and a package index as pip is configured; nothing else.
 
 root=$(cd "$(dirname "$0")/.." && pwd)

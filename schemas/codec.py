@@ -2,7 +2,7 @@
 
 Reading an input event has two ways: `schemas.fast` for the plain events that nearly all are, and `schemas.authority`
 for everything that the fast way does not accept. Reading what this service wrote itself raises `ValueError` where it
-cannot be read: then something is broken, and nothing is to be gone on with.
+cannot be read: then something is broken, and processing must stop.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ def _alternatives(schema: Schema, root: Schema) -> dict[str, Schema] | None:
         name = resolved.get("type")
         if not isinstance(name, str) or name in found:
             return None
-        # What stands beside the alternatives was compared with them.
+        # The keys next to the alternatives were compared with them.
         found[name] = {key: value for key, value in resolved.items() if key != "default"}
     return found
 

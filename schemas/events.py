@@ -168,7 +168,7 @@ class TargetSetData(_Model):
 
 
 class TargetWithdrawnData(_Model):
-    """A target is in force no more."""
+    """A target is no longer in force."""
 
     target_id: Identifier
     reason: str | None = None

@@ -1,4 +1,4 @@
-"""What the totals remember beside what they have published, in the compact topic `milestones.internal.<prefix>totals`.
+"""What the totals remember besides what they have published, in the compact topic `milestones.internal.<prefix>totals`.
 
 Keys are `KIND|NAME`; each record is written in the transaction whose outcome it describes.
 """

@@ -147,7 +147,7 @@ class Catalogue:
             f"{internal}counts",
             1,
             # Who sums the counts must see each transaction whole: a unit that moves to another day would else be missing in
-            # both until a later transaction. Nobody who is further behind than a session lasts goes on reading.
+            # both until a later transaction. A reader that is further behind than its session timeout has left the group.
             _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
             "partition|metric|scope|date",
             internal=True,

@@ -54,7 +54,7 @@ _BUFFERED_BATCHES = 2
 
 
 class _Boot(BootStrategy):
-    """Starts no web server: Faust's binds every interface and serves table data to whoever asks."""
+    """Starts no web server: Faust's binds every interface and serves table data to anyone."""
 
     def web_server(self) -> Iterable[Any]:
         return []
@@ -146,7 +146,7 @@ class MilestonesApp(faust.App):
         await self._watch.look()
 
     async def on_failed_start(self, error: BaseException) -> None:
-        """Called by the driver when a client of its own cannot be started: ends the worker with the reason."""
+        """Called by the driver when one of its own clients cannot be started: ends the worker with the reason."""
         settings = self.context.settings
         await self._fail(denial(error) or await refusal(settings, client_options(settings), error))
 

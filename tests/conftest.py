@@ -1,4 +1,4 @@
-"""One real broker for the whole test run, and names of its own for every test."""
+"""One real broker for the whole test run, and unique names for every test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.secured import SecuredKafka
 
 
-# Whoever is started in the background of a script has Ctrl-C ignored, and so would have the commands that tests start.
+# A process started in the background of a script ignores Ctrl-C, and so would the commands that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -56,7 +56,7 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
 
 
 def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
-    """Keeps the lowest version among those that say of themselves that nothing came after the closing."""
+    """Keeps the lowest version among those that say that nothing came after the closing."""
     if row.status == "closed" and row.restated == 0:
         known = earliest.get(_key(row))
         if known is None or row.version < known.version:

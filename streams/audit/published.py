@@ -1,7 +1,7 @@
 """What the service says, at one moment at which all that it says belongs together.
 
 The ledger partitions publish day counts, each transaction ended by a marker that says how far the sources were applied.
-The window rows are sums of them, published a moment later. A stream that goes on never stands still, so the moment is
+The window rows are sums of them, published a moment later. A live stream never stands still, so the moment is
 searched for: the last state of the day counts whose sums are the published rows.
 """
 

@@ -1,4 +1,4 @@
-"""Units of windows counted again, beside the lists of other systems: who is missing on which side, and why."""
+"""Units of windows counted again and compared with the lists of other systems: who is missing on which side, and why."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def _add_refused(found: Recounted, sources: Sources, stops: Stops) -> None
 
 @dataclass(frozen=True)
 class Match:
-    """Their list beside our units.
+    """Compares their list with our units.
 
     Attributes:
         matched: Units that both have.

@@ -100,7 +100,7 @@ class Sources:
     Args:
         settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
         consumer: Of this reader alone: it is assigned and sought.
-        passed_over: Records that are taken for no events whatever they hold.
+        passed_over: Records to treat as no events, whatever they hold.
         progress: Told how many more records have been read.
     """
 

@@ -84,7 +84,7 @@ def _ports(name: str) -> Finding:
 
 
 def _time_zones(name: str) -> Finding:
-    """Shanghai has had one offset since 1991: whoever says another has broken data."""
+    """Shanghai has had one offset since 1991: any other offset means broken data."""
     cure = "install the package tzdata (pip install tzdata)"
     try:
         offset = datetime(2024, 10, 7, tzinfo=UTC).astimezone(ZoneInfo("Asia/Shanghai")).utcoffset()

@@ -68,7 +68,7 @@ class Display:
     def raised(self, event: MilestoneEvent) -> None:
         """A milestone event was read."""
         if self._milestones:
-            # The reader of a pipe may have gone; the demo goes on for whoever else watches.
+            # The reader of a pipe may have gone; the demo continues for anyone else watching.
             with contextlib.suppress(BrokenPipeError):
                 print(headline(event), flush=True)  # noqa: T201 - click.echo would pass by the live display
 

@@ -157,7 +157,7 @@ class _Session:
         return self._sum_up(seconds, alone=sum(ends.values()) == self._story.expected.records)
 
     async def _alongside(self, work: Awaitable[Any], *others: asyncio.Task[None]) -> Any:
-        """Awaits `work`; what fails beside it fails it."""
+        """Awaits `work`; a failure of any of the others fails it."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,7 +177,7 @@ class _Session:
         The beginning of the story without its end is published again as a whole: what is there counts once.
         """
         if self._stamp.complete:
-            click.echo("the story has been published before; the service goes on with it", err=True)
+            click.echo("the story has been published before; the service continues with it", err=True)
             return None
         # The time that the worker takes to start is not the story's.
         await self._seen.until(lambda: len(self._seen.partitions) == self._settings.partitions)
@@ -223,7 +223,7 @@ class _Session:
             )
         found = result_differences(self._story, self._seen, self._settings)
         if not alone:
-            # Begun, broken off and published again is as good as once; what somebody else has published is not ours.
+            # Begun, broken off and published again is as good as once; what someone else has published is not ours.
             same = "counts and milestones are exactly those of the simulation"
             click.echo(f"  {'other events are on the topics too: not compared with the simulation' if found else same}")
             return 0

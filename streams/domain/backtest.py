@@ -1,4 +1,4 @@
-"""What the forecast would have said in the past, beside two plain lines, and how far each was off.
+"""What the forecast would have said in the past, next to two plain lines, and how far each was off.
 
 Every row knows the days before its date and nothing else. The day counts are those known today: corrections and events
 that came later than the row's date are in them.

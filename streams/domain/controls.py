@@ -77,7 +77,7 @@ class Controls:
 
 
 def compare(controls: Sequence[Control], count: int, published: Mapping[str, RowControl], now: str) -> list[RowControl]:
-    """What a row says of the totals that other systems have.
+    """What a row says about the totals of other systems.
 
     Args:
         controls: The current totals of the window.

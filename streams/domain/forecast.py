@@ -56,7 +56,7 @@ class History:
 
     @cached_property
     def model(self) -> PaceModel | None:
-        """The model of the recent days from their first unit on; None where there is none."""
+        """The model of the recent days from their first unit on; None without any."""
         recent = self.counts[-HISTORY_DAYS:]
         first = next((number for number, count in enumerate(recent) if count), None)
         if first is None:
@@ -156,7 +156,7 @@ class Projection:
 def project(known: Known, period: Period) -> Projection | None:
     """Projects a period that is not over; None where there is no history to start from.
 
-    The dates go on beyond the period's end, as if its window did.
+    The dates continue past the end of the period, as if its window did.
     """
     model, today, day_types = known.history.model, known.business_date, known.history.day_types
     if model is None:

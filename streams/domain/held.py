@@ -1,6 +1,6 @@
 """Retractions that are held back: what heals by itself within a rule's `retract_after_s` is never published.
 
-Since when each of them waits is no fact that rows or milestones tell, so it is remembered beside them.
+Rows and milestones do not say since when each has been waiting, so that is stored separately.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class HeldBack:
         return [one.row for one in self._waiting.values() if one.due_us <= now_us]
 
     def end_step(self) -> dict[str, int | None]:
-        """What is to be remembered anew: milestone id → since when it waits, or None when it does no longer.
+        """What has changed: milestone id → since when it waits, or None if it no longer does.
 
         What was taken over and not met again in the first step belongs to rules that are gone.
         """

@@ -303,11 +303,11 @@ class Ledger:
     # Restoring ------------------------------------------------------------------------------------------------------
 
     def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]) -> None:
-        """Takes back what drains have given, and counts everything anew.
+        """Takes back what drains have given, and counts everything again.
 
         Args:
             vocabulary: Every entry that was drained, in any order.
-            chunks: Packed orders; a later chunk replaces what an earlier one says of the same order.
+            chunks: Packed orders; a later chunk replaces an earlier one of the same order.
 
         Raises:
             ValueError: The ledger is not empty, or the vocabulary has gaps.
@@ -330,8 +330,7 @@ class Ledger:
                 self.backfilled += backfill
                 if time_us > last_by_code.get(source, 0):
                     last_by_code[source] = time_us
-        # A code of a source stands for a text, one of dimensions for these.
-        # A code of a source stands for a text, one of dimensions for these.
+        # The code of a source stands for a text, that of dimensions for a tuple.
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in last_by_code.items()}
         self._advance_clock()
         self._days.end_step()

@@ -108,7 +108,7 @@ class MilestoneBook:
         self._append(event_type, claim, row, first=first, unit=row.latest if by_units else None)
 
     def retract(self, claim: Claim, row: Row, *, first: bool = False) -> None:
-        """A milestone stands no more."""
+        """A milestone no longer stands."""
         self._append(RETRACTED, claim, row, first=first, unit=None)
 
     def end_step(self) -> list[MilestoneEvent]:

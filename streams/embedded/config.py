@@ -19,7 +19,7 @@ NODE_ID = 1
 
 @dataclass(frozen=True)
 class Listener:
-    """One more place where clients connect, beside the one without authentication.
+    """An additional listener, next to the one without authentication.
 
     Attributes:
         name: Letters, such as `SCRAM`.
@@ -84,7 +84,7 @@ def server_properties(
         # over: shorter than the default of 9 s, which is made for networks.
         "broker.session.timeout.ms": 4000,
         "broker.heartbeat.interval.ms": 500,
-        # Sized for one machine shared with its clients; the defaults are for a server of its own.
+        # Sized for one machine shared with its clients; the defaults are for a dedicated server.
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,

@@ -58,7 +58,7 @@ def explain(log_path: Path, offset: int, exit_code: int | None) -> ExpectedError
 
 
 def port_was_taken(log_path: Path, offset: int) -> bool:
-    """Whether this run failed because somebody else had taken a port."""
+    """Whether this run failed because a port was already in use."""
     return "Address already in use" in _tail(log_path, offset)
 
 

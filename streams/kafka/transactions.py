@@ -131,7 +131,7 @@ class _Producer(AIOKafkaProducer):
 
 
 class TransactionalWriter:
-    """Writes transactions under one transactional id; starting it fences whoever wrote under it before."""
+    """Writes transactions under one transactional id; starting it fences the previous writer."""
 
     def __init__(self, settings: Settings, transactional_id: str) -> None:
         self._timeout_s = settings.transaction_timeout_s

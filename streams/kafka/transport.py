@@ -1,7 +1,7 @@
 """Faust's Kafka driver, moving whole batches.
 
 Three small changes to the driver: a fetch of a partition becomes one message whose value is the list of its records;
-positions come from the state of whoever keeps the partition, not from the group's committed offsets; everything is
+positions come from the state of the partition's owner, not from the group's committed offsets; everything is
 read `read_committed`. The rest (group membership, heartbeats, fetching, flow control) is Faust's.
 """
 
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     """What one fetch of a partition brought.
 
     Without records it says that nothing lies from `first` to `next` but what a reader never sees: the markers of
-    transactions, and what was aborted. It travels in the order of the records, so whoever has taken it has taken all
+    transactions, and what was aborted. It travels in the order of the records, so once it is taken, so is all
     that came before.
     """
 

@@ -47,7 +47,7 @@ class CommitRecords:
             or self._memory.caught_up != self._said_caught_up
             or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
             or now_us - self._last_marker_us > _IDLE_MARKER_US
-            # A day has been read to its end, which is news to whoever calls it over.
+            # A day has been read to its end, which the totals wait for.
             or self._date_of(self._memory.applied_up_to_us) > self._date_of(self._told_up_to_us)
         )
 
@@ -94,7 +94,7 @@ class CommitRecords:
     def _marker(self, now_us: int) -> Marker:
         memory = self._memory
         caught_up = memory.caught_up
-        # A change of this, too, is told in the status of the same commit.
+        # A change of this, too, is reported in the status of the same commit.
         self._must_say_so |= caught_up != self._said_caught_up
         self._said_caught_up = caught_up
         self._told_up_to_us = memory.applied_up_to_us

@@ -112,7 +112,7 @@ class Intake:
         return taken
 
     def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
-        """Whoever has forwarded them has found that they are at home here."""
+        """Their home was checked by the partition that forwarded them."""
         outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
         self._sort(topic, records, outcomes, [self._number] * len(records), taken)
 

@@ -1,4 +1,4 @@
-"""`partition/N` on `vehicle.status.v1`: what one ledger partition says of itself."""
+"""`partition/N` on `vehicle.status.v1`: what one ledger partition reports about itself."""
 
 from __future__ import annotations
 

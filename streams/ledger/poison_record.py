@@ -162,6 +162,6 @@ def _last_words(place: Place, error: Exception, settings: Settings) -> str:
     if settings.bootstrap_servers != Settings.model_fields["bootstrap_servers"].default:
         command += ["--bootstrap-servers", settings.bootstrap_servers]
     return (
-        f"{place} cannot be applied: {kind}, a fault of the program; nothing is lost, a corrected version goes on here; "
+        f"{place} cannot be applied: {kind}, a fault of the program; nothing is lost, a corrected version continues from here; "
         f"to pass this record over: {shlex.join(command)}"
     )

@@ -140,7 +140,7 @@ async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
                         await writer.commit([_note(context, place, note)])
                         written = note is not None
             except FencedError:
-                # A worker has just opened the partition, as one does that is restarted for ever. It has done so with
+                # A worker has just opened the partition, as a worker in a restart loop does. It has done so with
                 # or without the note, so all is looked at again.
                 await asyncio.sleep(_PAUSE_S)
             except InDoubtError as error:
@@ -157,7 +157,7 @@ async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
 
 @contextlib.asynccontextmanager
 async def _holding(context: Context, numbers: set[int]) -> AsyncIterator[Sequence[LogWriter]]:
-    """Takes ledger partitions from whoever has them open."""
+    """Takes ledger partitions over from their current owners."""
     writers = [context.log.writer(context.transactional_id(f"ledger-{number}")) for number in sorted(numbers)]
     try:
         for writer in writers:

@@ -1,8 +1,8 @@
-"""Counts everything again from the source topics under another output prefix, beside the live installation.
+"""Counts everything again from the source topics under another output prefix, next to the live installation.
 
-The other installation is a whole one: topics, consumer group and transactional ids of its own, and the same program
-counting. Only the source topics are shared, which are read. A worker of its own runs until it has applied what was there
-at the start and the sums are published; what exists under the prefix already is gone on with.
+The other installation is complete: its own topics, consumer group and transactional ids, and the same program
+counting. It shares only the source topics, which it reads. A dedicated worker runs until it has applied what was there
+at the start and the sums are published; whatever exists under the prefix already is continued.
 """
 
 from __future__ import annotations

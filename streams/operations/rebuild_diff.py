@@ -1,4 +1,4 @@
-"""What two installations say of the same events: standing milestones and window rows that differ.
+"""What two installations make of the same events: standing milestones and window rows that differ.
 
 Both may go on counting while they are compared. So they are looked at several times, and only what differs at every look
 counts: a row on which one is a moment ahead of the other is no difference.
@@ -35,7 +35,7 @@ Key = tuple[Literal["milestone", "row"], str]
 
 @dataclass(frozen=True)
 class Difference:
-    """One milestone or row: what each side says of it, `None` where it has none.
+    """One milestone or row as each side has it, `None` if it has none.
 
     A milestone stands for a period. A row has its count, its counts by hour and its targets.
     """
@@ -68,7 +68,7 @@ async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> Said:
     rows: dict[str, dict[str, Any]] = {}
     for key, value in (await read_latest(settings, [(catalogue.windows.name, 0)])).items():
         row = decode_row(value)
-        # A row that has lost its last unit stays as a zero; one that counts everything anew never had it.
+        # A row that has lost its last unit stays as a zero; one that counts everything again never had it.
         if row.count or row.targets:
             rows[key.decode()] = _row(row)
     standing = {name: _milestone(event) for name, event in last.items() if event.type != _RETRACTED}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Compared(NamedTuple):
-    """One total of another system beside the row that it controls."""
+    """One total of another system next to the row that it controls."""
 
     row: WindowRow
     control: RowControl

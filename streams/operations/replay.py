@@ -105,7 +105,7 @@ async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callabl
         told: Called with what has become of each; for those published, once they are committed.
 
     Raises:
-        ExpectedError: Another run has taken over, or a transaction is in doubt; doing it again goes on.
+        ExpectedError: Another run has taken over, or a transaction is in doubt; run it again to continue.
     """
     writer = context.log.writer(context.transactional_id("replay"))
     try:
@@ -121,7 +121,7 @@ async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callabl
         ) from None
     except InDoubtError as error:
         raise ExpectedError(
-            f"whether the last records were published is not known here ({error}), but in Kafka: the same command goes on",
+            f"whether the last records were published is not known here ({error}), but in Kafka: run the same command again to continue",
             exit_code=3,
         ) from error
     finally:

@@ -1,6 +1,6 @@
 """Which forecasts are published, and when: `vehicle.forecasts.v1`.
 
-A forecast is made anew once a minute of the service's clock, and on a new business date. It is published if it says
+A forecast is recomputed once a minute of the service's clock, and on a new business date. It is published if it says
 something else than the one before, and no more than once a minute and target: a new business date while the period
 lasts, another state, another projected date, a range where there was none, a projected total that differs by 1 % of the
 target or more, a period's count that changes after its end. A target that is no longer in force gets a tombstone. What

@@ -1,7 +1,7 @@
 """Side topics of the totals: small topics of one partition whose events say by what the counts are measured.
 
 Each is read from its start to its end at every takeover, and then followed by the same committer, so that what its
-events come to needs no state of its own. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
+events come to needs no state. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
 it has been taken and which of its records were rejected: so each dead letter is written once, books balance at every
 commit, and a setting that changes later judges no record again. Without that memory the dead letters themselves tell
 which of them exist.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader, LogRecord
     from streams.kafka.transport import Batch
 
-#: Whoever judges a record again that was accepted before must not reject it for its time.
+#: A record that was accepted before must not be rejected for its time when it is judged again.
 _NO_LIMIT_US = 1 << 62
 _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id came before this one")
 

@@ -1,6 +1,6 @@
 """The web view: pages, JSON and a stream of changes, from the output topics alone.
 
-A process of its own (`milestones web`), which reads without a consumer group: workers do not notice it. It goes on
+A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. It goes on
 serving, marked stale, while workers or brokers are away.
 
     follow.py     output topics → read model          readmodel/   embedded database: typed questions and answers
@@ -31,7 +31,7 @@ Templates are in `templates/`, one a page:
 | `/api` | `api.html` | `document`: the OpenAPI document, a dict | `/openapi.json` |
 | errors | `error.html` | `code`, `message` | `detail` |
 
-A page and its twin take the same parameters (the models `...Parameters` beside the views), so the address of a page's
+A page and its twin take the same parameters (the models `...Parameters` next to the views), so the address of a page's
 data is `/api/v1` + its own path and query (`/api/v1/now` for `/`). All output is escaped; an undefined name is an error.
 Each page gets
 
@@ -40,7 +40,7 @@ Each page gets
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
 - `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced
   (`None` leaves one out), such as `here(lang="zh")`, `here(offset=100)`;
-- `static("app.js")`: address of a static file, with the hash of its content, cached for ever. A file that is imported by
+- `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file that is imported by
   another one without it is asked for again each time (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,
   no compiled file); the texts in the templates are English;
@@ -55,7 +55,7 @@ attribute, no `<style>`, no event handler attributes; widths and heights that de
 are set by script (`element.style` is allowed). Data for a script: a `data-` attribute, or its address under `/api/v1`.
 `?lang=` and `?theme=` are remembered in cookies (`lang`, `theme`), which a script may set too.
 
-Work on it with `milestones web --fresh`: templates and static files are then read anew with each request.
+Work on it with `milestones web --fresh`: templates and static files are then reloaded on each request.
 
 ## Questions
 
@@ -75,7 +75,7 @@ starts) answers `text/event-stream`. Every `data` is one line of JSON.
 | `milestone` | a milestone event as on the topic |
 | `forecast`, `forecast-withdrawn` | a forecast as on the topic; its `key` |
 | `status` | `ServiceStatus` as `/api/v1/status`, every second: none for 4 s means that the page is stale |
-| `reset` | `{}`: load the page's data again (the reader has begun anew, or the client was away too long) |
+| `reset` | `{}`: load the page's data again (the reader has started over, or the client was away too long) |
 
-Ids let a browser that was away for a moment go on where it was (`Last-Event-ID`, done by `EventSource` itself).
+Ids let a browser that was briefly disconnected resume where it was (`Last-Event-ID`, done by `EventSource` itself).
 """

@@ -176,7 +176,7 @@ def _add_rejected(routes: APIRouter, web: Web) -> None:
 
     @routes.get(
         "/reconciliation",
-        summary="Our counts beside those of other systems",
+        summary="Our counts next to those of other systems",
         tags=["rejected"],
         response_model=rejected.ReconciliationView,
     )

@@ -50,9 +50,9 @@ class Application:
 
     Attributes:
         asgi: To be served.
-        hub: To be closed before the server is told to end.
+        hub: Must be closed before the server is asked to end.
         web: Its parts.
-        failures: What has ended that runs beside the requests; the server is then to end.
+        failures: Background tasks that have ended; the server must then end.
     """
 
     asgi: ASGIApp
@@ -67,7 +67,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
     Args:
         settings: Of the cluster and of the web view.
         access: Who may ask.
-        fresh: Read templates and static files anew, for those who work on them.
+        fresh: Reload templates and static files, for development.
     """
     model = ReadModel(ZoneInfo(settings.timezone), keep_payloads=settings.web_show_payloads)
     follower = Follower(settings, model)
@@ -84,7 +84,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
         closing = False
 
         def note_end(task: asyncio.Task[None]) -> None:
-            # A fault in what runs beside the requests is one of the whole: better no page than one that never changes.
+            # If a background task fails, the server ends: no page is better than one that never changes.
             if not closing:
                 error = asyncio.CancelledError() if task.cancelled() else task.exception()
                 logger.error("the %s has ended", task.get_name(), exc_info=error)

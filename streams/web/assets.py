@@ -1,4 +1,4 @@
-"""Static files from memory: compressed once, cached for ever under the hash of their content."""
+"""Static files from memory: compressed once, cached forever under the hash of their content."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Assets:
 
     Args:
         folder: Of the files.
-        fresh: Read the files anew with each request, for those who work on them.
+        fresh: Read the files again on each request, for development.
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:

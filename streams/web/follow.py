@@ -1,7 +1,7 @@
 """Output topics → read model: from the beginning at the start, then as they grow, through outages of the brokers.
 
 Without a consumer group, read committed: nothing that this reader does can be noticed by a worker. Where a connection is
-lost it is made again, and reading goes on behind the last record. A topic that was made anew (see `streams.web.witness`)
+lost it is made again, and reading goes on behind the last record. A topic that was recreated (see `streams.web.witness`)
 is read from its beginning, after what it had filled is emptied.
 """
 
@@ -43,7 +43,7 @@ _PROBE_TIMEOUT_S: Final = 2.5
 _START_TIMEOUT_S: Final = 10.0
 _STOP_TIMEOUT_S: Final = 3.0
 _RETRY_S: Final = 1.0
-#: A topic that was not there is looked for so often.
+#: How often to look for a topic that did not exist.
 _MISSING_INTERVAL_S: Final = 5.0
 #: Whether the topics are still the same ones is looked at so often.
 _WITNESS_INTERVAL_S: Final = 5.0
@@ -54,7 +54,7 @@ _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
 
 class _StartAgainError(Exception):
-    """The connection is to be made anew: a topic has appeared."""
+    """Reconnect: a topic has appeared."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class FollowState:
 
     @property
     def rebuilt(self) -> bool:
-        """Whether everything there was has been read once: what is told is whole."""
+        """Whether everything has been read once, so the view is complete."""
         return self.caught_up_s is not None
 
     def lag(self) -> int:
@@ -109,7 +109,7 @@ def _consumer(options: Mapping[str, Any], **more: Any) -> AIOKafkaConsumer:
     common: dict[str, Any] = {
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
-        # A position that is not there any more is a topic made anew; never to be passed over in silence.
+        # A position that no longer exists means a recreated topic; this must never go unnoticed.
         "auto_offset_reset": "none",
         "max_partition_fetch_bytes": _FETCH_BYTES,
         "fetch_max_wait_ms": _POLL_MS,
@@ -148,7 +148,7 @@ class Follower:
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
 
     async def run(self) -> None:
-        """Follows for ever; what the brokers cannot do now is tried again every second."""
+        """Follows the topics until cancelled; retries every second while the brokers cannot answer."""
         try:
             while True:
                 try:
@@ -202,7 +202,7 @@ class Follower:
         there = {self._place(tp) for tp in tps}
         lost = {place[0] for place in self.state.positions if place not in there}
         for feed in lost & {feed for feed, _ in there}:
-            await self._begin_anew(consumer, feed)
+            await self._start_over(consumer, feed)
         beginnings, ends = await self._bounds(consumer)
         for tp in tps:
             self.state.starts.setdefault(self._place(tp), beginnings[tp])
@@ -264,8 +264,8 @@ class Follower:
     ) -> None:
         """Whether the topics are still the ones that were read."""
         await self._check_bounds(consumer, beginnings, ends)
-        for feed in {self._feeds[tp.topic] for tp in await self._witness.made_anew(prover, ends)}:
-            await self._begin_anew(consumer, feed)
+        for feed in {self._feeds[tp.topic] for tp in await self._witness.recreated(prover, ends)}:
+            await self._start_over(consumer, feed)
 
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         tps = list(consumer.assignment())
@@ -279,18 +279,18 @@ class Follower:
     async def _check_bounds(
         self, consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> None:
-        """Begins a topic anew that ends before what was read of it; goes on where retention has left something."""
-        anew = {self._feeds[tp.topic] for tp, end in ends.items() if end < self.state.positions[self._place(tp)]}
+        """Starts over on a topic that ends before the read position; skips ahead past what retention has removed."""
+        restarted = {self._feeds[tp.topic] for tp, end in ends.items() if end < self.state.positions[self._place(tp)]}
         for tp, beginning in beginnings.items():
             if self.state.positions[self._place(tp)] < beginning:
                 self.state.positions[self._place(tp)] = beginning
                 consumer.seek(tp, beginning)
-        for feed in anew:
-            await self._begin_anew(consumer, feed)
+        for feed in restarted:
+            await self._start_over(consumer, feed)
 
-    async def _begin_anew(self, consumer: AIOKafkaConsumer, feed: Feed) -> None:
-        """The feed's topic was made anew: empties what it had filled and reads it from its beginning."""
-        logger.warning("the topic of the %s was made anew: reading it from its beginning", feed)
+    async def _start_over(self, consumer: AIOKafkaConsumer, feed: Feed) -> None:
+        """The topic of a feed was recreated: empties its tables and reads it from the beginning."""
+        logger.warning("the topic of the %s was recreated: reading it from the beginning", feed)
         await asyncio.get_running_loop().run_in_executor(self._writing, self._model.forget, feed)
         for places in (self.state.positions, self.state.starts, self.state.ends):
             for place in [place for place in places if place[0] is feed]:

@@ -1,4 +1,4 @@
-"""What Prometheus can scrape: the read model, the requests, the streams, and what workers say of themselves."""
+"""What Prometheus can scrape: the read model, the requests, the streams, and what workers report about themselves."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     Raises:
         TimeoutError: It has not.
         ConnectionError: It was cancelled from within: a client that loses its connection cancels its own tasks, which must
-            not look like a cancellation of whoever waits for them.
+            not look like a cancellation of the task that waits for them.
     """
     task = asyncio.ensure_future(work)
     try:

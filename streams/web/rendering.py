@@ -85,7 +85,7 @@ class Pages:
     Args:
         folder: Has `templates/` and `locale/LANG/LC_MESSAGES/messages.po`.
         assets: For the addresses of static files.
-        fresh: Read templates anew when they change, for those who work on them.
+        fresh: Reload templates when they change, for development.
     """
 
     def __init__(self, folder: Path, assets: Assets, *, fresh: bool = False) -> None:
@@ -153,7 +153,7 @@ class Pages:
 
 
 def _translations(folder: Path, locale: str) -> NullTranslations:
-    """The catalogue of a language; the texts of the templates themselves where there is none."""
+    """The catalogue of a language; without one, the texts of the templates themselves."""
     path = folder / "locale" / locale / "LC_MESSAGES" / "messages.po"
     if not path.exists():
         return NullTranslations()

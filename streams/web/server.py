@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         self.on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end: told to, or what runs beside the requests is broken."""
+        """Whether to end: on request, or because a background task has failed."""
         return await super().on_tick(counter) or self.broken()
 
 
@@ -60,7 +60,7 @@ def serve(settings: Settings, say: Callable[[str], None], *, fresh: bool = False
     Args:
         settings: Of the cluster and of the web view.
         say: Told where, once it listens.
-        fresh: Read templates and static files anew, for those who work on them.
+        fresh: Reload templates and static files, for development.
 
     Raises:
         ExpectedError: The address may not be or cannot be bound.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from streams.web.readmodel import Changes
 
-#: Changes of the same row within this time are told as one.
+#: Changes of the same row within this time are sent as one.
 FLUSH_INTERVAL_S: Final = 0.2
 HEARTBEAT_INTERVAL_S: Final = 1.0
 _KEPT_EVENTS: Final = 4096
@@ -164,7 +164,7 @@ class Hub:
             self.clients -= 1
 
     def _resume(self, last_event_id: str | None) -> tuple[int, bytes]:
-        """Where a client goes on, and its first bytes: a `reset` where it has missed what is not kept any more."""
+        """Where a client resumes, and its first bytes: a `reset` if it has missed events that are no longer kept."""
         status = format_sse_event(event="status", data_str=self._status(), retry=_RETRY_MS)
         here = format_sse_event(event="hello", data_str="{}", id=f"{self._epoch}-{self._number}")
         if not last_event_id:

@@ -2,7 +2,7 @@
 
 A topic that is deleted and made again has the old name and offsets that soon look like the old ones; its id is not among
 what the Kafka client is told. So a record that was read is looked up again now and then: where another one is at its
-offset now, the topic was made anew. One that is not there any more (compacted away) proves nothing, and the next takes
+offset now, the topic was recreated. One that is not there any more (compacted away) proves nothing, and the next takes
 its place.
 """
 
@@ -49,11 +49,11 @@ class Witness:
             self._proven.pop(tp, None)
             self._latest.pop(tp, None)
 
-    async def made_anew(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> set[TopicPartition]:
+    async def recreated(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> set[TopicPartition]:
         """The partitions that hold something else now than what was read.
 
         Args:
-            consumer: For this alone; it is left without partitions, so that it fetches nothing.
+            consumer: Used for nothing else; left without partitions, so it fetches nothing.
             ends: Of the partitions there are.
 
         Raises:
@@ -68,34 +68,34 @@ class Witness:
         try:
             for tp, seen in asked.items():
                 consumer.seek(tp, seen.offset)
-            anew = await within(_TIMEOUT_S, _compare(consumer, asked, ends))
+            changed = await within(_TIMEOUT_S, _compare(consumer, asked, ends))
         finally:
             consumer.unsubscribe()
-        self._proven.update({tp: seen for tp, seen in latest.items() if tp not in anew})
-        return anew
+        self._proven.update({tp: seen for tp, seen in latest.items() if tp not in changed})
+        return changed
 
 
 async def _compare(
     consumer: AIOKafkaConsumer, asked: Mapping[TopicPartition, _Seen], ends: Mapping[TopicPartition, int]
 ) -> set[TopicPartition]:
-    anew: set[TopicPartition] = set()
+    changed: set[TopicPartition] = set()
     waiting = set(asked)
     while waiting:
         try:
             fetched = await consumer.getmany(*waiting, timeout_ms=_POLL_MS)
         except OffsetOutOfRangeError as error:
-            anew |= set(error.args[0]) & waiting
-            waiting -= anew
+            changed |= set(error.args[0]) & waiting
+            waiting -= changed
             continue
         for tp, records in fetched.items():
             waiting.discard(tp)
             if records[0].offset == asked[tp].offset and _digest(records[0]) != asked[tp].digest:
-                anew.add(tp)
+                changed.add(tp)
         for tp in list(waiting):
             # Where nothing but the marker of a transaction is left, no record comes.
             if await consumer.position(tp) >= ends[tp]:
                 waiting.discard(tp)
-    return anew
+    return changed
 
 
 def _digest(record: LogRecord) -> bytes:

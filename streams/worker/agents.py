@@ -1,4 +1,4 @@
-"""The two agents: receive a batch, hand it to whoever keeps its partition.
+"""The two agents: receive a batch, hand it to the owner of its partition.
 
 Decoding, applying and committing happen in the runner, because orders, deliveries and forwarded records of one
 partition are three streams to Faust but one state to us.

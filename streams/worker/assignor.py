@@ -37,7 +37,7 @@ def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
 
 
 def divide(count: int, members: Sequence[str], before: Mapping[int, str]) -> list[str]:
-    """Who gets each of `count` shares: as evenly as can be, and whoever had one keeps it where that is even.
+    """Who gets each of `count` shares: as evenly as possible, and members keep their shares where that is even.
 
     Args:
         count: Number of shares; the last is the totals'.

@@ -1,4 +1,4 @@
-"""A worker of the demo or of a rebuild: a process of its own that does not outlive the one that started it."""
+"""A worker of the demo or of a rebuild: a separate process that does not outlive its parent."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ServiceProcess:
         if code is None:
             return
         last = _last_words(self._said())
-        # What is wrong with settings or use is so for whoever has started it.
+        # Wrong settings or usage are the caller's error too.
         exit_code = 2 if code == 2 else 3
         raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=exit_code)
 
@@ -91,7 +91,7 @@ class ServiceProcess:
         return "the web view" if self._arguments[0] == "web" else f"the {self._arguments[0]}"
 
     def said(self, beginning: str) -> str | None:
-        """The rest of the line of its log that begins so, `None` as long as there is none."""
+        """The rest of the log line with this beginning, `None` until there is one."""
         found = [line for line in self._said().split("\n")[:-1] if line.startswith(beginning)]
         return found[-1].removeprefix(beginning) if found else None
 

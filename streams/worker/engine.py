@@ -194,7 +194,7 @@ class Engine:
         return self._consumer
 
     def _watch_for_a_rival(self) -> None:
-        """Two workers with one instance name throw each other out of the group for ever, and neither is told."""
+        """Two workers with one instance name evict each other from the group forever, and neither notices."""
         now = asyncio.get_running_loop().time()
         self._assignments.append(now)
         if len(self._assignments) == _RIVAL_ASSIGNMENTS and now - self._assignments[0] < _RIVAL_WINDOW_S:

@@ -1,6 +1,6 @@
 """A file that says how a worker is, for the probes of an orchestrator: no port to listen on, and no cluster to ask.
 
-`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is written anew every second: a file that is old belongs to a
+`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is rewritten every second: a file that is old belongs to a
 worker that is dead or stuck. It is written while the brokers are away too, since to restart a worker would not bring them back.
 """
 
@@ -48,7 +48,7 @@ class Heartbeat:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             while True:
-                # Whole or not at all, for whoever reads it in this moment.
+                # Replaced atomically, for concurrent readers.
                 new = self._path.with_name(f".{self._path.name}.new")
                 new.write_text("running\n" if self._is_ready() else "starting\n", encoding="utf-8")
                 new.replace(self._path)

@@ -1,4 +1,4 @@
-"""`worker/NAME` on `vehicle.status.v1`: what a worker says of itself."""
+"""`worker/NAME` on `vehicle.status.v1`: what a worker reports about itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-#: So often that whoever watches can tell within five seconds that a worker is gone.
+#: Often enough to tell within five seconds that a worker is gone.
 _INTERVAL_S = 1.5
 _RETRY_S = 5.0
 _START_TIMEOUT_S = 30.0
@@ -61,7 +61,7 @@ class WorkerReporter:
             self._task.cancel()
 
     async def _run(self) -> None:
-        # The health of a worker is told best effort: a cluster in trouble shows by the age of the record.
+        # Best effort: if the cluster is in trouble, the age of the record shows it.
         name = re.sub(r"[^A-Za-z0-9._-]", "-", self._instance)
         while not self._stopping.is_set():
             writer = self._context.log.writer(self._context.transactional_id(f"worker-{name}"))

@@ -1,6 +1,6 @@
 """Keeps one state that is written by one transactional producer: opens it, feeds it batches, opens it again in doubt.
 
-A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a task of its own, with a deadline of
+A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a separate task, with a deadline of
 its own, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
 takes it over again from what is committed, so an outage of the brokers is ridden out. Everything else is a fault of
 the program or of the settings and ends the worker.
@@ -140,7 +140,7 @@ class TaskRunner:
         self._arrived.set()
 
     def assign_again(self) -> None:
-        """The group has confirmed that the state is kept here: whoever took it over has lost it."""
+        """The group has confirmed this worker as the owner: any other owner has lost the state."""
         self._assigned_again.set()
 
     async def quiesce(self, timeout_s: float) -> None:

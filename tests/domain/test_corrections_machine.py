@@ -160,7 +160,7 @@ class Corrections(RuleBasedStateMachine):
         counts, violations = recount(self.accepted)
         assert counted(self.ledger) == counts
         assert _named(self.ledger.violations()) == violations
-        # Whoever has only listened to the commits knows the same.
+        # A listener to the commits alone knows the same.
         assert {
             key: (heard.count, heard.backfilled, heard.by_hour)
             for key, heard in self.heard_counts.items()

@@ -182,7 +182,7 @@ def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     assert counted(ledger) == counts
     found = {order_id: [f"{of.source} {of.id}" for of in several] for order_id, several in ledger.violations().items()}
     assert found == violations
-    # And whoever only listened to what the steps told knows the same.
+    # A listener to the steps alone knows the same.
     heard_counts: dict[DayKey, Any] = {}
     heard_violations: dict[str, Any] = {}
     for changes in told:
@@ -256,7 +256,7 @@ def test_the_sum_of_shards_is_the_ledger_that_has_all_orders(
 def test_what_a_step_tells_is_the_difference_of_two_judgements_from_scratch(
     arrival: tuple[Any, list[list[list[Fact]]]],
 ) -> None:
-    """The short ways that the ledger takes for ordinary orders agree with judging every order anew, `latest` included."""
+    """The short ways that the ledger takes for ordinary orders agree with judging every order from scratch, `latest` included."""
     _, steps = arrival
     ledger, plain = new_ledger(), _PlainLedger()
     for batches in steps:

@@ -410,7 +410,7 @@ def test_a_milestone_of_a_rule_that_was_dropped_stands_untouched() -> None:
 
 
 def test_deleting_nothing_but_memory_raises_nothing_twice() -> None:
-    """Counts read anew in any order give the same milestones, so none is published."""
+    """Counts read again in any order give the same milestones, so none is published."""
     world = World(EXCEEDS, rule("records", record=True), targets=(target(20),))
     for day, count in (("2024-10-05", 900), ("2024-10-06", 1200), ("2024-10-07", 1500)):
         world.put(day, count)

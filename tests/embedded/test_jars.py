@@ -171,7 +171,7 @@ def test_a_jar_altered_in_the_cache_is_refused(
     before = victim.stat()
     victim.write_bytes(b"\x07" * before.st_size)
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ExpectedError, match=rf"{victim.name} is not the .*; remove the file, it is fetched anew"):
+    with pytest.raises(ExpectedError, match=rf"{victim.name} is not the .*; remove the file, it is downloaded again"):
         ensure()
 
 

@@ -145,7 +145,7 @@ async def test_transactions_work_and_data_outlives_a_restart(used: Path) -> None
 def test_a_kill_9_of_the_starting_process_ends_the_broker(
     used: Path, run: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """Within seconds, and cleanly; whoever starts again at once waits for it and is not told that it is in the way."""
+    """Within seconds, and cleanly; another start waits for it and does not report a conflict."""
     parent = run("-c", START_AND_WAIT, str(used))
     pid = int(first_line(parent).split()[0])
     log_size = (used / "broker.log").stat().st_size

@@ -1,4 +1,4 @@
-"""One installation of the service on the test broker: prefixes of its own, workers as real processes."""
+"""One installation of the service on the test broker: its own prefixes, workers as real processes."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ class SecuredKafka:
         await self._administer(_AlterScram([], [(user, _SCRAM_SHA_512, _ITERATIONS, salt, salted, {})]))
 
     async def remove_user(self, user: str) -> None:
-        """Takes a user of SCRAM away; whoever is connected stays so until its session ends."""
+        """Removes a SCRAM user; open sessions stay until they end."""
         await self._administer(_AlterScram([(user, _SCRAM_SHA_512, {})], []))
 
     async def allow(self, user: str, rights: Iterable[Right], settle_s: float = _SETTLE_S) -> None:

@@ -66,7 +66,7 @@ class Snapshot:
         self.violations = Violations(connection)
 
     def statuses(self) -> list[tuple[Status, int, int]]:
-        """What the service last said of its partitions, workers and event sources, each with when it did, twice.
+        """The last reported status of partitions, workers and event sources, each with its time, twice.
 
         First the time of the record: unlike `updated_at` always of the wall clock. Then when it was heard here, by the
         clock of this process. Both in milliseconds since 1970.

@@ -87,13 +87,13 @@ CREATE TABLE unreadable (
 
 
 class Database:
-    """A database file of its own that goes with the process; `close` removes it."""
+    """A temporary database file; `close` removes it."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-web-", ignore_cleanup_errors=True)
         self._path = Path(self._folder.name) / "readmodel.sqlite"
         self.writer = self._connect()
-        # The file is made anew at every start, so it need not survive a loss of power.
+        # The file is rebuilt at every start, so it need not survive a power loss.
         self.writer.execute("PRAGMA journal_mode = WAL")
         self.writer.execute("PRAGMA synchronous = OFF")
         self.writer.executescript(_TABLES)

@@ -159,7 +159,7 @@ class Windows:
         return body
 
     def get(self, metric: str, scope: str, period: str, as_of_us: int | None = None) -> WindowRow | None:
-        """One row; `None` where there is none (or was none then)."""
+        """One row; `None` if there is none (or was none then)."""
         source = _NOW if as_of_us is None else _AS_OF
         found = self._connection.execute(
             f"""SELECT id, position, updated_us FROM {source}

@@ -60,7 +60,7 @@ class Feed(StrEnum):
     DEAD_LETTERS = "dead_letters"
 
 
-#: What each feed fills, to be emptied when its topic was made anew.
+#: The tables that each feed fills; emptied when its topic has been recreated.
 _TABLES: Final[dict[Feed, tuple[str, ...]]] = {
     Feed.HISTORY: ("history", "history_begins"),
     Feed.MILESTONES: ("milestones",),
@@ -128,7 +128,7 @@ class Writer:
         return changes
 
     def forget(self, feed: Feed) -> None:
-        """Empties what a feed has filled: its topic was made anew."""
+        """Empties the tables of a feed whose topic has been recreated."""
         if feed is Feed.HISTORY:
             self._history_begins_us = None
         with self._database.writing() as connection:

@@ -73,7 +73,7 @@ class ReconciliationParameters(Parameters):
 
 
 class ReconciledWindow(View):
-    """A window's count beside another system's; `command` shows the units on our side."""
+    """A window's count next to another system's; `command` shows the units on our side."""
 
     metric: str
     scope: str
@@ -85,7 +85,7 @@ class ReconciledWindow(View):
 
 
 class ReconciliationView(View):
-    """Our counts beside those of other systems, the greatest difference first."""
+    """Our counts next to those of other systems, the greatest difference first."""
 
     parameters: ReconciliationParameters
     sources: list[str]
@@ -143,7 +143,7 @@ def violations(ask: Ask, parameters: ViolationsParameters) -> ViolationsView:
 
 
 def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> ReconciliationView:
-    """Our counts beside those of other systems."""
+    """Our counts next to those of other systems."""
     rows = ask.view.windows.page(WindowQuery(has="controls", limit=_MAX_RECONCILED)).rows
     lines = [
         ReconciledWindow(
