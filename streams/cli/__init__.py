@@ -1,4 +1,4 @@
-"""The `milestones` command: one module a command group, imported only when it is asked for."""
+"""The `milestones` command: one module per command group, imported on first use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UNREACHABLE = 3
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module at its first use: `milestones --help` and `doctor` start without Kafka clients."""
+    """Imports a command's module on first use: `milestones --help` and `doctor` start without Kafka clients."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(COMMANDS)
@@ -65,7 +65,7 @@ def main() -> None:
     except ExpectedError as error:
         _say(str(error))
         if error.exit_code == _UNREACHABLE:
-            # What still waits for a cluster that does not answer, or for the name of its host, is not waited for.
+            # Do not wait for threads that are still waiting for an unresponsive cluster or a DNS lookup.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.exit_code)
@@ -76,7 +76,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: nothing is left to say, and to nobody.
+        # The reader of our output (head, less) has gone: stop quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""`milestones topics acls`: what a role has to be allowed, for those who administer the cluster."""
+"""`milestones topics acls`: the permissions that a role needs, for cluster administrators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRINCIPAL = re.compile(r"User:[^\s].*")
-#: What Kubernetes takes as a name.
+#: A valid Kubernetes name.
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRANSACTIONAL_ID: "transactionalId"}
 
@@ -37,9 +37,9 @@ _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRA
 )
 @cluster_options
 def command(principal: str, role: Role, style: str, bootstrap_servers: str | None, config: Path | None) -> None:
-    """Print what a role needs to be allowed, from the names in the settings; asks no cluster.
+    """Print the permissions that a role needs, from the names in the settings; contacts no cluster.
 
-    worker counts; web shows; publisher publishes events; reader runs the commands that only look; operator creates
+    worker counts; web shows; publisher publishes events; reader runs read-only commands; operator creates
     topics, replays, quarantines, and looks.
     """
     settings = read_settings(config, {"bootstrap_servers": bootstrap_servers})
@@ -56,7 +56,7 @@ def command(principal: str, role: Role, style: str, bootstrap_servers: str | Non
 
 
 def _commands(rights: Iterable[Right], principal: str, servers: str) -> Iterator[str]:
-    """One command for all resources that are to be allowed the same."""
+    """One command for all resources with the same permissions."""
     alike: dict[tuple[Resource, tuple[Operation, ...], bool], list[str]] = defaultdict(list)
     for right in rights:
         alike[right.resource, right.operations, right.is_prefix].append(right.name)

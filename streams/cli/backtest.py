@@ -82,10 +82,10 @@ def command(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show what the forecasts would have said on each 1st and 15th, beside the same pace and the last 28 days.
+    """Show what the forecasts would have said on each 1st and 15th, next to the same pace and the last 28 days.
 
     Every month that is over is forecast, and every target whose period is over; each row knows the days before its date
-    only. Day counts are those of today: what came late is in them.
+    only. Day counts are those of today: late events are included.
     """
     overrides = {} if story else {"bootstrap_servers": bootstrap_servers}
     settings = load_settings(config, overrides)
@@ -211,7 +211,7 @@ def _lines(parts: Iterable[_Part], by: date | None) -> Iterator[dict[str, Any]]:
 
 
 def _print(parts: Iterable[_Part], by: date | None) -> None:
-    # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
+    # Piped output is for other programs: keep lines whole, whatever the terminal width.
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 200, highlight=False)
     for number, part in enumerate(parts):
         if number:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-#: Where clients look when they are told nothing else.
+#: The default address of clients.
 _USUAL_PORT = 9092
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM has arrived: not a failure, and nothing that handles failures is to see it."""
+    """SIGTERM has arrived. Not an Exception, so that no error handler catches it."""
 
 
 @click.command()
@@ -58,7 +58,7 @@ def _serve(kafka: EmbeddedKafka) -> None:
     """Runs the broker until a signal ends this.
 
     Raises:
-        ExpectedError: It cannot start, or has ended by itself.
+        ExpectedError: It cannot start, or has ended on its own.
     """
     with kafka:
         click.echo(f"ready {kafka.bootstrap}")
@@ -69,7 +69,7 @@ def _serve(kafka: EmbeddedKafka) -> None:
 
 @contextmanager
 def _directory(given: Path | None) -> Iterator[Path]:
-    """The directory given, else a temporary one; that one stays after a failure, as the log is in it."""
+    """The directory given, else a temporary one; kept after a failure, because it holds the log."""
     if given is not None:
         yield given
         return
@@ -84,7 +84,7 @@ def _directory(given: Path | None) -> Iterator[Path]:
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
     def terminate(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the one is enough, and must not break into the shutdown
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the shutdown
         raise _TerminatedError
 
     before = signal.signal(signal.SIGTERM, terminate)

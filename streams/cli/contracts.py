@@ -17,13 +17,13 @@ CHECKED_IN = Path(schemas.__file__).parent / "json"
 
 @click.group(name="contracts")
 def command() -> None:
-    """Write down what travels on the topics, or see what has changed about it."""
+    """Export what travels on the topics, or show what has changed."""
 
 
 @command.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path) -> None:
-    """Write the JSON Schemas and asyncapi.json into DIR; other files there are left alone."""
+    """Write the JSON Schemas and asyncapi.json into DIR; other files there are kept."""
     try:
         write(directory)
     except OSError as error:
@@ -36,15 +36,15 @@ def export(directory: Path) -> None:
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--incompatible-only", is_flag=True, help="Pass over changes that nobody else has to follow.")
 def check(directory: Path | None, incompatible_only: bool) -> None:  # noqa: FBT001 - an option
-    """Compare an earlier export in DIR with what this version reads and writes; a line a change.
+    """Compare an earlier export in DIR with what this version reads and writes; one line per change.
 
-    Without DIR, the documents that come with the program are compared. Exits with 1 where anything has changed.
+    Without DIR, compares the documents that come with the program. Exits with 1 if anything has changed.
     """
     old = _exported(directory or CHECKED_IN)
     try:
         found = differences(old)
     except ValueError as error:
-        raise ExpectedError(f"{directory or CHECKED_IN}: {error}; export the documents anew") from None
+        raise ExpectedError(f"{directory or CHECKED_IN}: {error}; export the documents again") from None
     found = [difference for difference in found if not (incompatible_only and difference.compatible)]
     for difference in found:
         click.echo(difference)
@@ -61,7 +61,7 @@ def _exported(directory: Path) -> dict[str, dict[str, object]]:
     except OSError as error:
         raise ExpectedError(f"{directory} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise ExpectedError(f"{error}; export the documents anew") from None
+        raise ExpectedError(f"{error}; export the documents again") from None
     if not found:
         raise ExpectedError(f"{directory} has no exported documents; `milestones contracts export DIR` writes them")
     return found

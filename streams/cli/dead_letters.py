@@ -1,4 +1,4 @@
-"""`milestones dead-letters`: records that could not be read as valid events, and what can be done about them."""
+"""`milestones dead-letters`: records that are not valid events, and how to repair them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WORDS = {
 
 @click.group(name="dead-letters")
 def command() -> None:
-    """Look at rejected records, and publish them again once they are repaired."""
+    """Show rejected records, and publish them again once repaired."""
 
 
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,11 +116,11 @@ def replay_(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Publish dead letters to their source topics again, repaired, each once and never twice.
+    """Repair dead letters and publish them to their source topics again, each exactly once.
 
-    A key that is not the order's is corrected. What would be rejected again is left, and the exit code is then 1; so
-    are records for which the command fails. A second replay that starts takes over from one that is under way. The
-    command is given to the shell; DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY tell it what it has before it.
+    A wrong key is corrected. Records that would be rejected again stay, and the exit code is then 1; so
+    do records for which the command fails. A second replay takes over from one that is running. The
+    command is run by the shell; DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})

@@ -22,14 +22,14 @@ from streams.settings import ENVIRONMENT_PREFIX, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where clients look when they are told nothing else.
+#: The default address of clients.
 _USUAL_PORT = 9092
 _SIGNAL_CHECK_S = 0.2
 #: A closed terminal (SIGHUP) must not leave a temporary directory behind either.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 129}
-#: On a cluster that is there already the demo keeps away from topics that may be real.
+#: On an existing cluster the demo keeps away from topics that may be real.
 _PREFIX = "demo."
-#: Variables that are about this machine and not about an installation.
+#: Variables about this machine rather than an installation.
 _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES_LOG_LEVEL"}
 
 
@@ -61,8 +61,8 @@ def command(
 ) -> int:
     """Play the SU7's year 2024, SIMULATED from published totals, and watch the milestones.
 
-    Starts a Kafka, a worker and a web view of its own, with the built-in rules and targets or those of --config. With
-    --bootstrap-servers the cluster there is used, with your settings and under names that begin with `demo.`.
+    Starts its own Kafka, worker and web view, with the built-in rules and targets or those of --config. With
+    --bootstrap-servers it uses that cluster, with your settings and under names that begin with `demo.`.
     """
     if bootstrap_servers and (data_dir or port):
         raise click.UsageError(
@@ -81,7 +81,7 @@ def command(
             end_after_story=end_after_story,
             web_bind=None if headless or end_after_story else _web_bind(),
         )
-        # What is wrong in the settings is said before a Kafka is started for nothing.
+        # Report wrong settings before starting a Kafka for nothing.
         plan.make_settings(bootstrap_servers or Settings.model_fields["bootstrap_servers"].default)
         return asyncio.run(_until_signal(plan))
 
@@ -97,7 +97,7 @@ def _web_bind() -> str:
 
 
 async def _until_signal(plan: Plan) -> int:
-    """Runs the demo; a signal ends it in an orderly way, and decides the exit code."""
+    """Runs the demo; a signal ends it cleanly and decides the exit code."""
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     task = asyncio.create_task(run(plan, ending.set))

@@ -42,8 +42,8 @@ def command(
 ) -> int:
     """Show what is missing or wrong on this machine or cluster, each with its cure.
 
-    The cluster is looked at where one is named, by option or setting, or where one answers at the usual address. Exit
-    code 1 where something is wrong, 2 where it is the settings, which no other command would take either.
+    Checks the cluster if one is named, by option or setting, or if one answers at the default address. Exit
+    code 1 if something is wrong, 2 if the settings are, which no other command would accept either.
     """
     findings: list[Finding] = []
 

@@ -50,7 +50,7 @@ def command(
     records lie, and every revision. Of a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered
     or left between two times of appending, and the events that did it.
 
-    Counts the source topics again, as they are now; it holds the events of one ledger partition in memory at a time.
+    Recounts the source topics as they are now, with the events of one ledger partition in memory at a time.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     key = _row_key(what)
@@ -172,7 +172,7 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
             described = found.described(change)
             place = place_text(described)
             click.echo(f"  {described['time']}  order {described['order_id']}  {place}  {described['effect']}")
-            # A unit's own event is on its line; what else came of its order is the reason, or part of the story.
+            # The unit's own event is on its line; the other events of its order are the reason, or part of the story.
             for reason in described["because"]:
                 if place_text(reason) != place:
                     click.echo(f"      {reason['time']}  {reason['effect']}  {reason['type']}  {place_text(reason)}")

@@ -1,4 +1,4 @@
-"""`milestones forecasts`: what is to be expected of the targets in force."""
+"""`milestones forecasts`: what to expect of the current targets."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _print(forecasts: Iterable[Forecast]) -> None:
             made.as_of,
             made.note,
         )
-    # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
+    # Piped output is for other programs: keep lines whole, whatever the terminal width.
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 400)
     console.print(table)
 

@@ -12,7 +12,7 @@ _LONGEST_LINE = 256
 
 
 def one_line(text: str, option: str) -> str:
-    """A text given on the command line that will stand in a header.
+    """Checks a text from the command line that goes into a header.
 
     Raises:
         ExpectedError: It is empty, too long, or more than a line of printable text.
@@ -23,7 +23,7 @@ def one_line(text: str, option: str) -> str:
 
 
 def operator(given: str | None = None) -> str:
-    """The name that was given with `--by`, else user and host as far as the machine knows.
+    """The name that was given with `--by`, else user and host name, if known.
 
     Raises:
         ExpectedError: The name is not fit for a header.

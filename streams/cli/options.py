@@ -34,7 +34,7 @@ def cluster_options(function: F) -> F:
 
 
 def _set_timeout(_context: click.Context, _parameter: click.Parameter, value: float | None) -> None:
-    """As a setting, so that it holds for a worker that the command starts too."""
+    """As a setting, so that it also applies to a worker that the command starts."""
     if value is not None:
         os.environ[f"{ENVIRONMENT_PREFIX}CLUSTER_TIMEOUT_S"] = str(value)
 

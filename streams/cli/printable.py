@@ -1,4 +1,4 @@
-"""What others have written, made fit for a terminal: no character of it can move the cursor or hide what stands there."""
+"""Foreign text made safe for a terminal: no character can move the cursor or hide other text."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def printable(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    r"""One line of JSON, fit for a terminal: readable text stays, the rest is escaped as JSON does (`\u001b`)."""
+    r"""One line of JSON, safe for a terminal: readable text stays, the rest gets JSON escapes (`\u001b`)."""
     text = json.dumps(value, ensure_ascii=False)
     if text.isascii() and text.isprintable():
         return text
-    # Everything unfit stands inside strings, so escapes of JSON keep the value.
+    # Unsafe characters occur only inside strings, so JSON escapes keep the value.
     return "".join(
         json.dumps(character)[1:-1] if unicodedata.category(character) in _UNFIT else character for character in text
     )

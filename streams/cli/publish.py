@@ -42,11 +42,11 @@ class _Tally:
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, path_type=Path))
 @cluster_options
 def command(file: Path, bootstrap_servers: str | None, config: Path | None) -> None:
-    """Publish structured CloudEvents, one JSON object a line.
+    """Publish structured CloudEvents, one JSON object per line.
 
     Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
-    orders. A line that is no valid event is named with its number and left out, all others are published; then the
-    exit code is 2. Publishing a file again is safe: an event counts once.
+    orders. A line that is not a valid event is reported with its number and skipped, and the exit code is then 2.
+    Publishing a file again is safe: an event counts once.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
@@ -76,7 +76,7 @@ async def _publish(settings: Settings, stream: IO[bytes], name: str) -> _Tally:
             async for lines, size_bytes in _chunks(stream, name):
                 records, refused = checker.check(lines)
                 await publisher.send(records)
-                # Whatever has come through a pipe is on its topic before the next is waited for.
+                # Flush what has come through a pipe before waiting for more.
                 await publisher.flush()
                 tally.lines = lines[-1].number if lines else tally.lines
                 tally.published.update(record.topic for record in records)
@@ -88,7 +88,7 @@ async def _publish(settings: Settings, stream: IO[bytes], name: str) -> _Tally:
 async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Line], int]]:
     """Lines as they come, and the bytes read for them; a last line need not end in a line feed."""
     number, rest = 0, b""
-    # read1 gives what is there and waits only for nothing: a pipe that is written slowly is not held up.
+    # read1 returns what is available and blocks only if there is nothing, so slow pipes are not held up.
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     while True:
         chunk = await asyncio.to_thread(read, _READ_BYTES)

@@ -1,4 +1,4 @@
-"""`milestones quarantine`: single records that are passed over."""
+"""`milestones quarantine`: single records to skip."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class _AddByDefault(click.Group):
 
 @click.group(name="quarantine", cls=_AddByDefault, context_settings={"ignore_unknown_options": True})
 def command() -> None:
-    """Pass over one record that a worker cannot apply.
+    """Skip one record that a worker cannot apply.
 
-    A worker that ends because of a record names it, with the command that passes it over. The record becomes a dead
+    A worker that ends because of a record names it, with the command to skip it. The record becomes a dead
     letter with the reason `quarantined` that says who, when and why; it is counted in the books, and can be replayed
     (milestones dead-letters replay) once a corrected version runs.
 
-    TOPIC, PARTITION and OFFSET are those it was published with. A worker that runs notices by itself: it opens the
-    partition again, which takes up to half a minute. A record that has been applied already cannot be passed over any
-    more: publish an event.voided.v1 of its order.
+    TOPIC, PARTITION and OFFSET say where it was published. A running worker notices on its own and reopens the
+    partition, which takes up to half a minute. A record that has already been applied cannot be skipped:
+    publish an event.voided.v1 of its order instead.
     """
 
 
@@ -65,7 +65,7 @@ def add(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Pass a record over; the word add may be left out."""
+    """Skip a record; the word add is optional."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
@@ -86,7 +86,7 @@ def list_(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show what is or will be passed over."""
+    """Show what is or will be skipped."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, standing_orders(settings))
     for standing in found:
@@ -105,7 +105,7 @@ def list_(
 @click.argument("offset", type=click.IntRange(min=0))
 @cluster_options
 def lift_(topic: str, partition: int, offset: int, bootstrap_servers: str | None, config: Path | None) -> None:
-    """Let a record be applied after all, where it has not been passed over yet."""
+    """Apply a record after all, if it has not been skipped yet."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     run(settings, lift(settings, place))

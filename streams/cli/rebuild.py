@@ -1,4 +1,4 @@
-"""`milestones rebuild`: everything counted again beside the live installation, and what is different then."""
+"""`milestones rebuild`: counts everything again next to the live installation, and shows what differs."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def command(
 ) -> int:
     """Count everything again from the source topics, under another output prefix.
 
-    The live installation goes on untouched. Use it to see what other rules, scopes or another time zone (--config) make
-    of the events, or to count with them from now on. The topics of the prefix are created; a worker runs until it has
-    applied all that was there at the start; what exists under the prefix is gone on with.
+    The live installation is not touched. Use it to see what other rules, scopes or another time zone (--config) make
+    of the events, or to switch to them. The topics of the prefix are created; a worker runs until it has applied
+    everything that was there at the start. Existing topics under the prefix are continued.
 
-    Milestones are raised on the topics of the prefix only, by the same rules as ever: what was not loaded as history is
-    news there. Let subscribers begin at the end of that topic once this has ended.
+    Milestones are raised on the topics of the prefix only: events that were not loaded as history are news there.
+    Let subscribers start at the end of that topic after this has finished.
     """
     live = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     live = live.model_copy(update={"output_prefix": live.output_prefix if against is None else against})
@@ -80,7 +80,7 @@ async def _rebuild(
     live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool
 ) -> tuple[int, list[Difference] | None]:
     await check_sources(other)
-    # Of topics that have just been created the clients say at first that they have no leader.
+    # At first, clients log that newly created topics have no leader.
     with quiet_clients(), watched() as listener:
         async with counted_again(live, other, config, by, listener) as records:
             listener.say("comparing")

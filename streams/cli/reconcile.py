@@ -85,8 +85,7 @@ def command(
 
     Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Ends with 1 when any does.
     With --against, compares the units of one row with the other system's own list and says who is missing on which
-    side, and why as far as it is known here; the row needs no control total then, if --metric, --scope and --period
-    name it.
+    side, and why if that is known; the row needs no control total if --metric, --scope and --period name it.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _Filter(metric, scope, period, source)
@@ -133,7 +132,7 @@ def _print(listed: Sequence[Compared], found: Recounted | None) -> None:
             numbers = (f"{row.count:,}", f"{control.count:,}", difference)
             when = (control.differs_since or "", control.as_of)
             table.add_row(*one.key, printable(control.source), *numbers, *when, row.status)
-        # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
+        # Piped output is for other programs: keep lines whole, whatever the terminal width.
         Console(width=None if click.get_text_stream("stdout").isatty() else 240).print(table)
     if found is not None:
         for key in dict.fromkeys(one.key for one in listed):
@@ -162,7 +161,7 @@ def _warn_of_movement(key: RowKey, published: int, recounted: int) -> None:
 def _say_the_rest(
     situation: Situation, wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Compared]
 ) -> None:
-    """What is worth knowing beside the rows: how many there were, and totals that nothing can be compared with."""
+    """Prints how many rows there were, and the totals that could not be compared."""
     if not situation.compared and not situation.elsewhere:
         click.echo("no control totals yet: publish control.total.v1 events", err=True)
     elif not differing:

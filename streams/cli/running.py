@@ -1,4 +1,4 @@
-"""Runs what a command asks of a cluster, to its end or to one line."""
+"""Runs what a command asks of a cluster; failures become one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: For what is left when a command has failed: clients that wait for brokers that do not answer.
+#: For what is left after a failure: clients waiting for unresponsive brokers.
 _CLOSING_S = 1.0
 
 
@@ -30,7 +30,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     """
     runner = asyncio.Runner()
     try:
-        # What the client tries again is no news, and what it gives up on is told in our line.
+        # Retries of the client are not news, and what it gives up on is in our own line.
         with quiet_clients():
             result = runner.run(work)
     except KafkaError as error:
@@ -45,7 +45,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancels what is left, without waiting for what does not end: the process is about to."""
+    """Cancels what is left without waiting for it: the process is about to end."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

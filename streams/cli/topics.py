@@ -1,4 +1,4 @@
-"""`milestones topics`: what the contract needs on the cluster."""
+"""`milestones topics`: the topics of the contract on the cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOTHING = "nothing to do: the topics are as the contract needs them"
 
 @click.group(name="topics")
 def command() -> None:
-    """Show or create the topics that the contract needs, and what has to be allowed."""
+    """Show or create the topics that the contract needs, and the permissions."""
 
 
 command.add_command(acls)
@@ -33,7 +33,7 @@ command.add_command(acls)
 def plan(bootstrap_servers: str | None, config: Path | None) -> int:
     """Show what is missing or different; change nothing.
 
-    Exit code 1 where something is to be done, 3 where something stands in the way.
+    Exit code 1 if there is something to do, 3 if something prevents it.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, plan_topics(settings))
@@ -51,9 +51,9 @@ def apply(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Create what is missing and alter what is different, and look whether the cluster has done so.
+    """Create what is missing and alter what is different, then verify it.
 
-    Where topics may be created by an administrator only, --print has the commands of Kafka's own tools. Exit code 1 where
+    Where only an administrator may create topics, --print shows the commands of Kafka's own tools. Exit code 1 if
     something is left that neither can do.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})

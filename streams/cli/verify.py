@@ -36,9 +36,9 @@ def command(
 ) -> int:
     """Count everything again from the source topics and compare.
 
-    By other code than the one that counts, up to what the service says it has applied; events may go on coming
-    meanwhile. Compared are rows (by hour too), milestones, targets, books and dead letters. Ends with 1 when anything
-    differs. A vehicle that stands as delivered under two orders is a fact of the events and told as a note.
+    Uses code separate from the service's, up to what the service says it has applied; events may keep arriving
+    meanwhile. Compares rows (by hour too), milestones, targets, books and dead letters. Ends with 1 if anything
+    differs. A vehicle delivered under two orders is a fact of the events and reported as a note.
 
     It holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """

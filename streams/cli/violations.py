@@ -1,4 +1,4 @@
-"""`milestones violations`: what is contradictory in orders' events."""
+"""`milestones violations`: contradictions among the events of an order."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bind", metavar="HOST:PORT", default=None, help="Where to listen (default: 127.0.0.1:8080; port 0 is a free one)."
 )
-@click.option("--fresh", is_flag=True, hidden=True, help="Read templates and static files anew with each request.")
+@click.option("--fresh", is_flag=True, hidden=True, help="Reload templates and static files on each request.")
 @cluster_options
 def command(
     bind: str | None,
@@ -29,10 +29,10 @@ def command(
 ) -> int:
     """Serve the tables, milestones and forecasts as pages and as JSON.
 
-    Reads output topics only and goes on serving, marked stale, while workers or brokers are away. An address that other
+    Reads output topics only and keeps serving, marked stale, while workers or brokers are down. An address that other
     machines can reach needs a token (setting web_token_file) or an authenticating proxy (web_proxy_header).
     """
-    # Until the server handles it, nothing is open: to end at once is orderly.
+    # Until the server handles the signal, nothing is open: ending at once is clean.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers, "web_bind": bind})
     # Imported here: the settings may be wrong.

@@ -161,6 +161,6 @@ def _print(rows: list[tuple[str, ...]], more_columns: tuple[str, ...]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # Piped output is for other programs: it keeps whole lines whatever the width of a terminal would be.
+    # Piped output is for other programs: keep lines whole, whatever the terminal width.
     console = Console(width=None if click.get_text_stream("stdout").isatty() else 200)
     console.print(table)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @cluster_options
 def command(instance: str | None, bootstrap_servers: str | None, config: Path | None) -> None:
     """Run one worker; start more for more throughput."""
-    # Until the worker handles it, nothing is open: to end at once is orderly.
+    # Until the worker handles the signal, nothing is open: ending at once is clean.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     # Imported here: Faust takes a second to load, and the settings may be wrong.

@@ -1,4 +1,4 @@
-"""The dead letters as they are on their topic, and which of them were published again."""
+"""The dead letters on their topic, and which of them were published again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which dead letters are meant; `None` or empty leaves all in.
+    """Selects dead letters; `None` or empty selects all.
 
     Attributes:
         reason: A reason.

@@ -1,14 +1,14 @@
-"""Quarantine: single records that are passed over as dead letters because an operator says so.
+"""Quarantine: an operator orders single records to be skipped; they become dead letters.
 
-An order to pass a record over is a note in a compact topic, under the place the record was published at. It takes
+An order to skip a record is a note in a compact topic, under the place the record was published at. It takes
 effect at the home of the record's order, whose ledger partition puts the record, unread, among its dead letters; found
-elsewhere, the record is forwarded there, unread as well. So there is one place to ask whether it has happened already.
+elsewhere, the record is forwarded there, also unread. So there is one place to check whether it has taken effect.
 
 Giving or lifting an order takes over the transactional ids of the two ledger partitions concerned for a moment. A worker
-that has them open is fenced, and opens them again from what is committed, with the order. In between nobody can apply
+that has them open is fenced, and opens them again from what is committed, with the order. In between no worker can apply
 the record, so what was seen of it still holds when the order is written.
 
-Once in effect, the dead letter itself is the order: a ledger that is counted again from nothing finds it there.
+Once in effect, the dead letter itself is the order: a ledger that is rebuilt from scratch finds it there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Standing:
 
 
 async def quarantine(settings: Settings, place: Place, order: Quarantine) -> None:
-    """Orders the record at `place` to be passed over.
+    """Orders the record at `place` to be skipped.
 
     Raises:
         ExpectedError: There is no such record, or it is too late: it has been applied or rejected.
@@ -71,7 +71,7 @@ async def quarantine(settings: Settings, place: Place, order: Quarantine) -> Non
 
 
 async def lift(settings: Settings, place: Place) -> None:
-    """Takes an order back that has not taken effect.
+    """Withdraws an order that has not taken effect.
 
     Raises:
         ExpectedError: There is no such order, or it has taken effect.
@@ -136,7 +136,7 @@ async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
                             await writers[0].commit([_note(context, place, None)])
                         raise _too_late(place, fate, lifting=note is None)
                     for writer in writers:
-                        # Every one: a commit that succeeds proves that its partition was in nobody else's hands.
+                        # Each of them: a commit that succeeds proves that no one else held its partition.
                         await writer.commit([_note(context, place, note)])
                         written = note is not None
             except FencedError:

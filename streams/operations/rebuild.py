@@ -47,12 +47,12 @@ _LONGEST_LINE = 256
 
 @dataclass
 class _Published:
-    """What the other installation has published so far, as far as it tells whether it has caught up.
+    """What the other installation has published so far, to tell whether it has caught up.
 
     Attributes:
         counts: Topic of the day counts.
-        since: Offset of it. What ledger partitions said before was said by a former worker: that this one can go on
-            with it, it says by saying something new.
+        since: Offset in it. Markers before it are from an earlier worker; only a new one shows that this worker has
+            taken the partition over.
         partitions: Number of ledger partitions.
     """
 
@@ -105,7 +105,7 @@ class _Published:
         return 0 if marker is None else marker.positions.get(source_name(topic, partition, ledger), (0, ""))[0]
 
     def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Whether all below the ends is applied, also what was forwarded."""
+        """Whether everything below the ends is applied, forwarded records included."""
         markers = self.markers.values()
         if len(self.markers) < self.partitions or any(marker.rebuilding for marker in markers):
             return False
@@ -123,7 +123,7 @@ class _Published:
     def all_summed(self) -> bool:
         """Whether the rows of the days have been seen to hold what the ledger partitions counted when first asked.
 
-        Events may go on coming: a row that holds the sums of a later moment will do.
+        Events may keep arriving: a row with the sums of a later moment will do.
         """
         sums: dict[RowKey, int] = defaultdict(int)
         for (_, day), count in self._cells.items():
@@ -149,7 +149,7 @@ async def check_sources(settings: Settings) -> None:
 
 
 async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: Callable[[str], None]) -> None:
-    """Has the other installation pass over what the live one does: both are to count the same records."""
+    """Quarantines in the other installation what the live one skips, so that both count the same records."""
     wanted = await lines_in_force(live)
     known = await lines_in_force(other)
     for place, line in sorted(wanted.items()):
@@ -172,8 +172,8 @@ async def counted_again(
         live: Settings of the live installation.
         settings: Those of the other one.
         config: The settings file that they came from, if it was named.
-        by: Who has what the live one passes over passed over by the other; `None` leaves it to be counted.
-        listener: Told how it goes.
+        by: Operator for the copied quarantine orders; `None` counts those records.
+        listener: Told about progress.
 
     Yields:
         How many source records were read.
@@ -191,7 +191,7 @@ async def counted_again(
     }
     if config is not None:
         environment["MILESTONES_CONFIG"] = str(config)  # the worker starts in this directory too
-    # Kept where something goes wrong: the log is in it.
+    # Kept after a failure: the log is in it.
     directory = Path(tempfile.mkdtemp(prefix="milestones-rebuild-"))
     worker = WorkerProcess(directory, environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
     async with reader(settings) as consumer:
@@ -208,7 +208,7 @@ async def counted_again(
 
 
 async def _exists(live: Settings) -> bool:
-    """Whether there is a live installation at all: its topics may be called otherwise, or not exist any more."""
+    """Whether there is a live installation at all: its topics may have other names, or no longer exist."""
     async with reader(live) as consumer:
         name = catalogue_of(live).quarantine.name
         return bool((await partition_counts(consumer, [name]))[name])
@@ -242,7 +242,7 @@ async def _until_caught_up(
     listener.plan(sum(ends.values()))
     while not (published.all_applied(ends) and published.all_summed()):
         await step()
-    # Days that are over are called over only once nothing is left to read; of a stream in spate that may not be seen.
+    # Days close only once nothing is left to read, which may never be seen on a busy stream.
     deadline = time.monotonic() + _SPATE_S
     while len(published.caught_up) < published.partitions and time.monotonic() < deadline:
         await step()

@@ -1,7 +1,7 @@
 """What two installations make of the same events: standing milestones and window rows that differ.
 
-Both may go on counting while they are compared. So they are looked at several times, and only what differs at every look
-counts: a row on which one is a moment ahead of the other is no difference.
+Both may keep counting while they are compared. So they are read several times, and only what differs every time counts:
+a row on which one is a moment ahead of the other is no difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _LOOKS: Final = 8
-#: Looks without any change after which nothing more is to be expected: timers of the totals tick once a second.
+#: Readings without any change after which none is expected: timers of the totals tick once a second.
 _QUIET_LOOKS: Final = 3
 _PAUSE_S: Final = 0.7
 _RETRACTED: Final = "milestone.retracted.v1"

@@ -1,4 +1,4 @@
-"""What is published of control totals: the rows that say how far other systems are from ours, and totals without a row."""
+"""Control totals as published: rows with the difference to other systems, and totals without a row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that is published of control totals.
+    """All published control totals.
 
     Attributes:
         compared: By metric, scope, dates and source.

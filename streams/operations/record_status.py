@@ -1,6 +1,6 @@
 """What has become of one source record: not reached yet, applied, or a dead letter.
 
-Certain for a ledger partition whose transactional id one holds: then nothing is committed while one looks.
+Reliable only while the caller holds the transactional id of the ledger partition: then nothing is committed meanwhile.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ async def fate_of(context: Context, place: Place, home: int, reader: LogReader) 
     ledger = ledger_of(place, context)
     letters = await reasons_of_dead_letters(context, {ledger, home}, reader)
     if place in letters:
-        # Also where a ledger that is counted again from nothing has not come so far yet.
+        # Also if a ledger that is being rebuilt has not got that far yet.
         return Fate(Stage.DEAD_LETTER, letters[place])
     marker = await last_marker(context, ledger, reader)
     source = source_name(place.topic, place.partition, ledger)

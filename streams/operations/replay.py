@@ -2,7 +2,7 @@
 
 A republished record and the note that it was republished are written in one transaction, so a run that is killed leaves
 both or neither. All runs use one transactional id: one that starts fences one that is under way, and reads the notes
-after that, so what it finds not to be replayed cannot be replayed by anybody else.
+after that, so what it finds not yet replayed cannot be replayed by another run.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class _Run:
                 raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
     async def outcomes(self, wanted: Wanted) -> AsyncIterator[Outcome]:
-        """What is to become of each dead letter that is meant, one after the other."""
+        """What to do with each selected dead letter, in order."""
         letters = await read_letters(self._context, wanted, self._reader)
         missing = set(wanted.places) - {letter.place for letter in letters}
         if missing:
@@ -261,14 +261,14 @@ class _Run:
 
 
 def _is_not_asked_for(letter: DeadLetter, wanted: Wanted) -> bool:
-    """Whether it would end the worker once more where the fault is not cured, and nobody has asked for it."""
+    """Whether replaying could crash the worker again, and was not requested explicitly."""
     return letter.reason == QUARANTINED and wanted.reason != QUARANTINED and not wanted.places
 
 
 async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
-    """The new value and why there is none.
+    """The new value, or why there is none.
 
-    The command finds what it may need to know in its environment: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
+    The environment of the command describes the record: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
     """
     place = letter.place
     environment = {
@@ -300,7 +300,7 @@ async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
 
 
 def _key_of(value: bytes | None, headers: Sequence[tuple[str, bytes]], topic: int) -> bytes | None:
-    """The key that the record must have by what it says; `None` where it does not say."""
+    """The key that follows from the record's value; `None` if it has none."""
     try:
         document = json.loads(value or b"")
         structured = is_structured(headers)
