@@ -1,6 +1,6 @@
 """The composition root: settings → Faust app with the batch transport, the engine and its agents.
 
-`faust -A streams.app worker` and `milestones worker` both end here.
+Both `faust -A streams.app worker` and `milestones worker` use it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: After a signal everything is closed within this time, or the process ends all the same.
+#: After a signal everything is closed within this time, or the process exits anyway.
 _SHUTDOWN_S = 4.5
 #: Records of one fetch call; bounds how long one batch occupies the event loop (about 30 ms).
 _POLL_RECORDS = 6000
@@ -61,7 +61,7 @@ class _Boot(BootStrategy):
 
 
 class MilestonesWorker(Worker):
-    """Faust's worker that keeps its promise about the time a shutdown takes."""
+    """Faust's worker with a bounded shutdown time."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -69,7 +69,7 @@ class MilestonesWorker(Worker):
         self.spinner = None
 
     async def on_startup_finished(self) -> None:
-        """Says that the worker has joined its group."""
+        """Prints that the worker has joined its group."""
         await super().on_startup_finished()
         line = f"milestones: worker {self.app.instance} has joined group {self.app.conf.id}"
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the operator
@@ -84,7 +84,7 @@ class MilestonesWorker(Worker):
 
 
 def _end_within(seconds: float, code: int) -> None:
-    """Ends the process when an orderly shutdown takes too long; what is committed is complete at any moment."""
+    """Ends the process if a clean shutdown takes too long; committed state is always complete."""
     timer = threading.Timer(seconds, os._exit, args=(code,))
     timer.daemon = True
     timer.start()
@@ -139,7 +139,7 @@ class MilestonesApp(faust.App):
         return client_options(self.context.settings)
 
     async def on_trouble(self, error: BaseException) -> None:
-        """Called by the driver when the cluster fails its consumer; ends the worker where it was turned away."""
+        """Called by the driver when the cluster fails its consumer; ends the worker if it was rejected."""
         denied = denial(error, Operation.READ)
         if denied is not None:
             await self._fail(denied)
@@ -184,7 +184,7 @@ class MilestonesApp(faust.App):
         await self.engine.quiesce()
 
     async def _fail(self, error: BaseException) -> None:
-        """Ends the worker: one line for what was to be expected, the traceback for a fault of the program."""
+        """Ends the worker: one line for an expected failure, a traceback for a bug."""
         if self.failure is not None:
             return
         self.failure = error
@@ -198,17 +198,17 @@ class MilestonesApp(faust.App):
 
 
 def _tune_interpreter() -> None:
-    """Lets the collector look rarely, and never at what is here to stay.
+    """Makes garbage collection rare, and exempts long-lived objects.
 
     Batches make hundreds of thousands of short-lived objects without cycles: at the default threshold the collector
     would walk them, and the orders in memory, again and again for nothing.
     """
     gc.collect()
     gc.freeze()
-    # Going through everything takes a fifth of a second even with few orders: that is left to the rarest of occasions.
+    # A full collection takes a fifth of a second even with few orders, so it is made very rare.
     gc.set_threshold(200_000, 50, 1000)
-    # While orders are restored in threads, the loop that fetches them gets its turn ten times as often: at the default of
-    # 5 ms it would wait that long for every piece that arrives.
+    # While threads restore orders, let the event loop that fetches them run ten times as often: at the default of 5 ms it
+    # would wait that long for every piece.
     sys.setswitchinterval(0.0005)
 
 
@@ -232,7 +232,7 @@ async def _check_topics(settings: Settings) -> None:
 def _say_and_exit(error: ExpectedError) -> None:
     sys.stdout.flush()
     print(f"milestones: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the last words of the process
-    # Nothing is open that a transaction would not abort: leaving at once cannot hang.
+    # Anything open is in a transaction and will be aborted; exiting at once cannot hang.
     os._exit(error.exit_code)
 
 
@@ -263,7 +263,7 @@ def _app_of_the_environment() -> MilestonesApp:
 
 
 def __getattr__(name: str) -> Any:
-    # Faust looks up `app` when it is told `-A streams.app`; importing the module must not read the environment.
+    # Faust looks up `app` for `-A streams.app`; importing the module must not read the environment.
     if name == "app":
         application = _app_of_the_environment()
         globals()["app"] = application

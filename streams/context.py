@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from schemas.topics import Catalogue
     from streams.settings import Settings
 
-#: Rises when the format of the ledger's changelog or of the day counts changes.
+#: Incremented when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1
 
 
@@ -47,7 +47,7 @@ class Context:
     Attributes:
         settings: As loaded.
         now_us: The clock, microseconds since 1970.
-        cpu_s: Seconds of computing, from any start; for what paces itself by its own cost.
+        cpu_s: Seconds of computing, from any start; for work that paces itself by its own cost.
         other_log: A log that is not the cluster of the settings.
     """
 
@@ -58,7 +58,7 @@ class Context:
 
     @cached_property
     def log(self) -> Log:
-        """Where everything is read and written."""
+        """The log to read from and write to."""
         return self.other_log or KafkaLog(self.settings)
 
     @cached_property
@@ -84,12 +84,12 @@ class Context:
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:
-        """Topics of one partition that the totals take in beside the counts, each read whole at every takeover."""
+        """Single-partition topics that the totals read besides the counts; each is read in full on every takeover."""
         return self.catalogue.targets.name, self.catalogue.controls.name
 
     @cached_property
     def fingerprint(self) -> str:
-        """What counts depend on besides the events; readable, because a person must see what has changed."""
+        """What counts depend on besides the events; readable, so that a person can see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
         return f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
 

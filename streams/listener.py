@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def ignore(_told: object) -> None:
-    """Hears and does nothing."""
+    """Does nothing."""
 
 
 @dataclass(frozen=True)

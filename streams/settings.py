@@ -1,8 +1,8 @@
-"""The one reader of `milestones.toml` and of the environment.
+"""Reads `milestones.toml` and the environment; nothing else does.
 
 Order of precedence: command line, `MILESTONES_<NAME>`, the file, the built-in defaults. The file is the one named by
 `--config`, else by `MILESTONES_CONFIG`, else `milestones.toml` in the working directory. Where there is a file, the
-rules and targets are those it lists; the built-in ones (the story of the SU7) serve only where there is none.
+rules and targets are those it lists; the built-in ones (the story of the SU7) apply only if there is none.
 """
 
 from __future__ import annotations

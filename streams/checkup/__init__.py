@@ -16,8 +16,8 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        name: What was looked at, a word or two.
-        state: `note` is for what could not be looked at and need not be.
+        name: What was checked, a word or two.
+        state: `note` is for what could not be checked and need not be.
         detail: What was found.
         cure: What to do; only where something is wrong.
     """
@@ -44,6 +44,6 @@ def note(name: str, detail: str) -> Finding:
 
 
 def failed(name: str, error: ExpectedError) -> Finding:
-    """From the one line of a failure, whose last part says what to do."""
+    """A finding from the line of a failure, whose last part is the cure."""
     detail, _, cure = str(error).rpartition("; ")
     return wrong(name, detail or str(error), cure if detail else "see the line above")

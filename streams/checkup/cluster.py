@@ -29,11 +29,11 @@ _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
 
 
 async def cluster_findings(settings: Settings, role: Role | None = None) -> AsyncIterator[Finding]:
-    """One finding a check, as soon as it is known; only the first where the cluster cannot be reached.
+    """One finding per check, as soon as it is known; only the first if the cluster is unreachable.
 
     Args:
         settings: Of the installation.
-        role: Whose rights are tried, in place of what needs the rights of all.
+        role: Check the permissions of this role, instead of what needs those of all.
     """
     try:
         with quiet_clients():
@@ -69,7 +69,7 @@ async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
 
 
 def _advertised(reached: Reached) -> Finding:
-    """Where clients are sent to after the first answer, which need not be where they have asked."""
+    """The advertised addresses that clients are redirected to."""
     away = {address: failure for address, failure in reached.advertised.items() if failure is not None}
     if away:
         reasons = ", ".join(str(failure).partition(";")[0] for failure in away.values())
@@ -79,7 +79,7 @@ def _advertised(reached: Reached) -> Finding:
 
 
 async def _rights(settings: Settings, role: Role) -> list[Finding]:
-    """What a role needs, each right tried without being used."""
+    """The permissions of a role, each tested without being used."""
     name, cure = "rights", f"grant it: milestones topics acls --role {role} says how"
     rights = rights_of(role, settings)
     async with admin(settings) as client:
@@ -98,7 +98,7 @@ async def _rights(settings: Settings, role: Role) -> list[Finding]:
 
 
 async def _transactions(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
-    """By what the cluster says of its log of transactions: to begin one would write to it, or create it."""
+    """Checks the transaction log instead of starting a transaction, which would write to it or create it."""
     name, cure = "transactions", "look at the brokers that hold it, or wait until they are back"
     rights = [right for right in rights_of("worker", settings) if right.resource is Resource.TRANSACTIONAL_ID]
     # aiokafka's admin client shows no other way to its connections.
@@ -128,7 +128,7 @@ async def _transactions(client: AIOKafkaAdminClient, settings: Settings) -> Find
 
 
 async def _first_transaction(client: AIOKafkaAdminClient) -> Finding:
-    """Whether the cluster can create its log of transactions when the first worker asks for it."""
+    """Whether the cluster can create its transaction log for the first worker."""
     brokers = (await client.describe_cluster())["brokers"]
     configs = await _configs(client, ConfigResourceType.BROKER, str(brokers[0]["node_id"]))
     copies = int(configs.get("transaction.state.log.replication.factor") or 1)

@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 
 
 def machine_findings() -> Iterator[Finding]:
-    """One finding a check, as soon as it is known."""
+    """One finding per check, as soon as it is known."""
     for name, check in _CHECKS.items():
         try:
             yield check(name)

@@ -1,4 +1,4 @@
-"""The demo's progress: a live line on a terminal, a line a month elsewhere. All on stderr; results are on stdout."""
+"""The demo's progress: a live line on a terminal, one line per month elsewhere. All on stderr; results are on stdout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Shows how the story goes; a context manager.
+    """Shows the progress of the story; a context manager.
 
     Args:
         story: Being told.
@@ -73,7 +73,7 @@ class Display:
                 print(headline(event), flush=True)  # noqa: T201 - click.echo would pass by the live display
 
     def tick(self) -> None:
-        """Called again and again: says where a line a month is all there is to see."""
+        """Called regularly; prints one line per month where there is no live display."""
         month = self._date()[:7]
         if self._live is None and self._playing.story_s and month != self._month:
             if self._month:

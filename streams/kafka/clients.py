@@ -51,7 +51,7 @@ class _FileToken(AbstractTokenProvider):
         """The token that is in the file now.
 
         Raises:
-            TokenError: There is none, or it is over.
+            TokenError: There is none, or it has expired.
         """
         try:
             text = self._path.read_text("utf-8").strip()
@@ -62,7 +62,7 @@ class _FileToken(AbstractTokenProvider):
         if not text:
             raise TokenError(f"sasl_token_file: {self._path} is empty; look at what puts the token there")
         end_s = _end_of(text)
-        # A broker allows for clocks that differ: it takes a token that is over, and closes the connection at once.
+        # Brokers tolerate clock skew: they accept an expired token and close the connection at once.
         if end_s is not None and end_s < time.time():
             end = datetime.fromtimestamp(end_s, UTC).isoformat()
             raise TokenError(
@@ -72,7 +72,7 @@ class _FileToken(AbstractTokenProvider):
 
 
 def _end_of(token: str) -> float | None:
-    """When a token is over, seconds since 1970; `None` where it is no JWT or does not say."""
+    """When a token expires, seconds since 1970; `None` where it is no JWT or does not say."""
     body = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -112,7 +112,7 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
 
 
 def _identify(context: ssl.SSLContext, settings: Settings) -> None:
-    """Adds the certificate and the key by which this client is known."""
+    """Adds the client certificate and its key."""
     certificate, key = settings.ssl_certificate_file, settings.ssl_key_file
     for name, path in (("ssl_certificate_file", certificate), ("ssl_key_file", key)):
         try:
@@ -141,7 +141,7 @@ def _identify(context: ssl.SSLContext, settings: Settings) -> None:
 
 
 def _refuse_expired(certificate: str) -> None:
-    """A broker refuses a certificate that is over without saying why."""
+    """Checked here because a broker refuses an expired certificate without saying why."""
     # The standard library reads certificates and has no public call for it.
     end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     if end and ssl.cert_time_to_seconds(end) < time.time():
@@ -242,7 +242,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> 
 
 @contextlib.contextmanager
 def quiet_clients() -> Any:
-    """Keeps aiokafka's own log lines away while we report the same failure ourselves in one line."""
+    """Silences aiokafka's log while we report the same failure in one line."""
     logger = logging.getLogger("aiokafka")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -326,7 +326,7 @@ def _refuse_silence(settings: Settings, waiting: Iterable[TopicPartition], silen
 
 
 async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
-    """Makes sure that partitions are there before they are read: a consumer would wait for them without a word."""
+    """Makes sure that partitions are there before they are read: a consumer would wait for them silently."""
     wanted: dict[str, int] = {}
     for tp in tps:
         wanted[tp.topic] = max(wanted.get(tp.topic, 0), tp.partition + 1)

@@ -1,4 +1,4 @@
-"""Publishes records to the source topics, in whole batches: the producer is not what a load waits for."""
+"""Publishes records to the source topics, in whole batches, so that the producer is not the bottleneck of a load."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Publisher:
     async def _confirm(self, most: int) -> None:
         while len(self._in_flight) > most:
             confirmed = self._in_flight.popleft()
-            # A producer that numbers its records sends them again for ever.
+            # An idempotent producer would resend them forever.
             await asyncio.wait([confirmed], timeout=self._settings.cluster_timeout_s)
             if not confirmed.done():
                 raise self._refused(TimeoutError(f"no answer for {self._settings.cluster_timeout_s:.0f} s"))

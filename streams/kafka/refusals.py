@@ -1,4 +1,4 @@
-"""Why a cluster cannot be reached: connections of our own, whose failure is told in words, with the setting to look at."""
+"""Why a cluster cannot be reached: probe connections, whose failure is explained together with the setting to check."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Address(NamedTuple):
 
 
 class RefusedError(ExpectedError):
-    """The cluster is there and does not take us, and will not before somebody changes something."""
+    """The cluster answers but rejects us, and will until someone changes something."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, exit_code=_UNREACHABLE_CODE)
@@ -81,7 +81,7 @@ async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
         options: Of the clients.
 
     Raises:
-        ExpectedError: None of the bootstrap servers, or none of the brokers, takes us; exit code 3.
+        ExpectedError: None of the bootstrap servers, or none of the brokers, accepts us; exit code 3.
     """
     connection = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     servers: Sequence[str] = options["bootstrap_servers"]

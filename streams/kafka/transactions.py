@@ -1,4 +1,4 @@
-"""One Kafka transaction per commit, by a producer that never guesses.
+"""One Kafka transaction per commit, by a producer that never guesses the outcome.
 
 aiokafka sends EndTxn again when its answer is lost. With the first version of the transaction protocol the delayed
 first request can then end the *next* transaction, half-written (KAFKA-17754). Here EndTxn is sent once: a lost answer
@@ -222,5 +222,5 @@ def _append(batch: Any, record: Outgoing) -> bool:
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:
-    """Keeps asyncio from reporting the failure of a future that nobody waits for any more: we raise the first one."""
+    """Keeps asyncio from reporting failures of futures that are no longer awaited: the first one is raised."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

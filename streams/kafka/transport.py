@@ -99,7 +99,7 @@ class _Position:
 
 
 class NothingRead(dict[TP, None]):
-    """Faust's memory of the offset it read last, which remembers nothing.
+    """Replaces Faust's memory of the last offset read, and remembers nothing.
 
     Faust drops messages below it. It notes an offset when a message has found room, which may be long after a seek back:
     then what is fetched again would be dropped. Whether a record is new is the runner's business.
@@ -133,7 +133,7 @@ class BatchConsumer(driver.Consumer):
         """Yields one message per partition whose value is a `Batch`.
 
         The fetcher counts records as consumed once it has given them out. So whatever it gave is yielded here, or
-        fetched again: a batch that is lost in between must not be passed over as if nothing had been there.
+        fetched again: a batch that is lost in between must not be skipped as if nothing had been there.
         """
         await self._fetch_undelivered_again()
         before = {tp: position.epoch for tp, position in self._positions.items()}
@@ -289,7 +289,7 @@ class _DatingConsumer(AIOKafkaConsumer):
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, without the thread: the consumer runs in the loop of the app.
 
-    Faust keeps it in a thread of its own so that an agent that computes for long does not hold up the heartbeats. Here
+    Faust runs it in a separate thread so that a long computation in an agent does not delay heartbeats. Here
     nothing computes for long (a batch takes some 50 ms, restoring runs in a thread), and two threads that share one
     interpreter lock cost a third of the throughput and milliseconds of latency for each call from one to the other.
     """

@@ -1,4 +1,4 @@
-"""Applies batches to the memory of a ledger partition, and gathers what becomes of records that are not counted here."""
+"""Applies batches to the memory of a ledger partition, and collects the dead letters and forwarded records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Application:
         )
 
     def pass_over(self, records: PassedOver) -> None:
-        """Names the records that an operator wants passed over."""
+        """Adds records that an operator wants skipped."""
         self._intake.passed_over = records
 
     async def apply(self, batch: Batch) -> list[Outgoing]:

@@ -3,8 +3,8 @@
 A chunk is one record that holds the whole blobs of the orders a commit touched. Blobs are always current when they
 are written, so a later chunk simply replaces what earlier ones hold of the same order, and merging is: write the
 current blobs of the orders of some chunks as a new chunk at the end, and tombstones for the old ones, in one
-transaction. Chunks of similar size are merged when there are sixteen; full chunks are left alone until less than half
-of what the log holds is current, then everything is rewritten, one piece per commit.
+transaction. Chunks of similar size are merged when there are sixteen; full chunks are kept until less than half
+of the log is current, then everything is rewritten, one piece per commit.
 """
 
 from __future__ import annotations

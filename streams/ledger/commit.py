@@ -22,7 +22,7 @@ _STATUS_INTERVAL_US = 1_000_000
 
 
 class CommitRecords:
-    """Gathers the records of each commit, and knows when one is due although nothing came."""
+    """Gathers the records of each commit, and knows when one is due without any input."""
 
     def __init__(self, memory: Memory, context: Context) -> None:
         self._memory = memory
@@ -36,11 +36,11 @@ class CommitRecords:
         self._status_owed = False
 
     def say_so(self) -> None:
-        """What has just changed is to be told at once, in marker and status."""
+        """Report a change at once, in marker and status."""
         self._must_say_so = True
 
     def is_due(self, now_us: int) -> bool:
-        """Whether to commit although no batch came."""
+        """Whether to commit without a batch."""
         since_status_us = now_us - self._last_status_us
         return (
             self._must_say_so
@@ -81,7 +81,7 @@ class CommitRecords:
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
-        # Under load a status a second is enough; what a quiet spell leaves unsaid is said on the next tick.
+        # Under load one status per second is enough; a pending one follows on the next tick.
         self._status_owed = not (self._must_say_so or now_us - self._last_status_us > _STATUS_INTERVAL_US)
         if not self._status_owed:
             self._last_status_us = now_us

@@ -1,4 +1,4 @@
-"""From the records of a batch to what is to become of each: one function a kind of topic, nothing remembered."""
+"""Sorts the records of a batch: one function per kind of topic, stateless."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Away(NamedTuple):
 
 @dataclass
 class Taken:
-    """What is to become of the records of a batch; each is in exactly one of the three.
+    """The records of a batch, sorted; each is in exactly one of the first three.
 
     Attributes:
-        runs: To be applied, in order.
+        runs: To apply, in order.
         rejected: No valid events, or in quarantine.
         away: To be forwarded.
         arrived: Ledger partition → records that it has forwarded to here.

@@ -29,7 +29,7 @@ class Memory:
         sources: Source partition → how far it is applied.
         forwarded: Home → records sent there.
         arrived: Partition → forwarded records that had been published there.
-        recovery: While everything is read again in silence.
+        recovery: Set while everything is read again without publishing.
     """
 
     def __init__(self, context: Context, number: int) -> None:
@@ -46,7 +46,7 @@ class Memory:
         return {tp: source.next for tp, source in self.sources.items()}
 
     def named_sources(self) -> Iterator[tuple[str, Source]]:
-        """The sources under the names that they have in what is written."""
+        """The sources by the names used in markers."""
         for (topic, partition), source in self.sources.items():
             yield source_name(topic, partition, self.number), source
 
@@ -61,7 +61,7 @@ class Memory:
         return min(source.applied_up_to_us for source in self.sources.values())
 
     def adopt(self, marker: Marker) -> None:
-        """Goes on from what was committed last."""
+        """Resumes from the last commit."""
         for name, (offset, digest) in marker.positions.items():
             source = self.sources[Partition(*source_of(name, self.number))] = Source()
             source.adopt(offset, digest, marker.books[name])

@@ -76,7 +76,7 @@ class LedgerPartition:
         if records:
             # 5: begin and send, 6: end, asked once
             await self._writer.commit(records)
-            # 7: go on
+            # 7: continue
             self._commit.committed()
 
     async def rehearse(self, batches: Sequence[Batch]) -> None:
@@ -108,8 +108,8 @@ class LedgerPartition:
         return self._commit.records(changes, out, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
-        """The error, or one that names the record that brings it about. This state is not to be used any more."""
-        self._forget()  # memory is to hold one ledger, not two
+        """The error, or one that names the record that causes it. This state must not be used afterwards."""
+        self._forget()  # do not hold two ledgers in memory
 
         def fresh() -> LedgerPartition:
             return LedgerPartition(self._context, self._number, log_end=self._log_end, log_start=self._log_start)

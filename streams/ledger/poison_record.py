@@ -1,6 +1,6 @@
-"""Which record of a batch makes the program raise: found by trying, never guessed.
+"""Finds the record of a batch that makes the program raise, by trying.
 
-The trials start from what is committed, as a worker would that is started again, and apply the same records by the same
+The trials start from what is committed, as a restarted worker would, and apply the same records by the same
 code. First one by one: then the record is certain. If none raises alone, by halving: then it is the record without
 which those before it are applied and with which they are not.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Errors that are no fault of a record, nor of the program.
+#: Errors caused neither by a record nor by the program.
 INFRASTRUCTURE = (KafkaError, OSError, TimeoutError)
 
 _YIELD_RECORDS = 200
@@ -48,7 +48,7 @@ class Trial(Protocol):
         """Where to read on."""
 
     async def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases its resources."""
 
 
 async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[], Trial], context: Context) -> Exception:

@@ -1,4 +1,4 @@
-"""The records that a ledger partition passes over because an operator said so.
+"""The records that a ledger partition skips by order of an operator.
 
 `milestones quarantine` writes the orders; see `streams.operations.quarantine` for when they take effect.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PassedOver:
-    """The records that a ledger partition is to pass over, by their places, with the lines for their dead letters."""
+    """The records to skip, by place, with the message for their dead letters."""
 
     def __init__(self, lines: Mapping[Place, str] | None = None) -> None:
         self._lines = dict(lines or {})
@@ -31,7 +31,7 @@ class PassedOver:
         self._lines = {**lines, **self._lines}
 
     def line(self, topic: str, partition: int, offset: int) -> str | None:
-        """The line of a record that is to be passed over, else `None`."""
+        """The message of a record to skip, else `None`."""
         return self._lines.get(Place(topic, partition, offset))
 
     def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
@@ -56,6 +56,6 @@ async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quaran
 
 
 async def passed_over(context: Context, reader: LogReader) -> PassedOver:
-    """What a ledger partition that is being opened has to pass over."""
+    """The records that a ledger partition has to skip, read when it is opened."""
     orders = await read_orders(context, reader)
     return PassedOver({place: order.line for place, order in orders.items()})

@@ -1,8 +1,8 @@
-"""A ledger partition that starts without state reads everything again, in silence.
+"""A ledger partition that starts without state reads everything again without publishing.
 
-What a former life has already said must not be said again: dead letters and forwarded records are recognised by their
-coordinates in the source topics. What operators have had passed over is known by the dead letters that came of it, in
-whatever partition they lie, and is passed over again.
+What was already published must not be published again: dead letters and forwarded records are recognised by their
+coordinates in the source topics. Quarantined records are known by their dead letters,
+in whatever partition, and are skipped again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from streams.domain.orders import Violations
     from streams.kafka.log import LogReader, LogRecord, Partition
 
-#: A count that a former life published and that the events no longer make.
+#: A count that was published before and no longer follows from the events.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
 
 
 @dataclass
 class Recovery:
-    """How far to read before speaking, what has been said already, and what is to be said at the end."""
+    """How far to read before publishing, what has been published already, and what to publish at the end."""
 
     ends: dict[Partition, int]
     dead: set[Place] = field(default_factory=set)
@@ -42,7 +42,7 @@ class Recovery:
     violations: dict[str, Violations | None] = field(default_factory=dict)
 
     def hear(self, letter: LogRecord, number: int) -> None:
-        """Takes one dead letter; partition `number` must not repeat its own, and passes over what anyone passed over."""
+        """Takes one dead letter; partition `number` must not repeat its own, and skips what any partition skipped."""
         place = rejected_place(letter)
         if place is None:
             return
@@ -70,7 +70,7 @@ class Recovery:
 
 
 async def prepare(context: Context, number: int, ends: Mapping[Partition, int], reader: LogReader) -> Recovery:
-    """Reads what partition `number` has said before.
+    """Reads what partition `number` has published before.
 
     Dead letters lie in the partition they were read from; forwarded records lie in the partitions of their homes. What
     it has counted and found contradictory is to be taken back at the end unless it is so again.

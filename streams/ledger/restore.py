@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 async def restore(memory: Memory, context: Context) -> PassedOver:
-    """Fills an empty memory. Without a committed state, everything is to be read again in silence.
+    """Fills an empty memory. Without a committed state, everything is read again without publishing.
 
     Returns:
-        The records to pass over.
+        The records to skip.
 
     Raises:
         ExpectedError: The settings or the sources are not those of the state.

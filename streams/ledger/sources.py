@@ -23,7 +23,7 @@ class Source:
     """How far one source topic of the partition has been applied, and its books.
 
     Attributes:
-        next: Offset to go on at.
+        next: Offset to continue at.
         end: The greatest end that is known.
         is_heard_of: Whether the partition's leader has answered since opening: before, `end` may be that of what was
             committed then, with more behind it in open transactions.
@@ -56,7 +56,7 @@ class Source:
         return self.append_us if self.lag else max(self.append_us, self.seen_us)
 
     def hear(self, end: LogEnd | None) -> None:
-        """Takes what the broker has said of the partition's end, if it has said something."""
+        """Takes the end of the partition as the broker reported it, if it has."""
         if end is not None:
             self.is_heard_of = True
             self.end = max(self.end, end.offset)
@@ -73,7 +73,7 @@ class Source:
         )
 
     def adopt(self, offset: int, digest: str, books: Books) -> None:
-        """Goes on from what a marker says."""
+        """Resumes from a marker."""
         self.next, self.digest = offset, digest
         self.read, self.applied, self.duplicates = books.read, books.applied, books.duplicates
         self.dead_letters, self.rerouted = books.dead_letters, books.rerouted

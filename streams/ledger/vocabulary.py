@@ -1,4 +1,4 @@
-"""The ledger's vocabulary in the changelog: what is new, one record a commit, never tombstoned."""
+"""The ledger's vocabulary in the changelog: new words, one record per commit, never tombstoned."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A forecast is recomputed once a minute of the service's clock, and on a new busi
 something else than the one before, and no more than once a minute and target: a new business date while the period
 lasts, another state, another projected date, a range where there was none, a projected total that differs by 1 % of the
 target or more, a period's count that changes after its end. A target that is no longer in force gets a tombstone. What
-was published is known from the topic, so a restart publishes nothing that is no news.
+was published is known from the topic, so a restart publishes only news.
 
 Where the clock is that of the events, a minute of it can pass in no time, or never: such a clock is asked once a second of
 real time at most, and what it holds back is published once it has stood still for two seconds.
@@ -80,7 +80,7 @@ class _Watch:
         self.made_wall_us = 0
 
     def take_over(self, published: Forecast, now_us: int) -> None:
-        """Goes on from what is on the topic; one of a later clock, or of another value, holds nothing back."""
+        """Resumes from the topic; a forecast from a later clock or for another value does not suppress a new one."""
         self.published = published
         at_us = micros_of(parse_instant(published.as_of))
         if at_us <= now_us and published.value == self.target.value:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Due(NamedTuple):
-    """What must be counted before days that ended before an instant are called over."""
+    """What must be counted before days that ended before an instant may close."""
 
     instant_us: int
     records: int
@@ -78,7 +78,7 @@ class Shards:
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
     def read_up_to(self, append_us: int) -> bool:
-        """Whether all that was appended before this instant has been counted, what was forwarded of it at its home too."""
+        """Whether all that was appended before this instant has been counted, including what was forwarded, at its home."""
         return self._counted_up_to(append_us, all(m.caught_up_us >= append_us for m in self.markers.values()))
 
     def told_up_to(self, event_us: int) -> bool:

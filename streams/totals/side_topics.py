@@ -1,7 +1,7 @@
-"""Side topics of the totals: small topics of one partition whose events say by what the counts are measured.
+"""Side topics of the totals: small topics of one partition whose events say what the counts are compared with.
 
-Each is read from its start to its end at every takeover, and then followed by the same committer, so that what its
-events come to needs no state. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
+Each is read from its start to its end at every takeover, and then followed by the same committer, so that the result of its
+events needs no state. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
 it has been taken and which of its records were rejected: so each dead letter is written once, books balance at every
 commit, and a setting that changes later judges no record again. Without that memory the dead letters themselves tell
 which of them exist.

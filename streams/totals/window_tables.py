@@ -1,7 +1,7 @@
 """The window tables: day counts of all shards summed to day, month, year and holiday rows, by one writer.
 
 The state is whatever the output topics say: taking over means reading published rows and milestones, then the day
-counts and the side topics (targets, control totals), and committing the differences. What cannot be told from them is remembered in
+counts and the side topics (targets, control totals), and committing the differences. What cannot be derived from them is remembered in
 `milestones.internal.<prefix>totals`: `schemas.memory` lists it.
 """
 
@@ -166,7 +166,7 @@ class WindowTables:
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
     def _warn(self) -> None:
-        """Says what the calendars do not know, each line once."""
+        """Logs gaps in the holiday calendars, each once."""
         for line in self._totals.warnings:
             if line not in self._warned:
                 self._warned.add(line)
@@ -183,7 +183,7 @@ class WindowTables:
         return self._shards.clock_us if self._context.settings.clock == "events" else self._context.now_us()
 
     def _caught_up(self, now_us: int) -> bool:
-        """Whether days before today may be called over: no shard still has to read what came before today."""
+        """Whether days before today may close: no shard still has to read events from before today."""
         today_us = self._context.zone.start_of_day_us(now_us)
         if self._context.settings.clock == "events":
             return self._shards.told_up_to(today_us)

@@ -31,6 +31,6 @@ def register(app: faust.App, engine: Engine) -> None:
 
     @app.agent(topic(context.catalogue.counts.name, *context.side_topics), name="totals", isolated_partitions=True)
     async def totals(stream: Any) -> None:
-        """Day counts of all shards become windows and milestones; the side topics say by what they are measured."""
+        """Day counts of all shards become windows and milestones; the side topics hold what they are compared with."""
         async for event in stream.events():
             await engine.submit_totals(event.value)

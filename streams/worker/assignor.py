@@ -1,4 +1,4 @@
-"""Who keeps what: a ledger partition with all the source partitions it reads, and the totals, each to one worker.
+"""Who owns what: a ledger partition with all the source partitions it reads, and the totals, each to one worker.
 
 Faust's own assignor keeps topics together that have equally many partitions. Topics that others own have as many as their
 owners want, and grow.
@@ -21,7 +21,7 @@ Share = dict[str, list[int]]
 
 
 def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
-    """What has to stay together: one share a ledger partition, and the totals' as the last.
+    """What has to stay together: one share per ledger partition, and the totals' as the last.
 
     Args:
         context: Names of topics, number of ledger partitions.
@@ -62,7 +62,7 @@ def divide(count: int, members: Sequence[str], before: Mapping[int, str]) -> lis
 
 
 class SharesAssignor(PartitionAssignor):
-    """Faust's assignor with another way to divide."""
+    """Faust's assignor with a different distribution."""
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
         clients = {member: self._get_client_metadata(metadata) for member, metadata in member_metadata.items()}

@@ -61,7 +61,7 @@ class Engine:
 
     @property
     def settled(self) -> bool:
-        """Whether the group has said what this worker keeps, be it nothing, and all of it is open."""
+        """Whether the group has assigned this worker its share, even an empty one, and all of it is open."""
         return bool(self._assignments) and (self.ready or not self.partitions)
 
     @property

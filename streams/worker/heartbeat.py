@@ -1,7 +1,7 @@
-"""A file that says how a worker is, for the probes of an orchestrator: no port to listen on, and no cluster to ask.
+"""A health file for the probes of an orchestrator: needs no port and no cluster.
 
 `STATE_DIR/health/INSTANCE` holds `starting` or `running` and is rewritten every second: a file that is old belongs to a
-worker that is dead or stuck. It is written while the brokers are away too, since to restart a worker would not bring them back.
+worker that is dead or stuck. It is written while the brokers are away too, since restarting a worker would not bring them back.
 """
 
 from __future__ import annotations

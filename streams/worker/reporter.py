@@ -38,7 +38,7 @@ class _Keeps(Protocol):
 
 
 class WorkerReporter:
-    """`worker/NAME`: says every one and a half seconds what the worker keeps, and at the end that it has stopped."""
+    """`worker/NAME`: reports every 1.5 seconds what the worker owns, and finally that it has stopped."""
 
     def __init__(self, context: Context, instance: str, keeps: _Keeps, look: Callable[[], Awaitable[None]]) -> None:
         self._context = context

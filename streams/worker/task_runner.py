@@ -1,9 +1,9 @@
-"""Keeps one state that is written by one transactional producer: opens it, feeds it batches, opens it again in doubt.
+"""Keeps one state that is written by one transactional producer: opens it, feeds it batches, reopens it when in doubt.
 
-A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a separate task, with a deadline of
-its own, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
-takes it over again from what is committed, so an outage of the brokers is ridden out. Everything else is a fault of
-the program or of the settings and ends the worker.
+A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a separate task, with its own
+deadline, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
+takes it over again from what is committed, so it survives broker outages. Everything else is a bug or
+a wrong setting and ends the worker.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class TaskRunner:
         return self._state is not None
 
     async def submit(self, batch: Batch) -> None:
-        """Hands over a batch; waits while enough is queued. What comes while it is not open is fetched again later."""
+        """Hands over a batch; blocks while the queue is full. What comes while it is not open is fetched again later."""
         if self._state is None:
             return
         await self._room.wait()

@@ -1,7 +1,7 @@
-"""Whether a cluster that fails a running worker has turned it away: then waiting does not help, and the worker ends.
+"""Whether a cluster that fails a running worker has rejected it: then waiting is useless and the worker ends.
 
-A user that was removed, a right that was taken, a certificate that is over: the brokers close a connection, and what was
-asked fails in many ways. Brokers that are away fail in the same ways and are waited for. So the cluster is asked.
+A user that was removed, a right that was taken, an expired certificate: the brokers close a connection, and requests
+fail in many ways. Brokers that are away fail in the same ways and are waited for. So the cluster is asked.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Watch:
         self._looked_s = -_AGAIN_S
 
     def begin(self) -> None:
-        """Begins to look, unless that is under way or has just been done."""
+        """Starts a check, unless one is running or has just finished."""
         if self._looking is None and time.monotonic() - self._looked_s >= _AGAIN_S:
             self._looking = asyncio.create_task(self._look(), name="watch")
 
     async def look(self) -> None:
-        """Ends the worker where the cluster has turned it away; returns where it has not."""
+        """Ends the worker if the cluster has rejected it; otherwise returns."""
         self.begin()
         if self._looking is not None:
             await asyncio.shield(self._looking)
