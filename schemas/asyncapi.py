@@ -1,6 +1,6 @@
 """The topics and their messages as an AsyncAPI 3.0 document, for tools that read such: from the catalogue and models.
 
-Payloads are references to the JSON Schemas beside the document, so that nothing is said twice. Those schemas keep to
+Payloads refer to the JSON Schemas next to the document, so that nothing is stated twice. Those schemas keep to
 what JSON Schema draft 07, which AsyncAPI tools know, and draft 2020-12 share.
 """
 
@@ -123,7 +123,7 @@ def _message(name: str, model: type[BaseModel], topic: Topic) -> Document:
 
 
 def _rejected(topic: Topic) -> Document:
-    """The message of the topic that takes records as they came, whose value nobody can describe."""
+    """The message of the topic for unmodified records, whose value has no schema."""
     texts: Document = {name: {"type": "string"} for name in sorted(ControlHeaders.ALL)}
     texts[ControlHeaders.REASON] = {"type": "string", "enum": list(REASONS)}
     return {

@@ -108,7 +108,7 @@ def read_control(record: SourceRecord, *, future_limit_us: int, max_bytes: int) 
     try:
         event = _read(record, _CONTROLS, max_bytes)
         _check_key(record, str(RowKey.of(event.data)), "metric/scope/period")
-        # The latest total counts: one from a clock that is ahead would stand against all that follow.
+        # The latest total counts: one from a clock that is ahead would override all later ones.
         _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection
@@ -216,7 +216,7 @@ def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
 
 
 def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None]:
-    """VIN, dimensions, what stands for the other fields, and the voided event's identity."""
+    """VIN, dimensions, a digest or text of the other fields, and the identity of the voided event."""
     # By `kind` and casts, not by `isinstance`, which is slow for these classes.
     match event.kind:
         case Kind.PLACED:
@@ -241,7 +241,7 @@ def _dims(data: OrderPlacedData | VehicleDeliveredData) -> Dims:
 
 
 def digest_of(text: str) -> str:
-    """What stands for free text in a fact: 32 hexadecimal digits, or "" for none."""
+    """The digest of free text in a fact: 32 hexadecimal digits, or "" for none."""
     if len(text) > _LONG_TEXT:
         return _digest(text)
     return _digest_cached(text) if text else ""

@@ -1,4 +1,4 @@
-"""Bytes <-> what the program works on. The only way for other packages to read or write what is on a topic.
+"""Bytes <-> values of the program. Other packages read and write topics only through this module.
 
 Reading an input event has two ways: `schemas.fast` for the plain events that nearly all are, and `schemas.authority`
 for everything that the fast way does not accept. Reading what this service wrote itself raises `ValueError` where it
@@ -143,7 +143,7 @@ def decode_forecast(value: bytes) -> Forecast:
 
 
 def encode_violations(order_id: str, violations: Iterable[FoundViolation]) -> bytes:
-    """Value of what is contradictory in an order's events, each with its line for a person.
+    """Value of the contradictions in an order's events, each with a message for a person.
 
     Raises:
         KeyError: A kind of violation has no line in `outputs.VIOLATION_MESSAGES`.

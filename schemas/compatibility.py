@@ -2,7 +2,7 @@
 
 Inputs and outputs are judged from opposite sides. A publisher is safe when everything that was accepted still is; a
 reader is safe when everything that is written now could have been written before. What cannot be judged, such as
-another pattern, counts as incompatible: a person has to look.
+another pattern, counts as incompatible: a person has to decide.
 
 Two things are incompatible on either side, for they change what a document means rather than what it may look like: a
 value that is no longer in a list of values, and a field that no longer exists.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Schema = dict[str, Any]
 
-#: Keywords that only tell a person something.
+#: Keywords that only inform people.
 _ANNOTATIONS: Final = frozenset({"title", "description", "examples", "$schema", "$defs", "$comment", "deprecated"})
 #: Limit → whether a greater number is the stricter one.
 _LIMITS: Final = {
@@ -42,7 +42,7 @@ class Difference(NamedTuple):
         document: Name of the file without its ending.
         where: Path of fields in it; "" for the whole.
         what: The change, for a person.
-        compatible: Nobody else has to change.
+        compatible: No one else has to change.
     """
 
     document: str
@@ -224,7 +224,7 @@ class _Comparison:
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:
-    """The schema with what it refers to put in its place."""
+    """The schema with its references resolved."""
     while "$ref" in schema:
         target: Schema = root
         for part in schema["$ref"].removeprefix("#/").split("/"):

@@ -32,7 +32,7 @@ def encode_marker_key(shard: int) -> bytes:
 
 
 def decode_counts_key(key: bytes) -> CountsKey:
-    """What a key says.
+    """Decodes a key.
 
     Raises:
         ValueError: It is neither of the two.

@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
-#: Metrics in the order in which they are listed everywhere.
+#: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
 Dimension = Literal["model", "variant", "factory", "region"]
@@ -123,7 +123,7 @@ class DayCount(msgspec.Struct, frozen=True):
 
     Attributes:
         count: Units that count.
-        backfilled: Those of them that were brought by history being loaded.
+        backfilled: Those of them that came from loading history.
         by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up.
         latest: The latest unit of the last step that added any.
     """

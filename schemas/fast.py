@@ -194,7 +194,7 @@ def _facts_one_by_one(
 
 
 def _is_plain(text: bytes, longest: int) -> bool:
-    """Whether nothing in the text stands for a character that it is not, and its length is ordinary."""
+    """Whether the text has no escapes or control characters, and an ordinary length."""
     return len(text) <= longest and text.isascii() and b"\\" not in text and b"\x7f" not in text
 
 

@@ -25,7 +25,7 @@ _POOL_SIZE: Final = 65_536
 
 
 class MissingOffsetError(ValueError):
-    """The text is a local date and time: without an offset it is no instant."""
+    """The text is a local date and time without an offset, which is not an instant."""
 
 
 def parse_instant(text: str) -> datetime:

@@ -1,6 +1,6 @@
 """What the totals remember besides what they have published, in the compact topic `milestones.internal.<prefix>totals`.
 
-Keys are `KIND|NAME`; each record is written in the transaction whose outcome it describes.
+Keys are `KIND|NAME`; each record is written in the transaction that it describes.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class _Note(BaseModel):
 
 
 class Quarantine(_Note):
-    """A record is to be passed over: `reason` says why, `by` who wants it, `at` when (RFC 3339) it was ordered."""
+    """An order to skip a record: `reason` says why, `by` who ordered it, `at` when (RFC 3339)."""
 
     reason: Line
 

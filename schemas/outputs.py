@@ -124,7 +124,7 @@ class WindowRow(_Output):
 
     `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
     holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0; `controls`, the
-    latest total of each system that counts this window itself, is left out where there is none.
+    latest total of each system that counts this window itself, is omitted if there is none.
     """
 
     metric: Metric
@@ -148,7 +148,7 @@ class WindowRow(_Output):
 
 
 class Cause(_Output):
-    """The input event that brought the latest unit of a crossing step, and where its record is."""
+    """The input event with the latest unit of a crossing step, and where its record is."""
 
     topic: str
     partition: Count
@@ -323,7 +323,7 @@ class SourceStatus(_Output):
 
 
 class TopicStatus(_Output):
-    """`topic/NAME` of `vehicle.status.v1`: what has become of a topic that is read whole, by the totals.
+    """`topic/NAME` of `vehicle.status.v1`: progress of a topic that the totals read in full.
 
     `applied` is the first offset that has not been taken; `books` balance like those of a partition.
     """
@@ -356,7 +356,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         positions: Source by `source_name` → (next offset, digest of the last applied record).
         books: Source by `source_name` → its books.
         fingerprint: The settings that the counts depend on.
-        rebuilding: The partition reads history in silence; its counts must not be used yet.
+        rebuilding: The partition reads history without publishing; its counts must not be used yet.
         caught_up: Everything that was there has been applied.
         caught_up_us: Everything appended before this instant has been applied, microseconds since 1970.
         clock_us: The greatest event time accepted so far, microseconds since 1970.

@@ -44,7 +44,7 @@ def parse(text: bytes) -> Any:
     duplicate keys.
 
     Raises:
-        StrictJsonError: The text is refused; the message holds nothing of it.
+        StrictJsonError: The text is refused; the message quotes none of it.
     """
     try:
         decoded = text.decode("utf-8")

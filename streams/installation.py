@@ -29,7 +29,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     Raises:
         ExpectedError: What cannot be read or is not valid, exit code 2: one line that names it.
     """
-    # Imported here: `doctor` says what it can of a machine on which the Kafka client is broken.
+    # Imported here so that `doctor` works on a machine on which the Kafka client is broken.
     from streams.kafka.clients import client_options  # noqa: PLC0415 - see above
 
     settings = read_settings(config, overrides)

@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What would have been said of a period at the start of a day.
+    """The forecast of a period at the start of a day.
 
     Attributes:
         as_of: That day; known is what lies before it.
@@ -103,7 +103,7 @@ class Past:
         return Known(History(self.first, tuple(self._counts.get(day, 0) for day in days), self._day_types))
 
     def say(self, period: Period, as_of: date, value: int | None = None) -> Said:
-        """What would have been said of a period that was not over, and of reaching a value in it."""
+        """The forecast of an unfinished period, and of reaching a value in it."""
         known = self.known_on(as_of)
         projection = project(known, period)
         if projection is None:
@@ -135,7 +135,7 @@ class Past:
     def first_expected_by(self, period: Period, value: int, by: date) -> tuple[date | None, date | None]:
         """When the middle projection of reaching a value first lay on a date or earlier, and since when it stayed there.
 
-        Each is the date whose morning's forecast said so; None where none did. Mornings end with the one after the
+        Each is the date of the first such morning forecast; None if there was none. Mornings end with the one after the
         value was reached, or the period.
         """
         first = since = None

@@ -94,9 +94,9 @@ class Holiday:
 
 @dataclass(frozen=True, slots=True)
 class HolidayYear:
-    """What one calendar file says about one year.
+    """One calendar file: the holidays of one year.
 
-    A holiday that crosses a year end stands in the file of the year it belongs to, whatever year its first day is in.
+    A holiday that crosses a year end is in the file of the year it belongs to, whatever year its first day is in.
 
     Raises:
         ValueError: The file contradicts itself; the line names its version and the holiday.
@@ -126,7 +126,7 @@ class HolidayYear:
 
     @property
     def label(self) -> str:
-        """The version as it is shown on holiday rows; a provisional one says so."""
+        """The version as shown on holiday rows; marks provisional ones."""
         return self.version if self.grade is Grade.OFFICIAL else f"{self.version} {self.grade}"
 
 

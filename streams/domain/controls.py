@@ -38,7 +38,7 @@ class Control(NamedTuple):
 
     @property
     def as_of(self) -> str:
-        """When the system counted, as the row says it: UTC, with milliseconds."""
+        """When the system counted, in the format of rows: UTC, with milliseconds."""
         return utc_text(self.as_of_us)
 
 
@@ -82,7 +82,7 @@ def compare(controls: Sequence[Control], count: int, published: Mapping[str, Row
     Args:
         controls: The current totals of the window.
         count: Ours.
-        published: Source → what the row said last, which tells since when a difference has been there.
+        published: Source → the last published comparison, which has the start of a difference.
         now: The instant of the new version of the row.
     """
     compared = []

@@ -97,7 +97,7 @@ class DayCounts:
         Args:
             group: Index in `GROUPS`.
             dims: Dimensions of the unit.
-            cause: The event that brought it and dates it.
+            cause: The event that adds it and gives its date.
         """
         self._sum(group, dims, cause.time_us, cause.backfill).causes.append(cause)
 
@@ -140,7 +140,7 @@ class DayCounts:
         self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
 
     def end_step(self) -> dict[DayKey, DayCount]:
-        """Takes the step into the counts. Returns the days it has touched, in the order of metric, scope and date."""
+        """Adds the step to the counts. Returns the days it touched, ordered by metric, scope and date."""
         touched: dict[DayKey, Fact | None] = {}
         for number, cell in self._cells.items():
             day, hour = day_of_cell(number), hour_of_cell(number)

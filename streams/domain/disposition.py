@@ -1,4 +1,4 @@
-"""What becomes of an event that is known by its identity: it counts, it is known already, or it contradicts what is known."""
+"""The disposition of an event by its identity: it counts, repeats a known event, or contradicts one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retractions that are held back: what heals by itself within a rule's `retract_after_s` is never published.
+"""Retractions that are held back: a count that recovers within a rule's `retract_after_s` is never published.
 
 Rows and milestones do not say since when each has been waiting, so that is stored separately.
 """
@@ -20,7 +20,7 @@ class _Waiting(NamedTuple):
 
 
 class HeldBack:
-    """The milestones that stand although their windows do not pass any more."""
+    """The milestones that stand although their windows no longer pass."""
 
     def __init__(self) -> None:
         self._since_us: dict[str, int] = {}
@@ -36,11 +36,11 @@ class HeldBack:
         return milestone_id in self._waiting
 
     def holds(self, milestone_id: str, row: Row, *, now_us: int, after_s: int) -> bool:
-        """Whether the retraction of a milestone that stands waits on; when it does not, it is to be published.
+        """Whether to hold back the retraction of a standing milestone; otherwise it is published.
 
         Args:
             milestone_id: Which milestone.
-            row: The window that it stands for, to be judged again when the time has come.
+            row: The window that it stands for, judged again when the time has come.
             now_us: The clock, microseconds since 1970.
             after_s: How long the count has to stay below, seconds.
         """

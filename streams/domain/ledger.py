@@ -84,9 +84,9 @@ class Changes:
 
     Attributes:
         orders: Touched order → its events, packed, whole.
-        vocabulary: Words that the packed events need and no earlier step has told.
+        vocabulary: Words in the packed events that no earlier step has reported.
         counts: Touched days, absolute.
-        violations: Orders whose violations are others than before the step; `None` where they have none any more.
+        violations: Orders whose violations have changed; `None` if they no longer have any.
     """
 
     orders: dict[str, bytes]
@@ -136,7 +136,7 @@ class Ledger:
         return self._orders[order_id]
 
     def order_ids(self) -> list[str]:
-        """All orders, in the order in which they were first seen."""
+        """All orders, by first appearance."""
         return list(self._orders)
 
     def counts(self) -> dict[DayKey, DayCount]:

@@ -99,7 +99,7 @@ class MilestoneBook:
             claim: The milestone.
             row: The window that passed.
             news: Raise it; otherwise it is put on record. Whatever stood before is reinstated in either case.
-            by_units: Units of this step brought it about; otherwise a clock, a target or a setting.
+            by_units: Caused by units of this step; otherwise by a clock, a target or a setting.
             first: The window is the first one ever to pass.
         """
         standing = self._standing.get(claim.milestone_id)

@@ -1,4 +1,4 @@
-"""One order's events, judged together: what counts, and what is contradictory.
+"""Judges all events of one order together: what counts, and what is contradictory.
 
 The judgement is a function of the set of events. Voided events count as never sent; the rest is walked in the order
 of (time, id, source), whatever the order of arrival was.
@@ -33,7 +33,7 @@ class Unit(NamedTuple):
         metric: One of `METRICS`.
         dims: Dimensions of the event that counts: of a cancellation those of the order, of a reversal those of the
             delivery it reverses.
-        cause: The event that brought the unit: it is dated by its time, and backfill if that event is.
+        cause: The event of the unit, which gives its date and whether it is backfill.
     """
 
     metric: Metric

@@ -55,7 +55,7 @@ class VocabularyEntry(NamedTuple):
 
 
 class Vocabulary:
-    """Sources and dims tuples ↔ small ints, in the order in which they were first seen. Words are never dropped."""
+    """Sources and dims tuples ↔ small ints, by first appearance. Words are never dropped."""
 
     def __init__(self) -> None:
         self.codes: dict[Word, int] = {}
@@ -71,7 +71,7 @@ class Vocabulary:
         return code
 
     def drain(self) -> list[VocabularyEntry]:
-        """The words that came since the last drain, in the order of their codes."""
+        """The words added since the last drain, by code."""
         first, self._drained = self._drained, len(self.words)
         return [VocabularyEntry(code, self.words[code]) for code in range(first, len(self.words))]
 
@@ -139,7 +139,7 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
 
 
 def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
-    """The events of an order, in the order in which they were applied."""
+    """The events of an order, as applied."""
     facts: list[Fact] = []
     at, end = 0, len(blob)
     while at < end:

@@ -32,7 +32,7 @@ class TargetChange(NamedTuple):
     Attributes:
         time_us: From when on, microseconds since 1970.
         id: The event's own; unique within its source and target.
-        source: Who says so.
+        source: The CloudEvents source.
         target_id: Which target.
         target: What is in force from then on; None when it is withdrawn.
         reason: Free text of a withdrawal; tells two events apart and goes no further.
@@ -56,7 +56,7 @@ def change_of(event: TargetEvent) -> TargetChange:
 
 
 class TargetBook:
-    """Every change of every target, and what they come to.
+    """Every change of every target, and the targets that result.
 
     Args:
         start_values: The targets of the settings.

@@ -114,7 +114,7 @@ class Totals:
         self._windows.restore(row)
 
     def restore_milestone(self, event: MilestoneEvent) -> None:
-        """Takes over a published milestone event, in the order of the topic, before the first evaluation."""
+        """Restores a published milestone event, in topic order, before the first evaluation."""
         self._book.restore(event)
 
     def publish_as(self, source: str) -> None:
@@ -131,7 +131,7 @@ class Totals:
         self._windows.update(shard, metric, scope, day, count)
 
     def take_target(self, change: TargetChange) -> Disposition:
-        """Takes an event of a target; it takes effect with the evaluation at its time or later."""
+        """Takes a target event, which takes effect with the first evaluation at its time or later."""
         return self._target_book.take(change)
 
     def take_control(self, control: Control) -> Disposition:

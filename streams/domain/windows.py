@@ -1,6 +1,6 @@
 """Window rows: day counts of all shards summed to days, months, years and holidays, with status and version.
 
-Sums are kept up to date cell by cell, so a step costs what has changed in it and not what there is.
+Sums are kept up to date cell by cell, so a step costs only what it changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MICROSECONDS = 1_000_000
 
 
 class Row:
-    """One window of one metric and scope: what it is now, and what was last published of it.
+    """One window of one metric and scope: its current and its last published state.
 
     What was published is the state before the step, which milestones are judged by; `publish` ends the step.
     """
@@ -98,7 +98,7 @@ class Row:
         return backfilled > 0 and self.count - self.published_count <= backfilled
 
     def restore(self, row: WindowRow) -> None:
-        """Takes over what is published."""
+        """Restores the published state."""
         self.version = row.version
         self.restated = row.restated
         self.status = self.published_status = row.status
@@ -255,7 +255,7 @@ class Windows:
         return self._rows.get(key)
 
     def restore(self, row: WindowRow) -> None:
-        """Takes over a published row; one of a holiday that is no longer counted stays as it is published."""
+        """Restores a published row; that of a holiday that is no longer counted stays as published."""
         try:
             period = self._calendar.period(row.period)
         except ValueError:
