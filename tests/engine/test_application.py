@@ -1,0 +1,78 @@
+"""What a batch may do to the memory of a ledger partition, and when the memory may say that it has caught up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.outputs import ControlHeaders
+from streams.context import Context
+from streams.kafka.transport import Batch, LogEnd
+from streams.ledger.application import Application
+from streams.ledger.memory import Memory
+from streams.settings import Settings
+from tests.support.outputs import Record
+
+if TYPE_CHECKING:
+    from streams.kafka.log import LogRecord, Partition
+
+CONTEXT = Context(Settings(partitions=1))
+ORDERS = CONTEXT.source_topics.orders
+
+
+async def nothing_trimmed(_partition: Partition) -> int:
+    return 0
+
+
+def application(memory: Memory) -> Application:
+    return Application(memory, CONTEXT, nothing_trimmed)
+
+
+def batch(first: int, *records: LogRecord) -> Batch:
+    following = records[-1].offset + 1 if records else first
+    return Batch(ORDERS, 0, 1, first, following, following, list(records))
+
+
+def garbage(offset: int) -> Record:
+    return Record(b"SO-1", b"{", offset, topic=ORDERS, headers=[("traceparent", b"00-ab"), ("x", b"")])
+
+
+async def test_a_batch_that_does_not_follow_on_what_was_applied_is_refused_and_moves_nothing() -> None:
+    memory = Memory(CONTEXT, 0)
+    ledger = application(memory)
+    await ledger.apply(batch(0, garbage(0)))
+    with pytest.raises(RuntimeError, match=rf"{ORDERS}-0: applied up to 1, fetched from 2"):
+        await ledger.apply(batch(2, garbage(2)))
+    assert memory.sources[ORDERS].next == 1
+
+
+async def test_what_was_applied_already_is_cut_off_a_batch() -> None:
+    memory = Memory(CONTEXT, 0)
+    ledger = application(memory)
+    await ledger.apply(batch(0, garbage(0), garbage(1)))
+    out = await ledger.apply(batch(0, garbage(0), garbage(1), garbage(2)))
+    assert [dict(record.headers)[ControlHeaders.OFFSET] for record in out] == [b"2"]
+    assert (memory.sources[ORDERS].next, memory.sources[ORDERS].read) == (3, 3)
+
+
+async def test_a_dead_letter_is_the_record_as_it_came_and_our_headers_behind_its_own() -> None:
+    rejected = garbage(7)
+    (letter,) = await application(Memory(CONTEXT, 0)).apply(batch(0, rejected))
+    assert (letter.topic, letter.partition) == (CONTEXT.catalogue.dead_letters.name, 0)
+    assert (letter.key, letter.value) == (rejected.key, rejected.value)
+    assert list(letter.headers[:2]) == rejected.headers
+    assert {name for name, _ in letter.headers[2:]} == ControlHeaders.ALL
+
+
+def test_nothing_is_caught_up_before_the_leader_of_each_source_has_said_where_its_end_is() -> None:
+    """What was committed when the partition was opened may have more behind it, in transactions that were open then."""
+    memory = Memory(CONTEXT, 0)
+    *heard, last = memory.sources.values()
+    for source in heard:
+        source.hear(LogEnd(0, 1))
+    said = []
+    for end in (None, LogEnd(0, 1), LogEnd(1, 2)):
+        last.hear(end)
+        said.append(memory.caught_up)
+    assert said == [False, True, False]
