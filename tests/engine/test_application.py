@@ -8,14 +8,16 @@ import pytest
 
 from schemas.outputs import ControlHeaders
 from streams.context import Context
+from streams.kafka.log import Partition
 from streams.kafka.transport import Batch, LogEnd
 from streams.ledger.application import Application
 from streams.ledger.memory import Memory
+from streams.ledger.sources import Source
 from streams.settings import Settings
 from tests.support.outputs import Record
 
 if TYPE_CHECKING:
-    from streams.kafka.log import LogRecord, Partition
+    from streams.kafka.log import LogRecord
 
 CONTEXT = Context(Settings(partitions=1))
 ORDERS = CONTEXT.source_topics.orders
@@ -23,6 +25,13 @@ ORDERS = CONTEXT.source_topics.orders
 
 async def nothing_trimmed(_partition: Partition) -> int:
     return 0
+
+
+def opened() -> Memory:
+    """A memory that nothing was applied to yet."""
+    memory = Memory(CONTEXT, 0)
+    memory.sources.update({Partition(topic, 0): Source() for topic in CONTEXT.source_topics})
+    return memory
 
 
 def application(memory: Memory) -> Application:
@@ -39,26 +48,26 @@ def garbage(offset: int) -> Record:
 
 
 async def test_a_batch_that_does_not_follow_on_what_was_applied_is_refused_and_moves_nothing() -> None:
-    memory = Memory(CONTEXT, 0)
+    memory = opened()
     ledger = application(memory)
     await ledger.apply(batch(0, garbage(0)))
     with pytest.raises(RuntimeError, match=rf"{ORDERS}-0: applied up to 1, fetched from 2"):
         await ledger.apply(batch(2, garbage(2)))
-    assert memory.sources[ORDERS].next == 1
+    assert memory.sources[Partition(ORDERS, 0)].next == 1
 
 
 async def test_what_was_applied_already_is_cut_off_a_batch() -> None:
-    memory = Memory(CONTEXT, 0)
+    memory = opened()
     ledger = application(memory)
     await ledger.apply(batch(0, garbage(0), garbage(1)))
     out = await ledger.apply(batch(0, garbage(0), garbage(1), garbage(2)))
     assert [dict(record.headers)[ControlHeaders.OFFSET] for record in out] == [b"2"]
-    assert (memory.sources[ORDERS].next, memory.sources[ORDERS].read) == (3, 3)
+    assert (memory.sources[Partition(ORDERS, 0)].next, memory.sources[Partition(ORDERS, 0)].read) == (3, 3)
 
 
 async def test_a_dead_letter_is_the_record_as_it_came_and_our_headers_behind_its_own() -> None:
     rejected = garbage(7)
-    (letter,) = await application(Memory(CONTEXT, 0)).apply(batch(0, rejected))
+    (letter,) = await application(opened()).apply(batch(0, rejected))
     assert (letter.topic, letter.partition) == (CONTEXT.catalogue.dead_letters.name, 0)
     assert (letter.key, letter.value) == (rejected.key, rejected.value)
     assert list(letter.headers[:2]) == rejected.headers
@@ -67,7 +76,7 @@ async def test_a_dead_letter_is_the_record_as_it_came_and_our_headers_behind_its
 
 def test_nothing_is_caught_up_before_the_leader_of_each_source_has_said_where_its_end_is() -> None:
     """What was committed when the partition was opened may have more behind it, in transactions that were open then."""
-    memory = Memory(CONTEXT, 0)
+    memory = opened()
     *heard, last = memory.sources.values()
     for source in heard:
         source.hear(LogEnd(0, 1))

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from schemas.codec import decode_batch, decode_marker
 from schemas.counts import decode_counts_key
 from schemas.facts import Fact
-from schemas.outputs import ControlHeaders
+from schemas.outputs import ControlHeaders, source_of
 from schemas.partitioner import homes
 from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.clients import client_options
@@ -209,7 +209,7 @@ class Spy:
     def _passed(self, number: int, shard: _Shard, marker: Marker) -> Iterator[tuple[str, Any]]:
         """(topic, record) of everything between the last positions and those of the marker."""
         for topic, (position, _) in marker.positions.items():
-            records = self._records[TopicPartition(topic, number)]
+            records = self._records[TopicPartition(*source_of(topic, number))]
             for offset in range(shard.positions.get(topic, 0), position):
                 if offset in records:
                     yield topic, records[offset]
@@ -219,22 +219,22 @@ class Spy:
         for topic, (position, _) in marker.positions.items():
             if position < shard.positions.get(topic, 0):
                 raise SpyError(f"ledger {number}: the position of {topic} goes back to {position}")
-            if self._read.get(TopicPartition(topic, number), 0) < position:
+            if self._read.get(TopicPartition(*source_of(topic, number)), 0) < position:
                 return f"{topic} is said to be applied up to {position}, readers get no further than {self._read}"
-        for topic, record in self._passed(number, shard, marker):
-            place, _, what = self._judge(number, shard, topic, record)
+        for _, record in self._passed(number, shard, marker):
+            place, _, what = self._judge(number, shard, record)
             if what == "forwarded" and place not in self._forwarded:
                 return f"{self._text(place)} belongs elsewhere and was not forwarded"
             if what == "dead_letters" and place not in self._letters:
                 return f"{self._text(place)} is neither applied nor a duplicate, and there is no dead letter of it"
         return ""
 
-    def _judge(self, number: int, shard: _Shard, topic: str, record: Any) -> tuple[Place, Any, str]:
+    def _judge(self, number: int, shard: _Shard, record: Any) -> tuple[Place, Any, str]:
         """Where a record was published, as it was, and what it must have become by the state of the changelog."""
-        if topic == self._catalogue.rerouted.name:
+        if record.topic == self._catalogue.rerouted.name:
             source, original = unwrap(record)
         else:
-            source, original = self._numbers[topic], record
+            source, original = self._numbers[record.topic], record
         place = source, original.partition, original.offset
         limit_us = self._settings.future_limit_s * 1_000_000
         (outcome,) = decode_batch([original], topic=source, future_limit_us=limit_us)
@@ -253,7 +253,7 @@ class Spy:
 
     def _account(self, number: int, shard: _Shard, marker: Marker) -> None:
         for topic, record in self._passed(number, shard, marker):
-            place, original, what = self._judge(number, shard, topic, record)
+            place, original, what = self._judge(number, shard, record)
             if what == "dead_letters":
                 self._letters_due.add(place)
                 self._unchanged(place, original, self._letters[place], ControlHeaders.ALL)

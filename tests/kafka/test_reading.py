@@ -59,3 +59,18 @@ async def test_the_latest_value_of_a_key_counts_and_a_tombstone_removes_it(setti
 async def test_empty_partitions_are_read_at_once(settings: Settings) -> None:
     topic = catalogue_of(settings).dead_letters
     assert [records async for records in read_to_end(settings, [(topic.name, n) for n in range(4)])] == []
+
+
+async def test_what_was_aborted_is_not_given_and_what_is_undecided_ends_the_reading(settings: Settings) -> None:
+    topic = catalogue_of(settings).windows.name
+    options = {"bootstrap_servers": settings.bootstrap_servers}
+    async with AIOKafkaProducer(**options, transactional_id=f"{settings.output_prefix}t") as producer:
+        for value, is_kept in ((b"1", True), (b"2", False), (b"3", True)):
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, value, b"a", partition=0)
+            await (producer.commit_transaction() if is_kept else producer.abort_transaction())
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"4", b"a", partition=0)
+        found = [record.value async for records in read_to_end(settings, [(topic, 0)]) for record in records]
+        await producer.abort_transaction()
+    assert found == [b"1", b"3"]
