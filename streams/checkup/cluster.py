@@ -37,7 +37,7 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
     """
     try:
         with quiet_clients():
-            reached = await reach(settings, client_options(settings))
+            reached = await reach(settings, client_options(settings), everyone=True)
         async with admin(settings) as client:
             yield await _brokers(client, settings)
     except ExpectedError as error:

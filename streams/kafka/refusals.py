@@ -73,12 +73,13 @@ class Reached(NamedTuple):
     advertised: dict[Address, ExpectedError | None]
 
 
-async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
-    """Connects to the bootstrap servers and to the brokers that they name, all at once.
+async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: bool = False) -> Reached:
+    """Connects to the bootstrap servers and, where they name others, to the brokers that they name, all at once.
 
     Args:
         settings: Named in the line.
         options: Of the clients.
+        everyone: Wait for every broker; else one that answers is enough, and nobody waits for those that are away.
 
     Raises:
         ExpectedError: None of the bootstrap servers, or none of the brokers, accepts us; exit code 3.
@@ -87,20 +88,22 @@ async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
     servers: Sequence[str] = options["bootstrap_servers"]
     patience_s = min(_TIMEOUT_S, settings.cluster_timeout_s)
     answers = await _first_answers([_ask(Address.of(server), connection, patience_s) for server in servers])
-    living = [server for server, answer in zip(servers, answers, strict=True) if not isinstance(answer, BaseException)]
+    living = [server for server, answer in zip(servers, answers, strict=True) if _is_good(answer)]
     if not living:
         raise await _failure(settings, servers[0], answers[0])
-    named = next(answer for answer in answers if not isinstance(answer, BaseException))
+    named = next(answer for answer in answers if _is_good(answer))
     known = {Address.of(server) for server in living}
     brokers = [Address(host, port) for _, host, port, *_ in named.brokers]
     unknown = [broker for broker in brokers if broker not in known]
-    found = dict(
-        zip(unknown, await asyncio.gather(*(_ask(broker, connection, patience_s) for broker in unknown)), strict=True)
-    )
+    if len(unknown) < len(brokers) and not everyone:
+        unknown = []
+    asked = [_ask(broker, connection, patience_s) for broker in unknown]
+    found = dict(zip(unknown, await (asyncio.gather(*asked) if everyone else _first_answers(asked)), strict=True))
     advertised: dict[Address, ExpectedError | None] = dict.fromkeys(brokers)
-    for broker, answer in found.items():
-        if isinstance(answer, BaseException):
-            advertised[broker] = await _failure(settings, str(broker), answer)
+    if everyone or not any(broker in known or _is_good(found.get(broker)) for broker in brokers):
+        for broker, answer in found.items():
+            if isinstance(answer, BaseException):
+                advertised[broker] = await _failure(settings, str(broker), answer)
     failures = [failure for failure in advertised.values() if failure is not None]
     if failures and len(failures) == len(advertised):
         if isinstance(failures[0], RefusedError):
@@ -117,14 +120,21 @@ async def reach(settings: Settings, options: Mapping[str, Any]) -> Reached:
 async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseException) -> ExpectedError:
     """The line for a client that has failed: what is found out now, or else what it says itself."""
     try:
-        await reach(settings, options)
+        reached = await reach(settings, options, everyone=True)
     except ExpectedError as found:
         return found
     reason = str(error) or type(error).__name__
+    away = next((failure for failure in reached.advertised.values() if failure is not None), None)
+    if away is not None:
+        reason = f"{reason}, and {str(away).partition(';')[0]}"
     return ExpectedError(
         f"Kafka at {settings.bootstrap_servers} did not do what was asked: {reason}; look at the brokers, and try again",
         exit_code=_UNREACHABLE_CODE,
     )
+
+
+def _is_good(answer: Any) -> bool:
+    return answer is not None and not isinstance(answer, BaseException)
 
 
 async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -137,7 +147,7 @@ async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]
         done, waiting = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             break
-        good = good or any(not isinstance(task.result(), BaseException) for task in done)
+        good = good or any(_is_good(task.result()) for task in done)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
