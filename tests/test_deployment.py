@@ -174,7 +174,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
         await asyncio.sleep(0.1)
 
 
-def test_the_data_of_kafka_are_still_there_when_its_container_is_made_anew(tmp_path: Path) -> None:
+def test_the_data_of_kafka_are_still_there_when_its_container_is_recreated(tmp_path: Path) -> None:
     """By the program that the image's entry point runs: it writes the broker's settings from the environment and formats."""
     kafka = COMPOSE["services"]["kafka"]
     (mount,) = [volume.partition(":")[2] for volume in kafka["volumes"]]

@@ -1,14 +1,14 @@
 """The web view: pages, JSON and a stream of changes, from the output topics alone.
 
-A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. It goes on
-serving, marked stale, while workers or brokers are away.
+A separate process (`milestones web`) that reads without a consumer group, so workers do not notice it. It keeps
+serving, marked stale, while workers or brokers are down.
 
     follow.py     output topics → read model          readmodel/   embedded database: typed questions and answers
-    status.py     how the service is                  views/       what each page shows, as models
+    status.py     health of the service               views/       what each page shows, as models
     sse.py        changes as server-sent events       api.py       /api/v1: the views as JSON
     rendering.py  templates, languages, themes        pages.py     the views as pages
     filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
-    security.py   who may ask                         app.py, server.py   composition and life cycle
+    security.py   access control                      app.py, server.py   composition and life cycle
     rowlines.py   the lines of the table of windows
 
 ## What a template gets
@@ -41,16 +41,16 @@ Each page gets
 - `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced
   (`None` leaves one out), such as `here(lang="zh")`, `here(offset=100)`;
 - `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file that is imported by
-  another one without it is asked for again each time (304);
+  another one without it is revalidated on each request (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,
   no compiled file); the texts in the templates are English;
 - filters `number`, `percent`, `signed`, `day(form)`, `instant(timezone, form)`, see `filters.py`, where more belong; names
   of things (`metric`, `scope`, `period`, `sentence`, ...) in `names.py`, those of the rarer pages in `terms.py`.
 
 A form is a plain GET form. What it leaves empty, and a moment by the business clock (`at`), are turned into the exact
-address by a redirect (`routes.tidied`). A new text needs its Chinese: `locale/babel.cfg` says how, a test asks for it.
+address by a redirect (`routes.tidied`). A new text needs its Chinese translation: `locale/babel.cfg` says how, and a test checks it.
 
-There is no nonce: scripts, styles, data all come from files of our own or `/api/v1`. No inline script, no `style`
+There is no nonce: scripts, styles and data all come from our own files or `/api/v1`. No inline script, no `style`
 attribute, no `<style>`, no event handler attributes; widths and heights that depend on data go into SVG attributes or
 are set by script (`element.style` is allowed). Data for a script: a `data-` attribute, or its address under `/api/v1`.
 `?lang=` and `?theme=` are remembered in cookies (`lang`, `theme`), which a script may set too.
@@ -60,7 +60,7 @@ Work on it with `milestones web --fresh`: templates and static files are then re
 ## Questions
 
 `with web.model.snapshot() as view:` see `streams.web.readmodel`: `view.windows`, `view.milestones`, `view.forecasts`,
-`view.dead_letters`, `view.violations`, `view.statuses()`. A page's questions are asked in `views/`, not in templates.
+`view.dead_letters`, `view.violations`, `view.statuses()`. Queries of a page belong in `views/`, not in templates.
 
 ## Events
 
@@ -69,9 +69,9 @@ starts) answers `text/event-stream`. Every `data` is one line of JSON.
 
 | event | data |
 | --- | --- |
-| `hello` | `{}`: the first of a new client; all that was before is in the page |
+| `hello` | `{}`: the first event for a new client; everything earlier is in the page |
 | `row` | a window row as on the topic; several changes within 0.2 s come as one |
-| `row-gone` | `metric`, `scope`, `period` of a row that was taken back |
+| `row-gone` | `metric`, `scope`, `period` of a row that was withdrawn |
 | `milestone` | a milestone event as on the topic |
 | `forecast`, `forecast-withdrawn` | a forecast as on the topic; its `key` |
 | `status` | `ServiceStatus` as `/api/v1/status`, every second: none for 4 s means that the page is stale |

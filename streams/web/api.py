@@ -50,7 +50,7 @@ def router(web: Web) -> APIRouter:
 
 
 def _answer(view: BaseModel) -> Response:
-    # Encoded by the model itself: the framework would first make dictionaries of a thousand rows.
+    # Encoded by the model: the framework would first convert a thousand rows to dictionaries.
     return _json(view.model_dump_json())
 
 
@@ -190,7 +190,7 @@ def _from_snapshot(
     lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
-    """Lines made as they are sent, all of one moment."""
+    """Lines generated while sending, from one snapshot."""
     with web.model.snapshot() as view:
         yield from lines(view, parameters)
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = Path(__file__).parent
-#: Pages are compressed with each request: level 4 takes twice as long and saves three bytes of a hundred.
+#: Pages are compressed on each request: level 4 takes twice as long and saves three percent.
 _GZIP_LEVEL: Final = 1
 
 
@@ -62,7 +62,7 @@ class Application:
 
 
 def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Application:
-    """Makes the web view; it begins to follow the topics when it is served.
+    """Creates the web view, which starts following the topics when it is served.
 
     Args:
         settings: Of the cluster and of the web view.
@@ -165,12 +165,12 @@ def _add_errors(app: FastAPI, web: Web) -> None:
 
     @app.exception_handler(Exception)
     def broken(request: Request, _error: Exception) -> Response:
-        # The framework logs the error; a page that could not be made must not fail once more.
+        # The framework logs the error; the error page must not fail too.
         return PlainTextResponse(f"{request.url.path} could not be answered; the log says why\n", 500)
 
 
 class _Timed:
-    """Measures how long answers take, by route; streams do not count."""
+    """Measures response times by route, without streams."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

@@ -19,7 +19,7 @@ _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _CHECKED: Final = "no-cache"
 #: What compressing does not make smaller.
 _PACKED: Final = frozenset((".png", ".jpg", ".woff2", ".ico", ".webp"))
-#: The browser must be told these whatever the machine's own table says.
+#: Content types that must not depend on the tables of the machine.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -65,7 +65,7 @@ class Assets:
         return f"/static/{name}?v={self._assets[name].version}"
 
     def respond(self, name: str, request: Request) -> Response:
-        """The file; without the version of its content in the address, the browser asks again each time."""
+        """The file; without the version of its content in the address, the browser revalidates each time."""
         asset = self._assets.get(name)
         if asset is None:
             return PlainTextResponse("there is no such file\n", 404)

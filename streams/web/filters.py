@@ -1,6 +1,6 @@
 """How templates write numbers, dates and instants in a language.
 
-The filters are remembered by value: a page of a thousand rows asks for the same few thousand texts again and again, and
+The filters are remembered by value: a page of a thousand rows needs the same few thousand texts repeatedly, and
 formatting one with Babel takes longer than rendering its cell.
 """
 

@@ -1,8 +1,8 @@
 """Output topics → read model: from the beginning at the start, then as they grow, through outages of the brokers.
 
-Without a consumer group, read committed: nothing that this reader does can be noticed by a worker. Where a connection is
-lost it is made again, and reading goes on behind the last record. A topic that was recreated (see `streams.web.witness`)
-is read from its beginning, after what it had filled is emptied.
+Without a consumer group and read committed, so workers cannot notice this reader. A lost connection is
+reopened, and reading continues after the last record. A topic that was recreated (see `streams.web.witness`)
+is read from its beginning, after its tables are emptied.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STOP_TIMEOUT_S: Final = 3.0
 _RETRY_S: Final = 1.0
 #: How often to look for a topic that did not exist.
 _MISSING_INTERVAL_S: Final = 5.0
-#: Whether the topics are still the same ones is looked at so often.
+#: How often to check whether the topics are still the same ones.
 _WITNESS_INTERVAL_S: Final = 5.0
 
 
@@ -59,7 +59,7 @@ class _StartAgainError(Exception):
 
 @dataclass
 class FollowState:
-    """How far the reader is; written by the follower, read by everybody.
+    """How far the reader is; written by the follower, read by everyone.
 
     Attributes:
         positions: (feed, partition) → next offset to read.
@@ -67,7 +67,7 @@ class FollowState:
         starts: (feed, partition) → beginning when reading began.
         missing: Topics that do not exist.
         broker_seen_s: When a broker last answered, monotonic seconds; `None` before the first time.
-        caught_up_s: When everything there was had last been read, monotonic seconds; `None` before the first time.
+        caught_up_s: When everything had last been read, monotonic seconds; `None` before the first time.
         problem: Why there is no connection, one line; empty while there is one.
         records: Read so far, by feed.
         newest_ms: Time of the newest record read, milliseconds since 1970.
@@ -124,7 +124,7 @@ class Follower:
     Args:
         settings: Of the cluster and the names of the topics.
         model: Written.
-        changed: Called in the event loop with each batch's changes; `None` says that everything may have changed.
+        changed: Called in the event loop with each batch's changes; `None` means that everything may have changed.
     """
 
     def __init__(
@@ -192,13 +192,13 @@ class Follower:
                 await within(_STOP_TIMEOUT_S, asyncio.gather(consumer.stop(), prover.stop()))
 
     async def _assign(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
-        """Takes the partitions there are, each where it was left off."""
+        """Assigns the existing partitions, each at its last position."""
         counts = await within(_START_TIMEOUT_S, partition_counts(consumer, self._feeds))
         self.state.missing = tuple(name for name, count in counts.items() if not count)
         tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer.assign(tps)
-        # What the lost partitions of a topic with fewer of them had filled would never be taken back. A topic that is
-        # not there keeps what it has told, marked stale: a broker that has just started may not know it yet.
+        # If a topic now has fewer partitions, rows from the lost ones would stay forever. The rows of a missing topic
+        # are kept, marked stale: a broker that has just started may not know it yet.
         there = {self._place(tp) for tp in tps}
         lost = {place[0] for place in self.state.positions if place not in there}
         for feed in lost & {feed for feed, _ in there}:
@@ -270,7 +270,7 @@ class Follower:
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         tps = list(consumer.assignment())
         if not tps:
-            await within(_PROBE_TIMEOUT_S, partition_counts(consumer, ()))  # is anybody there?
+            await within(_PROBE_TIMEOUT_S, partition_counts(consumer, ()))  # does a broker answer?
             return {}, {}
         both = asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
         beginnings, ends = await within(_PROBE_TIMEOUT_S, both)

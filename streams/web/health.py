@@ -2,7 +2,7 @@
 
 `/healthz`: the process answers. `/readyz`: the read model has everything there is, or had it less than
 `web_lag_limit_s` ago. As an orchestrator's start-up probe `/readyz` keeps a new process back until it has been rebuilt; as
-its readiness probe it would take the pages away when brokers are, and they are worth having then, marked stale.
+its readiness probe it would take the pages down during an outage of the brokers, when they are still useful, marked stale.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Metrics:
         self._seconds: dict[str, float] = defaultdict(float)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered. `route` is its pattern: paths themselves are without number."""
+        """A request was answered. `route` is its pattern: the number of paths is unbounded."""
         with self._lock:
             self._requests[route, status] += 1
             self._buckets[route][bisect_left(_BUCKETS_S, seconds)] += 1

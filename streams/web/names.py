@@ -69,7 +69,7 @@ class Names:
         return ", ".join(part.partition("=")[2] or part for part in value.split(","))
 
     def period(self, value: str) -> str:
-        """`month:2024-10`: October 2024; what is no period is left as it is."""
+        """`month:2024-10`: October 2024; anything else is returned unchanged."""
         kind, _, rest = value.partition(":")
         try:
             match kind:

@@ -1,4 +1,4 @@
-"""Waiting for Kafka clients no longer than wanted: they have places that swallow a cancellation."""
+"""Bounded waiting for Kafka clients, which swallow cancellations in places."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAUSE_S: Final = 0.2
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """The result of `work`, if it comes in time; else `work` is cancelled and left to itself.
+    """The result of `work`, if it comes in time; else `work` is cancelled and abandoned.
 
     Raises:
         TimeoutError: It has not.
@@ -38,7 +38,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 
 
 async def ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancels tasks, again and again; one that does not end within two seconds is left to itself."""
+    """Cancels tasks repeatedly; one that does not end within two seconds is abandoned."""
     for _ in range(_TRIES):
         pending = [task for task in tasks if not task.done()]
         if not pending:
@@ -51,6 +51,6 @@ async def ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 def _heard(task: asyncio.Future[Any]) -> None:
-    """Takes note of an error that nobody waits for any more."""
+    """Retrieves an error that is no longer awaited."""
     if not task.cancelled():
         task.exception()

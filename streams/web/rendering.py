@@ -32,7 +32,7 @@ _YEAR_S: Final = 31_536_000
 
 @dataclass(frozen=True)
 class Visitor:
-    """How a reader wants pages: by the address (`?lang=`, `?theme=`, `?kiosk=1`), else by a cookie, else as the browser says."""
+    """The reader's preferences: from the address (`?lang=`, `?theme=`, `?kiosk=1`), else from a cookie, else from the browser."""
 
     request: Request
 
@@ -95,7 +95,7 @@ class Pages:
         self._environments: dict[str, Environment] = {}
 
     def prepare(self) -> None:
-        """Reads every template in every language, so that no reader waits for that (a fifth of a second).
+        """Reads every template in every language, so that no reader has to wait for it (a fifth of a second).
 
         In a thread; a reader who comes before it is done waits for the template of that page only.
         """

@@ -36,7 +36,7 @@ def asking(web: Web) -> Iterator[Ask]:
 def tidied(request: Request, timezone: str) -> str | None:
     """The address that a form meant; `None` where it is the address already.
 
-    A form sends what was left empty, and its moment (`at`) as the clock of the business time zone shows it. The address
+    A form also sends empty fields, and its moment (`at`) as the clock of the business time zone shows it. The address
     names only what was chosen, and its moment exactly (`as_of`), so that it can be kept and passed on.
 
     Raises:

@@ -1,8 +1,8 @@
 """The lines of the table of windows, as HTML.
 
-The one place that makes HTML without a template. A page has up to 1,000 such lines; a template formats and escapes each
-of their ten cells anew, which took two thirds of the time of the page (25 ms of 38). Here a version of a row becomes a
-line once, and is remembered: most rows of a page are the same at the next request.
+The only place that builds HTML without a template. A page has up to 1,000 such lines; a template would format and escape
+each of their ten cells every time, which took two thirds of the time of the page (25 ms of 38). Here each version of a row
+is formatted once and cached: most rows of a page are the same at the next request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who may ask, and how: the outermost layer of the web view.
 
-A loopback address is open to everybody on this machine. Any other needs a token or an authenticating proxy, without
-either the server does not start. Requests are GET or HEAD, small, for a host name that is ours, and not too many.
+A loopback address is open to everyone on this machine. Any other needs a token or an authenticating proxy, without
+which the server does not start. Requests are GET or HEAD, small, for a host name that is ours, and not too many.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HEADERS: Final = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
-#: Probes of an orchestrator have no token, and these paths say nothing but how this process is.
+#: Probes of an orchestrator have no token, and these paths reveal only the health of this process.
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 MAX_URL_BYTES: Final = 4096
 MIN_TOKEN_CHARACTERS: Final = 16
@@ -79,7 +79,7 @@ def access_of(settings: Settings) -> Access:
     """Who may ask by the settings.
 
     Raises:
-        ExpectedError: The address is none, or it can be reached from elsewhere and nothing guards it.
+        ExpectedError: The address is invalid, or reachable from elsewhere and unprotected.
     """
     host, port = web_address(settings)
     token = secret(settings.web_token, settings.web_token_file, "web_token")
@@ -118,7 +118,7 @@ class Guard:
     Args:
         app: Behind it.
         access: Who may ask.
-        rate_per_s: Requests a second and client, with bursts of eight seconds' worth.
+        rate_per_s: Requests per second and client, with bursts of eight seconds' worth.
     """
 
     def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float) -> None:
@@ -178,7 +178,7 @@ class Guard:
 
 
 def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
-    """Puts the session into a cookie and goes on without the token in the address.
+    """Puts the session into a cookie and reloads without the token in the address.
 
     By a page that refreshes itself, not a redirect: after a link from another site, a redirect would still count as the
     other site's request, and a strict cookie would not be sent with it.

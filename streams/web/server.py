@@ -102,7 +102,7 @@ async def _serve(
         loop.add_signal_handler(number, end, code)
 
     def started() -> None:
-        # What is loaded by now stays: the collector would go through all of it within requests, a tenth of a second each.
+        # Loaded modules stay: garbage collections during requests would scan them, a tenth of a second each.
         gc.collect()
         gc.freeze()
         say(f"web view at {_url(listener)}")

@@ -1,7 +1,7 @@
 """Changes as server-sent events: encoded once, kept for a while, read by each client at its own pace.
 
 A hub keeps the latest events, numbered. A client is a position in them and a filter; it is woken when there is more. One
-that has fallen behind what is kept, or does not take what it is sent, is let go: the browser connects again by itself.
+that has fallen behind what is kept, or does not take what it is sent, is disconnected: the browser reconnects by itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLUSH_INTERVAL_S: Final = 0.2
 HEARTBEAT_INTERVAL_S: Final = 1.0
 _KEPT_EVENTS: Final = 4096
 _KEPT_BYTES: Final = 4 << 20
-#: A client that does not take what was sent for so long is let go.
+#: A client that accepts nothing for this long is disconnected.
 _SEND_TIMEOUT_S: Final = 10.0
 #: What a client is sent at once at most.
 _CHUNK_EVENTS: Final = 512
@@ -41,7 +41,7 @@ _RETRY_MS: Final = 1000
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows a client wants to hear of; milestones, forecasts and the status go to all.
+    """Which rows a client subscribes to; milestones, forecasts and the status go to all.
 
     Attributes:
         metrics: Any of these; empty is all.
@@ -108,7 +108,7 @@ class Hub:
             self._wake()
 
     def changed(self, changes: Changes | None) -> None:
-        """Takes in a batch's changes; `None`: clients are to load everything again."""
+        """Takes in a batch's changes; `None`: clients must load everything again."""
         if changes is None:
             self._rows.clear()
             self._append("reset", "{}")
@@ -205,7 +205,7 @@ class Hub:
 
 
 class Stream(EventSourceResponse):
-    """A stream whose client must take what it is sent: the socket's buffer is all that waits for it."""
+    """A stream whose client must take what it is sent: only the socket's buffer holds data for it."""
 
     def __init__(self, content: AsyncIterator[bytes], *, dropped: Callable[[], None] = lambda: None) -> None:
         super().__init__(content, headers={"cache-control": "no-store", "x-accel-buffering": "no"})

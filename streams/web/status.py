@@ -1,4 +1,4 @@
-"""How the service is, for a person: what the header of each page shows and the heartbeat tells."""
+"""Health of the service for people: the header of each page, and the heartbeat of the stream."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ReaderState(_Said):
 class WorkerState(_Said):
     """A worker: `silent` when it has not reported for 4 s and has not said that it stopped.
 
-    One that has been silent for an hour, and whose partitions others have taken over, is no longer told of.
+    One that has been silent for an hour, and whose partitions others have taken over, is no longer reported.
     """
 
     name: str
@@ -104,7 +104,7 @@ class TopicState(_Said):
 class ServiceStatus(_Said):
     """Everything about how the service is.
 
-    `stale` says that the numbers may be old, `reasons` why, the gravest first. `business_now` and `business_date` are
+    `stale` means that the numbers may be old, `reasons` say why, the most serious first. `business_now` and `business_date` are
     by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
     that of the brokers says. `data_as_of` is when the partition that
     reported longest ago last did; `lag` counts the events that wait over all partitions.

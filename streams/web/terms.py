@@ -1,6 +1,6 @@
-"""What the rarer pages call things: why records are rejected, what is contradictory, dimensions, kinds of period.
+"""Names on the less frequent pages: why records are rejected, what is contradictory, dimensions, kinds of period.
 
-The texts stand here once, in English, and are translated when they are used: `N_` only marks them for the catalogue.
+The texts are in English and are translated when used: `N_` only marks them for the catalogue.
 What is not known here (a reason of a newer worker) is shown by the name that travels.
 """
 

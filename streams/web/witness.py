@@ -2,7 +2,7 @@
 
 A topic that is deleted and made again has the old name and offsets that soon look like the old ones; its id is not among
 what the Kafka client is told. So a record that was read is looked up again now and then: where another one is at its
-offset now, the topic was recreated. One that is not there any more (compacted away) proves nothing, and the next takes
+offset now, the topic was recreated. One that no longer exists (compacted away) proves nothing, and the next takes
 its place.
 """
 
@@ -50,7 +50,7 @@ class Witness:
             self._latest.pop(tp, None)
 
     async def recreated(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> set[TopicPartition]:
-        """The partitions that hold something else now than what was read.
+        """The partitions whose content is no longer what was read.
 
         Args:
             consumer: Used for nothing else; left without partitions, so it fetches nothing.
@@ -60,7 +60,7 @@ class Witness:
             TimeoutError: The brokers do not answer.
         """
         asked = {tp: seen for tp, seen in self._proven.items() if tp in ends and seen.offset < ends[tp]}
-        # What was read before the look-up is of the topic that the look-up finds: it can stand in for it from then on.
+        # Records read before the look-up are of the topic that it finds, so they can replace the proven ones afterwards.
         latest = dict(self._latest)
         if not asked:
             return set()
@@ -99,6 +99,6 @@ async def _compare(
 
 
 def _digest(record: LogRecord) -> bytes:
-    """What tells a record from another one at the same offset."""
+    """Distinguishes a record from another one at the same offset."""
     parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

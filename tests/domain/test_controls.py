@@ -124,7 +124,7 @@ def test_a_total_that_agrees_stays_with_a_difference_of_nothing() -> None:
     assert said(compare((control(1043),), 1043, {}, NOW)) == [(FACTORY, 1043, 0, None)]
 
 
-def test_a_difference_that_only_changes_keeps_its_beginning_and_a_new_one_begins_anew() -> None:
+def test_a_difference_that_only_changes_keeps_its_beginning_and_a_new_one_starts_over() -> None:
     first = {one.source: one for one in compare((control(1045),), 1043, {}, NOW)}
     second = {one.source: one for one in compare((control(1045),), 1044, first, LATER)}
     cured = {one.source: one for one in compare((control(1045),), 1045, second, LATER)}

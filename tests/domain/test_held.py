@@ -136,7 +136,7 @@ def test_a_rule_that_no_longer_waits_retracts_at_once() -> None:
     assert world.held == {}
 
 
-def test_without_the_memory_the_wait_begins_anew() -> None:
+def test_without_the_memory_the_wait_starts_over() -> None:
     world = fallen()
     world.held.clear()
     world.restart()

@@ -146,7 +146,7 @@ async def test_two_hundred_clients_hear_the_same_within_a_second(installation: I
         assert time.monotonic() - started < 5
 
 
-async def test_a_topic_that_was_made_anew_is_read_anew(installation: Installation, web: WebView) -> None:
+async def test_a_topic_that_was_recreated_is_read_again(installation: Installation, web: WebView) -> None:
     """Whether it is shorter now or longer than what was read of the old one."""
     catalogue = installation.catalogue
     windows, milestones = catalogue.windows.name, catalogue.milestones.name

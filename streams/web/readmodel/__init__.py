@@ -1,6 +1,6 @@
-"""What the pages and the API know: the output topics, in tables that can be asked.
+"""The data of pages and API: the output topics as tables to query.
 
-`ReadModel.snapshot()` gives a consistent view of everything; all that is asked of it belongs to one moment.
+`ReadModel.snapshot()` gives a consistent view of everything; all its queries see the same moment.
 
     with model.snapshot() as view:
         page = view.windows.page(WindowQuery(metrics=["deliveries"], kinds=["day"], limit=1000))
@@ -55,7 +55,7 @@ __all__ = [
 
 
 class Snapshot:
-    """One moment of the read model; see the classes of its attributes for what can be asked."""
+    """One moment of the read model; see the classes of its attributes for the queries."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -68,7 +68,7 @@ class Snapshot:
     def statuses(self) -> list[tuple[Status, int, int]]:
         """The last reported status of partitions, workers and event sources, each with its time, twice.
 
-        First the time of the record: unlike `updated_at` always of the wall clock. Then when it was heard here, by the
+        First the time of the record: unlike `updated_at` always of the wall clock. Then when it was received here, by the
         clock of this process. Both in milliseconds since 1970.
         """
         found = self._connection.execute("SELECT key, body, recorded_ms, heard_ms FROM status ORDER BY key")
