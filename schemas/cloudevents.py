@@ -20,7 +20,7 @@ STRUCTURED: Final = b"application/cloudevents"
 
 _ATTRIBUTE_OF: Final = {
     CONTENT_TYPE: "datacontenttype",
-    # All other attributes are extensions that nobody here knows.
+    # All other attributes are unknown extensions.
     **{f"ce_{name}": name for name in Event.model_fields if name not in {"data", "datacontenttype"}},
 }
 

@@ -119,7 +119,7 @@ _ARRAY_DECODERS: Final = (
     msgspec.json.Decoder(list[_PlacedEvent | _CancelledEvent]).decode,
     msgspec.json.Decoder(list[_DeliveredEvent | _ReversedEvent]).decode,
 )
-_REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has a limit of nesting of its own
+_REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has its own nesting limit
 
 # As plain numbers: an enumeration's members are slow to get at.
 _PLACED, _CANCELLED, _DELIVERED, _REVERSED = map(int, (Kind.PLACED, Kind.CANCELLED, Kind.DELIVERED, Kind.REVERSED))

@@ -51,7 +51,7 @@ class Topic:
         configs: Settings of the topic that must have these values.
         key: What the key is, for a person.
         models: What a value is; empty where it is not a model (a record passed on as it came, a format of our own).
-        internal: Nobody's interface.
+        internal: Not an interface for others.
         is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
     """
 

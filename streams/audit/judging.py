@@ -1,6 +1,6 @@
 """One order's events by the contract's table, written a second time, as plainly as it can be.
 
-What counts twice in the same wrong way is found by nobody, so nothing here comes from the code that counts.
+A bug shared with the service would go unnoticed, so nothing here comes from the code that counts.
 """
 
 from __future__ import annotations

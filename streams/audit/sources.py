@@ -182,7 +182,7 @@ class Sources:
                 placed = homes([record.key or b"" for record in records], self._partitions)
                 for (record, outcome), home in zip(self.decoded(records, topic), placed, strict=True):
                     if isinstance(outcome, Rejection) and outcome.reason == QUARANTINED and home != number:
-                        part.away.append((topic, partition, record.offset))  # passed over at its home, as all that is
+                        part.away.append((topic, partition, record.offset))  # skipped at its home, like all of them
                     elif isinstance(outcome, Rejection):
                         digest = digest_of(record.key, record.value)
                         part.refused.append(Refused((topic, partition, record.offset), outcome.reason, digest))

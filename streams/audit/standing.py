@@ -74,7 +74,7 @@ def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneE
 
 
 def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:
-    """Whether a rule or target of today watches a milestone: what a former one has left is nobody's to take back."""
+    """Whether a current rule or target watches a milestone: what earlier ones raised is never retracted."""
     if event.data.kind == "target":
         return event.data.milestone_id in {_target_id(target) for target in targets}
     return _rule_of(settings, event) is not None

@@ -1,4 +1,4 @@
-"""The targets in force, by a fold of their topic that is nobody else's."""
+"""The targets in force, by a separate fold of their topic."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def read_theirs(lines: Iterable[str]) -> Theirs:
 
     A first line that names a column `order_id` or `vin` says where they are, and other columns are ignored; else the
     first column is taken, as an order number or a VIN. Columns are separated by commas, semicolons or tabs. Blank lines
-    and lines that begin with `#` are passed over.
+    and lines that begin with `#` are skipped.
 
     Raises:
         ValueError: A line of a list with named columns has neither an order number nor a VIN; the line tells its number.

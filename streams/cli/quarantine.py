@@ -70,7 +70,7 @@ def add(
     place = Place(topic, partition, offset)
     order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
     run(settings, quarantine(settings, place, order))
-    click.echo(f"{place} will be passed over: as a dead letter of reason quarantined")
+    click.echo(f"{place} will be skipped: as a dead letter of reason quarantined")
     click.echo(
         "start the workers that have ended; one that runs goes on without it by itself, within about "
         f"{2 * settings.session_timeout_s:.0f} s",

@@ -32,7 +32,7 @@ _KINDS = {"milestone": "milestones", "row": "window rows"}
     "--against", metavar="PREFIX", default=None, help="Prefix of the live ones (default: that of the settings)."
 )
 @click.option("--diff", is_flag=True, help="Compare with the live ones at the end; exit code 1 when they differ.")
-@click.option("--ignore-quarantine", is_flag=True, help="Count also what the live installation passes over.")
+@click.option("--ignore-quarantine", is_flag=True, help="Count also what the live installation skips.")
 @click.option("--json", "as_lines", is_flag=True, help="The result as one JSON object.")
 @cluster_options
 def command(

@@ -53,7 +53,7 @@ class LogRecord(Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102 - likewise
 
-    # Bytes or `None`. Which of the two a topic allows is its own rule, and checking it on every read would say no more.
+    # Bytes or `None`. Which of the two a topic allows is its own rule, and checking it on every read would add nothing.
     @property
     def key(self) -> Any: ...  # noqa: D102 - likewise
     @property

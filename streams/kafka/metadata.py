@@ -1,7 +1,7 @@
 """No client of ours creates a topic by asking for it.
 
 Asked for metadata by name, a broker with `auto.create.topics.enable`, Kafka's default, creates what it does not have: with
-one partition and settings that nobody chose. The request can forbid it, and aiokafka offers no way to say so: here its
+one partition and settings that no one chose. The request can forbid it, and aiokafka offers no way to say so: here its
 clients get a request that does, for whatever they ask. Topics are created by `milestones topics apply` alone.
 """
 

@@ -1,7 +1,7 @@
 """What the cluster's authoriser allows this client to do, asked without changing anything.
 
 A broker tells with a topic what may be done with it (KIP-430). Of a group and of a transactional id it checks the right before it
-looks whether the request fits: a heartbeat of nobody, and the end of a transaction that nobody has begun, are refused for
+looks whether the request fits: a heartbeat without a member, and the end of a transaction that was never begun, are refused for
 another reason where the right is there.
 """
 

@@ -79,7 +79,7 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
     Args:
         settings: Named in the line.
         options: Of the clients.
-        everyone: Wait for every broker; else one that answers is enough, and nobody waits for those that are away.
+        everyone: Wait for every broker; else one that answers is enough, and those that are down are not waited for.
 
     Raises:
         ExpectedError: None of the bootstrap servers, or none of the brokers, accepts us; exit code 3.

@@ -99,7 +99,7 @@ async def standing_orders(settings: Settings) -> list[Standing]:
 
 
 async def lines_in_force(settings: Settings) -> dict[Place, str]:
-    """Every record that was or is to be passed over, with the line that says who, when and why."""
+    """Every record that was or will be skipped, with the message that says who, when and why."""
     context = Context(settings)
     async with _orders_reader(context) as reader:
         lines = {place: order.line for place, order in (await read_orders(context, reader)).items()}
@@ -185,5 +185,5 @@ def _too_late(place: Place, fate: Fate, *, lifting: bool) -> ExpectedError:
         what = (
             "to count it after all, replay it (milestones dead-letters replay)" if lifting else "nothing is left to do"
         )
-        return ExpectedError(f"{place} has been passed over already: {what}")
+        return ExpectedError(f"{place} has been skipped already: {what}")
     return ExpectedError(f"{place} is a dead letter already ({fate.reason}): it counts nowhere")

@@ -159,7 +159,7 @@ async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: 
         try:
             await quarantine(other, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
         except ExpectedError as error:
-            warn(f"not passed over as under {live.output_prefix!r}: {error}")
+            warn(f"not skipped as under {live.output_prefix!r}: {error}")
 
 
 @contextlib.asynccontextmanager

@@ -108,6 +108,7 @@ def milestone(milestone_id: str, period: str, revision: int = 1, kind: str = "ra
     metric, scope = milestone_id.split("/")[:2]
     values = {
         "id": f"{milestone_id}@{revision}",
+        "source": "/milestones/test",
         "type": f"milestone.{kind}.v1",
         "time": "2024-10-07T12:00:00.000Z",
         "subject": milestone_id,

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
 
-Everything runs on an embedded Kafka of its own on this machine. Absolute numbers depend on the machine; read the ratios.
+Everything runs on its own embedded Kafka on this machine. Absolute numbers depend on the machine; read the ratios.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench.web_speed
 
-Starts a Kafka and a web view of its own, with 20,000 rows and 100,000 versions of the history.
+Starts its own Kafka and web view, with 20,000 rows and 100,000 versions of the history.
 """
 
 from __future__ import annotations

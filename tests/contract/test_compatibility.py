@@ -1,4 +1,4 @@
-"""An earlier export against today's models: what nobody else has to follow, and what everybody has to."""
+"""An earlier export against today's models: what no one else has to follow, and what everyone has to."""
 
 from __future__ import annotations
 

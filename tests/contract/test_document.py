@@ -82,7 +82,7 @@ def ids(found: Iterable[Block]) -> list[str]:
 
 
 def test_every_block_and_every_table_of_the_document_is_checked() -> None:
-    """A block or a table that no test knows would be a claim that nobody keeps true."""
+    """A block or a table that no test knows would be an unchecked claim."""
     for block in blocks():
         assert any(re.fullmatch(known, block.info) for known in KNOWN_BLOCKS), block
     assert sorted(table.check for table in tables()) == sorted(KNOWN_CHECKS)

@@ -1,4 +1,4 @@
-"""Golden bytes: what was once on a topic is read for ever, and what is written stays as it is."""
+"""Golden bytes: what was once on a topic is readable forever, and what is written does not change."""
 
 from __future__ import annotations
 

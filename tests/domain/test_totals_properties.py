@@ -155,7 +155,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
 
 
 def in_force(standing: dict[str, str], targets: tuple[Target, ...]) -> dict[str, str]:
-    """Without achievements of targets that have been replaced since: those stand for ever."""
+    """Without achievements of targets that have been replaced since: those stand forever."""
     values = {f"target:{aim.target_id}:{aim.value}" for aim in targets}
     return {i: p for i, p in standing.items() if "/target:" not in i or i.rpartition("/")[2] in values}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-#: A process with a lock of its own.
+#: A process with its own lock.
 FETCH = """
 from streams.embedded import jars
 from streams.embedded.jars import Jar

@@ -1,4 +1,4 @@
-"""What the fetcher gives out is handed over or fetched again; a position never moves past records that nobody was given."""
+"""What the fetcher gives out is handed over or fetched again; a position never moves past records that were not handed over."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Consumer(BatchConsumer):
         """Nothing is paused here."""
 
     def give(self, tp: TP, *offsets: int, upto: int | None = None) -> None:
-        """The fetcher gives out records, and goes on to behind them, or further past what nobody sees."""
+        """The fetcher gives out records, and moves behind them, or further past invisible records."""
         if offsets:
             self.fetched[tp] = [Record(offset) for offset in offsets]
         self.fetcher[tp] = upto if upto is not None else offsets[-1] + 1

@@ -157,7 +157,7 @@ def test_a_kill_9_of_the_starting_process_ends_the_broker(
 
 
 def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that_started_it(used: Path) -> None:
-    """The thread may be one of a pool, and no broker is left that nobody looks after."""
+    """The thread may be one of a pool, and no broker is left unsupervised."""
     kafka = EmbeddedKafka(used)
     starter = threading.Thread(target=kafka.start)
     starter.start()
@@ -195,7 +195,7 @@ def test_a_taken_port_is_named_with_the_cure(tmp_path: Path) -> None:
 def test_a_port_taken_at_the_last_moment_is_replaced_where_the_choice_was_ours(
     used: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody may take a port between its choice and its use."""
+    """A port may be taken between its choice and its use."""
     with socket.create_server(("127.0.0.1", machine.free_port())) as other:
         taken = other.getsockname()[1]
         free_port, offered = machine.free_port, iter([taken])

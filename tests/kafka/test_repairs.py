@@ -132,7 +132,7 @@ async def test_records_that_end_the_worker_are_named_and_passed_over(installatio
     listed = await installation.run("quarantine", "list", "--json")
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["in effect", "in effect"]
     for arguments, line in (
-        ((*place(poison[0]), "--reason", "x"), "passed over already"),
+        ((*place(poison[0]), "--reason", "x"), "skipped already"),
         (("lift", *place(poison[1])), "replay it"),
         ((*place(published[b"SO-LATER"]), "--reason", "x"), "event.voided.v1"),
         ((poison[0].topic, "0", "999999", "--reason", "x"), "there is no record"),
@@ -158,7 +158,7 @@ def named(record: Any) -> str:
 
 
 async def test_a_worker_that_runs_notices_a_quarantine_and_a_lifted_one(installation: Installation) -> None:
-    """Two records wait while the worker sleeps; one is passed over, the other was and is not any more."""
+    """Two records wait while the worker sleeps; one is skipped, the other was and no longer is."""
     worker = installation.worker("w1")
     await installation.publish([placed("SO-1"), placed("SO-2")])
     await installation.applied()
@@ -217,7 +217,7 @@ def without_offset(identity: str) -> bytes:
 
 @pytest.fixture(scope="module")
 async def rejected(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    """An installation whose worker has rejected records; each test below has a reason or topic of its own."""
+    """An installation whose worker has rejected records; each test below has its own reason or topic."""
     folder = tmp_path_factory.mktemp("rejected")
     async with Installation.created(kafka.bootstrap, folder, partitions=PARTITIONS) as made:
         orders, deliveries = made.catalogue.orders.name, made.catalogue.deliveries.name

@@ -1,4 +1,4 @@
-"""An event loop with a clock of its own, on which processes can be paused and killed as a machine does it.
+"""An event loop with its own clock, on which processes can be paused and killed as a machine does it.
 
 Everything that a process runs carries the process in its context. What belongs to a paused process stays where it is
 until it wakes, what belongs to a dead one is never run again: no `finally`, no goodbye.

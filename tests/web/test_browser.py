@@ -78,7 +78,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def page(self, path: str | None = None, **options: Any) -> AsyncIterator[Page]:
-        """A page of a visitor of its own; `heard` has what it said to its console."""
+        """A page of a separate visitor; `heard` has what it said to its console."""
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en"} | options
         context = await self.browser.new_context(base_url=self.web.url, **options)
         context.set_default_timeout(15_000)

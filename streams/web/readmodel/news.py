@@ -27,7 +27,7 @@ class MilestoneQuery:
         standing: Only those that stand.
         day: Only those whose period begins on this date.
         all_events: Retractions and earlier revisions too.
-        offset: Events passed over.
+        offset: Events to skip.
         limit: Events at most, up to `MAX_EVENTS`.
     """
 

@@ -19,7 +19,7 @@ class DeadLetter:
     Attributes:
         topic: Where it was published, with `partition` and `offset`.
         dead_letter_partition: Where it is among the dead letters, with `dead_letter_offset`.
-        day: Business date of its own `time` where that can be read (`day_is_of_event`), else of its rejection.
+        day: Business date of its `time` if that can be read (`day_is_of_event`), else of its rejection.
         recorded_ms: When it was rejected, milliseconds since 1970.
         size_bytes: Of key and value.
         key: The key as text, only where payloads may be shown; unreadable bytes as `\xNN`.

@@ -66,7 +66,7 @@ class WindowQuery:
         last: Periods that start on this date or earlier.
         has: `targets` or `controls`: only rows that have any.
         sort: One of `SORTS`, descending with a `-` before it.
-        offset: Rows passed over.
+        offset: Rows to skip.
         limit: Rows at most, up to `MAX_ROWS`.
         as_of_us: The version in force then, microseconds since 1970; `None` is now.
     """

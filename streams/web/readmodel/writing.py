@@ -114,7 +114,7 @@ class Writer:
         }
 
     def apply(self, batch: Iterable[tuple[Feed, Sequence[LogRecord]]]) -> Changes:
-        """Applies records in one transaction; one that cannot be read is put on record and passed over."""
+        """Applies records in one transaction; one that cannot be read is recorded and skipped."""
         changes = Changes()
         with self._database.writing() as connection:
             for feed, records in batch:

@@ -46,7 +46,7 @@
   }
   function tick(element) {
     element.classList.remove("ticked");
-    void element.offsetWidth; // begins the animation anew
+    void element.offsetWidth; // restarts the animation
     element.classList.add("ticked");
   }
   function say(text) {

@@ -237,7 +237,7 @@ window.Charts = (() => {
       }
       document.querySelectorAll("figure[data-chart]").forEach(draw);
     },
-    /* Draws everything anew: the theme or the size of the text has changed. */
+    /* Redraws everything: the theme or the size of the text has changed. */
     restyle() {
       for (const chart of charts.values()) chart.dated = true;
       this.refresh();

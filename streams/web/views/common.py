@@ -39,7 +39,7 @@ class View(BaseModel):
 
 
 class Parameters(BaseModel):
-    """What is asked in the address; unknown names are ignored, since a page has some of its own (`lang`, `kiosk`)."""
+    """What is asked in the address; unknown names are ignored, since pages have more (`lang`, `kiosk`)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
