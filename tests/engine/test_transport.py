@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from faust.types.tuples import TP
 
-from streams.kafka.transport import Batch, BatchConsumer, LogEnd, NothingRead, _DatingConsumer, _Position
+from streams.kafka.transport import (
+    Batch,
+    BatchConsumer,
+    LogEnd,
+    NothingRead,
+    _DatingConsumer,
+    _NewCoordinator,
+    _Position,
+)
+
+if TYPE_CHECKING:
+    import pytest
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
 
@@ -175,3 +189,24 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     # An answer that is thrown away, because it was sought meanwhile, tells nothing.
     await consumer._process_and_note(assignment, 1, request)
     assert ends == {ONE: LogEnd(7, 99_000_000)}
+
+
+def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_away_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    newly = _NewCoordinator()
+
+    def said(error: Exception) -> bool:
+        record = logging.LogRecord(
+            "aiokafka", logging.ERROR, "", 0, "Group Coordinator Request failed: %s", (error,), None
+        )
+        return newly.filter(record)
+
+    assert not said(GroupCoordinatorNotAvailableError())
+    assert said(ConnectionError())
+    now_s += 9
+    assert not said(GroupCoordinatorNotAvailableError())
+    now_s += 2
+    assert said(GroupCoordinatorNotAvailableError())
