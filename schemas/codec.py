@@ -15,7 +15,7 @@ from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
 from schemas.memory import Held, HistoryMark, SideState
-from schemas.notes import Quarantine, Replayed
+from schemas.notes import Gap, Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
     Forecast,
@@ -177,7 +177,7 @@ def decode_status(key: bytes, value: bytes) -> Status:
 # Internal records ---------------------------------------------------------------------------------------------------
 
 
-def encode_note(note: Quarantine | Replayed) -> bytes:
+def encode_note(note: Quarantine | Replayed | Gap) -> bytes:
     """Value of an operator's note; its key is the `notes.Place` of the record."""
     return note.model_dump_json().encode()
 
@@ -185,6 +185,11 @@ def encode_note(note: Quarantine | Replayed) -> bytes:
 def decode_quarantine(value: bytes) -> Quarantine:
     """The order to pass a record over."""
     return Quarantine.model_validate_json(value)
+
+
+def decode_gap(value: bytes) -> Gap:
+    """The note that a gap was accepted."""
+    return Gap.model_validate_json(value)
 
 
 def decode_replayed(value: bytes) -> Replayed:

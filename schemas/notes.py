@@ -54,6 +54,29 @@ class Quarantine(_Note):
         return f"quarantined by {self.by} at {self.at}: {self.reason}"
 
 
+class Gap(_Note):
+    """Records of a source partition that were removed unread are done without.
+
+    Attributes:
+        until: First offset that was left when it was accepted.
+        reason: Why.
+    """
+
+    until: int
+    reason: Line
+
+
+def gap_key(topic: str, partition: int) -> bytes:
+    """Key of the note about a gap of a source partition: `TOPIC PARTITION`, one part less than a `Place` has."""
+    return f"{topic} {partition}".encode()
+
+
+def gap_of_key(key: bytes) -> tuple[str, int] | None:
+    """Topic and partition of the key of such a note; `None` for other keys."""
+    parts = key.decode().split(" ")
+    return (parts[0], int(parts[1])) if len(parts) == 2 else None
+
+
 class Replayed(_Note):
     """A dead letter was published again: by whom, when (RFC 3339), to where, and whether its value was edited."""
 

@@ -302,6 +302,7 @@ class PartitionStatus(_Output):
     rebuilding: bool
     caught_up: bool
     updated_at: Instant
+    lost: dict[str, Count] = Field(default_factory=dict, exclude_if=_is_empty)
 
 
 class WorkerStatus(_Output):
@@ -365,6 +366,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         partitions: Number of partitions of the ledger.
         forwarded: Home partition → records forwarded there.
         arrived: Partition → forwarded records read that had been published there.
+        lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -379,3 +381,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partitions: int
     forwarded: dict[int, int] = {}
     arrived: dict[int, int] = {}
+    lost: dict[str, int] = {}

@@ -14,5 +14,9 @@ class ExpectedError(Exception):
         self.exit_code = exit_code
 
 
+class GapError(ExpectedError):
+    """Records were removed from a source before they were read: one ledger partition stands still until that is accepted."""
+
+
 class FaultyRecordError(Exception):
     """A record makes the program raise. The message names it and the way past it; the cause is the fault."""

@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "streams.cli.doctor",
     "forecasts": "streams.cli.forecasts",
     "explain": "streams.cli.explain",
+    "gaps": "streams.cli.gaps",
     "list": "streams.cli.list",
     "publish": "streams.cli.publish",
     "quarantine": "streams.cli.quarantine",

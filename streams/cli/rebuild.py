@@ -33,6 +33,7 @@ _KINDS = {"milestone": "milestones", "row": "window rows"}
 )
 @click.option("--diff", is_flag=True, help="Compare with the live ones at the end; exit code 1 when they differ.")
 @click.option("--ignore-quarantine", is_flag=True, help="Count also what the live installation skips.")
+@click.option("--incomplete", is_flag=True, help="Count what is left of sources whose beginnings were removed.")
 @click.option("--json", "as_lines", is_flag=True, help="The result as one JSON object.")
 @cluster_options
 def command(
@@ -40,6 +41,7 @@ def command(
     against: str | None,
     diff: bool,  # noqa: FBT001 - an option
     ignore_quarantine: bool,  # noqa: FBT001 - an option
+    incomplete: bool,  # noqa: FBT001 - an option
     as_lines: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -61,7 +63,7 @@ def command(
             f"--output-prefix {output_prefix!r} is that of the live installation: take another, or name the live one's with --against"
         )
     by = None if ignore_quarantine else operator()
-    records, found = run(live, _rebuild(live, other, config, by, diff=diff))
+    records, found = run(live, _rebuild(live, other, config, by, diff=diff, incomplete=incomplete))
     if as_lines:
         click.echo(as_json(_document(live, other, records, found)))
     else:
@@ -77,12 +79,22 @@ def command(
 
 
 async def _rebuild(
-    live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool
+    live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool, incomplete: bool
 ) -> tuple[int, list[Difference] | None]:
-    await check_sources(other)
+    firsts = await check_sources(other)
+    if firsts and not incomplete:
+        topic, partition, first = firsts[0]
+        more = f" (and {len(firsts) - 1} more source partitions)" if len(firsts) > 1 else ""
+        raise ExpectedError(
+            f"history is incomplete: {topic}-{partition} begins at offset {first}{more}, what was before is gone and would count "
+            "nowhere; --incomplete counts what is left",
+            exit_code=1,
+        )
     # At first, clients log that newly created topics have no leader.
     with quiet_clients(), watched() as listener:
-        async with counted_again(live, other, config, by, listener) as records:
+        async with counted_again(
+            live, other, config, by, listener, incomplete_by=operator() if incomplete else None
+        ) as records:
             listener.say("comparing")
             return records, await differences(live, other) if diff else None
 

@@ -218,6 +218,12 @@ def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor
                 f"{topic.name} has {_copies(there.replicas)}, and with {_MIN_INSYNC}={needed} nothing can be written to "
                 "it: add replicas with kafka-reassign-partitions.sh, or lower that setting"
             )
+        if topic.is_sized_by_others and "compact" in there.configs.get("cleanup.policy", ""):
+            plan.refused.append(
+                f"{topic.name} is compacted (cleanup.policy={there.configs['cleanup.policy']}): of events with one key all but "
+                "the last are removed, and cannot be counted; publish to a topic with cleanup.policy=delete"
+            )
+            continue
         changes = {
             key: (there.configs.get(key, ""), value)
             for key, value in topic.configs.items()

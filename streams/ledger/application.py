@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
-from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.ledger.intake import Away, Intake, Rejected, Taken
+from streams.ledger.sources import gap_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Application:
             Its dead letters and forwarded records, to be committed with the new position.
 
         Raises:
-            ExpectedError: Records before the batch were trimmed and never read.
+            GapError: Records before the batch were removed and never read.
         """
         source = self._memory.sources[Partition(batch.topic, batch.partition)]
         records = await self._unapplied(batch, source)
@@ -88,10 +88,7 @@ class Application:
             # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
             start = await self._log_start(Partition(batch.topic, batch.partition))
             if start > source.next:
-                raise ExpectedError(
-                    f"{batch.topic}-{batch.partition} was trimmed to offset {start} before {source.next} was read: events are "
-                    "lost; give it unlimited retention and count again under another output_prefix"
-                )
+                raise gap_error(Partition(batch.topic, batch.partition), source.next, start)
         return records
 
     def _take(self, taken: Taken, source: Source) -> list[Outgoing]:

@@ -112,4 +112,5 @@ class CommitRecords:
             partitions=self._context.settings.partitions,
             forwarded=dict(memory.forwarded),
             arrived=dict(memory.arrived),
+            lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

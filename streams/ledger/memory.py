@@ -65,6 +65,7 @@ class Memory:
         for name, (offset, digest) in marker.positions.items():
             source = self.sources[Partition(*source_of(name, self.number))] = Source()
             source.adopt(offset, digest, marker.books[name])
+            source.lost = marker.lost.get(name, 0)
         self.ledger.clock_us = max(self.ledger.clock_us, marker.clock_us)
         self.forwarded.update(marker.forwarded)
         self.arrived.update(marker.arrived)

@@ -26,5 +26,6 @@ def partition_record(context: Context, number: int, marker: Marker, lag: Mapping
         rebuilding=marker.rebuilding,
         caught_up=marker.caught_up,
         updated_at=utc_text(context.now_us()),
+        lost=marker.lost,
     )
     return Outgoing(context.catalogue.status.name, 0, b"partition/%d" % number, encode_status(status))

@@ -1,14 +1,14 @@
-"""The records that a ledger partition skips by order of an operator.
+"""What operators have decided: records that a ledger partition skips, and gaps that it continues after.
 
-`milestones quarantine` writes the orders; see `streams.operations.quarantine` for when they take effect.
+`milestones quarantine` and `milestones gaps` write the notes; see `streams.operations.quarantine` for when they take effect.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.codec import decode_quarantine
-from schemas.notes import Place, Quarantine
+from schemas.codec import decode_gap, decode_quarantine
+from schemas.notes import Gap, Place, Quarantine, gap_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,20 +42,36 @@ class PassedOver:
         )
 
 
-async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quarantine]:
-    """The orders that were given and not lifted."""
+class Decisions(NamedTuple):
+    """The notes in force.
+
+    Attributes:
+        orders: Records to pass over.
+        gaps: Source partition → the gap that was accepted last.
+    """
+
+    orders: dict[Place, Quarantine]
+    gaps: dict[tuple[str, int], Gap]
+
+
+async def read_decisions(context: Context, reader: LogReader) -> Decisions:
+    """The notes that were written and not taken back."""
     orders: dict[Place, Quarantine] = {}
+    gaps: dict[tuple[str, int], Gap] = {}
     async for records in reader.read([(context.catalogue.quarantine.name, 0)]):
         for record in records:
+            source = gap_of_key(record.key)
+            if source is not None:
+                gaps[source] = decode_gap(record.value)
+                continue
             place = Place.of_key(record.key)
             if record.value is None:
                 orders.pop(place, None)
             else:
                 orders[place] = decode_quarantine(record.value)
-    return orders
+    return Decisions(orders, gaps)
 
 
-async def passed_over(context: Context, reader: LogReader) -> PassedOver:
-    """The records that a ledger partition has to skip, read when it is opened."""
-    orders = await read_orders(context, reader)
-    return PassedOver({place: order.line for place, order in orders.items()})
+async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quarantine]:
+    """The orders that were given and not lifted."""
+    return (await read_decisions(context, reader)).orders

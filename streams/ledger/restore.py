@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import decode_marker
 from streams.errors import ExpectedError
 from streams.ledger.changelog import STATE_KEY, Changelog
-from streams.ledger.quarantine import PassedOver, passed_over
+from streams.ledger.quarantine import PassedOver, read_decisions
 from streams.ledger.recovery import prepare
 from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
@@ -30,15 +30,16 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
         ExpectedError: The settings or the sources are not those of the state.
     """
     async with context.log.reader() as reader:
-        orders = await passed_over(context, reader)
+        decisions = await read_decisions(context, reader)
+        orders = PassedOver({place: order.line for place, order in decisions.orders.items()})
         marker = await _read_changelog(memory, context, reader)
         found = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
         if marker is not None:
             memory.adopt(marker)
-            await check(memory.sources, found, reader)
-        for tp, (first, end) in found.items():
-            # One that the marker does not know was added since, or is the first.
-            memory.sources.setdefault(tp, Source(next=first if marker is not None else 0)).end = end
+        for tp, (_, end) in found.items():
+            # One that the marker does not know was added since; without a marker all are new.
+            memory.sources.setdefault(tp, Source()).end = end
+        await check(memory.sources, found, decisions.gaps, reader)
         if marker is None or marker.rebuilding:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)

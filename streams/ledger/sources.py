@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.outputs import Books
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, GapError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from schemas.notes import Gap
     from streams.context import SourceTopics
     from streams.kafka.log import LogReader
     from streams.kafka.transport import LogEnd
@@ -31,6 +32,7 @@ class Source:
         digest: Of the last applied record.
         append_us: When that was appended.
         read: Records up to `next`; the sum of the four that follow.
+        lost: Offsets up to `next` that were removed before they were read.
     """
 
     next: int = 0
@@ -44,6 +46,7 @@ class Source:
     duplicates: int = 0
     dead_letters: int = 0
     rerouted: int = 0
+    lost: int = 0
 
     @property
     def lag(self) -> int:
@@ -61,6 +64,11 @@ class Source:
             self.is_heard_of = True
             self.end = max(self.end, end.offset)
             self.seen_us = max(self.seen_us, end.as_of_us)
+
+    def lose(self, first: int) -> None:
+        """Goes on at `first`, although what lies before it was not read."""
+        self.lost += first - self.next
+        self.next, self.digest = first, ""
 
     def books(self) -> Books:
         """The books as they are published; read = applied + duplicates + dead letters + rerouted."""
@@ -97,24 +105,44 @@ async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: in
     return {Partition(*tp): span for tp, span in (await reader.bounds(own)).items()}
 
 
-async def check(sources: Mapping[Partition, Source], found: Mapping[Partition, Bounds], reader: LogReader) -> None:
-    """Checks that the sources are those that were applied before.
+async def check(
+    sources: Mapping[Partition, Source],
+    found: Mapping[Partition, Bounds],
+    gaps: Mapping[tuple[str, int], Gap],
+    reader: LogReader,
+) -> None:
+    """Checks that the sources are those that were applied before, and goes on behind gaps that were accepted.
 
     Raises:
-        ExpectedError: A topic was recreated or trimmed.
+        ExpectedError: A topic was recreated.
+        GapError: Records were removed before they were read, and nobody has accepted that.
     """
     for tp, source in sources.items():
         name = f"{tp.topic}-{tp.partition}"
         first, end = found.get(tp, Bounds(0, 0))
-        if not first <= source.next <= end:
+        if source.next > end:
             raise ExpectedError(
                 f"{name} holds offsets {first} to {end}, the ledger has applied up to {source.next}: the topic was "
-                "recreated or trimmed; count everything again under another output_prefix"
+                "recreated; count everything again under another output_prefix"
             )
-        if source.digest and source.next - 1 >= first:
+        if source.next < first:
+            gap = gaps.get(tp)
+            if gap is None or gap.until < first:
+                raise gap_error(tp, source.next, first)
+            source.lose(first)
+        elif source.digest and source.next - 1 >= first:
             last = await reader.record_at(tp, source.next - 1)
             if last is None or digest_of(last) != source.digest:
                 raise ExpectedError(
                     f"{name} has another record at offset {source.next - 1} than the one the ledger applied: the topic was "
                     "recreated; count everything again under another output_prefix"
                 )
+
+
+def gap_error(tp: Partition, following: int, first: int) -> GapError:
+    """Says that records are gone which were not read, and the way on."""
+    return GapError(
+        f"{tp.topic}-{tp.partition} begins at offset {first}, read was up to {following}: what lay between was removed "
+        f"(retention) and is counted nowhere; publish it again, then go on with: milestones gaps accept {tp.topic} {tp.partition}"
+        " --reason TEXT"
+    )

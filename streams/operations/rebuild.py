@@ -25,10 +25,11 @@ from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
-from streams.context import wall_clock_us
+from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import partition_counts, reader
+from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lines_in_force, quarantine
 from streams.worker.child_process import WorkerProcess
 
@@ -134,8 +135,11 @@ class _Published:
         return not self._unsummed
 
 
-async def check_sources(settings: Settings) -> None:
+async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
     """Makes sure that there is something to count: a rebuild must not create source topics.
+
+    Returns:
+        Topic, partition and first offset of each source partition whose beginning was removed.
 
     Raises:
         ExpectedError: A source topic does not exist.
@@ -143,9 +147,21 @@ async def check_sources(settings: Settings) -> None:
     catalogue = catalogue_of(settings)
     async with reader(settings) as consumer:
         found = await partition_counts(consumer, (catalogue.orders.name, catalogue.deliveries.name))
-    for name, partitions in found.items():
-        if not partitions:
-            raise ExpectedError(f"{name} does not exist: name the source topics with source_prefix", exit_code=2)
+        for name, partitions in found.items():
+            if not partitions:
+                raise ExpectedError(f"{name} does not exist: name the source topics with source_prefix", exit_code=2)
+        tps = [TopicPartition(name, number) for name, partitions in found.items() for number in range(partitions)]
+        firsts = await consumer.beginning_offsets(tps)
+    return [(tp.topic, tp.partition, first) for tp, first in sorted(firsts.items()) if first]
+
+
+async def _accept_beginnings(other: Settings, by: str) -> None:
+    """Has the other installation begin where the sources begin."""
+    context = Context(other)
+    for gap in await find_gaps(context):
+        if gap.state == "open":
+            reason = "a rebuild of what is left, asked for with --incomplete"
+            await accept_gap(context, gap.source, reason=reason, by=by, at=utc_text(wall_clock_us()))
 
 
 async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: Callable[[str], None]) -> None:
@@ -163,8 +179,14 @@ async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: 
 
 
 @contextlib.asynccontextmanager
-async def counted_again(
-    live: Settings, settings: Settings, config: Path | None, by: str | None, listener: Listener
+async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
+    live: Settings,
+    settings: Settings,
+    config: Path | None,
+    by: str | None,
+    listener: Listener,
+    *,
+    incomplete_by: str | None = None,
 ) -> AsyncIterator[int]:
     """Runs a worker; inside the context everything that was there at the start is applied, summed and published.
 
@@ -174,6 +196,7 @@ async def counted_again(
         config: The settings file that they came from, if it was named.
         by: Operator for the copied quarantine orders; `None` counts those records.
         listener: Told about progress.
+        incomplete_by: Operator who accepts that the beginnings of sources were removed.
 
     Yields:
         How many source records were read.
@@ -182,6 +205,8 @@ async def counted_again(
         ExpectedError: The cluster refuses, or the worker has ended: its last words.
     """
     await apply_topics(settings)
+    if incomplete_by is not None:
+        await _accept_beginnings(settings, incomplete_by)
     if by is not None and await _exists(live):
         await _take_over_quarantine(live, settings, by, listener.warn)
     environment = {

@@ -70,6 +70,11 @@ class Engine:
         runners = self._runners()
         return bool(runners) and all(runner.is_open for runner in runners)
 
+    @property
+    def stopped(self) -> list[str]:
+        """Why ledger partitions stand still until an operator acts."""
+        return [runner.stopped_by for runner in self._runners() if runner.stopped_by]
+
     async def assigned(self, held: set[Partition]) -> Mapping[Partition, int]:
         """Follows an assignment.
 

@@ -35,6 +35,8 @@ class _Keeps(Protocol):
     def partitions(self) -> list[int]: ...
     @property
     def ready(self) -> bool: ...
+    @property
+    def stopped(self) -> list[str]: ...
 
 
 class WorkerReporter:
@@ -77,11 +79,15 @@ class WorkerReporter:
 
     async def _report_until_stopped(self, writer: LogWriter) -> None:
         while not self._stopping.is_set():
-            await writer.commit(
-                [self._record("running" if self._keeps.ready or not self._keeps.partitions else "starting")]
-            )
+            await writer.commit([self._record(self._health)])
             await self._sleep(_INTERVAL_S)
         await writer.commit([self._record("stopped")])
+
+    @property
+    def _health(self) -> Health:
+        if self._keeps.stopped:
+            return "degraded"
+        return "running" if self._keeps.ready or not self._keeps.partitions else "starting"
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, InDoubtError
 
@@ -36,6 +36,8 @@ _MAX_RECORDS = 8_000
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
 _RELEASE_TIMEOUT_S = 3.0
+#: How often to look whether a gap was accepted; each look restores the state.
+_GAP_BACKOFF_S = 20.0
 
 
 class State(Protocol):
@@ -113,6 +115,8 @@ class TaskRunner:
         self._room = asyncio.Event()
         self._room.set()
         self._state: State | None = None
+        #: Why it stands still, where only an operator can make it go on; else empty.
+        self.stopped_by = ""
         self._stopping = asyncio.Event()
         self._assigned_again = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -173,6 +177,10 @@ class TaskRunner:
             except FencedError as error:
                 wait_s = self._fenced_backoff_s
                 logger.warning("%s: taken over by another worker (%s); left to it for %.0f s", self.name, error, wait_s)
+            except GapError as error:
+                # Nothing is wrong with the other partitions: they go on.
+                self.stopped_by, wait_s = str(error), _GAP_BACKOFF_S
+                logger.error("%s stands still: %s", self.name, error)  # noqa: TRY400 - the line says all
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
                 await self._look()
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
@@ -208,7 +216,7 @@ class TaskRunner:
         if added:
             raise InDoubtError(f"{_readable(dict.fromkeys(added, 0))} was added meanwhile")
         self._drain_queue()
-        self._state = state
+        self._state, self.stopped_by = state, ""
         logger.info("%s: open after %.2f s at %s", self.name, loop.time() - started, _readable(positions))
         for tp in positions.keys() & consumer.held():
             await consumer.reposition(tp, positions[tp])

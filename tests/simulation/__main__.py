@@ -52,7 +52,7 @@ TO_BE_SEEN = (
     "threshold reinstated",
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
-    "publisher commits", "publisher aborts", "publisher's transaction expired",
+    "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "dead letters", "dead letters of side topics", "forwarded records", "rows called over",
 )  # fmt: skip
 

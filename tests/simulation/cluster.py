@@ -370,6 +370,11 @@ class Cluster:
         self.grow(topic, partitions)
         self._counts[topic] = partitions
 
+    def trim(self, tp: Partition, first: int) -> None:
+        """Retention removes what lies before an offset, at most up to the last stable one."""
+        log = self._logs[tp]
+        log.first = max(log.first, min(first, log.stable))
+
     def grow(self, topic: str, partitions: int) -> None:
         """Adds partitions to a topic."""
         before = self._logs[Partition(topic, 0)]

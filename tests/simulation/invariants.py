@@ -49,6 +49,7 @@ class _Shard:
     def __init__(self) -> None:
         self.positions: dict[Partition, int] = defaultdict(int)
         self.read: dict[Partition, int] = defaultdict(int)
+        self.lost: dict[Partition, int] = defaultdict(int)
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
         self.units: dict[str, list[tuple[Metric, str, date]]] = {}
         self.expected: Counter[DayKey] = Counter()
@@ -101,6 +102,7 @@ class Invariants:
         self._shards = [_Shard() for _ in range(world.settings.partitions)]
         self._dead: dict[Place, Entry] = {}
         self._side_errors: set[Place] = set()
+        self._lost: set[Place] = set()
         self._forwarded: dict[Place, tuple[int, int]] = {}
         self._summed = _Summed()
         #: Every committed record of the counts by offset, also those that compaction has removed since.
@@ -133,6 +135,8 @@ class Invariants:
         role = transaction.transactional_id.rpartition("milestones-")[2]
         kind, _, number = role.partition("-")
         self.commits[kind] += 1
+        if {entry.topic for entry in transaction.records} == {self._catalogue.quarantine.name}:
+            return  # an operator's note, written under the id of the ledger partition it is for
         if kind == "ledger":
             self._ledger(int(number), transaction)
         elif kind == "totals":
@@ -216,9 +220,13 @@ class Invariants:
             before = shard.positions[tp]
             if position < before:
                 raise BrokenError("positions", f"{tp} went back from {before} to {position}")
+            lost = marker.lost.get(name, 0) - shard.lost[tp]
+            if lost:
+                self._check_loss(tp, before, lost)
+                shard.lost[tp] += lost
             places = [
                 self._account(number, shard, entry, touched)
-                for entry in self._world.between(tp, before, position)
+                for entry in self._world.between(tp, before + lost, position)
                 if self._is_committed(entry)
             ]
             covered.update(places)
@@ -235,6 +243,16 @@ class Invariants:
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered
+
+    def _check_loss(self, tp: Partition, before: int, lost: int) -> None:
+        """Only what retention has removed may be done without."""
+        first = self._world.cluster.bounds(tp).first
+        if lost < 0 or before + lost > first:
+            raise BrokenError(
+                "nothing lost", f"{tp}: {lost} offsets from {before} are done without, it begins at {first}"
+            )
+        self._world.seen["offsets lost to retention"] += lost
+        self._lost.update(Place(*tp, offset) for offset in range(before, before + lost))
 
     def _is_committed(self, entry: Entry) -> bool:
         if entry.transaction is not None and entry.transaction.outcome is Outcome.OPEN:
@@ -405,7 +423,7 @@ class Invariants:
                         break  # nobody has noticed the partition yet
                     raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
                 home = homes([entry.key or b""], len(self._shards))[0]
-                if home == number or not self._world.is_event(entry):
+                if home == number or place in self._lost or not self._world.is_event(entry):
                     continue
                 arrived = self._forwarded.get(place)
                 if arrived is None or summed.markers[home].positions[self._topics.rerouted][0] <= arrived[1]:

@@ -26,6 +26,7 @@ from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.operations.dead_letters import Wanted
+from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.replay import Repair, replay
 from streams.settings import RuleSettings, Settings, TargetSettings
 from tests.simulation.client import Network, SimulatedLog
@@ -67,6 +68,7 @@ FAULTS = (
     "forget",
     "join",
     "grow",
+    "trim",
     "next day",
 )
 
@@ -377,6 +379,8 @@ class World:
             before = self.invariants.commits.total()
             await asyncio.sleep(2.5)
             self._heal()
+            if any(worker.engine.stopped for worker in self.workers.values()):
+                self._look_at_gaps()
             if self._is_idle() and before == self.invariants.commits.total():
                 return
 
@@ -500,6 +504,23 @@ class World:
         if len(self.workers) < 4:
             self._start(f"w{len(self.workers)}")
 
+    async def _fault_trim(self) -> None:
+        """Retention, up to anywhere; who runs it looks at the gaps a while later."""
+        tp = self.dice.choice(self.sources())
+        self.cluster.trim(tp, self.dice.randint(0, self.cluster.high_water(tp)))
+        self.loop.call_later(self.dice.uniform(0.1, 10.0), self._look_at_gaps, context=self.nobody)
+
+    def _look_at_gaps(self) -> None:
+        process = Process(f"gaps.{self.next_number()}", self.loop)
+        context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
+        process.spawn(self._accept_gaps(context)).add_done_callback(self._done)
+
+    async def _accept_gaps(self, context: Context) -> None:
+        for gap in await find_gaps(context):
+            if gap.state == "open":
+                self.seen["gaps accepted"] += 1
+                await accept_gap(context, gap.source, reason="retention", by="somebody", at="2024-10-07T00:00:00Z")
+
     async def _fault_grow(self) -> None:
         topic = self.dice.choice(self.context.source_topics.published)
         self.cluster.grow(topic, self.cluster.partition_count(topic) + self.dice.randrange(1, 4))
@@ -527,13 +548,13 @@ class World:
         process = Process(f"replay.{self.next_number()}", self.loop)
         context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
         task = process.spawn(replay(context, Wanted(), Repair(by="somebody"), lambda _: None))
-        task.add_done_callback(self._replayed)
+        task.add_done_callback(self._done)
         process.boundaries_left = self.dice.randrange(12)
 
-    def _replayed(self, done: asyncio.Task[None]) -> None:
+    def _done(self, done: asyncio.Task[None]) -> None:
         error = None if done.cancelled() else done.exception()
         if error is not None and not self.is_over and not isinstance(error, (ExpectedError, KafkaError)):
-            self._fail(BrokenError("no fault of the program", f"a replay ended: {error!r}"))
+            self._fail(BrokenError("no fault of the program", f"a command ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
         """Everyone stops, the internal topics are deleted, everyone starts again."""

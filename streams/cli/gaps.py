@@ -1,0 +1,84 @@
+"""`milestones gaps`: records that were removed before they were read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from schemas.instants import utc_text
+from streams.cli.operators import one_line, operator
+from streams.cli.options import cluster_options
+from streams.cli.printable import as_json, printable
+from streams.cli.running import run
+from streams.context import Context, wall_clock_us
+from streams.installation import load_settings
+from streams.kafka.log import Partition
+from streams.operations.gaps import accept_gap, find_gaps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.group(name="gaps")
+def command() -> None:
+    """Go on behind records that were removed before they were read.
+
+    Where retention removes records of the orders or deliveries that no worker has read, the ledger partition that reads
+    them stands still and says so; the others go on. Publish again what is missing, if you can, then accept the gap.
+    """
+
+
+@command.command(name="list")
+@click.option("--json", "as_lines", is_flag=True, help="One gap a line.")
+@cluster_options
+def list_(
+    as_lines: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Show what is missing, and what was done without."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    found = run(settings, find_gaps(Context(settings)))
+    for gap in found:
+        note = gap.accepted
+        if as_lines:
+            said = None if note is None else note.model_dump()
+            document = {"topic": gap.source.topic, "partition": gap.source.partition, "state": gap.state}
+            click.echo(as_json({**document, "read": gap.read, "first": gap.first, "lost": gap.lost, "accepted": said}))
+            continue
+        line = (
+            f"{gap.source.topic}-{gap.source.partition}  {gap.state}  read up to {gap.read:,}, begins at {gap.first:,}"
+        )
+        line += f", {gap.lost:,} lost" if gap.lost else ""
+        line += f"  {note.at}  {note.by}: {note.reason}" if note is not None else ""
+        click.echo(printable(line))
+    if not found:
+        click.echo("nothing is missing", err=True)
+
+
+@command.command()
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.option("--reason", required=True, help="Why, one line.")
+@click.option("--by", default=None, help="Who wants it (default: user and host).")
+@cluster_options
+def accept(
+    topic: str, partition: int, reason: str, by: str | None, bootstrap_servers: str | None, config: Path | None
+) -> None:
+    """Have counting go on without what was removed from a source partition."""
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    gap = run(
+        settings,
+        accept_gap(
+            Context(settings),
+            Partition(topic, partition),
+            reason=one_line(reason, "--reason"),
+            by=operator(by),
+            at=utc_text(wall_clock_us()),
+        ),
+    )
+    click.echo(
+        f"{topic}-{partition}: {gap.first - gap.read:,} offsets are done without, {gap.read:,} to {gap.first - 1:,}"
+    )
+    click.echo("the worker that stands still goes on by itself within half a minute", err=True)

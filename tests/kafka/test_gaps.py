@@ -1,0 +1,136 @@
+"""Topics whose owners keep them for a while only, or compact them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic, RecordsToDelete
+
+from schemas.partitioner import homes
+from streams.kafka.admin import admin
+from tests.support.events import Published, lifecycle
+from tests.support.installation import Installation
+from tests.support.recount import recount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+async def trim(installation: Installation, before: dict[TopicPartition, int]) -> None:
+    """Removes records as retention does."""
+    async with admin(installation.settings) as client:
+        await client.delete_records({tp: RecordsToDelete(offset) for tp, offset in before.items()})
+
+
+async def until(found: Callable[[], bool], installation: Installation, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not await asyncio.to_thread(found):
+        assert time.monotonic() < deadline, installation.tails()
+        await asyncio.sleep(0.2)
+
+
+async def test_a_trimmed_source_goes_on_and_a_gap_stops_its_partition_alone_until_it_is_accepted(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = await Installation(bootstrap, prefix, tmp_path).create()
+    orders = installation.catalogue.orders.name
+    published = _orders(5, 150)
+    half = len(published) // 2
+    try:
+        worker = installation.worker("w1")
+        await installation.publish(published[:half])
+        await installation.applied()
+        worker.kill()
+        worker.wait()
+        ends = {number: (await installation.markers())[number]["positions"][orders][0] for number in range(4)}
+
+        # What was read may go.
+        await trim(installation, {TopicPartition(orders, number): end for number, end in ends.items()})
+        installation.worker("w2")
+        await installation.publish(published[half:])
+        await installation.applied()
+        assert await installation.counts() == recount(record.value for record in published)
+        checked = await installation.run("verify", "--json")
+        assert checked.returncode == 1
+        assert json.loads(checked.stdout)
+        assert "begins at" in checked.stdout
+        assert "it is a valid event" not in checked.stdout
+        rebuilt = await installation.run("rebuild", "--output-prefix", f"{prefix}again.", timeout_s=120)
+        assert rebuilt.returncode == 1
+        assert "history is incomplete" in rebuilt.stderr
+        assert len(rebuilt.stderr.splitlines()) == 1
+    finally:
+        installation.end()
+
+
+async def test_a_gap_stops_the_partition_that_reads_it_alone_until_it_is_accepted(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = await Installation(bootstrap, prefix, tmp_path).create()
+    orders = installation.catalogue.orders.name
+    published = _orders(5, 150)
+    try:
+        worker = installation.worker("w1")
+        await installation.publish(published)
+        await installation.applied()
+        worker.kill()
+        worker.wait()
+        more = _orders(6, 80)
+        await installation.publish(more)
+        read = (await installation.markers())[0]["positions"][orders][0]
+        await trim(installation, {TopicPartition(orders, 0): read + 3})
+        worker = installation.worker("w2")
+        await until(lambda: "stands still" in worker.log.read_text(), installation)
+        listed = await installation.run("gaps", "list")
+        assert listed.stdout.startswith(f"{orders}-0  open  read up to {read:,}, begins at {read + 3:,}")
+        others = await installation.markers()
+        assert worker.process.poll() is None
+        status = (await installation.status())["worker/w2"]
+        assert status["health"] == "degraded"
+
+        wrong = await installation.run("gaps", "accept", orders, "1", "--reason", "why not")
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert f"{orders}-1 lacks nothing" in wrong.stderr
+        accepted = await installation.run("gaps", "accept", orders, "0", "--reason", "retention")
+        assert (accepted.returncode, accepted.stdout) == (
+            0,
+            f"{orders}-0: 3 offsets are done without, {read} to {read + 2}\n",
+        )
+        await installation.applied()
+        assert (await installation.markers())[0]["lost"] == {orders: 3}
+        assert all("lost" not in marker for number, marker in others.items() if number)
+        assert (await installation.status())["partition/0"]["lost"] == {orders: 3}
+        gone = [record.value for record in more if homes([record.key or b""], 4) == [0]][:3]
+        left = [record.value for record in (*published, *more) if record.value not in gone]
+        assert await installation.counts() == recount(left)
+        listed = await installation.run("gaps", "list", "--json")
+        assert json.loads(listed.stdout)["state"] == "behind"
+    finally:
+        installation.end()
+
+
+def _orders(seed: int, count: int) -> list[Published]:
+    """Records of orders that lie where the default partitioner puts them."""
+    found = (record for record in lifecycle(seed, 2 * count) if record.partition is None and record.topic == "orders")
+    return list(islice(found, count))
+
+
+async def test_a_compacted_source_is_refused_with_the_reason(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    installation = Installation(bootstrap, prefix, tmp_path)
+    orders = installation.catalogue.orders.name
+    async with admin(installation.settings) as client:
+        await client.create_topics([NewTopic(orders, 2, 1, topic_configs={"cleanup.policy": "compact"})])
+    for command in (("topics", "plan"), ("topics", "apply"), ("worker",)):
+        done = await installation.run(*command)
+        assert done.returncode == 3, command
+        said = done.stdout + done.stderr
+        assert f"{orders} is compacted (cleanup.policy=compact)" in said, command
