@@ -30,6 +30,7 @@ DELIVERIES: Final = 1
 
 TOO_MANY_EVENTS: Final = "too_many_events"
 ID_CONFLICT: Final = "id_conflict"
+FUTURE_TIME: Final = "future_time"
 QUARANTINED: Final = "quarantined"
 #: Why a record goes to the dead letters; the last three are decided with state, the others by the codec.
 REASONS: Final[tuple[str, ...]] = (

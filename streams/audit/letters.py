@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.facts import ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
+from schemas.facts import FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
 from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, coordinates_of, digest_of
@@ -46,6 +46,10 @@ class Letters(NamedTuple):
 
     by_record: dict[Coordinates, Letter]
     repeated: dict[Coordinates, int]
+
+    def of_the_future(self) -> frozenset[Coordinates]:
+        """Records that were found to be of the future: by their own time, or by a clock that nobody has any more."""
+        return frozenset(at for at, letter in self.by_record.items() if letter.reason == FUTURE_TIME)
 
     def passed_over(self) -> frozenset[Coordinates]:
         """Records that an operator has taken out."""

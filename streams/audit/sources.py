@@ -7,13 +7,14 @@ of their order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
 from aiokafka import TopicPartition
 
+from schemas.authority import SourceRecord
 from schemas.codec import decode_batch
-from schemas.facts import QUARANTINED, Fact, Rejection
+from schemas.facts import FUTURE_TIME, QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.authority import SourceRecord
     from streams.kafka.log import LogRecord
     from streams.settings import Settings
 
@@ -38,7 +38,11 @@ Stops = dict[tuple[int, int], int]
 
 _FETCH_WAIT_MS = 20
 
-R = TypeVar("R", bound="SourceRecord")
+#: What Kafka calls `LogAppendTime`; any other time of a record is its publisher's.
+_APPEND_TIME = 1
+_NO_LIMIT_US = 1 << 62
+
+R = TypeVar("R", bound="_Timed")
 
 
 def coordinates_of(event: Fact) -> Coordinates:
@@ -94,6 +98,11 @@ def audit_reader(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaCons
     return reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS)
 
 
+class _Timed(SourceRecord, Protocol):
+    @property
+    def timestamp_type(self) -> int: ...
+
+
 class Sources:
     """The orders and deliveries of an installation.
 
@@ -101,6 +110,8 @@ class Sources:
         settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
         consumer: Of this reader alone: it is assigned and sought.
         passed_over: Records to treat as no events, whatever they hold.
+        of_the_future: Records that a worker has found to be of the future; only they are, where the topic had no append
+            times.
         progress: Told how many more records have been read.
     """
 
@@ -110,6 +121,7 @@ class Sources:
         consumer: AIOKafkaConsumer,
         *,
         passed_over: frozenset[Coordinates] = frozenset(),
+        of_the_future: frozenset[Coordinates] = frozenset(),
         progress: Callable[[int], None] = ignore,
     ) -> None:
         catalogue = catalogue_of(settings)
@@ -119,6 +131,7 @@ class Sources:
         self._consumer = consumer
         self._counts: dict[str, int] = {}
         self._passed_over = passed_over
+        self._of_the_future = of_the_future
         self._progress = progress
 
     async def check(self) -> None:
@@ -206,11 +219,19 @@ class Sources:
     def decoded(self, records: Sequence[R], topic: int) -> Iterator[tuple[R, Fact | Rejection]]:
         """Each record with what it is."""
         outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
-        for record, outcome in zip(records, outcomes, strict=True):
+        for record, by_own_time in zip(records, outcomes, strict=True):
+            outcome = by_own_time if record.timestamp_type == _APPEND_TIME else self._undated(record, topic)
             if self._passed_over and (topic, record.partition, record.offset) in self._passed_over:
                 yield record, Rejection(QUARANTINED, "passed over by an operator")
             else:
                 yield record, outcome
+
+    def _undated(self, record: R, topic: int) -> Fact | Rejection:
+        """Of a record that carries its publisher's time: no limit, unless a worker found one passed when it took it in."""
+        (outcome,) = decode_batch([record], topic=topic, future_limit_us=_NO_LIMIT_US)
+        if isinstance(outcome, Fact) and (topic, record.partition, record.offset) in self._of_the_future:
+            return Rejection(FUTURE_TIME, "ahead of the clock when it was taken in")
+        return outcome
 
     async def read(self, tp: TopicPartition, stop: int) -> AsyncIterator[list[LogRecord]]:
         """Yields the committed records of a partition below an offset, in lists."""
@@ -231,3 +252,8 @@ class Sources:
 
     def _numbered(self, tp: TopicPartition) -> tuple[int, int]:
         return self.names.index(tp.topic), tp.partition
+
+
+def future_limit_us(record: _Timed, settings: Settings) -> int:
+    """How far the event's time may be ahead of the record's, microseconds; without an append time there is no telling."""
+    return settings.future_limit_s * 1_000_000 if record.timestamp_type == _APPEND_TIME else _NO_LIMIT_US

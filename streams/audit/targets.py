@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import decode_target
 from schemas.events import TargetSet
 from schemas.facts import Rejection
+from streams.audit.sources import future_limit_us
 from streams.audit.standing import TargetInForce
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
@@ -57,7 +58,7 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
     events: dict[tuple[str, str, str], TargetEvent] = {}
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for record in records:
-            event = decode_target(record, future_limit_us=settings.future_limit_s * 1_000_000)
+            event = decode_target(record, future_limit_us=future_limit_us(record, settings))
             if not isinstance(event, Rejection):
                 events.setdefault((event.data.target_id, event.source, event.id), event)
     return TargetEvents(tuple(sorted(events.values(), key=lambda one: (one.time_us, one.id, one.source))))

@@ -11,6 +11,7 @@ from schemas.facts import Rejection
 from schemas.instants import micros_of, parse_instant
 from schemas.rows import RowKey
 from streams.audit.report import Check
+from streams.audit.sources import future_limit_us
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
 
@@ -57,7 +58,7 @@ async def read_sent_totals(settings: Settings, consumer: AIOKafkaConsumer) -> Se
     seen: set[tuple[str, str]] = set()
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for record in records:
-            event = decode_control(record, future_limit_us=settings.future_limit_s * 1_000_000)
+            event = decode_control(record, future_limit_us=future_limit_us(record, settings))
             if not isinstance(event, Rejection) and (event.source, event.id) not in seen:
                 seen.add((event.source, event.id))
                 data = event.data

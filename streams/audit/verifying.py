@@ -88,7 +88,11 @@ class _Run:
         )
         self._letters = await read_letters(settings, self._consumer)
         self._sources = Sources(
-            settings, self._consumer, passed_over=self._letters.passed_over(), progress=listener.progress
+            settings,
+            self._consumer,
+            passed_over=self._letters.passed_over(),
+            of_the_future=self._letters.of_the_future(),
+            progress=listener.progress,
         )
         self._stops = await self._source_stops()
         # Each record is read twice: once for those that are away from home, once for counting.

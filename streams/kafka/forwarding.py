@@ -26,7 +26,7 @@ class Origin(NamedTuple):
 
 
 class Original(NamedTuple):
-    """A forwarded record as its publisher wrote it, at the coordinates where it was published."""
+    """A record as its publisher wrote it, at the coordinates where it was published, with the time it is judged by."""
 
     key: bytes | None
     value: bytes | None
@@ -34,6 +34,7 @@ class Original(NamedTuple):
     timestamp: int
     partition: int
     offset: int
+    timestamp_type: int = 1
 
 
 def forward(record: SourceRecord, topic: int, to_topic: str, home: int) -> Outgoing:

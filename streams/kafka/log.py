@@ -40,7 +40,10 @@ class Bounds(NamedTuple):
 
 
 class LogRecord(Protocol):
-    """A committed record; `timestamp` is the append time in milliseconds since 1970."""
+    """A committed record.
+
+    `timestamp` is in milliseconds since 1970: the append time where `timestamp_type` is 1, else the publisher's.
+    """
 
     @property
     def topic(self) -> str: ...  # noqa: D102 - as Kafka names them, all of these
@@ -50,6 +53,8 @@ class LogRecord(Protocol):
     def offset(self) -> int: ...  # noqa: D102 - likewise
     @property
     def timestamp(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def timestamp_type(self) -> int: ...  # noqa: D102 - likewise
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102 - likewise
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
+from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
@@ -36,6 +37,7 @@ class Application:
         self._memory = memory
         self._log_start = log_start
         self._topics = context.source_topics
+        self._now_us = context.now_us
         self._dead_letters = context.catalogue.dead_letters.name
         self._intake = Intake(
             memory.number, settings.partitions, context.source_topics, settings.future_limit_s * 1_000_000
@@ -66,14 +68,20 @@ class Application:
         if batch.topic == self._topics.rerouted:
             taken = self._intake.forwarded(records)
         else:
-            taken = self._intake.published(records, self._topics.index(batch.topic))
+            dated = with_append_times(records, self._now_us() // 1000, self._was_future)
+            taken = self._intake.published(dated, self._topics.index(batch.topic))
         out = self._take(taken, source)
         last = records[-1]
         source.next = batch.next
         # Behind the marker of a publisher's transaction there is no record to know the topic by.
         source.digest = digest_of(last) if batch.next == last.offset + 1 else ""
-        source.append_us = last.timestamp * 1000
+        if batch.topic == self._topics.rerouted or last.timestamp_type == LOG_APPEND_TIME:
+            source.append_us = last.timestamp * 1000
         return out
+
+    def _was_future(self, record: LogRecord) -> bool:
+        recovery = self._memory.recovery
+        return recovery is not None and Place(record.topic, record.partition, record.offset) in recovery.future
 
     async def _unapplied(self, batch: Batch, source: Source) -> Sequence[LogRecord]:
         """The records from the applied position on: an overlap is cut, a gap must not be."""

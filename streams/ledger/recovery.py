@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.counts import decode_counts_key
-from schemas.facts import QUARANTINED, DayCount
+from schemas.facts import FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
@@ -37,6 +37,7 @@ class Recovery:
     ends: dict[Partition, int]
     dead: set[Place] = field(default_factory=set)
     forwarded: set[Place] = field(default_factory=set)
+    future: set[Place] = field(default_factory=set)
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, Violations | None] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class Recovery:
         if letter.partition == number:
             self.dead.add(place)
         headers = dict(letter.headers)
+        if headers.get(ControlHeaders.REASON) == FUTURE_TIME.encode():
+            self.future.add(place)
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 

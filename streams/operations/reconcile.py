@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from schemas.codec import decode_control, decode_row
 from schemas.facts import Rejection
 from schemas.rows import RowKey
+from streams.context import wall_clock_us
 from streams.domain.controls import Controls, control_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
+from streams.kafka.append_time import with_append_times
 from streams.kafka.clients import partition_counts, read_to_end, reader
 
 if TYPE_CHECKING:
@@ -94,8 +96,8 @@ async def _rows(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> l
 async def _totals(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> Controls:
     totals = Controls()
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
-        for record in records:
-            event = decode_control(record, future_limit_us=settings.future_limit_s * 1_000_000)
+        for dated in with_append_times(records, wall_clock_us() // 1000, lambda _record: False):
+            event = decode_control(dated, future_limit_us=settings.future_limit_s * 1_000_000)
             if not isinstance(event, Rejection):
                 totals.take(control_of(event))
     return totals

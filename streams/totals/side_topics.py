@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.codec import decode_side_state, encode_memory, encode_status
-from schemas.facts import ID_CONFLICT, Rejection
+from schemas.facts import FUTURE_TIME, ID_CONFLICT, Rejection
 from schemas.instants import utc_text
 from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.errors import ExpectedError
+from streams.kafka.append_time import with_append_times
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Partition
@@ -29,6 +30,7 @@ from streams.kafka.transactions import Outgoing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from schemas.authority import SourceRecord
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.kafka.log import LogReader, LogRecord
@@ -42,7 +44,7 @@ _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id ca
 class Take(Protocol):
     """Reads one record of a side topic and does what it says."""
 
-    def __call__(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
+    def __call__(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
         """Whether the event counts, or why its record is no valid event.
 
         Args:
@@ -66,8 +68,9 @@ class _Side:
     rejected: list[tuple[int, int]] = field(default_factory=list)
     #: Whether what is remembered of it is out of date.
     touched: bool = False
-    #: Offsets whose dead letters are there although nothing is remembered.
+    #: Offsets whose dead letters are there although nothing is remembered, and those of them that were of the future.
     lettered: set[int] = field(default_factory=set)
+    future: set[int] = field(default_factory=set)
 
     def recall(self, state: SideState) -> None:
         """Takes over what is remembered, but not what its events come to."""
@@ -181,7 +184,9 @@ class SideTopics:
         if record.offset < side.next:
             self._take_again(side, record)
             return
-        outcome = side.take(record, future_limit_us=self._limit_us)
+        now_ms = self._context.now_us() // 1000
+        (dated,) = with_append_times([record], now_ms, lambda record: record.offset in side.future)
+        outcome = side.take(dated, future_limit_us=self._limit_us)
         if outcome == APPLIED:
             side.applied += 1
         elif outcome == DUPLICATE:
@@ -211,7 +216,10 @@ class SideTopics:
             for record in records:
                 place = rejected_place(record)
                 if place is not None and place.topic in by_name:
-                    by_name[place.topic].lettered.add(place.offset)
+                    side = by_name[place.topic]
+                    side.lettered.add(place.offset)
+                    if dict(record.headers).get(ControlHeaders.REASON) == FUTURE_TIME.encode():
+                        side.future.add(place.offset)
 
     def _letter(self, record: LogRecord, rejection: Rejection) -> Outgoing:
         control = ControlHeaders.of(record.topic, record.partition, record.offset, rejection.message, rejection.reason)

@@ -39,6 +39,7 @@ from streams.totals.source_times import SourceTimes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from schemas.authority import SourceRecord
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.domain.totals import Step, Totals
@@ -157,11 +158,11 @@ class WindowTables:
                 self._take(record)
         self._next = max(self._next, batch.next)
 
-    def _take_target(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
+    def _take_target(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
         event = decode_target(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
-    def _take_control(self, record: LogRecord, *, future_limit_us: int) -> Disposition | Rejection:
+    def _take_control(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
         event = decode_control(record, future_limit_us=future_limit_us)
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 

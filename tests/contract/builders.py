@@ -24,6 +24,7 @@ class Record(NamedTuple):
     key: bytes | None = ORDER_ID.encode()
     headers: tuple[tuple[str, bytes | None], ...] = STRUCTURED
     timestamp: int = APPENDED_MS
+    timestamp_type: int = 1
     partition: int = 2
     offset: int = 48211
 

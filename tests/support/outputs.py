@@ -19,6 +19,7 @@ class Record:
     offset: int = 0
     partition: int = 0
     timestamp: int = 1_728_300_000_000
+    timestamp_type: int = 1
     headers: list[tuple[str, bytes]] = field(default_factory=list)
     topic: str = ""
 
