@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import os
 import traceback
@@ -608,6 +609,9 @@ def run(plan: Plan) -> Result:
         await world.run()
         world.is_over = True
 
+    collecting = gc.isenabled()
+    # The collector closes generators that a killed process has left, in steps of the loop that would come at any time.
+    gc.disable()
     with warnings.catch_warnings():
         # What a killed process was about to begin never begins.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -616,6 +620,8 @@ def run(plan: Plan) -> Result:
         finally:
             loop.bury()
             asyncio.set_event_loop(None)
+            if collecting:
+                gc.enable()
     if world is None or loop.errors:
         raise RuntimeError(f"the simulation itself failed: {loop.errors}")
     if world.failure is not None:
