@@ -63,7 +63,9 @@ class Clocked(Installation):
     def clock(self, now: datetime) -> None:
         """The service's clock shows this time, and goes on from it."""
         ahead_s = (now - datetime.now(UTC)).total_seconds()
-        (self.folder / "clock").write_text(str(ahead_s))
+        beside = self.folder / "clock.new"
+        beside.write_text(str(ahead_s))
+        beside.replace(self.folder / "clock")  # the worker looks at any moment, and must not find half of it
 
     def clocked(self, *, slow_open_s: float = 0.0) -> Worker:
         clock = {"CLOCK_FILE": str(self.folder / "clock"), "SLOW_OPEN_S": str(slow_open_s)}
