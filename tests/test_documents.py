@@ -35,3 +35,7 @@ def test_what_a_document_names_is_there(document: str) -> None:
     assert len(names) > 2
     missing = [name for name in names if not ((path.parent / name).exists() or (ROOT / name).exists())]
     assert [name for name in missing if name != "milestones.toml"] == []  # that one is its users
+
+
+def test_the_readme_is_at_most_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
