@@ -7,11 +7,17 @@ import contextlib
 import shlex
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
@@ -138,7 +144,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     # All topics are asked for: asked by name, a broker with auto.create.topics.enable creates what it does not have.
     existing = {
         topic["topic"]: (len(topic["partitions"]), min(len(part["replicas"]) for part in topic["partitions"]))
-        for topic in await client.describe_topics()
+        for topic in await _all_topics(client)
         if topic["topic"] in wanted and not topic["error_code"]
     }
     await _require_sight(client, wanted - existing.keys())
@@ -162,6 +168,23 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     return {
         name: Found(partitions, configs.get(name, {}), replicas) for name, (partitions, replicas) in existing.items()
     }
+
+
+async def _all_topics(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+    """What the cluster says of its topics.
+
+    The client asks any broker it has a connection to. It may have none for a moment, such as when an idle one has ended.
+    """
+    pauses_s = [0.1, 0.2, 0.4, 0.8]
+    while True:
+        try:
+            found: list[dict[str, Any]] = await client.describe_topics()
+        except NodeNotReadyError:
+            if not pauses_s:
+                raise
+            await asyncio.sleep(pauses_s.pop(0))
+        else:
+            return found
 
 
 async def _require_sight(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ USES: dict[str, list[str] | None] = {
     "doctor": [],
     "explain": ["deliveries/all/day:2024-10-07"],
     "forecasts": [],
+    "gaps": ["list"],
     "list": [],
     "publish": ["deploy/demo/sample-events.ndjson"],
     "quarantine": ["list"],
@@ -32,6 +33,7 @@ MORE_USES = [
     ["dead-letters", "replay"],
     ["quarantine", "add", "vehicle.orders.v1", "2", "48211", "--reason", "r"],
     ["quarantine", "lift", "vehicle.orders.v1", "2", "48211"],
+    ["gaps", "accept", "vehicle.orders.v1", "2", "--reason", "r"],
 ]
 
 
