@@ -132,6 +132,8 @@ async def check(
             source.lose(first)
         elif source.digest and source.next - 1 >= first:
             last = await reader.record_at(tp, source.next - 1)
+            if last is None and (await reader.bounds([tp]))[tp].first >= source.next:
+                continue  # retention has removed it since the bounds were read; all of it had been applied
             if last is None or digest_of(last) != source.digest:
                 raise ExpectedError(
                     f"{name} has another record at offset {source.next - 1} than the one the ledger applied: the topic was "
