@@ -24,6 +24,7 @@ from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX
 from streams.web.security import OPEN_PATHS, access_of
 from tests.support.installation import ROOT, Installation
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,9 +169,9 @@ async def test_the_probes_of_a_worker_tell_how_it_is(bootstrap: str, prefix: str
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    give_up_s = deadline(timeout_s)
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < give_up_s
         await asyncio.sleep(0.1)
 
 

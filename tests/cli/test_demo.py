@@ -41,6 +41,7 @@ from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
 from streams.story.mess import Transport
 from streams.worker.child_process import WorkerProcess
+from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,7 @@ MUST_STAND = (
     "deliveries/model=SU7/year:2024/target:su7-2024:100000",
     "orders_placed/model=SU7/holiday:national-day:2024/exceeds:6000",
 )
+
 INSTANT = "2024-10-07T11:42:09.310Z"
 SETTINGS = Settings(
     rule=(RuleSettings(name="ten", metric="deliveries", window="day", scope=("model",), exceeds=10, first=True),)
@@ -342,10 +344,10 @@ class Demo:
 
     def wait_for(self, words: str, timeout_s: float = 90) -> None:
         """Until it has said so, on either stream."""
-        deadline = time.monotonic() + timeout_s
+        give_up_s = deadline(timeout_s)
         while words not in self.out.read_text() + self.err.read_text():
             assert self.process.poll() is None, self.err.read_text()
-            assert time.monotonic() < deadline, self.out.read_text() + self.err.read_text()
+            assert time.monotonic() < give_up_s, self.out.read_text() + self.err.read_text()
             time.sleep(0.1)
 
     def descendants(self) -> list[psutil.Process]:
@@ -365,7 +367,7 @@ def demo(tmp_path: Path) -> Iterator[Any]:
     for each in started:
         if each.process.poll() is None:
             each.process.terminate()
-            each.process.wait(40)
+            each.process.wait(stretched(40))
 
 
 def gone(processes: list[psutil.Process], timeout_s: float) -> bool:
@@ -378,7 +380,7 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
     demo: Any,
 ) -> None:
     run = demo("--exit")
-    assert run.process.wait(240) == 0, run.err.read_text()
+    assert run.process.wait(stretched(240)) == 0, run.err.read_text()
     said = run.out.read_text()
     assert "SIMULATED from published totals" in said.splitlines()[0]
     for identity in MUST_STAND:
@@ -389,7 +391,7 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
 
     run.out.write_text("")
     again = demo("--exit")
-    assert again.process.wait(120) == 0, again.err.read_text()
+    assert again.process.wait(stretched(120)) == 0, again.err.read_text()
     assert "published before" in again.err.read_text()
     assert "counts, milestones and books are exactly those of the simulation" in again.out.read_text()
 
@@ -405,7 +407,7 @@ def test_a_signal_in_the_middle_ends_the_demo_and_all_its_children(
     children = run.descendants()
     assert len(children) >= 4
     run.process.send_signal(number)
-    assert run.process.wait(30) == code
+    assert run.process.wait(stretched(30)) == code
     assert gone(children, 1)
     assert "Traceback" not in run.err.read_text()
 
@@ -417,11 +419,11 @@ def test_a_demo_that_is_killed_leaves_no_process_and_its_story_can_be_told_to_th
     run.wait_for("2024-03: ")
     children = run.descendants()
     run.process.kill()
-    run.process.wait(10)
+    run.process.wait(stretched(10))
     assert gone(children, 25)
     run.out.write_text("")
     again = demo("--exit")
-    assert again.process.wait(240) == 0, again.err.read_text()
+    assert again.process.wait(stretched(240)) == 0, again.err.read_text()
     assert "counts and milestones are exactly those of the simulation" in again.out.read_text()
 
 

@@ -27,6 +27,7 @@ from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -328,9 +329,9 @@ async def _base(installation: Installation, planter: Planter) -> None:
         await planter.put(deliveries, partition, name.encode(), delivery(name, SECOND_DAY, number, model))
     worker = installation.worker()
     await installation.applied()
-    deadline = time.monotonic() + 20
+    give_up_s = deadline(20)
     while len(await installation.standing()) < 4:
-        assert time.monotonic() < deadline, f"{await installation.standing()}\n{installation.tails()}"
+        assert time.monotonic() < give_up_s, f"{await installation.standing()}\n{installation.tails()}"
         await asyncio.sleep(0.2)
     worker.kill(signal.SIGTERM)
     assert await asyncio.to_thread(worker.wait) == 0

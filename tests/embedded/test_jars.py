@@ -18,6 +18,7 @@ import pytest
 from streams.embedded import jars, machine
 from streams.embedded.jars import Jar
 from streams.errors import ExpectedError
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,7 +242,7 @@ def test_processes_that_start_at_once_fetch_each_jar_once(
     monkeypatch.setenv(jars.REPOSITORY_VARIABLE, url)
     command = [sys.executable, "-c", FETCH.format(jars=lock)]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [process.wait(20) for process in processes] == [0, 0, 0]
+    assert [process.wait(stretched(20)) for process in processes] == [0, 0, 0]
     assert len([path for path in requested if path.endswith(".jar")]) == 3
 
 

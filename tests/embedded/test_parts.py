@@ -14,6 +14,7 @@ import pytest
 
 from streams.embedded import diagnosis, java, machine, probe, supervisor
 from streams.errors import ExpectedError
+from tests.support.patience import stretched
 
 STUBBORN = """
 import signal, time
@@ -52,7 +53,7 @@ def test_the_supervisor_kills_a_child_that_does_not_end_when_asked(tmp_path: Pat
         while not (tmp_path / "out").read_bytes():
             pass
         process.stdin.close()
-        assert process.wait(5) == 128 + 9
+        assert process.wait(stretched(5)) == 128 + 9
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
     assert (tmp_path / "lock").read_text() == "", "the lock still names an owner"
@@ -61,7 +62,7 @@ def test_the_supervisor_kills_a_child_that_does_not_end_when_asked(tmp_path: Pat
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 15)", 143)])
 def test_the_supervisor_ends_as_its_child_ends(tmp_path: Path, end: str, code: int) -> None:
     with supervise(tmp_path, "-c", f"import os, sys; {end}", grace_s=1) as process:
-        assert process.wait(5) == code
+        assert process.wait(stretched(5)) == code
 
 
 def test_the_supervisor_stops_its_child_when_it_is_told_to_stop(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_the_supervisor_stops_its_child_when_it_is_told_to_stop(tmp_path: Path) 
         assert process.stdout is not None
         process.stdout.readline()
         process.terminate()
-        assert process.wait(5) == 143
+        assert process.wait(stretched(5)) == 143
 
 
 @pytest.mark.parametrize(

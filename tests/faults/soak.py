@@ -26,6 +26,7 @@ from streams.kafka.clients import client_options, quiet_clients, read_to_end, re
 from tests.faults.spy import Spy
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -157,13 +158,13 @@ class Soak:
     async def _progress(self, seen: int) -> int:
         """Waits until there are day counts behind an offset: where they end then."""
         tp = TopicPartition(self._installation.catalogue.counts.name, 0)
-        deadline = time.monotonic() + _NO_PROGRESS_S
+        give_up_s = deadline(_NO_PROGRESS_S)
         async with reader(self._installation.settings) as consumer:
             while True:
                 end = int((await consumer.end_offsets([tp]))[tp])
                 if end > seen:
                     return end
-                assert time.monotonic() < deadline, f"no output for {_NO_PROGRESS_S} s\n{self._installation.tails()}"
+                assert time.monotonic() < give_up_s, f"no output for {_NO_PROGRESS_S} s\n{self._installation.tails()}"
                 await asyncio.sleep(0.1)
 
     # Publishers -----------------------------------------------------------------------------------------------------
@@ -236,13 +237,13 @@ class Soak:
         assert found == expected, {key: (found.get(key), expected.get(key)) for key in found.keys() ^ expected.keys()}
 
     async def _no_lag(self) -> None:
-        deadline = time.monotonic() + 30
+        give_up_s = deadline(30)
         while True:
             status = await self._installation.status()
             lags = {key: one["lag"] for key, one in status.items() if key.startswith("partition/")}
             if lags and not any(lag for of_sources in lags.values() for lag in of_sources.values()):
                 return
-            assert time.monotonic() < deadline, f"{lags}\n{self._installation.tails()}"
+            assert time.monotonic() < give_up_s, f"{lags}\n{self._installation.tails()}"
             await asyncio.sleep(0.2)
 
 

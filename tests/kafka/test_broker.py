@@ -22,6 +22,7 @@ from streams.embedded import jars, machine, probe
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
+from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,8 +90,8 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    give_up_s = deadline(timeout_s)
+    while time.monotonic() < give_up_s:
         if condition():
             return True
         time.sleep(0.05)
@@ -177,7 +178,7 @@ def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that
 def test_a_killed_broker_is_noticed_and_can_be_started_again(used: Path) -> None:
     with EmbeddedKafka(used) as kafka:
         os.kill(kafka.pid, signal.SIGKILL)
-        assert kafka.wait(timeout_s=5)
+        assert kafka.wait(stretched(5))
         assert "killed" in str(kafka.failure())
         assert str(kafka.log_path) in str(kafka.failure())
         kafka.start()
@@ -287,7 +288,7 @@ def test_the_command_says_ready_and_ends_with_130_on_ctrl_c(
     assert probe.answers(host, int(port))
 
     command.send_signal(signal.SIGINT)
-    assert command.wait(20) == 130
+    assert command.wait(stretched(20)) == 130
     assert not probe.answers(host, int(port))
     assert command.stdout is not None
     assert command.stdout.read() == ""
@@ -300,7 +301,7 @@ def test_the_command_ends_with_0_on_sigterm_and_leaves_no_temporary_data(
     assert first_line(command).startswith("ready 127.0.0.1:")
     assert len(list(tmp_path.glob("milestones-kafka-*"))) == 1
     command.terminate()
-    assert command.wait(20) == 0
+    assert command.wait(stretched(20)) == 0
     assert not list(tmp_path.glob("milestones-kafka-*"))
 
 
@@ -311,7 +312,7 @@ def test_the_command_tells_when_the_broker_has_died(
     assert first_line(command).startswith("ready")
     supervisor = psutil.Process(command.pid).children()[0]
     supervisor.children()[0].kill()
-    assert command.wait(20) == 3
+    assert command.wait(stretched(20)) == 3
     last = (tmp_path / "stderr").read_text().splitlines()[-1]
     assert last.startswith("milestones: the embedded Kafka failed: it was killed")
 

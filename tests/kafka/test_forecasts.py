@@ -15,6 +15,7 @@ from schemas.codec import decode_forecast
 from streams.kafka.clients import read_to_end
 from tests.support.events import Published, event
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -60,9 +61,9 @@ async def topic(installation: Installation) -> list[tuple[str, Any]]:
 
 
 async def until(condition: Callable[[], Any], what: str, timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    give_up_s = deadline(timeout_s)
     while not await condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < give_up_s, what
         await asyncio.sleep(0.3)
 
 

@@ -16,6 +16,7 @@ from schemas.partitioner import homes
 from streams.kafka.admin import admin
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ async def trim(installation: Installation, before: dict[TopicPartition, int]) ->
 
 
 async def until(found: Callable[[], bool], installation: Installation, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    give_up_s = deadline(timeout_s)
     while not await asyncio.to_thread(found):
-        assert time.monotonic() < deadline, installation.tails()
+        assert time.monotonic() < give_up_s, installation.tails()
         await asyncio.sleep(0.2)
 
 

@@ -16,6 +16,7 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import Line, LineChecker
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -60,9 +61,9 @@ async def publish(installation: Installation, *lines: str) -> None:
 
 async def row_where(installation: Installation, holds: Callable[[dict[str, Any]], bool], key: str = ROW) -> Any:
     """The row, once it is as expected."""
-    deadline = time.monotonic() + 30
+    give_up_s = deadline(30)
     row: dict[str, Any] = {}
-    while time.monotonic() < deadline:
+    while time.monotonic() < give_up_s:
         row = (await installation.rows()).get(key, {})
         if row and holds(row):
             return row
@@ -187,9 +188,9 @@ async def test_what_is_no_valid_total_is_a_dead_letter_once_and_changes_no_row(i
 async def letters_when(installation: Installation, count: int) -> list[tuple[bytes, bytes, str]]:
     """Key, value and reason of the dead letters, once there are so many."""
     topic = installation.catalogue.dead_letters
-    deadline = time.monotonic() + 30
+    give_up_s = deadline(30)
     found: list[tuple[bytes, bytes, str]] = []
-    while time.monotonic() < deadline:
+    while time.monotonic() < give_up_s:
         found = []
         async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
             for record in records:

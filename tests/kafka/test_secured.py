@@ -20,6 +20,7 @@ from streams.kafka.rights import rights_of
 from streams.settings import Settings
 from tests.support.events import lifecycle
 from tests.support.installation import ROOT, Installation
+from tests.support.patience import deadline, stretched
 from tests.support.recount import recount
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ async def test_a_refusal_is_one_line_within_ten_seconds_that_names_the_setting(
     quiet: dict[str, Any] = {"MILESTONES_LOG_LEVEL": "WARNING"}
     started = time.monotonic()
     outcomes = {"windows": await installation.run("windows", **quiet)}
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < stretched(10)
     if name in _TOLD_BY_ALL:
         commands = ("doctor", "worker")
         done = await asyncio.gather(*(installation.run(command, **quiet) for command in commands))
@@ -234,10 +235,10 @@ async def test_a_command_gives_up_on_a_cluster_that_stops_answering(
     os.kill(secured.broker.pid, signal.SIGSTOP)
     started = time.monotonic()
     try:
-        _, stderr = await asyncio.wait_for(publisher.communicate(sample), 30)
+        _, stderr = await asyncio.wait_for(publisher.communicate(sample), stretched(30))
     finally:
         os.kill(secured.broker.pid, signal.SIGCONT)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < stretched(15)
     assert publisher.returncode == 3, stderr
     assert stderr.startswith(b"milestones: "), stderr
     assert len(stderr.splitlines()) == 1, stderr
@@ -251,7 +252,7 @@ async def test_a_server_that_is_away_is_passed_over_for_one_that_answers(
     started = time.monotonic()
     done = await installation.run("windows")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < stretched(10)
 
 
 async def test_the_doctor_shows_where_the_brokers_advertise_themselves(
@@ -301,9 +302,9 @@ def _settings(installation: Installation) -> Settings:
 
 
 async def _joined(installation: Installation) -> None:
-    deadline = time.monotonic() + 60
+    give_up_s = deadline(60)
     while "has joined group" not in installation.workers[0].log.read_text():
-        assert time.monotonic() < deadline, installation.tails()
+        assert time.monotonic() < give_up_s, installation.tails()
         await asyncio.sleep(0.2)
 
 

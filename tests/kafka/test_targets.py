@@ -20,6 +20,7 @@ from streams.kafka.admin import admin, apply_topics
 from streams.kafka.clients import read_to_end
 from tests.support.events import Published
 from tests.support.installation import ROOT, Installation, Worker
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -88,8 +89,8 @@ T = TypeVar("T")
 
 async def until(condition: Callable[[], Awaitable[T | None]], installation: Installation, what: str) -> T:
     """Waits until something holds."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    give_up_s = deadline(30)
+    while time.monotonic() < give_up_s:
         found = await condition()
         if found:
             return found

@@ -22,6 +22,7 @@ from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.settings import Settings
+from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -53,13 +54,13 @@ class Worker:
 
     def wait(self, timeout_s: float = 10.0) -> int:
         """Exit code, once it has ended."""
-        return self.process.wait(timeout_s)
+        return self.process.wait(stretched(timeout_s))
 
     def end(self) -> None:
         """Makes sure that it has ended."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(stretched(10))
 
 
 class Installation:
@@ -154,7 +155,7 @@ class Installation:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=stretched(timeout_s),
             check=False,
         )
 
@@ -221,9 +222,9 @@ class Installation:
 
     async def applied(self, timeout_s: float = 60.0) -> None:
         """Waits until every source record has been applied and its counts have been summed."""
-        deadline = time.monotonic() + timeout_s
+        give_up_s = deadline(timeout_s)
         reason = "nothing seen"
-        while time.monotonic() < deadline:
+        while time.monotonic() < give_up_s:
             reason = await self._behind()
             if not reason:
                 return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from tests.support.installation import ROOT
+from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,8 +40,8 @@ class WebView:
             )
 
     def __enter__(self) -> Self:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        give_up_s = deadline(30)
+        while time.monotonic() < give_up_s:
             found = _LISTENS.search(self.log.read_text())
             if found:
                 self.url = found[1]
@@ -52,12 +53,12 @@ class WebView:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(stretched(10))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Asks it to end; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(stretched(10))
 
     def client(self) -> httpx.AsyncClient:
         """A client of it."""
@@ -65,13 +66,13 @@ class WebView:
 
     async def until(self, path: str, condition: Callable[[Any], bool], timeout_s: float = 30.0) -> Any:
         """Asks for JSON until the condition holds; the answer."""
-        deadline = time.monotonic() + timeout_s
+        give_up_s = deadline(timeout_s)
         async with self.client() as asked:
             while True:
                 answer = (await asked.get(path)).json()
                 if condition(answer):
                     return answer
-                assert time.monotonic() < deadline, f"{path}: {str(answer)[:2000]}\n{self.log.read_text()[-3000:]}"
+                assert time.monotonic() < give_up_s, f"{path}: {str(answer)[:2000]}\n{self.log.read_text()[-3000:]}"
                 await asyncio.sleep(0.1)
 
     async def rebuilt(self) -> Any:

@@ -23,6 +23,7 @@ from streams.kafka.clients import reader
 from tests.support import hostile
 from tests.support.browser import WATCH, Heard, arguments, chromium, picture_lines
 from tests.support.installation import Installation
+from tests.support.patience import stretched
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Site:
         """A page of a separate visitor; `heard` has what it said to its console."""
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en"} | options
         context = await self.browser.new_context(base_url=self.web.url, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(1000 * stretched(15))
         try:
             await context.add_init_script(WATCH)
             page = await context.new_page()
@@ -269,12 +270,12 @@ async def test_a_page_says_that_no_worker_is_left_and_when_one_is_back(site: Sit
         worker = site.installation.workers[-1]
         worker.kill(signal.SIGTERM)
         worker.wait()
-        await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=5000)
+        await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=1000 * stretched(5))
         await expect(page.locator("body")).to_have_class("stale")
         await expect(page.locator("#polite")).to_contain_text("no worker reports")
         keep(await page.screenshot(), "now-stale")
         site.installation.worker()
-        await expect(page.locator("body")).to_have_class("fresh", timeout=30_000)
+        await expect(page.locator("body")).to_have_class("fresh", timeout=1000 * stretched(30))
 
 
 async def test_a_page_follows_a_worker_that_is_killed_and_starts_again(site: Site) -> None:
@@ -285,11 +286,11 @@ async def test_a_page_follows_a_worker_that_is_killed_and_starts_again(site: Sit
         worker = site.installation.workers[-1]
         worker.kill(signal.SIGKILL)
         worker.wait()
-        await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=7000)
+        await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=1000 * stretched(7))
         await hostile.send(site.installation, [hostile.delivery(2000, hostile.today(18))])
         site.installation.worker()
-        await expect(number).to_have_text(str(before + 1), timeout=30_000)
-        await expect(page.locator("body")).to_have_class("fresh", timeout=30_000)
+        await expect(number).to_have_text(str(before + 1), timeout=1000 * stretched(30))
+        await expect(page.locator("body")).to_have_class("fresh", timeout=1000 * stretched(30))
 
 
 async def test_a_page_says_within_five_seconds_that_the_web_view_is_gone_and_goes_on_when_it_is_back(
@@ -299,11 +300,11 @@ async def test_a_page_says_within_five_seconds_that_the_web_view_is_gone_and_goe
         await expect(page.locator("body")).to_have_class("fresh")
         address = site.web.url.removeprefix("http://")
         site.web.process.kill()
-        site.web.process.wait(10)
-        await expect(page.locator("#s-why")).to_have_text("the web view does not answer", timeout=5000)
+        site.web.process.wait(stretched(10))
+        await expect(page.locator("#s-why")).to_have_text("the web view does not answer", timeout=1000 * stretched(5))
         await expect(page.locator("table#rows tbody tr").first).to_be_visible()
         site.web = site.serve("web-again.txt", address)
-        await expect(page.locator("body")).to_have_class("fresh", timeout=20_000)
+        await expect(page.locator("body")).to_have_class("fresh", timeout=1000 * stretched(20))
 
 
 async def test_everything_is_reached_by_keyboard_and_what_has_the_focus_is_seen(site: Site) -> None:

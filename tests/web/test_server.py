@@ -21,6 +21,7 @@ from streams.kafka.admin import admin, apply_topics
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import ROOT, Installation
 from tests.support.outputs import milestone, milestone_record, row, row_record
+from tests.support.patience import stretched
 from tests.support.webview import WebView, listening
 
 if TYPE_CHECKING:
@@ -138,12 +139,12 @@ async def test_two_hundred_clients_hear_the_same_within_a_second(installation: I
         started = time.monotonic()
         await write(installation, installation.catalogue.windows.name, row_record(row("day:2024-10-07", 2)))
         await asyncio.gather(*waits)
-        assert time.monotonic() - started < 2.5, "200 readers in this one process take their time too"
+        assert time.monotonic() - started < stretched(2.5), "200 readers in this one process take their time too"
         assert f"milestones_web_streams {CLIENTS}" in (await asked.get("/metrics")).text
         # A stream that goes on does not keep the process from ending.
         started = time.monotonic()
         assert await asyncio.to_thread(web.end) == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < stretched(5)
 
 
 async def test_a_topic_that_was_recreated_is_read_again(installation: Installation, web: WebView) -> None:
