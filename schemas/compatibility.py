@@ -35,7 +35,7 @@ _STRUCTURE: Final = frozenset(
 _TOPIC_PROMISES: Final = ("cleanup.policy", "message.timestamp.type")
 
 
-class Difference(NamedTuple):
+class ContractChange(NamedTuple):
     """One change.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas import asyncapi, outputs
-from schemas.compatibility import Change, Difference, asyncapi_changes, schema_changes
+from schemas.compatibility import Change, ContractChange, asyncapi_changes, schema_changes
 from schemas.events import EVENTS
 from schemas.topics import Catalogue
 
@@ -91,7 +91,7 @@ def read(directory: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def differences(old: Mapping[str, dict[str, Any]]) -> list[Difference]:
+def differences(old: Mapping[str, dict[str, Any]]) -> list[ContractChange]:
     """How the models and the catalogue differ from documents that were exported, in the order of the file names.
 
     Args:
@@ -102,7 +102,7 @@ def differences(old: Mapping[str, dict[str, Any]]) -> list[Difference]:
     """
     new = documents()
     return [
-        Difference(name.removesuffix(".json"), *change)
+        ContractChange(name.removesuffix(".json"), *change)
         for name in sorted(old.keys() | new.keys())
         for change in _changes(name, old.get(name), new.get(name))
     ]

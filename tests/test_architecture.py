@@ -189,6 +189,33 @@ def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
         assert not within(imported, ("streams.ledger", "streams.totals", "streams.worker"))
 
 
+def public_types(source: str) -> Iterator[str]:
+    """Names of the public classes and type aliases of a module; constants are in capitals and so are no aliases."""
+    for node in ast.parse(source).body:
+        match node:
+            case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                if name[0].isupper() and not name.isupper():
+                    yield name
+            case ast.If(body=body):  # aliases for type checking only
+                yield from public_types("\n".join(map(ast.unparse, body)))
+            case _:
+                pass
+
+
+def test_a_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in public_types(path.read_text()):
+            homes.setdefault(name, []).append(name_of(path))
+    assert len(homes) > 100
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_the_check_of_names_sees_classes_and_aliases() -> None:
+    source = "class Unit: ...\nRow = tuple[int, str]\nLIMIT = 7\n_Key = str\nif TYPE_CHECKING:\n    Schema = dict[str, int]\n"
+    assert list(public_types(source)) == ["Unit", "Row", "Schema"]
+
+
 def test_the_check_sees_the_modules() -> None:
     assert len(MODULES) > 20
     assert "streams.domain.ledger" in {name_of(path) for path in MODULES}

@@ -33,7 +33,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-class Change(NamedTuple):
+class UnitChange(NamedTuple):
     """A unit that entered or left.
 
     Attributes:
@@ -66,10 +66,10 @@ class WindowExplanation:
     names: Sequence[str]
     before: int = 0
     after: int = 0
-    changes: list[Change] = field(default_factory=list)
+    changes: list[UnitChange] = field(default_factory=list)
     without_effect: Counter[str] = field(default_factory=Counter)
 
-    def described(self, change: Change) -> dict[str, Any]:
+    def described(self, change: UnitChange) -> dict[str, Any]:
         """A change for a program."""
         return {
             **describe_event(change.event, self.business, self.names),
@@ -164,11 +164,11 @@ def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Sto
     )
     for identity in after.keys() - before.keys():
         event = after[identity]
-        explanation.changes.append(Change(event, entered=True, effect=effects[coordinates_of(event)], because=came))
+        explanation.changes.append(UnitChange(event, entered=True, effect=effects[coordinates_of(event)], because=came))
     for identity in before.keys() - after.keys():
         event = before[identity]
         explanation.changes.append(
-            Change(event, entered=False, effect=effects.get(coordinates_of(event), ""), because=came)
+            UnitChange(event, entered=False, effect=effects.get(coordinates_of(event), ""), because=came)
         )
     for record, effect in came:
         unit = after.get((record.source, record.id))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from schemas.facts import Dims, Fact
 
 
-class Unit(NamedTuple):
+class RecountedUnit(NamedTuple):
     """One that counts in a metric: dated by `event`, in the scopes of `dims`."""
 
     metric: Metric
@@ -57,7 +57,7 @@ class Reading:
         effects: Each event in the order of (time, id, source) with a code of `EFFECTS`.
     """
 
-    units: list[Unit] = field(default_factory=list)
+    units: list[RecountedUnit] = field(default_factory=list)
     effects: list[tuple[Fact, str]] = field(default_factory=list)
 
 
@@ -107,20 +107,20 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR09
         elif delivery.vin != event.vin:
             effect = "reversed_other_vin"
         else:
-            reading.units.append(Unit("reversals", delivery.dims, event))
+            reading.units.append(RecountedUnit("reversals", delivery.dims, event))
             taken_back[id(delivery)] = "delivered_reversed"
             effect, delivery = "reversed", None
         reading.effects.append((event, effect))
     if order is not None:
         if cancellation is not None:
             taken_back[id(order)] = "placed_cancelled"
-        reading.units.append(Unit("orders_placed", order.dims, order))
+        reading.units.append(RecountedUnit("orders_placed", order.dims, order))
         if cancellation is None:
-            reading.units.append(Unit("orders", order.dims, order))
+            reading.units.append(RecountedUnit("orders", order.dims, order))
         else:
-            reading.units.append(Unit("cancellations", order.dims, cancellation))
+            reading.units.append(RecountedUnit("cancellations", order.dims, cancellation))
     if delivery is not None:
-        reading.units.append(Unit("deliveries", delivery.dims, delivery))
+        reading.units.append(RecountedUnit("deliveries", delivery.dims, delivery))
     if taken_back:
         reading.effects = [(event, taken_back.get(id(event), effect)) for event, effect in reading.effects]
     return reading

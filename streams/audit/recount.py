@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from schemas.facts import Fact
-    from streams.audit.judging import Distinct, Unit
+    from streams.audit.judging import Distinct, RecountedUnit
     from streams.audit.sums import Business
 
 #: Streams of a ledger partition: orders, deliveries, and what was forwarded to it.
@@ -173,7 +173,7 @@ class Recounting:
                     ],
                 }
 
-    def _note_vin(self, unit: Unit, order_id: str) -> None:
+    def _note_vin(self, unit: RecountedUnit, order_id: str) -> None:
         other = self.vins.setdefault(unit.event.vin, order_id)
         if other != order_id:
             self.two_orders.append((unit.event.vin, other, order_id))

@@ -50,7 +50,7 @@ def coordinates_of(event: Fact) -> Coordinates:
     return event.topic, event.partition, event.offset
 
 
-class Refused(NamedTuple):
+class RejectedRecord(NamedTuple):
     """A record that is no valid event; the digest is of its key and value."""
 
     at: Coordinates
@@ -76,7 +76,7 @@ class Part:
 
     read: int = 0
     firsts: dict[int, int] = field(default_factory=dict)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RejectedRecord] = field(default_factory=list)
     away: list[Coordinates] = field(default_factory=list)
 
 
@@ -198,7 +198,7 @@ class Sources:
                         part.away.append((topic, partition, record.offset))  # skipped at its home, like all of them
                     elif isinstance(outcome, Rejection):
                         digest = digest_of(record.key, record.value)
-                        part.refused.append(Refused((topic, partition, record.offset), outcome.reason, digest))
+                        part.refused.append(RejectedRecord((topic, partition, record.offset), outcome.reason, digest))
                     elif home == number:
                         orders.setdefault(outcome.order_id, []).append(outcome)
                     else:

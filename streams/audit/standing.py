@@ -29,7 +29,7 @@ class TargetInForce(NamedTuple):
 
 
 @dataclass
-class Standing:
+class ExpectedStanding:
     """What should stand, and what can be judged at all.
 
     Attributes:
@@ -46,7 +46,7 @@ def expected_standing(
     windows: Mapping[RowKey, Window],
     rows: Mapping[RowKey, WindowRow],
     targets: Iterable[TargetInForce],
-) -> Standing:
+) -> ExpectedStanding:
     """The milestones that should stand.
 
     Args:
@@ -55,7 +55,7 @@ def expected_standing(
         rows: As published: they say which days are over.
         targets: Those in force.
     """
-    standing = Standing()
+    standing = ExpectedStanding()
     for rule in settings.rule:
         _passed(rule, windows, standing)
         if rule.record:
@@ -115,7 +115,7 @@ def is_over(row: WindowRow | None) -> bool:
     return row is not None and row.status != "open"
 
 
-def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Standing) -> None:
+def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
     operator, threshold = _number(rule)
     firsts: dict[str, tuple[date, date, str]] = {}
     for (metric, scope, period_id), window in windows.items():
@@ -136,7 +136,7 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Stan
 
 
 def _records(
-    rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: Standing
+    rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: ExpectedStanding
 ) -> None:
     highest: dict[str, int] = {}
     # Ids of days sort as the days do.

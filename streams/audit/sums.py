@@ -6,28 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
-from streams.domain.calendar import Calendar
+from streams.domain.calendar import Calendar, Period
 from streams.holidays import holiday_years
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from schemas.counts import DayKey
-    from streams.audit.judging import Unit
+    from streams.audit.judging import RecountedUnit
     from streams.settings import Settings
-
-
-class Period(NamedTuple):
-    """First and last date of a period, inclusive."""
-
-    id: str
-    start: date
-    end: date
 
 
 @dataclass(frozen=True)
@@ -58,14 +50,14 @@ class Business:
         """Every scope that a unit of these dimensions counts in."""
         scopes = self._scopes.get(dims)
         if scopes is None:
-            scopes = self._scopes[dims] = tuple(self._scopes_anew(dims))
+            scopes = self._scopes[dims] = tuple(self._expand_scopes(dims))
         return scopes
 
     @cached_property
     def _scopes(self) -> dict[Dims, tuple[str, ...]]:
         return {}
 
-    def _scopes_anew(self, dims: Dims) -> list[str]:
+    def _expand_scopes(self, dims: Dims) -> list[str]:
         scopes = []
         for template in self.settings.scopes:
             named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
@@ -77,25 +69,21 @@ class Business:
         """The day, its month, its year, and the holidays that contain it."""
         periods = self._periods.get(day)
         if periods is None:
-            periods = self._periods[day] = tuple(self._periods_anew(day))
+            periods = self._periods[day] = tuple(self._find_periods(day))
         return periods
 
     @cached_property
     def _periods(self) -> dict[date, tuple[Period, ...]]:
         return {}
 
-    def _periods_anew(self, day: date) -> list[Period]:
+    def _find_periods(self, day: date) -> list[Period]:
         month = day.replace(day=1)
         month_end = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
         return [
-            Period(f"day:{day.isoformat()}", day, day),
-            Period(f"month:{day.isoformat()[:7]}", month, month_end),
-            Period(f"year:{day.isoformat()[:4]}", date(day.year, 1, 1), date(day.year, 12, 31)),
-            *(
-                Period(period.id, period.start, period.end)
-                for period in self.calendar.periods_of(day)
-                if period.kind == "holiday"
-            ),
+            Period(f"day:{day.isoformat()}", "day", day, day),
+            Period(f"month:{day.isoformat()[:7]}", "month", month, month_end),
+            Period(f"year:{day.isoformat()[:4]}", "year", date(day.year, 1, 1), date(day.year, 12, 31)),
+            *(period for period in self.calendar.periods_of(day) if period.kind == "holiday"),
         ]
 
 
@@ -123,7 +111,7 @@ class Tally:
         self._business = business
         self._counter: Counter[tuple[Metric, tuple[str, ...], date, int]] = Counter()
 
-    def add(self, unit: Unit) -> None:
+    def add(self, unit: RecountedUnit) -> None:
         """Counts a unit."""
         local = self._business.local(unit.event.time_us)
         self._counter[unit.metric, self._business.scopes_of(unit.dims), local.date(), local.hour] += 1

@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.errors import ExpectedError
-from streams.kafka.admin import Plan, admin, catalogue_of, plan_topics
+from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
 from streams.kafka.clients import client_options, quiet_clients
 from streams.kafka.permissions import denied, missing_rights, topic_answers
 from streams.kafka.refusals import Reached, reach
@@ -151,7 +151,7 @@ async def _configs(client: AIOKafkaAdminClient, kind: ConfigResourceType, name: 
     }
 
 
-def topic_findings(plan: Plan, total: int) -> list[Finding]:
+def topic_findings(plan: TopicPlan, total: int) -> list[Finding]:
     """What `topics plan` would say, each with its cure."""
     name, cure = "topics", "run: milestones topics apply"
     findings = [

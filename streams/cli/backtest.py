@@ -17,7 +17,7 @@ from rich.table import Table
 from schemas.codec import decode_row
 from streams.cli.options import cluster_options
 from streams.cli.running import run
-from streams.domain.backtest import Past, Said, Score, complete_periods, score
+from streams.domain.backtest import DailyForecast, Past, Score, complete_periods, score
 from streams.domain.calendar import Calendar, month_period
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Target
@@ -55,7 +55,7 @@ class _Part:
     """One table: rows, their score, and for a target since when it was expected by a date."""
 
     series: _Series
-    rows: list[Said]
+    rows: list[DailyForecast]
     target: Target | None = None
     reached_on: date | None = None
     expected: tuple[date | None, date | None] | None = None
@@ -252,7 +252,7 @@ def _table(part: _Part) -> Table:
     return table
 
 
-def _dates(row: Said, reached_on: date | None) -> str:
+def _dates(row: DailyForecast, reached_on: date | None) -> str:
     if reached_on is not None and reached_on < row.as_of:
         return "reached"
     early, middle, late = row.date.p10, row.date.p50, row.date.p90

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.cli.options import cluster_options
-from streams.demo.run import Plan, run
+from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX, Settings
@@ -70,7 +70,7 @@ def command(
         )
     config = config.absolute() if config else None
     with _directory(data_dir) as directory:
-        plan = Plan(
+        plan = DemoPlan(
             directory=directory,
             environment=_environment(bootstrap_servers, config),
             working_directory=Path.cwd() if bootstrap_servers else directory,
@@ -96,7 +96,7 @@ def _web_bind() -> str:
     return f"{host}:{port if port_is_free(int(port)) else 0}"
 
 
-async def _until_signal(plan: Plan) -> int:
+async def _until_signal(plan: DemoPlan) -> int:
     """Runs the demo; a signal ends it cleanly and decides the exit code."""
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()

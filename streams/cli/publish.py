@@ -18,7 +18,7 @@ from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
-from streams.operations.ndjson import Line, LineChecker, Refused
+from streams.operations.ndjson import LineChecker, NumberedLine, RejectedLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -85,7 +85,7 @@ async def _publish(settings: Settings, stream: IO[bytes], name: str) -> _Tally:
     return tally
 
 
-async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Line], int]]:
+async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
     """Lines as they come, and the bytes read for them; a last line need not end in a line feed."""
     number, rest = 0, b""
     # read1 returns what is available and blocks only if there is nothing, so slow pipes are not held up.
@@ -99,7 +99,7 @@ async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Line
             raise ExpectedError(
                 f"{name}:{number + len(texts) + 1}: no end of line in sight; one event a line is needed"
             )
-        yield [Line(number + place, text) for place, text in enumerate(texts, start=1)], len(chunk)
+        yield [NumberedLine(number + place, text) for place, text in enumerate(texts, start=1)], len(chunk)
         number += len(texts)
         if not chunk:
             return
@@ -120,7 +120,7 @@ def _progress(stream: IO[bytes], name: str) -> Iterator[Callable[[int], None]]:
         yield lambda size_bytes: progress.advance(task, size_bytes)
 
 
-def _report(refused: list[Refused], tally: _Tally, name: str) -> None:
+def _report(refused: list[RejectedLine], tally: _Tally, name: str) -> None:
     for line in refused:
         tally.refused += 1
         if tally.refused <= _SHOWN_LINES:

@@ -16,7 +16,7 @@ from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients
 from streams.operations.rebuild import check_sources, counted_again
-from streams.operations.rebuild_diff import Difference, differences
+from streams.operations.rebuild_diff import RebuildDifference, differences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def command(
 
 async def _rebuild(
     live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool, incomplete: bool
-) -> tuple[int, list[Difference] | None]:
+) -> tuple[int, list[RebuildDifference] | None]:
     firsts = await check_sources(other)
     if firsts and not incomplete:
         topic, partition, first = firsts[0]
@@ -99,7 +99,7 @@ async def _rebuild(
             return records, await differences(live, other) if diff else None
 
 
-def _line(difference: Difference, prefix: str) -> str:
+def _line(difference: RebuildDifference, prefix: str) -> str:
     ours, theirs = difference.live, difference.other
     if theirs is None:
         return f"only live     {difference.of:<9}  {difference.id}  {_value(difference, ours)}".rstrip()
@@ -114,7 +114,7 @@ def _line(difference: Difference, prefix: str) -> str:
     )
 
 
-def _value(difference: Difference, side: dict[str, Any] | None) -> str:
+def _value(difference: RebuildDifference, side: dict[str, Any] | None) -> str:
     if side is None:
         return ""
     if difference.of == "row":
@@ -122,7 +122,7 @@ def _value(difference: Difference, side: dict[str, Any] | None) -> str:
     return "" if f"/{side['period']}/" in difference.id else str(side["period"])
 
 
-def _document(live: Settings, other: Settings, records: int, found: list[Difference] | None) -> dict[str, Any]:
+def _document(live: Settings, other: Settings, records: int, found: list[RebuildDifference] | None) -> dict[str, Any]:
     document: dict[str, Any] = {
         "live": live.output_prefix,
         "output_prefix": other.output_prefix,

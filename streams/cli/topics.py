@@ -10,7 +10,7 @@ from streams.cli.acls import command as acls
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.installation import load_settings
-from streams.kafka.admin import Plan, apply_topics, plan_topics, refuse
+from streams.kafka.admin import TopicPlan, apply_topics, plan_topics, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,6 @@ def _print_commands(settings: Settings) -> int:
     return 0
 
 
-def _print(plan: Plan) -> None:
+def _print(plan: TopicPlan) -> None:
     for line in plan.lines() or [_NOTHING]:
         click.echo(line)

@@ -30,7 +30,7 @@ class Playing:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """When each record is due, as a fraction of the whole from 0 to 1.
 
     Half by the story's time and half by the number of events: at the former alone the night of the launch, with a
@@ -68,7 +68,7 @@ async def play(
         await _play_at_once(records, publisher, playing)
     else:
         started_s = clock_s()
-        pace = Pace(story.span_s, story.expected.records)
+        pace = Schedule(story.span_s, story.expected.records)
         await _play_in_time(records, publisher, playing, pace, lambda: (clock_s() - started_s) * speed / STORY_LENGTH_S)
 
 
@@ -81,7 +81,11 @@ async def _play_at_once(records: Iterator[Publication], publisher: Publisher, pl
 
 
 async def _play_in_time(
-    records: Iterator[Publication], publisher: Publisher, playing: Playing, pace: Pace, progress: Callable[[], float]
+    records: Iterator[Publication],
+    publisher: Publisher,
+    playing: Playing,
+    pace: Schedule,
+    progress: Callable[[], float],
 ) -> None:
     """Publishes what is due at `progress`, from 0 to 1 and beyond, repeatedly."""
     coming = next(records, None)

@@ -36,7 +36,7 @@ _QUIET_S = 5.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """What to run.
 
     Attributes:
@@ -62,7 +62,7 @@ class Plan:
     web_bind: str | None
 
 
-async def run(plan: Plan, ending: Callable[[], None]) -> int:
+async def run(plan: DemoPlan, ending: Callable[[], None]) -> int:
     """Runs the demo to its end; returns the exit code.
 
     Args:
@@ -79,7 +79,7 @@ async def run(plan: Plan, ending: Callable[[], None]) -> int:
             ending()
 
 
-async def _run(plan: Plan, stack: contextlib.AsyncExitStack) -> int:
+async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
     """Opens everything in turn, on the stack, and runs the demo."""
     telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
     kafka: EmbeddedKafka | None = None
@@ -117,7 +117,7 @@ class _Session:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: DemoPlan,
         settings: Settings,
         story: Story,
         services: Sequence[ServiceProcess],

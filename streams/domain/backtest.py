@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.outputs import ProjectedDate, ProjectedTotal
-from streams.domain.forecast import History, Known, project
+from streams.domain.forecast import DailyHistory, Known, project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DailyForecast:
     """The forecast of a period at the start of a day.
 
     Attributes:
@@ -100,9 +100,9 @@ class Past:
     def known_on(self, as_of: date) -> Known:
         """What was known at the start of a day, at least one day after the first."""
         days = (self.first + number * _DAY for number in range((as_of - self.first).days))
-        return Known(History(self.first, tuple(self._counts.get(day, 0) for day in days), self._day_types))
+        return Known(DailyHistory(self.first, tuple(self._counts.get(day, 0) for day in days), self._day_types))
 
-    def say(self, period: Period, as_of: date, value: int | None = None) -> Said:
+    def say(self, period: Period, as_of: date, value: int | None = None) -> DailyForecast:
         """The forecast of an unfinished period, and of reaching a value in it."""
         known = self.known_on(as_of)
         projection = project(known, period)
@@ -113,7 +113,7 @@ class Past:
         recent_pace = sum(recent) / len(recent)
         days = (as_of - max(period.start, self.first)).days
         same_pace = count / days if days > 0 else recent_pace
-        return Said(
+        return DailyForecast(
             as_of=as_of,
             period=period.id,
             count=count,
@@ -164,7 +164,7 @@ class Past:
             day += _DAY
 
 
-def score(rows: Iterable[Said]) -> Score:
+def score(rows: Iterable[DailyForecast]) -> Score:
     """The mean errors of rows.
 
     Raises:

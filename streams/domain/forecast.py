@@ -36,7 +36,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class History:
+class DailyHistory:
     """The complete days of one metric and scope, in a row, the last of them yesterday.
 
     Attributes:
@@ -79,7 +79,7 @@ class Known:
         share: Which part of a day's units has usually come by this time of day, 0 to 1.
     """
 
-    history: History
+    history: DailyHistory
     today: int = 0
     share: float = 0.0
 

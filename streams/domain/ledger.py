@@ -22,9 +22,9 @@ from streams.domain.orders import (
     ORDERS,
     ORDERS_PLACED,
     PLACED,
+    OrderViolation,
+    OrderViolations,
     Unit,
-    Violation,
-    Violations,
     judge,
 )
 from streams.domain.packing import (
@@ -79,7 +79,7 @@ class Applied:
 
 
 @dataclass(slots=True)
-class Changes:
+class LedgerChanges:
     """Everything that a step has changed.
 
     Attributes:
@@ -92,7 +92,7 @@ class Changes:
     orders: dict[str, bytes]
     vocabulary: list[VocabularyEntry]
     counts: dict[DayKey, DayCount]
-    violations: dict[str, Violations | None]
+    violations: dict[str, OrderViolations | None]
 
 
 class Ledger:
@@ -118,7 +118,7 @@ class Ledger:
         # Touched order → its packed events before the step, then the facts that the step has brought.
         self._touched: dict[str, tuple[bytes | None, *tuple[Fact, ...]]] = {}
         self._days = DayCounts(zone, scopes)
-        self._violations: dict[str, Violations] = {}
+        self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
         self.last_by_source: dict[str, int] = {}
         self.backfilled = 0
@@ -143,7 +143,7 @@ class Ledger:
         """Every day as of the last drain, for publishing all of them again."""
         return self._days.all()
 
-    def violations(self) -> dict[str, Violations]:
+    def violations(self) -> dict[str, OrderViolations]:
         """Every order with violations as of the last drain, for publishing all of them again."""
         return dict(self._violations)
 
@@ -201,15 +201,15 @@ class Ledger:
 
     # Ending a step --------------------------------------------------------------------------------------------------
 
-    def drain(self) -> Changes:
+    def drain(self) -> LedgerChanges:
         """Ends the step: everything that has changed since the last drain."""
-        violations: dict[str, Violations | None] = {}
+        violations: dict[str, OrderViolations | None] = {}
         known_violations = self._violations
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
         for order_id, entry in self._touched.items():
-            now: Violations = ()
+            now: OrderViolations = ()
             if len(entry) == 2:
                 blob, fact = entry
                 if blob is None:
@@ -231,9 +231,9 @@ class Ledger:
         own = self._orders
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
-        return Changes(orders, self._vocabulary.drain(), self._days.end_step(), violations)
+        return LedgerChanges(orders, self._vocabulary.drain(), self._days.end_step(), violations)
 
-    def _count_new_order(self, facts: Sequence[Fact]) -> Violations:
+    def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""
         days = self._days
         if len(facts) == 1:
@@ -243,7 +243,7 @@ class Ledger:
                 return ()
             if fact.kind == DELIVERED:
                 days.add(_DELIVERIES, fact.dims, fact)
-                return (Violation("delivered_without_order", fact.source, fact.id),)
+                return (OrderViolation("delivered_without_order", fact.source, fact.id),)
         elif len(facts) == 2:
             first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
             if first.kind == PLACED and first.time_us < second.time_us:
@@ -260,7 +260,7 @@ class Ledger:
             days.add(GROUP_OF_METRIC[metric], dims, cause)
         return judgement.violations
 
-    def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> Violations:
+    def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> OrderViolations:
         """Counts what further facts change of an order that was counted before. Returns its violations."""
         days = self._days
         if len(facts) == 1:
@@ -291,7 +291,7 @@ class Ledger:
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
 
-    def _set_violations(self, order_id: str, now: Violations, changed: dict[str, Violations | None]) -> None:
+    def _set_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
         if now == self._violations.get(order_id):
             return
         if now:

@@ -41,7 +41,7 @@ class Unit(NamedTuple):
     cause: Fact
 
 
-class Violation(NamedTuple):
+class OrderViolation(NamedTuple):
     """One event of an order that contradicts the others.
 
     Attributes:
@@ -56,14 +56,14 @@ class Violation(NamedTuple):
 
 
 #: In the order of (time, id, source) of the offending events.
-Violations = tuple[Violation, ...]
+OrderViolations = tuple[OrderViolation, ...]
 
 
 class Judgement(NamedTuple):
     """What one order's events come to."""
 
     units: list[Unit]
-    violations: Violations
+    violations: OrderViolations
 
 
 def judge(facts: Sequence[Fact]) -> Judgement:
@@ -92,7 +92,7 @@ class _Life:
         self._cancelled: Fact | None = None
         self._standing: Fact | None = None
         self._returned: list[Unit] = []
-        self._violations: list[Violation] = []
+        self._violations: list[OrderViolation] = []
 
     def step(self, fact: Fact) -> None:
         """Takes an event that is no void and is not voided."""
@@ -145,7 +145,7 @@ class _Life:
         return None
 
     def _violate(self, kind: str, fact: Fact) -> None:
-        self._violations.append(Violation(kind, fact.source, fact.id))
+        self._violations.append(OrderViolation(kind, fact.source, fact.id))
 
     def _order_units(self) -> Iterable[Unit]:
         placed, cancelled = self._placed, self._cancelled

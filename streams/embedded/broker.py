@@ -63,7 +63,7 @@ class EmbeddedKafka:
         *,
         port: int | None = None,
         heap_mb: int = DEFAULT_HEAP_MB,
-        listeners: Sequence[config.Listener] = (),
+        listeners: Sequence[config.BrokerListener] = (),
         properties: Mapping[str, str] | None = None,
         java_options: Sequence[str] = (),
         log: Callable[[str], None] | None = None,
@@ -73,7 +73,7 @@ class EmbeddedKafka:
         self._wanted_port = port
         self._port = port
         self._heap_mb = heap_mb
-        self._listeners: dict[config.Listener, int] = dict.fromkeys(listeners, 0)
+        self._listeners: dict[config.BrokerListener, int] = dict.fromkeys(listeners, 0)
         self._properties = dict(properties or {})
         self._java_options = list(java_options)
         self._say = log or (lambda _line: None)

@@ -18,7 +18,7 @@ NODE_ID = 1
 
 
 @dataclass(frozen=True)
-class Listener:
+class BrokerListener:
     """An additional listener, next to the one without authentication.
 
     Attributes:
@@ -38,7 +38,7 @@ def server_properties(
     data: str,
     port: int,
     controller_port: int,
-    listeners: Mapping[Listener, int] | None = None,
+    listeners: Mapping[BrokerListener, int] | None = None,
     more: Mapping[str, str] | None = None,
 ) -> str:
     """Broker and controller in one process, reachable from this machine only.

@@ -55,7 +55,7 @@ class Found:
 
 
 @dataclass
-class Plan:
+class TopicPlan:
     """What has to change.
 
     Attributes:
@@ -220,9 +220,9 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     return [replace(topic, configs={**topic.configs, **durable}) for topic in catalogue_of(settings).all()]
 
 
-def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor: int = -1) -> Plan:
+def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor: int = -1) -> TopicPlan:
     """Compares what is wanted with what the cluster has; changes nothing."""
-    plan = Plan(replication_factor=replication_factor)
+    plan = TopicPlan(replication_factor=replication_factor)
     for topic in topics:
         there = found.get(topic.name)
         if there is None:
@@ -270,18 +270,18 @@ def _wrong_number(topic: Topic, found: int) -> str:
     )
 
 
-async def plan_topics(settings: Settings) -> Plan:
+async def plan_topics(settings: Settings) -> TopicPlan:
     """What `apply_topics` would do."""
     async with admin(settings) as client:
         return await _plan(client, settings)
 
 
-async def _plan(client: AIOKafkaAdminClient, settings: Settings) -> Plan:
+async def _plan(client: AIOKafkaAdminClient, settings: Settings) -> TopicPlan:
     topics = wanted_topics(settings)
     return plan_of(topics, await describe(client, [topic.name for topic in topics]), settings.replication_factor)
 
 
-async def apply_topics(settings: Settings) -> Plan:
+async def apply_topics(settings: Settings) -> TopicPlan:
     """Creates and alters what the contract needs; doing it again changes nothing.
 
     Raises:
@@ -300,7 +300,7 @@ async def apply_topics(settings: Settings) -> Plan:
     return plan
 
 
-def refuse(plan: Plan) -> None:
+def refuse(plan: TopicPlan) -> None:
     """Raises if anything prevents the plan.
 
     Raises:
@@ -354,7 +354,7 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
             )
 
 
-async def _alter(client: AIOKafkaAdminClient, plan: Plan) -> None:
+async def _alter(client: AIOKafkaAdminClient, plan: TopicPlan) -> None:
     # AlterConfigs replaces all settings of a topic, so those that others set must be given again.
     found = await describe(client, plan.alter)
     resources = []

@@ -38,7 +38,7 @@ _TLS_MAJOR = 3
 _REFUSED_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 
 
-class Address(NamedTuple):
+class BrokerAddress(NamedTuple):
     """Where a broker is."""
 
     host: str
@@ -48,7 +48,7 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
     @classmethod
-    def of(cls, server: str) -> Address:
+    def of(cls, server: str) -> BrokerAddress:
         """From HOST:PORT."""
         host, _, port = server.rpartition(":")
         return cls(host.strip("[]"), int(port))
@@ -70,7 +70,7 @@ class Reached(NamedTuple):
     """
 
     servers: list[str]
-    advertised: dict[Address, ExpectedError | None]
+    advertised: dict[BrokerAddress, ExpectedError | None]
 
 
 async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: bool = False) -> Reached:
@@ -87,19 +87,19 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
     connection = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     servers: Sequence[str] = options["bootstrap_servers"]
     patience_s = min(_TIMEOUT_S, settings.cluster_timeout_s)
-    answers = await _first_answers([_ask(Address.of(server), connection, patience_s) for server in servers])
+    answers = await _first_answers([_ask(BrokerAddress.of(server), connection, patience_s) for server in servers])
     living = [server for server, answer in zip(servers, answers, strict=True) if _is_good(answer)]
     if not living:
         raise await _failure(settings, servers[0], answers[0])
     named = next(answer for answer in answers if _is_good(answer))
-    known = {Address.of(server) for server in living}
-    brokers = [Address(host, port) for _, host, port, *_ in named.brokers]
+    known = {BrokerAddress.of(server) for server in living}
+    brokers = [BrokerAddress(host, port) for _, host, port, *_ in named.brokers]
     unknown = [broker for broker in brokers if broker not in known]
     if len(unknown) < len(brokers) and not everyone:
         unknown = []
     asked = [_ask(broker, connection, patience_s) for broker in unknown]
     found = dict(zip(unknown, await (asyncio.gather(*asked) if everyone else _first_answers(asked)), strict=True))
-    advertised: dict[Address, ExpectedError | None] = dict.fromkeys(brokers)
+    advertised: dict[BrokerAddress, ExpectedError | None] = dict.fromkeys(brokers)
     if everyone or not any(broker in known or _is_good(found.get(broker)) for broker in brokers):
         for broker, answer in found.items():
             if isinstance(answer, BaseException):
@@ -154,7 +154,7 @@ async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]
     return [TimeoutError() if task.cancelled() else task.result() for task in tasks]
 
 
-async def _ask(address: Address, connection: Mapping[str, Any], patience_s: float) -> Any:
+async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s: float) -> Any:
     """The brokers of the cluster, or what stands in the way."""
     try:
         async with asyncio.timeout(patience_s):
@@ -176,7 +176,7 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
     if failure is not None:
         return failure
     protocol = settings.security_protocol
-    speaks_tls, speaks_plain = await _speaks(Address.of(server))
+    speaks_tls, speaks_plain = await _speaks(BrokerAddress.of(server))
     now = f"(now {protocol})"
     if "SSL" in protocol and speaks_plain:
         wanted = protocol.replace("SASL_SSL", "SASL_PLAINTEXT").replace("SSL", "PLAINTEXT")
@@ -247,7 +247,7 @@ def _distrust(server: str, reason: str) -> str:
     return f"{server} shows a certificate of an unknown authority; check ssl_ca_file"
 
 
-async def _speaks(address: Address) -> tuple[bool, bool]:
+async def _speaks(address: BrokerAddress) -> tuple[bool, bool]:
     """Whether a server speaks TLS, and whether it speaks Kafka without it."""
     found = await asyncio.gather(_answer(address, _client_hello()), _answer(address, _API_VERSIONS))
     tls, plain = found
@@ -255,7 +255,7 @@ async def _speaks(address: Address) -> tuple[bool, bool]:
     return speaks_tls, plain[4:8] == _API_VERSIONS[8:12]
 
 
-async def _answer(address: Address, request: bytes) -> bytes:
+async def _answer(address: BrokerAddress, request: bytes) -> bytes:
     """The first bytes that a server answers; none where it does not."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_TIMEOUT_S / 2):

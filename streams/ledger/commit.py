@@ -14,7 +14,7 @@ from streams.ledger.vocabulary import vocabulary_record
 
 if TYPE_CHECKING:
     from streams.context import Context
-    from streams.domain.ledger import Changes
+    from streams.domain.ledger import LedgerChanges
     from streams.ledger.memory import Memory
 
 _IDLE_MARKER_US = 30_000_000
@@ -55,7 +55,7 @@ class CommitRecords:
         """The records were committed."""
         self._must_say_so = False
 
-    def records(self, changes: Changes, out: list[Outgoing], now_us: int) -> list[Outgoing]:
+    def records(self, changes: LedgerChanges, out: list[Outgoing], now_us: int) -> list[Outgoing]:
         """All records of the transaction, in order.
 
         Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import Marker
     from streams.context import Context
-    from streams.domain.ledger import Changes
+    from streams.domain.ledger import LedgerChanges
     from streams.ledger.recovery import Recovery
 
 
@@ -70,7 +70,7 @@ class Memory:
         self.forwarded.update(marker.forwarded)
         self.arrived.update(marker.arrived)
 
-    def finish_recovery(self, changes: Changes) -> bool:
+    def finish_recovery(self, changes: LedgerChanges) -> bool:
         """Holds the changes back while recovering, and adds all that was held back at its end. Whether it ends now."""
         if self.recovery is None:
             return False

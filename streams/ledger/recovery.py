@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from schemas.counts import DayKey
     from streams.context import Context
-    from streams.domain.ledger import Changes
-    from streams.domain.orders import Violations
+    from streams.domain.ledger import LedgerChanges
+    from streams.domain.orders import OrderViolations
     from streams.kafka.log import LogReader, LogRecord, Partition
 
 #: A count that was published before and no longer follows from the events.
@@ -40,7 +40,7 @@ class Recovery:
     future: set[Place] = field(default_factory=set)
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
-    violations: dict[str, Violations | None] = field(default_factory=dict)
+    violations: dict[str, OrderViolations | None] = field(default_factory=dict)
 
     def hear(self, letter: LogRecord, number: int) -> None:
         """Takes one dead letter; partition `number` must not repeat its own, and skips what any partition skipped."""
@@ -55,14 +55,14 @@ class Recovery:
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 
-    def hold_back(self, changes: Changes) -> None:
+    def hold_back(self, changes: LedgerChanges) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
         self.counts.update(changes.counts)
         self.violations.update(changes.violations)
         changes.counts.clear()
         changes.violations.clear()
 
-    def release(self, changes: Changes) -> None:
+    def release(self, changes: LedgerChanges) -> None:
         """Puts everything held back into the changes."""
         changes.counts.update(self.counts)
         changes.violations.update(self.violations)

@@ -36,7 +36,7 @@ _KEY_FIELDS = {
 
 
 @dataclass(frozen=True)
-class Line:
+class NumberedLine:
     """One line of a file; `number` from 1."""
 
     number: int
@@ -44,7 +44,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedLine:
     """A line that is no event the service would count, and why."""
 
     number: int
@@ -75,7 +75,7 @@ class LineChecker:
         self._future_limit_us = future_limit_s * 1_000_000
         self._now_ms = now_ms
 
-    def check(self, lines: Sequence[Line]) -> tuple[list[Publication], list[Refused]]:
+    def check(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine]]:
         """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
         numbered = [(line.number, self._record(line.text.strip())) for line in lines if line.text.strip()]
         reasons: dict[int, Rejection] = {}
@@ -86,7 +86,7 @@ class LineChecker:
                 if isinstance(verdict, Rejection):
                     reasons[number] = verdict
         records = [record for number, record in numbered if number not in reasons]
-        return records, [Refused(number, reasons[number]) for number in sorted(reasons)]
+        return records, [RejectedLine(number, reasons[number]) for number in sorted(reasons)]
 
     def _record(self, text: bytes) -> Publication:
         event = _loosely(text)

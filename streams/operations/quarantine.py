@@ -46,7 +46,7 @@ _PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class QuarantineStatus:
     """An order, and what has become of its record."""
 
     place: Place
@@ -83,7 +83,7 @@ async def lift(settings: Settings, place: Place) -> None:
     await _decide(settings, place, None)
 
 
-async def standing_orders(settings: Settings) -> list[Standing]:
+async def standing_orders(settings: Settings) -> list[QuarantineStatus]:
     """Every order with what has become of its record, by place.
 
     What has taken effect is found among the dead letters too, where the note is gone.
@@ -94,7 +94,9 @@ async def standing_orders(settings: Settings) -> list[Standing]:
         found = []
         for place, order in sorted(orders.items()):
             record = await record_at(context, place, reader)
-            found.append(Standing(place, order, await fate_of(context, place, home_of(record, context), reader)))
+            found.append(
+                QuarantineStatus(place, order, await fate_of(context, place, home_of(record, context), reader))
+            )
         return found
 
 

@@ -34,7 +34,7 @@ Key = tuple[Literal["milestone", "row"], str]
 
 
 @dataclass(frozen=True)
-class Difference:
+class RebuildDifference:
     """One milestone or row as each side has it, `None` if it has none.
 
     A milestone stands for a period. A row has its count, its counts by hour and its targets.
@@ -47,7 +47,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Said:
+class PublishedState:
     """What one installation says.
 
     Attributes:
@@ -59,7 +59,7 @@ class Said:
     rows: Mapping[str, dict[str, Any]]
 
 
-async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> Said:
+async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedState:
     """What the installation of the settings says now."""
     catalogue = catalogue_of(settings)
     last: dict[str, MilestoneEvent] = {}
@@ -72,10 +72,10 @@ async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> Said:
         if row.count or row.targets:
             rows[key.decode()] = _row(row)
     standing = {name: _milestone(event) for name, event in last.items() if event.type != _RETRACTED}
-    return Said(standing, rows)
+    return PublishedState(standing, rows)
 
 
-async def differences(live: Settings, other: Settings) -> list[Difference]:
+async def differences(live: Settings, other: Settings) -> list[RebuildDifference]:
     """What differs between two installations, milestones first.
 
     Raises:
@@ -84,9 +84,9 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
     async with reader(live) as consumer:
         for settings in (live, other):
             await _check_exists(settings, consumer)
-        found: dict[Key, Difference] | None = None
+        found: dict[Key, RebuildDifference] | None = None
         before = await read_said(live, consumer)
-        last: Said | None = None
+        last: PublishedState | None = None
         quiet = 0
         for look in range(_LOOKS):
             if look:
@@ -105,9 +105,9 @@ async def differences(live: Settings, other: Settings) -> list[Difference]:
     return [one for _, one in sorted((found or {}).items(), key=lambda pair: pair[0])]
 
 
-def compare(live: Said, other: Said) -> dict[Key, Difference]:
+def compare(live: PublishedState, other: PublishedState) -> dict[Key, RebuildDifference]:
     """What differs at this moment."""
-    found: dict[Key, Difference] = {}
+    found: dict[Key, RebuildDifference] = {}
     sides: tuple[tuple[Literal["milestone", "row"], Mapping[str, Any], Mapping[str, Any]], ...] = (
         ("milestone", live.milestones, other.milestones),
         ("row", live.rows, other.rows),
@@ -115,11 +115,11 @@ def compare(live: Said, other: Said) -> dict[Key, Difference]:
     for of, ours, theirs in sides:
         for name in ours.keys() | theirs.keys():
             if ours.get(name) != theirs.get(name):
-                found[of, name] = Difference(of, name, ours.get(name), theirs.get(name))
+                found[of, name] = RebuildDifference(of, name, ours.get(name), theirs.get(name))
     return found
 
 
-def _between(key: Key, before: Said, other: Said, after: Said) -> bool:
+def _between(key: Key, before: PublishedState, other: PublishedState, after: PublishedState) -> bool:
     """Whether a row that moves lies between what the live one said before and after it was read."""
     of, name = key
     if of != "row":

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from streams.kafka.publication import Publication
-from streams.story.events import Writer
+from streams.story.events import EventWriter
 from streams.story.figures import StoryFacts, load_facts
 from streams.story.lives import Lives, Rates
 from streams.story.mess import Mess, Transport
@@ -58,7 +58,7 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
     rng = random.Random(facts.seed)  # noqa: S311 - a story to be told again, not a secret
     with _no_cyclic_garbage():
         lives = Lives(facts, rates or Rates(), rng)
-        writer = Writer(facts.model, FACTORY, facts.utc_offset_s())
+        writer = EventWriter(facts.model, FACTORY, facts.utc_offset_s())
         mess = Mess(lives.events, lives.expected, writer, transport or Transport(), rng)
     return Story(facts, lives.expected, mess)
 

@@ -24,7 +24,7 @@ _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)
 
 
-class Event(NamedTuple):
+class StoryEvent(NamedTuple):
     """One event as its source knows it; fields that its type does not have are empty."""
 
     kind: int
@@ -40,7 +40,7 @@ class Event(NamedTuple):
     voids: tuple[str, str] = ("", "")  # source and id of the voided event
 
 
-class Writer:
+class EventWriter:
     """Writes events as CloudEvents in either content mode.
 
     Args:
@@ -68,7 +68,7 @@ class Writer:
             text = self._dates[day] = _date(day).isoformat()
         return f"{text}T{self._clock[second]}"
 
-    def data(self, event: Event) -> str:
+    def data(self, event: StoryEvent) -> str:
         """The `data` of an event, JSON."""
         kind = event.kind
         if kind == PLACED:
@@ -89,14 +89,14 @@ class Writer:
             return f'{{"order_id":"{event.order_id}","voids":{{"source":"{source}","id":"{event_id}"}}{reason}}}'
         return f'{{"order_id":"{event.order_id}"{reason}}}'
 
-    def structured(self, event: Event) -> str:
+    def structured(self, event: StoryEvent) -> str:
         """The whole event as one JSON object."""
         return (
             f'{{"specversion":"1.0","id":"{event.id}","source":"{event.source}","type":"{_TYPES[event.kind]}",'
             f'"time":"{self.local_time(event.time_s)}","subject":"{event.order_id}","data":{self.data(event)}}}'
         )
 
-    def record(self, event: Event, *, binary: bool, crc32_partitioner: bool, story_s: int) -> Publication:
+    def record(self, event: StoryEvent, *, binary: bool, crc32_partitioner: bool, story_s: int) -> Publication:
         """The record that carries an event; binary mode gives its time in UTC, as some systems do."""
         key = event.order_id.encode()
         if not binary:

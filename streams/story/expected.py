@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from streams.settings import Settings
-    from streams.story.figures import DayCounts
+    from streams.story.figures import CountsByDate
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Expected:
         )
 
 
-def standing_milestones(settings: Settings, model: str, counts: Mapping[str, DayCounts], clock: date) -> set[str]:
+def standing_milestones(settings: Settings, model: str, counts: Mapping[str, CountsByDate], clock: date) -> set[str]:
     """Ids of the milestones that stand once all is counted, for rules on `["model"]` and targets of the model.
 
     A plain recount of each rule over the day counts.
@@ -96,7 +96,7 @@ def standing_milestones(settings: Settings, model: str, counts: Mapping[str, Day
     return standing
 
 
-def _periods(window: str, days: DayCounts) -> Mapping[str, int]:
+def _periods(window: str, days: CountsByDate) -> Mapping[str, int]:
     counts: Counter[str] = Counter()
     for day, units in days.items():
         if window == "day":
@@ -115,7 +115,7 @@ def _national_day(year: int) -> Sequence[date]:
     return [date(year, 10, 1) + timedelta(days=number) for number in range(7)]
 
 
-def _record_days(days: DayCounts, clock: date) -> Iterable[date]:
+def _record_days(days: CountsByDate, clock: date) -> Iterable[date]:
     best = 0
     for day in sorted(days):
         if day < clock and days[day] > best:

@@ -18,7 +18,7 @@ FILE_NAME = "su7-2024.toml"
 Relation = Literal["exactly", "more_than", "at_least", "first_day_above"]
 
 #: Counts of one metric by business date; a date that is absent counts 0.
-DayCounts = Mapping[date, int]
+CountsByDate = Mapping[date, int]
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Figure:
     source: str
     note: str = ""
 
-    def counted(self, days: DayCounts) -> int:
+    def counted(self, days: CountsByDate) -> int:
         """What the days count for this figure: a sum, or for `first_day_above` the number of its day."""
         if self.relation == "first_day_above":
             return days.get(self.last, 0)
         return sum(count for day, count in days.items() if self.first <= day <= self.last)
 
-    def holds(self, days: DayCounts) -> bool:
+    def holds(self, days: CountsByDate) -> bool:
         """Whether the days agree with what was published."""
         counted = self.counted(days)
         if self.relation == "exactly":

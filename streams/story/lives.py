@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from schemas.facts import DELIVERIES, ORDERS
 from streams.story.draws import DAY_S, HOUR_S, PARTNER_REGION, Order, delivery_queue, draw_deliveries, draw_orders
-from streams.story.events import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Event, local_date, midnight_s
+from streams.story.events import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, StoryEvent, local_date, midnight_s
 from streams.story.expected import Expected
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Lives:
     """
 
     def __init__(self, facts: StoryFacts, rates: Rates, rng: random.Random) -> None:
-        self.events: list[Event] = []
+        self.events: list[StoryEvent] = []
         self.expected = Expected()
         self._facts = facts
         self._rates = rates
@@ -209,7 +209,7 @@ class Lives:
         self._void(mistake, self._between(mistake.time_s + 60, mistake.time_s + DAY_S))
 
     def _void_of_unknown(self, order: Order) -> None:
-        never_sent = Event(DELIVERED, DELIVERIES, 0, order.id, DISPATCH, self._new_id())
+        never_sent = StoryEvent(DELIVERED, DELIVERIES, 0, order.id, DISPATCH, self._new_id())
         self._void(never_sent, order.time_s + 9 * DAY_S)
         self._violate()
 
@@ -255,7 +255,7 @@ class Lives:
         vin = self._next_vin(order)
         self._delivered_event(order, time_s, vin)
         back_s = self._between(time_s + HOUR_S, time_s + 4 * DAY_S)
-        self._add(Event(REVERSED, DELIVERIES, back_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
+        self._add(StoryEvent(REVERSED, DELIVERIES, back_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
         self._count("reversals", back_s)
 
     # Steps that do not.
@@ -266,13 +266,13 @@ class Lives:
 
     def _reverse_without_effect(self, order: Order, time_s: int) -> None:
         vin = self._next_vin(order)
-        self._add(Event(REVERSED, DELIVERIES, time_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
+        self._add(StoryEvent(REVERSED, DELIVERIES, time_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
         self._violate()
 
-    def _void(self, mistake: Event, time_s: int) -> None:
+    def _void(self, mistake: StoryEvent, time_s: int) -> None:
         voids = (mistake.source, mistake.id)
         self._add(
-            Event(
+            StoryEvent(
                 VOIDED,
                 mistake.topic,
                 time_s,
@@ -292,22 +292,26 @@ class Lives:
 
     # Events.
 
-    def _placed_event(self, order: Order, time_s: int) -> Event:
+    def _placed_event(self, order: Order, time_s: int) -> StoryEvent:
         source, channel = (STORES, "store") if self._rng.random() < _STORE_SHARE else (SHOP, "app")
         return self._add(
-            Event(PLACED, ORDERS, time_s, order.id, source, self._new_id(), "", order.variant, order.region, channel)
+            StoryEvent(
+                PLACED, ORDERS, time_s, order.id, source, self._new_id(), "", order.variant, order.region, channel
+            )
         )
 
-    def _delivered_event(self, order: Order, time_s: int, vin: str, source: str | None = None) -> Event:
+    def _delivered_event(self, order: Order, time_s: int, vin: str, source: str | None = None) -> StoryEvent:
         source = source or (PARTNER if order.region == PARTNER_REGION else DISPATCH)
         return self._add(
-            Event(DELIVERED, DELIVERIES, time_s, order.id, source, self._new_id(), vin, order.variant, order.region)
+            StoryEvent(
+                DELIVERED, DELIVERIES, time_s, order.id, source, self._new_id(), vin, order.variant, order.region
+            )
         )
 
-    def _cancelled_event(self, order_id: str, time_s: int) -> Event:
-        return self._add(Event(CANCELLED, ORDERS, time_s, order_id, SHOP, self._new_id(), extra="customer"))
+    def _cancelled_event(self, order_id: str, time_s: int) -> StoryEvent:
+        return self._add(StoryEvent(CANCELLED, ORDERS, time_s, order_id, SHOP, self._new_id(), extra="customer"))
 
-    def _add(self, event: Event) -> Event:
+    def _add(self, event: StoryEvent) -> StoryEvent:
         self.events.append(event)
         self.expected.events += 1
         return event

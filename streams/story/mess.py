@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import ORDERS
 from streams.story.draws import DAY_S
-from streams.story.events import DELIVERED, Event, Writer
+from streams.story.events import DELIVERED, EventWriter, StoryEvent
 from streams.story.lives import DISPATCH, PARTNER, STORES
 
 if TYPE_CHECKING:
@@ -40,18 +40,18 @@ class Sending(NamedTuple):
 
     story_s: float
     number: int
-    event: Event
+    event: StoryEvent
     other_mode: bool
 
 
 #: Makes a broken record's key and value of a good event.
-_Breaking = Callable[[Event, Writer], tuple[int, bytes | None, bytes | None]]
+_Breaking = Callable[[StoryEvent, EventWriter], tuple[int, bytes | None, bytes | None]]
 
 
 def _replacing(old: str, new: str) -> _Breaking:
     """The event's text with one piece replaced."""
 
-    def broken(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+    def broken(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
         text = writer.structured(event)
         if old not in text:
             raise ValueError(f"{old!r} is not in {text}")
@@ -60,36 +60,36 @@ def _replacing(old: str, new: str) -> _Breaking:
     return broken
 
 
-def _cut(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _cut(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return event.topic, event.order_id.encode(), writer.structured(event)[:-40].encode()
 
 
-def _tombstone(event: Event, _writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _tombstone(event: StoryEvent, _writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return event.topic, event.order_id.encode(), None
 
 
-def _plain_text(event: Event, _writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _plain_text(event: StoryEvent, _writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return event.topic, event.order_id.encode(), b'"delivered, thank you"'
 
 
-def _other_topic(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _other_topic(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return ORDERS, event.order_id.encode(), writer.structured(event).encode()
 
 
-def _no_key(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _no_key(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return event.topic, None, writer.structured(event).encode()
 
 
-def _other_key(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _other_key(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     return event.topic, b"SO-0", writer.structured(event).encode()
 
 
-def _deep(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _deep(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     text = writer.structured(event).replace('"data":{', f'"data":{{"notes":{"[" * 40}{"]" * 40},', 1)
     return event.topic, event.order_id.encode(), text.encode()
 
 
-def _large(event: Event, writer: Writer) -> tuple[int, bytes | None, bytes | None]:
+def _large(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, bytes | None]:
     text = writer.structured(event).replace('"data":{', f'"data":{{"notes":"{"x" * _MAX_EVENT_BYTES}",', 1)
     return event.topic, event.order_id.encode(), text.encode()
 
@@ -118,7 +118,12 @@ class Mess:
     """The records of the story in the order in which they are published."""
 
     def __init__(
-        self, events: list[Event], expected: Expected, writer: Writer, transport: Transport, rng: random.Random
+        self,
+        events: list[StoryEvent],
+        expected: Expected,
+        writer: EventWriter,
+        transport: Transport,
+        rng: random.Random,
     ) -> None:
         self._writer = writer
         self._rng = rng
@@ -173,7 +178,7 @@ class Mess:
             self._sendings.append(Sending(later_s, len(self._sendings), other, other_mode=False))
             self._expected.dead_letters["id_conflict"] += 1
 
-    def _add_duplicates(self, events: list[Event]) -> None:
+    def _add_duplicates(self, events: list[StoryEvent]) -> None:
         """The same event again, some time after it was first sent, some of them in the other content mode."""
         rng = self._rng
         count = round(self._transport.duplicate_share * len(events))

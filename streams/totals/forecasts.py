@@ -20,7 +20,7 @@ from schemas.codec import decode_forecast, encode_forecast
 from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from streams.domain.daytypes import DayTypes
-from streams.domain.forecast import HISTORY_DAYS, History, Known, forecast, usual_share
+from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
 from streams.holidays import holiday_years, load_calendar
 from streams.kafka.transactions import Outgoing
 
@@ -150,7 +150,7 @@ class Forecasts:
         self._targets: tuple[Target, ...] | None = None
         #: By metric and scope: the first date that any of its targets needs, and what is known of the days.
         self._starts: dict[_Series, date] = {}
-        self._histories: dict[_Series, History] = {}
+        self._histories: dict[_Series, DailyHistory] = {}
         self._date: date | None = None
         self._clock_us = 0
         self._still_from_us = 0
@@ -251,12 +251,12 @@ class Forecasts:
         known = Known(history, row.count if row is not None else 0, share)
         return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
 
-    def _history(self, days: DayRows, series: _Series, today: date) -> History:
+    def _history(self, days: DayRows, series: _Series, today: date) -> DailyHistory:
         """The complete days; the same object as before where nothing has changed, with what it has worked out."""
         start = min(self._starts[series], today - timedelta(days=HISTORY_DAYS))
         dates = (start + timedelta(days=number) for number in range((today - start).days))
         rows = (days.day(*series, day) for day in dates)
-        history = History(start, tuple(row.count if row is not None else 0 for row in rows), self._day_types)
+        history = DailyHistory(start, tuple(row.count if row is not None else 0 for row in rows), self._day_types)
         before = self._histories.get(series)
         if before == history:
             return before

@@ -18,7 +18,7 @@ Templates are in `templates/`, one a page:
 | address | template | `data`, in `streams.web.views` | JSON twin under `/api/v1` |
 | --- | --- | --- | --- |
 | `/` | `now.html` | `now.Now` | `/now` |
-| `/calendar` | `calendar.html` | `calendar.Calendar` | `/calendar` |
+| `/calendar` | `calendar.html` | `calendar.CalendarView` | `/calendar` |
 | `/calendar/{date}` | `day.html` | `calendar.DayView` | `/calendar/{date}` |
 | `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |

@@ -90,7 +90,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
         with asking(web) as ask:
             return _answer(now.now(ask, parameters))
 
-    @routes.get("/calendar", summary="A year by day", tags=["rows"], response_model=calendar.Calendar)
+    @routes.get("/calendar", summary="A year by day", tags=["rows"], response_model=calendar.CalendarView)
     def get_calendar(parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
         with asking(web) as ask:
             return _answer(calendar.calendar(ask, parameters))

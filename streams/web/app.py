@@ -45,7 +45,7 @@ _GZIP_LEVEL: Final = 1
 
 
 @dataclass(frozen=True)
-class Application:
+class WebApplication:
     """The web view.
 
     Attributes:
@@ -61,7 +61,7 @@ class Application:
     failures: list[str]
 
 
-def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Application:
+def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> WebApplication:
     """Creates the web view, which starts following the topics when it is served.
 
     Args:
@@ -115,7 +115,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> Ap
     _add_documents(app, web, assets)
     _add_errors(app, web)
     inner = _Timed(GZipMiddleware(app, compresslevel=_GZIP_LEVEL), web.metrics)
-    return Application(Guard(inner, access, rate_per_s=settings.web_rate_per_s), hub, web, failures)
+    return WebApplication(Guard(inner, access, rate_per_s=settings.web_rate_per_s), hub, web, failures)
 
 
 def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:

@@ -46,7 +46,7 @@ _COOKIE: Final = "milestones_session"
 _BURST_S: Final = 8.0
 _REMEMBERED_CLIENTS: Final = 10_000
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from schemas.outputs import (
     WorkerStatus,
 )
 from streams.demo.following import Seen
-from streams.demo.playing import Pace, Playing, play
+from streams.demo.playing import Playing, Schedule, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, summary_lines
 from streams.embedded.machine import free_port
@@ -278,7 +278,7 @@ async def test_a_story_is_published_whole_in_its_order_and_flushed(
 
 
 def test_the_pace_begins_at_0_ends_at_1_and_gives_a_crowded_night_its_time() -> None:
-    pace = Pace((0, 1000), 101)
+    pace = Schedule((0, 1000), 101)
     assert pace.due(0, 0) == 0
     assert pace.due(101, 1000) == 1
     assert pace.due(100, 1) > 0.49

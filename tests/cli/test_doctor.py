@@ -20,7 +20,7 @@ from streams.checkup.machine import machine_findings
 from streams.cli.doctor import command
 from streams.embedded import java
 from streams.errors import ExpectedError
-from streams.kafka.admin import Plan, apply_topics, catalogue_of
+from streams.kafka.admin import TopicPlan, apply_topics, catalogue_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: py
 
 def test_topics_that_are_missing_altered_or_of_another_size_each_have_their_line_and_cure() -> None:
     orders, deliveries, *_ = catalogue_of(Settings()).all()
-    plan = Plan(
+    plan = TopicPlan(
         create=[orders],
         alter={deliveries.name: {"retention.ms": ("1000", "-1"), "message.timestamp.type": ("", "LogAppendTime")}},
         refused=["vehicle.x.v1 has 4 partitions, 3 are wanted: set partitions = 4, or load the events into new topics"],

@@ -17,7 +17,7 @@ from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import read_to_end
 from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
-from streams.operations.ndjson import Line, LineChecker
+from streams.operations.ndjson import LineChecker, NumberedLine
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ CONTROL = line(
 
 
 def check(*texts: bytes) -> tuple[list[Any], dict[int, Rejection]]:
-    lines = [Line(number, text) for number, text in enumerate(texts, start=1)]
+    lines = [NumberedLine(number, text) for number, text in enumerate(texts, start=1)]
     records, refused = LineChecker(300, lambda: NOW_MS).check(lines)
     return records, {each.number: each.rejection for each in refused}
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from schemas import export
-from schemas.compatibility import Change, Difference, asyncapi_changes, schema_changes
+from schemas.compatibility import Change, ContractChange, asyncapi_changes, schema_changes
 from streams.cli import group
 from streams.errors import ExpectedError
 
@@ -267,5 +267,5 @@ def test_a_directory_without_an_export_or_that_cannot_be_written_is_one_line_and
 
 def test_a_change_is_a_tuple_that_reads_as_a_line() -> None:
     change = Change("data.vin", "the field is gone", compatible=False)
-    assert str(Difference("x.v1", *change)) == "incompatible: x.v1: data.vin: the field is gone"
+    assert str(ContractChange("x.v1", *change)) == "incompatible: x.v1: data.vin: the field is gone"
     assert json.dumps(change) == '["data.vin", "the field is gone", false]'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear, Period
 from streams.domain.daytypes import DayTypes
-from streams.domain.forecast import History, Known, forecast
+from streams.domain.forecast import DailyHistory, Known, forecast
 from streams.domain.rules import Target
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def known(
     counts: Sequence[int], *, today: int = 0, share: float = 0.0, start: date = START, day_types: DayTypes = NO_HOLIDAYS
 ) -> Known:
     """What is known after these days."""
-    return Known(History(start, tuple(counts), day_types), today, share)
+    return Known(DailyHistory(start, tuple(counts), day_types), today, share)
 
 
 def of(count: int, units: Callable[[int, date], int]) -> list[int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.facts import NO_DIMS, Metric
-from streams.domain.ledger import Changes, Chunk, Ledger
+from streams.domain.ledger import Chunk, Ledger, LedgerChanges
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from tests.domain.facts import OTHER_VIN, SU7, YU7, cancelled, delivered, placed, reversal, us, void
@@ -21,14 +21,14 @@ def ledger_in(zone: str = "Asia/Shanghai", **more: int) -> Ledger:
     return Ledger(BusinessZone(zone), Scopes(), **more)
 
 
-def step(ledger: Ledger, *facts: Fact) -> Changes:
+def step(ledger: Ledger, *facts: Fact) -> LedgerChanges:
     """One transaction's worth: the facts, all of them new, and the drain."""
     outcome = ledger.apply(facts)
     assert (outcome.applied, outcome.duplicates, outcome.refused) == (len(facts), 0, [])
     return ledger.drain()
 
 
-def counts_of(changes: Changes, scope: str = "model=SU7") -> dict[tuple[str, str], int]:
+def counts_of(changes: LedgerChanges, scope: str = "model=SU7") -> dict[tuple[str, str], int]:
     """(metric, date) → count of one scope."""
     return {(metric, str(day)): found.count for (metric, of, day), found in changes.counts.items() if of == scope}
 
@@ -197,7 +197,7 @@ def test_backfill_is_a_matter_of_the_event_that_brought_the_unit() -> None:
     assert ledger.backfilled == 2
 
 
-def latest_id(changes: Changes, metric: Metric = "deliveries") -> str | None:
+def latest_id(changes: LedgerChanges, metric: Metric = "deliveries") -> str | None:
     latest = changes.counts[metric, "all", date(2024, 10, 7)].latest
     return latest.id if latest is not None else None
 
@@ -338,7 +338,7 @@ def test_the_clock_is_the_greatest_accepted_time_of_all_and_of_each_source() -> 
     assert ledger.last_by_source == {"/sales/web": us(T3), "/sales/shop": us(T1)}
 
 
-def some_life(ledger: Ledger) -> list[Changes]:
+def some_life(ledger: Ledger) -> list[LedgerChanges]:
     return [
         step(ledger, placed(T1), delivered(T2, order="SO-2", backfill=True), placed(T2, order="SO-3", dims=YU7)),
         step(ledger, delivered(T2), void(T3, "x", order="SO-3"), cancelled(T4, order="SO-3", source="/sales/shop")),

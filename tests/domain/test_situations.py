@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from streams.domain.ledger import Changes, Ledger
+from streams.domain.ledger import Ledger, LedgerChanges
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from tests.domain.facts import OTHER_VIN, SU7, WEB, YU7, cancelled, delivered, placed, reversal, void
@@ -149,7 +149,7 @@ def new_ledger(templates: Sequence[Sequence[str]] = ((),)) -> Ledger:
     return Ledger(BusinessZone("Asia/Shanghai"), Scopes(templates))
 
 
-def step(ledger: Ledger, *facts: Fact) -> Changes:
+def step(ledger: Ledger, *facts: Fact) -> LedgerChanges:
     outcome = ledger.apply(facts)
     assert (outcome.applied, outcome.duplicates, outcome.refused) == (len(facts), 0, [])
     return ledger.drain()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.operations import rebuild_diff as module
-from streams.operations.rebuild_diff import Said, compare, differences
+from streams.operations.rebuild_diff import PublishedState, compare, differences
 from streams.settings import Settings
 
 
@@ -15,8 +15,8 @@ def row(count: int, **more: Any) -> dict[str, Any]:
     return {"count": count, "targets": [], **more}
 
 
-def said(milestones: dict[str, str] | None = None, **rows: dict[str, Any]) -> Said:
-    return Said({name: {"period": period} for name, period in (milestones or {}).items()}, rows)
+def said(milestones: dict[str, str] | None = None, **rows: dict[str, Any]) -> PublishedState:
+    return PublishedState({name: {"period": period} for name, period in (milestones or {}).items()}, rows)
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,18 @@ def said(milestones: dict[str, str] | None = None, **rows: dict[str, Any]) -> Sa
     ],
 )
 def test_only_here_only_there_and_other_values_are_differences(
-    live: Said, other: Said, found: set[tuple[str, str]]
+    live: PublishedState, other: PublishedState, found: set[tuple[str, str]]
 ) -> None:
     assert set(compare(live, other)) == found
 
 
-async def looks(monkeypatch: pytest.MonkeyPatch, live: list[Said], other: list[Said]) -> dict[str, tuple[Any, Any]]:
+async def looks(
+    monkeypatch: pytest.MonkeyPatch, live: list[PublishedState], other: list[PublishedState]
+) -> dict[str, tuple[Any, Any]]:
     """What is found when each look at the live and the other one sees the next of these, and at last the last again."""
     answers = {"": list(live), "x.": list(other)}
 
-    async def read_said(settings: Settings, _consumer: object) -> Said:
+    async def read_said(settings: Settings, _consumer: object) -> PublishedState:
         left = answers[settings.output_prefix]
         return left.pop(0) if len(left) > 1 else left[0]
 

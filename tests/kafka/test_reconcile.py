@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.outputs import ControlHeaders
 from streams.kafka.clients import read_to_end
 from streams.kafka.publisher import Publisher
-from streams.operations.ndjson import Line, LineChecker
+from streams.operations.ndjson import LineChecker, NumberedLine
 from tests.support.installation import Installation
 from tests.support.patience import deadline
 
@@ -53,7 +53,9 @@ def total(identity: str, count: int, at: str, source: str = FACTORY, **where: st
 async def publish(installation: Installation, *lines: str) -> None:
     """As `milestones publish` does."""
     checker = LineChecker(installation.settings.future_limit_s)
-    records, refused = checker.check([Line(number, line.encode()) for number, line in enumerate(lines, start=1)])
+    records, refused = checker.check(
+        [NumberedLine(number, line.encode()) for number, line in enumerate(lines, start=1)]
+    )
     assert refused == []
     async with Publisher(installation.settings) as publisher:
         await publisher.send(records)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.errors import ExpectedError
-from streams.story.figures import DayCounts, Figure, Relation, data_file, load_facts
+from streams.story.figures import CountsByDate, Figure, Relation, data_file, load_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_figure_is_compared_with_the_sum_of_its_days_and_of_no_other(
         ({LAST: 11, date(2024, 10, 4): 99}, True),
     ],
 )
-def test_the_first_day_above_a_number_is_above_it_and_no_earlier_day_is(days: DayCounts, holds: bool) -> None:
+def test_the_first_day_above_a_number_is_above_it_and_no_earlier_day_is(days: CountsByDate, holds: bool) -> None:
     assert figure("first_day_above", 10).holds(days) is holds
 
 

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from streams.embedded.broker import EmbeddedKafka
-from streams.embedded.config import Listener
+from streams.embedded.config import BrokerListener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,7 +173,7 @@ class SecuredKafka:
             java_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"],
         )
 
-    def _listeners(self) -> list[Listener]:
+    def _listeners(self) -> list[BrokerListener]:
         made = self.certificates
         trust = {"ssl.truststore.type": "PEM", "ssl.truststore.location": made.ca}
 
@@ -192,16 +192,16 @@ class SecuredKafka:
         session = {"scram-sha-512.connections.max.reauth.ms": f"{_SESSION_MS}"}
         server = tls(made.server)
         return [
-            Listener("SCRAM", "SASL_SSL", server | scram),
-            Listener("SESSION", "SASL_SSL", server | scram | session),
-            Listener("PLAIN", "SASL_SSL", server | plain),
-            Listener("USER", "SASL_PLAINTEXT", plain),
-            Listener("MTLS", "SSL", server | {"ssl.client.auth": "required"}),
-            Listener("OAUTH", "SASL_SSL", server | oauth),
-            Listener("EXPIRED", "SSL", tls(made.expired_server)),
-            Listener("ELSEWHERE", "SSL", tls(made.elsewhere)),
-            Listener("ADVERTISED", "PLAINTEXT", advertised="kafka-internal.invalid:9092"),
-            Listener("SWALLOWED", "PLAINTEXT", advertised=self.silent.address),
+            BrokerListener("SCRAM", "SASL_SSL", server | scram),
+            BrokerListener("SESSION", "SASL_SSL", server | scram | session),
+            BrokerListener("PLAIN", "SASL_SSL", server | plain),
+            BrokerListener("USER", "SASL_PLAINTEXT", plain),
+            BrokerListener("MTLS", "SSL", server | {"ssl.client.auth": "required"}),
+            BrokerListener("OAUTH", "SASL_SSL", server | oauth),
+            BrokerListener("EXPIRED", "SSL", tls(made.expired_server)),
+            BrokerListener("ELSEWHERE", "SSL", tls(made.elsewhere)),
+            BrokerListener("ADVERTISED", "PLAINTEXT", advertised="kafka-internal.invalid:9092"),
+            BrokerListener("SWALLOWED", "PLAINTEXT", advertised=self.silent.address),
         ]
 
     def close(self) -> None:

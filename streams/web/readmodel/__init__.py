@@ -15,18 +15,18 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_status
-from streams.web.readmodel.news import Forecasts, MilestonePage, MilestoneQuery, Milestones
+from streams.web.readmodel.news import ForecastReader, MilestonePage, MilestoneQuery, MilestoneReader
 from streams.web.readmodel.rejected import (
-    DeadLetter,
-    DeadLetters,
-    FoundViolation,
+    DeadLetterEntry,
+    DeadLetterReader,
     Group,
     LetterQuery,
+    ViolationEntry,
     ViolationQuery,
-    Violations,
+    ViolationReader,
 )
 from streams.web.readmodel.schema import Database
-from streams.web.readmodel.windows import Restatement, WindowPage, WindowQuery, Windows
+from streams.web.readmodel.windows import Restatement, WindowPage, WindowQuery, WindowReader
 from streams.web.readmodel.writing import Changes, Feed, Writer
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Changes",
-    "DeadLetter",
+    "DeadLetterEntry",
     "Feed",
-    "FoundViolation",
     "Group",
     "LetterQuery",
     "MilestonePage",
@@ -48,6 +47,7 @@ __all__ = [
     "ReadModel",
     "Restatement",
     "Snapshot",
+    "ViolationEntry",
     "ViolationQuery",
     "WindowPage",
     "WindowQuery",
@@ -59,11 +59,11 @@ class Snapshot:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.windows = Windows(connection)
-        self.milestones = Milestones(connection)
-        self.forecasts = Forecasts(connection)
-        self.dead_letters = DeadLetters(connection)
-        self.violations = Violations(connection)
+        self.windows = WindowReader(connection)
+        self.milestones = MilestoneReader(connection)
+        self.forecasts = ForecastReader(connection)
+        self.dead_letters = DeadLetterReader(connection)
+        self.violations = ViolationReader(connection)
 
     def statuses(self) -> list[tuple[Status, int, int]]:
         """The last reported status of partitions, workers and event sources, each with its time, twice.

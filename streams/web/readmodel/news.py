@@ -54,7 +54,7 @@ class MilestonePage:
         return [decode_milestone(body.encode()) for body in self.bodies]
 
 
-class Milestones:
+class MilestoneReader:
     """Milestone events as one reader sees them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -94,7 +94,7 @@ class Milestones:
         return [decode_milestone(row["body"].encode()) for row in found]
 
 
-class Forecasts:
+class ForecastReader:
     """Forecasts as one reader sees them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

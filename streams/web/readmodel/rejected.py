@@ -13,7 +13,7 @@ MAX_LETTERS: Final = 1000
 
 
 @dataclass(frozen=True)
-class DeadLetter:
+class DeadLetterEntry:
     r"""A rejected record: where it was published, why it was rejected, where it is now.
 
     Attributes:
@@ -53,7 +53,7 @@ class LetterQuery:
 
 
 @dataclass(frozen=True)
-class FoundViolation:
+class ViolationEntry:
     """A contradiction in one order's events: the offending event by `source` and `event_id`."""
 
     order_id: str
@@ -83,13 +83,13 @@ class Group:
     latest_ms: int
 
 
-class DeadLetters:
+class DeadLetterReader:
     """Dead letters as one reader sees them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def page(self, query: LetterQuery) -> tuple[list[DeadLetter], int]:
+    def page(self, query: LetterQuery) -> tuple[list[DeadLetterEntry], int]:
         """The dead letters that a query wants, and how many there are on all pages."""
         where, values = _equal(("reason", query.reason), ("topic", query.topic), ("day", query.day))
         total = self._connection.execute(f"SELECT count(*) FROM dead_letters {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
@@ -109,18 +109,18 @@ class DeadLetters:
             raise ValueError(f"dead letters are not grouped by {column}")
         return _groups(self._connection, "dead_letters", column)
 
-    def on(self, day: str) -> list[DeadLetter]:
+    def on(self, day: str) -> list[DeadLetterEntry]:
         """Those of a business date."""
         return self.page(LetterQuery(day=day, limit=MAX_LETTERS))[0]
 
 
-class Violations:
+class ViolationReader:
     """Violations as one reader sees them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def page(self, query: ViolationQuery) -> tuple[list[FoundViolation], int]:
+    def page(self, query: ViolationQuery) -> tuple[list[ViolationEntry], int]:
         """The violations that a query wants, and how many there are on all pages."""
         where, values = _equal(("kind", query.kind), ("order_id", query.order_id))
         total = self._connection.execute(f"SELECT count(*) FROM violations {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
@@ -129,7 +129,7 @@ class Violations:
             ORDER BY recorded_ms DESC, order_id, number LIMIT ? OFFSET ?""",  # noqa: S608 - fixed texts
             (*values, min(query.limit, MAX_LETTERS), query.offset),
         )
-        return [FoundViolation(*row) for row in found], total
+        return [ViolationEntry(*row) for row in found], total
 
     def by_kind(self) -> list[Group]:
         """How many of each kind, most first."""
@@ -149,8 +149,8 @@ def _equal(*wanted: tuple[str, str]) -> tuple[str, Sequence[str]]:
     return f"WHERE {conditions}" if given else "", [value for _, value in given]
 
 
-def _letter(row: sqlite3.Row) -> DeadLetter:
-    return DeadLetter(
+def _letter(row: sqlite3.Row) -> DeadLetterEntry:
+    return DeadLetterEntry(
         topic=row["topic"],
         partition=row["source_part"],
         offset=row["source_offset"],

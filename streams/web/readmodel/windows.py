@@ -106,7 +106,7 @@ class Restatement(NamedTuple):
     after: WindowRow
 
 
-class Windows:
+class WindowReader:
     """Rows as one reader sees them.
 
     Args:

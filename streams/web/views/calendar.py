@@ -11,7 +11,7 @@ from pydantic import Field
 
 from schemas.outputs import CivilDate, MilestoneKind, WindowRow, WindowStatus
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
-from streams.web.readmodel import DeadLetter, LetterQuery, MilestoneQuery, WindowQuery
+from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
     Ask,
@@ -73,7 +73,7 @@ class CalendarHoliday(View):
     count: int | None
 
 
-class Calendar(View):
+class CalendarView(View):
     """A year: every date of it in order."""
 
     year: int
@@ -112,11 +112,11 @@ class DayView(View):
     restated: list[Restated]
     versions: list[WindowRow]
     milestones: list[MilestoneLine]
-    dead_letters: list[DeadLetter]
+    dead_letters: list[DeadLetterEntry]
     dead_letter_count: int
 
 
-def calendar(ask: Ask, parameters: CalendarParameters) -> Calendar:
+def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     """A year."""
     year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), parameters.metric
     first, last = date(year, 1, 1), date(year, 12, 31)
@@ -128,7 +128,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> Calendar:
         for day in (first + timedelta(days=number) for number in range((last - first).days + 1))
     ]
     counts = [row.count for row in rows.values()]
-    return Calendar(
+    return CalendarView(
         year=year,
         years=ask.view.windows.years(),
         metric=metric,

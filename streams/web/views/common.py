@@ -29,7 +29,7 @@ _USUAL_REACH_DAYS: Final = 120
 
 Text = Annotated[str, Field(max_length=256)]
 #: Dates that rows can have.
-Day = Annotated[CivilDate, Field(examples=["2024-10-07"])]
+DateParameter = Annotated[CivilDate, Field(examples=["2024-10-07"])]
 
 
 class View(BaseModel):
@@ -97,7 +97,7 @@ class UsualDay(View):
     count: float
 
 
-class DayCount(View):
+class DateCount(View):
     """The count of a date."""
 
     date: CivilDate

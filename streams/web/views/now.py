@@ -13,7 +13,7 @@ from streams.web.views.common import (
     DELIVERIES,
     ORDERS_PLACED,
     Ask,
-    DayCount,
+    DateCount,
     Goal,
     MilestoneLine,
     Parameters,
@@ -63,7 +63,7 @@ class Span(View):
     end: CivilDate
     row: WindowRow | None
     aims: list[Aim]
-    days: list[DayCount]
+    days: list[DateCount]
 
 
 class Now(View):
@@ -128,7 +128,7 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
             )
             for target in targets
         ],
-        days=[DayCount(date=day, count=counts.get(day, 0)) for day in dates],
+        days=[DateCount(date=day, count=counts.get(day, 0)) for day in dates],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.outputs import CivilDate, RowControl, WindowRow
-from streams.web.readmodel import DeadLetter, FoundViolation, Group, LetterQuery, ViolationQuery, WindowQuery
+from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, View
 
 _MAX_RECONCILED = 1000
@@ -30,7 +30,7 @@ class DeadLettersParameters(_Paged):
 class LetterLine(View):
     """A dead letter; `command` publishes it again, once it is repaired."""
 
-    letter: DeadLetter
+    letter: DeadLetterEntry
     command: str
 
 
@@ -62,7 +62,7 @@ class ViolationsView(View):
     parameters: ViolationsParameters
     by_kind: list[Group]
     total: int
-    violations: list[FoundViolation]
+    violations: list[ViolationEntry]
 
 
 class ReconciliationParameters(Parameters):

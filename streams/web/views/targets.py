@@ -32,7 +32,7 @@ class ForecastPoint(View):
     reach_p50: CivilDate | None
 
 
-class TargetChange(View):
+class TargetsVersion(View):
     """The targets of a window from this version on."""
 
     at: Instant
@@ -48,7 +48,7 @@ class WindowTargets(View):
     span: Span
     forecasts: dict[str, Forecast]
     said: dict[str, list[ForecastPoint]]
-    changes: list[TargetChange]
+    changes: list[TargetsVersion]
 
 
 class TargetsView(View):
@@ -79,7 +79,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
                     for aim in span.aims
                 },
                 changes=[
-                    TargetChange(at=version.updated_at, version=version.version, targets=version.targets)
+                    TargetsVersion(at=version.updated_at, version=version.version, targets=version.targets)
                     for version in ask.view.windows.target_changes(*key)
                 ],
             )
