@@ -38,7 +38,7 @@ from schemas.events import (
     TargetEvent,
     VehicleDeliveredData,
 )
-from schemas.facts import NO_DIMS, Dims, Fact, Kind, Rejection
+from schemas.facts import NO_DIMS, Dims, Fact, Kind, Rejection, family_of
 from schemas.pools import intern_dims, intern_text
 from schemas.rows import RowKey
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 MAX_RECORD_BYTES: Final = 262_144
 
-#: Event classes by `Fact.topic`.
+#: Event classes by family.
 _ACCEPTED: Final[tuple[Sequence[type[LedgerEvent]], ...]] = (ORDER_EVENTS, DELIVERY_EVENTS)
 _TARGETS: Final[Sequence[type[TargetEvent]]] = TARGET_EVENTS
 _CONTROLS: Final[Sequence[type[ControlTotal]]] = CONTROL_EVENTS
@@ -81,9 +81,9 @@ class _RejectedError(Exception):
 
 
 def read_fact(record: SourceRecord, *, topic: int, future_limit_us: int, max_bytes: int) -> Fact | Rejection:
-    """The fact of a record of the orders (topic 0) or deliveries (topic 1)."""
+    """The fact of a record of a source topic, by its number."""
     try:
-        event = _read(record, _ACCEPTED[topic], max_bytes)
+        event = _read(record, _ACCEPTED[family_of(topic)], max_bytes)
         _check_key(record, event.data.order_id, "order_id")
         fact = _fact(event, record, topic)
         _check_time(record, fact.time_us, future_limit_us)

@@ -73,7 +73,7 @@ def decode_batch(
 
     Args:
         records: Any mixture of valid and invalid ones.
-        topic: 0 orders, 1 deliveries.
+        topic: Number of the source topic (`schemas.facts.topic_number`).
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         max_bytes: Largest size of key, value and headers together.
     """

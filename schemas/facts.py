@@ -24,9 +24,23 @@ Dims = tuple[str, str, str, str]
 
 NO_DIMS: Final[Dims] = ("", "", "", "")
 
-#: `Fact.topic` of the source topics.
+#: The two families of source topics; also `Fact.topic` of the first topic of each.
 ORDERS: Final = 0
 DELIVERIES: Final = 1
+
+#: Topics of one family at most: the number of a topic has seven bits in the ledger.
+MAX_TOPICS: Final = 64
+
+
+def topic_number(family: int, place: int) -> int:
+    """`Fact.topic` of a source topic: `ORDERS` or `DELIVERIES`, and its place in the list of that family, from 0."""
+    return 2 * place + family
+
+
+def family_of(topic: int) -> int:
+    """`ORDERS` or `DELIVERIES`: what the source topic with this number brings."""
+    return topic % 2
+
 
 TOO_MANY_EVENTS: Final = "too_many_events"
 ID_CONFLICT: Final = "id_conflict"
@@ -76,7 +90,7 @@ class Fact(msgspec.Struct, gc=False):
             of free text it is a digest, so that what people write neither fills the ledger nor leaves the service.
         voids: (source, id) of the voided event.
         backfill: Whether the event is history being loaded.
-        topic: 0 orders, 1 deliveries: the source topic the event was first published to.
+        topic: `topic_number` of the source topic that the event was first published to.
         partition: Partition of that record.
         offset: Offset of that record.
     """

@@ -28,7 +28,7 @@ import numpy as np
 from schemas import cloudevents
 from schemas.authority import SourceRecord, digest_of
 from schemas.events import CODE_PATTERN, VIN_CHARACTERS
-from schemas.facts import NO_DIMS, Dims, Fact, Kind
+from schemas.facts import NO_DIMS, Dims, Fact, Kind, family_of
 from schemas.instants import known_hours, known_rests, micros_of_text
 from schemas.pools import POOL_SIZE, intern_dims, intern_text, known_texts
 
@@ -98,12 +98,12 @@ class _ReversedEvent(_Event, tag="delivery.reversed.v1"):
     data: _Reversed
 
 
-#: Decoders of structured events by `Fact.topic`.
+#: Decoders of structured events by family.
 _EVENT_DECODERS: Final = (
     msgspec.json.Decoder(_PlacedEvent | _CancelledEvent).decode,
     msgspec.json.Decoder(_DeliveredEvent | _ReversedEvent).decode,
 )
-#: Decoders of the data of binary events by `Fact.topic` and the header `ce_type`.
+#: Decoders of the data of binary events by family and the header `ce_type`.
 _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
     {
         b"order.placed.v1": msgspec.json.Decoder(_Placed).decode,
@@ -114,7 +114,7 @@ _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
         b"delivery.reversed.v1": msgspec.json.Decoder(_Reversed).decode,
     },
 )
-#: Decoders of an array of structured events by `Fact.topic`.
+#: Decoders of an array of structured events by family.
 _ARRAY_DECODERS: Final = (
     msgspec.json.Decoder(list[_PlacedEvent | _CancelledEvent]).decode,
     msgspec.json.Decoder(list[_DeliveredEvent | _ReversedEvent]).decode,
@@ -236,7 +236,7 @@ def _facts_together(
     if not _is_plain(text, longest) or np.count_nonzero(characters >= _OPENING) != _BRACES * count:
         return None
     try:
-        events = _ARRAY_DECODERS[topic](b"[%b]" % text)
+        events = _ARRAY_DECODERS[family_of(topic)](b"[%b]" % text)
     except _REFUSED:
         return None
     if len(events) != count:
@@ -318,7 +318,7 @@ def _drafts(
     records: Sequence[SourceRecord], values: Sequence[bytes | None], topic: int, future_limit_us: int
 ) -> tuple[list[Fact | None], list[int]]:
     """Facts that are right but for what `_are_sound` checks, and the quotation marks that they account for."""
-    decode = _EVENT_DECODERS[topic]
+    decode = _EVENT_DECODERS[family_of(topic)]
     facts: list[Fact | None] = [None] * len(records)
     all_marks = [0] * len(records)
     events, where = [], []
@@ -410,7 +410,7 @@ def _binary_draft(
     event_id, source, time = [_header_text(headers, name) for name in ("ce_id", "ce_source", "ce_time")]
     time_us = micros_of_text(time)
     try:
-        data = _DATA_DECODERS[topic][headers["ce_type"]](value)
+        data = _DATA_DECODERS[family_of(topic)][headers["ce_type"]](value)
     except (KeyError, *_REFUSED):
         return None, 0
     details = _details(data)

@@ -367,6 +367,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         forwarded: Home partition → records forwarded there.
         arrived: Partition → forwarded records read that had been published there.
         lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
+        topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -382,3 +383,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forwarded: dict[int, int] = {}
     arrived: dict[int, int] = {}
     lost: dict[str, int] = {}
+    topics: dict[str, int] = {}

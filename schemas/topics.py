@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas import events, notes, outputs
+from schemas.facts import DELIVERIES, ORDERS, topic_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -53,6 +54,7 @@ class Topic:
         models: What a value is; empty where it is not a model (a record passed on as it came, a format of our own).
         internal: Not an interface for others.
         is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
+        is_named_by_others: How long its records are kept is its owners' affair too; `configs` is for creating it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Topic:
     models: tuple[type[BaseModel], ...] = ()
     internal: bool = False
     is_sized_by_others: bool = False
+    is_named_by_others: bool = False
 
 
 class Catalogue:
@@ -71,9 +74,24 @@ class Catalogue:
         source_prefix: Before the names of the topics that are read.
         output_prefix: Before the names of the topics that are written, and in those of the internal ones.
         partitions: Partitions of the topics that are keyed by order.
+        orders: Names of the topics of orders; without any there is one, named by the prefix.
+        deliveries: Likewise, of deliveries.
+
+    Attributes:
+        published: Number → topic of orders or deliveries, in the order of their numbers (`schemas.facts.topic_number`).
+        orders: The first topic of orders.
+        deliveries: The first topic of deliveries.
     """
 
-    def __init__(self, source_prefix: str = "", output_prefix: str = "", partitions: int = 4) -> None:
+    def __init__(
+        self,
+        source_prefix: str = "",
+        output_prefix: str = "",
+        partitions: int = 4,
+        *,
+        orders: Sequence[str] = (),
+        deliveries: Sequence[str] = (),
+    ) -> None:
         self.partitions = partitions
         source = _KEEP_ALL | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(SOURCE_MAX_BYTES)}
         passed_on = _KEEP_ALL | {"max.message.bytes": str(SOURCE_MAX_BYTES + HEADROOM_BYTES)}
@@ -81,22 +99,26 @@ class Catalogue:
         internal = f"milestones.internal.{output_prefix}"
         row_key = "metric/scope/period"
 
-        self.orders = Topic(
-            f"{source_prefix}vehicle.orders.v1",
-            partitions,
-            source,
-            "order_id",
-            events.ORDER_EVENTS,
-            is_sized_by_others=True,
+        families = (
+            (ORDERS, orders, f"{source_prefix}vehicle.orders.v1", events.ORDER_EVENTS),
+            (DELIVERIES, deliveries, f"{source_prefix}vehicle.deliveries.v1", events.DELIVERY_EVENTS),
         )
-        self.deliveries = Topic(
-            f"{source_prefix}vehicle.deliveries.v1",
-            partitions,
-            source,
-            "order_id",
-            events.DELIVERY_EVENTS,
-            is_sized_by_others=True,
-        )
+        numbered = {
+            topic_number(family, place): Topic(
+                name,
+                partitions,
+                source,
+                "order_id",
+                models,
+                is_sized_by_others=True,
+                is_named_by_others=bool(named),
+            )
+            for family, named, own_name, models in families
+            for place, name in enumerate(named or (own_name,))
+        }
+        self.published: Mapping[int, Topic] = dict(sorted(numbered.items()))
+        self.orders = self.published[ORDERS]
+        self.deliveries = self.published[DELIVERIES]
         self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
         self.controls = Topic(
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
@@ -172,10 +194,7 @@ class Catalogue:
     def all(self) -> tuple[Topic, ...]:
         """Every topic: those that are read, those that are written, the internal ones."""
         return (
-            self.orders,
-            self.deliveries,
-            self.targets,
-            self.controls,
+            *self.sources(),
             self.windows,
             self.history,
             self.milestones,
@@ -190,6 +209,14 @@ class Catalogue:
             self.quarantine,
             self.replayed,
         )
+
+    def sources(self) -> tuple[Topic, ...]:
+        """The topics that others publish to."""
+        return *self.published.values(), self.targets, self.controls
+
+    def names(self) -> dict[int, str]:
+        """Number → name of a topic of orders or deliveries, in the order of their numbers."""
+        return {number: topic.name for number, topic in self.published.items()}
 
     def public(self) -> tuple[Topic, ...]:
         """The topics that others rely on."""

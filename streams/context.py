@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from schemas.facts import ORDERS, family_of
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
+from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.log import KafkaLog, Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from schemas.topics import Catalogue
     from streams.settings import Settings
@@ -21,23 +23,70 @@ if TYPE_CHECKING:
 #: Incremented when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1
 
+_AS_BEFORE: Final = (
+    "list the topics as before and new ones at the end, or count everything again under another output_prefix"
+)
+
 
 def wall_clock_us() -> int:
     """Now, in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
-class SourceTopics(NamedTuple):
-    """The topics that a ledger partition reads; the first two in the order of `Fact.topic`."""
+class SourceTopics:
+    """The topics that a ledger partition reads.
 
-    orders: str
-    deliveries: str
-    rerouted: str
+    Attributes:
+        names: Those that others publish to, by `Fact.topic`.
+        numbers: The same the other way round.
+        rerouted: That of records which were forwarded to their home.
+    """
+
+    def __init__(self, names: Mapping[int, str], rerouted: str) -> None:
+        self.names = dict(names)
+        self.numbers = {name: number for number, name in names.items()}
+        self.rerouted = rerouted
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.names.values()
+        yield self.rerouted
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.numbers or name == self.rerouted
 
     @property
-    def published(self) -> tuple[str, str]:
+    def published(self) -> tuple[str, ...]:
         """Those that others publish to."""
-        return self.orders, self.deliveries
+        return tuple(self.names.values())
+
+    def name(self, number: int) -> str:
+        """The topic of a number.
+
+        Raises:
+            ExpectedError: The settings do not list it any more.
+        """
+        if number not in self.names:
+            family = "orders" if family_of(number) == ORDERS else "deliveries"
+            raise ExpectedError(
+                f"topics: records of topic {number // 2 + 1} of the {family} were counted, and the settings list only "
+                f"{sum(family_of(other) == family_of(number) for other in self.names)}: {_AS_BEFORE}"
+            )
+        return self.names[number]
+
+    def check_same(self, before: Mapping[str, int]) -> None:
+        """Makes sure that all topics that were counted have their numbers still.
+
+        Args:
+            before: Topic → number.
+
+        Raises:
+            ExpectedError: One has not.
+        """
+        for name, number in before.items():
+            if self.numbers.get(name) != number:
+                raise ExpectedError(
+                    f"topics: {name} was counted, and is not in its place of the settings: {_AS_BEFORE}"
+                )
 
 
 @dataclass(frozen=True)
@@ -79,8 +128,7 @@ class Context:
     @cached_property
     def source_topics(self) -> SourceTopics:
         """Topics of a ledger partition."""
-        catalogue = self.catalogue
-        return SourceTopics(catalogue.orders.name, catalogue.deliveries.name, catalogue.rerouted.name)
+        return SourceTopics(self.catalogue.names(), self.catalogue.rerouted.name)
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:

@@ -11,13 +11,15 @@ import ipaddress
 import os
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.facts import DIMENSIONS, Metric
+from schemas.facts import DIMENSIONS, MAX_TOPICS, Metric
+from schemas.topics import Catalogue
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LAST_PORT = 65_535
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
 #: Environment variables of this project that are not settings of the service.
@@ -64,6 +67,33 @@ class TargetSettings(_Section):
     period: str
     value: int = Field(ge=1)
     label: str | None = Field(default=None, max_length=256)
+
+
+class TopicSettings(_Section):
+    """`[topics]`: names of the topics of orders and of deliveries; those of a family that is left out go by the prefix."""
+
+    orders: tuple[str, ...] = ()
+    deliveries: tuple[str, ...] = ()
+
+    @field_validator("orders", "deliveries", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        if value in ([], ()):
+            raise ValueError("list at least one topic, or leave the key out")
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("orders", "deliveries")
+    @classmethod
+    def _legal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+                raise ValueError(f"{name!r} is no name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -")
+        twice = next((name for name in value if value.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is listed twice")
+        if len(value) > MAX_TOPICS:
+            raise ValueError(f"{len(value)} topics; {MAX_TOPICS} at most can be read")
+        return value
 
 
 def _story_rules() -> tuple[RuleSettings, ...]:
@@ -113,6 +143,7 @@ class Settings(_Section):
     replication_factor: int = Field(default=-1, ge=-1)
     min_insync_replicas: int = Field(default=0, ge=0)
     source_prefix: str = ""
+    topics: TopicSettings = TopicSettings()
     output_prefix: str = ""
 
     event_source: str = Field(default="", max_length=256)
@@ -196,6 +227,19 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _each_topic_for_one_thing(self) -> Settings:
+        catalogue = self.catalogue
+        published = Counter(catalogue.names().values())
+        for name, times in published.items():
+            if times > 1:
+                raise ValueError(f"topics: {name} would be read for orders and for deliveries; they need topics apart")
+        for topic in catalogue.all()[len(catalogue.published) :]:
+            if topic.name in published:
+                use = "reads for something else" if topic in catalogue.sources() else "writes itself"
+                raise ValueError(f"topics: {topic.name} is a topic that this service {use}")
+        return self
+
+    @model_validator(mode="after")
     def _enough_replicas(self) -> Settings:
         if self.replication_factor == 0:
             raise ValueError("replication_factor is 0: give at least 1, or -1 for the cluster's own default")
@@ -205,6 +249,17 @@ class Settings(_Section):
                 "never in sync: nothing could be written"
             )
         return self
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The topics of the installation."""
+        return Catalogue(
+            self.source_prefix,
+            self.output_prefix,
+            self.partitions,
+            orders=self.topics.orders,
+            deliveries=self.topics.deliveries,
+        )
 
     @property
     def group_id(self) -> str:
@@ -227,7 +282,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     sources = dict.fromkeys(values, origin)
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if name not in ("rule", "target", "scopes", "holidays") and variable in os.environ:
+        if name not in ("rule", "target", "scopes", "holidays", "topics") and variable in os.environ:
             values[name], sources[name] = os.environ[variable], variable
     for name, value in (overrides or {}).items():
         if value is not None:

@@ -63,7 +63,7 @@ class WindowExplanation:
     key: RowKey
     period: Period
     business: Business
-    names: Sequence[str]
+    names: Mapping[int, str]
     before: int = 0
     after: int = 0
     changes: list[UnitChange] = field(default_factory=list)

@@ -140,7 +140,7 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
     start, end = date.fromisoformat(data.start), date.fromisoformat(data.end)
     counted = _Counted(business, [], Counter())
     strangers = await sources.strangers(stops)
-    for number in sorted({number for _, number in stops}):
+    for number in range(business.settings.partitions):
         home = await sources.home(number, stops, strangers)
         for records in home.orders.values():
             for unit in read_order(accepted(records, letters.by_record).events).units:

@@ -59,7 +59,7 @@ class Letters(NamedTuple):
 async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letters:
     """Reads the dead letters of the orders and deliveries, all that are there now."""
     catalogue = catalogue_of(settings)
-    numbers = {catalogue.orders.name.encode(): 0, catalogue.deliveries.name.encode(): 1}
+    numbers = {name.encode(): number for number, name in catalogue.names().items()}
     topic = catalogue.dead_letters
     by_record: dict[Coordinates, Letter] = {}
     times: Counter[Coordinates] = Counter()

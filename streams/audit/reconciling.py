@@ -14,7 +14,7 @@ from streams.audit.sources import Sources, audit_reader
 from streams.audit.sums import Business
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from schemas.facts import Fact
     from schemas.rows import RowKey
@@ -54,7 +54,7 @@ class Recounted:
     """
 
     business: Business
-    names: Sequence[str]
+    names: Mapping[int, str]
     windows: dict[RowKey, Counted]
     asked: frozenset[str] = frozenset()
     readings: dict[str, Reading] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from streams.audit.judging import Distinct, RecountedUnit
     from streams.audit.sums import Business
 
-#: Streams of a ledger partition: orders, deliveries, and what was forwarded to it.
-FORWARDED: Final = 2
+#: Stream of a ledger partition that others have forwarded to it; the other streams are its source topics, by number.
+FORWARDED: Final = -1
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ShardCount:
 
     Attributes:
         tally: Its units.
-        books: Stream (0 orders, 1 deliveries, 2 forwarded) → its books.
+        books: Stream (a topic's number, or `FORWARDED`) → its books.
         events: Distinct events that were taken.
         duplicates: The same again.
         conflicts: Identities with more than one content.
@@ -53,7 +53,7 @@ class ShardCount:
     """
 
     tally: Tally
-    books: dict[int, StreamBooks] = field(default_factory=lambda: {stream: StreamBooks() for stream in range(3)})
+    books: defaultdict[int, StreamBooks] = field(default_factory=lambda: defaultdict(StreamBooks))
     events: int = 0
     duplicates: int = 0
     conflicts: list[dict[str, Any]] = field(default_factory=list)
@@ -66,14 +66,14 @@ class Recounting:
     Args:
         business: Zone, scopes, holidays.
         letters: The dead letters, by source record.
-        names: Names of the orders' and deliveries' topics.
+        names: Number → name of the topics of orders and deliveries.
         dead_letters: Where what is wrong with dead letters is noted.
         vins: VIN → order under which it stands; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
     """
 
     def __init__(
-        self, business: Business, letters: Mapping[Coordinates, Letter], names: Sequence[str], dead_letters: Check
+        self, business: Business, letters: Mapping[Coordinates, Letter], names: Mapping[int, str], dead_letters: Check
     ) -> None:
         self._business = business
         self._letters = letters

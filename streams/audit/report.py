@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from schemas.facts import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from datetime import date
 
     from schemas.facts import Fact
@@ -110,7 +110,7 @@ _TYPES = {
 }
 
 
-def describe_event(event: Fact, business: Business, names: Sequence[str]) -> dict[str, Any]:
+def describe_event(event: Fact, business: Business, names: Mapping[int, str]) -> dict[str, Any]:
     """An event for a program: what it is, when, and where its record lies."""
     described: dict[str, Any] = {
         "type": _TYPES[Kind(event.kind)],

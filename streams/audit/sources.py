@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogRecord
     from streams.settings import Settings
 
-#: (0 orders or 1 deliveries, partition, offset): where a source record is.
+#: (number of the topic, partition, offset): where a source record is.
 Coordinates = tuple[int, int, int]
-#: (0 orders or 1 deliveries, partition) → first offset that is not read.
+#: (number of the topic, partition) → first offset that is not read.
 Stops = dict[tuple[int, int], int]
 
 
@@ -86,7 +86,7 @@ class Home:
 
     Attributes:
         orders: Order → its valid records in the order they were read: orders, deliveries, then those from elsewhere.
-        parts: 0 orders, 1 deliveries → its partitions.
+        parts: Number of a topic → its partitions.
     """
 
     orders: dict[str, list[Fact]]
@@ -124,8 +124,8 @@ class Sources:
         of_the_future: frozenset[Coordinates] = frozenset(),
         progress: Callable[[int], None] = ignore,
     ) -> None:
-        catalogue = catalogue_of(settings)
-        self.names = (catalogue.orders.name, catalogue.deliveries.name)
+        self.names = catalogue_of(settings).names()
+        self.numbers = {name: number for number, name in self.names.items()}
         self._partitions = settings.partitions
         self._future_limit_us = settings.future_limit_s * 1_000_000
         self._consumer = consumer
@@ -140,7 +140,7 @@ class Sources:
         Raises:
             ExpectedError: One is missing.
         """
-        for name, found in (await partition_counts(self._consumer, self.names)).items():
+        for name, found in (await partition_counts(self._consumer, self.numbers)).items():
             if not found:
                 raise ExpectedError(f"{name} does not exist: milestones topics plan tells what to do", exit_code=2)
 
@@ -247,11 +247,11 @@ class Sources:
 
     async def _all(self) -> list[TopicPartition]:
         if not self._counts:
-            self._counts = await partition_counts(self._consumer, self.names)
-        return [TopicPartition(name, number) for name in self.names for number in range(self._counts[name])]
+            self._counts = await partition_counts(self._consumer, self.numbers)
+        return [TopicPartition(name, number) for name in self.numbers for number in range(self._counts[name])]
 
     def _numbered(self, tp: TopicPartition) -> tuple[int, int]:
-        return self.names.index(tp.topic), tp.partition
+        return self.numbers[tp.topic], tp.partition
 
 
 def future_limit_us(record: _Timed, settings: Settings) -> int:

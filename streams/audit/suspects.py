@@ -30,7 +30,7 @@ _KINDS: Final = {
 class Lineup:
     """Units and events without effect in the place of one difference."""
 
-    def __init__(self, suspect: Suspect, business: Business, names: Sequence[str]) -> None:
+    def __init__(self, suspect: Suspect, business: Business, names: Mapping[int, str]) -> None:
         self._suspect = suspect
         self._business = business
         self._names = names
@@ -85,7 +85,7 @@ async def line_up(  # noqa: PLR0913, PLR0917 - what a recount needs
     """Finds the units of each suspect, in the order given; at most 1,000 are listed of each."""
     lineups = [Lineup(suspect, business, sources.names) for suspect in suspects]
     shards = {suspect.shard for suspect in suspects}
-    for number in sorted({number for _, number in stops}):
+    for number in range(business.settings.partitions):
         if shards and None not in shards and number not in shards:
             continue
         home = await sources.home(number, stops, strangers)

@@ -23,6 +23,7 @@ from streams.audit.sums import Business, Day, add_days, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
 from streams.audit.totals import compare_row_controls, read_sent_totals
+from streams.kafka.admin import catalogue_of
 from streams.listener import Listener
 
 if TYPE_CHECKING:
@@ -121,12 +122,16 @@ class _Run:
         check = self._checks["sources"]
         ends = await self._sources.ends()
         stops: Stops = {}
+        rerouted = catalogue_of(self._settings).rerouted.name
         for shard, marker in self._published.markers.items():
             for source, (applied, _) in marker.positions.items():
                 name, partition = source_of(source, shard)
-                if name not in self._sources.names:
+                if name == rerouted:
                     continue
-                topic = self._sources.names.index(name)
+                if name not in self._sources.numbers:
+                    check.differ(f"{name}-{partition}: was counted, and topics does not list it: this recount lacks it")
+                    continue
+                topic = self._sources.numbers[name]
                 end = ends.get((topic, partition), 0)
                 check.compared += 1
                 if applied > end:
@@ -137,14 +142,8 @@ class _Run:
         return stops
 
     async def _recount(self) -> dict[int, ShardCount]:
-        rerouted = {
-            shard: next(
-                position
-                for name, (position, _) in marker.positions.items()
-                if source_of(name, shard)[0] not in self._sources.names
-            )
-            for shard, marker in self._published.markers.items()
-        }
+        forwarded_to = catalogue_of(self._settings).rerouted.name
+        rerouted = {shard: marker.positions[forwarded_to][0] for shard, marker in self._published.markers.items()}
         check = self._checks["forwarded"]
         strangers = await self._sources.strangers(self._stops)
         self._arrivals = await read_arrivals(self._settings, self._sources, rerouted, check)
@@ -271,7 +270,7 @@ class _Run:
         check = self._checks["books"]
         for number, shard in shards.items():
             marker = self._published.markers[number]
-            for stream, (name, theirs) in enumerate(self._ordered(marker.books, number)):
+            for stream, name, theirs in self._ordered(marker.books, number):
                 check.compared += 1
                 for line in _book_faults(theirs, shard.books[stream]):
                     check.differ(f"{name}-{number}: {line}", topic=name, partition=number)
@@ -295,12 +294,11 @@ class _Run:
                 "rerouted": theirs.rerouted,
             }
             for number in shards
-            for name, theirs in self._ordered(self._published.markers[number].books, number)
+            for _, name, theirs in self._ordered(self._published.markers[number].books, number)
         ]
 
-    def _ordered(self, books: Mapping[str, Books], number: int) -> list[tuple[str, Books]]:
-        """Orders, deliveries, forwarded: each topic with the sum over its partitions that the ledger partition reads."""
-        names = self._sources.names
+    def _ordered(self, books: Mapping[str, Books], number: int) -> list[tuple[int, str, Books]]:
+        """Source topics and then the forwarded: stream, topic, sum over its partitions that the ledger partition reads."""
         sums: dict[str, Books] = {}
         for source, found in books.items():
             topic = source_of(source, number)[0]
@@ -312,15 +310,14 @@ class _Run:
                 before.dead_letters + found.dead_letters,
                 before.rerouted + found.rerouted,
             )
-        forwarded = next((topic for topic in sums if topic not in names), "")
         nothing = Books(0, 0, 0, 0, 0)
-        return [(topic, sums.get(topic, nothing)) for topic in (*names, forwarded)]
+        streams = (*self._sources.names.items(), (FORWARDED, catalogue_of(self._settings).rerouted.name))
+        return [(stream, topic, sums.get(topic, nothing)) for stream, topic in streams]
 
     # What else there is to say --------------------------------------------------------------------------------------
 
     def _point(self, shards: Mapping[int, ShardCount]) -> dict[str, Any]:
         published = self._published
-        names = self._sources.names
         return {
             "applied": {
                 topic: {
@@ -340,7 +337,8 @@ class _Run:
                 )
             },
             "records": {
-                name: sum(shard.books[topic].read for shard in shards.values()) for topic, name in enumerate(names)
+                name: sum(shard.books[topic].read for shard in shards.values())
+                for topic, name in self._sources.names.items()
             },
             "counts_offset": published.counts_offset,
             "counts_behind": published.counts_after,

@@ -131,7 +131,7 @@ def _directory(given: Path | None) -> Iterator[Path]:
 def _settings(servers: str, config: Path | None, directory: Path, *, own_cluster: bool) -> Settings:
     overrides = {"bootstrap_servers": servers, "clock": "events"}
     if not own_cluster:
-        return load_settings(config, overrides | {"source_prefix": _PREFIX, "output_prefix": _PREFIX})
+        return load_settings(config, overrides | {"source_prefix": _PREFIX, "output_prefix": _PREFIX, "topics": {}})
     # The story's own rules, whatever file or variables belong to another installation.
     with contextlib.chdir(directory), _without_settings():
         return load_settings(config, overrides)

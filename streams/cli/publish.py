@@ -40,18 +40,22 @@ class _Tally:
 
 @click.command()
 @click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True, path_type=Path))
+@click.option(
+    "--topic", "topics", multiple=True, help="Which of several topics of orders or of deliveries to publish to."
+)
 @cluster_options
-def command(file: Path, bootstrap_servers: str | None, config: Path | None) -> None:
+def command(file: Path, topics: tuple[str, ...], bootstrap_servers: str | None, config: Path | None) -> None:
     """Publish structured CloudEvents, one JSON object per line.
 
     Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
-    orders. A line that is not a valid event is reported with its number and skipped, and the exit code is then 2.
-    Publishing a file again is safe: an event counts once.
+    orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
+    valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
+    event counts once.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
     with _opened(file) as stream:
-        tally = run(settings, _publish(settings, stream, name))
+        tally = run(settings, _publish(Publisher(settings, topics), settings, stream, name))
     _summarise(tally, name, settings)
 
 
@@ -68,10 +72,10 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-async def _publish(settings: Settings, stream: IO[bytes], name: str) -> _Tally:
+async def _publish(publisher: Publisher, settings: Settings, stream: IO[bytes], name: str) -> _Tally:
     tally = _Tally()
     checker = LineChecker(settings.future_limit_s)
-    async with Publisher(settings) as publisher:
+    async with publisher:
         with _progress(stream, name) as advance:
             async for lines, size_bytes in _chunks(stream, name):
                 records, refused = checker.check(lines)

@@ -38,7 +38,7 @@ class Seen:
     def __init__(self, settings: Settings, model: str) -> None:
         self._scope = f"model={model}"
         self._rows: dict[str, bytes] = {}
-        self._sources = {catalogue_of(settings).orders.name, catalogue_of(settings).deliveries.name}
+        self._sources = set(catalogue_of(settings).names().values())
         self.milestones: dict[str, MilestoneEvent] = {}
         self.partitions: dict[int, PartitionStatus] = {}
         self.changed_at_s = time.monotonic()
@@ -155,7 +155,7 @@ async def source_ends(settings: Settings) -> dict[TopicPartition, int]:
     catalogue = catalogue_of(settings)
     tps = [
         TopicPartition(topic.name, partition)
-        for topic in (catalogue.orders, catalogue.deliveries)
+        for topic in catalogue.published.values()
         for partition in range(topic.partitions)
     ]
     async with reader(settings) as consumer:

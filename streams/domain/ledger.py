@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact
-from schemas.facts import ORDERS as ORDERS_TOPIC
+from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
+from schemas.facts import ORDERS as ORDER_TOPICS
 from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.orders import (
     CANCELLATIONS,
@@ -368,7 +368,7 @@ def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:
 
 def _conflict_message(fact: Fact, known: Fact) -> str:
     other = [name for name, field_name in _CONTENT.items() if getattr(fact, field_name) != getattr(known, field_name)]
-    topic = "orders" if known.topic == ORDERS_TOPIC else "deliveries"
+    topic = "orders" if family_of(known.topic) == ORDER_TOPICS else "deliveries"
     return (
         f"an event of this order with the same source and id was applied before, with another {' and '.join(other)}: "
         f"the one read from {topic}, partition {known.partition}, offset {known.offset}"

@@ -15,7 +15,7 @@ from schemas.instants import utc_text
 from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from schemas.facts import LatestUnit
     from streams.domain.windows import Row
@@ -61,10 +61,10 @@ class MilestoneBook:
 
     Args:
         timezone: IANA name of the business time zone; the offset of `achieved_at`.
-        topics: Names of the source topics, orders first, that causes point into.
+        topics: Number → name of the source topics that causes point into.
     """
 
-    def __init__(self, timezone: str, topics: Sequence[str]) -> None:
+    def __init__(self, timezone: str, topics: Mapping[int, str]) -> None:
         self.source = EARLIEST_SOURCE
         self._timezone = timezone
         self._zone = ZoneInfo(timezone)

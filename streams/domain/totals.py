@@ -7,7 +7,7 @@ more step: the rows and milestones that differ are published, and nothing twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from schemas.rows import RowKey
@@ -33,7 +33,7 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Row, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from streams.domain.disposition import Disposition
     from streams.domain.targets import TargetChange
 
-SOURCE_TOPICS = ("vehicle.orders.v1", "vehicle.deliveries.v1")
+SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.deliveries.v1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Totals:
         targets: Sequence[Target],
         timezone: str,
         closed_after_s: int = 259_200,
-        topics: Sequence[str] = SOURCE_TOPICS,
+        topics: Mapping[int, str] = SOURCE_TOPICS,
         scopes: Scopes | None = None,
     ) -> None:
         check_rules(rules, calendar)

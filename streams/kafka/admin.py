@@ -19,7 +19,6 @@ from aiokafka.errors import (
     for_code,
 )
 
-from schemas.topics import Catalogue, Topic
 from streams.errors import ExpectedError
 from streams.kafka.clients import connected, live_options, timeout_ms
 from streams.kafka.permissions import denied, require, topic_answers
@@ -29,6 +28,7 @@ from streams.kafka.rights import Operation, Resource, Right
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from schemas.topics import Catalogue, Topic
     from streams.settings import Settings
 
 _TOPIC_EXISTS = 36
@@ -37,6 +37,7 @@ _SETTLED_WITHIN_S = 20.0
 _LOOK_AGAIN_S = 0.2
 _BY_ADMIN = "milestones topics apply --print has the commands for the cluster's administrator"
 _MIN_INSYNC = "min.insync.replicas"
+_TIME_OF_RECORDS = "message.timestamp.type"
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,7 @@ class TopicPlan:
 
 def catalogue_of(settings: Settings) -> Catalogue:
     """The topics of the installation that the settings describe."""
-    return Catalogue(
-        source_prefix=settings.source_prefix, output_prefix=settings.output_prefix, partitions=settings.partitions
-    )
+    return settings.catalogue
 
 
 @contextlib.asynccontextmanager
@@ -250,7 +249,7 @@ def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor
         changes = {
             key: (there.configs.get(key, ""), value)
             for key, value in topic.configs.items()
-            if there.configs.get(key) != value
+            if there.configs.get(key) != value and (key == _TIME_OF_RECORDS or not topic.is_named_by_others)
         }
         if changes:
             plan.alter[topic.name] = changes

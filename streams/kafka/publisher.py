@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.facts import DELIVERIES, ORDERS, family_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import connected, live_options, timeout_ms
@@ -27,6 +28,27 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 512 * 1024
 _BATCHES_IN_FLIGHT = 32
 _STOP_TIMEOUT_S = 2.0
+#: `Publication.topic` for a person.
+_KINDS = ("orders", "deliveries", "targets", "control totals")
+
+
+def _choices(settings: Settings) -> list[list[str]]:
+    """The topics that records of each kind may go to."""
+    catalogue = catalogue_of(settings)
+    names = catalogue.names()
+    return [
+        *([name for number, name in names.items() if family_of(number) == family] for family in (ORDERS, DELIVERIES)),
+        [catalogue.targets.name],
+        [catalogue.controls.name],
+    ]
+
+
+def _chosen(names: Sequence[str], into: Sequence[str]) -> str:
+    """The topic of a kind; empty where there are several and none is chosen."""
+    chosen = [name for name in names if name in into] or names
+    if len(chosen) > 1 and set(chosen) <= set(into):
+        raise ExpectedError(f"--topic {chosen[0]} and {chosen[1]} take the same events: name one of them")
+    return chosen[0] if len(chosen) == 1 else ""
 
 
 class Publisher:
@@ -34,16 +56,22 @@ class Publisher:
 
     Use as an asynchronous context manager: entering connects, leaving without an error flushes.
 
+    Args:
+        settings: Of the installation.
+        into: Which topics to use where there are several of orders or of deliveries.
+
     Raises:
-        ExpectedError: The cluster is unreachable or refuses.
+        ExpectedError: `into` names no topic of these, or two of a kind; the cluster is unreachable or refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        catalogue = catalogue_of(settings)
+    def __init__(self, settings: Settings, into: Sequence[str] = ()) -> None:
         self._settings = settings
-        self._topics = tuple(
-            topic.name for topic in (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
-        )
+        self._choices = _choices(settings)
+        self._topics = [_chosen(names, into) for names in self._choices]
+        stray = next((name for name in into if name not in self._topics), None)
+        if stray is not None:
+            known = ", ".join(name for names in self._choices for name in names)
+            raise ExpectedError(f"--topic {stray}: this service reads no such topic; it reads {known}")
         self._open: dict[tuple[int, int], Any] = {}
         self._in_flight: deque[asyncio.Future[Any]] = deque()
         self._counts = [0] * len(self._topics)
@@ -77,6 +105,13 @@ class Publisher:
 
     async def _look_up(self, topics: set[int]) -> None:
         """Makes sure that topics are there and may be written, before the first record goes to each."""
+        for number in sorted(topics):
+            if not self._topics[number]:
+                names = self._choices[number]
+                raise ExpectedError(
+                    f"{', '.join(names)} are {len(names)} topics of {_KINDS[number]}: say which one the events go to with "
+                    f"--topic, as in --topic {names[0]}"
+                )
         answers = await topic_answers(self._producer.client, (self._topics[number] for number in sorted(topics)))
         for number in sorted(topics):
             name = self._topics[number]

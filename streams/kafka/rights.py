@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, get_args
 
-from schemas.topics import Catalogue
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.topics import Topic
+    from schemas.topics import Catalogue, Topic
     from streams.settings import Settings
 
 Role = Literal["worker", "web", "publisher", "operator", "reader"]
@@ -68,8 +66,8 @@ def transactional_prefix(settings: Settings) -> str:
 
 def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
     """What a role needs, each resource once."""
-    catalogue = Catalogue(settings.source_prefix, settings.output_prefix, settings.partitions)
-    sources = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
+    catalogue = settings.catalogue
+    sources = catalogue.sources()
     look, write = (Operation.READ,), (Operation.WRITE,)
     transactions = Right(Resource.TRANSACTIONAL_ID, transactional_prefix(settings), write, is_prefix=True)
     match role:
@@ -97,12 +95,11 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
 
 def _of_worker(topic: Topic, catalogue: Catalogue) -> tuple[Operation, ...]:
     """It compares every topic with the contract, and reads what it has written before: that is its state."""
-    sources = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
     if topic == catalogue.replayed:
         return Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS
     if topic == catalogue.status:
         return Operation.WRITE, Operation.DESCRIBE_CONFIGS
-    if topic in (*sources, catalogue.quarantine):
+    if topic in (*catalogue.sources(), catalogue.quarantine):
         return Operation.READ, Operation.DESCRIBE_CONFIGS
     return Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS
 

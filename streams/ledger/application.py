@@ -69,7 +69,7 @@ class Application:
             taken = self._intake.forwarded(records)
         else:
             dated = with_append_times(records, self._now_us() // 1000, self._was_future)
-            taken = self._intake.published(dated, self._topics.index(batch.topic))
+            taken = self._intake.published(dated, self._topics.numbers[batch.topic])
         out = self._take(taken, source)
         last = records[-1]
         source.next = batch.next
@@ -117,7 +117,7 @@ class Application:
     def _dead_letter(self, rejected: Rejected, source: Source, out: list[Outgoing]) -> None:
         source.dead_letters += 1
         topic, record, reason, message = rejected
-        place = Place(self._topics[topic], record.partition, record.offset)
+        place = Place(self._topics.name(topic), record.partition, record.offset)
         recovery = self._memory.recovery
         if recovery is not None and place in recovery.dead:
             return
@@ -128,7 +128,7 @@ class Application:
         source.rerouted += 1
         topic, record, home = away
         self._memory.forwarded[home] += 1
-        place = Place(self._topics[topic], record.partition, record.offset)
+        place = Place(self._topics.name(topic), record.partition, record.offset)
         recovery = self._memory.recovery
         if recovery is not None and place in recovery.forwarded:
             return

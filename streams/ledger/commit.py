@@ -112,5 +112,6 @@ class CommitRecords:
             partitions=self._context.settings.partitions,
             forwarded=dict(memory.forwarded),
             arrived=dict(memory.arrived),
+            topics=self._context.source_topics.numbers,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

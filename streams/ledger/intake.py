@@ -138,7 +138,7 @@ class Intake:
 
     def _pass_over(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
         """The records without those in quarantine, which go unread to the dead letters of their home."""
-        name, partition = self._topics[topic], records[0].partition
+        name, partition = self._topics.name(topic), records[0].partition
         if not self.passed_over.touches(name, partition, records[0].offset, records[-1].offset):
             return records
         kept = []

@@ -88,7 +88,7 @@ def place_of(record: LogRecord, context: Context) -> Place:
     origin = origin_of(record.headers) if record.topic == context.source_topics.rerouted else None
     if origin is None:
         return Place(record.topic, record.partition, record.offset)
-    return Place(context.source_topics[origin.topic], origin.partition, origin.offset)
+    return Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)
 
 
 async def _first_alone(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> LogRecord | None:

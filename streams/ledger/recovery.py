@@ -94,7 +94,9 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition % rerouted.partitions == number:
-                    recovery.forwarded.add(Place(context.source_topics[origin.topic], origin.partition, origin.offset))
+                    recovery.forwarded.add(
+                        Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)
+                    )
     return recovery
 
 

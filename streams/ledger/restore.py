@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_marker
+from schemas.facts import DELIVERIES, ORDERS
+from schemas.outputs import source_of
 from streams.errors import ExpectedError
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.quarantine import PassedOver, read_decisions
@@ -15,7 +17,7 @@ from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from schemas.outputs import Marker
-    from streams.context import Context
+    from streams.context import Context, SourceTopics
     from streams.kafka.log import LogReader, LogRecord
     from streams.ledger.memory import Memory
 
@@ -33,6 +35,8 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
         decisions = await read_decisions(context, reader)
         orders = PassedOver({place: order.line for place, order in decisions.orders.items()})
         marker = await _read_changelog(memory, context, reader)
+        if marker is not None:
+            context.source_topics.check_same(_topics_of(marker, memory.number, context.source_topics))
         found = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
         if marker is not None:
             memory.adopt(marker)
@@ -47,6 +51,15 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
             memory.recovery.violations.update(memory.ledger.violations())
             orders.add(memory.recovery.quarantined)
     return orders
+
+
+def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, int]:
+    """Topic → number of what was read; a marker from when each family had one topic does not say."""
+    if marker.topics:
+        return marker.topics
+    first = {topics.names[family]: family for family in (ORDERS, DELIVERIES)}
+    names = {source_of(name, number)[0] for name in marker.positions} - {topics.rerouted}
+    return {name: first.get(name, ORDERS) for name in names}
 
 
 async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -> Marker | None:

@@ -146,10 +146,12 @@ async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
     """
     catalogue = catalogue_of(settings)
     async with reader(settings) as consumer:
-        found = await partition_counts(consumer, (catalogue.orders.name, catalogue.deliveries.name))
+        found = await partition_counts(consumer, catalogue.names().values())
         for name, partitions in found.items():
             if not partitions:
-                raise ExpectedError(f"{name} does not exist: name the source topics with source_prefix", exit_code=2)
+                raise ExpectedError(
+                    f"{name} does not exist: name the source topics with source_prefix or [topics]", exit_code=2
+                )
         tps = [TopicPartition(name, number) for name, partitions in found.items() for number in range(partitions)]
         firsts = await consumer.beginning_offsets(tps)
     return [(tp.topic, tp.partition, first) for tp, first in sorted(firsts.items()) if first]
@@ -241,7 +243,7 @@ async def _exists(live: Settings) -> bool:
 
 async def _source_ends(settings: Settings, consumer: AIOKafkaConsumer) -> dict[tuple[str, int], int]:
     catalogue = catalogue_of(settings)
-    counts = await partition_counts(consumer, (catalogue.orders.name, catalogue.deliveries.name))
+    counts = await partition_counts(consumer, catalogue.names().values())
     tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()}
 

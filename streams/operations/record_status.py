@@ -139,7 +139,7 @@ async def _forwarded_at(context: Context, place: Place, home: int, reader: LogRe
 
     Transactions of other partitions can hide it from a read_committed reader for a moment.
     """
-    topic = context.source_topics.index(place.topic)
+    topic = context.source_topics.numbers[place.topic]
     name = context.source_topics.rerouted
     for _ in range(_FORWARDING_TRIES):
         async for records in reader.read([(name, home)]):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.cloudevents import HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
-from schemas.facts import QUARANTINED, Fact, Rejection
+from schemas.facts import QUARANTINED, Fact, Rejection, family_of
 from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
@@ -134,8 +134,8 @@ class _Run:
         self._context = context
         self._repair = repair
         self._reader = reader
-        topics = (catalogue.orders, catalogue.deliveries, catalogue.targets, catalogue.controls)
-        self._sources = {topic.name: number for number, topic in enumerate(topics)}
+        self._sources = {name: family_of(number) for number, name in catalogue.names().items()}
+        self._sources |= {catalogue.targets.name: _TARGETS, catalogue.controls.name: _CONTROLS}
         self._partitions: dict[str, int] = {}
 
     async def check_topics(self) -> None:

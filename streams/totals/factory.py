@@ -24,6 +24,6 @@ def make_totals(context: Context) -> Totals:
         targets=targets_of(settings),
         timezone=settings.timezone,
         closed_after_s=settings.closed_after_s,
-        topics=context.source_topics.published,
+        topics=context.source_topics.names,
         scopes=context.scopes,
     )

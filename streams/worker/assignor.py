@@ -68,17 +68,20 @@ class SharesAssignor(PartitionAssignor):
         clients = {member: self._get_client_metadata(metadata) for member, metadata in member_metadata.items()}
         self._update_member_urls(clients)
         context: Context = self.app.context
+        wanted = {*context.source_topics, context.catalogue.counts.name, *context.side_topics}
+        # A worker with another list of topics gets nothing until it is started again with this one.
+        members = sorted(member for member in clients if wanted <= set(member_metadata[member].subscription))
         topics = {topic for metadata in member_metadata.values() for topic in metadata.subscription}
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         parts = shares(context, counts)
         before: dict[int, str] = {}
-        for member in sorted(clients):
+        for member in members:
             actives = clients[member].assignment.actives
             for index, part in enumerate(parts):
                 if any(set(actives.get(topic, ())) & set(numbers) for topic, numbers in part.items()):
                     before.setdefault(index, member)
         assignments = {member: ClientAssignment(actives={}, standbys={}) for member in member_metadata}
-        for part, owner in zip(parts, divide(len(parts), sorted(clients), before), strict=True):
+        for part, owner in zip(parts, divide(len(parts), members, before), strict=True):
             for topic, numbers in part.items():
                 if numbers:
                     assignments[owner].actives.setdefault(topic, []).extend(numbers)

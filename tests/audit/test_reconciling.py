@@ -64,7 +64,7 @@ def test_a_line_of_named_columns_without_either_is_refused_with_its_number() -> 
 def recounted(*facts: Fact, theirs: Theirs, key: RowKey = KEY) -> Recounted:
     """The window after these events, in any order."""
     window = Counted(key, BUSINESS.calendar.period(key.period))
-    found = Recounted(BUSINESS, ("orders", "deliveries"), {key: window}, theirs.names)
+    found = Recounted(BUSINESS, {0: "orders", 1: "deliveries"}, {key: window}, theirs.names)
     orders: dict[str, list[Fact]] = {}
     for fact in facts:
         orders.setdefault(fact.order_id, []).append(fact)

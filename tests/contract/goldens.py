@@ -334,3 +334,16 @@ MARKER: Final = Marker(
     backfilled=12,
     partitions=4,
 )
+MARKER_OF_SEVERAL: Final = Marker(
+    positions={"sales.cn.orders": (1200, "9b1c5a2e"), "sales.eu.orders:5": (7, ""), "factory.handovers": (48212, "")},
+    books={"sales.eu.orders:5": Books(read=7, applied=6, duplicates=0, dead_letters=0, rerouted=1)},
+    fingerprint="format=1 timezone=Asia/Shanghai scopes=model|all partitions=4",
+    rebuilding=False,
+    caught_up=True,
+    caught_up_us=1_728_306_644_120_000,
+    clock_us=1_728_306_640_000_000,
+    sources={"/factories/bj1/dispatch": 1_728_306_640_000_000},
+    backfilled=0,
+    partitions=4,
+    topics={"sales.cn.orders": 0, "factory.handovers": 1, "sales.eu.orders": 2},
+)

@@ -11,7 +11,7 @@ import pytest
 from schemas import codec, export
 from schemas.events import EVENTS, ControlTotal, TargetSet, TargetWithdrawn
 from tests.contract.builders import Record, by_authority, decoded
-from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, OUTPUTS, SAMPLES
+from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, OUTPUTS, SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ TARGETS: dict[str, type[TargetSet | TargetWithdrawn]] = {
     "target.withdrawn.v1": TargetWithdrawn,
 }
 CONTROL = "control.total.v1"
-INTERNAL = ("internal.day-count", "internal.marker")
+INTERNAL = ("internal.day-count", "internal.marker", "internal.marker.several-topics")
 SCHEMAS = export.json_schemas()
 
 
@@ -110,6 +110,8 @@ def test_internal_records_are_written_and_read_as_the_samples_have_them() -> Non
     assert codec.decode_day_count(sample("internal.day-count")) == DAY_COUNT
     assert codec.encode_marker(MARKER) == sample("internal.marker")
     assert codec.decode_marker(sample("internal.marker")) == MARKER
+    assert codec.encode_marker(MARKER_OF_SEVERAL) == sample("internal.marker.several-topics")
+    assert codec.decode_marker(sample("internal.marker.several-topics")) == MARKER_OF_SEVERAL
 
 
 # JSON Schemas -------------------------------------------------------------------------------------------------------

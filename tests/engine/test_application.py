@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogRecord
 
 CONTEXT = Context(Settings(partitions=1))
-ORDERS = CONTEXT.source_topics.orders
+ORDERS = CONTEXT.catalogue.orders.name
 
 
 async def nothing_trimmed(_partition: Partition) -> int:

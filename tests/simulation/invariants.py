@@ -201,7 +201,7 @@ class Invariants:
         for record in records:
             origin = origin_of(record.headers)
             assert origin is not None
-            place = Place(self._topics[origin.topic], origin.partition, origin.offset)
+            place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             if place in self._forwarded:
                 raise BrokenError("forwarding", f"{place} was forwarded twice")
             if origin.partition % len(self._shards) != number:
@@ -265,7 +265,7 @@ class Invariants:
         if entry.topic == self._topics.rerouted:
             origin = origin_of(entry.headers)
             assert origin is not None
-            place = Place(self._topics[origin.topic], origin.partition, origin.offset)
+            place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             self._account_at_home(number, shard, place, self._world.source_entry(place), touched)
         elif homes([entry.key or b""], len(self._shards))[0] == number or not self._world.is_event(entry):
             self._account_at_home(number, shard, place, entry, touched)

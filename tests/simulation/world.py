@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
 
+from schemas.facts import family_of
 from schemas.partitioner import homes
 from streams.context import Context
 from streams.errors import ExpectedError
@@ -29,7 +30,7 @@ from streams.kafka.transactions import Outgoing
 from streams.operations.dead_letters import Wanted
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.replay import Repair, replay
-from streams.settings import RuleSettings, Settings, TargetSettings
+from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.group import Group
@@ -83,6 +84,8 @@ class Plan:
     #: Partitions of orders and deliveries; 0 for as many as there are homes.
     orders: int = 0
     deliveries: int = 0
+    #: Whether there are two topics of each, named by their owners.
+    several: bool = False
     workers: int = 2
     records: int = 40
     mischief: float = 0.3
@@ -139,6 +142,7 @@ class Plan:
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
+            several=dice.random() < 0.2,
         )
 
 
@@ -156,8 +160,11 @@ class Result:
 
 
 @lru_cache(maxsize=16)
-def _settings(partitions: int, timezone: str, clock: str) -> Settings:
+def _settings(partitions: int, timezone: str, clock: str, *, several: bool) -> Settings:
     return Settings(
+        topics=TopicSettings(orders=("cn.orders", "eu.orders"), deliveries=("bj1", "bj2"))
+        if several
+        else TopicSettings(),
         partitions=partitions,
         timezone=timezone,
         clock=clock,  # type: ignore[arg-type]
@@ -187,7 +194,7 @@ class World:
         self.loop = loop
         self.dice = dice
         self.nobody = contextvars.copy_context()
-        self.settings = _settings(plan.partitions, zone, plan.clock)
+        self.settings = _settings(plan.partitions, zone, plan.clock, several=plan.several)
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
         self._jumps: list[tuple[float, int]] = [(0.0, 0)]
@@ -203,7 +210,8 @@ class World:
         self.network = Network(self)
         self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice)
         self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
-        for topic, partitions in zip(self.context.source_topics.published, (plan.orders, plan.deliveries), strict=True):
+        for number, topic in self.context.source_topics.names.items():
+            partitions = (plan.orders, plan.deliveries)[number] if number < 2 else plan.partitions + 1
             if partitions:
                 self.cluster.resize(topic, partitions)
         self.invariants = Invariants(self)
@@ -311,7 +319,7 @@ class World:
         return event
 
     def _meaning(self, entry: Entry) -> Any:
-        key = (entry.key, entry.value, self.context.source_topics.index(entry.topic))
+        key = (entry.key, entry.value, family_of(self.context.source_topics.numbers[entry.topic]))
         if key in self._meanings:
             return self._meanings[key]
         # Published by a replay: the record with its key repaired.
@@ -421,18 +429,20 @@ class World:
 
     async def _publish(self) -> None:
         publishers = Publishers(self.dice, self.plan.mischief)
-        topics = self.context.source_topics.published
+        names = self.context.source_topics.names
         open_until = 0
         epoch = -1
         for number in range(self.plan.records):
             await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s))
             sent = publishers.next(self.now_us())
             self.learn(sent)
-            partitions = self.cluster.partition_count(topics[sent.topic])
+            # Any topic of its family will do.
+            topic = names[sent.topic + 2 * self.dice.randrange(2)] if self.plan.several else names[sent.topic]
+            partitions = self.cluster.partition_count(topic)
             placed = homes([sent.key or b""], partitions)[0]
             if self.dice.random() < self.plan.foreign:
                 placed = self.dice.randrange(partitions)
-            tp = Partition(topics[sent.topic], placed)
+            tp = Partition(topic, placed)
             if epoch < 0 and self.dice.random() < self.plan.transactions:
                 epoch = await self.cluster.init("publisher")
                 open_until = number + self.dice.randrange(6)

@@ -27,6 +27,7 @@ USES: dict[str, list[str] | None] = {
 }
 MORE_USES = [
     ["explain", "deliveries/model=SU7/day:2024-10-07/exceeds:1000"],
+    ["publish", "deploy/demo/sample-events.ndjson", "--topic", "vehicle.orders.v1"],
     ["windows", "--as-of", "2024-10-07T18:00:00+08:00"],
     ["windows", "--as-first-closed"],
     ["topics", "apply"],

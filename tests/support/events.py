@@ -15,7 +15,7 @@ _VIN = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
 
 
 class Published(NamedTuple):
-    """One record for a source topic: `orders` or `deliveries`."""
+    """One record for a source topic: the first of the `orders` or `deliveries`, or one by its name."""
 
     topic: str
     key: bytes | None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
+from pydantic import BaseModel
 
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
@@ -119,7 +120,7 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """Environment of a worker of this installation."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
-        scalars = {name: value for name, value in self.settings if not isinstance(value, tuple)}
+        scalars = {name: value for name, value in self.settings if not isinstance(value, tuple | BaseModel)}
         default = Settings()
         changed = {name: value for name, value in scalars.items() if value != getattr(default, name)}
         environment |= {f"MILESTONES_{name.upper()}": str(value) for name, value in (changed | self.client).items()}
@@ -167,11 +168,13 @@ class Installation:
     async def publish(self, records: Iterable[Published], *, pause_every: int = 0, pause_s: float = 0.0) -> None:
         """Publishes in order; with a pause after every so many records."""
         producer = AIOKafkaProducer(**client_options(self.settings), linger_ms=5, acks="all")
-        topics = {"orders": self.catalogue.orders.name, "deliveries": self.catalogue.deliveries.name}
+        families = {"orders": self.catalogue.orders.name, "deliveries": self.catalogue.deliveries.name}
         await producer.start()
         try:
             for count, record in enumerate(records, 1):
-                await producer.send(topics[record.topic], record.value, record.key, record.partition)
+                await producer.send(
+                    families.get(record.topic, record.topic), record.value, record.key, record.partition
+                )
                 if pause_every and count % pause_every == 0:
                     await producer.flush()
                     await asyncio.sleep(pause_s)
@@ -183,7 +186,7 @@ class Installation:
         """Every value of the source topics."""
         values: list[bytes] = []
         async with reader(self.settings) as consumer:
-            counts = await partition_counts(consumer, (self.catalogue.orders.name, self.catalogue.deliveries.name))
+            counts = await partition_counts(consumer, self.catalogue.names().values())
         partitions = [(topic, number) for topic, count in counts.items() for number in range(count)]
         async for records in read_to_end(self.settings, partitions):
             values += [record.value for record in records]
@@ -233,9 +236,9 @@ class Installation:
         raise AssertionError(f"not applied within {timeout_s} s: {reason}\n{self.tails()}")
 
     async def _behind(self) -> str:
-        topics = (self.catalogue.orders, self.catalogue.deliveries, self.catalogue.rerouted)
+        topics = (*self.catalogue.names().values(), self.catalogue.rerouted.name)
         async with reader(self.settings) as consumer:
-            counts = await partition_counts(consumer, [topic.name for topic in topics])
+            counts = await partition_counts(consumer, topics)
             tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
             ends = await consumer.end_offsets(tps)
         markers = await self.markers()
