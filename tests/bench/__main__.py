@@ -1,6 +1,7 @@
 """Throughput, latency, restart and memory of the service, against raw reading and plain Faust in the same run.
 
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
+    .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
 
 Everything runs on its own embedded Kafka on this machine. Absolute numbers depend on the machine; read the ratios.
 """
@@ -26,6 +27,8 @@ from rich.table import Table
 from streams.embedded.broker import EmbeddedKafka
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
+from tests.bench.totals import bench as bench_totals
+from tests.bench.totals import show as show_totals
 from tests.bench.worker import BenchWorker
 from tests.support.installation import Installation
 
@@ -137,12 +140,19 @@ def _print(results: dict[str, Any]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("service", "totals"), default="service")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the totals (default: 1,000,000)")
     parser.add_argument(
         "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
     )
     parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
+    if options.what == "totals":
+        found = bench_totals(options.rows)
+        show_totals(found)
+        _keep(found, options.json)
+        return
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment
     with tempfile.TemporaryDirectory(prefix="milestones-bench-") as folder:
         kafka = EmbeddedKafka(Path(folder) / "kafka")
@@ -152,8 +162,12 @@ def main() -> None:
         finally:
             kafka.stop()
     _print(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _keep(results, options.json)
+
+
+def _keep(results: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
