@@ -449,13 +449,14 @@ async def test_a_cluster_that_is_there_gets_the_story_under_names_of_its_own(boo
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with reader(Settings(bootstrap_servers=bootstrap)) as consumer, asyncio.timeout(60):
+        async with reader(Settings(bootstrap_servers=bootstrap)) as consumer, asyncio.timeout(stretched(60)):
             while "demo.vehicle.milestones.v1" not in (topics := await consumer.topics()):
                 assert process.returncode is None, await process.communicate()
+                await asyncio.sleep(0.1)
         assert "demo.vehicle.orders.v1" in topics
         assert "vehicle.orders.v1" not in topics
         process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(stretched(20)):
             await process.communicate()
     finally:
         if process.returncode is None:

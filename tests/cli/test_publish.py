@@ -19,6 +19,7 @@ from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import LineChecker, NumberedLine
 from streams.settings import Settings
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from schemas.facts import Rejection
@@ -141,7 +142,7 @@ async def publish(settings: Settings, *arguments: str, stdin: bytes = b"") -> su
         input=stdin,
         capture_output=True,
         env=environment(settings),
-        timeout=60,
+        timeout=stretched(60),
         check=False,
     )
 
@@ -204,7 +205,7 @@ async def test_what_comes_through_a_pipe_is_published_before_the_pipe_ends(setti
     try:
         process.stdin.write(PLACED + b"\n" + DELIVERED[:20])
         await process.stdin.drain()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(stretched(30)):
             while not await on_topics(settings):  # noqa: ASYNC110 - another process is waited for
                 await asyncio.sleep(0.1)
         assert [record.value for record in await on_topics(settings)] == [PLACED]

@@ -13,6 +13,7 @@ import pytest
 from streams.embedded import jars
 from tests.support.events import lifecycle
 from tests.support.installation import Installation
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def node(folder: Path) -> list[str]:
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("there is no Node with npm on this machine")
     install = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "kafkajs@2.2.4"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=stretched(120), check=False)
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"kafkajs cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
     assert done.returncode == 0, done.stderr
@@ -107,5 +108,7 @@ async def test_another_client_reads_every_milestone(
     folder.mkdir()
     command = await asyncio.to_thread(client, folder)
     arguments = [*command, bootstrap, installation.catalogue.milestones.name, str(milestones)]
-    done = await asyncio.to_thread(subprocess.run, arguments, cwd=folder, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(
+        subprocess.run, arguments, cwd=folder, capture_output=True, text=True, timeout=stretched(60), check=False
+    )
     assert (done.returncode, done.stdout.split()[-1:]) == (0, [str(milestones)]), done.stdout + done.stderr

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,7 @@ async def test_every_topic_for_others_is_read_without_optional_libraries(
                 [sys.executable, "-c", PLAIN_READER, bootstrap, topic.name, str(topic.partitions)],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=stretched(60),
                 check=False,
             )
             assert done.returncode == 0, done.stderr

@@ -62,7 +62,7 @@ class WebView:
 
     def client(self) -> httpx.AsyncClient:
         """A client of it."""
-        return httpx.AsyncClient(base_url=self.url, timeout=10, limits=httpx.Limits(max_connections=None))
+        return httpx.AsyncClient(base_url=self.url, timeout=stretched(10), limits=httpx.Limits(max_connections=None))
 
     async def until(self, path: str, condition: Callable[[Any], bool], timeout_s: float = 30.0) -> Any:
         """Asks for JSON until the condition holds; the answer."""

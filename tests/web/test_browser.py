@@ -242,7 +242,7 @@ async def test_the_page_follows_the_story_live_and_a_milestone_makes_itself_noti
         written: dict[int, float] = {}
         ready = asyncio.Event()
         wanted = set(range(start + 1, start + 4))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(stretched(30)):
             watching = asyncio.create_task(row_times(site, wanted, written, ready))
             await ready.wait()
             for step in range(3):

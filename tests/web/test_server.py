@@ -75,7 +75,7 @@ def order(number: int) -> Published:
 async def heard(events: AsyncIterator[Any], condition: Callable[[str, Any], bool], timeout_s: float) -> float:
     """Seconds until an event that meets the condition."""
     started = time.monotonic()
-    async with asyncio.timeout(timeout_s):
+    async with asyncio.timeout(stretched(timeout_s)):
         async for name, data, _ in events:
             if condition(name, data):
                 return time.monotonic() - started
@@ -251,7 +251,7 @@ def test_what_cannot_be_bound_or_may_not_is_told_in_one_line(tmp_path: Path) -> 
             env=clean,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=stretched(60),
             check=False,
         )
         assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended

@@ -12,6 +12,7 @@ from schemas.rows import RowKey
 from streams.web import sse
 from streams.web.readmodel import Changes
 from streams.web.sse import Filter, Hub, Stream
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ async def hub() -> AsyncIterator[Hub]:
 async def until(stream: Any, name: str) -> list[tuple[str, str, str]]:
     """Reads until an event of a name has come; all that came."""
     found: list[tuple[str, str, str]] = []
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(stretched(3)):
         async for chunk in stream:
             found += events_of(chunk)
             if any(event[0] == name for event in found):
@@ -159,5 +160,5 @@ async def test_closing_ends_every_stream(hub: Hub) -> None:
     stream = hub.subscribe(Filter(), None)
     await anext(stream)
     hub.close()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(stretched(3)):
         assert [chunk async for chunk in stream] == []
