@@ -40,6 +40,7 @@ WEB_MAY_IMPORT = (
     "streams.holidays",
     "streams.kafka.admin",
     "streams.kafka.clients",
+    "streams.kafka.records",
     "streams.settings",
 )
 SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}

@@ -9,6 +9,7 @@ from schemas.codec import decode_row
 from schemas.rows import RowKey
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
+from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
     from schemas.outputs import WindowRow
@@ -42,7 +43,7 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
         if (await partition_counts(consumer, [catalogue.history.name]))[catalogue.history.name]:
             async for records in read_to_end(settings, [(catalogue.history.name, 0)], consumer=consumer):
                 for record in records:
-                    _note(earliest, decode_row(record.value))
+                    _note(earliest, decode_row(record_value(record)))
     found = FirstClosed([], [])
     for value in (await read_latest(settings, [(catalogue.windows.name, 0)])).values():
         row = decode_row(value)

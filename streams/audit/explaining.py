@@ -19,6 +19,7 @@ from streams.audit.sums import Business
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -120,7 +121,7 @@ async def _revisions(settings: Settings, consumer: AIOKafkaConsumer, milestone_i
     known: set[str] = set()
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for record in records:
-            event = decode_milestone(record.value)
+            event = decode_milestone(record_value(record))
             known.add(event.data.milestone_id)
             if event.data.milestone_id == milestone_id:
                 found.append(event)

@@ -11,6 +11,7 @@ from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, coordinates_of, digest_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
+from streams.kafka.records import header_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
     partitions = [(topic.name, number) for number in range(topic.partitions)]
     async for records in read_to_end(settings, partitions, consumer=consumer):
         for record in records:
-            headers = dict(record.headers)
+            headers = header_values(record)
             number = numbers.get(headers.get(ControlHeaders.TOPIC) or b"")
             if number is None:
                 continue

@@ -18,7 +18,8 @@ from schemas.rows import RowKey
 from streams.audit.sums import Day
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.clients import partition_counts, read_latest, read_to_end
+from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from schemas.facts import DayCount
     from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.sums import Business
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 _TRIES: Final = 6
@@ -122,11 +123,11 @@ class _Replay:
     def take(self, record: LogRecord) -> None:
         """One record; a marker puts in force what its transaction has brought."""
         self.taken_since += 1
-        shard, day = decode_counts_key(record.key)
+        shard, day = decode_counts_key(record_key(record))
         if day is not None:
-            self._waiting[shard][ShardDay(shard, day)] = decode_day_count(record.value)
+            self._waiting[shard][ShardDay(shard, day)] = decode_day_count(record_value(record))
             return
-        self._markers[shard] = decode_marker(record.value)
+        self._markers[shard] = decode_marker(record_value(record))
         for cell, count in self._waiting.pop(shard, {}).items():
             old = self._cells.get(cell)
             if self.best is not None:
@@ -229,11 +230,9 @@ async def _rows_and_milestones(
     settings: Settings, consumer: AIOKafkaConsumer
 ) -> tuple[dict[RowKey, WindowRow], list[MilestoneEvent]]:
     catalogue = catalogue_of(settings)
-    values: dict[bytes, bytes | None] = {}
-    async for records in read_to_end(settings, [(catalogue.windows.name, 0)], consumer=consumer):
-        values.update({record.key: record.value for record in records})
-    rows = [decode_row(value) for value in values.values() if value is not None]
+    values = await read_latest(settings, [(catalogue.windows.name, 0)], consumer=consumer)
+    rows = [decode_row(value) for value in values.values()]
     milestones = []
     async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
-        milestones += [decode_milestone(record.value) for record in records]
+        milestones += [decode_milestone(record_value(record)) for record in records]
     return {RowKey.of(row): row for row in rows}, milestones

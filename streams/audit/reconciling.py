@@ -12,6 +12,7 @@ from streams.audit.letters import accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, audit_reader
 from streams.audit.sums import Business
+from streams.kafka.records import record_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -129,7 +130,7 @@ async def _add_refused(found: Recounted, sources: Sources, stops: Stops) -> None
         if isinstance(outcome, Rejection):
             where = f"{record.topic}-{record.partition}@{record.offset}"
             line = f"dead letter: {outcome.reason}: {outcome.message} ({where})"
-            found.refused.setdefault(record.key.decode(), []).append(line)
+            found.refused.setdefault(record_key(record).decode(), []).append(line)
 
 
 # Against their list -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, reader
+from streams.kafka.records import record_key
 from streams.listener import ignore
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 #: (number of the topic, partition, offset): where a source record is.
@@ -177,7 +178,7 @@ class Sources:
                 away = [record for record, home in zip(records, placed, strict=True) if home != ledger]
                 for record, outcome in self.decoded(away, topic):
                     if isinstance(outcome, Fact):
-                        found[homes([record.key], self._partitions)[0]].append(outcome)
+                        found[homes([record_key(record)], self._partitions)[0]].append(outcome)
         return found
 
     async def home(self, number: int, stops: Stops, strangers: Mapping[int, list[Fact]]) -> Home:

@@ -102,11 +102,11 @@ async def _transactions(client: AIOKafkaAdminClient, settings: Settings) -> Find
     name, cure = "transactions", "look at the brokers that hold it, or wait until they are back"
     rights = [right for right in rights_of("worker", settings) if right.resource is Resource.TRANSACTIONAL_ID]
     # aiokafka's admin client shows no other way to its connections.
-    missing = await missing_rights(client._client, rights)  # noqa: SLF001
+    missing = await missing_rights(client._client, rights)  # noqa: SLF001 - likewise
     if missing:
         detail, _, cure = denied(missing).partition("; ")
         return wrong(name, detail, cure)
-    if (await topic_answers(client._client, [_TRANSACTION_LOG]))[_TRANSACTION_LOG].is_hidden:  # noqa: SLF001
+    if (await topic_answers(client._client, [_TRANSACTION_LOG]))[_TRANSACTION_LOG].is_hidden:  # noqa: SLF001 - likewise
         return note(name, f"allowed; this user may not look at {_TRANSACTION_LOG}")
     described = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
     if _TRANSACTION_LOG not in described:

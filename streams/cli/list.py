@@ -14,6 +14,7 @@ from streams.headline import headline
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
+from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,14 +44,14 @@ async def _list(settings: Settings, *, follow: bool, as_json: bool) -> None:
         async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
             for record in records:
                 count += 1
-                _print(record.value, as_json=as_json)
+                _print(record_value(record), as_json=as_json)
         if not count and not follow:
             click.echo("no milestones yet", err=True)
         if follow:
             partition = TopicPartition(topic, 0)
             consumer.resume(partition)
             async for record in consumer:
-                _print(record.value, as_json=as_json)
+                _print(record_value(record), as_json=as_json)
 
 
 def _print(value: bytes, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from typing import Any, Final
+from typing import Final
 
 #: Categories of characters that are not shown as themselves: controls, invisible formats (also those that turn the
 #: direction of writing), surrogates, private use, unassigned; separators of lines and paragraphs.
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
     return "".join(_escape(character) if unicodedata.category(character) in _UNFIT else character for character in text)
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     r"""One line of JSON, safe for a terminal: readable text stays, the rest gets JSON escapes (`\u001b`)."""
     text = json.dumps(value, ensure_ascii=False)
     if text.isascii() and text.isprintable():

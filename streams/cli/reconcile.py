@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 import click
 from rich.console import Console
@@ -209,7 +209,7 @@ def _against(settings: Settings, key: RowKey, file: Path, *, in_json: bool) -> i
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _opened(file: Path) -> Iterator[TextIO]:
     if str(file) == "-":
         yield click.get_text_stream("stdin", encoding="utf-8")
         return

@@ -15,11 +15,12 @@ from schemas.facts import METRICS
 from schemas.outputs import MilestoneEvent, PartitionStatus
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import reader
+from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 _STANDING = ("milestone.raised.v1", "milestone.recorded.v1", "milestone.reinstated.v1")
@@ -56,9 +57,12 @@ class Seen:
         self._results.clear()
         await self._results.wait()
 
-    def take_row(self, key: bytes, value: bytes) -> None:
-        """A row of the windows topic."""
-        self._rows[key.decode()] = value
+    def take_row(self, key: bytes, value: bytes | None) -> None:
+        """A row of the windows topic, or its tombstone."""
+        if value is None:
+            self._rows.pop(key.decode(), None)
+        else:
+            self._rows[key.decode()] = value
         self._changed()
 
     def take_milestone(self, value: bytes) -> MilestoneEvent:
@@ -142,12 +146,12 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
         while True:
             fetched: Mapping[TopicPartition, list[LogRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
             for record in fetched.get(windows, ()):
-                seen.take_row(record.key, record.value)
+                seen.take_row(record_key(record), record.value)
             for record in fetched.get(status, ()):
                 if record.value is not None:
-                    seen.take_status(record.key, record.value)
+                    seen.take_status(record_key(record), record.value)
             for record in fetched.get(milestones, ()):
-                raised(seen.take_milestone(record.value))
+                raised(seen.take_milestone(record_value(record)))
 
 
 async def source_ends(settings: Settings) -> dict[TopicPartition, int]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -23,9 +23,10 @@ from streams.story import load_facts, tell
 from streams.worker.child_process import ServiceProcess, WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any
+
+    from aiokafka import TopicPartition
 
     from streams.settings import Settings
     from streams.story import Story
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _TICK_S = 0.1
 #: Once all events are applied, rows and milestones are final when nothing has come for this long.
 _QUIET_S = 5.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _in_thread(service: ServiceProcess) -> Any:
+async def _in_thread(service: ServiceProcess) -> AsyncIterator[ServiceProcess]:
     """Starts a service and stops it without blocking the loop."""
     service.__enter__()
     try:
@@ -156,7 +159,7 @@ class _Session:
                 await asyncio.gather(following, watching, return_exceptions=True)
         return self._sum_up(seconds, alone=sum(ends.values()) == self._story.expected.records)
 
-    async def _alongside(self, work: Awaitable[Any], *others: asyncio.Task[None]) -> Any:
+    async def _alongside(self, work: Awaitable[T], *others: asyncio.Task[None]) -> T:
         """Awaits `work`; a failure of any of the others fails it."""
         task = asyncio.ensure_future(work)
         try:
@@ -205,7 +208,7 @@ class _Session:
             if self._web_url is not None:
                 _say(f"web view at {self._web_url}")
 
-    async def _settle(self, ends: dict[Any, int]) -> None:
+    async def _settle(self, ends: Mapping[TopicPartition, int]) -> None:
         """Waits until all is applied and summed: as the simulation knows it, else until nothing changes any more."""
         await self._seen.until(lambda: self._seen.has_applied(ends))
         with contextlib.suppress(TimeoutError):

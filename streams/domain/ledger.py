@@ -357,7 +357,7 @@ class Ledger:
         words = self._vocabulary.words
         added = self._days.count(
             group, cast("Dims", words[dims]), time_us, backfill=backfill
-        )  # see `_recount`  # see `_recount`
+        )  # dimensions, as in `restore`
         if time_us >= added.latest_us:
             self._days.note_latest(added, unpack(order_id, blob, words)[index])
 

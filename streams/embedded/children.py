@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from typing import Any
 
 
-def end(process: subprocess.Popen[Any], grace_s: float) -> int:
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], grace_s: float) -> int:
     """Ends a supervised child and its supervisor; kills the supervisor when that takes longer than `grace_s`.
 
     Returns:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schemas.authority import SourceRecord
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 LOG_APPEND_TIME: Final = 1
 #: Before every event.

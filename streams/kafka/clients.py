@@ -22,12 +22,15 @@ from streams.errors import ExpectedError
 from streams.kafka.connection import TokenError
 from streams.kafka.metadata import create_nothing
 from streams.kafka.permissions import denial, denied, topic_answers
+from streams.kafka.records import record_key
 from streams.kafka.refusals import RefusedError, reach, refusal
 from streams.kafka.rights import Operation, Resource, Right
 from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from streams.kafka.records import LogRecord
 
 create_nothing()
 
@@ -227,7 +230,7 @@ async def live_options(settings: Settings) -> dict[str, Any]:
     return options | {"bootstrap_servers": reached.servers}
 
 
-async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> None:
+async def connected(settings: Settings, start: Callable[[], Awaitable[object]]) -> None:
     """Starts a client within a bounded time.
 
     Raises:
@@ -241,7 +244,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[Any]]) -> 
 
 
 @contextlib.contextmanager
-def quiet_clients() -> Any:
+def quiet_clients() -> Iterator[None]:
     """Silences aiokafka's log while we report the same failure in one line."""
     logger = logging.getLogger("aiokafka")
     before = logger.level
@@ -277,7 +280,7 @@ async def read_to_end(
     *,
     consumer: AIOKafkaConsumer | None = None,
     since: Mapping[tuple[str, int], int] | None = None,
-) -> AsyncIterator[list[Any]]:
+) -> AsyncIterator[list[LogRecord]]:
     """Yields every committed record of the partitions, in lists, at least up to the ends seen at the start.
 
     The end of a read_committed consumer is the last stable offset: an open transaction of another producer is not
@@ -341,15 +344,17 @@ async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPar
             )
 
 
-async def read_latest(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[bytes, bytes]:
+async def read_latest(
+    settings: Settings, partitions: Iterable[tuple[str, int]], *, consumer: AIOKafkaConsumer | None = None
+) -> dict[bytes, bytes]:
     """The last value of each key of compacted partitions; tombstoned keys are left out."""
     latest: dict[bytes, bytes] = {}
-    async for records in read_to_end(settings, partitions):
+    async for records in read_to_end(settings, partitions, consumer=consumer):
         for record in records:
             if record.value is None:
-                latest.pop(record.key, None)
+                latest.pop(record_key(record), None)
             else:
-                latest[record.key] = record.value
+                latest[record_key(record)] = record.value
     return latest
 
 

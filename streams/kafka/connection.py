@@ -78,7 +78,7 @@ class _NoSecrets(logging.Filter):
         return not any(isinstance(argument, _WITH_SECRETS) for argument in arguments)
 
 
-_WITH_SECRETS = (*SaslAuthenticateRequest._CLASSES, SaslAuthenticateResponse_v0, SaslAuthenticateResponse_v1)  # noqa: SLF001
+_WITH_SECRETS = (*SaslAuthenticateRequest._CLASSES, SaslAuthenticateResponse_v0, SaslAuthenticateResponse_v1)  # noqa: SLF001 - all versions
 logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
 
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
+from streams.kafka.records import header_values
 
 if TYPE_CHECKING:
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 
 def rejected_place(letter: LogRecord) -> Place | None:
     """Where the record of a dead letter was published; `None` where its headers do not say."""
-    headers = dict(letter.headers)
+    headers = header_values(letter)
     topic, partition, offset = (
         headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)
     )

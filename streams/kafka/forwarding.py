@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.authority import SourceRecord
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 #: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC 0 for orders, 1 for deliveries.
 ORIGIN_HEADER = "milestones.origin"

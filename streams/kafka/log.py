@@ -7,7 +7,7 @@ the simulation in the tests is another one.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 _READ_ONE_MS = 5000
@@ -37,32 +38,6 @@ class Bounds(NamedTuple):
 
     first: int
     end: int
-
-
-class LogRecord(Protocol):
-    """A committed record.
-
-    `timestamp` is in milliseconds since 1970: the append time where `timestamp_type` is 1, else the publisher's.
-    """
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102 - as Kafka names them, all of these
-    @property
-    def partition(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def offset(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def timestamp_type(self) -> int: ...  # noqa: D102 - likewise
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102 - likewise
-
-    # Bytes or `None`. Which of the two a topic allows is its own rule, and checking it on every read would add nothing.
-    @property
-    def key(self) -> Any: ...  # noqa: D102 - likewise
-    @property
-    def value(self) -> Any: ...  # noqa: D102 - likewise
 
 
 class LogReader(Protocol):

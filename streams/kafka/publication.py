@@ -34,6 +34,17 @@ class Publication(NamedTuple):
     story_s: int = 0
 
 
+class Candidate(NamedTuple):
+    """A record as the codec would see it if it were published at `timestamp`, in milliseconds since 1970."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp: int
+    partition: int = 0
+    offset: int = 0
+
+
 def foreign_partition(key: bytes, partitions: int) -> int:
     """Where a publisher on librdkafka's CRC-32 partitioner puts a key."""
     return crc32(key) % partitions

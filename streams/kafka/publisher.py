@@ -73,7 +73,7 @@ class Publisher:
             known = ", ".join(name for names in self._choices for name in names)
             raise ExpectedError(f"--topic {stray}: this service reads no such topic; it reads {known}")
         self._open: dict[tuple[int, int], Any] = {}
-        self._in_flight: deque[asyncio.Future[Any]] = deque()
+        self._in_flight: deque[asyncio.Future[object]] = deque()
         self._counts = [0] * len(self._topics)
 
     async def __aenter__(self) -> Self:

@@ -137,7 +137,7 @@ def _is_good(answer: Any) -> bool:
     return answer is not None and not isinstance(answer, BaseException)
 
 
-async def _first_answers(asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def _first_answers(asked: Sequence[Coroutine[object, None, Any]]) -> list[Any]:
     """The answers in order; once one is good, the others have little time left."""
     tasks = [asyncio.create_task(question) for question in asked]
     waiting = set(tasks)

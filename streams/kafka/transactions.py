@@ -221,6 +221,6 @@ def _append(batch: Any, record: Outgoing) -> bool:
     return appended is not None
 
 
-def _retrieved(future: asyncio.Future[Any]) -> None:
+def _retrieved(future: asyncio.Future[None]) -> None:
     """Keeps asyncio from reporting failures of futures that are no longer awaited: the first one is raised."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -22,7 +22,7 @@ from mode.utils.futures import maybe_async
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.context import Context
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
     from streams.ledger.memory import Memory
     from streams.ledger.quarantine import PassedOver

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import SourceTopics
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 
 class Run(NamedTuple):

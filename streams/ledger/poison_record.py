@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from streams.context import Context
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_gap, decode_quarantine
 from schemas.notes import Gap, Place, Quarantine, gap_of_key
+from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,11 +61,11 @@ async def read_decisions(context: Context, reader: LogReader) -> Decisions:
     gaps: dict[tuple[str, int], Gap] = {}
     async for records in reader.read([(context.catalogue.quarantine.name, 0)]):
         for record in records:
-            source = gap_of_key(record.key)
+            source = gap_of_key(record_key(record))
             if source is not None:
-                gaps[source] = decode_gap(record.value)
+                gaps[source] = decode_gap(record_value(record))
                 continue
-            place = Place.of_key(record.key)
+            place = Place.of_key(record_key(record))
             if record.value is None:
                 orders.pop(place, None)
             else:

@@ -16,6 +16,7 @@ from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
+from streams.kafka.records import header_values, record_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
     from streams.domain.orders import OrderViolations
-    from streams.kafka.log import LogReader, LogRecord, Partition
+    from streams.kafka.log import LogReader, Partition
+    from streams.kafka.records import LogRecord
 
 #: A count that was published before and no longer follows from the events.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
@@ -49,7 +51,7 @@ class Recovery:
             return
         if letter.partition == number:
             self.dead.add(place)
-        headers = dict(letter.headers)
+        headers = header_values(letter)
         if headers.get(ControlHeaders.REASON) == FUTURE_TIME.encode():
             self.future.add(place)
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
@@ -85,9 +87,13 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
         for record in records:
             recovery.hear(record, number)
     async for records in reader.read([(context.catalogue.counts.name, 0)]):
-        recovery.counts.update((day, _NOTHING) for record in records if (day := _day(record.key, number)) is not None)
+        recovery.counts.update(
+            (day, _NOTHING) for record in records if (day := _day(record_key(record), number)) is not None
+        )
     async for records in reader.read([(context.catalogue.violations.name, number)]):
-        recovery.violations.update((record.key.decode(), None) for record in records if record.value is not None)
+        recovery.violations.update(
+            (record_key(record).decode(), None) for record in records if record.value is not None
+        )
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
         async for records in reader.read(homes):

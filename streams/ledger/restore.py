@@ -9,6 +9,7 @@ from schemas.codec import decode_marker
 from schemas.facts import DELIVERIES, ORDERS
 from schemas.outputs import source_of
 from streams.errors import ExpectedError
+from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.quarantine import PassedOver, read_decisions
 from streams.ledger.recovery import prepare
@@ -18,7 +19,8 @@ from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 if TYPE_CHECKING:
     from schemas.outputs import Marker
     from streams.context import Context, SourceTopics
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
     from streams.ledger.memory import Memory
 
 
@@ -68,12 +70,13 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
     blobs: dict[str, bytes] = {}
     async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
         for record in records:
-            if record.key == STATE_KEY:
-                marker = decode_marker(record.value)
-            elif is_vocabulary(record.key):
+            key = record_key(record)
+            if key == STATE_KEY:
+                marker = decode_marker(record_value(record))
+            elif is_vocabulary(key):
                 vocabulary.append(record)
-            elif Changelog.is_chunk(record.key):
-                blobs.update(memory.changelog.restore(record.key, record.value))
+            elif Changelog.is_chunk(key):
+                blobs.update(memory.changelog.restore(key, record.value))
     if marker is not None and marker.fingerprint != context.fingerprint:
         raise ExpectedError(
             f"ledger {memory.number} was built with {marker.fingerprint}, the settings say {context.fingerprint}: "

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streams.kafka.records import record_value
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from streams.domain.packing import VocabularyEntry
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 _KEY_PREFIX = b"v|"
 
@@ -30,4 +32,4 @@ def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]
 
 def vocabulary_of(records: Iterable[LogRecord]) -> list[tuple[int, str | list[str]]]:
     """The words of records, in any order."""
-    return [entry for record in records for entry in _decode(record.value)]
+    return [entry for record in records for entry in _decode(record_value(record))]

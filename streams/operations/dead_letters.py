@@ -9,12 +9,14 @@ from schemas.codec import decode_replayed
 from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
+from streams.kafka.records import record_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from streams.context import Context
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class DeadLetter:
     message: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     rejected_us: int
     at: tuple[int, int]
 
@@ -86,13 +88,15 @@ async def read_replayed(context: Context, reader: LogReader) -> dict[Place, Repl
     topic = context.catalogue.replayed
     found: dict[Place, Replayed] = {}
     async for records in reader.read([(topic.name, 0)]):
-        found.update((Place.of_key(record.key), decode_replayed(record.value)) for record in records if record.value)
+        found.update(
+            (Place.of_key(record_key(record)), decode_replayed(record.value)) for record in records if record.value
+        )
     return found
 
 
 def _letter(record: LogRecord) -> DeadLetter | None:
     """The dead letter of a record; `None` for what this service has not written."""
-    added = {name: value for name, value in record.headers if name in ControlHeaders.ALL}
+    added = {name: value for name, value in record.headers if name in ControlHeaders.ALL and value is not None}
     place = rejected_place(record)
     if len(added) < len(ControlHeaders.ALL) or place is None:
         return None

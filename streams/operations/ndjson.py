@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
-from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Publication
+from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,18 +51,6 @@ class RejectedLine:
     rejection: Rejection
 
 
-@dataclass(frozen=True, slots=True)
-class _AsRead:
-    """A record as the codec sees it: as if it had just been read."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    timestamp: int  # ms
-    partition: int = 0
-    offset: int = 0
-
-
 class LineChecker:
     """Turns lines into records.
 
@@ -96,7 +84,7 @@ class LineChecker:
 
     def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Event | Fact | Rejection]:
         now_ms = self._now_ms()
-        read = [_AsRead(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
+        read = [Candidate(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
         if topic == TARGETS:
             return [decode_target(record, future_limit_us=self._future_limit_us) for record in read]
         if topic == CONTROLS:

@@ -29,6 +29,7 @@ from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import partition_counts, reader
+from streams.kafka.records import record_key, record_value
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lines_in_force, quarantine
 from streams.worker.child_process import WorkerProcess
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from schemas.outputs import Marker
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.listener import Listener
     from streams.settings import Settings
 
@@ -76,13 +77,13 @@ class _Published:
             self.rows[RowKey.of(row)] = row.count
 
     def _take_count(self, record: LogRecord) -> None:
-        shard, key = decode_counts_key(record.key)
+        shard, key = decode_counts_key(record_key(record))
         if key is not None:
             metric, scope, day = key
             row = RowKey(metric, scope, f"day:{day.isoformat()}")
-            self._cells[shard, row] = decode_day_count(record.value).count
+            self._cells[shard, row] = decode_day_count(record_value(record)).count
         elif record.offset >= self.since:
-            marker = self.markers[shard] = decode_marker(record.value)
+            marker = self.markers[shard] = decode_marker(record_value(record))
             if marker.caught_up:
                 self.caught_up.add(shard)
 

@@ -14,6 +14,7 @@ from schemas.codec import decode_milestone, decode_row
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
+from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,12 +60,12 @@ class PublishedState:
     rows: Mapping[str, dict[str, Any]]
 
 
-async def read_said(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedState:
+async def read_state(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedState:
     """What the installation of the settings says now."""
     catalogue = catalogue_of(settings)
     last: dict[str, MilestoneEvent] = {}
     async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
-        last.update((event.subject, event) for event in (decode_milestone(record.value) for record in records))
+        last.update((event.subject, event) for event in (decode_milestone(record_value(record)) for record in records))
     rows: dict[str, dict[str, Any]] = {}
     for key, value in (await read_latest(settings, [(catalogue.windows.name, 0)])).items():
         row = decode_row(value)
@@ -85,14 +86,14 @@ async def differences(live: Settings, other: Settings) -> list[RebuildDifference
         for settings in (live, other):
             await _check_exists(settings, consumer)
         found: dict[Key, RebuildDifference] | None = None
-        before = await read_said(live, consumer)
+        before = await read_state(live, consumer)
         last: PublishedState | None = None
         quiet = 0
         for look in range(_LOOKS):
             if look:
                 await asyncio.sleep(_PAUSE_S)
-            mine = await read_said(other, consumer)
-            after = await read_said(live, consumer)
+            mine = await read_state(other, consumer)
+            after = await read_state(live, consumer)
             here = compare(before, mine)
             here = {
                 key: here[key] for key in here.keys() & compare(after, mine) if not _between(key, before, mine, after)
@@ -108,7 +109,9 @@ async def differences(live: Settings, other: Settings) -> list[RebuildDifference
 def compare(live: PublishedState, other: PublishedState) -> dict[Key, RebuildDifference]:
     """What differs at this moment."""
     found: dict[Key, RebuildDifference] = {}
-    sides: tuple[tuple[Literal["milestone", "row"], Mapping[str, Any], Mapping[str, Any]], ...] = (
+    sides: tuple[
+        tuple[Literal["milestone", "row"], Mapping[str, dict[str, Any]], Mapping[str, dict[str, Any]]], ...
+    ] = (
         ("milestone", live.milestones, other.milestones),
         ("row", live.rows, other.rows),
     )

@@ -13,7 +13,7 @@ from streams.domain.controls import Controls, control_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.append_time import with_append_times
-from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -87,9 +87,7 @@ async def read_situation(settings: Settings) -> Situation:
 
 
 async def _rows(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> list[WindowRow]:
-    latest: dict[bytes, bytes] = {}
-    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
-        latest.update({record.key: record.value for record in records if record.value is not None})
+    latest = await read_latest(settings, [(topic, 0)], consumer=consumer)
     return [decode_row(value) for value in latest.values()]
 
 

@@ -18,6 +18,7 @@ from schemas.partitioner import homes
 from streams.errors import ExpectedError
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
+from streams.kafka.records import header_values, record_value
 from streams.ledger.changelog import STATE_KEY
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from schemas.notes import Place
     from schemas.outputs import Marker
     from streams.context import Context
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
 
 
 _TAIL_RECORDS = 200
@@ -116,7 +118,7 @@ async def last_marker(context: Context, number: int, reader: LogReader) -> Marke
         async for records in reader.read([partition], since={partition: start}):
             for record in records:
                 if record.key == STATE_KEY:
-                    found = decode_marker(record.value)
+                    found = decode_marker(record_value(record))
         if found is not None or start == first:
             return found
         tail *= 8
@@ -130,7 +132,7 @@ async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], read
         for record in records:
             place = rejected_place(record)
             if place is not None:
-                found[place] = (dict(record.headers).get(ControlHeaders.REASON) or b"").decode(errors="replace")
+                found[place] = (header_values(record).get(ControlHeaders.REASON) or b"").decode(errors="replace")
     return found
 
 

@@ -20,6 +20,7 @@ from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
+from streams.kafka.publication import Candidate
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 
@@ -73,18 +74,6 @@ class Repair:
     command: str | None = None
     force: bool = False
     by: str = ""
-
-
-@dataclass(frozen=True)
-class _AsRead:
-    """A record as the codec would see it if it were published now."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    timestamp: int  # ms
-    partition: int = 0
-    offset: int = 0
 
 
 async def rehearse(context: Context, wanted: Wanted, repair: Repair) -> list[Outcome]:
@@ -244,7 +233,7 @@ class _Run:
         edited: bool,
     ) -> str:
         """Why the record would become a dead letter again; empty where it would not."""
-        record = _AsRead(key, value, letter.headers, self._context.now_us() // 1000)
+        record = Candidate(key, value, letter.headers, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
         outcome: Event | Fact | Rejection
         if topic == _TARGETS:
@@ -299,7 +288,7 @@ async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
     return output, ""
 
 
-def _key_of(value: bytes | None, headers: Sequence[tuple[str, bytes]], topic: int) -> bytes | None:
+def _key_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]], topic: int) -> bytes | None:
     """The key that follows from the record's value; `None` if it has none."""
     try:
         document = json.loads(value or b"")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.codec import decode_history_mark, decode_row, encode_memory
 from schemas.memory import HISTORY, HistoryMark, key_of
 from schemas.rows import RowKey
+from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class History:
         if not memory:
             async for records in reader.read([(self._topic, 0)]):
                 for record in records:
-                    mark = HistoryMark(decode_row(record.value).version, record.timestamp * 1000)
-                    self._marks[record.key.decode()] = mark
+                    mark = HistoryMark(decode_row(record_value(record)).version, record.timestamp * 1000)
+                    self._marks[record_key(record).decode()] = mark
         for row, value in rows:
             key = str(RowKey.of(row))
             mark = self._marks.get(key, _NEVER)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import decode_counts_key
+from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 
 class _Due(NamedTuple):
@@ -40,11 +41,11 @@ class Shards:
 
     def take(self, record: LogRecord) -> tuple[int, list[tuple[DayKey, DayCount]]] | None:
         """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
-        shard, cell = decode_counts_key(record.key)
+        shard, cell = decode_counts_key(record_key(record))
         if cell is None:
-            self._mark(shard, decode_marker(record.value))
+            self._mark(shard, decode_marker(record_value(record)))
             return shard, self._waiting.pop(shard, [])
-        self._waiting.setdefault(shard, []).append((cell, decode_day_count(record.value)))
+        self._waiting.setdefault(shard, []).append((cell, decode_day_count(record_value(record))))
         return None
 
     def _mark(self, shard: int, marker: Marker) -> None:

@@ -25,6 +25,7 @@ from streams.kafka.append_time import with_append_times
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Partition
+from streams.kafka.records import header_values
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from schemas.authority import SourceRecord
     from streams.context import Context
     from streams.domain.disposition import Disposition
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
 
 #: A record that was accepted before must not be rejected for its time when it is judged again.
@@ -218,7 +220,7 @@ class SideTopics:
                 if place is not None and place.topic in by_name:
                     side = by_name[place.topic]
                     side.lettered.add(place.offset)
-                    if dict(record.headers).get(ControlHeaders.REASON) == FUTURE_TIME.encode():
+                    if header_values(record).get(ControlHeaders.REASON) == FUTURE_TIME.encode():
                         side.future.add(place.offset)
 
     def _letter(self, record: LogRecord, rejection: Rejection) -> Outgoing:

@@ -28,6 +28,7 @@ from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
 from streams.kafka.log import Partition
+from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.disposition import Disposition
     from streams.domain.totals import Step, Totals
-    from streams.kafka.log import LogReader, LogRecord
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
 
 logger = logging.getLogger(__name__)
@@ -77,21 +79,21 @@ class WindowTables:
         async with self._context.log.reader() as reader:
             rows: dict[bytes, bytes] = {}
             async for records in reader.read([(catalogue.windows.name, 0)]):
-                rows.update({record.key: record.value for record in records if record.value is not None})
+                rows.update({record_key(record): record.value for record in records if record.value is not None})
             restored = [(decode_row(value), value) for value in rows.values()]
             for row, _ in restored:
                 self._totals.restore_row(row)
             source = ""
             async for records in reader.read([(catalogue.milestones.name, 0)]):
                 for record in records:
-                    event = decode_milestone(record.value)
+                    event = decode_milestone(record_value(record))
                     self._totals.restore_milestone(event)
                     source = event.source
             # What has been published under one source is continued under it: the same fact must not get another identity.
             self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
             async for records in reader.read([(catalogue.forecasts.name, 0)]):
                 for record in records:
-                    self._forecasts.restore(record.key, record.value)
+                    self._forecasts.restore(record_key(record), record.value)
             async for records in reader.read([(self._counts, 0)]):
                 for record in records:
                     self._take(record)
@@ -142,7 +144,7 @@ class WindowTables:
         memory: dict[str, dict[str, bytes]] = {}
         latest: dict[bytes, bytes | None] = {}
         async for records in reader.read([(self._context.catalogue.totals.name, 0)]):
-            latest.update((record.key, record.value) for record in records)
+            latest.update((record_key(record), record.value) for record in records)
         for key, value in latest.items():
             if value is not None:
                 kind, name = name_of(key)

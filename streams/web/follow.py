@@ -29,7 +29,7 @@ from streams.web.witness import Witness
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
     from streams.web.readmodel import ReadModel
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, HTTPException, Query
 from starlette.requests import Request
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from streams.web.context import Web
 
 
-Render = Callable[[str, Request, Callable[[Ask], Any]], Response]
+Render = Callable[[str, Request, Callable[[Ask], object]], Response]
 
 
 def router(web: Web) -> APIRouter:
     """The routes."""
     routes = APIRouter(include_in_schema=False)
 
-    def render(name: str, request: Request, make: Callable[[Ask], Any]) -> Response:
+    def render(name: str, request: Request, make: Callable[[Ask], object]) -> Response:
         if (address := tidied(request, web.settings.timezone)) is not None:
             return RedirectResponse(address, 303)
         with asking(web) as ask:

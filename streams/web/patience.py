@@ -37,7 +37,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
             task.cancel()
 
 
-async def ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def ended(tasks: Sequence[asyncio.Task[object]]) -> None:
     """Cancels tasks repeatedly; one that does not end within two seconds is abandoned."""
     for _ in range(_TRIES):
         pending = [task for task in tasks if not task.done()]

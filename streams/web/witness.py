@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 _TIMEOUT_S: Final = 2.5
 _POLL_MS: Final = 100

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from streams.kafka.log import LogReader, LogRecord, LogWriter
+    from streams.kafka.log import LogReader, LogWriter
+    from streams.kafka.records import LogRecord
     from streams.kafka.transactions import Outgoing
 
 _HEAD = struct.Struct("<ii")

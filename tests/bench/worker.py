@@ -12,10 +12,11 @@ import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.kafka.clients import read_to_end
+from streams.kafka.records import record_key, record_value
 from tests.bench.load import lives, publish
 
 if TYPE_CHECKING:
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from tests.support.installation import Installation, Worker
 
 
@@ -111,7 +112,8 @@ def _read(records: list[LogRecord]) -> dict[bytes, int]:
     """Events read by each partition, from those of the records that are markers."""
     found = {}
     for record in records:
-        if record.key.endswith(b"|applied"):
-            books = orjson.loads(record.value)["books"]
-            found[record.key] = sum(book["read"] for book in books.values())
+        key = record_key(record)
+        if key.endswith(b"|applied"):
+            books = orjson.loads(record_value(record))["books"]
+            found[key] = sum(book["read"] for book in books.values())
     return found

@@ -17,7 +17,7 @@ from streams.settings import Settings
 from tests.support.outputs import Record
 
 if TYPE_CHECKING:
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
 
 CONTEXT = Context(Settings(partitions=1))
 ORDERS = CONTEXT.catalogue.orders.name

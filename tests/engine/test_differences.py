@@ -43,7 +43,7 @@ async def looks(
     """What is found when each look at the live and the other one sees the next of these, and at last the last again."""
     answers = {"": list(live), "x.": list(other)}
 
-    async def read_said(settings: Settings, _consumer: object) -> PublishedState:
+    async def read_state(settings: Settings, _consumer: object) -> PublishedState:
         left = answers[settings.output_prefix]
         return left.pop(0) if len(left) > 1 else left[0]
 
@@ -57,7 +57,7 @@ async def looks(
         async def __aexit__(self, *_: object) -> None:
             """Likewise."""
 
-    monkeypatch.setattr(module, "read_said", read_said)
+    monkeypatch.setattr(module, "read_state", read_state)
     monkeypatch.setattr(module, "_check_exists", exists)
     monkeypatch.setattr(module, "reader", lambda _settings: Reader())
     monkeypatch.setattr(module, "_PAUSE_S", 0)

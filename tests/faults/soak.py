@@ -23,6 +23,7 @@ from schemas.codec import decode_batch
 from schemas.facts import Fact
 from streams.embedded.broker import EmbeddedKafka
 from streams.kafka.clients import client_options, quiet_clients, read_to_end, reader
+from streams.kafka.records import record_value
 from tests.faults.spy import Spy
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
@@ -230,7 +231,9 @@ class Soak:
             async for records in read_to_end(settings, [(topic.name, n) for n in range(topic.partitions)]):
                 outcomes = decode_batch(records, topic=number, future_limit_us=settings.future_limit_s * 1_000_000)
                 values += [
-                    one.value for one, outcome in zip(records, outcomes, strict=True) if isinstance(outcome, Fact)
+                    record_value(one)
+                    for one, outcome in zip(records, outcomes, strict=True)
+                    if isinstance(outcome, Fact)
                 ]
         expected = recount(values)
         found = await self._installation.counts()

@@ -18,6 +18,7 @@ from aiokafka.admin import NewPartitions, NewTopic
 
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
+from streams.kafka.records import header_values
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline, stretched
@@ -354,7 +355,7 @@ async def dead_letters(installation: Installation) -> list[tuple[bytes | None, b
     topic = installation.catalogue.dead_letters
     found = []
     async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
-        found += [(record.key, record.value, dict(record.headers)["milestones.reason"]) for record in records]
+        found += [(record.key, record.value, header_values(record)["milestones.reason"]) for record in records]
     return sorted(found, key=repr)
 
 

@@ -13,6 +13,7 @@ from aiokafka.admin import NewTopic
 from schemas.outputs import ControlHeaders
 from streams.kafka.admin import admin, apply_topics
 from streams.kafka.clients import client_options, read_to_end
+from streams.kafka.records import header_values
 from tests.support.events import FIRST, event
 from tests.support.installation import Installation
 
@@ -83,6 +84,6 @@ async def letters(installation: Installation) -> list[tuple[int, str]]:
     found = []
     async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
         for record in records:
-            headers = dict(record.headers)
+            headers = header_values(record)
             found.append((int(headers[ControlHeaders.OFFSET]), headers[ControlHeaders.REASON].decode()))
     return sorted(found)

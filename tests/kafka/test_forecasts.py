@@ -13,6 +13,7 @@ import pytest
 
 from schemas.codec import decode_forecast
 from streams.kafka.clients import read_to_end
+from streams.kafka.records import record_key
 from tests.support.events import Published, event
 from tests.support.installation import Installation
 from tests.support.patience import deadline
@@ -56,7 +57,7 @@ def deliveries() -> Iterator[Published]:
 async def topic(installation: Installation) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     async for records in read_to_end(installation.settings, [(installation.catalogue.forecasts.name, 0)]):
-        found += [(record.key.decode(), record.value and decode_forecast(record.value)) for record in records]
+        found += [(record_key(record).decode(), record.value and decode_forecast(record.value)) for record in records]
     return found
 
 

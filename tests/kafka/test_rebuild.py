@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.kafka.clients import client_options, read_to_end
+from streams.kafka.records import header_values, record_value
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 
@@ -201,5 +202,5 @@ async def dead_letters(installation: Installation) -> list[tuple[bytes, bytes]]:
     topic = installation.catalogue.dead_letters
     found = []
     async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
-        found += [(record.value, dict(record.headers)["milestones.reason"]) for record in records]
+        found += [(record_value(record), header_values(record)["milestones.reason"]) for record in records]
     return sorted(found)

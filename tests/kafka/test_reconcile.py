@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.outputs import ControlHeaders
 from streams.kafka.clients import read_to_end
 from streams.kafka.publisher import Publisher
+from streams.kafka.records import header_values, record_key, record_value
 from streams.operations.ndjson import LineChecker, NumberedLine
 from tests.support.installation import Installation
 from tests.support.patience import deadline
@@ -172,10 +173,10 @@ async def test_what_is_no_valid_total_is_a_dead_letter_once_and_changes_no_row(i
     ]
     producer = AIOKafkaProducer(bootstrap_servers=installation.settings.bootstrap_servers)
     await producer.start()
-    for record_key, value, _ in records:
-        await producer.send_and_wait(installation.catalogue.controls.name, value, record_key)
+    for key, value, _ in records:
+        await producer.send_and_wait(installation.catalogue.controls.name, value, key)
     await producer.stop()
-    expected = [(record_key, value, reason) for record_key, value, reason in records if reason]
+    expected = [(key, value, reason) for key, value, reason in records if reason]
     assert await letters_when(installation, len(expected)) == expected
 
     worker.kill(signal.SIGTERM)
@@ -196,9 +197,9 @@ async def letters_when(installation: Installation, count: int) -> list[tuple[byt
         found = []
         async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
             for record in records:
-                headers = dict(record.headers)
+                headers = header_values(record)
                 assert headers[ControlHeaders.TOPIC].decode() == installation.catalogue.controls.name
-                found.append((record.key, record.value, headers[ControlHeaders.REASON].decode()))
+                found.append((record_key(record), record_value(record), headers[ControlHeaders.REASON].decode()))
         if len(found) >= count:
             return found
         await asyncio.sleep(0.2)

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.outputs import ControlHeaders
 from streams.kafka.admin import admin, apply_topics
 from streams.kafka.clients import read_to_end
+from streams.kafka.records import header_values, record_key, record_value
 from tests.support.events import Published
 from tests.support.installation import ROOT, Installation, Worker
 from tests.support.patience import deadline
@@ -182,7 +183,7 @@ async def letters(installation: Installation) -> list[tuple[int, str]]:
     topic = installation.catalogue.dead_letters
     async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
         for record in records:
-            headers = {name: value.decode() for name, value in record.headers}
+            headers = {name: value.decode() for name, value in header_values(record).items()}
             assert headers[ControlHeaders.TOPIC] == installation.catalogue.targets.name
             assert (record.partition, headers[ControlHeaders.PARTITION]) == (0, "0")
             found.append((int(headers[ControlHeaders.OFFSET]), headers[ControlHeaders.REASON]))
@@ -194,9 +195,9 @@ async def history(installation: Installation) -> list[tuple[str, int, int]]:
     found = []
     async for records in read_to_end(installation.settings, [(installation.catalogue.history.name, 0)]):
         for record in records:
-            row = json.loads(record.value)
-            assert record.key.decode() == f"{row['metric']}/{row['scope']}/{row['period']}"
-            found.append((record.key.decode(), row["version"], row["count"]))
+            row = json.loads(record_value(record))
+            assert record_key(record).decode() == f"{row['metric']}/{row['scope']}/{row['period']}"
+            found.append((record_key(record).decode(), row["version"], row["count"]))
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
+from streams.kafka.records import record_value
 from streams.settings import Settings
 from tests.support.patience import deadline, stretched
 
@@ -189,7 +190,7 @@ class Installation:
             counts = await partition_counts(consumer, self.catalogue.names().values())
         partitions = [(topic, number) for topic, count in counts.items() for number in range(count)]
         async for records in read_to_end(self.settings, partitions):
-            values += [record.value for record in records]
+            values += [record_value(record) for record in records]
         return values
 
     async def status(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class Installation:
         """All milestone events in topic order."""
         events = []
         async for records in read_to_end(self.settings, [(self.catalogue.milestones.name, 0)]):
-            events += [orjson.loads(record.value) for record in records]
+            events += [orjson.loads(record_value(record)) for record in records]
         return events
 
     async def standing(self) -> set[str]:

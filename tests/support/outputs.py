@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import calendar
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIELDS = {"timezone": "Asia/Shanghai", "targets": [], "status": "open", "restated": 0}
 
@@ -20,7 +23,7 @@ class Record:
     partition: int = 0
     timestamp: int = 1_728_300_000_000
     timestamp_type: int = 1
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: Sequence[tuple[str, bytes | None]] = ()
     topic: str = ""
 
 

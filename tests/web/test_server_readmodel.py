@@ -249,7 +249,7 @@ def test_a_dead_letter_belongs_to_the_day_of_its_own_time_where_that_can_be_read
 ) -> None:
     record = letter_record(value or b"", timestamp=(micros("2024-10-07T17:00:00Z") or 0) // 1000)
     record.value = value
-    record.headers += headers
+    record.headers = [*record.headers, *headers]
     take(model, Feed.DEAD_LETTERS, record)
     with model.snapshot() as view:
         letters, total = view.dead_letters.page(LetterQuery(day=day))

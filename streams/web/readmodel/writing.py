@@ -30,13 +30,14 @@ from schemas.codec import (
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import ControlHeaders, WindowRow
 from schemas.rows import RowKey
+from streams.kafka.records import header_values, record_key, record_value
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
     from zoneinfo import ZoneInfo
 
-    from streams.kafka.log import LogRecord
+    from streams.kafka.records import LogRecord
     from streams.web.readmodel.schema import Database
 
 #: Where the part of a row begins that differs between its versions. Inside a string its quotes would be escaped.
@@ -140,7 +141,7 @@ class Writer:
 
     def _window(self, connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         if record.value is None:
-            key = RowKey.parse(record.key.decode())
+            key = RowKey.parse(record_key(record).decode())
             connection.execute(
                 "UPDATE windows SET present = 0, deleted_us = ? WHERE metric = ? AND scope = ? AND period = ?",
                 (record.timestamp * 1000, *key),
@@ -179,7 +180,7 @@ class Writer:
         changes.rows[key] = head + tail
 
     def _version(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
-        row = decode_row(record.value)
+        row = decode_row(record_value(record))
         key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
         number, current = self._window_of(connection, key, row, head)
@@ -226,7 +227,7 @@ class Writer:
 
     @staticmethod
     def _milestone(connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
-        event = decode_milestone(record.value)
+        event = decode_milestone(record_value(record))
         data, body = event.data, encode_milestone(event).decode()
         connection.execute(
             "INSERT OR REPLACE INTO milestones VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -247,7 +248,7 @@ class Writer:
 
     @staticmethod
     def _forecast(connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
-        key = record.key.decode()
+        key = record_key(record).decode()
         if record.value is None:
             connection.execute("DELETE FROM forecasts WHERE key = ?", (key,))
             changes.forecasts[key] = None
@@ -259,7 +260,7 @@ class Writer:
 
     @staticmethod
     def _violations(connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
-        order_id = record.key.decode()
+        order_id = record_key(record).decode()
         found = decode_violations(record.value).violations if record.value is not None else []
         connection.execute("DELETE FROM violations WHERE part = ? AND order_id = ?", (record.partition, order_id))
         connection.executemany(
@@ -272,11 +273,11 @@ class Writer:
 
     @staticmethod
     def _status(connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
-        key = record.key.decode()
+        key = record_key(record).decode()
         if record.value is None:
             connection.execute("DELETE FROM status WHERE key = ?", (key,))
             return
-        body = encode_status(decode_status(record.key, record.value)).decode()
+        body = encode_status(decode_status(record_key(record), record.value)).decode()
         # The clocks of brokers may differ from ours by seconds, which is what a silent worker is known by. What was
         # written long ago is read at the start: that has its own time.
         now_ms = time.time_ns() // 1_000_000
@@ -284,7 +285,7 @@ class Writer:
         connection.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?, ?)", (key, body, record.timestamp, heard_ms))
 
     def _dead_letter(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
-        headers = dict(record.headers)
+        headers = header_values(record)
         day, of_event = self._day(record, headers)
         size = len(record.key or b"") + len(record.value or b"")
         kept = self._keep_payloads
