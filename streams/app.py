@@ -28,11 +28,12 @@ from streams.kafka.refusals import refusal
 from streams.kafka.rights import Operation, rights_of
 from streams.kafka.transactions import quiet_abandoned_futures
 from streams.kafka.transport import BatchConsumer, BatchTopic, BatchTransport, quiet_new_coordinators
+from streams.settings import state_dir
 from streams.worker import agents
 from streams.worker.assignor import SharesAssignor
 from streams.worker.engine import Engine
 from streams.worker.heartbeat import Heartbeat
-from streams.worker.identity import claim_instance, state_dir
+from streams.worker.identity import claim_instance
 from streams.worker.reporter import WorkerReporter
 from streams.worker.watch import Watch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -343,6 +344,13 @@ def secret(value: str, file_name: str, setting: str) -> str:
         raise ExpectedError(
             f"{setting}_file: cannot read {file_name}: {reason}; name a file that can be read"
         ) from None
+
+
+def state_dir(settings: Settings) -> Path:
+    """Folder for lock files, Faust's data directory and the web view's tables; nothing in it is state of the service."""
+    if settings.state_dir:
+        return Path(settings.state_dir)
+    return Path(tempfile.gettempdir()) / f"milestones-{os.getuid()}"
 
 
 def web_address(settings: Settings) -> tuple[str, int]:

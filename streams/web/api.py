@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Header, HTTPException, Query
@@ -41,7 +42,7 @@ class StreamParameters(Parameters):
 
 def router(web: Web) -> APIRouter:
     """The routes."""
-    routes = APIRouter(prefix="/api/v1")
+    routes = APIRouter(prefix="/api/v1", responses={503: {"description": "Not everything has been read yet."}})
     _add_service(routes, web)
     _add_rows(routes, web)
     _add_news(routes, web)
@@ -190,9 +191,23 @@ def _from_snapshot(
     lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
-    """Lines generated while sending, from one snapshot."""
-    with web.model.snapshot() as view:
-        yield from lines(view, parameters)
+    """Lines generated while sending, from one snapshot.
+
+    Raises:
+        NotReadYetError: Not everything has been read yet; raised before the first line.
+    """
+    made = _lines(web, lines, parameters)
+    first = next(made, "")
+    return chain((first,), made)
+
+
+def _lines(
+    web: Web,
+    lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
+    parameters: windows.WindowsParameters,
+) -> Iterator[str]:
+    with asking(web) as ask:
+        yield from lines(ask.view, parameters)
 
 
 def _download(content: Iterator[str], name: str, media_type: str) -> Response:

@@ -25,7 +25,9 @@ from streams.web.context import Web
 from streams.web.follow import Follower
 from streams.web.patience import ended
 from streams.web.readmodel import ReadModel
+from streams.web.readmodel.keeping import place_of
 from streams.web.rendering import Pages, Visitor
+from streams.web.routes import RETRY_AFTER_S, NotReadYetError
 from streams.web.security import Access, Guard
 from streams.web.sse import Hub
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
     from streams.web.metrics import Metrics
+    from streams.web.status import ServiceStatus
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +72,8 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         access: Who may ask.
         fresh: Reload templates and static files, for development.
     """
-    model = ReadModel(ZoneInfo(settings.timezone), keep_payloads=settings.web_show_payloads)
+    zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
+    model = ReadModel(zone, keep_payloads=payloads, place=place_of(settings))
     follower = Follower(settings, model)
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
@@ -157,6 +161,15 @@ def _add_errors(app: FastAPI, web: Web) -> None:
         headers = dict(error.headers) if error.headers else None
         return answer(request, error.status_code, str(error.detail), headers)
 
+    @app.exception_handler(NotReadYetError)
+    def reading(request: Request, _error: NotReadYetError) -> Response:
+        status, again = web.status(), {"retry-after": str(RETRY_AFTER_S)}
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"detail": _reading_line(status)}, 503, again)
+        response = web.pages.render("reading.html", Visitor(request), {"status": status})
+        response.headers.update(again | {"cache-control": "no-store"})
+        return response
+
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
@@ -167,6 +180,19 @@ def _add_errors(app: FastAPI, web: Web) -> None:
     def broken(request: Request, _error: Exception) -> Response:
         # The framework logs the error; the error page must not fail too.
         return PlainTextResponse(f"{request.url.path} could not be answered; the log says why\n", 500)
+
+
+def _reading_line(status: ServiceStatus) -> str:
+    """Why there is no answer yet, in one line."""
+    reader = status.reader
+    if status.broker.problem:
+        return f"nothing has been read yet: there is no connection to Kafka: {status.broker.problem}"
+    if reader.missing_topics:
+        return (
+            f"nothing can be read yet: there is no topic {reader.missing_topics[0]}; milestones topics apply creates it"
+        )
+    done, total = (sum(getattr(each, name) for each in reader.progress) for name in ("done", "total"))
+    return f"not everything has been read yet: {done:,} of {total:,} records"
 
 
 class _Timed:

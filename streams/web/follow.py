@@ -47,6 +47,8 @@ _RETRY_S: Final = 1.0
 _MISSING_INTERVAL_S: Final = 5.0
 #: How often to check whether the topics are still the same ones.
 _WITNESS_INTERVAL_S: Final = 5.0
+#: How often to note that the tables have everything.
+_KEEP_INTERVAL_S: Final = 2.0
 
 
 #: What a cluster in trouble raises.
@@ -145,7 +147,20 @@ class Follower:
             catalogue.dead_letters.name: Feed.DEAD_LETTERS,
         }
         self._witness = Witness()
+        self._resume()
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
+
+    def _resume(self) -> None:
+        """Goes on where the last process was that kept its read model: with the state and the age of then."""
+        complete_ms = self._model.complete_ms
+        if complete_ms is None:
+            return
+        topics = {feed: topic for topic, feed in self._feeds.items()}
+        for read in self._model.read_so_far():
+            self.state.positions[read.feed, read.partition] = read.next
+            self._witness.recall(TopicPartition(topics[read.feed], read.partition), read.last, read.digest)
+        age_s = max(time.time() - complete_ms / 1000, 0.0)
+        self.state.caught_up_s = time.monotonic() - age_s
 
     async def run(self) -> None:
         """Follows the topics until cancelled; retries every second while the brokers cannot answer."""
@@ -238,7 +253,7 @@ class Follower:
 
     async def _probe(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
         """Asks every second where the topics end: how far there is to go, and whether the brokers are there."""
-        looked_s = proved_s = time.monotonic()
+        looked_s = proved_s = kept_s = time.monotonic()
         while True:
             await asyncio.sleep(_PROBE_INTERVAL_S)
             beginnings, ends = await self._bounds(consumer)
@@ -249,6 +264,9 @@ class Follower:
                 await self._check(consumer, prover, beginnings, ends)
             else:
                 await self._check_bounds(consumer, beginnings, ends)
+            if self.state.rebuilt and not self.state.lag() and now_s - kept_s > _KEEP_INTERVAL_S:
+                kept_s = now_s
+                await asyncio.get_running_loop().run_in_executor(self._writing, self._model.complete)
             if self.state.missing and now_s - looked_s > _MISSING_INTERVAL_S:
                 looked_s = now_s
                 counts = await within(_PROBE_TIMEOUT_S, partition_counts(consumer, self.state.missing))
@@ -301,7 +319,11 @@ class Follower:
             self.state.positions[self._place(tp)] = self.state.starts[self._place(tp)] = 0
         if tps:
             await consumer.seek_to_beginning(*tps)
+            _, ends = await self._bounds(consumer)
+            self.state.ends |= {self._place(tp): ends[tp] for tp in tps}
+        # What is read of it from here on is half of it until its end.
         if self.state.rebuilt:
+            self.state.caught_up_s = None
             self.changed(None)
 
     def _answered(self, ends: Mapping[TopicPartition, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
@@ -26,10 +26,24 @@ DayPath = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=
 MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model=SU7/first:day/exceeds:1000"])]
 
 
+#: After which to ask again while everything is read for the first time, seconds.
+RETRY_AFTER_S: Final = 2
+
+
+class NotReadYetError(Exception):
+    """Nothing can be answered before everything has been read once: half of it would be a wrong answer."""
+
+
 @contextlib.contextmanager
 def asking(web: Web) -> Iterator[Ask]:
-    """One moment of everything."""
+    """One moment of everything.
+
+    Raises:
+        NotReadYetError: Not everything has been read yet.
+    """
     with web.model.snapshot() as view:
+        if not web.state.rebuilt:
+            raise NotReadYetError
         yield Ask(view, service_status(view, web.state, web.settings), web.settings, web.holidays)
 
 

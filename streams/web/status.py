@@ -106,8 +106,8 @@ class ServiceStatus(_Said):
 
     `stale` means that the numbers may be old, `reasons` say why, the most serious first. `business_now` and `business_date` are
     by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
-    that of the brokers says. `data_as_of` is when the partition that
-    reported longest ago last did; `lag` counts the events that wait over all partitions.
+    that of the brokers says. `data_as_of` is when the partition that reported longest ago last did; `lag` counts the events
+    that wait over all partitions, null where nobody can know: before the first report, and when the last is no longer of now.
     """
 
     now: str
@@ -119,7 +119,7 @@ class ServiceStatus(_Said):
     reasons: list[StaleReason]
     data_as_of: str | None
     last_event_at: str | None
-    lag: int
+    lag: int | None
     broker: BrokerState
     reader: ReaderState
     workers: list[WorkerState]
@@ -133,10 +133,13 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     now_s, now = time.monotonic(), datetime.now(UTC)
     now_ms = now.timestamp() * 1000
     workers, partitions, sources, topics, reported_ms = [], [], [], [], []
+    # Who is behind hears the reports late: that says nothing of the workers.
+    broker = _broker(state, now_s)
+    hears = broker.reachable and state.caught_up_s is not None and now_s - state.caught_up_s <= WORKER_SILENT_S
     for status, recorded_ms, heard_ms in view.statuses():
         age_s = round(max(now_ms - heard_ms, 0) / 1000, 1)
         if isinstance(status, WorkerStatus):
-            workers.append(_worker(status, age_s))
+            workers.append(_worker(status, age_s, hears=hears))
         elif isinstance(status, PartitionStatus):
             partitions.append(_partition(status, age_s))
             reported_ms.append(recorded_ms)
@@ -148,11 +151,10 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     sources.sort(key=lambda each: each.last_event_at, reverse=True)
     last_event_at = sources[0].last_event_at if sources else None
     business = _business_now(settings, now, last_event_at)
-    broker = _broker(state, now_s)
     reader = _reader(view, state, now_s)
     lost = _lost(workers)
     workers = [each for each in workers if not each.silent or each.age_s < _FORGOTTEN_S or lost & set(each.partitions)]
-    reasons = _reasons(settings, state, broker, reader, workers, lost)
+    reasons = _reasons(settings, state, broker, reader, workers, lost if hears else None)
     return ServiceStatus(
         now=text_of(now),
         business_now=format_instant(business.replace(microsecond=0)),
@@ -163,7 +165,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         reasons=reasons,
         data_as_of=text_of_ms(min(reported_ms)) if reported_ms else None,
         last_event_at=last_event_at,
-        lag=sum(each.lag for each in partitions),
+        lag=sum(each.lag for each in partitions) if partitions and not reasons else None,
         broker=broker,
         reader=reader,
         workers=workers,
@@ -173,11 +175,11 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     )
 
 
-def _worker(status: WorkerStatus, age_s: float) -> WorkerState:
+def _worker(status: WorkerStatus, age_s: float, *, hears: bool) -> WorkerState:
     return WorkerState(
         name=status.name,
         health=status.health,
-        silent=status.health != "stopped" and age_s > WORKER_SILENT_S,
+        silent=hears and status.health != "stopped" and age_s > WORKER_SILENT_S,
         partitions=status.partitions,
         started_at=status.started_at,
         age_s=age_s,
@@ -223,7 +225,7 @@ def _reasons(  # noqa: PLR0913, PLR0917 - what there is to be said of each
     broker: BrokerState,
     reader: ReaderState,
     workers: list[WorkerState],
-    lost: set[int],
+    lost: set[int] | None,
 ) -> list[StaleReason]:
     reasons: list[StaleReason] = []
     if not broker.reachable:
@@ -234,6 +236,8 @@ def _reasons(  # noqa: PLR0913, PLR0917 - what there is to be said of each
         reasons.append("rebuilding")
     elif reader.behind_s is not None and reader.behind_s > settings.web_lag_limit_s:
         reasons.append("lag")
+    if lost is None:
+        return reasons
     if not any(_reports(worker) for worker in workers):
         reasons.append("workers")
     elif lost:

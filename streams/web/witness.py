@@ -8,12 +8,12 @@ its place.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
 
 from streams.web.patience import within
+from streams.web.readmodel.writing import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,8 +40,12 @@ class Witness:
 
     def note(self, tp: TopicPartition, record: LogRecord) -> None:
         """A record was read."""
-        self._latest[tp] = _Seen(record.offset, _digest(record))
+        self._latest[tp] = _Seen(record.offset, digest(record))
         self._proven.setdefault(tp, self._latest[tp])
+
+    def recall(self, tp: TopicPartition, offset: int, digest: bytes) -> None:
+        """A record was read by an earlier process."""
+        self._proven.setdefault(tp, _Seen(offset, digest))
 
     def forget(self, tps: Iterable[TopicPartition]) -> None:
         """The partitions are read from their beginning."""
@@ -89,16 +93,10 @@ async def _compare(
             continue
         for tp, records in fetched.items():
             waiting.discard(tp)
-            if records[0].offset == asked[tp].offset and _digest(records[0]) != asked[tp].digest:
+            if records[0].offset == asked[tp].offset and digest(records[0]) != asked[tp].digest:
                 changed.add(tp)
         for tp in list(waiting):
             # Where nothing but the marker of a transaction is left, no record comes.
             if await consumer.position(tp) >= ends[tp]:
                 waiting.discard(tp)
     return changed
-
-
-def _digest(record: LogRecord) -> bytes:
-    """Distinguishes a record from another one at the same offset."""
-    parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
-    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

@@ -7,16 +7,16 @@ other out. The default name is the host's and the first number that no other pro
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import socket
-import tempfile
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from streams.errors import ExpectedError
+from streams.settings import state_dir
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streams.settings import Settings
 
 _LAST_SLOT = 1000
@@ -24,13 +24,6 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 #: Lock files stay open, and so locked, as long as the process lives.
 _locks: list[IO[bytes]] = []
-
-
-def state_dir(settings: Settings) -> Path:
-    """Folder for lock files and Faust's data directory; nothing in it is state of the service."""
-    if settings.state_dir:
-        return Path(settings.state_dir)
-    return Path(tempfile.gettempdir()) / f"milestones-{os.getuid()}"
 
 
 def claim_instance(settings: Settings, wanted: str | None) -> str:

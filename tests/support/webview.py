@@ -69,8 +69,10 @@ class WebView:
         give_up_s = deadline(timeout_s)
         async with self.client() as asked:
             while True:
-                answer = (await asked.get(path)).json()
-                if condition(answer):
+                response = await asked.get(path)
+                answer = response.json()
+                # 503: not everything has been read yet.
+                if response.status_code != 503 and condition(answer):
                     return answer
                 assert time.monotonic() < give_up_s, f"{path}: {str(answer)[:2000]}\n{self.log.read_text()[-3000:]}"
                 await asyncio.sleep(0.1)

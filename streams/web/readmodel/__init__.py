@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_status
 from streams.web.readmodel.news import ForecastReader, MilestonePage, MilestoneQuery, MilestoneReader
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from schemas.outputs import Status
+    from streams.web.readmodel.keeping import Place
 
 __all__ = [
     "Changes",
@@ -44,6 +46,7 @@ __all__ = [
     "LetterQuery",
     "MilestonePage",
     "MilestoneQuery",
+    "Read",
     "ReadModel",
     "Restatement",
     "Snapshot",
@@ -83,16 +86,27 @@ class Snapshot:
         return found
 
 
+class Read(NamedTuple):
+    """How far a partition has been read: the next offset, and the last record by its offset and `digest`."""
+
+    feed: Feed
+    partition: int
+    next: int
+    last: int
+    digest: bytes
+
+
 class ReadModel:
     """The tables and their one writer.
 
     Args:
         zone: The business time zone.
         keep_payloads: Whether key and value of dead letters may be kept, to be shown.
+        place: Where to keep the tables between two runs; a temporary file without it.
     """
 
-    def __init__(self, zone: ZoneInfo, *, keep_payloads: bool = False) -> None:
-        self._database = Database()
+    def __init__(self, zone: ZoneInfo, *, keep_payloads: bool = False, place: Place | None = None) -> None:
+        self._database = Database(place)
         self._writer = Writer(self._database, zone, keep_payloads=keep_payloads)
         self.apply = self._writer.apply
         self.forget = self._writer.forget
@@ -103,6 +117,21 @@ class ReadModel:
         with self._database.reading() as connection:
             yield Snapshot(connection)
 
+    @property
+    def complete_ms(self) -> int | None:
+        """When it last had everything there was, milliseconds since 1970; `None` before it has been complete."""
+        return self._database.complete_ms
+
+    def read_so_far(self) -> list[Read]:
+        """How far each partition has been read, for the first question of a process that goes on with a kept file."""
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT feed, part, next, last, digest FROM read").fetchall()
+        return [Read(Feed(row["feed"]), row["part"], row["next"], row["last"], row["digest"]) for row in found]
+
+    def complete(self) -> None:
+        """Notes that it has everything there is now; by the thread that applies."""
+        self._database.complete(time.time_ns() // 1_000_000)
+
     def close(self) -> None:
-        """Closes and removes the database."""
+        """Closes the database, and removes one that is not kept."""
         self._database.close()

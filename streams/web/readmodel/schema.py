@@ -1,4 +1,4 @@
-"""The embedded database: SQLite in a temporary file, one writer, many readers with a consistent view each.
+"""The embedded database: SQLite in a file, kept or temporary, one writer, many readers with a consistent view each.
 
 Chosen by measurement (2 cores, 50,000 rows, 500,000 versions of the history; SQLite 3.40 against DuckDB 2.0):
 
@@ -22,11 +22,14 @@ import contextlib
 import queue
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from streams.web.readmodel.keeping import Place
 
 #: Read connections kept open; more are opened and closed when more requests run at once.
 _KEPT_READERS: Final = 16
@@ -83,21 +86,81 @@ CREATE TABLE unreadable (
     feed TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, problem TEXT NOT NULL,
     PRIMARY KEY (feed, part, position)
 ) WITHOUT ROWID;
+CREATE TABLE read (
+    feed TEXT NOT NULL, part INTEGER NOT NULL, next INTEGER NOT NULL, last INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (feed, part)
+) WITHOUT ROWID;
+CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+#: Not used any more when it was last complete so long ago: topics keep the tombstones of what was deleted for a week.
+_KEPT_FOR_S: Final = 5 * 86_400
 
 
 class Database:
-    """A temporary database file; `close` removes it."""
+    """A database file.
 
-    def __init__(self) -> None:
+    Args:
+        place: Where to keep it, and to go on with what was kept there; a temporary file without it.
+
+    Attributes:
+        complete_ms: When what was kept had last been everything there was, milliseconds since 1970; `None` of a new file.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self._place = place
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-web-", ignore_cleanup_errors=True)
-        self._path = Path(self._folder.name) / "readmodel.sqlite"
-        self.writer = self._connect()
-        # The file is rebuilt at every start, so it need not survive a power loss.
-        self.writer.execute("PRAGMA journal_mode = WAL")
-        self.writer.execute("PRAGMA synchronous = OFF")
-        self.writer.executescript(_TABLES)
+        self._path = (place.folder if place else Path(self._folder.name)) / "readmodel.sqlite"
+        self.complete_ms: int | None = None
+        if place is None or not self._resumed(place):
+            for path in self._path.parent.glob(f"{self._path.name}*"):
+                path.unlink()
+            self.writer = self._connect()
+            self.writer.execute("PRAGMA journal_mode = WAL")
+            # Until it is complete nothing is lost with it.
+            self.writer.execute("PRAGMA synchronous = OFF")
+            self.writer.executescript(_TABLES)
+            self._note("version", place.version if place else "")
+        self._note("open", "yes")
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_READERS)
+
+    def _resumed(self, place: Place) -> bool:
+        """Whether what was kept is of use; the writer is then connected to it."""
+        if not self._path.exists():
+            return False
+        with contextlib.ExitStack() as opened:
+            try:
+                writer = self._connect(opened)
+                kept = dict(writer.execute("SELECT name, value FROM kept").fetchall())
+                complete_ms = int(kept.get("complete_ms", 0))
+                age_s = time.time() - complete_ms / 1000
+                usable = kept.get("version") == place.version and -60 < age_s < _KEPT_FOR_S
+                if usable and "open" in kept:
+                    # Its last process did not close it.
+                    usable = writer.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+            except (sqlite3.DatabaseError, ValueError):
+                usable = False
+            if not usable:
+                return False
+            opened.pop_all()
+        self.writer, self.complete_ms = writer, complete_ms
+        self.writer.execute("PRAGMA synchronous = NORMAL")
+        return True
+
+    def complete(self, now_ms: int) -> None:
+        """Notes that it has everything there is; from now on it survives a power loss."""
+        if self.complete_ms is None and self._place is not None:
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.writer.execute("PRAGMA synchronous = NORMAL")
+        self.complete_ms = now_ms
+        self._note("complete_ms", str(now_ms))
+
+    def incomplete(self) -> None:
+        """Notes that something is missing: should the process end now, the next one begins from nothing."""
+        self.complete_ms = None
+        self.writer.execute("DELETE FROM kept WHERE name = 'complete_ms'")
+
+    def _note(self, name: str, value: str) -> None:
+        self.writer.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, value))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -129,15 +192,20 @@ class Database:
         self.writer.execute("COMMIT")
 
     def close(self) -> None:
-        """Closes all connections and removes the file."""
+        """Closes all connections; removes a temporary file."""
         while not self._readers.empty():
             self._readers.get_nowait().close()
+        self.writer.execute("DELETE FROM kept WHERE name = 'open'")
         self.writer.close()
         self._folder.cleanup()
+        if self._place is not None:
+            self._place.close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, closing: contextlib.ExitStack | None = None) -> sqlite3.Connection:
         # Connections wander between the threads of the server, one at a time.
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        if closing is not None:
+            closing.callback(connection.close)
         connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA temp_store = MEMORY")

@@ -6,6 +6,7 @@ event that is not meant to be public can come through here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -103,7 +104,9 @@ class Writer:
         self._zone = zone
         self._keep_payloads = keep_payloads
         self._ids: dict[RowKey, tuple[int, str]] = {}
-        self._history_begins_us: int | None = None
+        self._resumed = database.complete_ms is not None
+        begins = database.writer.execute("SELECT updated_us FROM history_begins").fetchone()
+        self._history_begins_us: int | None = begins and begins["updated_us"]
         self._apply: dict[Feed, Callable[[sqlite3.Connection, LogRecord, Changes], None]] = {
             Feed.WINDOWS: self._window,
             Feed.HISTORY: self._version,
@@ -126,7 +129,16 @@ class Writer:
                         apply(connection, record, changes)
                     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                         self._unreadable(connection, feed, record, error)
+                self._note_read(connection, feed, records)
         return changes
+
+    @staticmethod
+    def _note_read(connection: sqlite3.Connection, feed: Feed, records: Sequence[LogRecord]) -> None:
+        last = {record.partition: record for record in records}
+        connection.executemany(
+            "INSERT OR REPLACE INTO read VALUES (?, ?, ?, ?, ?)",
+            [(feed, part, record.offset + 1, record.offset, digest(record)) for part, record in last.items()],
+        )
 
     def forget(self, feed: Feed) -> None:
         """Empties the tables of a feed whose topic has been recreated."""
@@ -138,6 +150,8 @@ class Writer:
             if feed is Feed.WINDOWS:
                 connection.execute("UPDATE windows SET present = 0")
             connection.execute("DELETE FROM unreadable WHERE feed = ?", (feed,))
+            connection.execute("DELETE FROM read WHERE feed = ?", (feed,))
+            self._database.incomplete()
 
     def _window(self, connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         if record.value is None:
@@ -212,15 +226,24 @@ class Writer:
                 "INSERT OR IGNORE INTO windows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, '', 0, '', 0, 0, 0, 0, NULL, 0, 0)",
                 (*key, row.period.partition(":")[0], row.start, row.end, head),
             )
-            found = connection.execute(
-                "SELECT id, head FROM windows WHERE metric = ? AND scope = ? AND period = ?", key
-            ).fetchone()
-            self._ids[key] = found = (found["id"], found["head"])
+            found = self._find(connection, key)
+            if found is None:
+                raise KeyError(key)
+            self._ids[key] = found
         return found
+
+    @staticmethod
+    def _find(connection: sqlite3.Connection, key: RowKey) -> tuple[int, str] | None:
+        found = connection.execute(
+            "SELECT id, head FROM windows WHERE metric = ? AND scope = ? AND period = ?", key
+        ).fetchone()
+        return None if found is None else (found["id"], found["head"])
 
     def _heading(self, connection: sqlite3.Connection, key: RowKey, head: str) -> None:
         """Lets earlier versions keep their own head when the window's changes, as with a corrected holiday."""
         known = self._ids.get(key)
+        if known is None and self._resumed:
+            known = self._find(connection, key)
         if known is not None and known[1] != head:
             connection.execute("UPDATE history SET head = ? WHERE window_id = ? AND head IS NULL", (known[1], known[0]))
             self._ids[key] = (known[0], head)
@@ -323,6 +346,12 @@ class Writer:
         connection.execute(
             "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?, ?)", (feed, record.partition, record.offset, problem)
         )
+
+
+def digest(record: LogRecord) -> bytes:
+    """Distinguishes a record from another one at the same offset."""
+    parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 def _split(body: str) -> tuple[str, str]:

@@ -110,6 +110,7 @@
   let costMs = 0;
   let timer = 0;
   let busy = false;
+  let everythingRead = false;
   /* Asks for the page again, but not before `gapMs` since the last time: a slow server is asked less often. */
   function refreshSoon(gapMs) {
     if (!live) return;
@@ -145,12 +146,15 @@
     }
   }
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) refreshSoon(0);
+    if (document.hidden) return leave();
+    follow();
+    refreshSoon(0);
   });
 
   /* ---- what has changed ---- */
 
   function rowChanged(row) {
+    if (!takes(row)) return;
     const key = `${row.metric}|${row.scope}|${row.period}`;
     for (const element of document.querySelectorAll("[data-row]")) {
       if (element.dataset.row === key && put(element, number.format(row.count))) tick(element);
@@ -173,9 +177,10 @@
     const missing = silent.length ? ` (${silent.map((worker) => worker.name).join(", ")} ${texts.tSilent})` : "";
     put("s-asof", instant(status.data_as_of).slice(11) || "\u2013");
     put("s-last", instant(status.last_event_at));
-    put("s-workers", number.format(running.length) + missing);
-    put("o-workers", number.format(running.length) + missing);
-    for (const id of ["s-lag", "o-lag"]) put(id, number.format(status.lag));
+    const known = status.reader.rebuilt;
+    for (const id of ["s-workers", "o-workers"]) put(id, known ? number.format(running.length) + missing : "\u2013");
+    const unknown = known && status.data_as_of ? texts.tUnknown.replace("#", instant(status.data_as_of).slice(11)) : "\u2013";
+    for (const id of ["s-lag", "o-lag"]) put(id, status.lag === null ? unknown : number.format(status.lag));
     for (const id of ["s-broker", "o-broker"]) put(id, broker);
     readingAt(status.reader);
     sourcesHeard(status);
@@ -183,6 +188,11 @@
     if (status.business_date !== body.dataset.date) refreshSoon(URGENT_MS);
   }
   function readingAt(reader) {
+    const isReading = "reading" in body.dataset;
+    // Everything is there now, or what stands here is of topics that are read again from their beginning.
+    if (isReading ? reader.rebuilt : everythingRead && !reader.rebuilt) location.reload();
+    else if (isReading) refreshSoon(URGENT_MS);
+    everythingRead = reader.rebuilt;
     document.getElementById("s-rebuild").hidden = reader.rebuilt;
     const sum = (name) => reader.progress.reduce((total, feed) => total + feed[name], 0);
     put("s-read", new Intl.NumberFormat(root.lang, { style: "percent" }).format(sum("total") ? sum("done") / sum("total") : 0));
@@ -200,6 +210,7 @@
     if (said === reasons) return;
     const before = reasons;
     reasons = said;
+    body.classList.remove("still");
     body.classList.toggle("stale", now.length > 0);
     body.classList.toggle("fresh", now.length === 0);
     const why = now.map((reason) => texts[`t${reason[0].toUpperCase()}${reason.slice(1)}`] ?? reason).join(", ");
@@ -208,7 +219,7 @@
     if (before !== null) say(now.length ? `${texts.tStale}: ${why}` : texts.tAgain);
   }
   setInterval(() => {
-    if (performance.now() - heardMs > SILENT_MS) setReasons(["web"]);
+    if (line && performance.now() - heardMs > SILENT_MS) setReasons(["web"]);
   }, 500);
 
   /* ---- a milestone makes itself noticed ---- */
@@ -253,21 +264,77 @@
 
   /* ---- the stream ---- */
 
-  function follow() {
+  const ACTS = {
+    status: statusHeard,
+    row: rowChanged,
+    "row-gone": (row) => { if (takes(row)) refreshSoon(UNHURRIED_MS); },
+    milestone: milestoneHeard,
+    forecast: () => refreshSoon(UNHURRIED_MS),
+    "forecast-withdrawn": () => refreshSoon(UNHURRIED_MS),
+    reset: () => refreshSoon(URGENT_MS),
+  };
+  const wanted = new URLSearchParams(body.dataset.stream);
+  const metrics = wanted.getAll("metric");
+  const scopes = wanted.getAll("scope");
+  const periods = wanted.getAll("period");
+  /* Whether a row is one of those that this page follows: the stream may be another page's too. */
+  function takes(row) {
+    return wanted.get("rows") !== "false" && (!metrics.length || metrics.includes(row.metric))
+      && (!scopes.length || scopes.includes(row.scope)) && (!periods.length || periods.some((start) => row.period.startsWith(start)));
+  }
+
+  const HERE_MS = 20_000;
+  let line = null;
+  let shares = "SharedWorker" in window;
+  /* All pages of a browser share one stream where that is possible: a server has six connections of it. */
+  function sharedLine() {
+    const worker = new SharedWorker(body.dataset.worker);
+    const timer = setInterval(() => worker.port.postMessage("here"), HERE_MS);
+    const leave = () => {
+      clearInterval(timer);
+      worker.port.postMessage("leave");
+      worker.port.close();
+    };
+    worker.addEventListener("error", () => {
+      shares = false;
+      clearInterval(timer);
+      if (line?.leave === leave) { line = null; follow(); }
+    });
+    worker.port.onmessage = ({ data }) => ACTS[data.name](JSON.parse(data.data));
+    worker.port.postMessage({ query: body.dataset.stream });
+    return { leave };
+  }
+  function ownLine() {
     const stream = new EventSource(`/api/v1/stream?${body.dataset.stream}`);
-    const on = (name, act) => stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
-    on("status", statusHeard);
-    on("row", rowChanged);
-    on("row-gone", () => refreshSoon(UNHURRIED_MS));
-    on("milestone", milestoneHeard);
-    on("forecast", () => refreshSoon(UNHURRIED_MS));
-    on("forecast-withdrawn", () => refreshSoon(UNHURRIED_MS));
-    on("reset", () => refreshSoon(URGENT_MS));
+    for (const [name, act] of Object.entries(ACTS)) stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    const leave = () => stream.close();
     // Refused for good (such as 429 or 503): the browser does not try again by itself.
     stream.addEventListener("error", () => {
-      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 3000 + 2000 * Math.random());
+      if (stream.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => { if (line?.leave === leave) { line = null; follow(); } }, 3000 + 2000 * Math.random());
     });
+    return { leave };
   }
+  function follow() {
+    if (line || document.hidden) return;
+    heardMs = performance.now();
+    try {
+      line = shares ? sharedLine() : ownLine();
+    } catch {
+      shares = false;
+      line = ownLine();
+    }
+  }
+  /* A page that nobody sees, in a hidden tab or behind the back button, takes no connection. */
+  function leave() {
+    line?.leave();
+    line = null;
+  }
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", (event) => {
+    follow();
+    if (event.persisted) refreshSoon(0);
+  });
 
   /* ---- small things ---- */
 

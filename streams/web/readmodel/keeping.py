@@ -1,0 +1,77 @@
+"""Where the read model is kept between two runs, so that a restart shows what was known last and reads only what is new.
+
+One process at a time has the folder of an installation; another one on the same machine works with a temporary file, and
+so does one that may not write there. What was written by another version, or for other settings, is not used. Whether the
+topics are still those that were read is the follower's to find out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import stat
+from importlib import resources
+from typing import IO, TYPE_CHECKING, Final
+
+from streams.settings import state_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.settings import Settings
+
+#: What the content of the file depends on.
+_WRITERS: Final = (
+    ("schemas", "outputs.py"),
+    ("schemas", "codec.py"),
+    ("streams.web.readmodel", "schema.py"),
+    ("streams.web.readmodel", "writing.py"),
+)
+
+
+class Place:
+    """A folder that this process alone has until it closes it.
+
+    Attributes:
+        folder: For the file.
+        version: Of what will be written there; a file of another version is of no use.
+    """
+
+    def __init__(self, folder: Path, lock: IO[bytes], version: str) -> None:
+        self.folder = folder
+        self.version = version
+        self._lock = lock
+
+    def close(self) -> None:
+        """Leaves the folder to the next process."""
+        self._lock.close()
+
+
+def place_of(settings: Settings) -> Place | None:
+    """The folder of an installation; `None` where another process has it, or where it may not be used."""
+    cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
+    folder = state_dir(settings) / "web" / cluster / f"{settings.output_prefix}milestones"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.stat()
+        # In a folder for everybody, somebody else could have made it first.
+        if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None
+        lock = (folder / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return None
+        return Place(folder, lock, _version(settings))
+    return None
+
+
+def _version(settings: Settings) -> str:
+    digest = hashlib.sha256(f"{settings.timezone} {settings.web_show_payloads}".encode())
+    for package, name in _WRITERS:
+        digest.update(resources.files(package).joinpath(name).read_bytes())
+    return digest.hexdigest()

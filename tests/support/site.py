@@ -1,0 +1,84 @@
+"""The web view in the process of the test, without brokers: what has been read is what a test gives it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from streams.settings import Settings
+from streams.web.app import create_app
+from streams.web.readmodel import Feed
+from streams.web.security import access_of
+from tests.support.outputs import Record, row_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.web.context import Web
+
+
+class Site:
+    """Pages and API by address; a context manager.
+
+    Args:
+        folder: For what is kept between two runs.
+        settings: Any.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        given: dict[str, Any] = {"state_dir": str(folder), "web_rate_per_s": 1000.0}
+        chosen = Settings(**(given | settings))
+        self.app = create_app(chosen, access_of(chosen))
+        self.web: Web = self.app.web
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.web.model.close()
+
+    def read(self, feed: Feed, *records: Record) -> None:
+        """Has these records read."""
+        self.web.model.apply([(feed, records)])
+
+    def rows(self, *documents: dict[str, Any]) -> None:
+        """Has these rows read, and everything there is with them."""
+        self.read(Feed.WINDOWS, *(row_record(each, place) for place, each in enumerate(documents)))
+        self.complete()
+
+    def complete(self, *, age_s: float = 0.0) -> None:
+        """Everything there is has been read, so many seconds ago; the brokers answer now."""
+        now_s = time.monotonic()
+        self.web.state.broker_seen_s, self.web.state.caught_up_s, self.web.state.problem = now_s, now_s - age_s, ""
+
+    def worker(self, *, partition_lag: int = 0, ago_s: float = 0.0) -> None:
+        """A worker of one partition has reported."""
+        at = "2024-10-07T10:00:00.000Z"
+        books = {"vehicle.deliveries.v1": {"read": 1, "applied": 1, "duplicates": 0, "dead_letters": 0, "rerouted": 0}}
+        worker = {"name": "w1", "health": "running", "partitions": [0], "started_at": at, "updated_at": at}
+        partition: dict[str, Any] = {
+            "partition": 0,
+            "instance": "w1",
+            "applied": {"vehicle.deliveries.v1": 1},
+            "lag": {"vehicle.deliveries.v1": partition_lag},
+            "caught_up": True,
+            "rebuilding": False,
+            "orders": 1,
+            "books": books,
+            "updated_at": at,
+        }
+        sent_ms = int((time.time() - ago_s) * 1000)
+        self.read(
+            Feed.STATUS,
+            Record(b"worker/w1", json.dumps(worker).encode(), timestamp=sent_ms),
+            Record(b"partition/0", json.dumps(partition).encode(), offset=1, timestamp=sent_ms),
+        )
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        """The answer to a question."""
+        transport = httpx.ASGITransport(self.app.asgi, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as asked:
+            return await asked.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
