@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+import uvicorn
 
 from streams.settings import Settings
 from streams.web.app import create_app
@@ -15,9 +19,22 @@ from streams.web.security import access_of
 from tests.support.outputs import Record, row_record
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from streams.web.context import Web
+
+
+class _Server(uvicorn.Server):
+    on_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class Site:
@@ -76,6 +93,36 @@ class Site:
             Record(b"worker/w1", json.dumps(worker).encode(), timestamp=sent_ms),
             Record(b"partition/0", json.dumps(partition).encode(), offset=1, timestamp=sent_ms),
         )
+
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        """Listens for browsers, and its clock goes on as if brokers answered; gives the address, without a slash at its end."""
+        config = uvicorn.Config(self.app.asgi, lifespan="off", http="h11", ws="none", log_config=None, port=0)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            server, started = _Server(config), asyncio.Event()
+            server.on_started = started.set
+            tasks = [
+                asyncio.create_task(server.serve(sockets=[listener])),
+                asyncio.create_task(self.app.hub.run()),
+                asyncio.create_task(self._stay_complete()),
+            ]
+            try:
+                await started.wait()
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                self.app.hub.close()
+                server.should_exit = server.force_exit = True
+                await tasks[0]
+                for task in tasks[1:]:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stay_complete(self) -> None:
+        while True:
+            if self.web.state.rebuilt:
+                self.complete()
+            await asyncio.sleep(0.5)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         """The answer to a question."""
