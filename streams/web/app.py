@@ -25,7 +25,7 @@ from streams.web.context import Web
 from streams.web.follow import Follower
 from streams.web.patience import ended
 from streams.web.readmodel import ReadModel
-from streams.web.readmodel.keeping import place_of
+from streams.web.readmodel.keeping import kept_folder
 from streams.web.rendering import Pages, Visitor
 from streams.web.routes import RETRY_AFTER_S, NotReadYetError
 from streams.web.security import Access, Guard
@@ -73,7 +73,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         fresh: Reload templates and static files, for development.
     """
     zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
-    model = ReadModel(zone, keep_payloads=payloads, place=place_of(settings))
+    model = ReadModel(zone, keep_payloads=payloads, place=kept_folder(settings))
     follower = Follower(settings, model)
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from streams.settings import Settings
 from streams.web.follow import Follower
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
-from streams.web.readmodel.keeping import place_of
+from streams.web.readmodel.keeping import kept_folder
 from tests.support.outputs import Record, row, row_record
 from tests.support.site import Site
 
@@ -75,7 +75,7 @@ async def test_the_page_of_an_installation_without_topics_names_the_command_that
 
 def kept(folder: Path, **settings: str) -> ReadModel:
     chosen = Settings(state_dir=str(folder), **settings)  # type: ignore[arg-type] # all of them are texts
-    return ReadModel(ZoneInfo(chosen.timezone), place=place_of(chosen))
+    return ReadModel(ZoneInfo(chosen.timezone), place=kept_folder(chosen))
 
 
 def counts(model: ReadModel) -> list[int]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from schemas.outputs import Status
-    from streams.web.readmodel.keeping import Place
+    from streams.web.readmodel.keeping import KeptFolder
 
 __all__ = [
     "Changes",
@@ -105,7 +105,7 @@ class ReadModel:
         place: Where to keep the tables between two runs; a temporary file without it.
     """
 
-    def __init__(self, zone: ZoneInfo, *, keep_payloads: bool = False, place: Place | None = None) -> None:
+    def __init__(self, zone: ZoneInfo, *, keep_payloads: bool = False, place: KeptFolder | None = None) -> None:
         self._database = Database(place)
         self._writer = Writer(self._database, zone, keep_payloads=keep_payloads)
         self.apply = self._writer.apply

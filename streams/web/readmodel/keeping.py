@@ -32,7 +32,7 @@ _WRITERS: Final = (
 )
 
 
-class Place:
+class KeptFolder:
     """A folder that this process alone has until it closes it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place:
         self._lock.close()
 
 
-def place_of(settings: Settings) -> Place | None:
+def kept_folder(settings: Settings) -> KeptFolder | None:
     """The folder of an installation; `None` where another process has it, or where it may not be used."""
     cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
     folder = state_dir(settings) / "web" / cluster / f"{settings.output_prefix}milestones"
@@ -66,7 +66,7 @@ def place_of(settings: Settings) -> Place | None:
         except OSError:
             lock.close()
             return None
-        return Place(folder, lock, _version(settings))
+        return KeptFolder(folder, lock, _version(settings))
     return None
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.web.readmodel.keeping import Place
+    from streams.web.readmodel.keeping import KeptFolder
 
 #: Read connections kept open; more are opened and closed when more requests run at once.
 _KEPT_READERS: Final = 16
@@ -106,7 +106,7 @@ class Database:
         complete_ms: When what was kept had last been everything there was, milliseconds since 1970; `None` of a new file.
     """
 
-    def __init__(self, place: Place | None = None) -> None:
+    def __init__(self, place: KeptFolder | None = None) -> None:
         self._place = place
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-web-", ignore_cleanup_errors=True)
         self._path = (place.folder if place else Path(self._folder.name)) / "readmodel.sqlite"
@@ -123,7 +123,7 @@ class Database:
         self._note("open", "yes")
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_READERS)
 
-    def _resumed(self, place: Place) -> bool:
+    def _resumed(self, place: KeptFolder) -> bool:
         """Whether what was kept is of use; the writer is then connected to it."""
         if not self._path.exists():
             return False
