@@ -15,6 +15,8 @@ from streams.context import Context
 from streams.domain.packing import Vocabulary, pack, unpack
 from streams.errors import ExpectedError
 from streams.kafka.admin import Found, plan_of
+from streams.kafka.publisher import Publisher
+from streams.kafka.rights import ROLES, Role, rights_of
 from streams.ledger.restore import _topics_of
 from streams.settings import Settings, TopicSettings
 from streams.worker.assignor import SharesAssignor, shares
@@ -138,3 +140,30 @@ def test_how_long_a_topic_of_others_is_kept_is_their_affair() -> None:
     assert changes[own.name]["retention.ms"] == ("604800000", "-1")
     (created,) = plan_of([replace(topic, name="eu")], there).create
     assert created.configs["retention.ms"] == "-1"
+
+
+@pytest.mark.parametrize(
+    ("into", "line"),
+    [
+        (["cn", "bj1"], ""),
+        (
+            ["vehicle.orders.v1"],
+            "--topic vehicle.orders.v1: this service reads no such topic; it reads cn, eu, bj1, vehicle",
+        ),
+        (["cn", "eu"], "--topic cn and eu take the same events: name one of them"),
+    ],
+)
+async def test_what_is_published_goes_to_one_topic_of_each_family(into: list[str], line: str) -> None:
+    if not line:
+        assert Publisher(context().settings, into)._topics == [*into, "vehicle.targets.v1", "vehicle.controls.v1"]
+        return
+    with pytest.raises(ExpectedError, match=line) as refused:
+        Publisher(context().settings, into)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_rights_of_each_role_are_on_the_topics_that_are_listed(role: Role) -> None:
+    names = {right.name for right in rights_of(role, context().settings)}
+    assert names & {"cn", "eu", "bj1"} == (set() if role == "web" else {"cn", "eu", "bj1"})
+    assert not names & {"vehicle.orders.v1", "vehicle.deliveries.v1"}
