@@ -368,6 +368,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         arrived: Partition → forwarded records read that had been published there.
         lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
         topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
+        cluster: Id of the cluster whose offsets these are.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -384,3 +385,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arrived: dict[int, int] = {}
     lost: dict[str, int] = {}
     topics: dict[str, int] = {}
+    cluster: str = ""

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 #: Incremented when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1
 
+#: What can be done about a topic whose offsets are not those that were counted.
+NOT_THE_SAME_TOPIC: Final = (
+    "the topic was recreated, or mirrored with other offsets: count again in place or under another output_prefix, as "
+    "deploy/OPERATIONS.md says under Moves"
+)
 _AS_BEFORE: Final = (
     "list the topics as before and new ones at the end, or count everything again under another output_prefix"
 )

@@ -15,7 +15,7 @@ from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients
-from streams.operations.rebuild import check_sources, counted_again
+from streams.operations.rebuild import as_it_is, check_sources, counted_again
 from streams.operations.rebuild_diff import RebuildDifference, differences
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def command(
 async def _rebuild(
     live: Settings, other: Settings, config: Path | None, by: str | None, *, diff: bool, incomplete: bool
 ) -> tuple[int, list[RebuildDifference] | None]:
+    live = await as_it_is(live)
     firsts = await check_sources(other)
     if firsts and not incomplete:
         topic, partition, first = firsts[0]

@@ -113,5 +113,6 @@ class CommitRecords:
             forwarded=dict(memory.forwarded),
             arrived=dict(memory.arrived),
             topics=self._context.source_topics.numbers,
+            cluster=memory.cluster,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

@@ -29,6 +29,7 @@ class Memory:
         sources: Source partition → how far it is applied.
         forwarded: Home → records sent there.
         arrived: Partition → forwarded records that had been published there.
+        cluster: Id of the cluster that the sources are on.
         recovery: Set while everything is read again without publishing.
     """
 
@@ -39,6 +40,7 @@ class Memory:
         self.sources: dict[Partition, Source] = {}
         self.forwarded: Counter[int] = Counter()
         self.arrived: Counter[int] = Counter()
+        self.cluster = ""
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:

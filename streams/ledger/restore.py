@@ -45,7 +45,11 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
         for tp, (_, end) in found.items():
             # One that the marker does not know was added since; without a marker all are new.
             memory.sources.setdefault(tp, Source()).end = end
-        await check(memory.sources, found, decisions.gaps, reader)
+        memory.cluster = await reader.cluster_id()
+        is_elsewhere = (
+            marker is not None and bool(marker.cluster and memory.cluster) and marker.cluster != memory.cluster
+        )
+        await check(memory.sources, found, decisions.gaps, reader, is_elsewhere=is_elsewhere)
         if marker is None or marker.rebuilding:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.outputs import Books
+from streams.context import NOT_THE_SAME_TOPIC
 from streams.errors import ExpectedError, GapError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition
@@ -110,8 +111,17 @@ async def check(
     found: Mapping[Partition, Bounds],
     gaps: Mapping[tuple[str, int], Gap],
     reader: LogReader,
+    *,
+    is_elsewhere: bool = False,
 ) -> None:
     """Checks that the sources are those that were applied before, and goes on behind gaps that were accepted.
+
+    Args:
+        sources: As they were applied.
+        found: What the partitions hold now.
+        gaps: Those that operators have accepted.
+        reader: To look at records with.
+        is_elsewhere: This is another cluster than the one they were applied on, so that offsets are proved by a record only.
 
     Raises:
         ExpectedError: A topic was recreated.
@@ -122,8 +132,7 @@ async def check(
         first, end = found.get(tp, Bounds(0, 0))
         if source.next > end:
             raise ExpectedError(
-                f"{name} holds offsets {first} to {end}, the ledger has applied up to {source.next}: the topic was "
-                "recreated; count everything again under another output_prefix"
+                f"{name} holds offsets {first} to {end}, the ledger has applied up to {source.next}: {NOT_THE_SAME_TOPIC}"
             )
         if source.next < first:
             gap = gaps.get(tp)
@@ -136,9 +145,14 @@ async def check(
                 continue  # retention has removed it since the bounds were read; all of it had been applied
             if last is None or digest_of(last) != source.digest:
                 raise ExpectedError(
-                    f"{name} has another record at offset {source.next - 1} than the one the ledger applied: the topic was "
-                    "recreated; count everything again under another output_prefix"
+                    f"{name} has another record at offset {source.next - 1} than the one the ledger applied: "
+                    f"{NOT_THE_SAME_TOPIC}"
                 )
+        elif is_elsewhere and source.next:
+            raise ExpectedError(
+                f"{name} was applied up to {source.next} on another cluster, and no record tells whether that is the same here: "
+                f"{NOT_THE_SAME_TOPIC}"
+            )
 
 
 def gap_error(tp: Partition, following: int, first: int) -> GapError:

@@ -235,6 +235,14 @@ async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
     shutil.rmtree(directory, ignore_errors=True)
 
 
+async def as_it_is(live: Settings) -> Settings:
+    """The settings with the number of homes that the live installation was begun with, whatever the other one's is."""
+    name = catalogue_of(live).ledger.name
+    async with reader(live) as consumer:
+        homes = (await partition_counts(consumer, [name]))[name]
+    return live.model_copy(update={"partitions": homes or live.partitions})
+
+
 async def _exists(live: Settings) -> bool:
     """Whether there is a live installation at all: its topics may have other names, or no longer exist."""
     async with reader(live) as consumer:

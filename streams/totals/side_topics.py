@@ -19,6 +19,7 @@ from schemas.facts import FUTURE_TIME, ID_CONFLICT, Rejection
 from schemas.instants import utc_text
 from schemas.memory import SIDE, SideState, key_of
 from schemas.outputs import Books, ControlHeaders, TopicStatus
+from streams.context import NOT_THE_SAME_TOPIC
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.errors import ExpectedError
 from streams.kafka.append_time import with_append_times
@@ -230,6 +231,4 @@ class SideTopics:
 
 
 def _recreated(name: str, what: str) -> ExpectedError:
-    return ExpectedError(
-        f"{name} {what}: the topic was recreated or trimmed; count everything again under another output_prefix"
-    )
+    return ExpectedError(f"{name} {what}: {NOT_THE_SAME_TOPIC}; it must not be trimmed either")

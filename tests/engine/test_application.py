@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from schemas.outputs import ControlHeaders
 from streams.context import Context
-from streams.kafka.log import Partition
+from streams.errors import ExpectedError
+from streams.kafka.digest import digest_of
+from streams.kafka.log import Bounds, Partition
 from streams.kafka.transport import Batch, LogEnd
 from streams.ledger.application import Application
 from streams.ledger.memory import Memory
-from streams.ledger.sources import Source
+from streams.ledger.sources import Source, check
 from streams.settings import Settings
 from tests.support.outputs import Record
 
@@ -85,3 +88,40 @@ def test_nothing_is_caught_up_before_the_leader_of_each_source_has_said_where_it
         last.hear(end)
         said.append(memory.caught_up)
     assert said == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("source", "elsewhere", "line"),
+    [
+        (Source(next=3, digest=digest_of(garbage(2))), False, ""),
+        (Source(next=3, digest=digest_of(garbage(2))), True, ""),
+        (Source(next=3), False, ""),
+        (Source(), True, ""),
+        (
+            Source(next=3),
+            True,
+            "-0 was applied up to 3 on another cluster, and no record tells whether that is the same",
+        ),
+        (
+            Source(next=9),
+            False,
+            "-0 holds offsets 0 to 5, the ledger has applied up to 9: the topic was recreated, or mirr",
+        ),
+        (
+            Source(next=3, digest="other"),
+            False,
+            "has another record at offset 2 than the one the ledger applied: the topic",
+        ),
+    ],
+)
+async def test_offsets_of_another_cluster_go_on_only_where_a_record_proves_them(
+    source: Source, *, elsewhere: bool, line: str
+) -> None:
+    here = Partition(ORDERS, 0)
+    reader = Mock(record_at=AsyncMock(return_value=garbage(2)), bounds=AsyncMock(return_value={here: Bounds(0, 5)}))
+    if not line:
+        await check({here: source}, {here: Bounds(0, 5)}, {}, reader, is_elsewhere=elsewhere)
+        return
+    with pytest.raises(ExpectedError, match=line) as refused:
+        await check({here: source}, {here: Bounds(0, 5)}, {}, reader, is_elsewhere=elsewhere)
+    assert refused.value.exit_code == 2

@@ -1,0 +1,177 @@
+"""What a move is: the cluster mirrored with other offsets, another number of homes. Nothing is raised twice."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.kafka.admin import admin
+from streams.kafka.clients import client_options, read_to_end
+from tests.support.events import Published, event, lifecycle
+from tests.support.installation import Installation
+from tests.support.patience import deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from schemas.topics import Catalogue, Topic
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+RULE = """
+[[rule]]
+name = "daily"
+metric = "deliveries"
+window = "day"
+scope = ["model"]
+exceeds = 2
+first = true
+"""
+GARBAGE = Published("orders", b"x", b"{", 1)
+
+
+async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_milestone(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    here = await installation(bootstrap, f"{prefix}a.", tmp_path / "a")
+    there = await installation(bootstrap, f"{prefix}b.", tmp_path / "b")
+    try:
+        await published_in_transactions(here, [*lifecycle(3, 60, partitions=2), GARBAGE])
+        here.worker("w1")
+        await here.applied()
+        await ended(here)
+        before = await said(here)
+        assert len(before["milestones"]) > 3
+
+        await mirrored(here, there, here.catalogue.all())
+        refused = await there.run("worker", "--instance", "w1")
+        *_, last = refused.stderr.splitlines()
+        assert refused.returncode == 2
+        assert (
+            ": the topic was recreated, or mirrored with other offsets: count again in place or under another " in last
+        )
+
+        await deleted(there, derived(there.catalogue, but=()))
+        await there.create()
+        there.worker("w1")
+        await there.applied()
+        assert await said(there) == before
+        assert (await there.books_balance())["dead_letters"] == 1
+        await there.publish(deliveries_of("2024-11-30", 3))
+        await there.applied()
+        after = await said(there)
+        assert after["milestones"][: len(before["milestones"])] == before["milestones"]
+        assert [each[0] for each in after["milestones"][len(before["milestones"]) :]] == [
+            "deliveries/model=SU7/day:2024-11-30/exceeds:2"
+        ]
+        await ended(there)
+
+        beside = await there.run("rebuild", "--output-prefix", f"{prefix}c.", "--diff", MILESTONES_PARTITIONS="3")
+        assert (beside.returncode, "no difference" in beside.stderr) == (0, True), beside.stdout + beside.stderr
+        kept = (there.catalogue.quarantine, there.catalogue.replayed)
+        await deleted(there, derived(there.catalogue, but=kept))
+        grown = await installation(bootstrap, f"{prefix}b.", tmp_path / "b", partitions=3)
+        try:
+            grown.worker("w1")
+            await grown.applied()
+            assert await said(grown) == after
+            assert len(await grown.markers()) == 3
+        finally:
+            grown.end()
+    finally:
+        here.end()
+        there.end()
+
+
+async def installation(bootstrap: str, prefix: str, folder: Path, partitions: int = 2) -> Installation:
+    made = Installation(bootstrap, prefix, folder, partitions=partitions)
+    made.configure(RULE)
+    return await made.create()
+
+
+def derived(catalogue: Catalogue, *, but: Sequence[Topic]) -> list[str]:
+    """What is counted again from the sources, as OPERATIONS.md lists it."""
+    internal = [topic for topic in catalogue.all() if topic.internal and topic not in but]
+    return [topic.name for topic in (*internal, catalogue.violations, catalogue.dead_letters, catalogue.status)]
+
+
+async def ended(made: Installation) -> None:
+    worker = made.workers.pop()
+    worker.kill(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait) == 0
+
+
+def deliveries_of(day: str, number: int) -> list[Published]:
+    return [
+        Published(
+            "deliveries",
+            f"SO-{day}-{place}".encode(),
+            event(
+                "vehicle.delivered.v1",
+                f"{day}-{place}",
+                datetime.fromisoformat(f"{day}T04:00:00+00:00"),
+                {"order_id": f"SO-{day}-{place}", "model": "SU7", "vin": "LNBSU7A10R1000123"},
+            ),
+            None,
+        )
+        for place in range(number)
+    ]
+
+
+async def said(made: Installation) -> dict[str, Any]:
+    """Rows, and every milestone event in its order."""
+    return {
+        "rows": await made.counts(),
+        "milestones": [(each["subject"], each["type"], each["time"]) for each in await made.milestones()],
+    }
+
+
+async def published_in_transactions(made: Installation, records: Sequence[Published]) -> None:
+    """So that offsets are not those of a copy: the ends of transactions take some."""
+    topics = {"orders": made.catalogue.orders.name, "deliveries": made.catalogue.deliveries.name}
+    producer = AIOKafkaProducer(
+        **client_options(made.settings), transactional_id=f"{made.settings.output_prefix}publisher"
+    )
+    await producer.start()
+    try:
+        for first in range(0, len(records), 20):
+            async with producer.transaction():
+                for record in records[first : first + 20]:
+                    await producer.send(topics[record.topic], record.value, record.key, record.partition)
+    finally:
+        await producer.stop()
+
+
+async def mirrored(here: Installation, there: Installation, topics: Iterable[Topic]) -> None:
+    """Copies committed records as a mirror does; names of topics in values are of one length."""
+    old, new = here.settings.output_prefix.encode(), there.settings.output_prefix.encode()
+    producer = AIOKafkaProducer(**client_options(there.settings), max_request_size=8 << 20)
+    await producer.start()
+    try:
+        for topic in topics:
+            name = topic.name.replace(old.decode(), new.decode())
+            async for records in read_to_end(here.settings, [(topic.name, part) for part in range(topic.partitions)]):
+                for record in records:
+                    value = record.value and record.value.replace(old, new)
+                    await producer.send(name, value, record.key, record.partition, headers=list(record.headers))
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def deleted(made: Installation, names: Iterable[str]) -> None:
+    wanted, give_up_s = set(names), deadline(60)
+    async with admin(made.settings) as client:
+        await client.delete_topics(list(wanted))
+        while left := wanted & set(await client.list_topics()):
+            assert time.monotonic() < give_up_s, left
+            await asyncio.sleep(0.1)
