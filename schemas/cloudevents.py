@@ -2,7 +2,7 @@
 
 A content-type `application/cloudevents...` means structured mode: the value is the event. Else a `ce_specversion`
 header means binary mode: attributes are in `ce_` headers and the value is the data. Else the value is tried as
-structured, which is more lenient than the binding.
+structured, which is more lenient than the binding. Names of headers are taken in any case, and `ce-` for `ce_`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from schemas.events import Event, is_json
+from schemas.texts import SPACES
 
 #: Headers of a Kafka record, in their order; the same name may occur again.
 Headers = Iterable[tuple[str, bytes | None]]
 
 CONTENT_TYPE: Final = "content-type"
 STRUCTURED: Final = b"application/cloudevents"
+BATCH: Final = b"application/cloudevents-batch"
 
 _ATTRIBUTE_OF: Final = {
     CONTENT_TYPE: "datacontenttype",
@@ -26,49 +28,57 @@ _ATTRIBUTE_OF: Final = {
 
 
 class HeaderError(ValueError):
-    """A header that matters is given twice, or is not text."""
+    """A header that matters is given twice with two values, or is not text."""
+
+
+class BatchError(ValueError):
+    """The value is a batch of events, by its content type."""
+
+
+def canonical_name(name: str) -> str:
+    """A header's name in small letters, with `ce_` for `ce-`: several libraries write the names as in HTTP."""
+    small = name.lower()
+    return f"ce_{small[3:]}" if small.startswith("ce-") else small
 
 
 def is_structured(headers: Headers) -> bool:
     """Whether the record's value is the whole event.
 
     Raises:
-        HeaderError: The content-type is given twice.
+        HeaderError: The content-type is given twice with two values.
+        BatchError: The content-type is that of a batch.
     """
-    content_types = [value for name, value in headers if name.lower() == CONTENT_TYPE and value is not None]
+    content_types = {
+        value.strip().lower() for name, value in headers if value is not None and name.lower() == CONTENT_TYPE
+    } - {b""}
     if len(content_types) > 1:
-        raise HeaderError(f"header {CONTENT_TYPE} is given twice")
-    if content_types and content_types[0].strip().lower().startswith(STRUCTURED):
-        return True
-    return not any(name == "ce_specversion" and value is not None for name, value in headers)
+        raise HeaderError(f"header {CONTENT_TYPE}: given twice with two values; wanted: one")
+    for content_type in content_types:
+        if content_type.startswith(BATCH):
+            raise BatchError("a batch of events by its content-type; wanted: one event a record")
+        if content_type.startswith(STRUCTURED):
+            return True
+    return not any(canonical_name(name) == "ce_specversion" and value is not None for name, value in headers)
 
 
 def attributes_of(headers: Headers) -> dict[str, Any]:
-    """The attributes of an event in binary mode, typed as in structured mode.
+    """The attributes of an event in binary mode, as texts; those that are empty are absent.
 
     Raises:
-        HeaderError: An attribute is given twice, is not UTF-8, or is not of its type; or the data are not JSON.
+        HeaderError: An attribute is given twice with two values or is not UTF-8, or the data are not JSON.
     """
     attributes: dict[str, Any] = {}
     for name, value in headers:
-        header = CONTENT_TYPE if name.lower() == CONTENT_TYPE else name
+        header = canonical_name(name)
         attribute = _ATTRIBUTE_OF.get(header)
-        if attribute is None or value is None:
+        if attribute is None or not value:
             continue
-        if attribute in attributes:
-            raise HeaderError(f"header {header} is given twice")
         try:
-            attributes[attribute] = value.decode("utf-8")
+            text = value.decode("utf-8").strip(SPACES)
         except UnicodeDecodeError:
-            raise HeaderError(f"header {header} is not UTF-8") from None
+            raise HeaderError(f"header {header}: not UTF-8; wanted: text in UTF-8") from None
+        if text and attributes.setdefault(attribute, text) != text:
+            raise HeaderError(f"header {header}: given twice with two values; wanted: one")
     if not is_json(attributes.get("datacontenttype", "application/json")):
-        raise HeaderError(f"header {CONTENT_TYPE}: the data must be JSON")
-    if "backfill" in attributes:
-        attributes["backfill"] = _boolean(attributes["backfill"])
+        raise HeaderError(f"header {CONTENT_TYPE}: not a media type of JSON; wanted: application/json, and JSON data")
     return attributes
-
-
-def _boolean(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise HeaderError("header ce_backfill is neither true nor false")
-    return text == "true"

@@ -67,7 +67,12 @@ class FoundViolation(Protocol):
 
 
 def decode_batch(
-    records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+    records: Sequence[SourceRecord],
+    *,
+    topic: int,
+    future_limit_us: int,
+    max_bytes: int = MAX_RECORD_BYTES,
+    framed: bool = False,
 ) -> list[Fact | Rejection]:
     """Decodes records of the orders or deliveries; the result has one element a record, in their order.
 
@@ -76,26 +81,29 @@ def decode_batch(
         topic: Number of the source topic (`schemas.facts.topic_number`).
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         max_bytes: Largest size of key, value and headers together.
+        framed: Whether JSON in the wire format of a schema registry is accepted.
     """
     facts = plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
     return [
-        read_fact(record, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes) if fact is None else fact
+        read_fact(record, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
+        if fact is None
+        else fact
         for fact, record in zip(facts, records, strict=True)
     ]
 
 
 def decode_target(
-    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES, framed: bool = False
 ) -> TargetEvent | Rejection:
-    """Decodes a record of the targets."""
-    return read_target(record, future_limit_us=future_limit_us, max_bytes=max_bytes)
+    """Decodes a record of the targets; `framed` as for `decode_batch`."""
+    return read_target(record, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
 
 
 def decode_control(
-    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES
+    record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES, framed: bool = False
 ) -> ControlTotal | Rejection:
-    """Decodes a record of the control totals."""
-    return read_control(record, future_limit_us=future_limit_us, max_bytes=max_bytes)
+    """Decodes a record of the control totals; `framed` as for `decode_batch`."""
+    return read_control(record, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
 
 
 def encode_event(event: Event) -> bytes:

@@ -1,12 +1,14 @@
 """Input events: frozen models that are the authority on what is valid.
 
 Each class is one `type` of the contract, a CloudEvents 1.0 envelope with its `data`. Unknown fields are ignored. A field
-that may be absent may also be null: CloudEvents reads a null attribute as absent, and optional data fields follow suit.
+that may be absent may also be null: CloudEvents reads a null attribute as absent, and optional data fields follow suit;
+an empty text is as good as absent there. Texts are taken as `schemas.texts` tidies them, VINs in capitals.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -15,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.facts import DIMENSIONS, Kind, Metric
 from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
+from schemas.texts import SPACES, tidy, tidy_name
 
 #: Largest magnitude of an integer that every JSON implementation keeps exact.
 MAX_INTEGER: Final = 2**53 - 1
@@ -26,6 +29,9 @@ _SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={CODE_PATTERN}")
 _JSON_MEDIA_TYPE: Final = re.compile(
     r"\s*(?:(?:application|text)/json|[^/\s;]+/[^/\s;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
+_CAPITALS: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+#: A boolean as a text, as headers have it and as some libraries write extensions.
+_BOOLEANS: Final = {"true": True, "false": False}
 _PERIOD: Final = re.compile(
     r"day:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})|month:(?P<month>[0-9]{4}-[0-9]{2})"
     r"|year:(?P<year>[0-9]{4})|holiday:[a-z0-9][a-z0-9-]{0,63}:(?P<holiday>[0-9]{4})"
@@ -40,7 +46,7 @@ def is_json(media_type: str) -> bool:
 def _event_time(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            return parse_instant(value)
+            return parse_instant(value.strip(SPACES))
         except MissingOffsetError as error:
             raise PydanticCustomError("missing_offset", "{what}", {"what": str(error)}) from None
     if isinstance(value, datetime):
@@ -51,9 +57,30 @@ def _event_time(value: Any) -> Any:
     return value
 
 
+def _tidied(value: Any) -> Any:
+    return tidy(value) if isinstance(value, str) else value
+
+
+def _tidied_name(value: Any) -> Any:
+    return tidy_name(value) if isinstance(value, str) else value
+
+
+def _tidied_vin(value: Any) -> Any:
+    # Only the letters of ASCII: others have no place in a VIN, and their capitals may be two.
+    return tidy(value).translate(_CAPITALS) if isinstance(value, str) else value
+
+
+def _absent_if_empty(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip(SPACES) else value
+
+
+def _boolean(value: Any) -> Any:
+    return _BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def _json_media_type(value: str) -> str:
     if not is_json(value):
-        raise ValueError("the data must be JSON")
+        raise ValueError("not a media type of JSON")
     return value
 
 
@@ -85,9 +112,12 @@ def _period(value: str) -> str:
 
 
 #: 1-256 characters, none of them a control character (C0, DEL, C1).
-Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Code = Annotated[str, Field(pattern=rf"^{CODE_PATTERN}$")]
-Vin = Annotated[str, Field(pattern=f"^[{VIN_CHARACTERS}]{{17}}$")]
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), BeforeValidator(_tidied)
+]
+Code = Annotated[str, Field(pattern=rf"^{CODE_PATTERN}$"), BeforeValidator(_tidied_name)]
+OptionalCode = Annotated[Code | None, BeforeValidator(_absent_if_empty)]
+Vin = Annotated[str, Field(pattern=f"^[{VIN_CHARACTERS}]{{17}}$"), BeforeValidator(_tidied_vin)]
 EventTime = Annotated[
     datetime,
     BeforeValidator(
@@ -109,10 +139,10 @@ class OrderPlacedData(_Model):
 
     order_id: Identifier
     model: Code
-    variant: Code | None = None
-    factory: Code | None = None
-    region: Code | None = None
-    channel: Code | None = None
+    variant: OptionalCode = None
+    factory: OptionalCode = None
+    region: OptionalCode = None
+    channel: OptionalCode = None
 
 
 class OrderCancelledData(_Model):
@@ -128,9 +158,9 @@ class VehicleDeliveredData(_Model):
     order_id: Identifier
     vin: Vin
     model: Code
-    variant: Code | None = None
-    factory: Code | None = None
-    region: Code | None = None
+    variant: OptionalCode = None
+    factory: OptionalCode = None
+    region: OptionalCode = None
 
 
 class DeliveryReversedData(_Model):
@@ -193,9 +223,11 @@ class Event(_Model):
     type: str
     time: EventTime
     subject: str | None = None
-    datacontenttype: JsonMediaType | None = None
+    datacontenttype: Annotated[JsonMediaType | None, BeforeValidator(_absent_if_empty)] = None
     dataschema: str | None = None
-    backfill: bool | None = Field(default=None, description="true: history being loaded")
+    backfill: Annotated[bool | None, BeforeValidator(_boolean)] = Field(
+        default=None, description="true: history being loaded"
+    )
     data: BaseModel
 
     @property

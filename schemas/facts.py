@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from schemas.wrappers import WRAPPERS
+
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 #: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
@@ -46,6 +48,8 @@ TOO_MANY_EVENTS: Final = "too_many_events"
 ID_CONFLICT: Final = "id_conflict"
 FUTURE_TIME: Final = "future_time"
 QUARANTINED: Final = "quarantined"
+#: Reasons that are not in the record: decided by what came before it, or by an operator.
+BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, QUARANTINED))
 #: Why a record goes to the dead letters; the last three are decided with state, the others by the codec.
 REASONS: Final[tuple[str, ...]] = (
     "malformed_json",
@@ -59,6 +63,7 @@ REASONS: Final[tuple[str, ...]] = (
     "too_large",
     "too_deep",
     "wrong_key",
+    *WRAPPERS,
     TOO_MANY_EVENTS,
     ID_CONFLICT,
     QUARANTINED,

@@ -6,6 +6,7 @@ authority decides. What makes a record plain:
 - the JSON text is ASCII without a backslash and without DEL, so there are no escapes and no control characters (the
   decoder refuses the others);
 - all its keys are known ones, all values are texts, except `data` and `backfill`;
+- no text that names something begins or ends with a space;
 - no key comes twice: then there are exactly as many quotation marks as the fields that were found account for.
 
 A chunk of records is decoded as one JSON array, at less than two thirds of the cost, when that cannot mix them up. An
@@ -30,7 +31,7 @@ from schemas.authority import SourceRecord, digest_of
 from schemas.events import CODE_PATTERN, VIN_CHARACTERS
 from schemas.facts import NO_DIMS, Dims, Fact, Kind, family_of
 from schemas.instants import known_hours, known_rests, micros_of_text
-from schemas.pools import POOL_SIZE, intern_dims, intern_text, known_texts
+from schemas.pools import POOL_SIZE, intern_dims, intern_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,6 +168,8 @@ _VIN_BYTES: Final = VIN_CHARACTERS.encode()
 
 #: Known dimensions as decoded -> the pooled tuple, and the quotation marks of their keys and values.
 _known_dims: dict[Dims, tuple[Dims, int]] = {}
+#: Known sources, none with spaces around it.
+_known_sources: dict[str, str] = {}
 
 
 def plain_facts(
@@ -199,11 +202,23 @@ def _is_plain(text: bytes, longest: int) -> bool:
 
 
 def _are_sound(values: Sequence[bytes | None], drafts: Sequence[Fact | None], marks: int) -> bool:
-    """Whether no draft has a key twice or a VIN with a wrong character."""
+    """Whether no draft has a key twice, a VIN with a wrong character, or spaces around an id."""
     texts = [value for value, draft in zip(values, drafts, strict=True) if draft is not None and value is not None]
-    found = np.count_nonzero(np.frombuffer(b"".join(texts), dtype=np.uint8) == ord('"'))
-    vins = "".join([draft.vin for draft in drafts if draft is not None])
-    return int(found) == marks and not vins.encode().translate(None, _VIN_BYTES)
+    text = b"".join(texts)
+    found = np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord('"'))
+    facts = [draft for draft in drafts if draft is not None]
+    vins = "".join([fact.vin for fact in facts])
+    return (
+        int(found) == marks
+        and not vins.encode().translate(None, _VIN_BYTES)
+        and not (b" " in text and _has_spaces_around(facts))
+    )
+
+
+def _has_spaces_around(facts: Sequence[Fact]) -> bool:
+    """Whether an id or order number begins or ends with a space; texts here have no line feeds."""
+    text = "\n".join([text for fact in facts for text in (fact.id, fact.order_id)])
+    return " " in text and (" \n" in text or "\n " in text or text[0] == " " or text[-1] == " ")
 
 
 def _sound_ones(
@@ -244,11 +259,12 @@ def _facts_together(
     found, marks = _facts_of_events(events, records, topic)
     if None in found:
         return None
-    facts = cast("list[Fact]", found)  # none is None, as just checked  # none is None, as just checked
+    facts = cast("list[Fact]", found)  # none is None, as just checked
     if (
         [fact.order_id.encode() for fact in facts] != [record.key for record in records]
         or np.count_nonzero(characters == _MARK) != sum(marks)
         or "".join([fact.vin for fact in facts]).encode().translate(None, _VIN_BYTES)
+        or (b" " in text and _has_spaces_around(facts))
         or max([fact.time_us for fact in facts])
         > min([record.timestamp for record in records]) * 1000 + future_limit_us
     ):
@@ -262,7 +278,7 @@ def _facts_of_events(
     """The facts of decoded events, `None` for each that is not plain, and the quotation marks that each accounts for."""
     facts: list[Fact | None] = []
     all_marks: list[int] = []
-    hours, rests, dims_of, sources = known_hours, known_rests, _known_dims, known_texts
+    hours, rests, dims_of, sources = known_hours, known_rests, _known_dims, _known_sources
     for event, record in zip(events, records, strict=True):
         data = event.data
         text = event.time
@@ -276,7 +292,8 @@ def _facts_of_events(
             details = known and (_DELIVERED, data.vin, known[0], "", known[1] + 2 * _TEXT_MARKS)
         else:
             details = _details(data)
-        if time_us is None or details is None:
+        source = sources.get(event.source) or _admit_source(event.source)
+        if time_us is None or details is None or source is None:
             facts.append(None)
             all_marks.append(0)
             continue
@@ -290,12 +307,11 @@ def _facts_of_events(
         if backfill is not None or event.dataschema or event.traceparent or event.tracestate:
             marks += _rare_marks(event)
         all_marks.append(marks)
-        source = event.source
         facts.append(
             Fact(
                 kind,
                 data.order_id,
-                sources.get(source) or intern_text(source),
+                source,
                 event.id,
                 time_us,
                 vin,
@@ -381,13 +397,23 @@ def _admit(data: _Placed | _Delivered) -> tuple[Dims, int] | None:
     return known
 
 
+def _admit_source(source: str) -> str | None:
+    """Remembers a new source, if there are no spaces around it."""
+    if source[0] == " " or source[-1] == " ":
+        return None
+    if len(_known_sources) >= POOL_SIZE:
+        _known_sources.clear()
+    known = _known_sources[source] = intern_text(source)
+    return known
+
+
 def _say_structured(headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether unusual headers are small and leave no doubt that the value is the event."""
     if sum(4 * len(name) + len(value or b"") for name, value in headers) > _MAX_HEADER_BYTES:
         return False
     try:
         return cloudevents.is_structured(headers)
-    except cloudevents.HeaderError:
+    except (cloudevents.HeaderError, cloudevents.BatchError):
         return False
 
 
@@ -405,7 +431,10 @@ def _binary_draft(
     if headers.get("ce_specversion") != b"1.0" or headers.get(cloudevents.CONTENT_TYPE, _JSON) != _JSON:
         return None, 0
     backfill = headers.get("ce_backfill", b"false")
-    if backfill not in {b"true", b"false"} or not b"".join(headers.values()).isascii():
+    texts = b"\n".join([b"", *headers.values(), b""])
+    if backfill not in {b"true", b"false"} or not texts.isascii():
+        return None, 0
+    if b" " in texts and (b" \n" in texts or b"\n " in texts):
         return None, 0
     event_id, source, time = [_header_text(headers, name) for name in ("ce_id", "ce_source", "ce_time")]
     time_us = micros_of_text(time)

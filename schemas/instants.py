@@ -1,8 +1,9 @@
-"""Event time: RFC 3339 text with an offset, instants in microseconds since 1970-01-01T00:00Z.
+"""Event time: a date and time with an offset, instants in microseconds since 1970-01-01T00:00Z.
 
-RFC 3339 is read as written: `t` and `z` may be lower case, a space in place of the `T` is not allowed. Digits beyond
-microseconds are cut. Leap seconds (`:60`) and the unknown offset `-00:00` are refused, and so are years outside
-2000-2100 (of the date as written), which are never anything but mistakes.
+Read is RFC 3339, and what the languages print that says the same: a space or `t` for the `T`, no seconds (Java), an offset
+without a colon or without minutes, a space before it, and behind it the zone's name in brackets (Java) or its letters
+(Go). Digits beyond microseconds are cut. Leap seconds (`:60`), 24:00 and the unknown offset `-00:00` are refused, and so
+are years outside 2000-2100 (of the date as written), which are never anything but mistakes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from functools import lru_cache
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"(?: ?([Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)(?:\[[A-Za-z0-9_+/-]{1,40}\]| [A-Z]{1,5}| [+-][0-9]{2,4})?)?"
+)
 _RFC3339: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
 FIRST_YEAR: Final = 2000
@@ -29,15 +33,15 @@ class MissingOffsetError(ValueError):
 
 
 def parse_instant(text: str) -> datetime:
-    """The instant that RFC 3339 text names, with the offset as written.
+    """The instant that a text names, with the offset as written.
 
     Raises:
         MissingOffsetError: There is no offset.
         ValueError: The text is anything else than such an instant.
     """
-    match = _RFC3339.fullmatch(text)
+    match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError("not an RFC 3339 date and time with an offset, such as 2024-10-07T14:03:11+08:00")
+        raise ValueError("not a date and time with an offset, such as 2024-10-07T14:03:11+08:00")
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     if not FIRST_YEAR <= int(year) <= LAST_YEAR:
         raise ValueError(f"the year is not within {FIRST_YEAR}-{LAST_YEAR}")
@@ -45,7 +49,7 @@ def parse_instant(text: str) -> datetime:
         raise ValueError("leap seconds are not accepted")
     microsecond = int((fraction or "0")[:6].ljust(6, "0"))
     try:
-        local = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), microsecond)  # noqa: DTZ001 - the offset follows
+        local = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond)  # noqa: DTZ001 - the offset follows
     except ValueError:
         raise ValueError("there is no such date or time of day") from None
     if offset is None:
@@ -53,13 +57,18 @@ def parse_instant(text: str) -> datetime:
     return local.replace(tzinfo=_zone(offset))
 
 
+def is_rfc3339(text: str) -> bool:
+    """Whether the text has the form of RFC 3339, as a publisher should write it."""
+    return _RFC3339.fullmatch(text) is not None
+
+
 @lru_cache(maxsize=256)
 def _zone(offset: str) -> timezone:
-    if offset in {"Z", "z"}:
+    if offset[0] not in "+-":
         return UTC
-    if offset == "-00:00":
+    hours, minutes = int(offset[1:3]), int(offset[-2:] if len(offset) > 3 else "0")
+    if offset[0] == "-" and not hours and not minutes:
         raise ValueError("-00:00 says that the offset is unknown")
-    hours, minutes = int(offset[1:3]), int(offset[4:6])
     if hours > 23 or minutes > 59:
         raise ValueError("there is no such offset")
     ahead = timedelta(hours=hours, minutes=minutes)
@@ -103,7 +112,10 @@ _SOME_HOUR_US: Final = micros_of(parse_instant("2000-01-02T00:00:00Z"))
 
 
 def micros_of_text(text: str) -> int | None:
-    """Microseconds since 1970 of RFC 3339 text, as `parse_instant` reads it; `None` where that would raise."""
+    """Microseconds since 1970 of a text, as `parse_instant` reads it; `None` where that would raise.
+
+    `None` also where a fraction is followed by a rarer way to write an offset: `parse_instant` decides.
+    """
     try:
         return known_hours[text[:14]] + known_rests[text[14:]]
     except KeyError:
@@ -116,6 +128,8 @@ def _micros_of_new(text: str) -> int | None:
     if rest[5:6] == ".":
         # There are too many fractions to remember: they are cut out.
         end = len(rest) - (1 if rest[-1] in "Zz" else 6)
+        if end < len(rest) - 1 and rest[end] not in "+-":
+            return None
         fraction = rest[6:end]
         if not (fraction.isascii() and fraction.isdigit()):
             return None

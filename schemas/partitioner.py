@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from schemas.texts import tidy_key
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,7 +38,13 @@ def murmur2(key: bytes) -> int:
 
 
 def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
-    """The home partition of each key; keys of the same length are hashed together."""
+    """The home partition of each key, tidied; keys of the same length are hashed together.
+
+    An order has one home, whether or not a publisher has left spaces around its number.
+    """
+    joined = b"".join(keys)
+    if not joined.isascii() or b" " in joined:
+        keys = [tidy_key(key) for key in keys]
     if len(keys) >= _WORTH_A_VECTOR and len(set(map(len, keys))) == 1:
         return _homes_of_one_length(keys, partitions)
     by_length: dict[int, list[int]] = {}

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 POOL_SIZE: Final = 65_536
 
 _dims: dict[Dims, Dims] = {NO_DIMS: NO_DIMS}
-#: For readers for whom a call an event is too much; only `intern_text` adds to it.
-known_texts: dict[str, str] = {"": ""}
+_texts: dict[str, str] = {"": ""}
 
 
 def intern_dims(dims: Dims) -> Dims:
@@ -34,9 +33,9 @@ def intern_dims(dims: Dims) -> Dims:
 
 def intern_text(text: str) -> str:
     """The pool's own text that equals `text`, for texts that repeat: sources, codes."""
-    known = known_texts.get(text)
+    known = _texts.get(text)
     if known is None:
-        if len(known_texts) >= POOL_SIZE:
-            known_texts.clear()
-        known = known_texts[text] = text
+        if len(_texts) >= POOL_SIZE:
+            _texts.clear()
+        known = _texts[text] = text
     return known

@@ -18,6 +18,20 @@ MAX_DEPTH: Final = 32
 _MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
 #: A string, closed or not (an open one swallows the rest), or a bracket.
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+#: What the parser says → what it means for a person.
+_WORDS: Final = {
+    "Expecting value": "a value is missing, or is none of JSON's: text in double quotes, number, true, false, null",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing; one comma too many?",
+    "Illegal trailing comma before end of object": "a comma stands before the end of the object",
+    "Illegal trailing comma before end of array": "a comma stands before the end of the list",
+    "Expecting ':' delimiter": "a colon is missing behind a name",
+    "Expecting ',' delimiter": "a comma or the end of the object or list is missing",
+    "Extra data": "the JSON is over and more follows; one event a record",
+    "Unterminated string starting at": "a text begins and does not end: was it cut off?",
+    "Invalid control character at": "a control character within a text; a line feed is written \\n",
+    "Invalid \\escape": "a backslash within a text that begins no escape of JSON",
+    "Invalid \\uXXXX escape": "four hexadecimal digits are missing behind \\u",
+}
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -49,7 +63,9 @@ def parse(text: bytes) -> Any:
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _malformed(f"not UTF-8 at byte {error.start}") from None
+        raise _malformed(
+            f"not UTF-8 from byte {error.start + 1} on{_encoding_of(text)}; wanted: text in UTF-8"
+        ) from None
     if _depth(decoded) > MAX_DEPTH:
         raise StrictJsonError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
     try:
@@ -70,8 +86,27 @@ def _read(text: str, decoder: json.JSONDecoder) -> Any:
     try:
         return decoder.decode(text)
     except json.JSONDecodeError as error:
-        what = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
-        raise _malformed(f"{what} at character {error.pos}") from None
+        raise _malformed(_in_plain_words(text, error)) from None
+
+
+def _in_plain_words(text: str, error: json.JSONDecodeError) -> str:
+    """What is wrong for a person who does not know the parser."""
+    if not text.strip():
+        return "the value is empty; wanted: a JSON object"
+    if error.pos >= len(text.rstrip()):
+        return "the JSON text ends too early: was it cut off?"
+    if error.pos == len(text) - len(text.lstrip()) and error.msg == "Expecting value":
+        return 'the value is not JSON; wanted: a JSON object, which begins with {"'
+    words = _WORDS.get(error.msg, "something else stands where JSON goes on")
+    return f"not JSON from character {error.pos + 1} on: {words}"
+
+
+def _encoding_of(text: bytes) -> str:
+    try:
+        text.decode("gb18030")
+    except UnicodeDecodeError:
+        return ""
+    return ", text in GBK?"
 
 
 def _malformed(what: str) -> StrictJsonError:

@@ -148,6 +148,7 @@ class Settings(_Section):
     output_prefix: str = ""
 
     event_source: str = Field(default="", max_length=256)
+    accept_schema_registry_json: bool = False
     future_limit_s: int = Field(default=300, ge=0)
     closed_after_s: int = Field(default=259_200, ge=0)
     commit_interval_ms: int = Field(default=45, ge=1, le=5000)

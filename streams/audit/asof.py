@@ -70,6 +70,7 @@ async def rows_as_of(
             consumer,
             passed_over=letters.passed_over(),
             of_the_future=letters.of_the_future(),
+            judged=letters.judged(),
             progress=progress,
         )
         stops = await sources.stops_at(appended_us)

@@ -120,6 +120,7 @@ async def explain_window(
             consumer,
             passed_over=letters.passed_over(),
             of_the_future=letters.of_the_future(),
+            judged=letters.judged(),
             progress=listener.progress,
         )
         explanation = WindowExplanation(key, period, business, sources.names)

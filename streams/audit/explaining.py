@@ -94,6 +94,7 @@ async def explain_milestone(settings: Settings, milestone_id: str, listener: Lis
             consumer,
             passed_over=letters.passed_over(),
             of_the_future=letters.of_the_future(),
+            judged=letters.judged(),
             progress=listener.progress,
         )
         stops = await sources.ends()

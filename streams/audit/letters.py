@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.facts import FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
+from schemas.facts import BY_STATE, FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
 from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, coordinates_of, digest_of
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from schemas.facts import Fact
     from streams.settings import Settings
 
-#: Reasons that are not in the record: decided by what came before it, or by an operator.
-BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, QUARANTINED))
 MAX_EVENTS: Final = 64
 
 
@@ -51,6 +49,10 @@ class Letters(NamedTuple):
     def of_the_future(self) -> frozenset[Coordinates]:
         """Records that were found to be of the future: by their own time, or by a clock that nobody has any more."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == FUTURE_TIME)
+
+    def judged(self) -> dict[Coordinates, str]:
+        """Records that were rejected by themselves, with the reason."""
+        return {at: letter.reason for at, letter in self.by_record.items() if letter.reason not in BY_STATE}
 
     def passed_over(self) -> frozenset[Coordinates]:
         """Records that an operator has taken out."""

@@ -107,6 +107,7 @@ async def recount_windows(
             consumer,
             passed_over=letters.passed_over(),
             of_the_future=letters.of_the_future(),
+            judged=letters.judged(),
             progress=listener.progress,
         )
         found = Recounted(business, sources.names, windows, asked)

@@ -12,10 +12,12 @@ from zlib import crc32
 
 from aiokafka import TopicPartition
 
-from schemas.authority import SourceRecord
+from schemas.authority import SourceRecord, leniencies
 from schemas.codec import decode_batch
 from schemas.facts import FUTURE_TIME, QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
+from schemas.texts import tidy_key
+from schemas.wrappers import WRAPPERS
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, reader
@@ -42,6 +44,9 @@ _FETCH_WAIT_MS = 20
 #: What Kafka calls `LogAppendTime`; any other time of a record is its publisher's.
 _APPEND_TIME = 1
 _NO_LIMIT_US = 1 << 62
+#: Reasons that stood for more before others were told apart from them, or before what they refused was accepted.
+_ONCE_WIDER = frozenset({"malformed_json", "not_an_event", "invalid_field"})
+_TOLD_APART = frozenset({*WRAPPERS, "missing_offset", "wrong_key", "future_time"})
 
 R = TypeVar("R", bound="_Timed")
 
@@ -113,16 +118,18 @@ class Sources:
         passed_over: Records to treat as no events, whatever they hold.
         of_the_future: Records that a worker has found to be of the future; only they are, where the topic had no append
             times.
+        judged: Record → why a worker has rejected it; stays so where only an earlier version would.
         progress: Told how many more records have been read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the dead letters say, by name
         self,
         settings: Settings,
         consumer: AIOKafkaConsumer,
         *,
         passed_over: frozenset[Coordinates] = frozenset(),
         of_the_future: frozenset[Coordinates] = frozenset(),
+        judged: Mapping[Coordinates, str] | None = None,
         progress: Callable[[int], None] = ignore,
     ) -> None:
         self.names = catalogue_of(settings).names()
@@ -133,6 +140,8 @@ class Sources:
         self._counts: dict[str, int] = {}
         self._passed_over = passed_over
         self._of_the_future = of_the_future
+        self._judged = judged or {}
+        self._framed = settings.accept_schema_registry_json
         self._progress = progress
 
     async def check(self) -> None:
@@ -211,25 +220,42 @@ class Sources:
     async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[LogRecord, Fact | Rejection]]:
         """Every record of some orders, valid or not, with what it is; in the order of appending."""
         keys = {order_id.encode() for order_id in order_ids}
+
+        def is_asked_for(key: bytes | None) -> bool:
+            return key is not None and (key in keys or tidy_key(key) in keys)
+
         found = []
         for (topic, partition), stop in sorted(stops.items()):
             async for records in self.read(TopicPartition(self.names[topic], partition), stop):
-                found += list(self.decoded([record for record in records if record.key in keys], topic))
+                found += list(self.decoded([record for record in records if is_asked_for(record.key)], topic))
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
     def decoded(self, records: Sequence[R], topic: int) -> Iterator[tuple[R, Fact | Rejection]]:
         """Each record with what it is."""
-        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        outcomes = self._decode(records, topic, self._future_limit_us)
         for record, by_own_time in zip(records, outcomes, strict=True):
             outcome = by_own_time if record.timestamp_type == _APPEND_TIME else self._undated(record, topic)
             if self._passed_over and (topic, record.partition, record.offset) in self._passed_over:
                 yield record, Rejection(QUARANTINED, "passed over by an operator")
+            elif self._judged and (reason := self._judged.get((topic, record.partition, record.offset))) is not None:
+                yield record, self._as_judged_before(record, outcome, reason)
             else:
                 yield record, outcome
 
+    def _as_judged_before(self, record: R, outcome: Fact | Rejection, reason: str) -> Fact | Rejection:
+        """What an earlier version has rejected stays so, under the name that it gave the reason."""
+        if isinstance(outcome, Fact):
+            earlier = bool(leniencies(record, framed=self._framed))
+        else:
+            earlier = outcome.reason in _TOLD_APART and reason in _ONCE_WIDER
+        return Rejection(reason, "rejected by an earlier version") if earlier else outcome
+
+    def _decode(self, records: Sequence[R], topic: int, limit_us: int) -> list[Fact | Rejection]:
+        return decode_batch(records, topic=topic, future_limit_us=limit_us, framed=self._framed)
+
     def _undated(self, record: R, topic: int) -> Fact | Rejection:
         """Of a record that carries its publisher's time: no limit, unless a worker found one passed when it took it in."""
-        (outcome,) = decode_batch([record], topic=topic, future_limit_us=_NO_LIMIT_US)
+        (outcome,) = self._decode([record], topic, _NO_LIMIT_US)
         if isinstance(outcome, Fact) and (topic, record.partition, record.offset) in self._of_the_future:
             return Rejection(FUTURE_TIME, "ahead of the clock when it was taken in")
         return outcome

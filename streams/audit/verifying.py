@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.facts import BY_STATE
 from schemas.outputs import Books, source_of
 from streams.audit.comparing import (
     compare_milestones,
@@ -14,7 +15,7 @@ from streams.audit.comparing import (
     compare_sums,
 )
 from streams.audit.forwarded import read_arrivals, strangers_applied
-from streams.audit.letters import BY_STATE, read_letters
+from streams.audit.letters import read_letters
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
@@ -93,6 +94,7 @@ class _Run:
             self._consumer,
             passed_over=self._letters.passed_over(),
             of_the_future=self._letters.of_the_future(),
+            judged=self._letters.judged(),
             progress=listener.progress,
         )
         self._stops = await self._source_stops()

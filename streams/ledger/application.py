@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from schemas.authority import leniencies
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
@@ -12,12 +13,13 @@ from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
-from streams.ledger.intake import Away, Intake, Rejected, Taken
+from streams.ledger.intake import Away, Intake, Rejected, Run, Taken
 from streams.ledger.sources import gap_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from schemas.authority import SourceRecord
     from streams.context import Context
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 #: First offset that a source partition still has.
 LogStart = Callable[[Partition], Awaitable[int]]
+_BEFORE = "rejected by an earlier version"
 
 
 class Application:
@@ -39,8 +42,13 @@ class Application:
         self._topics = context.source_topics
         self._now_us = context.now_us
         self._dead_letters = context.catalogue.dead_letters.name
+        self._framed = settings.accept_schema_registry_json
         self._intake = Intake(
-            memory.number, settings.partitions, context.source_topics, settings.future_limit_s * 1_000_000
+            memory.number,
+            settings.partitions,
+            context.source_topics,
+            settings.future_limit_s * 1_000_000,
+            framed=self._framed,
         )
 
     def pass_over(self, records: PassedOver) -> None:
@@ -100,6 +108,8 @@ class Application:
         return records
 
     def _take(self, taken: Taken, source: Source) -> list[Outgoing]:
+        if self._memory.recovery is not None and self._memory.recovery.judged:
+            taken = self._as_judged_before(taken, self._memory.recovery.judged)
         self._memory.arrived.update(taken.arrived)
         out: list[Outgoing] = []
         for rejected in taken.rejected:
@@ -113,6 +123,33 @@ class Application:
             for index, reason, message in outcome.refused:
                 self._dead_letter(Rejected(topic, records[index], reason, message), source, out)
         return out
+
+    def _as_judged_before(self, taken: Taken, judged: Mapping[Place, str]) -> Taken:
+        """What an earlier version has rejected and this one would accept stays rejected."""
+
+        def reason_of(topic: int, record: SourceRecord) -> str | None:
+            reason = judged.get(Place(self._topics.name(topic), record.partition, record.offset))
+            return reason if reason is not None and leniencies(record, framed=self._framed) else None
+
+        away = []
+        for one in taken.away:
+            reason = reason_of(one.topic, one.record)
+            if reason is None:
+                away.append(one)
+            else:
+                taken.rejected.append(Rejected(one.topic, one.record, reason, _BEFORE))
+        runs = []
+        for topic, facts, records in taken.runs:
+            reasons = [reason_of(topic, record) for record in records]
+            kept = [index for index, reason in enumerate(reasons) if reason is None]
+            taken.rejected += [
+                Rejected(topic, record, reason, _BEFORE)
+                for record, reason in zip(records, reasons, strict=True)
+                if reason is not None
+            ]
+            runs.append(Run(topic, [facts[index] for index in kept], [records[index] for index in kept]))
+        taken.away, taken.runs = away, runs
+        return taken
 
     def _dead_letter(self, rejected: Rejected, source: Source, out: list[Outgoing]) -> None:
         source.dead_letters += 1

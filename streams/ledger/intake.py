@@ -70,13 +70,17 @@ class Intake:
         partitions: How many there are.
         topics: Their names.
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
+        framed: Whether JSON in the wire format of a schema registry is accepted.
     """
 
-    def __init__(self, number: int, partitions: int, topics: SourceTopics, future_limit_us: int) -> None:
+    def __init__(
+        self, number: int, partitions: int, topics: SourceTopics, future_limit_us: int, *, framed: bool = False
+    ) -> None:
         self._number = number
         self._partitions = partitions
         self._topics = topics
         self._future_limit_us = future_limit_us
+        self._framed = framed
         self.passed_over = PassedOver()
 
     def published(self, records: Sequence[SourceRecord], topic: int) -> Taken:
@@ -84,7 +88,7 @@ class Intake:
         taken = Taken()
         if self.passed_over:
             records = self._pass_over(records, topic, taken)
-        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        outcomes = self._decode(records, topic)
         home_of = homes([record.key or b"" for record in records], self._partitions)
         if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
             # Nearly all batches: every record is an event, and at home.
@@ -111,9 +115,12 @@ class Intake:
         self._decode_run(run, run_topic, taken)
         return taken
 
+    def _decode(self, records: Sequence[SourceRecord], topic: int) -> list[Fact | Rejection]:
+        return decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
+
     def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
         """Their home was checked by the partition that forwarded them."""
-        outcomes = decode_batch(records, topic=topic, future_limit_us=self._future_limit_us)
+        outcomes = self._decode(records, topic)
         self._sort(topic, records, outcomes, [self._number] * len(records), taken)
 
     def _sort(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.counts import decode_counts_key
-from schemas.facts import FUTURE_TIME, QUARANTINED, DayCount
+from schemas.facts import BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
@@ -34,12 +34,17 @@ _NOTHING = DayCount(0, 0, [0] * 24, None)
 
 @dataclass
 class Recovery:
-    """How far to read before publishing, what has been published already, and what to publish at the end."""
+    """How far to read before publishing, what has been published already, and what to publish at the end.
+
+    Attributes:
+        judged: Record → the reason for which it was rejected by itself, whatever this version says about it.
+    """
 
     ends: dict[Partition, int]
     dead: set[Place] = field(default_factory=set)
     forwarded: set[Place] = field(default_factory=set)
     future: set[Place] = field(default_factory=set)
+    judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, OrderViolations | None] = field(default_factory=dict)
@@ -54,6 +59,9 @@ class Recovery:
         headers = header_values(letter)
         if headers.get(ControlHeaders.REASON) == FUTURE_TIME.encode():
             self.future.add(place)
+        reason = (headers.get(ControlHeaders.REASON) or b"").decode(errors="replace")
+        if reason not in BY_STATE:
+            self.judged[place] = reason
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 

@@ -95,7 +95,11 @@ async def _totals(settings: Settings, consumer: AIOKafkaConsumer, topic: str) ->
     totals = Controls()
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for dated in with_append_times(records, wall_clock_us() // 1000, lambda _record: False):
-            event = decode_control(dated, future_limit_us=settings.future_limit_s * 1_000_000)
+            event = decode_control(
+                dated,
+                future_limit_us=settings.future_limit_s * 1_000_000,
+                framed=settings.accept_schema_registry_json,
+            )
             if not isinstance(event, Rejection):
                 totals.take(control_of(event))
     return totals

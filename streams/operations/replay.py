@@ -235,13 +235,14 @@ class _Run:
         """Why the record would become a dead letter again; empty where it would not."""
         record = Candidate(key, value, letter.headers, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
+        framed = self._context.settings.accept_schema_registry_json
         outcome: Event | Fact | Rejection
         if topic == _TARGETS:
-            outcome = decode_target(record, future_limit_us=limit_us)
+            outcome = decode_target(record, future_limit_us=limit_us, framed=framed)
         elif topic == _CONTROLS:
-            outcome = decode_control(record, future_limit_us=limit_us)
+            outcome = decode_control(record, future_limit_us=limit_us, framed=framed)
         else:
-            (outcome,) = decode_batch([record], topic=topic, future_limit_us=limit_us)
+            (outcome,) = decode_batch([record], topic=topic, future_limit_us=limit_us, framed=framed)
         if isinstance(outcome, Rejection):
             return f"would be rejected again: {outcome.reason}: {outcome.message}"
         if letter.reason in DECIDED_BY_STATE and not edited:

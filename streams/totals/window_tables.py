@@ -161,11 +161,15 @@ class WindowTables:
         self._next = max(self._next, batch.next)
 
     def _take_target(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
-        event = decode_target(record, future_limit_us=future_limit_us)
+        event = decode_target(
+            record, future_limit_us=future_limit_us, framed=self._context.settings.accept_schema_registry_json
+        )
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
     def _take_control(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
-        event = decode_control(record, future_limit_us=future_limit_us)
+        event = decode_control(
+            record, future_limit_us=future_limit_us, framed=self._context.settings.accept_schema_registry_json
+        )
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
     def _warn(self) -> None:

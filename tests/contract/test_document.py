@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
+import msgspec
 import pytest
 
 from schemas import codec, export, outputs, strict_json
@@ -25,6 +27,7 @@ from schemas.events import (
 from schemas.facts import METRICS, REASONS, Fact, Kind, Rejection
 from schemas.instants import micros_of, parse_instant
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
+from schemas.wrappers import WRAPPERS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -51,10 +54,12 @@ KNOWN_BLOCKS = (
 KNOWN_CHECKS = {
     "topics",
     "types",
+    "taken-as",
     "limits",
     "identity",
     "dead-letter-headers",
     "reasons",
+    "wrappers",
     "orders",
     "violations",
     "dates",
@@ -98,17 +103,17 @@ def record_of(block: Block) -> Record:
         key = (
             data.get("order_id")
             or data.get("target_id")
-            or "/".join(data[part] for part in ("metric", "scope", "period"))
+            or "/".join(data.get(part, "") for part in ("metric", "scope", "period"))
         )
         return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
     head, _, value = block.text.partition("\n\n")
-    lines = dict(line.split(": ", 1) for line in head.splitlines())
-    key = lines.pop("key", None)
-    appended = lines.pop("append-time", None)
+    pairs = [(name, text.strip()) for name, _, text in (line.partition(":") for line in head.splitlines())]
+    lines = dict(pairs)
+    key, appended = lines.get("key"), lines.get("append-time")
     return Record(
         value.encode(),
         key.encode() if key else None,
-        tuple((name, text.encode()) for name, text in lines.items()),
+        tuple((name, text.encode()) for name, text in pairs if name not in {"key", "append-time"}),
         micros_of(parse_instant(appended)) // 1000 if appended else after(block.text),
     )
 
@@ -120,7 +125,7 @@ def loosely(value: str) -> dict[str, Any]:
 
 def after(value: str) -> int:
     """An append time, ms, right after the event's time."""
-    match = re.search(r'(?:"time": ?"|ce_time: )([^"\n]+)', value)
+    match = re.search(r'(?:"time": ?"|ce[_-]time: )([^"\n]+)', value)
     try:
         return micros_of(parse_instant(match[1])) // 1000 + 1 if match else 0
     except ValueError:
@@ -175,8 +180,9 @@ def test_a_rejected_record_of_the_document_is_rejected_for_its_reason(block: Blo
 def test_the_two_modes_of_the_document_are_one_event() -> None:
     """The first structured and the first binary example say the same, and so do those of the history."""
     structured = blocks_of("json", "event", "accepted")
-    first, history = blocks_of("record", "accepted")
+    first, otherwise, history = blocks_of("record", "accepted")
     assert read(record_of(first), "deliveries") == read(record_of(structured[0]), "deliveries")
+    assert read(record_of(otherwise), "deliveries") == read(record_of(structured[0]), "deliveries")
     (loaded,) = [block for block in structured if '"backfill":true' in block.text]
     fact = read(record_of(history), "orders")
     assert fact == read(record_of(loaded), "orders")
@@ -197,6 +203,29 @@ def test_an_event_that_comes_again_is_what_the_document_says(change: str, outcom
         applied = ledger.apply([fact])
     refused = f"`{applied.refused[0][1]}`" if applied.refused else ""
     assert outcome == (refused or ("a duplicate" if applied.duplicates else "another event"))
+
+
+@pytest.mark.parametrize(("change", "outcome"), rows_of("taken-as"), ids=lambda cell: cell[:60])
+def test_what_libraries_write_is_taken_as_the_document_says(change: str, outcome: str) -> None:
+    first = json.loads(blocks_of("json", "event", "accepted")[0].text)
+    patch = json.loads(change.strip("`"))
+    data = patch.get("data", {})
+    if isinstance(data, dict):
+        data = {**first["data"], **data}
+    value = json.dumps({**first, **patch, "data": data}).encode()
+    key, appended = first["data"]["order_id"].encode(), after(json.dumps(first))
+    fact = read(Record(value, key, STRUCTURED, appended), "deliveries")
+    same = read(Record(json.dumps(first).encode(), key, STRUCTURED, appended), "deliveries")
+    assert isinstance(same, Fact)
+    if outcome == "the same event":
+        assert fact == same
+    elif outcome.startswith("another instant: "):
+        assert fact == msgspec.structs.replace(same, time_us=micros_of(parse_instant(outcome.split(": ", 1)[1])))
+    else:
+        reason, words = outcome.split(": ", 1)
+        assert isinstance(fact, Rejection)
+        assert f"`{fact.reason}`" == reason
+        assert words in fact.message
 
 
 # Outputs ------------------------------------------------------------------------------------------------------------
@@ -300,7 +329,30 @@ def test_the_reasons_are_all_there_and_those_the_codec_gives_have_an_example_but
     assert [codes(row[0])[0] for row in rows_of("reasons")] == list(REASONS)
     with_state = {"too_many_events", "id_conflict", "quarantined"}
     shown = {block.info.split()[-1] for block in REJECTED}
-    assert shown == set(REASONS) - with_state - {"too_large", "too_deep"}
+    assert shown == set(REASONS) - with_state - {"too_large", "too_deep"} - IN_BYTES.keys()
+
+
+#: What can not be written as text on a page: some bytes of each.
+IN_BYTES = {
+    "schema_registry": b"\0\0\0\0\x0c{}",
+    "utf_16": '{"specversion":"1.0"}'.encode("utf-16"),
+    "compressed": gzip.compress(b"{}"),
+    "messagepack": b"\x82\xabspecversion\xa31.0\xa2id\xa11",
+    "avro": b"\xc3\x01\x12\x34\x56\x78\x9a\xbc\xde\xf0\x06foo",
+    "protobuf": b"\x0a\x041.0a\x12\x01x\x1a\x01y",
+}
+
+
+def test_every_wrapper_has_a_reason_of_its_own_and_says_what_the_publisher_changes() -> None:
+    assert {codes(reason)[0]: (seen, cure) for seen, reason, cure in rows_of("wrappers")} == WRAPPERS
+    samples = {block.info.split()[-1]: record_of(block) for block in REJECTED}
+    for reason, (seen, cure) in WRAPPERS.items():
+        record = samples[reason] if reason in samples else Record(IN_BYTES[reason])
+        outcome = read(record, "orders")
+        assert isinstance(outcome, Rejection)
+        assert outcome.reason == reason
+        assert seen in outcome.message
+        assert cure in outcome.message
 
 
 def test_the_violations_and_their_messages_are_all_there() -> None:

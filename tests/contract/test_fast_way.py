@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -268,6 +269,30 @@ TRAPS: dict[str, bytes] = {
     "id of 256": put(b"8f14e45f-ea3c-4d2b-9d0b-6a3f0f6f2b11", b"x" * 256),
     "id of 257": put(b"8f14e45f-ea3c-4d2b-9d0b-6a3f0f6f2b11", b"x" * 257),
     "a large event": put(b"/factories", b"/factories") + b" " * 258_500,
+    "space before the id": put(b'"id":"8', b'"id":" 8'),
+    "space behind the source": put(b'/dispatch"', b'/dispatch "'),
+    "space before the order": put(b'"order_id":"', b'"order_id":" '),
+    "space behind the order": put(b'"order_id":"' + ORDER_ID.encode(), b'"order_id":"' + ORDER_ID.encode() + b" "),
+    "space behind the model": put(b'"SU7"', b'"SU7 "'),
+    "space within the model": put(b'"SU7"', b'"SU 7"'),
+    "ideographic space": put(b'"SU7"', '"SU7\u3000"'.encode()),
+    "space behind the type": put(b'.v1"', b'.v1 "'),
+    "space behind the time": put(b'+08:00"', b'+08:00 "'),
+    "space for the T": put(b"07T14", b"07 14"),
+    "offset without a colon": put(b"+08:00", b"+0800"),
+    "no seconds": put(b":11+08:00", b"+08:00"),
+    "fraction and offset without a colon": put(b"+08:00", b".123+0800"),
+    "composed another way": put(b'"SU7"', '"Modele\u0301"'.encode()),
+    "data in base64": PLAIN[: PLAIN.index(b',"data"')]
+    + b',"data_base64":"'
+    + base64.b64encode(json.dumps(DATA[DELIVERED]).encode())
+    + b'"}',
+    "data as text": PLAIN[: PLAIN.index(b',"data"')]
+    + b',"data":'
+    + json.dumps(json.dumps(DATA[DELIVERED])).encode()
+    + b"}",
+    "wire format of a registry": b"\0\0\0\0\x0c" + PLAIN,
+    "envelope of Connect": b'{"schema":null,"payload":' + PLAIN + b"}",
     "a text as data": put(b'"data":{', b'"data":"{}","dat":{'),
     "a list as data": put(b'"data":{', b'"data":[],"dat":{'),
 }
@@ -344,6 +369,16 @@ HEADER_TRAPS: list[tuple[str, bytes | None]] = [
     ("Content-Type", b"application/cloudevents+json"),
     ("x", b"y" * 3000),
     ("é", None),
+    ("ce-id", b"8"),
+    ("Ce_Id", b"8f14e45f-ea3c-4d2b-9d0b-6a3f0f6f2b11"),
+    ("ce_id", b" 8"),
+    ("ce_source", b"/s "),
+    ("ce-specversion", b"1.0"),
+    ("CE_SPECVERSION", b"1.0"),
+    ("ce_time", b" 2024-10-07T14:03:11+08:00"),
+    ("ce_time", b"2024-10-07 14:03:11+0800"),
+    ("content-type", b""),
+    ("content-type", b"application/cloudevents-batch+json"),
 ]
 
 
@@ -357,7 +392,9 @@ def test_no_header_parts_them_given_instead_or_in_addition(index: int, base: str
         assert_agreement(record._replace(headers=headers), 1)
 
 
-@pytest.mark.parametrize("key", [None, b"", ORDER_ID.encode() + b"\n", b"\xff", ORDER_ID.lower().encode()])
+@pytest.mark.parametrize(
+    "key", [None, b"", b" " + ORDER_ID.encode(), ORDER_ID.encode() + b"\n", b"\xff", ORDER_ID.lower().encode()]
+)
 def test_no_key_parts_them(key: bytes | None) -> None:
     for record in (Record(PLAIN), binary()):
         assert_agreement(record._replace(key=key), 1)
@@ -390,6 +427,10 @@ SNIPPETS = st.sampled_from(
         "é".encode(),
         b"-00:00",
         b"Z",
+        b' "',
+        "\u3000".encode(),
+        "e\u0301".encode(),
+        b"\xef\xbb\xbf",
     ]
 )
 EDITS = st.lists(
@@ -438,7 +479,23 @@ FIELD_VALUES = st.one_of(
     st.booleans(),
     st.integers(-3, 2**54),
     st.text(max_size=20),
-    st.sampled_from([VIN, "SU7", "", "x" * 64, "x" * 65, "y" * 256, "y" * 257, "2024-10-07T14:03:11Z"]),
+    st.sampled_from(
+        [
+            VIN,
+            VIN.lower(),
+            f" {VIN}",
+            "SU7",
+            " SU7",
+            "SU7\u3000",
+            "",
+            " ",
+            "x" * 64,
+            "x" * 65,
+            "y" * 256,
+            "y" * 257,
+            "2024-10-07T14:03:11Z",
+        ]
+    ),
     st.sampled_from(["order.placed.v1", DELIVERED, "application/json", "text/json"]),
     st.just({}),
     st.just([]),
@@ -470,7 +527,7 @@ def test_events_with_other_values_are_read_alike(
 
 TIMES = st.from_regex(
     r"(2024|1999|2000|2100|2101)-(0[0-9]|1[0-3])-([0-3][0-9])[Tt ]([0-2][0-9]):([0-6][0-9]):([0-6][0-9])"
-    r"(\.[0-9]{0,9})?(Z|z||[+-](0[0-9]|1[0-9]|2[0-4]):[0-6][0-9])",
+    r"(\.[0-9]{0,9})?(Z|z|| UTC|\[UTC\]|[+-]08| ?[+-](0[0-9]|1[0-9]|2[0-4]):?[0-6][0-9]( CST)?)",
     fullmatch=True,
 )
 
@@ -484,6 +541,11 @@ TIMES = st.from_regex(
 @example("2024-10-07T14:03:11.1+08:00+08:00")
 @example("2024-10-07T14:03:11.1-00:00")
 @example("2024-10-07T14")
+@example("2024-10-07T14:03+08:00")
+@example("2024-10-07 14:03:11.1+0800")
+@example("2024-10-07T14:03:11.123456+08")
+@example("2024-10-07T14:03:11.5 +08:00")
+@example("2024-10-07T14:03:11.5 +0800 CST")
 @example("2024-10-07T14:")
 @example("")
 def test_times_are_read_alike(time: str) -> None:
