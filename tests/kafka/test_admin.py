@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from streams.kafka.admin import admin, apply_topics, describe, plan_topics
 from streams.kafka.clients import reader
 from tests.support.commands import uses
 from tests.support.installation import Installation
+from tests.support.patience import deadline
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:
@@ -135,7 +137,10 @@ async def test_the_commands_for_an_administrator_do_what_apply_does(
     async with admin(installation.settings) as client:
         for line in printed.stdout.splitlines():
             await as_kafkas_tools_do(client, shlex.split(line), bootstrap)
-    assert (await plan_topics(installation.settings)).empty
+    # What the controller has done reaches the broker a moment later.
+    give_up_s = deadline(10)
+    while not (plan := await plan_topics(installation.settings)).empty:
+        assert time.monotonic() < give_up_s, plan
     again = await installation.run("topics", "apply", "--print")
     assert (again.returncode, again.stdout) == (0, "")
     assert "nothing to do" in again.stderr

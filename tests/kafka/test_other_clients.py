@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from streams.embedded import jars
+from tests.support import processes
 from tests.support.events import lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +69,7 @@ def node(folder: Path) -> list[str]:
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("there is no Node with npm on this machine")
     install = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "kafkajs@2.2.4"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=stretched(120), check=False)
+    done = processes.run(install, cwd=folder, timeout_s=120)
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"kafkajs cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
     assert done.returncode == 0, done.stderr
@@ -108,7 +107,5 @@ async def test_another_client_reads_every_milestone(
     folder.mkdir()
     command = await asyncio.to_thread(client, folder)
     arguments = [*command, bootstrap, installation.catalogue.milestones.name, str(milestones)]
-    done = await asyncio.to_thread(
-        subprocess.run, arguments, cwd=folder, capture_output=True, text=True, timeout=stretched(60), check=False
-    )
+    done = await asyncio.to_thread(processes.run, arguments, cwd=folder, timeout_s=60)
     assert (done.returncode, done.stdout.split()[-1:]) == (0, [str(milestones)]), done.stdout + done.stderr

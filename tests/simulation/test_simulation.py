@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.simulation.__main__ import as_text, from_text
 from tests.simulation.world import Plan, run
+from tests.support import processes
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.simulation", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    return processes.run(
+        [sys.executable, "-m", "tests.simulation", *arguments], cwd=ROOT, env=environment, timeout_s=200
     )
 
 

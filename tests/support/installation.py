@@ -24,6 +24,7 @@ from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
 from streams.settings import Settings
+from tests.support import processes
 from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
@@ -151,14 +152,11 @@ class Installation:
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command of the command line as its user would, to its end."""
         return await asyncio.to_thread(
-            subprocess.run,
+            processes.run,
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=stretched(timeout_s),
-            check=False,
+            timeout_s=timeout_s,
         )
 
     def end(self) -> None:
