@@ -128,7 +128,7 @@ def _rejected(topic: Topic) -> Document:
     texts[ControlHeaders.REASON] = {"type": "string", "enum": list(REASONS)}
     return {
         "name": _REJECTED,
-        "summary": "A record that is no valid event: key, value and headers as they came, and why it was rejected.",
+        "summary": "A record that is not a valid event: key, value and headers as they came, and why it was rejected.",
         "contentType": "application/octet-stream",
         "headers": {"type": "object", "properties": texts, "required": sorted(ControlHeaders.ALL)},
         "bindings": _key_binding(topic),

@@ -116,7 +116,7 @@ class Fact(msgspec.Struct, gc=False):
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why a record is no valid event.
+    """Why a record is not a valid event.
 
     Attributes:
         reason: One of `REASONS`.

@@ -1,1 +1,1 @@
-"""Counting again by other means: recounts from the source topics that share no code with the counting itself."""
+"""Independent recounts from the source topics; they share no code with the service that counts."""

@@ -1,4 +1,4 @@
-"""The counts as they were known at a time: what had been appended by then, counted again."""
+"""Counts as of a past moment: everything appended by then, counted again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AsOfRow:
-    """One window as it was known at a time; `by_hour` on days only."""
+    """One window as of that moment; `by_hour` on days only."""
 
     metric: str
     scope: str
@@ -31,7 +31,7 @@ class AsOfRow:
     by_hour: list[int] | None
 
     def document(self) -> dict[str, Any]:
-        """As on the windows' topic, as far as it was known."""
+        """The row as the windows topic would show it, with the fields that can be recounted."""
         document = {**asdict(self), "start": self.start.isoformat(), "end": self.end.isoformat()}
         if self.by_hour is None:
             del document["by_hour"]
@@ -45,17 +45,17 @@ async def rows_as_of(
     plan: Callable[[int], None] = ignore,
     progress: Callable[[int], None] = ignore,
 ) -> list[AsOfRow]:
-    """Recounts what had been appended to the source topics by a time.
+    """Recounts everything appended to the source topics up to a given time.
 
-    Only windows that have units are listed. Memory: the events of one ledger partition, about 500 bytes each, and those
-    published away from their home. A record that contradicts another of the same id is left out if it is among the
-    dead letters, whenever it came to be there.
+    Only windows with units are listed. Memory: the events of one ledger partition, about 500 bytes each, plus those
+    published away from their home. A record that contradicts another with the same id is left out if it is among the
+    dead letters now, even if it was rejected later.
 
     Args:
         settings: The installation: names of topics, zone, scopes, holidays.
         appended_us: The last append time that is read, microseconds since 1970.
-        plan: Told how many records will be read.
-        progress: Told how many more have been read.
+        plan: Called with the number of records to read.
+        progress: Called with the number of records read since the last call.
 
     Raises:
         ExpectedError: The cluster is unreachable, or a source topic is missing.

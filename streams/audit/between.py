@@ -1,4 +1,4 @@
-"""`explain` of a window: each unit that entered or left it between two append times, and why."""
+"""`explain` for a window: each unit that entered or left it between two append times, and why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 SAME_AGAIN: Final = "no effect: the same event again"
-#: Kinds of events that can make a unit of a metric.
+#: The kind of event that makes a unit of each metric.
 KINDS: Final[Mapping[str, Kind]] = {
     "orders_placed": Kind.PLACED,
     "orders": Kind.PLACED,
@@ -37,10 +37,10 @@ class UnitChange(NamedTuple):
     """A unit that entered or left.
 
     Attributes:
-        event: What brings the unit.
-        entered: Otherwise it left.
-        effect: What the unit's event does now, by `judging.EFFECTS`.
-        because: The events of its order that came in between, each with what it does.
+        event: The event of the unit.
+        entered: True if the unit entered, false if it left.
+        effect: What the unit's event does now, a key of `judging.EFFECTS`.
+        because: The order's events that arrived in between, each with its effect.
     """
 
     event: Fact
@@ -51,13 +51,13 @@ class UnitChange(NamedTuple):
 
 @dataclass
 class WindowExplanation:
-    """What happened to a window between two times.
+    """How a window changed between two times.
 
     Attributes:
         before: Its count at the first time.
         after: Its count at the second time.
         changes: In the order of (time, id) of the units.
-        without_effect: Events dated in the window that came in between and do not count, by why not.
+        without_effect: Number of events in the window that arrived in between but do not count, by reason.
     """
 
     key: RowKey
@@ -70,7 +70,7 @@ class WindowExplanation:
     without_effect: Counter[str] = field(default_factory=Counter)
 
     def described(self, change: UnitChange) -> dict[str, Any]:
-        """A change for a program."""
+        """A change as JSON."""
         return {
             **describe_event(change.event, self.business, self.names),
             "change": "entered" if change.entered else "left",
@@ -82,7 +82,7 @@ class WindowExplanation:
         }
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, as JSON."""
         return {
             "row": "/".join(self.key),
             "start": self.period.start.isoformat(),
@@ -103,10 +103,10 @@ async def explain_window(
         settings: The installation.
         key: Metric, scope, period.
         between: Two append times, microseconds since 1970; `None`: from the beginning until now.
-        listener: Told how it goes.
+        listener: Gets progress.
 
     Raises:
-        ValueError: The scope or the period has no valid form or is not counted.
+        ValueError: The scope or the period is malformed or not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     business = Business(settings)

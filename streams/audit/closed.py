@@ -1,4 +1,4 @@
-"""Rows as they were first published closed."""
+"""The first closed version of each window row."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class FirstClosed:
-    """Rows by their first closed version.
+    """First closed versions of rows.
 
     Attributes:
-        rows: Those that are known.
-        forgotten: Current rows that were restated and whose history no longer goes back to their closing.
+        rows: The versions found.
+        forgotten: Current rows that were restated and whose history no longer reaches back to when they closed.
     """
 
     rows: list[WindowRow]
@@ -32,7 +32,7 @@ class FirstClosed:
 async def rows_as_first_closed(settings: Settings) -> FirstClosed:
     """Finds the first closed version of every row that has been closed.
 
-    A row that was not restated is that version itself; for the others the history is asked, which is kept for 400 days.
+    A row that was never restated is its own first closed version; for the others the history is read, which is kept for 400 days.
 
     Raises:
         ExpectedError: The cluster is unreachable.
@@ -57,7 +57,7 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
 
 
 def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
-    """Keeps the lowest version among those that say that nothing came after the closing."""
+    """Keeps the lowest closed version that has no restatement."""
     if row.status == "closed" and row.restated == 0:
         known = earliest.get(_key(row))
         if known is None or row.version < known.version:

@@ -1,4 +1,4 @@
-"""Comparisons of what was published with what was counted again; each gives a check."""
+"""Comparisons of what was published with the recount; each returns a check."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def compare_shards(
 def compare_rows(
     rows: Mapping[RowKey, WindowRow], windows: Mapping[RowKey, Window], business: Business, check: Check
 ) -> Check:
-    """The published rows against counts; rows of holidays that are no longer counted are left out."""
+    """The published rows against the counts; rows of holidays that are no longer counted are left out."""
     for key in sorted(rows.keys() | windows.keys()):
         row, window = rows.get(key), windows.get(key)
         if window is None and row is not None and _is_no_longer_counted(key, business):
@@ -90,7 +90,7 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
                 check.differ(f"{key}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
             continue
         check.compared += 1
-        # Dates in this form sort as the days do.
+        # ISO dates sort like the days they name.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
         if found != row.count:
             check.differ(
@@ -109,7 +109,7 @@ def compare_milestones(
     milestones: Sequence[MilestoneEvent],
     targets: Sequence[TargetInForce],
 ) -> Check:
-    """What stands against what should, and every revision once and in order."""
+    """The milestones that stand against those that should, and every revision once and in order."""
     check = Check("milestones", 0, "milestones stand as the rules and targets say")
     expected = expected_standing(settings, windows, rows, targets)
     found = found_standing(milestones)
@@ -144,7 +144,7 @@ def compare_milestones(
 
 
 def compare_row_targets(rows: Iterable[WindowRow], targets: Sequence[TargetInForce]) -> Check:
-    """The targets on the rows against those in force, and whether each is marked as reached when it is."""
+    """The targets on the rows against those in force, and whether each is marked as reached exactly when it is."""
     check = Check("targets", 0, "targets in force are on their rows, reached or not as the count says")
     wanted: dict[RowKey, dict[str, int]] = {}
     for target in targets:

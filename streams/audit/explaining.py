@@ -1,4 +1,4 @@
-"""`explain` of a milestone: the unit that passed the line, its order's whole history, and its neighbours."""
+"""`explain` for a milestone: the unit that passed the threshold, its order's whole history, and its neighbours."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _SUGGESTED: Final = 3
 
 @dataclass
 class MilestoneExplanation:
-    """What is behind a milestone.
+    """What raised a milestone.
 
     Attributes:
         data: Of its last event.
-        standing: Whether it stands by that event.
+        standing: Whether that event leaves it standing.
         revisions: All of its events.
         count: Units of its period that the source topics hold now.
-        position: Which unit passes the line, by (time, id), from 1.
-        unit: That unit; `None` where there are not so many any more.
+        position: Which unit passes the threshold, in the order of (time, id), from 1.
+        unit: That unit; `None` if there are no longer that many.
         before: The one before it.
         after: The one after it.
-        history: Every record of the unit's order, in the order of appending, with its effect.
-        earlier_best: For a record: the best day before, and its count.
+        history: Every record of the unit's order in append order, with its effect.
+        earlier_best: For a record day: the best earlier day and its count.
     """
 
     data: MilestoneData
@@ -60,7 +60,7 @@ class MilestoneExplanation:
     earlier_best: tuple[date, int] | None
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, as JSON."""
         best = self.earlier_best
         return {
             "milestone_id": self.data.milestone_id,
@@ -79,10 +79,10 @@ class MilestoneExplanation:
 
 
 async def explain_milestone(settings: Settings, milestone_id: str, listener: Listener) -> MilestoneExplanation:
-    """Finds what is behind a milestone, from the source topics as they are now.
+    """Finds what raised a milestone, from the source topics as they are now.
 
     Raises:
-        ExpectedError: There is no such milestone (exit code 2; the line names near ones), or no cluster.
+        ExpectedError: There is no such milestone (exit code 2; the message suggests similar ids), or no cluster.
     """
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
@@ -107,7 +107,7 @@ async def explain_milestone(settings: Settings, milestone_id: str, listener: Lis
 
 @dataclass
 class _Counted:
-    """Units of a milestone's window in the order of (time, id), and how many each day of its metric and scope has."""
+    """Units of a milestone's window in the order of (time, id), and the count of each day of its metric and scope."""
 
     business: Business
     units: list[Fact]
@@ -186,14 +186,14 @@ async def _explanation(
 
 
 def _position(data: MilestoneData, best: tuple[date, int] | None) -> int:
-    """Which unit passes the line."""
+    """Which unit passes the threshold."""
     if data.kind == "record":
         return (best[1] if best is not None else 0) + 1
     return (data.threshold or 0) + (1 if data.operator == "exceeds" else 0)
 
 
 def _earlier_best(data: MilestoneData, days: Counter[date]) -> tuple[date, int] | None:
-    """The day before that has most; of equal ones the first."""
+    """The earlier day with the highest count; of equal ones the first."""
     if data.kind != "record":
         return None
     earlier = [(count, day) for day, count in days.items() if day.isoformat() < data.start]
@@ -206,9 +206,9 @@ def _earlier_best(data: MilestoneData, days: Counter[date]) -> tuple[date, int] 
 async def order_history(
     order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
 ) -> list[dict[str, Any]]:
-    """Every record of an order in the order of appending: what it is, where it lies, what it does."""
+    """Every record of an order in append order: what it is, where it is, what it does."""
     records = await sources.history({order_id}, stops)
-    # As the recount reads them, so that of two contents under one id the same one counts.
+    # Read in the recount's order, so that the same one of two contents with one id counts.
     events = sorted((one for _, one in records if isinstance(one, Fact)), key=coordinates_of)
     found = accepted(events, letters.by_record)
     effects = {coordinates_of(event): effect for event, effect in read_order(found.events).effects}

@@ -1,4 +1,4 @@
-"""Records that were published away from the home of their order, and what was forwarded to it."""
+"""Records published away from the home of their order, and what was forwarded there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Arrival(NamedTuple):
-    """A forwarded record: the home it was sent to, its offset there, and the event, `None` if it is not valid."""
+    """A forwarded record: its home, its offset there, and the event, `None` if it is not valid."""
 
     home: int
     offset: int
@@ -33,7 +33,7 @@ class Arrivals(NamedTuple):
 
     Attributes:
         by_record: Source record → its first arrival.
-        applied: Home → records that it has applied.
+        applied: Home → number of forwarded records applied there.
     """
 
     by_record: dict[Coordinates, Arrival]
@@ -41,13 +41,13 @@ class Arrivals(NamedTuple):
 
 
 async def read_arrivals(settings: Settings, sources: Sources, positions: Mapping[int, int], check: Check) -> Arrivals:
-    """Reads what was forwarded, and checks that each record was forwarded once and to its home.
+    """Reads the forwarded records and checks that each was forwarded once and to its home.
 
     Args:
         settings: Names of topics and number of partitions.
         sources: Reads and decodes.
-        positions: Home → offset up to which it has applied what was forwarded.
-        check: Where to note what is wrong.
+        positions: Home → offset up to which it has applied the forwarded records.
+        check: Gets the differences.
     """
     topic = catalogue_of(settings).rerouted
     found = Arrivals({}, {home: [] for home in range(topic.partitions)})
@@ -73,7 +73,7 @@ async def read_arrivals(settings: Settings, sources: Sources, positions: Mapping
 def strangers_applied(
     strangers: Mapping[int, list[Fact]], arrivals: Arrivals, sources: Sources, check: Check
 ) -> dict[int, list[Fact]]:
-    """The strangers that their home has applied; each must have been forwarded as it was published."""
+    """The strangers that their home has applied; each must have been forwarded unchanged."""
     applied: dict[int, list[Fact]] = {}
     known = {home: set(coordinates) for home, coordinates in arrivals.applied.items()}
     for home, events in strangers.items():
@@ -86,7 +86,7 @@ def strangers_applied(
             if arrival is None:
                 check.differ(f"{where}: belongs to partition {home} and was not forwarded to it", record=list(at))
             elif arrival.event != event:
-                check.differ(f"{where}: was forwarded with another content", record=list(at))
+                check.differ(f"{where}: was forwarded with different content", record=list(at))
             if at in known[home]:
                 applied[home].append(event)
     return applied

@@ -1,6 +1,6 @@
-"""One order's events by the contract's table, written a second time, as plainly as it can be.
+"""Judges one order's events: a second, deliberately plain implementation of the contract's table.
 
-A bug shared with the service would go unnoticed, so nothing here comes from the code that counts.
+It uses nothing of the code that counts, since a shared bug would go unnoticed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class RecountedUnit(NamedTuple):
-    """One that counts in a metric: dated by `event`, in the scopes of `dims`."""
+    """One unit of a metric: dated by `event`, in the scopes of `dims`."""
 
     metric: Metric
     dims: Dims
     event: Fact
 
 
-#: What an event does, by the code that `Reading.effects` has, for a person.
+#: What an event does, in words, by the codes in `Reading.effects`.
 EFFECTS: Final[dict[str, str]] = {
     "placed": "places the order",
     "cancelled": "cancels the order",
@@ -50,11 +50,11 @@ EFFECTS: Final[dict[str, str]] = {
 
 @dataclass
 class Reading:
-    """What an order's events come to.
+    """The judgement of an order's events.
 
     Attributes:
-        units: What counts.
-        effects: Each event in the order of (time, id, source) with a code of `EFFECTS`.
+        units: The units that count.
+        effects: Each event in the order of (time, id, source), with a key of `EFFECTS`.
     """
 
     units: list[RecountedUnit] = field(default_factory=list)
@@ -65,7 +65,7 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR09
     """Judges one order.
 
     Args:
-        events: Each identity (source, id) once, in any order.
+        events: One event per identity (source, id), in any order.
     """
     reading = Reading()
     kinds = {(event.source, event.id): event.kind for event in events}
@@ -127,12 +127,12 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR09
 
 
 class Distinct(NamedTuple):
-    """An order's records sorted by what they are.
+    """An order's records, classified.
 
     Attributes:
-        events: Each identity once: what counts.
-        duplicates: The same again.
-        contradicting: Records that say something else under an identity that is taken, and are not among the refused.
+        events: One event per identity; these count.
+        duplicates: Further copies of these.
+        contradicting: Records with the identity of another event but different content, and without a dead letter.
     """
 
     events: list[Fact]
@@ -141,12 +141,12 @@ class Distinct(NamedTuple):
 
 
 def content_of(event: Fact) -> tuple[object, ...]:
-    """What makes two records of one identity the same event."""
+    """The content by which two records with one identity are the same event."""
     return event.kind, event.time_us, event.vin, event.dims, event.extra, event.voids
 
 
 def distinct(records: Sequence[Fact]) -> Distinct:
-    """Sorts an order's accepted records; of one identity the first given counts."""
+    """Classifies an order's accepted records; of those with one identity the first counts."""
     if len(records) == 1:
         return Distinct([records[0]], [], [])
     first: dict[tuple[str, str], Fact] = {}

@@ -1,4 +1,4 @@
-"""What the dead letters say: which records were rejected, why, and how often each."""
+"""The dead letters: which records were rejected, why, and how often."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_EVENTS: Final = 64
 class Letter(NamedTuple):
     """A rejected record: why, the offset of its dead letter, and a digest of key and value.
 
-    Those of one home's conflicts lie in one partition, so that their offsets tell which came first.
+    All conflicts of one home are in one partition, so their offsets tell which came first.
     """
 
     reason: str
@@ -39,28 +39,28 @@ class Letters(NamedTuple):
     """All dead letters.
 
     Attributes:
-        by_record: The first of each source record.
-        repeated: Source records that have more than one, with their number.
+        by_record: The first dead letter of each source record.
+        repeated: Source records with more than one dead letter → how many.
     """
 
     by_record: dict[Coordinates, Letter]
     repeated: dict[Coordinates, int]
 
     def of_the_future(self) -> frozenset[Coordinates]:
-        """Records that were found to be of the future: by their own time, or by a clock that nobody has any more."""
+        """Records rejected as being in the future, by a clock that may no longer exist."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == FUTURE_TIME)
 
     def judged(self) -> dict[Coordinates, str]:
-        """Records that were rejected by themselves, with the reason."""
+        """Records rejected for their own content, with the reason."""
         return {at: letter.reason for at, letter in self.by_record.items() if letter.reason not in BY_STATE}
 
     def passed_over(self) -> frozenset[Coordinates]:
-        """Records that an operator has taken out."""
+        """Records that an operator has had skipped."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == QUARANTINED)
 
 
 async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letters:
-    """Reads the dead letters of the orders and deliveries, all that are there now."""
+    """Reads all current dead letters of the orders and deliveries."""
     catalogue = catalogue_of(settings)
     numbers = {name.encode(): number for number, name in catalogue.names().items()}
     topic = catalogue.dead_letters
@@ -81,10 +81,10 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
 
 
 def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> Distinct:
-    """An order's records without those that were refused because of others.
+    """An order's records without those that were rejected because of other records.
 
-    Which of two contents of one identity was there first cannot be told from several partitions: the dead letters do.
-    Where all contents are among them, the state was built again and another one won: the one that lost first.
+    Which of two contents of one identity came first cannot be seen across partitions; the dead letters tell. If all
+    contents have one, the state was rebuilt and a different content won: the one that was rejected first.
     """
     if len(records) == 1 and not letters:
         return Distinct([records[0]], [], [])
@@ -96,7 +96,7 @@ def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> 
         if _reason(record, letters) == ID_CONFLICT and (record.source, record.id) not in known:
             kept.append(record)
             known.add((record.source, record.id))
-    # The same content as the winner's is no conflict, whatever happened to this record before a rebuild.
+    # Content equal to the winner's is no conflict, even if this record was rejected before a rebuild.
     winners = {(record.source, record.id): content_of(record) for record in kept}
     taken = {coordinates_of(record) for record in kept}
     for record in records:

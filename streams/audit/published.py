@@ -1,8 +1,8 @@
-"""What the service says, at one moment at which all that it says belongs together.
+"""A consistent snapshot of what the service has published.
 
-The ledger partitions publish day counts, each transaction ended by a marker that says how far the sources were applied.
-The window rows are sums of them, published a moment later. A live stream never stands still, so the moment is
-searched for: the last state of the day counts whose sums are the published rows.
+The ledger partitions publish day counts; each transaction ends with a marker that says how far the sources were applied.
+The window rows are sums of these counts, published a moment later. Since a live stream never stops, this module searches
+for the last state of the day counts whose sums equal the published rows.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class ShardDay(NamedTuple):
 
 @dataclass
 class Published:
-    """Everything at one moment.
+    """A consistent snapshot.
 
     Attributes:
         markers: Shard → how far it had applied the sources, and its books.
         shards: Shard → its day counts.
         rows: The window rows.
         milestones: Every milestone event, in the order of the topic.
-        counts_offset: Up to where of the day counts' topic this is.
-        counts_after: Records of that topic after this, when it was read.
+        counts_offset: Offset in the day counts topic at which the snapshot ends.
+        counts_after: Records that followed in that topic when it was read.
     """
 
     markers: dict[int, Marker]
@@ -67,7 +67,7 @@ class Published:
 
 @dataclass
 class _Sums:
-    """Sums of the day counts as they come, and which of them are not the published rows."""
+    """Running sums of the day counts, and which of them differ from the published rows."""
 
     business: Business
     rows: dict[RowKey, WindowRow]
@@ -79,7 +79,7 @@ class _Sums:
         self.differing = {key for key, row in self.rows.items() if row.count and self._is_counted(key)}
 
     def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
-        """Puts one shard's day count in place of its earlier one; `None` is none."""
+        """Replaces one shard's day count; `None` means there is none."""
         metric, scope, day = key
         added = (new.count if new else 0) - (old.count if old else 0)
         for period in self.business.periods_of(day):
@@ -102,13 +102,13 @@ class _Sums:
             self.differing.add(key)
 
     def _is_counted(self, key: RowKey) -> bool:
-        """Rows of holidays that the settings do not name any more stay as they are."""
+        """Whether the settings still name the row's holiday; rows of other holidays are never updated."""
         kind, name = key.period.split(":")[:2]
         return kind != "holiday" or name in self.business.settings.holidays
 
 
 class _Replay:
-    """The day counts' topic played forward, remembering the last state that differed least from the rows."""
+    """Replays the day counts topic and remembers the last state that differed least from the rows."""
 
     def __init__(self, sums: _Sums, partitions: int) -> None:
         self._sums = sums
@@ -121,7 +121,7 @@ class _Replay:
         self.taken_since = 0
 
     def take(self, record: LogRecord) -> None:
-        """One record; a marker puts in force what its transaction has brought."""
+        """Takes one record; a marker applies the changes of its transaction."""
         self.taken_since += 1
         shard, day = decode_counts_key(record_key(record))
         if day is not None:
@@ -155,7 +155,7 @@ class _Replay:
         return shards
 
     def why_not(self) -> str:
-        """Why there is no state to go by."""
+        """Why there is no usable state."""
         rebuilding = sorted(shard for shard, marker in self._markers.items() if marker.rebuilding)
         if rebuilding:
             return f"ledger partitions {rebuilding} are being rebuilt: wait until they have caught up"
@@ -171,17 +171,17 @@ async def read_published(
     *,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Published:
-    """What the service says at a moment at which rows, milestones and day counts belong together.
+    """Reads a snapshot in which rows, milestones and day counts are consistent.
 
     Args:
         settings: Names of topics and number of partitions.
-        business: The periods that a day is in.
-        consumer: Of this reader alone.
-        consistent: Whether the milestones are those of the sums; if not, a later moment is tried.
-        say: Told what is being waited for.
+        business: Gives the periods of a day.
+        consumer: Used by nothing else.
+        consistent: Whether the milestones match the sums; if not, a later moment is tried.
+        say: Called with what is being waited for.
 
     Raises:
-        ExpectedError: There is nothing to compare with, or it is being rebuilt: exit code 1.
+        ExpectedError: There is nothing to compare with, or it is being rebuilt (exit code 1).
     """
     await _check(settings, consumer)
     found: Published | None = None
@@ -213,7 +213,7 @@ async def _read(
     settings: Settings, business: Business, consumer: AIOKafkaConsumer
 ) -> tuple[Published | None, bool, str]:
     catalogue = catalogue_of(settings)
-    # Rows first: the day counts that they are sums of are then surely among those read afterwards.
+    # Rows first: then the day counts they were summed from are certain to be among those read next.
     rows, milestones = await _rows_and_milestones(settings, consumer)
     sums = _Sums(business, rows)
     replay = _Replay(sums, settings.partitions)

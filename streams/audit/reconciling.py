@@ -1,4 +1,4 @@
-"""Units of windows counted again and compared with the lists of other systems: who is missing on which side, and why."""
+"""Recounts the units of windows and compares them with other systems' lists: which are missing on which side, and why."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_KNOWN: Final = "not known here"
 
 @dataclass
 class Counted:
-    """The units of one window by a recount from the source topics.
+    """The units of one window, recounted from the source topics.
 
     Attributes:
         key: Metric, scope, period.
@@ -45,13 +45,13 @@ class Counted:
 
 @dataclass
 class Recounted:
-    """Several windows, and what is known of orders and vehicles that were asked for.
+    """Several windows, and what is known about the orders and vehicles asked for.
 
     Attributes:
         windows: By key.
-        asked: Order numbers and VINs to be looked for wherever they are.
-        readings: Order → its reading, of orders that were asked for by number or VIN.
-        refused: Order → the records of it that are no valid events, with the reason.
+        asked: Order numbers and VINs to look for in all orders.
+        readings: Order → its reading, for the orders asked for by number or VIN.
+        refused: Order → its records that are not valid events, with the reason.
     """
 
     business: Business
@@ -62,7 +62,7 @@ class Recounted:
     refused: dict[str, list[str]] = field(default_factory=dict)
 
     def take(self, order_id: str, reading: Reading) -> None:
-        """Takes one order, wherever it counts."""
+        """Takes one order, whichever windows it counts in."""
         for unit in reading.units:
             for (metric, scope, _), window in self.windows.items():
                 if unit.metric == metric and scope in self.business.scopes_of(unit.dims):
@@ -73,28 +73,28 @@ class Recounted:
             self.readings[order_id] = reading
 
     def sort(self) -> None:
-        """Puts the units of each window into the order of (time, id)."""
+        """Sorts the units of each window by (time, id)."""
         for window in self.windows.values():
             window.units.sort(key=lambda event: (event.time_us, event.id, event.source))
 
     def described(self, key: RowKey) -> list[dict[str, Any]]:
-        """The units of a window for a program."""
+        """The units of a window as JSON."""
         return [describe_event(unit, self.business, self.names) for unit in self.windows[key].units]
 
 
 async def recount_windows(
     settings: Settings, keys: Collection[RowKey], asked: frozenset[str], listener: Listener
 ) -> Recounted:
-    """Counts windows again, as the source topics are now.
+    """Recounts windows from the source topics as they are now.
 
     Args:
         settings: The installation.
         keys: Metric, scope, period of each.
-        asked: Order numbers and VINs to be looked for wherever they are.
-        listener: Told how it goes.
+        asked: Order numbers and VINs to look for in all orders.
+        listener: Gets progress.
 
     Raises:
-        ValueError: A period has no valid form or is not counted.
+        ValueError: A period is malformed or not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     business = Business(settings)
@@ -125,7 +125,7 @@ async def recount_windows(
 
 
 async def _add_refused(found: Recounted, sources: Sources, stops: Stops) -> None:
-    """Why orders that were asked for are not known: their records may be no valid events."""
+    """Finds why orders asked for are unknown: their records may have been rejected."""
     missing = found.asked - found.readings.keys()
     for record, outcome in await sources.history(set(missing), stops) if missing else ():
         if isinstance(outcome, Rejection):
@@ -144,8 +144,8 @@ class Match:
     Attributes:
         matched: Units that both have.
         only_ours: Units that their list lacks.
-        only_theirs: Entries that we do not count there, each with what is known of them.
-        repeated: Entries that their list has more than once, with how often.
+        only_theirs: Entries that we do not count there, each with what we know about it.
+        repeated: Entries that occur more than once in their list → how often.
     """
 
     matched: int
@@ -155,12 +155,12 @@ class Match:
 
     @property
     def differs(self) -> bool:
-        """Whether anything has to be looked into."""
+        """Whether the two sides differ."""
         return bool(self.only_ours or self.only_theirs or self.repeated)
 
 
 def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
-    """Who is missing on which side of a window."""
+    """Which units are missing on which side of a window."""
     by_name: dict[str, list[Fact]] = {}
     for unit in found.windows[key].units:
         for name in {unit.order_id, unit.vin} - {""}:
@@ -168,7 +168,7 @@ def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
     taken: set[int] = set()
     only_theirs = []
     for entry in theirs.entries:
-        # An order number says more than a VIN, which can be delivered under two orders.
+        # Order numbers first: a VIN can be delivered under two orders.
         units = by_name.get(entry.order_id) or by_name.get(entry.vin) or []
         free = next((unit for unit in units if id(unit) not in taken), None)
         if free is None:
@@ -180,7 +180,7 @@ def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
 
 
 def _why(found: Recounted, key: RowKey, entry: Entry, *, counted: bool) -> str:
-    """Why an entry of theirs is none of our units, in a line."""
+    """One line: why an entry of theirs is not one of our units."""
     if counted:
         return "counted, and met by another entry of the list"
     readings = _readings_of(found, entry)
@@ -207,7 +207,7 @@ def _readings_of(found: Recounted, entry: Entry) -> Mapping[str, Reading]:
 
 
 def _effects(business: Business, metric: str, scope: str, reading: Reading) -> list[str]:
-    """Where the units of an order are counted; where it has none, what became of the events that could make one."""
+    """Where an order's units are counted, or what became of the events that could have made one."""
     elsewhere = []
     for unit in reading.units:
         if unit.metric == metric:

@@ -1,4 +1,4 @@
-"""The recount of one ledger partition: every order judged, every unit added up, the books kept a second time."""
+"""Recounts one ledger partition: judges every order, adds up every unit and keeps the books independently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streams.audit.judging import Distinct, RecountedUnit
     from streams.audit.sums import Business
 
-#: Stream of a ledger partition that others have forwarded to it; the other streams are its source topics, by number.
+#: The stream of records forwarded to a ledger partition; the other streams are its source topics, by number.
 FORWARDED: Final = -1
 
 
@@ -28,8 +28,8 @@ FORWARDED: Final = -1
 class StreamBooks:
     """What became of the records of one stream.
 
-    How many of an identity's records were duplicates is known per stream only if all lie in one: the first applied is
-    the one that counts. `duplicates` is what they are at least, `uncertain` how many more there may be.
+    When copies of an event are spread over several streams, only the first one applied counts and the recount cannot tell
+    which that was. So `duplicates` is the minimum, and `uncertain` how many more there may be.
     """
 
     read: int = 0
@@ -46,10 +46,10 @@ class ShardCount:
     Attributes:
         tally: Its units.
         books: Stream (a topic's number, or `FORWARDED`) → its books.
-        events: Distinct events that were taken.
-        duplicates: The same again.
+        events: Distinct events that were accepted.
+        duplicates: Further copies of these.
         conflicts: Identities with more than one content.
-        explained: Source records whose dead letters belong to what was found.
+        explained: Source records whose dead letters are justified.
     """
 
     tally: Tally
@@ -61,14 +61,14 @@ class ShardCount:
 
 
 class Recounting:
-    """Counts homes one after the other.
+    """Recounts one home after another.
 
     Args:
         business: Zone, scopes, holidays.
         letters: The dead letters, by source record.
         names: Number → name of the topics of orders and deliveries.
-        dead_letters: Where what is wrong with dead letters is noted.
-        vins: VIN → order under which it stands; grows.
+        dead_letters: Gets the differences about dead letters.
+        vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
     """
 
@@ -83,7 +83,7 @@ class Recounting:
         self.two_orders: list[tuple[str, str, str]] = []
 
     def count(self, number: int, home: Home) -> ShardCount:
-        """Counts one home."""
+        """Recounts one home."""
         shard = ShardCount(Tally(self._business))
         for topic, part in home.parts.items():
             books = shard.books[topic]
@@ -108,7 +108,7 @@ class Recounting:
         return shard
 
     def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:
-        """An order with duplicates, or with records that were refused because of others."""
+        """An order with duplicates, or with records rejected because of other records."""
         taken = [*found.events, *found.duplicates]
         kept = {coordinates_of(record) for record in taken}
         refused = [record for record in records if coordinates_of(record) not in kept]
@@ -129,7 +129,7 @@ class Recounting:
         return record.topic if record.partition % self._business.settings.partitions == home else FORWARDED
 
     def _judge_refusal(self, record: Fact, found: Distinct) -> None:
-        """Whether a record was rightly refused."""
+        """Whether a record was rightly rejected."""
         letter = self._letters.get(coordinates_of(record))
         where = place_text(describe_event(record, self._business, self._names))
         if letter is None:

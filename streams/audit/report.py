@@ -1,4 +1,4 @@
-"""What an audit has found: checks, each with the differences that it names."""
+"""The result of an audit: checks and the differences each has found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Suspect(NamedTuple):
-    """Where a difference lies: the units there are to be looked at.
+    """Where to look for the units behind a difference.
 
     Attributes:
         shard: The ledger partition, `None` for all.
@@ -37,7 +37,7 @@ class Suspect(NamedTuple):
 
 @dataclass
 class Difference:
-    """One thing that is not as it should be: a line for a person, and all there is to know for a program."""
+    """One difference: a line to read, and the details for JSON."""
 
     line: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -51,8 +51,8 @@ class Check:
     Attributes:
         name: What was compared.
         compared: How many of them.
-        of: What they are, for a person.
-        differences: Those that differ.
+        of: What they are, in words.
+        differences: The differences found.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Check:
     differences: list[Difference] = field(default_factory=list)
 
     def differ(self, line: str, *, suspect: Suspect | None = None, **details: Any) -> None:
-        """Notes a difference; `details` go into the JSON, so they hold nothing but what JSON has."""
+        """Adds a difference; `details` go into the JSON, so their values must be JSON types."""
         self.differences.append(Difference(line, details, suspect))
 
 
 @dataclass
 class Report:
-    """All checks of a run, up to which point they hold, and what is worth knowing without being a difference."""
+    """All checks of a run, the point up to which they hold, and notes that are not differences."""
 
     point: dict[str, Any]
     checks: list[Check]
@@ -78,11 +78,11 @@ class Report:
 
     @property
     def differences(self) -> int:
-        """How many were found."""
+        """Number of differences."""
         return sum(len(check.differences) for check in self.checks)
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, as JSON."""
         return {
             "ok": not self.differences,
             "point": self.point,
@@ -111,7 +111,7 @@ _TYPES = {
 
 
 def describe_event(event: Fact, business: Business, names: Mapping[int, str]) -> dict[str, Any]:
-    """An event for a program: what it is, when, and where its record lies."""
+    """An event as JSON: what it is, when, and where its record is."""
     described: dict[str, Any] = {
         "type": _TYPES[Kind(event.kind)],
         "order_id": event.order_id,

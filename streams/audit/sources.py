@@ -1,7 +1,7 @@
 """The source topics, read again up to a fixed point, one ledger partition at a time.
 
-Memory: the valid events of one ledger partition, about 500 bytes each, and those that were published away from the home
-of their order.
+Memory: the valid events of one ledger partition, about 500 bytes each, plus those published away from the home of their
+order.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 #: (number of the topic, partition, offset): where a source record is.
 Coordinates = tuple[int, int, int]
-#: (number of the topic, partition) → first offset that is not read.
+#: (number of the topic, partition) → the offset at which reading stops.
 Stops = dict[tuple[int, int], int]
 
 
 _FETCH_WAIT_MS = 20
 
-#: What Kafka calls `LogAppendTime`; any other time of a record is its publisher's.
+#: Kafka's `LogAppendTime`; any other timestamp is the publisher's.
 _APPEND_TIME = 1
 _NO_LIMIT_US = 1 << 62
-#: Reasons that stood for more before others were told apart from them, or before what they refused was accepted.
+#: Reasons that covered more cases in earlier versions.
 _ONCE_WIDER = frozenset({"malformed_json", "not_an_event", "invalid_field"})
 _TOLD_APART = frozenset({*WRAPPERS, "missing_offset", "wrong_key", "future_time"})
 
@@ -52,12 +52,12 @@ R = TypeVar("R", bound="_Timed")
 
 
 def coordinates_of(event: Fact) -> Coordinates:
-    """Where the record that brought an event is."""
+    """Where the record of an event is."""
     return event.topic, event.partition, event.offset
 
 
 class RejectedRecord(NamedTuple):
-    """A record that is no valid event; the digest is of its key and value."""
+    """A record that is not a valid event; the digest covers its key and value."""
 
     at: Coordinates
     reason: str
@@ -65,7 +65,7 @@ class RejectedRecord(NamedTuple):
 
 
 def digest_of(key: bytes | None, value: bytes | None) -> int:
-    """Tells whether key and value of two records are the same."""
+    """A checksum of key and value, to compare records."""
     return crc32(value or b"", crc32(key or b""))
 
 
@@ -75,9 +75,9 @@ class Part:
 
     Attributes:
         read: Records below the stop.
-        firsts: Partition → offset that it begins with; above 0 the topic was trimmed.
-        refused: No valid events.
-        away: Valid, with another home.
+        firsts: Partition → its first offset; above 0 if the topic was trimmed.
+        refused: Records that are not valid events.
+        away: Number of valid records whose home is elsewhere.
     """
 
     read: int = 0
@@ -100,7 +100,7 @@ class Home:
 
 
 def audit_reader(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
-    """A consumer that goes from partition to partition: it must not wait long at the end of one."""
+    """A consumer for reading one partition after another: it must not wait long at the end of each."""
     return reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS)
 
 
@@ -114,12 +114,12 @@ class Sources:
 
     Args:
         settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
-        consumer: Of this reader alone: it is assigned and sought.
-        passed_over: Records to treat as no events, whatever they hold.
-        of_the_future: Records that a worker has found to be of the future; only they are, where the topic had no append
-            times.
-        judged: Record → why a worker has rejected it; stays so where only an earlier version would.
-        progress: Told how many more records have been read.
+        consumer: Used by nothing else, since its assignment and position change.
+        passed_over: Records to treat as invalid, whatever they contain.
+        of_the_future: Records that a worker rejected as being in the future; where a topic has no append times, only
+            these are.
+        judged: Record → the reason a worker gave for rejecting it; kept where only an earlier version would reject it.
+        progress: Called with the number of records read since the last call.
     """
 
     def __init__(  # noqa: PLR0913 - what the dead letters say, by name
@@ -145,7 +145,7 @@ class Sources:
         self._progress = progress
 
     async def check(self) -> None:
-        """Makes sure that the topics are there as the settings say.
+        """Checks that the topics exist as the settings say.
 
         Raises:
             ExpectedError: One is missing.
@@ -155,17 +155,17 @@ class Sources:
                 raise ExpectedError(f"{name} does not exist: milestones topics plan tells what to do", exit_code=2)
 
     async def ends(self) -> Stops:
-        """Everything that is there now."""
+        """The current end of every partition."""
         ends = await self._consumer.end_offsets(await self._all())
         return {self._numbered(tp): offset for tp, offset in ends.items()}
 
     async def ends_of(self, topic: str) -> dict[int, int]:
-        """The ends of a topic that has one partition a home, by partition."""
+        """The ends of a topic with one partition per home, by partition."""
         ends = await self._consumer.end_offsets([TopicPartition(topic, number) for number in range(self._partitions)])
         return {tp.partition: offset for tp, offset in ends.items()}
 
     async def stops_at(self, appended_us: int) -> Stops:
-        """What was there at an instant: all before the first record that was appended later.
+        """Where each partition ended at an instant: before the first record appended later.
 
         Args:
             appended_us: Microseconds since 1970; Kafka keeps milliseconds.
@@ -178,7 +178,7 @@ class Sources:
         return stops
 
     async def strangers(self, stops: Stops) -> dict[int, list[Fact]]:
-        """Valid events that were published away from the home of their order, by that home."""
+        """Valid events published away from the home of their order, by home."""
         found: dict[int, list[Fact]] = {home: [] for home in range(self._partitions)}
         for (topic, partition), stop in sorted(stops.items()):
             async for records in self.read(TopicPartition(self.names[topic], partition), stop):
@@ -191,7 +191,7 @@ class Sources:
         return found
 
     async def home(self, number: int, stops: Stops, strangers: Mapping[int, list[Fact]]) -> Home:
-        """Reads one ledger partition's share."""
+        """Reads everything that belongs to one ledger partition."""
         orders: dict[str, list[Fact]] = {}
         parts: dict[int, Part] = {}
         for topic, partition in sorted(stops):
@@ -218,7 +218,7 @@ class Sources:
         return Home(orders, parts)
 
     async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[LogRecord, Fact | Rejection]]:
-        """Every record of some orders, valid or not, with what it is; in the order of appending."""
+        """Every record of some orders, valid or not, with its decoded outcome, in append order."""
         keys = {order_id.encode() for order_id in order_ids}
 
         def is_asked_for(key: bytes | None) -> bool:
@@ -231,7 +231,7 @@ class Sources:
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
     def decoded(self, records: Sequence[R], topic: int) -> Iterator[tuple[R, Fact | Rejection]]:
-        """Each record with what it is."""
+        """Each record with its decoded outcome."""
         outcomes = self._decode(records, topic, self._future_limit_us)
         for record, by_own_time in zip(records, outcomes, strict=True):
             outcome = by_own_time if record.timestamp_type == _APPEND_TIME else self._undated(record, topic)
@@ -243,7 +243,7 @@ class Sources:
                 yield record, outcome
 
     def _as_judged_before(self, record: R, outcome: Fact | Rejection, reason: str) -> Fact | Rejection:
-        """What an earlier version has rejected stays so, under the name that it gave the reason."""
+        """Keeps what an earlier version rejected, with the reason it gave."""
         if isinstance(outcome, Fact):
             earlier = bool(leniencies(record, framed=self._framed))
         else:
@@ -254,7 +254,7 @@ class Sources:
         return decode_batch(records, topic=topic, future_limit_us=limit_us, framed=self._framed)
 
     def _undated(self, record: R, topic: int) -> Fact | Rejection:
-        """Of a record that carries its publisher's time: no limit, unless a worker found one passed when it took it in."""
+        """Decodes a record with its publisher's timestamp: no limit, unless a worker rejected it as being in the future."""
         (outcome,) = self._decode([record], topic, _NO_LIMIT_US)
         if isinstance(outcome, Fact) and (topic, record.partition, record.offset) in self._of_the_future:
             return Rejection(FUTURE_TIME, "ahead of the clock when it was taken in")
@@ -282,5 +282,5 @@ class Sources:
 
 
 def future_limit_us(record: _Timed, settings: Settings) -> int:
-    """How far the event's time may be ahead of the record's, microseconds; without an append time there is no telling."""
+    """How far an event's time may be ahead of its record's, in microseconds; unlimited without an append time."""
     return settings.future_limit_s * 1_000_000 if record.timestamp_type == _APPEND_TIME else _NO_LIMIT_US

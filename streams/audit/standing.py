@@ -1,4 +1,4 @@
-"""Which milestones should stand, from counts, rules and targets; the rules evaluated a second time."""
+"""The milestones that should stand, from counts, rules and targets: a second evaluation of the rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TargetInForce(NamedTuple):
-    """A value that a window is to reach."""
+    """A value that a window should reach."""
 
     target_id: str
     metric: str
@@ -30,7 +30,7 @@ class TargetInForce(NamedTuple):
 
 @dataclass
 class ExpectedStanding:
-    """What should stand, and what can be judged at all.
+    """The milestones that should stand, and the rule behind each.
 
     Attributes:
         periods: Milestone id → the period that it stands for.
@@ -51,8 +51,8 @@ def expected_standing(
 
     Args:
         settings: The rules.
-        windows: Counts; windows that have none may be missing.
-        rows: As published: they say which days are over.
+        windows: Counts; empty windows may be missing.
+        rows: As published; they tell which days are over.
         targets: Those in force.
     """
     standing = ExpectedStanding()
@@ -68,26 +68,26 @@ def expected_standing(
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
-    """The milestones that stand by their last event, by id."""
+    """The milestones whose last event leaves them standing, by id."""
     last = {event.data.milestone_id: event for event in milestones}
     return {name: event for name, event in last.items() if event.type != RETRACTED}
 
 
 def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:
-    """Whether a current rule or target watches a milestone: what earlier ones raised is never retracted."""
+    """Whether a current rule or target watches a milestone; those of earlier rules are never retracted."""
     if event.data.kind == "target":
         return event.data.milestone_id in {_target_id(target) for target in targets}
     return _rule_of(settings, event) is not None
 
 
 def may_be_held(settings: Settings, event: MilestoneEvent) -> bool:
-    """Whether a milestone may still stand although it should not: its rule holds retractions back for a while."""
+    """Whether a milestone may still stand although it should not, because its rule delays retractions."""
     rule = _rule_of(settings, event)
     return rule is not None and rule.retract_after_s > 0
 
 
 def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
-    """The rule of today that watches a milestone, if there is one."""
+    """The current rule that watches a milestone, if any."""
     data = event.data
     for rule in settings.rule:
         if rule.metric != data.metric or _template(rule) != _dimensions_of(data.scope):
@@ -111,7 +111,7 @@ def passes(operator: str | None, threshold: int | None, count: int) -> bool:
 
 
 def is_over(row: WindowRow | None) -> bool:
-    """Whether a period has ended and all of it was read, as the service says."""
+    """Whether, according to the service, a period has ended and was read completely."""
     return row is not None and row.status != "open"
 
 
@@ -139,7 +139,7 @@ def _records(
     rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: ExpectedStanding
 ) -> None:
     highest: dict[str, int] = {}
-    # Ids of days sort as the days do.
+    # Day ids sort like the days.
     for (metric, scope, period_id), window in sorted(windows.items()):
         if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not period_id.startswith("day:"):
             continue

@@ -1,4 +1,4 @@
-"""Units added up to days, and days to months, years and holidays, with `zoneinfo` and nothing else."""
+"""Adds units up to days, and days to months, years and holidays, using only `zoneinfo`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Business:
-    """What a count depends on besides the events: time zone, scopes, holidays."""
+    """Everything besides the events that counts depend on: time zone, scopes, holidays."""
 
     settings: Settings
 
@@ -105,7 +105,7 @@ class Window:
 
 
 class Tally:
-    """Units as they come, by metric, scopes, local date and hour."""
+    """Collects units by metric, scopes, local date and hour."""
 
     def __init__(self, business: Business) -> None:
         self._business = business
@@ -128,7 +128,7 @@ class Tally:
 
 
 def add_days(all_days: Iterable[Mapping[DayKey, Day]]) -> dict[DayKey, Day]:
-    """The sum of what several shards have."""
+    """The sum over several shards."""
     total: dict[DayKey, Day] = {}
     for days in all_days:
         for key, day in days.items():

@@ -1,4 +1,4 @@
-"""Which units lie where a difference is: they are read a second time, only when there is something to name."""
+"""Finds the units behind a difference; the sources are read again only if there is a difference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KINDS: Final = {
 
 
 class Lineup:
-    """Units and events without effect in the place of one difference."""
+    """Units, and events without effect, where one difference is."""
 
     def __init__(self, suspect: Suspect, business: Business, names: Mapping[int, str]) -> None:
         self._suspect = suspect
@@ -82,7 +82,7 @@ async def line_up(  # noqa: PLR0913, PLR0917 - what a recount needs
     strangers: Mapping[int, list[Fact]],
     letters: Mapping[Coordinates, Letter],
 ) -> list[Lineup]:
-    """Finds the units of each suspect, in the order given; at most 1,000 are listed of each."""
+    """Finds the units of each suspect, in the order given; at most 1,000 each."""
     lineups = [Lineup(suspect, business, sources.names) for suspect in suspects]
     shards = {suspect.shard for suspect in suspects}
     for number in range(business.settings.partitions):

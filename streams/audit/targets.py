@@ -1,4 +1,4 @@
-"""The targets in force, by a separate fold of their topic."""
+"""The targets in force, from an independent fold of their topic."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TargetEvents:
 
         Args:
             settings: The start values.
-            business: Targets of periods that it does not know are no targets.
-            now_us: Events of a later time have no effect yet; microseconds since 1970.
+            business: Targets for periods that it does not know are ignored.
+            now_us: Events with a later time have no effect yet; microseconds since 1970.
         """
         found = {
             target.target_id: TargetInForce(target.target_id, target.metric, target.scope, target.period, target.value)

@@ -1,4 +1,4 @@
-"""Another system's own list of what it has counted: order numbers or VINs, one a line or in columns of CSV."""
+"""Another system's list of what it has counted: order numbers or VINs, one per line or in CSV columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SEPARATORS: Final = ",;\t"
 class Entry(NamedTuple):
     """One unit that the other system has counted: its order number, its VIN, or both.
 
-    Where a line says one of them and no column is named, it may be either: both fields hold it.
+    Without named columns an entry may be either, so both fields hold it.
     """
 
     order_id: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is shown: the order number where there is one."""
+        """For display: the order number if there is one."""
         return self.order_id or self.vin
 
 
@@ -37,7 +37,7 @@ class Theirs:
 
     Attributes:
         entries: Each once, in the order of the list.
-        repeated: Entries that occur more than once, with how often.
+        repeated: Entries that occur more than once → how often.
     """
 
     entries: tuple[Entry, ...]
@@ -52,12 +52,12 @@ class Theirs:
 def read_theirs(lines: Iterable[str]) -> Theirs:
     """Reads a list.
 
-    A first line that names a column `order_id` or `vin` says where they are, and other columns are ignored; else the
-    first column is taken, as an order number or a VIN. Columns are separated by commas, semicolons or tabs. Blank lines
+    If the first line names a column `order_id` or `vin`, these are read and other columns ignored; otherwise the first
+    column is read as an order number or a VIN. Columns are separated by commas, semicolons or tabs. Blank lines
     and lines that begin with `#` are skipped.
 
     Raises:
-        ValueError: A line of a list with named columns has neither an order number nor a VIN; the line tells its number.
+        ValueError: A line of a list with named columns has neither an order number nor a VIN; the message has its number.
     """
     kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and not line.startswith("#")]
     if not kept:

@@ -1,4 +1,4 @@
-"""The totals of other systems on the rows, checked against what those systems have sent."""
+"""Checks the control totals on the rows against what other systems have sent."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from schemas.outputs import RowControl, WindowRow
     from streams.settings import Settings
 
-#: A total that was appended less than this before it was looked for may not be on its row yet, milliseconds.
+#: A total appended less than this long ago may not be on its row yet; milliseconds.
 _GRACE_MS: Final = 60_000
 
 
 class Sent(NamedTuple):
-    """A total that a system has sent, in the order of which counts; times in microseconds and milliseconds since 1970."""
+    """A total sent by a system; the greatest in field order counts. Times in microseconds and milliseconds since 1970."""
 
     as_of_us: int
     id: str
@@ -68,7 +68,7 @@ async def read_sent_totals(settings: Settings, consumer: AIOKafkaConsumer) -> Se
 
 
 def compare_row_controls(rows: Mapping[RowKey, WindowRow], sent: SentTotals) -> Check:
-    """Whether the rows show the latest total of each system, and how far it is from theirs."""
+    """Whether the rows show each system's latest total and the right difference."""
     check = Check("control totals", 0, "totals of other systems are on their rows, with the right difference")
     for key, row in rows.items():
         for control in row.controls:
@@ -84,7 +84,7 @@ def compare_row_controls(rows: Mapping[RowKey, WindowRow], sent: SentTotals) -> 
     for (key, source), totals in sorted(sent.by_row.items()):
         settled = [one for one in totals if one.appended_ms < sent.read_ms - _GRACE_MS]
         if key not in rows or not settled:
-            continue  # a scope or holiday that is not counted has no row
+            continue  # scopes and holidays that are not counted have no row
         latest = max(settled)
         as_of_us = max((_us(one.as_of) for one in rows[key].controls if one.source == source), default=0)
         if as_of_us < latest.as_of_us // 1000 * 1000:
@@ -93,7 +93,7 @@ def compare_row_controls(rows: Mapping[RowKey, WindowRow], sent: SentTotals) -> 
 
 
 def _was_sent(control: RowControl, totals: Collection[Sent]) -> bool:
-    """Rows give milliseconds; a total that was sent after the topic had been read is not known here."""
+    """Rows have milliseconds; totals sent after the topic was read are unknown here."""
     as_of_us = _us(control.as_of)
     if any(one.total == control.count and one.as_of_us // 1000 * 1000 == as_of_us for one in totals):
         return True

@@ -1,4 +1,4 @@
-"""`verify`: everything the service says, against a recount from the source topics up to one fixed point."""
+"""`verify`: compares everything the service has published with a recount of the source topics up to a fixed point."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _MOST_VINS: Final = 1000
-#: Differences whose units are named; of more than these the first ones tell enough.
+#: Differences whose units are named; the first ones are enough to find the cause.
 _MOST_SUSPECTS: Final = 20
 
 
@@ -49,7 +49,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
 
     Args:
         settings: The installation: names of topics, zone, scopes, holidays, rules, targets.
-        listener: Told how it goes.
+        listener: Gets progress.
 
     Raises:
         ExpectedError: The cluster is unreachable, or there is nothing to compare with yet.
@@ -60,7 +60,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
 
 
 class _Run:
-    """One run; every attribute is filled in the order of `report`."""
+    """One run; `report` fills the attributes in order."""
 
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, listener: Listener) -> None:
         self._settings = settings
@@ -73,7 +73,7 @@ class _Run:
             for name, of in (
                 ("sources", "source partitions are whole up to the point"),
                 ("forwarded", "records away from their home were forwarded once, unchanged"),
-                ("dead letters", "dead letters belong to what is no valid event, each once"),
+                ("dead letters", "dead letters belong to records that are not valid events, one each"),
                 ("books", "books balance and equal an independent count"),
             )
         }
@@ -98,7 +98,7 @@ class _Run:
             progress=listener.progress,
         )
         self._stops = await self._source_stops()
-        # Each record is read twice: once for those that are away from home, once for counting.
+        # Each record is read twice: once to find those away from home, once to count.
         listener.plan(2 * sum(self._stops.values()))
         listener.say("reading the sources")
         shards = await self._recount()
@@ -112,7 +112,7 @@ class _Run:
         return self._target_events.in_force(self._settings, self._business, now_us)
 
     def _belongs_together(self, published: Published) -> bool:
-        """Whether the milestones are those of the published counts; a moment later they may be."""
+        """Whether the milestones match the published counts; they may a moment later."""
         self._published = published
         windows = windows_of(add_days(published.shards.values()), self._business)
         check = compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets)
@@ -120,7 +120,7 @@ class _Run:
         return not check.differences and not targets.differences
 
     async def _source_stops(self) -> Stops:
-        """How far the ledger partitions had applied the sources, and whether all of that is still there."""
+        """How far the ledger partitions have applied the sources, and whether those records still exist."""
         check = self._checks["sources"]
         ends = await self._sources.ends()
         stops: Stops = {}
@@ -171,8 +171,8 @@ class _Run:
                     self._firsts[topic, partition] = first
                     if first:
                         self._checks["sources"].differ(
-                            f"{self._sources.names[topic]}-{partition}: begins at {first}: what was before is gone, and "
-                            "this recount lacks it"
+                            f"{self._sources.names[topic]}-{partition}: begins at {first}: earlier records were deleted, so "
+                            "this recount lacks them"
                         )
                 for refused in part.refused:
                     explained.add(refused.at)
@@ -186,21 +186,21 @@ class _Run:
         letter = self._letters.by_record.get(at)
         where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
         if letter is None:
-            check.differ(f"{where}: is no valid event ({reason}), and there is no dead letter of it", record=list(at))
+            check.differ(f"{where}: is not a valid event ({reason}) and has no dead letter", record=list(at))
         elif letter.reason != reason:
             check.differ(f"{where}: among the dead letters as {letter.reason}, but it is {reason}", record=list(at))
         elif letter.digest != digest:
             check.differ(f"{where}: its dead letter has another key or value", record=list(at))
 
     def _check_strange_letters(self, explained: set[Coordinates], strangers: Mapping[int, list[Fact]]) -> None:
-        """Dead letters of valid records, and those that are there more than once."""
+        """Dead letters of valid records, and duplicate dead letters."""
         check = self._checks["dead letters"]
         applied = {coordinates_of(event) for events in self._strangers.values() for event in events}
         on_their_way = {coordinates_of(event) for events in strangers.values() for event in events} - applied
         for at, letter in sorted(self._letters.by_record.items()):
             stop = self._stops.get(at[:2])
             if stop is None or not self._firsts[at[:2]] <= at[2] < stop or at in on_their_way:
-                continue  # not applied yet, or gone: there is nothing to judge it by
+                continue  # not applied yet, or deleted: there is nothing to compare it with
             where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
             if letter.reason in BY_STATE and at in explained:
                 check.compared += 1
@@ -243,7 +243,7 @@ class _Run:
         )
 
     async def _name_units(self, checks: Sequence[Check]) -> None:
-        """Adds to the differences of counts which units lie where they are."""
+        """Adds the units behind each difference of counts."""
         found = [
             (difference, difference.suspect)
             for check in checks
@@ -300,7 +300,7 @@ class _Run:
         ]
 
     def _ordered(self, books: Mapping[str, Books], number: int) -> list[tuple[int, str, Books]]:
-        """Source topics and then the forwarded: stream, topic, sum over its partitions that the ledger partition reads."""
+        """Source topics, then the forwarded records: stream, topic, and the sum over the partitions that the ledger partition reads."""
         sums: dict[str, Books] = {}
         for source, found in books.items():
             topic = source_of(source, number)[0]
@@ -358,7 +358,7 @@ class _Run:
 
 
 def _book_faults(theirs: Books, ours: StreamBooks) -> list[str]:
-    """What is wrong with the books of one stream of one partition."""
+    """The differences in the books of one stream of one partition."""
     faults = []
     if theirs.read != theirs.applied + theirs.duplicates + theirs.dead_letters + theirs.rerouted:
         faults.append(

@@ -87,8 +87,8 @@ async def _rebuild(
         topic, partition, first = firsts[0]
         more = f" (and {len(firsts) - 1} more source partitions)" if len(firsts) > 1 else ""
         raise ExpectedError(
-            f"history is incomplete: {topic}-{partition} begins at offset {first}{more}, what was before is gone and would count "
-            "nowhere; --incomplete counts what is left",
+            f"history is incomplete: {topic}-{partition} begins at offset {first}{more}, earlier records were deleted and would "
+            "not be counted; --incomplete counts what is left",
             exit_code=1,
         )
     # At first, clients log that newly created topics have no leader.

@@ -1,4 +1,4 @@
-"""The SU7's 2024 as events: SIMULATED from published totals, from a fixed seed, as messy as life."""
+"""The SU7's year 2024 as events: SIMULATED from published totals with a fixed seed, as messy as real data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FACTORY = "BJ1"
 
 @dataclass(frozen=True)
 class Story:
-    """A told story: its facts, what must come of it, and its records in the order of publishing."""
+    """A simulated story: its facts, the expected results, and its records in publishing order."""
 
     facts: StoryFacts
     expected: Expected
@@ -40,12 +40,12 @@ class Story:
         return self._mess.span_s
 
     def fingerprint(self) -> str:
-        """The same for the same story only: a digest of what must come of it and of its first records."""
+        """A digest of the expected results and the first records, to tell stories apart."""
         first = "\n".join(map(repr, islice(self.records(), 1000)))
         return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
     def records(self) -> Iterator[Publication]:
-        """Every record, each time from the start; written while you iterate."""
+        """Yields every record from the start; each is built as it is needed."""
         return self._mess.records()
 
 
@@ -55,7 +55,7 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
     Raises:
         ValueError: The data file cannot be simulated.
     """
-    rng = random.Random(facts.seed)  # noqa: S311 - a story to be told again, not a secret
+    rng = random.Random(facts.seed)  # noqa: S311 - must be reproducible, not secret
     with _no_cyclic_garbage():
         lives = Lives(facts, rates or Rates(), rng)
         writer = EventWriter(facts.model, FACTORY, facts.utc_offset_s())
@@ -65,7 +65,7 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
 
 @contextlib.contextmanager
 def _no_cyclic_garbage() -> Iterator[None]:
-    """Hundreds of thousands of tuples are made and kept: looking for cycles among them takes a third of the time."""
+    """Pauses garbage collection: searching the hundreds of thousands of tuples for cycles takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the simulation draws before anything happens: orders with their times, and the times of deliveries."""
+"""Random draws made up front: orders with their times, and the times of deliveries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HOUR_S = 3600
 DAY_S = 86_400
 
-#: The partner hands over the cars of this region.
+#: The partner delivers the cars in this region.
 PARTNER_REGION = "CN-35"
 
-#: Orders are delivered about in the order of their placing; standard deviation in parts of the whole queue.
+#: Orders are delivered roughly in the order placed; standard deviation as a fraction of the queue.
 _QUEUE_JITTER = 0.01
 
 _REGION_WEIGHTS = {
@@ -39,13 +39,13 @@ _REGION_WEIGHTS = {
     "CN-61": 4,
 }
 _VARIANT_WEIGHTS = {"Standard": 46, "Pro": 19, "Max": 35}
-#: By local hour: cars are handed over in the daytime, orders come in the evening.
+#: By local hour: cars are delivered in the daytime, orders peak in the evening.
 _DELIVERY_HOURS = (0, 0, 0, 0, 0, 0, 0, 1, 58, 85, 93, 81, 68, 88, 99, 106, 95, 92, 72, 43, 16, 5, 1, 0)
 _ORDER_HOURS = (20, 9, 5, 3, 2, 3, 6, 14, 30, 46, 55, 52, 48, 50, 54, 56, 58, 60, 66, 78, 88, 90, 72, 42)
 
 
 class Order(NamedTuple):
-    """One order, from its placing on."""
+    """One order as placed."""
 
     id: str
     time_s: int
@@ -54,18 +54,18 @@ class Order(NamedTuple):
 
 
 class Draw:
-    """Weighted choice; takes one uniform number each time."""
+    """Weighted choice; each draw uses one uniform number."""
 
     def __init__(self, weights: Iterable[float]) -> None:
         self._limits = list(accumulate(weights))
 
     def index(self, rng: random.Random) -> int:
-        """The index of the weight that was hit."""
+        """The index drawn."""
         return bisect(self._limits, rng.random() * self._limits[-1])
 
 
 def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
-    """Every order of the story by time, none before its start."""
+    """Every order of the story, by time; none before its start."""
     region, regions = Draw(_REGION_WEIGHTS.values()), list(_REGION_WEIGHTS)
     variant, variants = Draw(_VARIANT_WEIGHTS.values()), list(_VARIANT_WEIGHTS)
     start_s = int(facts.start.timestamp())
@@ -94,7 +94,7 @@ def _times(midnight: int, count: int, hours: Draw, rng: random.Random) -> list[i
 
 
 def delivery_queue(orders: Sequence[Order], rng: random.Random) -> list[Order]:
-    """The orders in the sequence in which they are delivered."""
+    """The orders in the sequence of their delivery."""
     jitter = _QUEUE_JITTER * len(orders)
     ranked = sorted((place + rng.gauss(0, jitter), place) for place in range(len(orders)))
     return [orders[place] for _, place in ranked]

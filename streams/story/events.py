@@ -1,4 +1,4 @@
-"""Events of the story, and the records they travel in."""
+"""Events of the story, and the records that carry them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from schemas.facts import Kind
 from streams.kafka.publication import STRUCTURED_HEADERS, Publication
 
-#: Kinds as plain numbers: hashing and comparing members of an enumeration is slow.
+#: Kinds as plain integers: hashing and comparing enum members is slow.
 PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED = (int(kind) for kind in Kind)
 
 _TYPES = {
@@ -25,7 +25,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 class StoryEvent(NamedTuple):
-    """One event as its source knows it; fields that its type does not have are empty."""
+    """One event as its source knows it; fields its type lacks are empty."""
 
     kind: int
     topic: int
@@ -118,7 +118,7 @@ class EventWriter:
         )
 
     def rejected(self, topic: int, key: bytes | None, value: bytes | None, story_s: int) -> Publication:
-        """A record that is meant to be refused."""
+        """A record that is meant to be rejected."""
         return Publication(topic, key, value, story_s=story_s)
 
 

@@ -1,4 +1,4 @@
-"""What must come out of the story, known from how it was made and not from counting it again."""
+"""The expected results of the story, known from how it was generated, not from counting it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Expected:
-    """Numbers of the story.
+    """Expected numbers.
 
     Attributes:
-        events: Different valid events; each is applied once.
+        events: Distinct valid events; each is applied once.
         duplicates: Further copies of them.
         dead_letters: Rejected records by reason.
         violating_orders: Orders whose events are contradictory at the end.
-        counts: Metric → business date → units at the end, of the one model there is.
-        elsewhere: The key of every valid record sent by the publisher with another partitioner.
+        counts: Metric → business date → units at the end, for the story's one model.
+        elsewhere: Key of every valid record from the publisher with the other partitioner.
     """
 
     events: int = 0
@@ -40,20 +40,20 @@ class Expected:
 
     @property
     def records(self) -> int:
-        """Everything that is published to the two source topics."""
+        """Number of records published to the two source topics."""
         return self.events + self.duplicates + self.dead_letters.total()
 
     @property
     def last_day(self) -> date:
-        """The date of the last units; events that come late are published for some days more."""
+        """The date of the last units; late events are still published for some days after it."""
         return max(max(days) for days in self.counts.values() if days)
 
     def count(self, metric: str, day: date, units: int = 1) -> None:
-        """Notes units of a metric on a business date."""
+        """Adds units of a metric on a business date."""
         self.counts[metric][day] += units
 
     def rerouted(self, partitions: int) -> int:
-        """How many valid records land outside of their home where a source topic has so many partitions."""
+        """How many valid records land outside their home if source topics have this many partitions."""
         if not self.elsewhere:
             return 0
         at_home = homes(self.elsewhere, partitions)
@@ -63,13 +63,13 @@ class Expected:
 
 
 def standing_milestones(settings: Settings, model: str, counts: Mapping[str, CountsByDate], clock: date) -> set[str]:
-    """Ids of the milestones that stand once all is counted, for rules on `["model"]` and targets of the model.
+    """Ids of the milestones that stand once everything is counted, for rules on `["model"]` and targets of the model.
 
-    A plain recount of each rule over the day counts.
+    Evaluates each rule plainly over the day counts.
 
     Args:
         settings: Rules, targets and holidays.
-        model: The only model there is.
+        model: The story's one model.
         counts: Metric → date → units.
         clock: Date of the latest event: days before it are over.
     """
@@ -111,7 +111,7 @@ def _periods(window: str, days: CountsByDate) -> Mapping[str, int]:
 
 
 def _national_day(year: int) -> Sequence[date]:
-    """The seven days of the story's year; other years have other dates, which the story has no events on."""
+    """The seven days in the story's year. Other years have different dates, but the story has no events then."""
     return [date(year, 10, 1) + timedelta(days=number) for number in range(7)]
 
 

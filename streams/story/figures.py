@@ -1,4 +1,4 @@
-"""What was published about the SU7's 2024, with its sources, and the settings of the simulation around it."""
+"""The published figures about the SU7's 2024 with their sources, and the settings of the simulation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE_NAME = "su7-2024.toml"
 
 Relation = Literal["exactly", "more_than", "at_least", "first_day_above"]
 
-#: Counts of one metric by business date; a date that is absent counts 0.
+#: Counts of one metric by business date; missing dates count 0.
 CountsByDate = Mapping[date, int]
 
 
@@ -40,7 +40,7 @@ class Figure:
     note: str = ""
 
     def counted(self, days: CountsByDate) -> int:
-        """What the days count for this figure: a sum, or for `first_day_above` the number of its day."""
+        """The days' value for this figure: a sum, or for `first_day_above` the count of its day."""
         if self.relation == "first_day_above":
             return days.get(self.last, 0)
         return sum(count for day, count in days.items() if self.first <= day <= self.last)
@@ -60,9 +60,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Volume:
-    """How many units to simulate: by month, some days fixed within it.
+    """How many units to simulate: by month, with some days fixed.
 
-    `cap` (per day) holds on dates before `cap_before`; `first` is the first date with any.
+    `cap` is the maximum per day before `cap_before`; `first` is the first date with units.
     """
 
     months: Mapping[str, int]
@@ -74,7 +74,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Unexplained:
-    """Deliveries in a published total that no published part accounts for."""
+    """Deliveries in a published total that its published parts do not account for."""
 
     count: int
     day: date
@@ -83,7 +83,7 @@ class Unexplained:
 
 @dataclass(frozen=True)
 class StoryFacts:
-    """The data file, read and checked."""
+    """The validated data file."""
 
     title: str
     label: str
@@ -96,13 +96,13 @@ class StoryFacts:
     orders: Volume
 
     def utc_offset_s(self) -> int:
-        """Offset of local time, seconds: one for the whole story."""
+        """Offset of local time in seconds, the same for the whole story."""
         offset = self.start.utcoffset()
         return int((offset or timedelta()).total_seconds())
 
 
 def data_file() -> Path:
-    """The file in a checkout (`deploy/demo/`), else the copy that an installed package carries.
+    """The file in a checkout (`deploy/demo/`), else the copy in the installed package.
 
     Raises:
         ExpectedError: Neither is there.
@@ -119,7 +119,7 @@ def load_facts(path: Path | None = None) -> StoryFacts:
     """Reads the data file.
 
     Raises:
-        ExpectedError: It cannot be read, or what it says is not usable: one line that names the file.
+        ExpectedError: It cannot be read or is invalid; one line that names the file.
     """
     path = path or data_file()
     try:

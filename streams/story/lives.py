@@ -1,7 +1,7 @@
 """The lives of the story's orders: placed, cancelled, delivered, brought back, corrected.
 
-Each step notes in `Expected` what it must come to, so the numbers follow from the making. The deliveries that stand are
-drawn first and match the published totals; whatever else happens to an order adds nothing to them.
+Each step records its expected result in `Expected`. The deliveries that stand are drawn first and match the published
+totals; nothing else that happens to an order adds to them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SERVICE = "/simulated/service/returns"
 _STORE_SHARE = 0.2
 _MIN_LEAD_S = 2 * DAY_S
 _VIN_LETTERS = {"Standard": "A", "Pro": "B", "Max": "C"}
-#: The unusual needs room between an order and its delivery, and before the end of the story.
+#: Unusual steps need time between an order and its delivery, and before the end of the story.
 _ROOM_S = 26 * DAY_S
 _TAIL_S = 8 * DAY_S
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How often what happens, in orders; `cancelled_share` is the share of all orders."""
+    """How many orders each unusual case happens to; `cancelled_share` is a share of all orders."""
 
     cancelled_share: float = 0.035
     placed_twice: int = 40
@@ -60,11 +60,11 @@ class Lives:
     """Simulates every order of the story.
 
     Attributes:
-        events: All events once, in no particular order.
-        expected: What they must come to; transport adds its mess later.
+        events: Every event once, in no particular order.
+        expected: The expected results; transport adds its own later.
 
     Raises:
-        ValueError: The data file leaves deliveries without an order placed in time.
+        ValueError: The data file has deliveries without an order placed early enough.
     """
 
     def __init__(self, facts: StoryFacts, rates: Rates, rng: random.Random) -> None:
@@ -96,7 +96,7 @@ class Lives:
         self._unexplained()
 
     def _part(self, orders: Sequence[Order]) -> tuple[list[Order], list[Order], list[Order]]:
-        """Orders that are cancelled, orders that meet with something else than a delivery, and all others."""
+        """Cancelled orders, orders with something other than a delivery, and all others."""
         rates, rng = self._rates, self._rng
         roomy = [
             at for at, order in enumerate(orders) if self._first_s < order.time_s < self._last_s - _ROOM_S - _TAIL_S
@@ -111,7 +111,7 @@ class Lives:
         )
 
     def _matched(self, orders: Sequence[Order], times: Sequence[int]) -> list[tuple[Order, int]]:
-        """Deliveries with their orders; those of unknown orders are made here."""
+        """Deliveries with their orders; unknown orders are made here."""
         late = range(len(times) // 4, len(times))
         unknown = set(self._rng.sample(late, self._rates.delivered_unknown))
         for at in sorted(unknown):
@@ -123,7 +123,7 @@ class Lives:
             raise ValueError("simulation.orders: too few, some deliveries have no order placed two days before them")
         return pairs
 
-    # What happens to orders that are delivered and stay so.
+    # Orders that are delivered and stay delivered.
 
     def _lives_with_delivery(self, pairs: list[tuple[Order, int]]) -> None:
         rates = self._rates
@@ -175,7 +175,7 @@ class Lives:
         self._deliver(order, time_s)
         self._reverse_without_effect(order, time_s + DAY_S)
 
-    # What happens to orders that are not delivered in the end.
+    # Orders that are not delivered in the end.
 
     def _undelivered_lives(self) -> tuple[tuple[int, Callable[[Order], None]], ...]:
         rates = self._rates
@@ -223,7 +223,7 @@ class Lives:
             self._void(mistake, self._between(time_s + 60, time_s + HOUR_S))
 
     def _unexplained(self) -> None:
-        """Deliveries that a total has and its parts have not: counted, with nothing made up around them."""
+        """Deliveries that a total has but its parts lack: counted, without inventing orders for them."""
         unexplained = self._facts.unexplained
         morning_s = midnight_s(unexplained.day, self._offset_s) + 9 * HOUR_S
         for number in range(1, unexplained.count + 1):
@@ -258,7 +258,7 @@ class Lives:
         self._add(StoryEvent(REVERSED, DELIVERIES, back_s, order.id, SERVICE, self._new_id(), vin, extra="returned"))
         self._count("reversals", back_s)
 
-    # Steps that do not.
+    # Steps that do not count.
 
     def _cancel_without_effect(self, order_id: str, time_s: int) -> None:
         self._cancelled_event(order_id, time_s)
@@ -325,7 +325,7 @@ class Lives:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def _unknown_order(self, time_s: int, placed_s: int) -> Order:
-        """An order that was never placed; its number is free on the day of `placed_s`."""
+        """An order that was never placed; its number is unused on the day of `placed_s`."""
         self._lost += 1
         day = local_date(placed_s, self._offset_s)
         return Order(f"SO-{day:%Y%m%d}-9{self._lost:05d}", time_s, "CN-44", "Max")

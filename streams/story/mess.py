@@ -1,6 +1,6 @@
-"""How the events of the story travel: late, twice, in either content mode, by a foreign partitioner, broken.
+"""How the story's events arrive: late, twice, in either content mode, with a foreign partitioner, broken.
 
-Everything is drawn from the seed and noted in `Expected`.
+Everything is drawn from the seed and recorded in `Expected`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_EVENT_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Transport:
-    """How bad the transport is: shares of all events, and times in seconds."""
+    """How unreliable the transport is: shares of all events, times in seconds."""
 
     duplicate_share: float = 0.02
     late_share: float = 0.03
@@ -36,7 +36,7 @@ class Transport:
 
 
 class Sending(NamedTuple):
-    """An event on its way; sorted by the moment it is published."""
+    """An event to publish; sorts by its time of publishing."""
 
     story_s: float
     number: int
@@ -44,7 +44,7 @@ class Sending(NamedTuple):
     other_mode: bool
 
 
-#: Makes a broken record's key and value of a good event.
+#: Makes topic, key and value of a broken record from a good event.
 _Breaking = Callable[[StoryEvent, EventWriter], tuple[int, bytes | None, bytes | None]]
 
 
@@ -94,7 +94,7 @@ def _large(event: StoryEvent, writer: EventWriter) -> tuple[int, bytes | None, b
     return event.topic, event.order_id.encode(), text.encode()
 
 
-#: Reason, how many, and how.
+#: Reason, how many, and how they are broken.
 _BROKEN: tuple[tuple[str, int, _Breaking], ...] = (
     ("malformed_json", 6, _cut),
     ("duplicate_key", 4, _replacing('"model":"SU7"', '"model":"SU7","model":"SU7"')),
@@ -115,7 +115,7 @@ _BROKEN: tuple[tuple[str, int, _Breaking], ...] = (
 
 
 class Mess:
-    """The records of the story in the order in which they are published."""
+    """The story's records in publishing order."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Mess:
         return int(self._sendings[0].story_s), int(self._sendings[-1].story_s)
 
     def records(self) -> Iterator[Publication]:
-        """Every record, each time from the start."""
+        """Yields every record from the start."""
         broken = iter(self._broken)
         following = next(broken, None)
         for story_s, _, event, other_mode in self._sendings:
@@ -165,7 +165,7 @@ class Mess:
         return min(rng.expovariate(1.0) * mean_s, transport.longest_delay_s)
 
     def _add_conflicts(self) -> None:
-        """Other content under an id that was used before: the earlier record counts, so this one comes later."""
+        """Different content under an id already used; published later, since the earlier record counts."""
         rng = self._rng
         candidates = [
             sending
@@ -179,7 +179,7 @@ class Mess:
             self._expected.dead_letters["id_conflict"] += 1
 
     def _add_duplicates(self, events: list[StoryEvent]) -> None:
-        """The same event again, some time after it was first sent, some of them in the other content mode."""
+        """Copies of events sent some time after the original, some in the other content mode."""
         rng = self._rng
         count = round(self._transport.duplicate_share * len(events))
         for at in rng.sample(range(len(events)), count):

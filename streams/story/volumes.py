@@ -1,4 +1,4 @@
-"""Spreads monthly totals over days: exact in sum, plausible in shape, reproducible from a seed."""
+"""Spreads monthly totals over days: exact sums, a plausible shape, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 #: Monday to Sunday.
 _WEEKDAY_WEIGHTS = (0.93, 0.92, 0.94, 0.97, 1.03, 1.14, 1.07)
 _NOISE = 0.10
-#: Share of the first month's rate with which a metric begins.
+#: A metric starts at this share of the first month's rate.
 _FIRST_DAY_SHARE = 0.15
 
 
 def per_day(volume: Volume, rng: random.Random) -> dict[date, int]:
-    """Units of each date, in order of date; every month sums up to its total.
+    """Units of each date, in date order; every month adds up to its total.
 
     Raises:
-        ValueError: A month whose fixed days and cap leave no way to its total.
+        ValueError: A month's total cannot be reached with its fixed days and cap.
     """
     days: dict[date, int] = {}
     rates = _month_rates(volume)
@@ -55,7 +55,7 @@ def _cap(volume: Volume, day: date, otherwise: int) -> int:
 
 
 def spread_total(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:
-    """Whole numbers in proportion to `weights` that sum up to `total`, none above its cap."""
+    """Integers in proportion to `weights` that add up to `total`, none above its cap."""
     shares = [0] * len(weights)
     open_at = list(range(len(weights)))
     rest = total
@@ -75,7 +75,7 @@ def spread_total(total: int, weights: Sequence[float], caps: Sequence[int]) -> l
 
 
 def _month_rates(volume: Volume) -> list[tuple[date, float]]:
-    """Units a day at the middle of each month, fixed days left out; between them the rate changes evenly."""
+    """Units per day at the middle of each month without fixed days; in between, the rate is interpolated linearly."""
     rates = []
     for month, total in sorted(volume.months.items()):
         dates = [day for day in month_days(month) if day >= volume.first]

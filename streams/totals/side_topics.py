@@ -48,7 +48,7 @@ class Take(Protocol):
     """Reads one record of a side topic and does what it says."""
 
     def __call__(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
-        """Whether the event counts, or why its record is no valid event.
+        """Whether the event counts, or why its record is not a valid event.
 
         Args:
             record: As read.

@@ -63,7 +63,7 @@ def about(order: str, kind: str, identity: str, time: datetime = NOON, **data: A
 
 
 def mishaps() -> list[Published]:
-    """What is no valid event, or contradicts one."""
+    """Records that are not valid events, or contradict one."""
     car: dict[str, Any] = {"vin": VIN, "model": "SU7"}
     return [
         Published("orders", b"SO-BAD", b"{", None),
