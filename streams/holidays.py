@@ -1,41 +1,132 @@
-"""Reads the checked-in holiday calendars; the rules about them are in `streams.domain.calendar`."""
+"""Reads the holiday calendars; the rules about them are in `streams.domain.calendar`.
+
+China's are checked in: its make-up work days are announced year by year. Those of other countries are made by the library
+`holidays`, and a company's own stand in a file in the format of the checked-in ones.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from datetime import date
+import re
+import unicodedata
+from datetime import date, timedelta
 from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
+from streams.domain.calendar import CHINA, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streams.domain.zone import BusinessZone
 
+#: What a file of one's own ends in.
+FILE_ENDING: Final = ".json"
+#: Events have times from 2000 to 2100 UTC; a business date can lie a day beyond.
+_YEARS: Final = range(1999, 2102)
+_COUNTRY = re.compile(r"([A-Z]{2})(?:-([A-Za-z0-9]{1,3}))?")
+_REMARK = re.compile(r"\s*\([^)]*\)")
+_DAY = timedelta(days=1)
+
 
 @cache
-def holiday_years() -> tuple[HolidayYear, ...]:
-    """Every checked-in calendar, in order of years."""
-    folder = resources.files("streams").joinpath("data", "holidays")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    years = [_year(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+def holiday_years(calendar: str = CHINA) -> tuple[HolidayYear, ...]:
+    """The years of a calendar, in order.
+
+    Args:
+        calendar: `CN`, `none`, a country of ISO 3166 such as `DE` or with a part of it `DE-BE`, or a file that ends in `.json`.
+
+    Raises:
+        ValueError: There is no such calendar; one line says what can be written.
+    """
+    if calendar == NO_CALENDAR:
+        return ()
+    if calendar == CHINA:
+        folder = resources.files("streams").joinpath("data", "holidays")
+        texts = [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(FILE_ENDING)]
+        years = [_year(json.loads(text)) for text in texts]
+    elif calendar.endswith(FILE_ENDING):
+        years = _of_file(Path(calendar))
+    else:
+        years = list(_of_country(calendar))
     return tuple(sorted(years, key=lambda entry: entry.year))
 
 
-def load_calendar(holidays: Sequence[str], zone: BusinessZone) -> Calendar:
+def load_calendar(holidays: Sequence[str], zone: BusinessZone, calendar: str = CHINA) -> Calendar:
     """The business calendar with the named holidays.
 
     Args:
         holidays: Names of the holidays to count, such as `national-day`.
         zone: The business time zone.
+        calendar: As for `holiday_years`.
 
     Raises:
         ValueError: No calendar has a holiday of that name; the line lists those there are.
     """
-    return Calendar(years=holiday_years(), holidays=tuple(holidays), timezone=zone.name)
+    return Calendar(years=holiday_years(calendar), holidays=tuple(holidays), timezone=zone.name)
+
+
+def _of_file(path: Path) -> list[HolidayYear]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries = document if isinstance(document, list) else [document]
+        years = [_year(entry) for entry in entries]
+    except OSError as error:
+        raise ValueError(f"holiday_calendar: {path}: {error.strerror}; name a file that can be read") from None
+    except KeyError as error:
+        raise ValueError(f"holiday_calendar: {path}: {error.args[0]} is missing") from None
+    except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"holiday_calendar: {path}: no list of years with their holidays: {error}") from None
+    return years
+
+
+def _of_country(name: str) -> Iterator[HolidayYear]:
+    # Imported where it is needed: it takes a third of a second, and China does without.
+    import holidays as library  # noqa: PLC0415 - see above
+
+    found = _COUNTRY.fullmatch(name)
+    dates = None
+    if found is not None:
+        with contextlib.suppress(NotImplementedError):
+            dates = library.country_holidays(found[1], subdiv=found[2], years=_YEARS, language="en_US")
+    if dates is None:
+        raise ValueError(
+            f"holiday_calendar: {name!r} is no calendar; write CN, none, a country such as DE or DE-BE, "
+            f"or the name of a file that ends in {FILE_ENDING}"
+        )
+    by_year: dict[int, dict[date, str]] = {}
+    for day in sorted(dates):
+        by_year.setdefault(day.year, {})[day] = dates.get_list(day)[0]
+    release = metadata.version("holidays")
+    for year, days in by_year.items():
+        grade = Grade.PROVISIONAL if any("estimated" in text for text in days.values()) else Grade.OFFICIAL
+        source = f"the library holidays {release}"
+        yield HolidayYear(name, year, f"{name}-{year} holidays-{release}", grade, source, tuple(_runs(days)))
+
+
+def _runs(days: Mapping[date, str]) -> Iterator[Holiday]:
+    """Days in a row with one name are one holiday; the same name once more in a year has a number."""
+    runs: list[tuple[str, date, date]] = []
+    for day, text in days.items():
+        name = _slug(text)
+        if runs and runs[-1][0] == name and runs[-1][2] + _DAY == day:
+            runs[-1] = (name, runs[-1][1], day)
+        else:
+            runs.append((name, day, day))
+    seen: dict[str, int] = {}
+    for name, start, end in runs:
+        seen[name] = seen.get(name, 0) + 1
+        yield Holiday(f"{name}-{seen[name]}" if seen[name] > 1 else name, start, end)
+
+
+def _slug(text: str) -> str:
+    """A name in the form of a period: New Year's Day (observed) is `new-years-day`."""
+    bare = unicodedata.normalize("NFKD", _REMARK.sub("", text).replace("'", "").replace("\u2019", ""))
+    words = re.findall(r"[a-z0-9]+", bare.encode("ascii", "ignore").decode().lower())
+    return "-".join(words) or "holiday"
 
 
 def _year(document: dict[str, Any]) -> HolidayYear:
@@ -55,5 +146,5 @@ def _holiday(entry: dict[str, Any]) -> Holiday:
         name=entry["name"],
         start=date.fromisoformat(entry["start"]),
         end=date.fromisoformat(entry["end"]),
-        work_days=tuple(date.fromisoformat(day) for day in entry["work_days"]),
+        work_days=tuple(date.fromisoformat(day) for day in entry.get("work_days", ())),
     )

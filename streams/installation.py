@@ -61,7 +61,7 @@ def calendar_of(settings: Settings) -> Calendar:
     Raises:
         ValueError: A holiday is not known.
     """
-    return load_calendar(settings.holidays, BusinessZone(settings.timezone))
+    return load_calendar(settings.holidays, BusinessZone(settings.timezone), settings.calendar_name)
 
 
 def rules_of(settings: Settings) -> list[Rule]:

@@ -2,7 +2,7 @@
 
 Order of precedence: command line, `MILESTONES_<NAME>`, the file, the built-in defaults. The file is the one named by
 `--config`, else by `MILESTONES_CONFIG`, else `milestones.toml` in the working directory. Where there is a file, the
-rules and targets are those it lists; the built-in ones (the story of the SU7) apply only if there is none.
+rules are those it lists; the built-in ones apply only if there is none. There are no built-in targets.
 """
 
 from __future__ import annotations
@@ -14,25 +14,33 @@ import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.facts import DIMENSIONS, MAX_TOPICS, Metric
 from schemas.topics import Catalogue
+from streams.domain.calendar import CHINA, NO_CALENDAR
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENVIRONMENT_PREFIX = "MILESTONES_"
+#: Time zones whose default holiday calendar is China's.
+CHINESE_ZONES: Final = frozenset(
+    ("Asia/Shanghai", "Asia/Chongqing", "Asia/Chungking", "Asia/Harbin", "Asia/Kashgar", "Asia/Urumqi", "PRC")
+)
 FILE_NAME = "milestones.toml"
+#: The settings of the demo and of the back-test of the story.
+STORY: Final = Path(__file__).parent / "data" / "demo.toml"
 
 #: Where a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LAST_PORT = 65_535
+_BUILT_IN: Final = "built-in defaults"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
@@ -97,7 +105,7 @@ class TopicSettings(_Section):
         return value
 
 
-def _story_rules() -> tuple[RuleSettings, ...]:
+def _built_in_rules() -> tuple[RuleSettings, ...]:
     return (
         RuleSettings(name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True),
         RuleSettings(
@@ -108,17 +116,6 @@ def _story_rules() -> tuple[RuleSettings, ...]:
             exceeds=6000,
         ),
         RuleSettings(name="daily-record", metric="deliveries", window="day", scope=("model",), record=True),
-    )
-
-
-def _story_targets() -> tuple[TargetSettings, ...]:
-    return tuple(
-        TargetSettings(target_id=target_id, metric="deliveries", scope="model=SU7", period=period, value=value)
-        for target_id, period, value in (
-            ("su7-2024-09", "month:2024-09", 10_000),
-            ("su7-2024-10", "month:2024-10", 20_000),
-            ("su7-2024", "year:2024", 100_000),
-        )
     )
 
 
@@ -135,6 +132,7 @@ class Settings(_Section):
     bootstrap_servers: str = "127.0.0.1:9092"
     timezone: str = "Asia/Shanghai"
     clock: Literal["wall", "events"] = "wall"
+    holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
     rule: tuple[RuleSettings, ...] = ()
@@ -183,6 +181,16 @@ class Settings(_Section):
     web_max_connections: int = Field(default=1000, ge=10, le=100_000)
     web_max_streams: int = Field(default=500, ge=1, le=100_000)
     web_rate_per_s: float = Field(default=50.0, gt=0.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holidays_of_the_calendar(cls, values: Any) -> Any:
+        """Where nothing is said of holidays, another calendar than China's has none that is counted."""
+        if not isinstance(values, dict) or "holidays" in values:
+            return values
+        fields = cls.model_fields
+        chosen = calendar_name(*(values.get(name, fields[name].default) for name in ("holiday_calendar", "timezone")))
+        return values if chosen == CHINA else values | {"holidays": ()}
 
     @field_validator("timezone")
     @classmethod
@@ -264,9 +272,19 @@ class Settings(_Section):
         )
 
     @property
+    def calendar_name(self) -> str:
+        """The holiday calendar: the one that is set, else China's where the time zone is, else none."""
+        return calendar_name(self.holiday_calendar, self.timezone)
+
+    @property
     def group_id(self) -> str:
         """Consumer group of the workers; carries the output prefix so that installations do not meet."""
         return f"{self.output_prefix}milestones"
+
+
+def calendar_name(setting: str, timezone: str) -> str:
+    """The holiday calendar that is meant, as `streams.holidays` knows it."""
+    return setting or (CHINA if timezone in CHINESE_ZONES else NO_CALENDAR)
 
 
 def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -291,16 +309,22 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
             values[name], sources[name] = value, f"--{name.replace('_', '-')}"
     _refuse_unknown_variables()
     try:
-        return Settings(**values)
+        made = Settings(**values)
     except ValidationError as error:
         raise ExpectedError(_one_line(error, sources, origin)) from None
+    if origin != _BUILT_IN:
+        return made
+    # Of the built-in rules one is about a Chinese holiday.
+    counted = {f"holiday:{name}" for name in made.holidays}
+    fitting = tuple(rule for rule in made.rule if not rule.window.startswith("holiday:") or rule.window in counted)
+    return made.model_copy(update={"rule": fitting})
 
 
 def _from_file(config: Path | None) -> tuple[dict[str, Any], str]:
     named = config or (Path(os.environ["MILESTONES_CONFIG"]) if os.environ.get("MILESTONES_CONFIG") else None)
     path = named or Path(FILE_NAME)
     if named is None and not path.exists():
-        return {"rule": _story_rules(), "target": _story_targets()}, "built-in defaults"
+        return {"rule": _built_in_rules()}, _BUILT_IN
     try:
         return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
     except OSError as error:
@@ -345,6 +369,13 @@ def secret(value: str, file_name: str, setting: str) -> str:
         raise ExpectedError(
             f"{setting}_file: cannot read {file_name}: {reason}; name a file that can be read"
         ) from None
+
+
+def config_or_story(config: Path | None) -> Path | None:
+    """The file named, the one that is found without a name (`None`), or else the rules and targets of the SU7's story."""
+    if config is not None or os.environ.get("MILESTONES_CONFIG") or Path(FILE_NAME).exists():
+        return config
+    return STORY
 
 
 def state_dir(settings: Settings) -> Path:

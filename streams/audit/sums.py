@@ -36,7 +36,8 @@ class Business:
     @cached_property
     def calendar(self) -> Calendar:
         """The holidays that are counted."""
-        return Calendar(years=holiday_years(), holidays=tuple(self.settings.holidays), timezone=self.settings.timezone)
+        years = holiday_years(self.settings.calendar_name)
+        return Calendar(years=years, holidays=tuple(self.settings.holidays), timezone=self.settings.timezone)
 
     def local(self, time_us: int) -> datetime:
         """Civil date and time of an instant, to the second."""

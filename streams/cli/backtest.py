@@ -22,10 +22,10 @@ from streams.domain.calendar import Calendar, month_period
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Target
 from streams.errors import ExpectedError
-from streams.holidays import holiday_years
 from streams.installation import calendar_of, load_settings, targets_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
+from streams.settings import config_or_story
 from streams.story import load_facts, tell
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def command(
     only. Day counts are those of today: late events are included.
     """
     overrides = {} if story else {"bootstrap_servers": bootstrap_servers}
-    settings = load_settings(config, overrides)
+    settings = load_settings(config_or_story(config) if story else config, overrides)
     calendar = calendar_of(settings)
     found = _of_story(settings) if story else _of_cluster(settings)
     by_date = by.date() if by is not None else (_STORY_BY if story else None)
@@ -142,7 +142,7 @@ def _of_cluster(settings: Settings) -> list[_Series]:
 
 def _parts(series: _Series, calendar: Calendar, by: date | None) -> Iterator[_Part]:
     try:
-        past = Past(series.counts, DayTypes(holiday_years()))
+        past = Past(series.counts, DayTypes(calendar.years))
     except ValueError:
         return
     months = complete_periods(past, month_period)

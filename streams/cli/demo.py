@@ -17,7 +17,7 @@ from streams.cli.options import cluster_options
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.installation import load_settings
-from streams.settings import ENVIRONMENT_PREFIX, Settings
+from streams.settings import ENVIRONMENT_PREFIX, STORY, Settings, config_or_story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,13 +61,14 @@ def command(
 ) -> int:
     """Play the SU7's year 2024, SIMULATED from published totals, and watch the milestones.
 
-    Starts its own Kafka, worker and web view, with the built-in rules and targets or those of --config. With
+    Starts its own Kafka, worker and web view, with the rules and targets of the story or those of --config. With
     --bootstrap-servers it uses that cluster, with your settings and under names that begin with `demo.`.
     """
     if bootstrap_servers and (data_dir or port):
         raise click.UsageError(
             "--data-dir and --port are about the embedded Kafka: leave them out with --bootstrap-servers"
         )
+    config = config_or_story(config) if bootstrap_servers else config or STORY
     config = config.absolute() if config else None
     with _directory(data_dir) as directory:
         plan = DemoPlan(

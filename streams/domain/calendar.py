@@ -10,12 +10,15 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+#: The calendar of China, and none at all, as the setting `holiday_calendar` calls them.
+CHINA: Final = "CN"
+NO_CALENDAR: Final = "none"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HOLIDAY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

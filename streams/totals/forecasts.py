@@ -277,8 +277,11 @@ def make_forecasts(context: Context) -> Forecasts:
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
-    calendar = load_calendar(context.settings.holidays, context.zone)
-    return Forecasts(context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years()), context.cpu_s)
+    name = context.settings.calendar_name
+    calendar = load_calendar(context.settings.holidays, context.zone, name)
+    return Forecasts(
+        context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years(name)), context.cpu_s
+    )
 
 
 def _key(target: Target) -> bytes:

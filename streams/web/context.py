@@ -43,4 +43,4 @@ class Web:
     @property
     def holidays(self) -> tuple[HolidayYear, ...]:
         """What is known of holidays and working weekend days."""
-        return holiday_years()
+        return holiday_years(self.settings.calendar_name)

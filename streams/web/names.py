@@ -101,7 +101,7 @@ class Names:
             "dragon-boat": _("Dragon Boat Festival"),
             "mid-autumn": _("Mid-Autumn Festival"),
             "national-day": _("National Day"),
-        }.get(value, value)
+        }.get(value) or value.replace("-", " ").capitalize()
 
     def kind(self, value: str) -> str:
         """Of a milestone, such as `first`: First ever."""

@@ -47,7 +47,8 @@ KNOWN_BLOCKS = (
     r"record accepted (orders|deliveries|targets|controls)",
     r"json output [a-z0-9.-]+ key=\S+",
     r"milestones",
-    r"toml settings( built-in| rejected: .+)?",
+    r"toml settings( built-in| demo| rejected: .+)?",
+    r"json holidays",
     r"sh( run)?",
 )
 #: Checks of tables, here or in the other tests of the document.

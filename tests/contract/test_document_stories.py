@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,9 +17,11 @@ from click.testing import CliRunner
 from schemas.outputs import ForecastQuality, ForecastState, MilestoneKind, MilestoneType
 from streams.cli import COMMANDS, group, main
 from streams.domain import forecast
+from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.errors import ExpectedError
+from streams.holidays import holiday_years
 from streams.installation import load_settings
-from streams.settings import FILE_NAME, Settings
+from streams.settings import FILE_NAME, STORY, Settings
 from streams.totals.forecasts import NEWS_SHARE
 from tests.contract import story
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, text
@@ -103,10 +106,26 @@ def test_the_settings_of_the_document_are_the_defaults_with_the_rules_they_list(
     assert [target.target_id for target in shown.target] == ["su7-2024-10"]
 
 
-def test_the_built_in_rules_and_targets_are_those_of_the_document() -> None:
+def test_the_built_in_rules_are_those_of_the_document_and_there_is_no_target() -> None:
     built_in = load_settings()
     (block,) = blocks_of("toml", "settings", "built-in")
     assert settings_of(block) == built_in
+    assert built_in.target == ()
+
+
+def test_the_settings_of_the_demo_are_those_of_the_document() -> None:
+    (block,) = blocks_of("toml", "settings", "demo")
+    assert load_settings(STORY) == settings_of(block)
+
+
+def test_a_calendar_of_ones_own_is_read_as_the_document_shows(tmp_path: Path) -> None:
+    (block,) = blocks_of("json", "holidays")
+    file = tmp_path / "works.json"
+    file.write_text(block.text, encoding="utf-8")
+    (year,) = holiday_years(str(file))
+    assert [holiday.name for holiday in year.holidays] == ["works-holidays"]
+    sorts = DayTypes((year,))
+    assert (sorts.of(date(2026, 8, 10)), sorts.of(date(2026, 8, 22))) == (HOLIDAY, WORK_DAY)
 
 
 @pytest.mark.parametrize("block", blocks_of("toml", "settings", "rejected:"), ids=str)

@@ -17,6 +17,7 @@ from streams.domain.orders import judge
 from streams.domain.zone import BusinessZone
 from streams.installation import load_settings
 from streams.kafka.publication import Publication, partitions_for
+from streams.settings import STORY
 from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
@@ -138,7 +139,7 @@ def judged(heard: Heard) -> Judged:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("nothing"))
-        return load_settings()
+        return load_settings(STORY)
 
 
 def small(facts: StoryFacts, **changes: Any) -> StoryFacts:
