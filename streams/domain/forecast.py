@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.outputs import Forecast, ForecastQuality, ForecastState, ProjectedDate, ProjectedTotal
 from streams.domain.pace import MODEL, MODEL_VERSION, PaceModel
-from streams.domain.spread import Spread, measure
+from streams.domain.spread import Spread, Spreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,11 @@ class DailyHistory:
         if first is None:
             return None
         return PaceModel(self.business_date - (len(recent) - first) * _DAY, recent[first:], self.day_types)
+
+    @cached_property
+    def spreads(self) -> Spreads | None:
+        """How far the model was off in its past; None without any."""
+        return Spreads(self.model) if self.model is not None else None
 
     @property
     def days(self) -> int:
@@ -159,7 +164,8 @@ def project(known: Known, period: Period) -> Projection | None:
     The dates continue past the end of the period, as if its window did.
     """
     model, today, day_types = known.history.model, known.business_date, known.history.day_types
-    if model is None:
+    spreads = known.history.spreads
+    if model is None or spreads is None:
         return None
     pace = model.at(len(model.counts))
     units = pace.expected(day_types.from_date(today, (horizon(period) - today).days + 1))
@@ -167,21 +173,38 @@ def project(known: Known, period: Period) -> Projection | None:
     before = max(0, (period.start - today).days)
     sums = list(accumulate(units[before:]))
     days_ahead = (period.end - today).days + 1
-    spread = measure(model, days_ahead)
+    spread = spreads.at(days_ahead)
     count = known.units(period)
     middle = [count + _whole(total) for total in sums]
     first = today + before * _DAY
     if spread is None:
         return Projection(first, middle, None, None, days_ahead, None)
-    halves = [spread.units(total, before + number) for number, total in enumerate(sums, 1)]
-    low = [count + _whole(max(0.0, total - half)) for total, half in zip(sums, halves, strict=True)]
-    high = [count + _whole(total + half) for total, half in zip(sums, halves, strict=True)]
-    return Projection(first, middle, list(accumulate(low, max)), high, days_ahead, spread)
+    # Each date has the range of its own distance, and no later date less than an earlier one: so the ranges of all periods of
+    # a series agree, whichever lies in which.
+    halves = [
+        each.units(total, number)
+        for number, total in enumerate(sums, before + 1)
+        if (each := spreads.at(number)) is not None
+    ]
+    low = accumulate((max(0.0, total - half) for total, half in zip(sums, halves, strict=True)), max)
+    high = accumulate((total + half for total, half in zip(sums, halves, strict=True)), max)
+    return Projection(
+        first,
+        middle,
+        [count + _whole(units) for units in low],
+        [count + _whole(units) for units in high],
+        days_ahead,
+        spread,
+    )
 
 
 def horizon(period: Period) -> date:
-    """The last date on which reaching a target is looked for: as long again as the period, at most `BEYOND_DAYS`."""
-    return period.end + min(BEYOND_DAYS, (period.end - period.start).days + 1) * _DAY
+    """The last date on which reaching a target is looked for.
+
+    As long again after the period as it lasts, at most `BEYOND_DAYS`; of one day, which cannot be reached tomorrow, itself.
+    """
+    length_days = (period.end - period.start).days + 1
+    return period.end + (min(BEYOND_DAYS, length_days) if length_days > 1 else 0) * _DAY
 
 
 def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezone: str) -> Forecast:
@@ -233,7 +256,10 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         state=_state(plan, reached=left <= 0, over=over),
         quality=_quality(known, projection, over=over),
         reached_on=reached_on.isoformat() if reached_on is not None else None,
-        pace_needed=round(left / plan.remaining_days, 1) if left > 0 and plan.remaining_days > 0 else None,
+        # Of one day there is no pace a day: what is left is left today.
+        pace_needed=round(left / plan.remaining_days, 1)
+        if left > 0 < plan.remaining_days and not plan.is_one_day
+        else None,
         pace_recent=round(model.at(len(model.counts)).rate, 1) if model is not None else None,
     )
     return made.model_copy(update={"note": _note(made, projection)})
@@ -250,6 +276,7 @@ class _Plan:
         length_days = (period.end - period.start).days + 1
         begun_days = (known.business_date - period.start).days
         self.begun = begun_days >= 0
+        self.is_one_day = length_days == 1
         elapsed_days = min(float(length_days), begun_days + known.share) if self.begun else 0.0
         exact = value * elapsed_days / length_days
         count = known.units(period)
@@ -271,7 +298,7 @@ def _state(plan: _Plan, *, reached: bool, over: bool) -> ForecastState:
 
 def _quality(known: Known, projection: Projection | None, *, over: bool) -> ForecastQuality:
     if over:
-        return "good"  # counted, not projected
+        return "good" if known.history.days else "none"  # counted, not projected
     if projection is None:
         return "none"
     if projection.spread is None:
@@ -292,6 +319,8 @@ def _note(made: Forecast, projection: Projection | None) -> str:
 
 def _expectation(made: Forecast) -> str:
     early, middle, late = made.projected_date.p10, made.projected_date.p50, made.projected_date.p90
+    if made.start == made.end:
+        return _expectation_of_a_day(made)
     if middle is None:
         at_best = f", at the early end of the range on {early}" if early is not None else ""
         return f"not expected by {made.horizon} at this pace{at_best}"
@@ -302,6 +331,17 @@ def _expectation(made: Forecast) -> str:
         return f"expected on {middle}{after}"
     until = f"between {early} and {late}" if late is not None else f"not before {early}, perhaps not by {made.horizon},"
     return f"expected on {middle}{after}, {until} in 8 of 10 cases"
+
+
+def _expectation_of_a_day(made: Forecast) -> str:
+    when = "today" if made.business_date == made.end else f"on {made.end}"
+    if made.projected_date.p90 is not None:
+        return f"expected {when}"
+    if made.projected_date.p50 is not None:
+        return f"expected {when}" if made.projected_total.p10 is None else f"expected {when}, but not in 8 of 10 cases"
+    return (
+        f"not expected {when}" if made.projected_date.p10 is None else f"not expected {when}, though within the range"
+    )
 
 
 def _caution(made: Forecast, projection: Projection) -> str:

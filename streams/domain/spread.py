@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -47,19 +48,51 @@ class Spread:
         return self.relative * stretch * max(forecast, 1.0)
 
 
+class Spreads:
+    """The spreads of one model by days ahead, each worked out once.
+
+    Args:
+        model: Whose past it is.
+    """
+
+    def __init__(self, model: PaceModel) -> None:
+        self._model = model
+        self._forecasts: dict[int, list[float]] = {}
+        self._measured: dict[int, Spread] = {}
+
+    def at(self, days_ahead: int) -> Spread | None:
+        """The spread for a forecast of so many days, at least one; None where too little is known for any."""
+        length = len(self._model.counts)
+        # As many errors as days that each spans, or they would all tell of the same few weeks.
+        measured = min(days_ahead, (length - LEAST_DAYS + 1) // 2, length - LEAST_DAYS - LEAST_ERRORS + 1)
+        measured = min(measured, _LONGEST_MEASURED_DAYS)
+        if measured < min(days_ahead, _LEAST_MEASURED_DAYS):
+            return None
+        found = self._measured.get(measured)
+        if found is None:
+            found = self._measured[measured] = self._measure(measured)
+        return found
+
+    def _measure(self, days: int) -> Spread:
+        model = self._model
+        last = len(model.counts) - days
+        errors = []
+        for origin in range(max(LEAST_DAYS, last - MOST_ERRORS + 1), last + 1):
+            forecast = self._forecast(origin)[days - 1]
+            errors.append(abs(model.units(origin, origin + days) - forecast) / max(forecast, 1.0))
+        errors.sort()
+        rank = min(len(errors), math.ceil((len(errors) + 1) * COVERAGE))
+        return Spread(errors[rank - 1], days, len(errors))
+
+    def _forecast(self, origin: int) -> list[float]:
+        """What would have been forecast at a point of the past for 1, 2, 3, ... days."""
+        found = self._forecasts.get(origin)
+        if found is None:
+            types = self._model.types[origin : origin + _LONGEST_MEASURED_DAYS]
+            found = self._forecasts[origin] = list(accumulate(self._model.at(origin).expected(types)))
+        return found
+
+
 def measure(model: PaceModel, days_ahead: int) -> Spread | None:
     """The spread for a forecast of so many days, at least one; None where too little is known for any."""
-    length = len(model.counts)
-    # As many errors as days that each spans, or they would all tell of the same few weeks.
-    measured = min(days_ahead, (length - LEAST_DAYS + 1) // 2, length - LEAST_DAYS - LEAST_ERRORS + 1)
-    measured = min(measured, _LONGEST_MEASURED_DAYS)
-    if measured < min(days_ahead, _LEAST_MEASURED_DAYS):
-        return None
-    last = length - measured
-    errors = []
-    for origin in range(max(LEAST_DAYS, last - MOST_ERRORS + 1), last + 1):
-        forecast = sum(model.at(origin).expected(model.types[origin : origin + measured]))
-        errors.append(abs(model.units(origin, origin + measured) - forecast) / max(forecast, 1.0))
-    errors.sort()
-    rank = min(len(errors), math.ceil((len(errors) + 1) * COVERAGE))
-    return Spread(errors[rank - 1], measured, len(errors))
+    return Spreads(model).at(days_ahead)

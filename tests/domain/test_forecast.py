@@ -74,8 +74,20 @@ def test_of_today_what_came_counts_as_it_is_and_the_rest_as_usual() -> None:
 def test_a_day_target_counts_on_today() -> None:
     made = forecast_of(known([100] * MID_MAY, today=70, share=0.75), "day:2024-05-15", 100)
     assert made.projected_total.p50 == 95
-    assert made.projected_date.p50 == "2024-05-16", "it goes on the day after, when the window is over"
-    assert "after the end of the period" in made.note
+    assert made.projected_date.p50 is None, "tomorrow its window is over"
+    assert (made.horizon, made.pace_needed, made.note) == ("2024-05-15", None, "not expected today")
+
+
+def test_in_the_evening_a_day_target_needs_no_pace_a_day() -> None:
+    made = forecast_of(known([100] * MID_MAY, today=90, share=0.999), "day:2024-05-15", 150)
+    assert (made.pace_needed, made.note) == (None, "not expected today")
+    assert forecast_of(known([100] * MID_MAY), "day:2024-05-15", 90).note == "expected today"
+    assert forecast_of(known([100] * MID_MAY), "day:2024-05-17", 90).note == "expected on 2024-05-17"
+
+
+def test_a_period_that_is_over_before_anything_was_counted_rests_on_nothing() -> None:
+    made = forecast_of(known([0] * MID_MAY), "month:2024-04", 3000)
+    assert (made.state, made.quality, made.history_days) == ("missed", "none", 0)
 
 
 def test_a_period_to_come_is_projected_from_its_first_day() -> None:

@@ -166,3 +166,23 @@ def test_days_before_the_first_unit_are_no_history(days: list[int], empty: int) 
     start = date(2024, 1, 1) - empty * DAY
     with_empty = forecast_of(known([0] * empty + days, start=start), "year:2024", 1000)
     assert with_empty == forecast_of(known(days), "year:2024", 1000)
+
+
+@MANY
+@given(counts, st.integers(0, 500), shares)
+def test_the_ranges_of_periods_that_lie_in_each_other_agree(days: list[int], today: int, share: float) -> None:
+    """What a month has at least its year has at least, and what a year has at most its months have at most."""
+    world = known(days, today=today, share=share, day_types=TYPES)
+    on = world.business_date
+    following = (on.replace(day=1) + 32 * DAY).replace(day=1)
+    inner = [f"day:{on}", f"month:{on:%Y-%m}"]
+    inner += [f"month:{following:%Y-%m}", f"day:{following}"] * (following.year == on.year)
+    year = forecast_of(world, f"year:{on:%Y}", 1)
+    for each in inner:
+        made = forecast_of(world, each, 1)
+        low, high = made.projected_total.p10, made.projected_total.p90
+        least, most = year.projected_total.p10, year.projected_total.p90
+        if low is None or high is None or most is None or least is None:
+            continue
+        assert least - year.count >= low - made.count - 1, f"rounding apart, {each}"
+        assert most - year.count >= high - made.count - 1, f"rounding apart, {each}"

@@ -14,6 +14,7 @@ from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
+    Aim,
     Ask,
     Goal,
     MilestoneLine,
@@ -108,6 +109,8 @@ class DayView(View):
     row: WindowRow | None
     usual: UsualDay | None
     goal: Goal | None
+    aims: list[Aim]
+    hours: int
     rows: list[WindowRow]
     restated: list[Restated]
     versions: list[WindowRow]
@@ -151,6 +154,7 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
     rows = view.windows.page(WindowQuery(scopes=[scope], period=f"day:{text}", sort="metric")).rows
     letters, letter_count = view.dead_letters.page(LetterQuery(day=text, limit=_MAX_LETTERS))
     events = view.milestones.page(MilestoneQuery(scope=scope, day=text, all_events=True, limit=_MAX_MILESTONES)).events
+    row = next((row for row in rows if row.metric == metric), None)
     return DayView(
         date=text,
         previous=(day - timedelta(days=1)).isoformat(),
@@ -161,9 +165,11 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         scopes=view.windows.scopes(),
         sort=_sort(day, DayTypes(ask.holidays)),
         holiday=_holiday_names(ask).get(day),
-        row=next((row for row in rows if row.metric == metric), None),
+        row=row,
         usual=ask.usual(metric, scope, day),
-        goal=ask.goal(metric, scope),
+        goal=ask.goal_of(metric, scope, row),
+        aims=ask.aims(metric, scope, f"day:{text}", row),
+        hours=ask.hours_of(day),
         rows=rows,
         restated=[found for row in rows for found in ask.restated(row.metric, scope, row.period)],
         versions=view.windows.versions(metric, scope, f"day:{text}", limit=200),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import CivilDate, Instant, MilestoneEvent, Operator, WindowRow
+from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
 from streams.headline import sentence
 
@@ -78,11 +79,21 @@ def milestone_line(event: MilestoneEvent) -> MilestoneLine:
 
 
 class Goal(View):
-    """What a rule wants of a day: `exceeds` or `reaches` a number."""
+    """What is wanted of a day: a target in force for it (`target_id`), else what a rule (`rule`) has it pass."""
 
     rule: str
     operator: Operator
     value: int
+    target_id: str | None = None
+
+
+class Aim(View):
+    """A target in force on a window, with its forecast."""
+
+    target_id: str
+    value: int
+    reached: bool
+    forecast: Forecast | None
 
 
 class UsualDay(View):
@@ -142,6 +153,12 @@ class Ask:
         """The business date, by the clock of the service."""
         return date.fromisoformat(self.status.business_date)
 
+    def hours_of(self, day: date) -> int:
+        """How many hours a date has in the business time zone: 24, or where clocks change 23 or 25."""
+        zone = ZoneInfo(self.settings.timezone)
+        begin, end = (datetime.combine(each, time.min, zone).timestamp() for each in (day, day + timedelta(days=1)))
+        return round((end - begin) / 3600)
+
     def scope(self, wanted: str) -> str:
         """The scope to show: the wanted one, else that of most targets, else the first with a model, else all."""
         if wanted:
@@ -153,6 +170,27 @@ class Ask:
             if scope in scopes:
                 return scope
         return next((scope for scope in scopes if scope.startswith("model=") and "," not in scope), ALL)
+
+    def aims(self, metric: str, scope: str, period: str, row: WindowRow | None) -> list[Aim]:
+        """The targets in force on a window, the greatest last."""
+        targets = sorted(row.targets if row is not None else [], key=lambda target: target.value)
+        return [
+            Aim(
+                target_id=target.target_id,
+                value=target.value,
+                reached=target.reached,
+                forecast=self.view.forecasts.get(metric, scope, period, target.target_id),
+            )
+            for target in targets
+        ]
+
+    def goal_of(self, metric: str, scope: str, row: WindowRow | None) -> Goal | None:
+        """What is wanted of a day: its next target, the greatest once all are reached; without any, what a rule wants."""
+        targets = sorted(row.targets if row is not None else [], key=lambda target: (target.reached, target.value))
+        if not targets:
+            return self.goal(metric, scope)
+        wanted = targets[-1] if targets[0].reached else targets[0]
+        return Goal(rule="", operator="reaches", value=wanted.value, target_id=wanted.target_id)
 
     def goal(self, metric: str, scope: str) -> Goal | None:
         """The greatest number that a rule wants a day of this scope to pass."""

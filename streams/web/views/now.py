@@ -6,12 +6,13 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
-from schemas.outputs import CivilDate, Forecast, WindowRow
+from schemas.outputs import CivilDate, WindowRow
 from streams.domain.calendar import month_period, year_period
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
     ORDERS_PLACED,
+    Aim,
     Ask,
     DateCount,
     Goal,
@@ -38,21 +39,14 @@ class NowParameters(Parameters):
 
 
 class Today(View):
-    """The day so far: its row, what is usual, what a rule wants of it."""
+    """The day so far: its row, what is usual, what is wanted of it, its targets, and how many hours it has."""
 
     row: WindowRow | None
     usual: UsualDay | None
     goal: Goal | None
+    aims: list[Aim]
+    hours: int
     others: dict[str, int]
-
-
-class Aim(View):
-    """A target in force on a window, with its forecast."""
-
-    target_id: str
-    value: int
-    reached: bool
-    forecast: Forecast | None
 
 
 class Span(View):
@@ -85,14 +79,17 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     windows = ask.view.windows
     day = f"day:{today.isoformat()}"
     rows = windows.page(WindowQuery(scopes=[scope], period=day, limit=len(METRICS))).rows
+    row = next((row for row in rows if row.metric == DELIVERIES), None)
     return Now(
         business_date=today.isoformat(),
         scope=scope,
         scopes=windows.scopes(),
         today=Today(
-            row=next((row for row in rows if row.metric == DELIVERIES), None),
+            row=row,
             usual=ask.usual(DELIVERIES, scope, today),
-            goal=ask.goal(DELIVERIES, scope),
+            goal=ask.goal_of(DELIVERIES, scope, row),
+            aims=ask.aims(DELIVERIES, scope, day, row),
+            hours=ask.hours_of(today),
             others={row.metric: row.count for row in rows if row.metric != DELIVERIES},
         ),
         month=_span(ask, DELIVERIES, scope, month_period(today)),
@@ -113,21 +110,12 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
     last = min(end, ask.today)
     counts = ask.view.windows.day_counts(metric, scope, start.isoformat(), last.isoformat())
     dates = [(start + timedelta(days=number)).isoformat() for number in range((last - start).days + 1)]
-    targets = sorted(row.targets if row is not None else [], key=lambda target: target.value)
     return Span(
         period=period_id,
         start=start.isoformat(),
         end=end.isoformat(),
         row=row,
-        aims=[
-            Aim(
-                target_id=target.target_id,
-                value=target.value,
-                reached=target.reached,
-                forecast=ask.view.forecasts.get(metric, scope, period_id, target.target_id),
-            )
-            for target in targets
-        ],
+        aims=ask.aims(metric, scope, period_id, row),
         days=[DateCount(date=day, count=counts.get(day, 0)) for day in dates],
     )
 
