@@ -1,8 +1,13 @@
-"""The key of a window row, on its topics and in memory."""
+"""The key of a window row, on its topics and in memory, and a row that is read in a hurry."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
+
+import msgspec
+
+from schemas.facts import Metric  # noqa: TC001 - msgspec reads annotations at run time
+from schemas.outputs import WindowStatus  # noqa: TC001 - likewise
 
 
 class _NamesRow(Protocol):
@@ -45,3 +50,23 @@ class RowKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.metric}/{self.scope}/{self.period}"
+
+
+class PlainRow(msgspec.Struct, frozen=True, gc=False):
+    """A `WindowRow` without targets and control totals, field by field."""
+
+    metric: Metric
+    scope: str
+    period: str
+    start: str
+    end: str
+    count: int
+    status: WindowStatus
+    restated: int
+    version: int
+    updated_at: str
+    targets: list[Any] = []
+    by_hour: list[int] | None = None
+    calendar: str | None = None
+    backfilled: int = 0
+    controls: list[Any] = []

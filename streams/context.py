@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Incremented when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1
+#: With what else belongs to it, a transaction has 5,000 records and 2 MB at most.
+PART_ROWS = 4_000
 
 #: What can be done about a topic whose offsets are not those that were counted.
 NOT_THE_SAME_TOPIC: Final = (
@@ -103,12 +105,14 @@ class Context:
         now_us: The clock, microseconds since 1970.
         cpu_s: Seconds of computing, from any start; for work that paces itself by its own cost.
         other_log: A log that is not the cluster of the settings.
+        part_rows: Rows and milestones that the totals publish in one transaction, where a step has more.
     """
 
     settings: Settings
     now_us: Callable[[], int] = wall_clock_us
     cpu_s: Callable[[], float] = time.perf_counter
     other_log: Log | None = None
+    part_rows: int = PART_ROWS
 
     @cached_property
     def log(self) -> Log:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from schemas.rows import RowKey
     from streams.domain.windows import Row
 
 _MICROSECONDS = 1_000_000
@@ -16,7 +17,7 @@ _NEVER_US = 1 << 63
 
 class _Waiting(NamedTuple):
     due_us: int
-    row: Row
+    row: RowKey
 
 
 class HeldBack:
@@ -50,7 +51,7 @@ class HeldBack:
             return False
         if milestone_id not in self._since_us:
             self._since_us[milestone_id] = self._changed[milestone_id] = now_us
-        self._waiting[milestone_id] = _Waiting(due_us, row)
+        self._waiting[milestone_id] = _Waiting(due_us, row.key)
         self._next_us = min(self._next_us, due_us)
         return True
 
@@ -60,19 +61,19 @@ class HeldBack:
             self._waiting.pop(milestone_id, None)
             self._changed[milestone_id] = None
 
-    def due(self, now_us: int) -> list[Row]:
+    def due(self, now_us: int) -> list[RowKey]:
         """The windows to be judged again although nothing has happened in them."""
         if now_us < self._next_us:
             return []
         self._next_us = min((one.due_us for one in self._waiting.values() if one.due_us > now_us), default=_NEVER_US)
         return [one.row for one in self._waiting.values() if one.due_us <= now_us]
 
-    def end_step(self) -> dict[str, int | None]:
-        """What has changed: milestone id → since when it waits, or None if it no longer does.
-
-        What was taken over and not met again in the first step belongs to rules that are gone.
-        """
-        for milestone_id in self._since_us.keys() - self._waiting.keys():
-            self.end(milestone_id)
+    def drain(self) -> dict[str, int | None]:
+        """What has changed since the last call: milestone id → since when it waits, or None if it no longer does."""
         changed, self._changed = self._changed, {}
         return changed
+
+    def end_step(self) -> None:
+        """What was taken over and not met again in the first step belongs to rules that are gone."""
+        for milestone_id in self._since_us.keys() - self._waiting.keys():
+            self.end(milestone_id)

@@ -15,7 +15,7 @@ from schemas.instants import utc_text
 from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from schemas.facts import LatestUnit
     from streams.domain.windows import Row
@@ -112,12 +112,9 @@ class MilestoneBook:
         self._append(RETRACTED, claim, row, first=first, unit=None)
 
     def end_step(self) -> list[MilestoneEvent]:
-        """The events of this step in the order to publish.
-
-        Thresholds come before firsts, targets and records, smaller numbers before greater, then by id and revision.
-        """
+        """The events of this step in the order to publish."""
         events, self._events = self._events, []
-        return sorted(events, key=_publishing_order)
+        return in_order(events)
 
     def _append(
         self, event_type: MilestoneType, claim: Claim, row: Row, *, first: bool, unit: LatestUnit | None
@@ -168,6 +165,14 @@ class MilestoneBook:
 
     def _local_text(self, time_us: int) -> str:
         return (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone).isoformat()
+
+
+def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
+    """Events that are published together in their order.
+
+    Thresholds come before firsts, targets and records, smaller numbers before greater, then by id and revision.
+    """
+    return sorted(events, key=_publishing_order)
 
 
 def _publishing_order(event: MilestoneEvent) -> tuple[int, int, str, int]:

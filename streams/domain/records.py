@@ -28,13 +28,13 @@ class RecordDays:
 
     def __init__(self) -> None:
         self._dates: list[date] = []
-        self._rows: list[Row] = []
+        self._counts: list[int] = []
         self._peaks: list[int] = []
         self._records: list[bool | None] = []
         self._stale: set[date] = set()
 
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows)
+    def __iter__(self) -> Iterator[date]:
+        return iter(self._dates)
 
     def put(self, row: Row) -> None:
         """Takes a day that is over, for the first time or because its count may have changed."""
@@ -42,12 +42,13 @@ class RecordDays:
         index = bisect_left(self._dates, day)
         if index == len(self._dates) or self._dates[index] != day:
             self._dates.insert(index, day)
-            self._rows.insert(index, row)
+            self._counts.insert(index, 0)
             self._peaks.insert(index, -1)
             self._records.insert(index, None)
+        self._counts[index] = row.count
         self._stale.add(day)
 
-    def judge(self) -> list[tuple[Row, bool]]:
+    def judge(self) -> list[tuple[date, bool]]:
         """The days that are new or have changed sides since the last call, in order, and whether each is a record."""
         if not self._stale:
             return []
@@ -58,11 +59,11 @@ class RecordDays:
         peaks, records = self._peaks, self._records
         peak = peaks[index - 1] if index else 0
         for position in range(index, len(peaks)):
-            count = self._rows[position].count
+            count = self._counts[position]
             is_record = 0 < peak < count
             if is_record is not records[position]:
                 records[position] = is_record
-                changed.append((self._rows[position], is_record))
+                changed.append((self._dates[position], is_record))
             peak = max(peak, count)
             if peaks[position] != peak:
                 peaks[position] = peak

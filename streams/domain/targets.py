@@ -64,6 +64,7 @@ class TargetBook:
 
     def __init__(self, start_values: Iterable[Target]) -> None:
         self._start_values = {target.target_id: target for target in start_values}
+        self._series: set[tuple[str, str]] = {(one.metric, one.scope) for one in self._start_values.values()}
         self._seen: dict[tuple[str, str, str], TargetChange] = {}
         self._changes: dict[str, list[TargetChange]] = {}
         self._in_force: tuple[Target, ...] = ()
@@ -75,9 +76,15 @@ class TargetBook:
         known = self._seen.setdefault((change.target_id, change.source, change.id), change)
         if known is not change:
             return DUPLICATE if known == change else ID_CONFLICT
+        if change.target is not None:
+            self._series.add((change.target.metric, change.target.scope))
         insort(self._changes.setdefault(change.target_id, []), change, key=_order)
         self._holds = (1, 0)
         return APPLIED
+
+    def has(self, metric: str, scope: str) -> bool:
+        """Whether any target is or was one of a metric and scope, or will be."""
+        return (metric, scope) in self._series
 
     def in_force(self, now_us: int) -> tuple[Target, ...]:
         """The targets at an instant, by id; the same object as long as nothing has changed."""

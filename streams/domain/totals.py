@@ -2,6 +2,10 @@
 
 Nothing is kept that the output topics do not say. What is published is the state before a step, so taking over is one
 more step: the rows and milestones that differ are published, and nothing twice.
+
+A step can be too much for one transaction and for one turn of the event loop. It is made scope by scope: rows of one scope
+and the milestones that come of them are published together, so each scope is consistent at every moment, and a step
+that ends half-way goes on with the takeover.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from streams.domain.controls import Controls
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
 from streams.domain.held import HeldBack
-from streams.domain.milestones import Claim, MilestoneBook
+from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.records import RecordDays, records_among
 from streams.domain.rules import (
     Rule,
@@ -30,10 +34,10 @@ from streams.domain.rules import (
 )
 from streams.domain.scopes import Scopes
 from streams.domain.targets import TargetBook
-from streams.domain.windows import Row, Windows
+from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -42,20 +46,27 @@ if TYPE_CHECKING:
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
     from streams.domain.targets import TargetChange
+    from streams.domain.windows import CountedDay, PublishedRow, Row
+
+#: Rows that are judged, or published, between two pauses; a millisecond or two.
+_PAUSE_ROWS: Final = 200
+_NO_LIMIT: Final = 1 << 62
 
 SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.deliveries.v1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one evaluation publishes, in one transaction: changed rows by key, milestones in order.
+    """What an evaluation, or a part of it, publishes in one transaction: changed rows, milestones in order.
 
     `held` is to be remembered: id of a milestone → since when its retraction is held back, None when it is no longer.
+    `is_last` tells that nothing of the evaluation follows.
     """
 
     rows: list[WindowRow]
     milestones: list[MilestoneEvent]
     held: dict[str, int | None]
+    is_last: bool = False
 
 
 class Totals:
@@ -91,17 +102,20 @@ class Totals:
         self._timezone = timezone
         self._rules = tuple(rules)
         self._book = MilestoneBook(timezone, topics)
-        self._rules_by_window: dict[tuple[str, str, str], tuple[Rule, ...]] = {}
+        self._rules_by_window: dict[tuple[str, tuple[str, ...], str], tuple[Rule, ...]] = {}
+        self._template_of: tuple[str, tuple[str, ...]] = "all", ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
         self._records: dict[tuple[str, str], RecordDays] = {}
         self._days_seen: set[date] = set()
         self._held = HeldBack()
         self._now_us = 0
+        self._updated_at = ""
         self._started = False
-        self._windows = Windows(calendar, closed_after_s)
+        self._target_book = TargetBook(targets)
+        self._watched = {(rule.metric, rule.template) for rule in self._rules}
+        self._windows = Windows(calendar, closed_after_s, self._is_watched)
         self._scopes = scopes or Scopes()
         self._controls = Controls()
-        self._target_book = TargetBook(targets)
         self._targets: tuple[Target, ...] = ()
 
     @property
@@ -109,7 +123,12 @@ class Totals:
         """Lines to show: years that have counts but no holiday calendar."""
         return self._calendar.warnings(self._days_seen)
 
-    def restore_row(self, row: WindowRow) -> None:
+    @property
+    def windows(self) -> Windows:
+        """All rows."""
+        return self._windows
+
+    def restore_row(self, row: PublishedRow) -> None:
         """Takes over the published version of a row, before the first evaluation."""
         self._windows.restore(row)
 
@@ -146,9 +165,9 @@ class Totals:
         """The targets in force at the last evaluation, by id."""
         return self._targets
 
-    def day(self, metric: Metric, scope: str, day: date) -> Row | None:
-        """The row of a business date as it is now; None where there is none."""
-        return self._windows.get(RowKey(metric, scope, f"day:{day.isoformat()}"))
+    def day(self, metric: Metric, scope: str, day: date) -> CountedDay | None:
+        """The counts of a business date as they are now; None where there are none."""
+        return self._windows.day(metric, scope, day)
 
     def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
         """Judges what has changed since the last call; the first time, everything.
@@ -157,30 +176,99 @@ class Totals:
             now_us: The clock, microseconds since 1970.
             caught_up: Every shard has read all there is; only then do periods come to be over.
         """
+        whole = Step([], [], {}, is_last=True)
+        for part in self.steps(now_us=now_us, caught_up=caught_up, most=_NO_LIMIT):
+            if part is not None:
+                whole.rows.extend(part.rows)
+                whole.milestones.extend(part.milestones)
+                whole.held.update(part.held)
+        whole.rows.sort(key=RowKey.of)
+        return whole
+
+    def steps(self, *, now_us: int, caught_up: bool, most: int) -> Iterator[Step | None]:
+        """The same in parts, each to be committed before the next one is asked for.
+
+        Rows of one scope are in one part, and so are the milestones that come of them. Where more of its rows than
+        `most` have changed, rows of one metric of it are; where even these are more, rows on which no milestone of this step
+        rests come before, in the order of time.
+
+        Args:
+            now_us: The clock, microseconds since 1970.
+            caught_up: As above.
+            most: Rows and milestones of a part, apart from milestones and the rows they rest on that are more by themselves.
+
+        Yields:
+            A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
+            taken before the first and after the last.
+        """
         targets = self._target_book.in_force(now_us)
         if targets is not self._targets:
             self._targets = targets
             self._windows.set_targets(targets)
-        rows = self._windows.end_step(now_us=now_us, caught_up=caught_up)
-        due = self._held.due(now_us)
-        if due:
-            rows = list({row.key: row for row in (*rows, *due)}.values())
-        rows.sort(key=lambda row: row.key)
+        due = set(self._held.due(now_us))
         self._now_us = now_us
         self._book.begin_step(now_us)
-        self._judge_numbers(rows)
-        self._judge_records(rows, due)
+        self._updated_at = utc_text(now_us)
+        gathered = Step([], [], {})
+        room = most
+        for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
+            parts = [places] if len(places) <= most else self._windows.by_metric(places)
+            for part in parts:
+                for made in self._judge(part, due, most):
+                    if made is None:
+                        yield None
+                        continue
+                    size = len(made.rows) + len(made.milestones)
+                    if size > room and room < most:
+                        yield Step(gathered.rows, in_order(gathered.milestones), gathered.held)
+                        gathered, room = Step([], [], {}), most
+                    gathered.rows.extend(made.rows)
+                    gathered.milestones.extend(made.milestones)
+                    gathered.held.update(made.held)
+                    room -= size
         self._started = True
-        updated_at = utc_text(now_us)
-        published = [row.publish(self._timezone, updated_at) for row in rows]
-        return Step([row for row in published if row is not None], self._book.end_step(), self._held.end_step())
+        self._windows.finish_step()
+        self._held.end_step()
+        gathered.held.update(self._held.drain())
+        yield Step(gathered.rows, in_order(gathered.milestones), gathered.held, is_last=True)
+
+    def _judge(self, places: Sequence[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
+        """What comes of rows of one scope; None is a pause."""
+        self._windows.begin_group()
+        for first in range(0, len(places), _PAUSE_ROWS):
+            self._windows.load(places[first : first + _PAUSE_ROWS])
+            yield from _pause(first)
+        rows = self._windows.group()
+        yield from self._judge_numbers(rows)
+        self._judge_records(rows, [row for row in rows if row.key in due])
+        milestones, held = self._book.end_step(), self._held.drain()
+        rest_on: set[RowKey] = set()
+        if len(rows) > most:
+            # Milestones are judged by what is published: a takeover between two parts must find it as it was.
+            rest_on = {RowKey.of(event.data) for event in milestones}
+            rest_on |= {row.key for row in rows if row.was_over and row.count < row.published_count}
+            rows.sort(key=lambda row: row.key in rest_on)
+        published: list[WindowRow] = []
+        for number, row in enumerate(rows):
+            if len(published) >= most and row.key not in rest_on:
+                yield Step(published, [], {})
+                published = []
+            made = row.publish(self._timezone, self._updated_at)
+            if made is not None:
+                published.append(made)
+            yield from _pause(number)
+        if published or milestones or held:
+            yield Step(published, milestones, held)
 
     def _rules_of(self, row: Row) -> tuple[Rule, ...]:
-        """The rules that watch a row: the same for all periods of a metric, scope and window."""
-        key = (row.metric, row.scope, row.period.window)
+        """The rules that watch a row: the same for all scopes of a metric, template and window."""
+        if row.scope != self._template_of[0]:
+            self._template_of = row.scope, template_of(row.scope)
+        template = self._template_of[1]
+        key = (row.metric, template, row.period.window)
         found = self._rules_by_window.get(key)
         if found is None:
-            template, windows = template_of(row.scope), (row.period.window, row.period.kind)
+            windows = (row.period.window, row.period.kind)
             found = tuple(
                 rule
                 for rule in self._rules
@@ -189,24 +277,32 @@ class Totals:
             self._rules_by_window[key] = found
         return found
 
+    def _is_watched(self, metric: str, scope: str) -> bool:
+        """Whether a rule or a target, also one that is not in force, can raise milestones of a metric and scope."""
+        return (metric, template_of(scope)) in self._watched or self._target_book.has(metric, scope)
+
     def _first(self, rule: Rule, scope: str) -> FirstPassing:
         return self._firsts.setdefault((rule.name, scope), FirstPassing(rule, scope))
 
-    def _judge_numbers(self, rows: Iterable[Row]) -> None:
+    def _judge_numbers(self, rows: Sequence[Row]) -> Iterator[None]:
         """Thresholds, firsts and targets. Which period is the first must be known before thresholds can say so."""
         touched: dict[tuple[str, str], FirstPassing] = {}
-        numbered = [
-            (row, rule, self._counts_as_passing(row, rule))
-            for row in rows
-            for rule in self._rules_of(row)
-            if rule.operator is not None
-        ]
-        for row, rule, passes in numbered:
+        numbered: list[tuple[Row, Rule, bool]] = []
+        for number, row in enumerate(rows):
+            numbered += [
+                (row, rule, self._counts_as_passing(row, rule))
+                for rule in self._rules_of(row)
+                if rule.operator is not None
+            ]
+            yield from _pause(number)
+        for number, (row, rule, passes) in enumerate(numbered):
             if rule.first:
                 first = touched[rule.name, row.scope] = self._first(rule, row.scope)
                 first.put(row, passes=passes)
-        for row, rule, passes in numbered:
+            yield from _pause(number)
+        for number, (row, rule, passes) in enumerate(numbered):
             self._judge_threshold(row, rule, passes=passes)
+            yield from _pause(number)
         for first in touched.values():
             self._judge_first(first)
         for row in rows:
@@ -284,13 +380,21 @@ class Totals:
                 days = self._records.setdefault((rule.name, row.scope), RecordDays())
                 days.put(row)
                 touched[rule.name, row.scope] = (rule, days)
-        for rule, days in touched.values():
+        for (_, scope), (rule, days) in touched.items():
             # Only a takeover can bring a new rule; what was a record before it is then not news.
-            before = set() if self._started else _records_before(days)
+            before = set() if self._started else _records_before(self._row_of(rule, scope, day) for day in days)
             judged = {row.key: (row, False) for row in due if self._waits_as_record(row, rule)}
-            judged |= {row.key: (row, is_record) for row, is_record in days.judge()}
+            for day, is_record in days.judge():
+                row = self._row_of(rule, scope, day)
+                judged[row.key] = row, is_record
             for row, is_record in judged.values():
                 self._judge_record(rule, row, is_record=is_record, was_record=row.period.id in before)
+
+    def _row_of(self, rule: Rule, scope: str, day: date) -> Row:
+        row = self._windows.get(RowKey(rule.metric, scope, f"day:{day.isoformat()}"))
+        if row is None:
+            raise RuntimeError(f"{rule.metric}/{scope}: the row of {day}, which is over, is gone")
+        return row
 
     def _waits_as_record(self, row: Row, rule: Rule) -> bool:
         return rule in self._rules_of(row) and record_id(rule, row.scope, row.period.id) in self._held
@@ -309,10 +413,16 @@ class Totals:
             self._book.retract(claim, row)
 
 
-def _records_before(days: RecordDays) -> set[str]:
+def _records_before(days: Iterable[Row]) -> set[str]:
     over = [row for row in days if row.was_over]
     return {
         row.period.id
         for row, is_record in zip(over, records_among(row.published_count for row in over), strict=True)
         if is_record
     }
+
+
+def _pause(number: int) -> Iterator[None]:
+    """A pause after every so many rows."""
+    if number % _PAUSE_ROWS == _PAUSE_ROWS - 1:
+        yield None

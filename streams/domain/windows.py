@@ -1,42 +1,86 @@
 """Window rows: day counts of all shards summed to days, months, years and holidays, with status and version.
 
-Sums are kept up to date cell by cell, so a step costs only what it changes.
+Sums are kept up to date count by count, so a step costs only what it changes. What there is lies packed in columns
+(`columns.py`, `cells.py`); rows as objects are made for a step and dropped after it.
 """
 
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, cast
+from itertools import compress
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from schemas.outputs import RowControl, RowTarget, WindowRow, WindowStatus
+from schemas import vectors
+from schemas.facts import METRICS
+from schemas.instants import micros_of_text, utc_text
+from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import RowKey
+from streams.domain import cells
+from streams.domain.columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 from streams.domain.controls import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from schemas.counts import DayKey
     from schemas.facts import DayCount, LatestUnit, Metric
+    from schemas.outputs import WindowStatus
     from streams.domain.calendar import Calendar, Period
     from streams.domain.controls import Control
     from streams.domain.rules import Target
 
-_NO_HOURS = (0,) * 24
 _MICROSECONDS = 1_000_000
+_OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
+#: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
+_FEW_ROWS = 20_000
+
+
+class PublishedRow(Protocol):
+    """A version of a row as it was published: a `WindowRow`, or what is read of one in a hurry."""
+
+    # fmt: off
+    @property
+    def metric(self) -> Metric: ...  # noqa: D102 - as in `WindowRow`, all of these
+    @property
+    def scope(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def period(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def start(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def end(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def count(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def by_hour(self) -> Sequence[int] | None: ...  # noqa: D102 - likewise
+    @property
+    def targets(self) -> Sequence[RowTarget]: ...  # noqa: D102 - likewise
+    @property
+    def status(self) -> WindowStatus: ...  # noqa: D102 - likewise
+    @property
+    def restated(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def version(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def updated_at(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def calendar(self) -> str | None: ...  # noqa: D102 - likewise
+    @property
+    def backfilled(self) -> int: ...  # noqa: D102 - likewise
+    @property
+    def controls(self) -> Sequence[RowControl]: ...  # noqa: D102 - likewise
+    # fmt: on
 
 
 class Row:
-    """One window of one metric and scope: its current and its last published state.
+    """One window of one metric and scope during a step: its current and its last published state.
 
-    What was published is the state before the step, which milestones are judged by; `publish` ends the step.
+    What was published is the state before the step, which milestones are judged by; `publish` ends the step for it.
     """
 
     __slots__ = (
-        "_published_content",
-        "_published_controls",
+        "_windows",
         "backfilled",
-        "by_hour",
         "controls",
         "count",
         "grew",
@@ -44,34 +88,33 @@ class Row:
         "latest",
         "metric",
         "period",
+        "place",
         "published_backfilled",
         "published_count",
         "published_status",
-        "restated",
         "scope",
         "status",
         "targets",
-        "version",
     )
 
-    def __init__(self, metric: Metric, scope: str, period: Period) -> None:
+    def __init__(
+        self, metric: Metric, scope: str, period: Period, windows: Windows | None = None, place: int = -1
+    ) -> None:
         self.key = RowKey(metric, scope, period.id)
         self.metric = metric
         self.scope = scope
         self.period = period
+        self._windows = windows
+        #: Where it lies in the columns.
+        self.place = place
         self.count = 0
         self.backfilled = 0
-        self.by_hour = list(_NO_HOURS) if period.kind == "day" else None
         self.targets: tuple[Target, ...] = ()
         self.controls: tuple[Control, ...] = ()
         self.status: WindowStatus = "open"
-        self.version = 0
-        self.restated = 0
         self.published_count = 0
         self.published_backfilled = 0
         self.published_status: WindowStatus | None = None
-        self._published_content: tuple[object, ...] | None = None
-        self._published_controls: dict[str, RowControl] = {}
         #: Whether a day in it grew in this step, and the latest unit of the cells that did.
         self.grew = False
         self.latest: LatestUnit | None = None
@@ -97,132 +140,51 @@ class Row:
         backfilled = self.backfilled - self.published_backfilled
         return backfilled > 0 and self.count - self.published_count <= backfilled
 
-    def restore(self, row: WindowRow) -> None:
-        """Restores the published state."""
-        self.version = row.version
-        self.restated = row.restated
-        self.status = self.published_status = row.status
-        self.published_count = row.count
-        self.published_backfilled = row.backfilled
-        self._published_content = (
-            row.count,
-            row.backfilled,
-            tuple(row.by_hour) if row.by_hour is not None else None,
-            tuple((target.target_id, target.value, target.reached) for target in row.targets),
-            row.status,
-            row.start,
-            row.end,
-            row.calendar,
-            tuple((control.source, control.count, control.difference, control.as_of) for control in row.controls),
-        )
-        self._published_controls = {control.source: control for control in row.controls}
-
-    def add(self, count: int, backfilled: int) -> None:
-        """Adds a difference to the sums."""
-        self.count += count
-        self.backfilled += backfilled
-
-    def grow(self, latest: LatestUnit | None) -> None:
-        """Notes that a cell of a day in it has grown, and by which unit."""
-        self.grew = True
-        if latest is not None and (
-            self.latest is None or (latest.time_us, latest.id) > (self.latest.time_us, self.latest.id)
-        ):
-            self.latest = latest
-
     def publish(self, timezone: str, updated_at: str) -> WindowRow | None:
         """Ends the step: the next version, or None when it equals what is published or has never held anything."""
-        self.grew, self.latest = False, None
-        content = self._content()
-        if content == self._published_content or not (self.version or self.count or self.targets or self.controls):
-            return None
-        if self.published_status == "closed":
-            self.restated += 1
-        self.version += 1
-        self._published_content = content
-        self.published_count, self.published_backfilled = self.count, self.backfilled
-        self.published_status = self.status
-        controls = compare(self.controls, self.count, self._published_controls, updated_at)
-        self._published_controls = {control.source: control for control in controls}
-        return WindowRow(
-            metric=self.metric,
-            scope=self.scope,
-            period=self.period.id,
-            start=self.period.start.isoformat(),
-            end=self.period.end.isoformat(),
-            timezone=timezone,
-            count=self.count,
-            by_hour=list(self.by_hour) if self.by_hour is not None else None,
-            targets=[
-                RowTarget(target_id=target.target_id, value=target.value, reached=self.count >= target.value)
-                for target in self.targets
-            ],
-            status=self.status,
-            restated=self.restated,
-            version=self.version,
-            updated_at=updated_at,
-            calendar=self.period.calendar,
-            backfilled=self.backfilled,
-            controls=controls,
-        )
-
-    def _content(self) -> tuple[object, ...]:
-        return (
-            self.count,
-            self.backfilled,
-            tuple(self.by_hour) if self.by_hour is not None else None,
-            tuple((target.target_id, target.value, self.count >= target.value) for target in self.targets),
-            self.status,
-            self.period.start.isoformat(),
-            self.period.end.isoformat(),
-            self.period.calendar,
-            tuple(
-                (control.source, control.total, self.count - control.total, control.as_of) for control in self.controls
-            ),
-        )
+        if self._windows is None:
+            raise RuntimeError(f"{self.key} belongs to no table")
+        return self._windows.publish(self, timezone, updated_at)
 
 
-class _Day:
-    """One metric, scope and date: the shards' counts, and the rows that contain it (its own first)."""
+class CountedDay:
+    """Counts of one business date: units, and by local hour."""
 
-    __slots__ = ("before", "rows", "shards")
+    __slots__ = ("_packed", "count")
 
-    def __init__(self, rows: tuple[Row, ...]) -> None:
+    def __init__(self, count: int, packed: bytes | None) -> None:
+        self.count = count
+        self._packed = packed
+
+    @property
+    def by_hour(self) -> list[int]:
+        """24 units by local hour."""
+        return cells.hours_of(self._packed)
+
+
+class _Series:
+    """One metric and scope: its rows by the number of their period."""
+
+    __slots__ = ("is_watched", "metric", "number", "rows", "scope")
+
+    def __init__(self, metric: Metric, scope: str, number: int, *, is_watched: bool) -> None:
+        self.metric = metric
+        self.scope = scope
+        self.number = number
+        self.is_watched = is_watched
+        self.rows: dict[int, int] = {}
+
+
+class _Touched:
+    """A day that this step has changed: the rows that contain it (its own first), and what its shards were before."""
+
+    __slots__ = ("after", "before", "latest", "rows")
+
+    def __init__(self, rows: tuple[int, ...]) -> None:
         self.rows = rows
-        self.shards: dict[int, DayCount] = {}
-        #: Counts before this step of the shards that have changed in it.
         self.before: dict[int, int] = {}
-
-    def replace(self, shard: int, count: DayCount) -> None:
-        """Takes a shard's count in place of its earlier one, here and in the rows."""
-        old = self.shards.get(shard)
-        self.shards[shard] = count
-        self.before.setdefault(shard, old.count if old is not None else 0)
-        added = count.count - (old.count if old is not None else 0)
-        backfilled = count.backfilled - (old.backfilled if old is not None else 0)
-        for row in self.rows:
-            row.add(added, backfilled)
-        own = self.rows[0]
-        if own.by_hour is not None:
-            hours_before = old.by_hour if old is not None else _NO_HOURS
-            hours = zip(own.by_hour, count.by_hour, hours_before, strict=True)
-            own.by_hour = [total + now - before for total, now, before in hours]
-
-    def end_step(self, *, first: bool) -> None:
-        """Passes on to the rows which cells have grown since the last step.
-
-        In the first step after a takeover the shards' earlier counts are unknown. What is published is known only of
-        the whole day: when that has risen, each cell of it may be the one that grew.
-        """
-        if first:
-            risen = self.rows[0].count > self.rows[0].published_count
-            grown = [count for count in self.shards.values() if risen and count.count > 0]
-        else:
-            grown = [self.shards[shard] for shard, before in self.before.items() if self.shards[shard].count > before]
-        for count in grown:
-            for row in self.rows:
-                row.grow(count.latest)
-        self.before.clear()
+        self.after: dict[int, int] = {}
+        self.latest: dict[int, LatestUnit | None] = {}
 
 
 class Windows:
@@ -231,124 +193,466 @@ class Windows:
     Args:
         calendar: Which periods a date belongs to, and when they end.
         closed_after_s: Seconds after the end of a period until it is closed.
+        watched: Whether milestones can come of a metric and scope: else nobody asks by which unit its rows grew.
     """
 
-    def __init__(self, calendar: Calendar, closed_after_s: int) -> None:
+    def __init__(
+        self,
+        calendar: Calendar,
+        closed_after_s: int,
+        watched: Callable[[str, str], bool] = lambda metric, scope: True,  # noqa: ARG005 - all are
+    ) -> None:
         self._calendar = calendar
         self._closed_after_us = closed_after_s * _MICROSECONDS
-        self._rows: dict[RowKey, Row] = {}
-        self._days: dict[DayKey, _Day] = {}
-        self._touched: dict[DayKey, _Day] = {}
-        #: Rows that have targets, and rows whose targets have changed in this step.
-        self._targeted: set[RowKey] = set()
-        self._retargeted: dict[RowKey, Row] = {}
-        #: (instant, row key) of each change of status to come.
-        self._due: list[tuple[int, RowKey]] = []
-        self._ends_us: dict[str, int] = {}
+        self._watched = watched
+        self.columns = Columns()
+        self._scopes: dict[str, dict[str, _Series]] = {}
+        self._series: list[_Series] = []
+        self._periods: list[Period] = []
+        #: Of each period: start and end as text, and whether it is a day.
+        self._dates: list[tuple[str, str, bool]] = []
+        self._numbers: dict[str, int] = {}
+        self._numbers_of_day: dict[date, tuple[int, ...]] = {}
+        #: Status that the rows of a period have at least, and (instant, period) of each change of it to come.
+        self._levels = bytearray()
+        self._due: list[tuple[int, int]] = []
+        #: Rows that were made after their period had ended.
+        self._late: list[int] = []
+        self._targets: dict[int, tuple[Target, ...]] = {}
+        self._controls: dict[int, tuple[Control, ...]] = {}
+        self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
+        self._published_controls: dict[int, dict[str, RowControl]] = {}
+        #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now.
+        self._redated: set[int] = set()
+        #: Rows whose targets or control totals have changed in this step.
+        self._retargeted: set[int] = set()
+        self._touched: dict[int, _Touched] = {}
+        self._grown: dict[int, LatestUnit | None] = {}
+        self._loaded: dict[int, Row] = {}
+        #: Before the first step: the latest unit of each day and shard that milestones can come of.
+        self._latest: dict[tuple[int, int], LatestUnit] = {}
+        #: The instant that was read last: all rows of a step have the same.
+        self._instant = "", 0
         self._started = False
+        self._is_first = False
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.columns)
+
+    # What is there --------------------------------------------------------------------------------------------------
+
+    def find(self, key: tuple[str, str, str]) -> int | None:
+        """The place of a row; None where there is none."""
+        metric, scope, period_id = key
+        number = self._numbers.get(period_id)
+        series = self._scopes.get(scope, _NOTHING).get(metric)
+        return series.rows.get(number) if series is not None and number is not None else None
 
     def get(self, key: RowKey) -> Row | None:
         """The row with a key, if there is one."""
-        return self._rows.get(key)
+        place = self.find(key)
+        return self._row_at(place) if place is not None else None
 
-    def restore(self, row: WindowRow) -> None:
-        """Restores a published row; that of a holiday that is no longer counted stays as published."""
-        try:
-            period = self._calendar.period(row.period)
-        except ValueError:
-            return
-        self._row(row.metric, row.scope, period).restore(row)
+    def key_at(self, place: int) -> RowKey:
+        """The key of a row."""
+        series = self._series[self.columns.series[place]]
+        return RowKey(series.metric, series.scope, self._periods[self.columns.period[place]].id)
+
+    def day(self, metric: str, scope: str, day: date) -> CountedDay | None:
+        """The counts of a business date as they are now; None where there are none."""
+        place = self.find((metric, scope, f"day:{day.isoformat()}"))
+        return CountedDay(self.columns.count[place], self.columns.cells[place]) if place is not None else None
+
+    # What comes in --------------------------------------------------------------------------------------------------
+
+    def restore(self, row: PublishedRow) -> None:
+        """Restores a published row, the last version last; that of a holiday that is no longer counted stays as published."""
+        number = self._numbers.get(row.period)
+        if number is None:
+            try:
+                number = self._number_of(self._calendar.period(row.period))
+            except ValueError:
+                return
+        series = self._scopes.get(row.scope, _NOTHING).get(row.metric)
+        place = series.rows.get(number) if series is not None else None
+        if place is None:
+            place = self._place(row.metric, row.scope, number)
+        columns = self.columns
+        columns.version[place] = row.version
+        columns.restated[place] = row.restated
+        columns.status[place] = columns.published_status[place] = STATUS_CODES[row.status]
+        columns.published_count[place] = row.count
+        columns.published_backfilled[place] = row.backfilled
+        columns.updated_us[place] = self._micros_of(row.updated_at)
+        by_hour = row.by_hour
+        if by_hour is not None:
+            columns.published_hours[place] = cells.fingerprint(by_hour)
+        start, end, is_day = self._dates[number]
+        calendar = self._periods[number].calendar
+        if row.start != start or row.end != end or row.calendar != calendar or (by_hour is None) is is_day:
+            self._redated.add(place)
+        elif self._redated:
+            self._redated.discard(place)
+        if row.targets or row.controls or place in self._published_targets or place in self._published_controls:
+            self._set_published(
+                place,
+                tuple((target.target_id, target.value, target.reached) for target in row.targets),
+                {control.source: control for control in row.controls},
+            )
 
     def set_targets(self, targets: Iterable[Target]) -> None:
         """Puts these targets in force and no others; rows that did not exist begin to.
 
         One of a period that the calendar does not know has no row.
         """
-        by_row: dict[RowKey, list[Target]] = {}
+        by_row: dict[int, list[Target]] = {}
         for target in targets:
-            by_row.setdefault(RowKey.of(target), []).append(target)
-        targeted: set[RowKey] = set()
-        for key in by_row.keys() | self._targeted:
-            row = self._rows.get(key) or self._row_of_target(key)
-            if row is not None:
-                found = sorted(by_row.get(key, ()), key=lambda target: (target.value, target.target_id))
-                row.targets = tuple(found)
-                self._retargeted[key] = row
-                if found:
-                    targeted.add(key)
-        self._targeted = targeted
+            place = self._place_of_target(RowKey.of(target))
+            if place is not None:
+                by_row.setdefault(place, []).append(target)
+        self._retargeted |= self._targets.keys() | by_row.keys()
+        self._targets = {
+            place: tuple(sorted(found, key=lambda target: (target.value, target.target_id)))
+            for place, found in by_row.items()
+        }
 
     def set_controls(self, key: RowKey, controls: tuple[Control, ...]) -> None:
         """Puts the totals of other systems on a row, which begins to exist with them.
 
         One of a period that the calendar does not know has no row.
         """
-        row = self._rows.get(key) or self._row_of_target(key)
-        if row is not None:
-            row.controls = controls
-            self._retargeted[key] = row
-
-    def _row_of_target(self, key: RowKey) -> Row | None:
-        metric, scope, period_id = key
-        try:
-            # The events of targets and control totals are checked to name one.
-            return self._row(cast("Metric", metric), scope, self._calendar.period(period_id))
-        except ValueError:
-            return None
+        place = self._place_of_target(key)
+        if place is not None:
+            self._controls[place] = controls
+            self._retargeted.add(place)
 
     def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Replaces one shard's count of a day."""
-        key = (metric, scope, day)
-        cell = self._days.get(key)
-        if cell is None:
-            cell = _Day(tuple(self._row(metric, scope, period) for period in self._calendar.periods_of(day)))
-            self._days[key] = cell
-        self._touched[key] = cell
-        cell.replace(shard, count)
+        numbers = self._numbers_of_day.get(day)
+        if numbers is None:
+            numbers = self._numbers_of_day[day] = tuple(map(self._number_of, self._calendar.periods_of(day)))
+        series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
+        try:
+            rows = series.rows
+            places = tuple([rows[number] for number in numbers])
+        except KeyError:
+            places = tuple([self._place(metric, scope, number) for number in numbers])
+        own, cells_of = places[0], self.columns.cells
+        replaced = cells.replace(cells_of[own], shard, count)
+        cells_of[own], before = replaced.packed, replaced.units
+        self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
+        if self._started:
+            touched = self._touched.get(own)
+            if touched is None:
+                touched = self._touched[own] = _Touched(places)
+            touched.before.setdefault(shard, before)
+            touched.after[shard] = count.count
+            touched.latest[shard] = count.latest
+        elif count.latest is not None and series.is_watched:
+            self._latest[own, shard] = count.latest
 
-    def end_step(self, *, now_us: int, caught_up: bool) -> list[Row]:
-        """Brings status up to date and returns the rows that may have changed; the first time, all of them.
+    # A step ---------------------------------------------------------------------------------------------------------
+
+    def begin_step(
+        self, *, now_us: int, caught_up: bool, also: Iterable[RowKey] = ()
+    ) -> Iterator[tuple[str, list[int]]]:
+        """Brings status up to date. Returns the rows that may have changed, scope by scope; the first time, all that matter.
 
         Status moves only while everything has been read: a period that ended during an outage is not over before what
         happened in it has arrived.
-        """
-        first, self._started = not self._started, True
-        touched, self._retargeted = self._retargeted, {}
-        for cell in self._touched.values():
-            cell.end_step(first=first)
-            for row in cell.rows:
-                touched[row.key] = row
-        self._touched = {}
-        if caught_up:
-            for row in self._advance(now_us):
-                touched[row.key] = row
-        return list(self._rows.values()) if first else list(touched.values())
 
-    def _row(self, metric: Metric, scope: str, period: Period) -> Row:
-        key = RowKey(metric, scope, period.id)
-        row = self._rows.get(key)
-        if row is None:
-            row = self._rows[key] = Row(metric, scope, period)
-            heapq.heappush(self._due, (self._end_us(period), key))
+        Args:
+            now_us: The clock, microseconds since 1970.
+            caught_up: Whether everything has been read.
+            also: Keys of further rows.
+        """
+        self._is_first, self._started = not self._started, True
+        places, self._retargeted = self._retargeted, set()
+        places.update(place for place in map(self.find, also) if place is not None)
+        for touched in self._touched.values():
+            self._grow(touched)
+            places.update(touched.rows)
+        self._touched = {}
+        advanced = self._advance(now_us, places) if caught_up else None
+        if self._is_first:
+            watched = self.columns.of_series([series.is_watched for series in self._series])
+            marked = vectors.either(self.columns.differing(), watched)
+            for place in (*places, *self._redated, *self._published_targets, *self._published_controls):
+                marked[place] = 1
+            return self._marked(marked)
+        if advanced is not None:
+            if len(places) + advanced.count(1) > _FEW_ROWS:
+                for place in places:
+                    advanced[place] = 1
+                return self._marked(advanced)
+            places.update(vectors.places(advanced))
+        return iter(self._by_scope(places).items())
+
+    def by_metric(self, places: Iterable[int]) -> list[list[int]]:
+        """Rows of one scope, parted by metric."""
+        by_series: dict[int, list[int]] = {}
+        for place in places:
+            by_series.setdefault(self.columns.series[place], []).append(place)
+        return list(by_series.values())
+
+    def begin_group(self) -> None:
+        """Rows of another scope are to be judged; those of the one before have been published."""
+        self._loaded = {}
+
+    def load(self, places: Iterable[int]) -> None:
+        """Makes rows of the group."""
+        for place in places:
+            self._loaded[place] = self._load(place)
+
+    def group(self) -> list[Row]:
+        """The rows of the group, by key, all that there are."""
+        if self._is_first:
+            self._grow_at_first(self._loaded.values())
+        return sorted(self._loaded.values(), key=_key)
+
+    def end_step(self, *, now_us: int, caught_up: bool) -> list[Row]:
+        """A step at once: every row that may have changed."""
+        self.begin_group()
+        for _, places in self.begin_step(now_us=now_us, caught_up=caught_up):
+            self.load(places)
+        self.group()
+        rows = list(self._loaded.values())
+        self.finish_step()
+        return rows
+
+    def finish_step(self) -> None:
+        """All rows of a step have been loaded."""
+        self._is_first = False
+        self._latest = {}
+        self._grown = {}
+        self._loaded = {}
+
+    def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | None:
+        """The next version of a row, or None when it equals what is published or has never held anything."""
+        place, columns = row.place, self.columns
+        row.grew, row.latest = False, None
+        self._grown.pop(place, None)
+        targets = tuple((target.target_id, target.value, row.count >= target.value) for target in row.targets)
+        said = tuple(
+            (control.source, control.total, row.count - control.total, control.as_of) for control in row.controls
+        )
+        if columns.version[place]:
+            before = self._published_controls.get(place, _NOTHING).values()
+            if (
+                not columns.differs(place)
+                and targets == self._published_targets.get(place, ())
+                and said == tuple((one.source, one.count, one.difference, one.as_of) for one in before)
+                and place not in self._redated
+            ):
+                return None
+        elif not (row.count or row.targets or row.controls):
+            return None
+        if columns.published_status[place] == _CLOSED:
+            columns.restated[place] += 1
+        columns.version[place] += 1
+        columns.published_count[place] = row.published_count = row.count
+        columns.published_backfilled[place] = row.published_backfilled = row.backfilled
+        columns.published_status[place] = columns.status[place]
+        columns.published_hours[place] = columns.hours[place]
+        columns.updated_us[place] = self._micros_of(updated_at)
+        row.published_status = row.status
+        self._redated.discard(place)
+        controls = compare(row.controls, row.count, self._published_controls.get(place, {}), updated_at)
+        self._set_published(place, targets, {control.source: control for control in controls})
+        return self._version(place, timezone)
+
+    def published(self, place: int) -> WindowRow | None:
+        """The published version of a row once more; None where another one is about to be published."""
+        if self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
+            return None
+        return self._version(place, self._calendar.timezone)
+
+    def mark(self, place: int, version: int) -> None:
+        """Notes the last version of a row that the history has."""
+        self.columns.history_version[place] = version
+
+    def not_in_history(self) -> list[int]:
+        """Rows whose published version the history does not have."""
+        return self.columns.not_in_history()
+
+    def _version(self, place: int, timezone: str) -> WindowRow:
+        columns = self.columns
+        series, period = self._series[columns.series[place]], self._periods[columns.period[place]]
+        targets = self._published_targets.get(place, ())
+        return WindowRow(
+            metric=series.metric,
+            scope=series.scope,
+            period=period.id,
+            start=period.start.isoformat(),
+            end=period.end.isoformat(),
+            timezone=timezone,
+            count=columns.published_count[place],
+            by_hour=cells.hours_of(columns.cells[place]) if period.kind == "day" else None,
+            targets=[RowTarget(target_id=name, value=value, reached=reached) for name, value, reached in targets],
+            status=STATUSES[columns.published_status[place]],
+            restated=columns.restated[place],
+            version=columns.version[place],
+            updated_at=utc_text(columns.updated_us[place]),
+            calendar=period.calendar,
+            backfilled=columns.published_backfilled[place],
+            controls=list(self._published_controls.get(place, _NOTHING).values()),
+        )
+
+    def _micros_of(self, text: str) -> int:
+        if text != self._instant[0]:
+            self._instant = text, micros_of_text(text) or 0
+        return self._instant[1]
+
+    def _set_published(
+        self, place: int, targets: tuple[tuple[str, int, bool], ...], controls: dict[str, RowControl]
+    ) -> None:
+        if targets:
+            self._published_targets[place] = targets
+        else:
+            self._published_targets.pop(place, None)
+        if controls:
+            self._published_controls[place] = controls
+        else:
+            self._published_controls.pop(place, None)
+
+    # Rows as objects ------------------------------------------------------------------------------------------------
+
+    def _row_at(self, place: int) -> Row:
+        return self._loaded.get(place) or self._load(place)
+
+    def _load(self, place: int) -> Row:
+        columns = self.columns
+        series = self._series[columns.series[place]]
+        row = Row(series.metric, series.scope, self._periods[columns.period[place]], self, place)
+        row.count, row.backfilled = columns.count[place], columns.backfilled[place]
+        row.status = STATUSES[columns.status[place]]
+        row.published_count = columns.published_count[place]
+        row.published_backfilled = columns.published_backfilled[place]
+        status = columns.published_status[place]
+        row.published_status = None if status == UNPUBLISHED else STATUSES[status]
+        row.targets = self._targets.get(place, ())
+        row.controls = self._controls.get(place, ())
+        if place in self._grown:
+            row.grew, row.latest = True, self._grown[place]
         return row
 
-    def _advance(self, now_us: int) -> Iterator[Row]:
-        while self._due and self._due[0][0] <= now_us:
-            _, key = heapq.heappop(self._due)
-            row = self._rows[key]
-            closes_us = self._end_us(row.period) + self._closed_after_us
-            if row.status == "closed" or closes_us <= now_us:
-                row.status = "closed"
-            else:
-                row.status = "provisional"
-                heapq.heappush(self._due, (closes_us, key))
-            yield row
+    def _grow(self, touched: _Touched) -> None:
+        """Passes on to the rows which cells of a day have grown since the last step."""
+        for shard, before in touched.before.items():
+            if touched.after[shard] > before:
+                latest = touched.latest[shard]
+                for place in touched.rows:
+                    self._grown[place] = _later(self._grown.get(place), latest)
 
-    def _end_us(self, period: Period) -> int:
-        end_us = self._ends_us.get(period.id)
-        if end_us is None:
-            end_us = self._ends_us[period.id] = self._calendar.ends_at_us(period)
-        return end_us
+    def _grow_at_first(self, rows: Iterable[Row]) -> None:
+        """The same in the first step after a takeover, when the shards' earlier counts are unknown.
+
+        What is published is known only of the whole day: when that has risen, each cell of it may be the one that grew.
+        """
+        for row in rows:
+            if row.period.kind != "day" or row.count <= row.published_count:
+                continue
+            rows_of_series = self._series[self.columns.series[row.place]].rows
+            numbers = self._numbers_of_day.get(row.period.start, ())
+            places = [rows_of_series[number] for number in numbers]
+            for shard, count in cells.counts_of(self.columns.cells[row.place]):
+                if count > 0:
+                    latest = self._latest.get((row.place, shard))
+                    for place in places:
+                        of = self._loaded.get(place)
+                        if of is not None:
+                            of.grew, of.latest = True, _later(of.latest, latest)
+
+    # Which rows -----------------------------------------------------------------------------------------------------
+
+    def _marked(self, marked: bytearray) -> Iterator[tuple[str, list[int]]]:
+        for scope, by_metric in list(self._scopes.items()):
+            found: list[int] = []
+            for series in by_metric.values():
+                places = list(series.rows.values())
+                found += compress(places, [marked[place] for place in places])
+            if found:
+                yield scope, found
+
+    def _by_scope(self, places: Iterable[int]) -> dict[str, list[int]]:
+        by_scope: dict[str, list[int]] = {}
+        series, column = self._series, self.columns.series
+        for place in sorted(places):
+            by_scope.setdefault(series[column[place]].scope, []).append(place)
+        return by_scope
+
+    def _advance(self, now_us: int, places: set[int]) -> bytearray | None:
+        """Status by the clock. Adds rows that came after the end of their period; returns the mask of those that changed.
+
+        None where no period has come to be over.
+        """
+        is_due = bool(self._due and self._due[0][0] <= now_us)
+        while self._due and self._due[0][0] <= now_us:
+            _, number = heapq.heappop(self._due)
+            closes_us = self._calendar.ends_at_us(self._periods[number]) + self._closed_after_us
+            if closes_us <= now_us:
+                self._levels[number] = _CLOSED
+            else:
+                self._levels[number] = _PROVISIONAL
+                heapq.heappush(self._due, (closes_us, number))
+        late, self._late = self._late, []
+        if is_due:
+            return self.columns.advance(self._levels)
+        columns = self.columns
+        for place in late:
+            columns.status[place] = max(columns.status[place], self._levels[columns.period[place]])
+            places.add(place)
+        return None
+
+    # Making rows ----------------------------------------------------------------------------------------------------
+
+    def _place_of_target(self, key: RowKey) -> int | None:
+        metric, scope, period_id = key
+        try:
+            # The events of targets and control totals are checked to name one.
+            return self._place(cast("Metric", metric), scope, self._number_of(self._calendar.period(period_id)))
+        except ValueError:
+            return None
+
+    def _place(self, metric: Metric, scope: str, number: int) -> int:
+        series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
+        place = series.rows.get(number)
+        if place is None:
+            # The number as it is kept once: a million rows share a thousand of them.
+            place = self.columns.add(series.number, number, _OPEN)
+            series.rows[self._numbers[self._periods[number].id]] = place
+            if self._levels[number] > _OPEN:
+                self._late.append(place)
+        return place
+
+    def _new_series(self, metric: Metric, scope: str) -> _Series:
+        by_metric = self._scopes.setdefault(scope, {})
+        # One text for each, however many records name it.
+        kept = next(iter(by_metric.values())).scope if by_metric else scope
+        metric = METRICS[METRICS.index(metric)]
+        series = by_metric[metric] = _Series(metric, kept, len(self._series), is_watched=self._watched(metric, kept))
+        self._series.append(series)
+        return series
+
+    def _number_of(self, period: Period) -> int:
+        number = self._numbers.get(period.id)
+        if number is None:
+            number = self._numbers[period.id] = len(self._periods)
+            self._periods.append(period)
+            self._dates.append((period.start.isoformat(), period.end.isoformat(), period.kind == "day"))
+            self._levels.append(_OPEN)
+            heapq.heappush(self._due, (self._calendar.ends_at_us(period), number))
+        return number
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def _later(one: LatestUnit | None, other: LatestUnit | None) -> LatestUnit | None:
+    if one is None or other is None:
+        return one or other
+    return other if (other.time_us, other.id) > (one.time_us, one.id) else one
+
+
+def _key(row: Row) -> RowKey:
+    return row.key

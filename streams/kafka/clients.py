@@ -36,6 +36,8 @@ create_nothing()
 
 #: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
 _FETCH_BYTES = 8 << 20
+#: Records that are unpacked in one go, which no other task can interrupt.
+_UNPACKED_RECORDS = 2000
 
 _CONNECT_TIMEOUT_S = 15.0
 _LAST_PORT = 65_535
@@ -312,7 +314,7 @@ async def read_to_end(
         if positions != seen:
             seen, heard_s = positions, time.monotonic()
         _refuse_silence(settings, waiting, time.monotonic() - heard_s)
-        fetched = await consumer.getmany(*waiting, timeout_ms=200)
+        fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
             # Whole, also what lies beyond the end: the consumer's position is then after what was yielded.
             yield records

@@ -58,6 +58,11 @@ class LedgerPartition:
         self._application.pass_over(await restore(self._memory, self._context))
         return self.positions()
 
+    @property
+    def unfinished(self) -> bool:
+        """Never: what was taken is committed at once."""
+        return False
+
     def positions(self) -> Mapping[Partition, int]:
         """Where each source is to be read on."""
         return self._memory.positions()

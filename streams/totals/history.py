@@ -13,89 +13,132 @@ writes it; without that memory the history itself is read.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
 
-from schemas.codec import decode_history_mark, decode_row, encode_memory
+from schemas.codec import decode_history_mark, decode_row, encode_memory, encode_row
 from schemas.memory import HISTORY, HistoryMark, key_of
 from schemas.rows import RowKey
-from streams.kafka.records import record_key, record_value
+from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from schemas.outputs import WindowRow
     from streams.context import Context
     from streams.kafka.log import LogReader
 
 MINUTE_US: Final = 60_000_000
-_NEVER: Final = HistoryMark(0, -(1 << 62))
+_SECOND_US: Final = 1_000_000
+_NEVER_US: Final = -(1 << 62)
+
+
+class Rows(Protocol):
+    """The rows of the totals, each at its place."""
+
+    def find(self, key: tuple[str, str, str]) -> int | None:
+        """The place of a row; None where there is none."""
+
+    def published(self, place: int) -> WindowRow | None:
+        """The published version once more; None where another one is about to be published."""
+
+    def mark(self, place: int, version: int) -> None:
+        """Notes the last version that the history has."""
+
+    def not_in_history(self) -> list[int]:
+        """Rows whose published version the history does not have."""
 
 
 class History:
     """The history of all rows: open once, then name what is published, and collect records to commit."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, rows: Rows) -> None:
         self._context = context
+        self._rows = rows
         self._topic, self._memory = context.catalogue.history.name, context.catalogue.totals.name
-        self._marks: dict[str, HistoryMark] = {}
-        #: Rows whose current version is not in the history yet: key → when it is due, its version and value.
-        self._waiting: dict[str, tuple[int, int, bytes]] = {}
-        #: When each of them is due, by real time; an entry that says another time than `_waiting` is void.
-        self._due: list[tuple[int, str]] = []
+        self._is_remembered = False
+        #: When versions of the last minute were written, by row, and the same in order.
+        self._written: dict[int, int] = {}
+        self._recent: deque[tuple[int, int]] = deque()
+        #: Rows whose current version is not in the history yet: when it is due.
+        self._waiting: dict[int, int] = {}
+        #: The same in order of time; an entry that says another time than `_waiting` is void.
+        self._due: list[tuple[int, int]] = []
 
-    async def open(
-        self, memory: Mapping[str, bytes], rows: Iterable[tuple[WindowRow, bytes]], reader: LogReader
-    ) -> None:
-        """Takes over what is published.
+    def recall(self, name: str, value: bytes) -> None:
+        """Takes over what is remembered of one row, the last that is remembered last."""
+        self._is_remembered = True
+        mark = decode_history_mark(value)
+        self._take_over(RowKey.parse(name), mark.version, mark.written_us)
+
+    async def open(self, reader: LogReader) -> None:
+        """Finds what is still to be written; all that is remembered has been recalled.
 
         Args:
-            memory: Key of a row → what is remembered of it.
-            rows: Every current row, as model and as value.
-            reader: To read the history with.
+            reader: To read the history with, where nothing is remembered.
         """
-        now_us = self._context.now_us()
-        self._marks = {key: decode_history_mark(value) for key, value in memory.items()}
-        if not memory:
+        if not self._is_remembered:
             async for records in reader.read([(self._topic, 0)]):
                 for record in records:
-                    mark = HistoryMark(decode_row(record_value(record)).version, record.timestamp * 1000)
-                    self._marks[record_key(record).decode()] = mark
-        for row, value in rows:
-            key = str(RowKey.of(row))
-            mark = self._marks.get(key, _NEVER)
-            if mark.version < row.version:
-                # A former writer whose clock was ahead holds nothing back for longer than a minute.
-                self._wait(key, row.version, value, HistoryMark(mark.version, min(mark.written_us, now_us)))
+                    row = decode_row(record_value(record))
+                    self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
+        for place in self._rows.not_in_history():
+            self._wait(place, self._written.get(place, _NEVER_US))
 
-    def publish(self, row: WindowRow, value: bytes) -> None:
-        """A version of a row is being published; the same transaction is to hold `records`."""
-        key = str(RowKey.of(row))
+    def publish(self, row: WindowRow) -> None:
+        """A version of a row is being published."""
+        place = self._rows.find(RowKey.of(row))
+        if place is None:
+            return
         if row.status == "closed" and row.restated == 0:
-            self._wait(key, row.version, value, _NEVER)
-        elif key in self._waiting:
-            self._waiting[key] = self._waiting[key][0], row.version, value
-        else:
-            self._wait(key, row.version, value, self._marks.get(key, _NEVER))
+            self._wait(place, _NEVER_US)
+        elif place not in self._waiting:
+            self._wait(place, self._written.get(place, _NEVER_US))
 
-    def records(self, now_us: int) -> list[Outgoing]:
+    def is_due(self, now_us: int) -> bool:
+        """Whether there is something to be written."""
+        return bool(self._due) and self._due[0][0] <= now_us
+
+    def records(self, now_us: int, most: int) -> list[Outgoing]:
         """The versions that are due, and what is to be remembered of them.
 
         Args:
             now_us: Real time, microseconds since 1970.
+            most: Records at most.
         """
         records: list[Outgoing] = []
-        while self._due and self._due[0][0] <= now_us:
-            due_us, key = heapq.heappop(self._due)
-            if key not in self._waiting or self._waiting[key][0] != due_us:
+        while self._recent and self._recent[0][0] <= now_us - MINUTE_US:
+            written_us, place = self._recent.popleft()
+            if self._written.get(place) == written_us:
+                del self._written[place]
+        while self._due and self._due[0][0] <= now_us and len(records) < most - 1:
+            due_us, place = heapq.heappop(self._due)
+            if self._waiting.get(place) != due_us:
                 continue
-            _, version, value = self._waiting.pop(key)
-            mark = self._marks[key] = HistoryMark(version, now_us)
-            records.append(Outgoing(self._topic, 0, key.encode(), value))
-            records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), encode_memory(mark)))
+            row = self._rows.published(place)
+            if row is None:
+                self._wait(place, now_us + _SECOND_US - MINUTE_US)
+                continue
+            del self._waiting[place]
+            self._write(place, row.version, now_us)
+            key = str(RowKey.of(row))
+            records.append(Outgoing(self._topic, 0, key.encode(), encode_row(row)))
+            mark = encode_memory(HistoryMark(row.version, now_us))
+            records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), mark))
         return records
 
-    def _wait(self, key: str, version: int, value: bytes, mark: HistoryMark) -> None:
-        due_us = mark.written_us + MINUTE_US
-        self._waiting[key] = due_us, version, value
-        heapq.heappush(self._due, (due_us, key))
+    def _take_over(self, key: RowKey, version: int, written_us: int) -> None:
+        place = self._rows.find(key)
+        if place is not None:
+            # A former writer whose clock was ahead holds nothing back for longer than a minute.
+            self._write(place, version, min(written_us, self._context.now_us()))
+
+    def _write(self, place: int, version: int, written_us: int) -> None:
+        self._rows.mark(place, version)
+        if written_us > self._context.now_us() - MINUTE_US:
+            self._written[place] = written_us
+            self._recent.append((written_us, place))
+
+    def _wait(self, place: int, written_us: int) -> None:
+        due_us = max(written_us, 0) + MINUTE_US if written_us >= 0 else 0
+        self._waiting[place] = due_us
+        heapq.heappush(self._due, (due_us, place))

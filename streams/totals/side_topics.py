@@ -28,6 +28,7 @@ from streams.kafka.digest import digest_of
 from streams.kafka.log import Partition
 from streams.kafka.records import header_values
 from streams.kafka.transactions import Outgoing
+from streams.totals.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +142,7 @@ class SideTopics:
         await self._recall_letters([side for side in self._sides.values() if side.touched], reader)
         for side in self._sides.values():
             async for records in reader.read([(side.name, 0)]):
-                for record in records:
+                async for record in paced(records):
                     self._take(side, record)
             side.next = side.end = max(side.next, await reader.position((side.name, 0)))
 
@@ -152,12 +153,12 @@ class SideTopics:
     def __contains__(self, topic: str) -> bool:
         return topic in self._sides
 
-    def take(self, batch: Batch) -> None:
+    async def take(self, batch: Batch) -> None:
         """Takes the records of a batch that are new."""
         side = self._sides[batch.topic]
         if batch.first > side.next:
             raise RuntimeError(f"{batch.topic}: taken up to {side.next}, fetched from {batch.first}")
-        for record in batch.records:
+        async for record in paced(batch.records):
             if record.offset >= side.next:
                 self._take(side, record)
         side.next = max(side.next, batch.next)
@@ -216,7 +217,7 @@ class SideTopics:
         by_name = {side.name: side for side in sides}
         letters = self._context.catalogue.dead_letters.name
         async for records in reader.read([(letters, 0)]):
-            for record in records:
+            async for record in paced(records):
                 place = rejected_place(record)
                 if place is not None and place.topic in by_name:
                     side = by_name[place.topic]

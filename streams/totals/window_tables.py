@@ -7,6 +7,7 @@ counts and the side topics (targets, control totals), and committing the differe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ from schemas.codec import (
     decode_control,
     decode_held,
     decode_milestone,
-    decode_row,
     decode_target,
     encode_memory,
     encode_milestone,
     encode_row,
+    read_row,
 )
 from schemas.facts import Rejection
 from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
@@ -33,12 +34,13 @@ from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
+from streams.totals.pacing import paced
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.source_times import SourceTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
     from streams.context import Context
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATUS_INTERVAL_US = 1_000_000
+#: Records of a transaction.
+_MOST_RECORDS = 5_000
 
 
 class WindowTables:
@@ -64,45 +68,46 @@ class WindowTables:
         catalogue = context.catalogue
         takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
         self._sides = SideTopics(context, takes)
-        self._history = History(context)
+        self._history = History(context, self._totals.windows)
+        self._parts: Iterator[Step | None] | None = None
         self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
         self._counts = context.catalogue.counts.name
         self._next = 0
         self._source_times = SourceTimes(context)
         self._warned: set[str] = set()
         self._last_status_us = 0
+        #: The clock of the step under way, and whether days may come to be over in it.
+        self._step_us = 0
+        self._step_caught_up = False
 
     async def open(self) -> Mapping[Partition, int]:
         """Fences the former writer and reads what it has published."""
         await self._writer.start()
         catalogue = self._context.catalogue
         async with self._context.log.reader() as reader:
-            rows: dict[bytes, bytes] = {}
             async for records in reader.read([(catalogue.windows.name, 0)]):
-                rows.update({record_key(record): record.value for record in records if record.value is not None})
-            restored = [(decode_row(value), value) for value in rows.values()]
-            for row, _ in restored:
-                self._totals.restore_row(row)
+                async for record in paced(records):
+                    if record.value is not None:
+                        self._totals.restore_row(read_row(record.value))
             source = ""
             async for records in reader.read([(catalogue.milestones.name, 0)]):
-                for record in records:
+                async for record in paced(records):
                     event = decode_milestone(record_value(record))
                     self._totals.restore_milestone(event)
                     source = event.source
             # What has been published under one source is continued under it: the same fact must not get another identity.
             self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
             async for records in reader.read([(catalogue.forecasts.name, 0)]):
-                for record in records:
+                async for record in paced(records):
                     self._forecasts.restore(record_key(record), record.value)
+            memory = await self._recall(reader)
+            # Before the counts: which scopes have targets decides what is kept of them until the first step.
+            await self._sides.open(memory, reader)
             async for records in reader.read([(self._counts, 0)]):
-                for record in records:
-                    self._take(record)
+                async for record in paced(records):
+                    await self._take(record)
             self._next = await reader.position((self._counts, 0))
-            memory = await self._memory(reader)
-            await self._sides.open(memory.get(SIDE, {}), reader)
-            await self._history.open(memory.get(HISTORY, {}), restored, reader)
-        for milestone_id, value in memory.get(HELD, {}).items():
-            self._totals.restore_held(milestone_id, decode_held(value).since_us)
+            await self._history.open(reader)
         self._warn()
         return self.positions()
 
@@ -110,23 +115,35 @@ class WindowTables:
         """Where the day counts and the side topics are to be read on."""
         return {Partition(self._counts, 0): self._next, **self._sides.positions()}
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a step has more to commit: then `process` is to be called again, without batches."""
+        return self._parts is not None or self._history.is_due(self._context.now_us())
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether all rows are published as they are."""
+        return self._parts is None
+
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Takes what came, and publishes what has changed by that or by the clock, in one transaction."""
-        for batch in batches:
-            if batch.topic in self._sides:
-                self._sides.take(batch)
-            else:
-                self._sum(batch)
-        now_us, wall_us = self._now_us(), self._context.now_us()
-        records = []
-        if self._shards.settled and now_us > 0:
-            caught_up = self._caught_up(now_us)
-            records = self._records(self._totals.evaluate(now_us=now_us, caught_up=caught_up))
-            if caught_up:
-                # Days that a shard has not read to their ends would make every forecast too low.
-                records += self._forecasts.records(self._totals, self._totals.targets, now_us=now_us, wall_us=wall_us)
-        records += self._history.records(wall_us)
-        records += self._sides.records(wall_us)
+        """Takes what came, and publishes what has changed by that or by the clock, in one transaction.
+
+        Where that would be too much for one, the first part of it, and `unfinished` says so.
+        """
+        if self._parts is None:
+            await self._take_in(batches)
+            self._begin_step()
+        elif batches:
+            raise RuntimeError("a step of the totals is under way")
+        wall_us = self._context.now_us()
+        records = self._history.records(wall_us, _MOST_RECORDS)
+        if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
+            records += await self._next_part(self._parts)
+            room = _MOST_RECORDS - len(records)
+            if room > 0:
+                records += self._history.records(wall_us, room)
+        if self._parts is None:
+            records += self._sides.records(wall_us)
         if records:
             await self._writer.commit(records)
 
@@ -139,25 +156,38 @@ class WindowTables:
         parts = (EARLIEST_SOURCE, await reader.cluster_id(), self._context.settings.output_prefix)
         return "/".join(part for part in parts if part)
 
-    async def _memory(self, reader: LogReader) -> dict[str, dict[str, bytes]]:
-        """What is remembered: kind → name → value."""
-        memory: dict[str, dict[str, bytes]] = {}
-        latest: dict[bytes, bytes | None] = {}
+    async def _recall(self, reader: LogReader) -> dict[str, bytes]:
+        """Takes over what is remembered. Returns the states of the side topics, by name."""
+        sides: dict[str, bytes] = {}
+        held: dict[str, bytes] = {}
+        others = {SIDE: sides, HELD: held}
         async for records in reader.read([(self._context.catalogue.totals.name, 0)]):
-            latest.update((record_key(record), record.value) for record in records)
-        for key, value in latest.items():
-            if value is not None:
-                kind, name = name_of(key)
-                memory.setdefault(kind, {})[name] = value
-        return memory
+            async for record in paced(records):
+                kind, name = name_of(record_key(record))
+                if kind == HISTORY:
+                    self._history.recall(name, record_value(record))
+                elif record.value is not None:
+                    others[kind][name] = record.value
+                else:
+                    others[kind].pop(name, None)
+        for milestone_id, value in held.items():
+            self._totals.restore_held(milestone_id, decode_held(value).since_us)
+        return sides
 
-    def _sum(self, batch: Batch) -> None:
+    async def _take_in(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            if batch.topic in self._sides:
+                await self._sides.take(batch)
+            else:
+                await self._sum(batch)
+
+    async def _sum(self, batch: Batch) -> None:
         """Takes a batch of day counts."""
         if batch.first > self._next:
             raise RuntimeError(f"{batch.topic}: summed up to {self._next}, fetched from {batch.first}")
-        for record in batch.records:
+        async for record in paced(batch.records):
             if record.offset >= self._next:
-                self._take(record)
+                await self._take(record)
         self._next = max(self._next, batch.next)
 
     def _take_target(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
@@ -179,11 +209,11 @@ class WindowTables:
                 self._warned.add(line)
                 logger.warning("%s", line)
 
-    def _take(self, record: LogRecord) -> None:
+    async def _take(self, record: LogRecord) -> None:
         applied = self._shards.take(record)
         if applied is not None:
             shard, changes = applied
-            for (metric, scope, day), count in changes:
+            async for (metric, scope, day), count in paced(changes):
                 self._totals.update(shard, metric, scope, day, count)
 
     def _now_us(self) -> int:
@@ -196,23 +226,51 @@ class WindowTables:
             return self._shards.told_up_to(today_us)
         return self._shards.read_up_to(today_us)
 
-    def _records(self, step: Step) -> list[Outgoing]:
+    def _begin_step(self) -> None:
+        now_us = self._now_us()
+        if self._shards.settled and now_us > 0:
+            self._step_us, self._step_caught_up = now_us, self._caught_up(now_us)
+            self._parts = self._totals.steps(
+                now_us=now_us, caught_up=self._step_caught_up, most=self._context.part_rows
+            )
+
+    async def _next_part(self, parts: Iterator[Step | None]) -> list[Outgoing]:
+        """The records of the next part of the step; with the last one all else that belongs to it."""
+        for part in parts:
+            if part is None:
+                await asyncio.sleep(0)
+                continue
+            records = await self._records(part)
+            if part.is_last:
+                self._parts = None
+                wall_us = self._context.now_us()
+                if self._step_caught_up:
+                    # Days that a shard has not read to their ends would make every forecast too low.
+                    records += self._forecasts.records(
+                        self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
+                    )
+                records += self._status(wall_us)
+            if records or part.is_last:
+                return records
+        raise RuntimeError("a step has ended without its last part")
+
+    async def _records(self, step: Step) -> list[Outgoing]:
         catalogue = self._context.catalogue
         records = []
-        for row in step.rows:
-            value = encode_row(row)
-            records.append(Outgoing(catalogue.windows.name, 0, str(RowKey.of(row)).encode(), value))
-            self._history.publish(row, value)
-        records += [
-            Outgoing(catalogue.milestones.name, 0, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
-            for event in step.milestones
-        ]
+        async for row in paced(step.rows):
+            records.append(Outgoing(catalogue.windows.name, 0, str(RowKey.of(row)).encode(), encode_row(row)))
+            self._history.publish(row)
+        async for event in paced(step.milestones):
+            value = encode_milestone(event)
+            records.append(Outgoing(catalogue.milestones.name, 0, event.subject.encode(), value, MILESTONE_HEADERS))
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None
             records.append(Outgoing(catalogue.totals.name, 0, key_of(HELD, milestone_id), body))
-        now_us = self._context.now_us()
-        if now_us - self._last_status_us > _STATUS_INTERVAL_US:
-            self._last_status_us = now_us
-            self._warn()
-            records += self._source_times.records(self._shards.markers.values(), now_us)
         return records
+
+    def _status(self, now_us: int) -> list[Outgoing]:
+        if now_us - self._last_status_us <= _STATUS_INTERVAL_US:
+            return []
+        self._last_status_us = now_us
+        self._warn()
+        return self._source_times.records(self._shards.markers.values(), now_us)

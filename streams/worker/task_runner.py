@@ -49,6 +49,10 @@ class State(Protocol):
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches (none: a tick of the timer) and commits what came of them in one transaction."""
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to commit of what was taken: `process` is then called at once, without batches."""
+
     def positions(self) -> Mapping[Partition, int]:
         """Where to read on, after what is committed."""
 
@@ -237,6 +241,13 @@ class TaskRunner:
     async def _serve(self, state: State) -> None:
         due = 0.0
         while True:
+            if state.unfinished:
+                await asyncio.sleep(0)
+                if self._stopping.is_set():
+                    return
+                async with self._busy:
+                    await state.process([])
+                continue
             await self._wait_for_work()
             # Never longer than a beat and a half, wherever the machine's clock has jumped to.
             pause_s = min(due - self._now_us() / 1e6, 1.5 * self._commit_interval_s)

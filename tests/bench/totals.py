@@ -164,6 +164,9 @@ def resident_bytes() -> int:
 async def process(tables: WindowTables, batches: list[Batch]) -> None:
     """Takes batches in and goes on until nothing is left to do."""
     await tables.process(batches)
+    while tables.unfinished:
+        await asyncio.sleep(0)
+        await tables.process([])
 
 
 def batches_of(topic: str, records: Iterator[tuple[bytes, bytes]], offset: int) -> Iterator[Batch]:

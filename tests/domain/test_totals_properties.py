@@ -227,6 +227,37 @@ def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     assert restarting.rows == steady.rows
 
 
+PARTS = st.tuples(st.sampled_from((1, 2, 7, 1000)), st.one_of(st.none(), st.integers(0, 5)))
+
+
+@settings(max_examples=250, deadline=None)
+@given(STEPS, st.lists(PARTS, min_size=1, max_size=10))
+def test_a_step_in_parts_publishes_what_a_whole_one_does(
+    steps: list[Step], parts: list[tuple[int, int | None]]
+) -> None:
+    """However small the parts, and also where writers die between them and others go on.
+
+    Only causes may differ, as on every takeover, and how many versions a row took.
+    """
+    whole, parted = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS) for _ in range(2))
+    hour = 0
+    for number, step in enumerate([*steps, ("step", FINAL_HOUR, True)]):
+        if step[0] == "put":
+            play_put(whole, step)
+            play_put(parted, step)
+        elif step[0] == "step":
+            hour = min(hour + step[1], FINAL_HOUR)
+            most, dies_after = parts[number % len(parts)]
+            whole.step(at_us(hour), caught_up=step[2])
+            parted.parts(at_us(hour), caught_up=step[2], most=most, dies_after=dies_after)
+            assert parted.rows == whole.rows
+    assert sorted(_without_causes(parted), key=_identity) == sorted(_without_causes(whole), key=_identity)
+
+
+def _identity(event: dict[str, Any]) -> str:
+    return str(event["id"])
+
+
 def play_put(world: World, step: Step) -> None:
     """One count arrives."""
     _, day, scope, shard, count, backfilled, hour = step

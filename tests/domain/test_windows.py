@@ -141,7 +141,7 @@ def test_record_days_kept_step_by_step_are_those_of_a_full_recount(changes: list
             row = rows.setdefault(number, _day_row(number))
             row.count = count
             days.put(row)
-        standing |= {row.period.start.day: is_record for row, is_record in days.judge()}
+        standing |= {day.day: is_record for day, is_record in days.judge()}
         in_order = sorted(rows)
         expected = dict(zip((n + 1 for n in in_order), records_among(rows[n].count for n in in_order), strict=True))
         assert standing == expected
@@ -158,7 +158,7 @@ def test_judging_stops_where_the_highest_count_is_what_it_was() -> None:
     rows[3].count = 2
     days.put(rows[3])
     rows[20].count = 0  # not announced: only a look at it could find out
-    assert [row.period.start.day for row, _ in days.judge()] == [4]
+    assert [day.day for day, _ in days.judge()] == [4]
 
 
 def _day_row(number: int) -> Row:

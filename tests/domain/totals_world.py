@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from schemas.facts import DayCount, LatestUnit, Metric
@@ -13,6 +13,9 @@ from streams.domain.targets import TargetChange
 from streams.domain.totals import Step, Totals
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 METRIC: Final = "deliveries"
 SCOPE = "model=SU7"
@@ -127,6 +130,22 @@ class World:
         """The writer evaluates; what it publishes is checked against what is there."""
         now_us = us(now) if isinstance(now, str) else now
         step = self.totals.evaluate(now_us=now_us, caught_up=caught_up)
+        self._publish(step)
+        return step
+
+    def parts(self, now: int, *, caught_up: bool, most: int, dies_after: int | None = None) -> None:
+        """The same in parts; after so many of them the writer dies and another one goes on."""
+        for number, part in enumerate(filter(None, self._steps(now, caught_up=caught_up, most=most))):
+            if number == dies_after:
+                self.restart()
+                self.parts(now, caught_up=caught_up, most=most)
+                return
+            self._publish(part)
+
+    def _steps(self, now: int, *, caught_up: bool, most: int) -> Iterator[Step | None]:
+        return self.totals.steps(now_us=now, caught_up=caught_up, most=most)
+
+    def _publish(self, step: Step) -> None:
         for row in step.rows:
             key = f"{row.metric}/{row.scope}/{row.period}"
             before = self.rows.get(key)
@@ -142,7 +161,6 @@ class World:
                 del self.held[milestone_id]
             else:
                 self.held[milestone_id] = since_us
-        return step
 
     def standing(self) -> dict[str, str]:
         """Milestones that stand: id → period."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.codec import decode_row, encode_row
+from schemas.codec import decode_row
 from schemas.outputs import WindowRow
 from streams.context import Context
 from streams.settings import Settings
-from streams.totals.history import MINUTE_US, History
+from streams.totals.history import MINUTE_US
+from streams.totals.history import History as TotalsHistory
 
 if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing
@@ -39,14 +40,41 @@ def row(version: int, *, status: str = "open", restated: int = 0, period: str = 
     )
 
 
+class History:
+    """The history, and the rows as they are published."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, WindowRow] = {}
+        self.marked: dict[int, int] = {}
+        self.clock_us = START_US
+        self.history = TotalsHistory(Context(Settings(), now_us=lambda: self.clock_us), self)
+
+    def find(self, key: tuple[str, str, str]) -> int | None:
+        return list(self.rows).index(key[2])
+
+    def published(self, place: int) -> WindowRow | None:
+        return list(self.rows.values())[place]
+
+    def mark(self, place: int, version: int) -> None:
+        self.marked[place] = version
+
+    def not_in_history(self) -> list[int]:
+        return []
+
+    def records(self, now_us: int, most: int = 1000) -> list[Outgoing]:
+        self.clock_us = now_us
+        return self.history.records(now_us, most)
+
+
 @pytest.fixture
 def history() -> History:
-    return History(Context(Settings(), now_us=lambda: START_US))
+    return History()
 
 
 def publish(history: History, *rows: WindowRow) -> None:
     for each in rows:
-        history.publish(each, encode_row(each))
+        history.rows[each.period] = each
+        history.history.publish(each)
 
 
 def versions(records: list[Outgoing]) -> list[int]:
@@ -97,3 +125,11 @@ def test_each_row_has_its_own_minute(history: History) -> None:
     history.records(START_US)
     publish(history, row(2), row(7, period="month:2024-10"))
     assert versions(history.records(START_US + SECOND_US)) == [7]
+
+
+def test_no_more_is_written_at_once_than_there_is_room_for(history: History) -> None:
+    publish(history, *(row(1, period=f"day:2024-10-{day:02d}") for day in range(1, 8)))
+    assert len(versions(history.records(START_US, 7))) == 3
+    assert history.history.is_due(START_US)
+    assert len(versions(history.records(START_US, 100))) == 4
+    assert not history.history.is_due(START_US)

@@ -53,7 +53,7 @@ TO_BE_SEEN = (
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
-    "counted again in silence", "dead letters", "dead letters of side topics", "forwarded records", "rows called over",
+    "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records", "rows called over",
 )  # fmt: skip
 
 

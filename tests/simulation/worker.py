@@ -138,6 +138,7 @@ class Worker:
             now_us=world.now_us,
             cpu_s=lambda: 0.0,
             other_log=SimulatedLog(world, self.process),
+            part_rows=world.plan.part_rows,
         )
         self.failure: BaseException | None = None
         self.generation = -1

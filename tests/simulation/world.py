@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.facts import family_of
 from schemas.partitioner import homes
-from streams.context import Context
+from streams.context import PART_ROWS, Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
@@ -101,6 +101,8 @@ class Plan:
     place: int = 0
     clock: str = "wall"
     faults: tuple[tuple[float, str], ...] = ()
+    #: Rows and milestones of one transaction of the totals.
+    part_rows: int = PART_ROWS
     #: The process that comes to this many write boundaries is killed there; 0 for nobody.
     crash_at: int = 0
 
@@ -142,6 +144,7 @@ class Plan:
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
+            part_rows=dice.choice([1, 12, PART_ROWS]),
             several=dice.random() < 0.2,
         )
 
@@ -257,7 +260,7 @@ class World:
         for worker in self.workers.values():
             if worker.process is process and worker.engine._totals is not None:
                 state: Any = worker.engine._totals._state
-                return state._next, state._shards.settled
+                return state._next, state._shards.settled, state.between_steps
         return None
 
     async def at_boundary(self, transactional_id: str, boundary: str, process: Process) -> None:

@@ -1,0 +1,108 @@
+"""The counts of all ledger partitions of one day, packed: a million days must fit into memory.
+
+A packed day is a MessagePack list of integers, for each partition: its number, units, units loaded as history, how many
+hours have any, and those hours with their units. Most days of a narrow scope have one unit, so equal ones are shared.
+"""
+
+from __future__ import annotations
+
+from operator import mul
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.vectors import packed as pack
+from schemas.vectors import unpacked as unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from schemas.facts import DayCount
+
+HOURS: Final = 24
+_ENTRY: Final = 4
+_SHARED_BYTES: Final = 24
+_MOST_SHARED: Final = 65_536
+_MASK: Final = (1 << 64) - 1
+#: Sums of hours times these tell apart days whose hours differ, and add up over partitions.
+_WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, hour + 1, 1 << 64) for hour in range(HOURS))
+
+_shared: dict[bytes, bytes] = {}
+
+
+class Replaced(NamedTuple):
+    """A day after one partition's count has replaced the one before.
+
+    Attributes:
+        packed: The day.
+        units: Units of the partition before.
+        backfilled: Those of them loaded as history.
+        hours: What is to be added to the fingerprint of the hours.
+    """
+
+    packed: bytes
+    units: int
+    backfilled: int
+    hours: int
+
+
+def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
+    """The day with another count of one partition; None is a day without any."""
+    pairs: list[int] = []
+    hours = 0
+    for hour, units in enumerate(count.by_hour):
+        if units:
+            pairs += (hour, units)
+            hours += units * _WEIGHTS[hour]
+    entry = [shard, count.count, count.backfilled, len(pairs) // 2, *pairs]
+    if packed is None:
+        return Replaced(_share(pack(entry)), 0, 0, hours & _MASK)
+    flat = unpack(packed)
+    at, before, backfilled = 0, 0, 0
+    while at < len(flat):
+        end = at + _ENTRY + 2 * flat[at + 3]
+        if flat[at] == shard:
+            before, backfilled = flat[at + 1], flat[at + 2]
+            for place in range(at + _ENTRY, end, 2):
+                hours -= flat[place + 1] * _WEIGHTS[flat[place]]
+            flat[at:end] = entry
+            break
+        at = end
+    else:
+        flat += entry
+    return Replaced(_share(pack(flat)), before, backfilled, hours & _MASK)
+
+
+def fingerprint(by_hour: Sequence[int]) -> int:
+    """What tells these 24 counts by hour apart from others, 64 bits."""
+    total: int = sum(map(mul, by_hour, _WEIGHTS))
+    return total & _MASK
+
+
+def hours_of(packed: bytes | None) -> list[int]:
+    """24 counts by local hour, of all partitions together."""
+    hours = [0] * HOURS
+    if packed is not None:
+        flat = unpack(packed)
+        at = 0
+        while at < len(flat):
+            end = at + _ENTRY + 2 * flat[at + 3]
+            for place in range(at + _ENTRY, end, 2):
+                hours[flat[place]] += flat[place + 1]
+            at = end
+    return hours
+
+
+def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
+    """(partition, units) of each."""
+    flat = unpack(packed) if packed is not None else []
+    at = 0
+    while at < len(flat):
+        yield flat[at], flat[at + 1]
+        at += _ENTRY + 2 * flat[at + 3]
+
+
+def _share(packed: bytes) -> bytes:
+    if len(packed) > _SHARED_BYTES:
+        return packed
+    if len(_shared) >= _MOST_SHARED:
+        _shared.clear()
+    return _shared.setdefault(packed, packed)

@@ -1,0 +1,118 @@
+"""The numbers of all rows, a column each: a row is its place in them.
+
+Objects would take ten times the memory. What few rows have (targets, control totals) is not here.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from schemas import vectors
+
+if TYPE_CHECKING:
+    from schemas.outputs import WindowStatus
+
+STATUSES: Final[tuple[WindowStatus, ...]] = ("open", "provisional", "closed")
+STATUS_CODES: Final[dict[str, int]] = {status: code for code, status in enumerate(STATUSES)}
+_MASK: Final = (1 << 64) - 1
+#: Rows that there is room for at a time.
+_BLOCK: Final = 4096
+#: Status of what has not been published.
+UNPUBLISHED: Final = -1
+
+
+class Columns:
+    """Columns by name; `add` makes a row.
+
+    Attributes:
+        series: Number of the metric and scope.
+        period: Number of the period.
+        count: Units, and `backfilled` those of them that were loaded as history.
+        hours: Fingerprint of the counts by hour, 0 on others than days.
+        status: Code of the status.
+        published_count: Of the published version, like the next three.
+        version: Of the published version; 0 where there is none.
+        restated: Versions since the first that was closed.
+        updated_us: When the published version was made, microseconds since 1970.
+        history_version: The last version that the history has; 0 for none.
+        cells: The packed counts of all partitions, on days.
+    """
+
+    def __init__(self) -> None:
+        self._columns: list[array[int]] = []
+        self.series, self.period = self._column("i"), self._column("i")
+        self.count, self.backfilled = self._column("q"), self._column("q")
+        self.hours = self._column("Q")
+        self.status = self._column("b")
+        self.published_count, self.published_backfilled = self._column("q"), self._column("q")
+        self.published_hours = self._column("Q")
+        self.published_status = self._column("b")
+        self.version, self.restated, self.history_version = self._column("i"), self._column("i"), self._column("i")
+        self.updated_us = self._column("q")
+        self.cells: list[bytes | None] = []
+        self._room = 0
+
+    def _column(self, code: str) -> array[int]:
+        self._columns.append(array(code))
+        return self._columns[-1]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def add(self, series: int, period: int, status: int) -> int:
+        """A row of nothing; returns its place."""
+        place = len(self.cells)
+        if place == self._room:
+            self._room += _BLOCK
+            for column in self._columns:
+                column.frombytes(bytes(column.itemsize * _BLOCK))
+        self.cells.append(None)
+        self.series[place], self.period[place], self.status[place] = series, period, status
+        self.published_status[place] = UNPUBLISHED
+        return place
+
+    def add_to(self, rows: tuple[int, ...], count: int, backfilled: int, hours: int) -> None:
+        """Adds differences to a day and the rows that contain it; `hours` to the fingerprint of the day, the first of them."""
+        if hours:
+            self.hours[rows[0]] = (self.hours[rows[0]] + hours) & _MASK
+        if count:
+            column = self.count
+            for row in rows:
+                column[row] += count
+        if backfilled:
+            column = self.backfilled
+            for row in rows:
+                column[row] += backfilled
+
+    def differs(self, row: int) -> bool:
+        """Whether a row's numbers are others than the published ones."""
+        return (
+            self.count[row] != self.published_count[row]
+            or self.hours[row] != self.published_hours[row]
+            or self.backfilled[row] != self.published_backfilled[row]
+            or self.status[row] != self.published_status[row]
+        )
+
+    def differing(self) -> bytearray:
+        """Mask of the rows whose numbers are others than the published ones, or that have never been published."""
+        return vectors.differing(
+            len(self),
+            (self.count, self.published_count),
+            (self.backfilled, self.published_backfilled),
+            (self.hours, self.published_hours),
+            (self.status, self.published_status),
+        )
+
+    def of_series(self, flags: list[bool]) -> bytes:
+        """Mask of the rows of the series that have a flag."""
+        return vectors.flagged(len(self), self.series, bytes(flags))
+
+    def advance(self, levels: bytearray) -> bytearray:
+        """Raises the status of every row to the level of its period. Returns the mask of those that rose."""
+        return vectors.raised(len(self), self.status, self.period, bytes(levels))
+
+    def not_in_history(self) -> list[int]:
+        """Published rows whose version the history does not have."""
+        found = vectors.places(vectors.differing(len(self), (self.version, self.history_version)))
+        return [place for place in found if self.version[place] > self.history_version[place]]
