@@ -364,7 +364,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         sources: Event source → its greatest event time, microseconds since 1970.
         backfilled: Events applied so far that were history being loaded.
         partitions: Number of partitions of the ledger.
-        forwarded: Home partition → records forwarded there.
+        forwarded: Home partition → records forwarded there; after a rebuild also those whose originals are gone, which arrive
+            at their homes all the same.
         arrived: Partition → forwarded records read that had been published there.
         lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
         topics: Topic of orders or deliveries → the number under which events and forwarded records name it.

@@ -7,6 +7,7 @@ in whatever partition, and are skipped again.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,19 @@ class Recovery:
     """How far to read before publishing, what has been published already, and what to publish at the end.
 
     Attributes:
+        ends: Source partition → where to read to.
+        dead: Records that have a dead letter.
+        forwarded: Records that were forwarded, with their homes.
+        future: Records whose dead letter says that their time lay too far ahead.
         judged: Record → the reason for which it was rejected by itself, whatever this version says about it.
+        quarantined: Records that were skipped by order, with the messages of their dead letters.
+        counts: What has been counted, to be published at the end.
+        violations: Of orders, to be published at the end.
     """
 
     ends: dict[Partition, int]
     dead: set[Place] = field(default_factory=set)
-    forwarded: set[Place] = field(default_factory=set)
+    forwarded: dict[Place, int] = field(default_factory=dict)
     future: set[Place] = field(default_factory=set)
     judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
@@ -64,6 +72,14 @@ class Recovery:
             self.judged[place] = reason
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
+
+    def forwarded_between(self, tp: Partition, first: int, end: int) -> Counter[int]:
+        """Home → records of a source partition that were forwarded there, from offset `first` on and before `end`."""
+        return Counter(
+            home
+            for place, home in self.forwarded.items()
+            if (place.topic, place.partition) == tp and first <= place.offset < end
+        )
 
     def hold_back(self, changes: LedgerChanges) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
@@ -108,9 +124,8 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition % rerouted.partitions == number:
-                    recovery.forwarded.add(
-                        Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)
-                    )
+                    place = Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)
+                    recovery.forwarded[place] = record.partition
     return recovery
 
 

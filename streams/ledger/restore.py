@@ -49,10 +49,14 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
         is_elsewhere = (
             marker is not None and bool(marker.cluster and memory.cluster) and marker.cluster != memory.cluster
         )
+        applied = memory.positions()
         await check(memory.sources, found, decisions.gaps, reader, is_elsewhere=is_elsewhere)
         if marker is None or marker.rebuilding:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
+            for tp, first in applied.items():
+                # Removed since they were forwarded: nobody reads them here again, and they arrive at their homes all the same.
+                memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())
             orders.add(memory.recovery.quarantined)

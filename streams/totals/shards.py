@@ -62,7 +62,7 @@ class Shards:
 
     @property
     def _forwarded(self) -> int:
-        return sum(books.rerouted for m in self.markers.values() for books in m.books.values())
+        return sum(max(_rerouted(marker), sum(marker.forwarded.values())) for marker in self.markers.values())
 
     @property
     def _arrived(self) -> int:
@@ -112,8 +112,8 @@ class Shards:
     def _ways(self) -> dict[tuple[int, int], int]:
         """Records forwarded from a shard to a home; nothing where a shard's state began before it kept count of them."""
         for marker in self.markers.values():
-            forwarded = sum(books.rerouted for books in marker.books.values())
-            if sum(marker.forwarded.values()) != forwarded:
+            # More where originals were removed before a rebuild could read them again.
+            if sum(marker.forwarded.values()) < _rerouted(marker):
                 return {}
             if sum(marker.arrived.values()) != marker.books[self._rerouted].read:
                 return {}
@@ -123,3 +123,8 @@ class Shards:
             for home, records in marker.forwarded.items()
             if home in self.markers
         }
+
+
+def _rerouted(marker: Marker) -> int:
+    """Records that a shard has read and that belong to others."""
+    return sum(books.rerouted for books in marker.books.values())

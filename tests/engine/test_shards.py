@@ -119,6 +119,20 @@ def test_a_state_that_began_before_ways_were_counted_goes_by_the_sums() -> None:
     assert made.read_up_to(MIDNIGHT_US)
 
 
+def test_what_was_forwarded_before_a_rebuild_is_waited_for_too() -> None:
+    """Its originals are gone, so the books do not have it; it comes to its home before what was forwarded last."""
+    made = shards(
+        marker(upto_us=MIDNIGHT_US),
+        marker(upto_us=MIDNIGHT_US, forwarded={0: 3}, rerouted=1),
+        marker(upto_us=MIDNIGHT_US),
+    )
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 1, arrived={1: 2}))
+    assert not made.settled
+    assert not made.read_up_to(MIDNIGHT_US)
+    say(made, 0, marker(upto_us=MIDNIGHT_US + 2, arrived={1: 3}))
+    assert made.read_up_to(MIDNIGHT_US)
+
+
 def test_each_day_waits_for_what_was_forwarded_before_its_own_end() -> None:
     """That the day before is complete says nothing of this one."""
     next_midnight_us = MIDNIGHT_US + 10
