@@ -45,7 +45,9 @@ def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
     joined = b"".join(keys)
     if not joined.isascii() or b" " in joined:
         keys = [tidy_key(key) for key in keys]
-    if len(keys) >= _WORTH_A_VECTOR and len(set(map(len, keys))) == 1:
+    if len(keys) < _WORTH_A_VECTOR:
+        return [(murmur2(key) & _POSITIVE) % partitions for key in keys]
+    if len(set(map(len, keys))) == 1:
         return _homes_of_one_length(keys, partitions)
     by_length: dict[int, list[int]] = {}
     for index, key in enumerate(keys):

@@ -169,6 +169,10 @@ class Totals:
         """The counts of a business date as they are now; None where there are none."""
         return self._windows.day(metric, scope, day)
 
+    def day_counts(self, metric: Metric, scope: str) -> Iterator[tuple[date, int]]:
+        """Dates and counts of the business dates that have any, in no order."""
+        return self._windows.day_counts(metric, scope)
+
     def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
         """Judges what has changed since the last call; the first time, everything.
 

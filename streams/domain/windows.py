@@ -263,6 +263,14 @@ class Windows:
         place = self.find((metric, scope, f"day:{day.isoformat()}"))
         return CountedDay(self.columns.count[place], self.columns.cells[place]) if place is not None else None
 
+    def day_counts(self, metric: str, scope: str) -> Iterator[tuple[date, int]]:
+        """Dates and counts of the days of a metric and scope, in no order."""
+        series = self._scopes.get(scope, _NOTHING).get(metric)
+        for number, place in series.rows.items() if series is not None else ():
+            period = self._periods[number]
+            if period.kind == "day":
+                yield period.start, self.columns.count[place]
+
     # What comes in --------------------------------------------------------------------------------------------------
 
     def restore(self, row: PublishedRow) -> None:

@@ -65,6 +65,9 @@ class DayRows(Protocol):
     def day(self, metric: Metric, scope: str, day: date) -> DayRow | None:
         """The row of a date; None where there is none."""
 
+    def day_counts(self, metric: Metric, scope: str) -> Iterable[tuple[date, int]]:
+        """Dates and counts of the days that have any, in no order."""
+
 
 class _Watch:
     """One target in force, and what was last published of it."""
@@ -254,9 +257,11 @@ class Forecasts:
     def _history(self, days: DayRows, series: _Series, today: date) -> DailyHistory:
         """The complete days; the same object as before where nothing has changed, with what it has worked out."""
         start = min(self._starts[series], today - timedelta(days=HISTORY_DAYS))
-        dates = (start + timedelta(days=number) for number in range((today - start).days))
-        rows = (days.day(*series, day) for day in dates)
-        history = DailyHistory(start, tuple(row.count if row is not None else 0 for row in rows), self._day_types)
+        counts = [0] * (today - start).days
+        for day, count in days.day_counts(*series):
+            if start <= day < today:
+                counts[(day - start).days] = count
+        history = DailyHistory(start, tuple(counts), self._day_types)
         before = self._histories.get(series)
         if before == history:
             return before

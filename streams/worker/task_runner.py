@@ -200,7 +200,8 @@ class TaskRunner:
                 self._state = None
                 await state.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._assigned_again.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._assigned_again.wait()
 
     async def _open(self, state: State) -> None:
         loop = asyncio.get_running_loop()
@@ -264,7 +265,8 @@ class TaskRunner:
         if not self._queue:
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), _TICK_S)
+                async with asyncio.timeout(_TICK_S):
+                    await self._arrived.wait()
 
     def _take(self) -> list[Batch]:
         """The batches that wait, up to the size of a transaction, without those from before a seek."""

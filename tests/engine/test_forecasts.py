@@ -17,7 +17,7 @@ from streams.totals.forecasts import MINUTE_US, Forecasts, is_news
 from tests.domain.forecast_world import CALENDAR, forecast_of, known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from schemas.outputs import Forecast
     from streams.kafka.transactions import Outgoing
@@ -59,6 +59,13 @@ class Days:
         if day == TODAY:
             return Day(self.today)
         return Day(100) if date(2024, 1, 1) <= day < TODAY else None
+
+    def day_counts(self, metric: str, scope: str) -> Iterable[tuple[date, int]]:
+        self.asked += 1
+        assert (metric, scope) == ("deliveries", "all")
+        first = date(2024, 1, 1)
+        units = {first + timedelta(days=number): 100 for number in range((TODAY - first).days)}
+        return (units | {TODAY: self.today} | self.units).items()
 
 
 class World:
