@@ -62,6 +62,7 @@ def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
     seen: Counter[str] = Counter()
     failed = []
     gc.disable()
+    gc.freeze()  # what was there before is no garbage, and is not looked through for any
     for plan in plans:
         result = run(plan)
         seen.update(result.seen)

@@ -32,7 +32,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self._world = world
         self._dice = world.dice
-        self._loop = asyncio.get_running_loop()
+        self._loop = world.loop
 
     def delay_s(self) -> float:
         """How long something is on its way: mostly a moment, sometimes seconds."""
@@ -43,7 +43,7 @@ class Network:
 
     async def travel(self) -> None:
         """One way."""
-        await asyncio.sleep(self.delay_s())
+        await self._loop.pause(self.delay_s())
 
     def is_lost(self) -> bool:
         """Whether this one gets lost."""
@@ -72,12 +72,13 @@ class SimulatedLog:
         await self._world.network.travel()
         if self._world.network.is_lost():
             raise KafkaConnectionError("simulated: no connection")
-        cluster = self._world.cluster
-        cluster.readers += 1
+        readers = self._world.cluster.readers
+        reader = _Reader(self._world)
+        readers[reader] = self._process
         try:
-            yield _Reader(self._world)
+            yield reader
         finally:
-            cluster.readers -= 1
+            del readers[reader]
 
     def writer(self, transactional_id: str) -> LogWriter:
         """A writer that is not started."""
@@ -157,7 +158,8 @@ class _Writer:
         if self._epoch is None or self._failed:
             raise InDoubtError("simulated: the producer is not started, or has failed")
         try:
-            await asyncio.wait_for(self._commit(records), self._world.settings.transaction_timeout_s)
+            async with asyncio.timeout(self._world.settings.transaction_timeout_s):
+                await self._commit(records)
         except FencedRequestError:
             self._failed = True
             raise FencedError("simulated: another producer has the transactional id") from None

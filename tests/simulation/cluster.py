@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from schemas.topics import Catalogue
     from streams.kafka.transactions import Outgoing
+    from tests.simulation.loop import Process
 
 
 class FencedRequestError(Exception):
@@ -39,7 +40,7 @@ class Outcome(Enum):
 class Transaction:
     """A transaction and where it has written."""
 
-    __slots__ = ("epoch", "meta", "outcome", "records", "transactional_id", "unmarked")
+    __slots__ = ("epoch", "expiry", "meta", "outcome", "records", "transactional_id", "unmarked")
 
     def __init__(self, transactional_id: str, epoch: int) -> None:
         self.transactional_id = transactional_id
@@ -48,6 +49,7 @@ class Transaction:
         self.unmarked: dict[Partition, int] = {}  # partition without marker yet → offset of its first record there
         self.records: list[Entry] = []
         self.meta: Any = None
+        self.expiry: asyncio.Handle | None = None
 
 
 class Entry:
@@ -166,7 +168,8 @@ class Cluster:
         #: Called with each transaction in the moment in which it is decided that it is committed.
         self.on_commit: list[Callable[[Transaction], None]] = []
         self.transaction_timeout_s = 10.0
-        self.readers = 0
+        #: Who reads, and in which process.
+        self.readers: dict[object, Process] = {}
         self.compactions = 0
 
     # Plain appends and reads ----------------------------------------------------------------------------------------
@@ -279,7 +282,7 @@ class Cluster:
         if transaction is None or transaction.outcome is not Outcome.OPEN:
             assert state.completed.is_set(), "a producer began before its last transaction was complete"
             transaction = state.transaction = Transaction(transactional_id, epoch)
-            self._loop.call_later(
+            transaction.expiry = self._loop.call_later(
                 self.transaction_timeout_s, self._expire, transactional_id, transaction, context=self._own
             )
         transaction.meta = meta
@@ -315,6 +318,8 @@ class Cluster:
         transaction = state.transaction
         assert transaction is not None
         transaction.outcome = state.last_outcome = outcome
+        if transaction.expiry is not None:
+            transaction.expiry.cancel()
         if outcome is Outcome.COMMITTED:
             for heard in self.on_commit:
                 heard(transaction)
@@ -345,6 +350,7 @@ class Cluster:
         if not log.compacted:
             return
         stable = log.stable
+        is_read = any(process.alive for process in self.readers.values())
         latest: dict[bytes | None, int] = {}
         for entry in log.entries:
             if entry.offset < stable and entry.is_visible:
@@ -356,7 +362,7 @@ class Cluster:
                 kept.append(entry)
             elif entry.is_marker or entry.is_aborted:
                 continue
-            elif latest[entry.key] == entry.offset and not (entry.value is None and not self.readers):
+            elif latest[entry.key] == entry.offset and not (entry.value is None and not is_read):
                 kept.append(entry)
         if len(kept) < len(log.entries):
             self.compactions += 1

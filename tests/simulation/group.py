@@ -57,7 +57,8 @@ class Group:
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _HEARTBEAT_S)
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await self._wanted.wait()
             for name, worker in sorted(self._world.workers.items()):
                 if self._members.get(name) is not worker and worker.alive and not worker.process.paused:
                     self.join(worker)  # its heartbeat was refused

@@ -27,6 +27,8 @@ from tests.simulation.cluster import Outcome
 from tests.support.recount import units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from schemas.facts import Metric
     from schemas.outputs import Marker
     from tests.simulation.cluster import Entry, Transaction
@@ -54,6 +56,8 @@ class _Shard:
         self.units: dict[str, list[tuple[Metric, str, date]]] = {}
         self.expected: Counter[DayKey] = Counter()
         self.counts: dict[DayKey, int] = {}
+        #: Cells that have changed since both were compared.
+        self.uncompared: set[DayKey] = set()
 
 
 class _Summed:
@@ -91,6 +95,19 @@ def periods_of(day: date) -> tuple[str, ...]:
     return f"day:{day}", f"month:{day:%Y-%m}", f"year:{day:%Y}"
 
 
+@lru_cache(maxsize=1000)
+def end_of_day_s(day: str, zone: ZoneInfo) -> float:
+    """The end of a date, seconds since 1970."""
+    following = date.fromisoformat(day) + timedelta(days=1)
+    return datetime.combine(following, datetime.min.time(), zone).timestamp()
+
+
+@lru_cache(maxsize=4000)
+def home_of(key: bytes | None, partitions: int) -> int:
+    """The home partition of an order's key."""
+    return homes([key or b""], partitions)[0]
+
+
 class Invariants:
     """Listens to every committed transaction."""
 
@@ -111,6 +128,9 @@ class Invariants:
         self.table: dict[Cell, dict[str, Any]] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
+        #: Windows that pass a threshold, and those that pass and whose milestone does not stand, or the other way round.
+        self._passing: set[tuple[str, str, str]] = set()
+        self._wrong: set[tuple[str, str, str]] = set()
         self._replayed: set[bytes] = set()
         self.commits: Counter[str] = Counter()
 
@@ -174,10 +194,12 @@ class Invariants:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
             if key.day is not None:
                 shard.counts[key.day] = decode_day_count(entry.value or b"").count
+                shard.uncompared.add(key.day)
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
         else:
-            self._compare_counts(number, shard)
+            self._compare_counts(number, shard, shard.uncompared)
+            shard.uncompared = set()
 
     def _hear_dead_letters(self, number: int, letters: list[Entry]) -> None:
         self._just_dead: set[Place] = set()
@@ -267,7 +289,7 @@ class Invariants:
             assert origin is not None
             place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             self._account_at_home(number, shard, place, self._world.source_entry(place), touched)
-        elif homes([entry.key or b""], len(self._shards))[0] == number or not self._world.is_event(entry):
+        elif home_of(entry.key, len(self._shards)) == number or not self._world.is_event(entry):
             self._account_at_home(number, shard, place, entry, touched)
         elif place not in self._forwarded:
             raise BrokenError("nothing lost", f"{place} was passed and not forwarded")
@@ -295,22 +317,21 @@ class Invariants:
         shard.units[order_id] = after
         for sign, several in ((-1, before), (1, after)):
             for metric, model, day in several:
-                shard.expected[metric, "all", day] += sign
-                shard.expected[metric, f"model={model}", day] += sign
+                for cell in ((metric, "all", day), (metric, f"model={model}", day)):
+                    shard.expected[cell] += sign
+                    shard.uncompared.add(cell)
 
     def _date_of(self, text: str) -> date:
         return datetime.fromisoformat(text).astimezone(self._zone).date()
 
-    def _compare_counts(self, number: int, shard: _Shard) -> None:
-        counts = {cell: count for cell, count in shard.counts.items() if count}
-        expected = {cell: count for cell, count in shard.expected.items() if count}
-        if counts != expected:
-            wrong = {cell for cell in counts.keys() | expected.keys() if counts.get(cell) != expected.get(cell)}
+    def _compare_counts(self, number: int, shard: _Shard, cells: Iterable[DayKey]) -> None:
+        wrong = [cell for cell in cells if shard.counts.get(cell, 0) != shard.expected.get(cell, 0)]
+        if wrong:
             cell = min(wrong, key=str)
             raise BrokenError(
                 "recount",
-                f"ledger {number} says {counts.get(cell, 0)} for {cell}, its records give {expected.get(cell, 0)}"
-                f" ({len(wrong)} cells differ)",
+                f"ledger {number} says {shard.counts.get(cell, 0)} for {cell}, its records give"
+                f" {shard.expected.get(cell, 0)} ({len(wrong)} cells differ)",
             )
 
     # Totals ---------------------------------------------------------------------------------------------------------
@@ -337,14 +358,15 @@ class Invariants:
             self.table[key] = row
             self._unchecked.add(key)
             published.add(key)
+            self._judge(key, row["count"])
         if settled:
             self._check_sums(position, summed, self._unchecked if is_whole else self._consistent(published))
         elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
         self._hear_milestones(found[self._catalogue.milestones.name])
-        for key in over:
-            self._world.seen["rows called over"] += 1
+        self._world.seen["rows called over"] += len(over)
+        for key in {key[2]: key for key in over}.values():
             self._check_over(key, summed)
         self._check_numbers()
 
@@ -390,30 +412,29 @@ class Invariants:
                 del self.standing[name]
             else:
                 self.standing[name] = data
+            if data["kind"] == "threshold":
+                self._wrong ^= {(data["rule"], data["scope"], data["period"])}
             if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
                 row = self.table.get((data["metric"], data["scope"], data["period"]))
                 if row is None or row["status"] == "open":
                     raise BrokenError("called over", f"{name} is a record of a day that is not over")
 
+    def _judge(self, key: Cell, count: int) -> None:
+        """Which thresholds a window passes now."""
+        metric, scope, period = key
+        for rule in self._world.settings.rule:
+            if rule.exceeds is None or rule.metric != metric or (scope == "all") != (rule.scope == ()):
+                continue
+            name = (rule.name, scope, period)
+            if period.startswith(f"{rule.window}:") and (name in self._passing) != (count > rule.exceeds):
+                self._passing ^= {name}
+                self._wrong ^= {name}
+
     def _check_numbers(self) -> None:
         """Thresholds stand where their windows pass, and nowhere else."""
-        standing = {
-            (data["rule"], data["scope"], data["period"])
-            for data in self.standing.values()
-            if data["kind"] == "threshold"
-        }
-        passing = {
-            (rule.name, scope, period)
-            for rule in self._world.settings.rule
-            if rule.exceeds is not None
-            for (metric, scope, period), row in self.table.items()
-            if metric == rule.metric
-            and period.startswith(f"{rule.window}:")
-            and (scope == "all") == (rule.scope == ())
-            and row["count"] > rule.exceeds
-        }
-        for rule, scope, period in sorted(standing ^ passing):
-            which = "stands and does not pass" if (rule, scope, period) in standing else "passes and does not stand"
+        for name in sorted(self._wrong):
+            rule, scope, period = name
+            which = "passes and does not stand" if name in self._passing else "stands and does not pass"
             raise BrokenError("milestones", f"{rule} of {scope} in {period} {which}")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
@@ -421,8 +442,7 @@ class Invariants:
         kind, _, text = key[2].partition(":")
         if kind != "day" or self._world.settings.clock == "events":
             return
-        end = datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time(), self._zone)
-        end_ms = int(end.timestamp() * 1000)
+        end_ms = int(end_of_day_s(text, self._zone) * 1000)
         reached_s = self._world.clock_reached_s(end_ms)
         for tp in self._world.sources():
             number = tp.partition % len(self._shards)
@@ -435,12 +455,23 @@ class Invariants:
                     if self._world.is_new(tp):
                         break  # nobody has noticed the partition yet
                     raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
-                home = homes([entry.key or b""], len(self._shards))[0]
+                home = home_of(entry.key, len(self._shards))
                 if home == number or place in self._lost or not self._world.is_event(entry):
                     continue
                 arrived = self._forwarded.get(place)
                 if arrived is None or summed.markers[home].positions[self._topics.rerouted][0] <= arrived[1]:
                     raise BrokenError("called over", f"{key} is over and {place} is on its way to ledger {home}")
+
+    def still_open(self) -> list[Cell]:
+        """Periods that were over long ago by the machines' clock and are not closed."""
+        if self._world.settings.clock == "events":
+            return []
+        now_s = self._world.now_us() / 1e6 - self._world.settings.closed_after_s
+        return [
+            key
+            for key, row in self.table.items()
+            if row["status"] != "closed" and end_of_day_s(row["end"], self._zone) <= now_s
+        ]
 
     # Replays --------------------------------------------------------------------------------------------------------
 
@@ -462,8 +493,10 @@ class Invariants:
             end = self._world.cluster.bounds(tp).end
             if tp.topic in self._topics and self.position(tp) < end:
                 raise BrokenError("lag", f"{tp} stands at {self.position(tp)} of {end}")
+        for key in self.still_open():
+            raise BrokenError("called over", f"{key} was over long ago and is {self.table[key]['status']}")
         for number, shard in enumerate(self._shards):
-            self._compare_counts(number, shard)
+            self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
         sums: Counter[Cell] = Counter()
         for shard in self._shards:
             for (metric, scope, day), count in shard.expected.items():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
+from collections import deque
 from contextlib import suppress
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
     from random import Random
 
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -29,7 +30,7 @@ class Process:
         #: It is killed when it has come to this many more write boundaries; 0 for never.
         self.boundaries_left = 0
         self._loop = loop
-        self._held: list[asyncio.Handle] = []
+        self._held: list[_Handle] = []
 
     def __repr__(self) -> str:
         return self.name
@@ -38,7 +39,8 @@ class Process:
         """Runs a coroutine in this process."""
         context = contextvars.copy_context()
         context.run(_PROCESS.set, self)
-        return self._loop.create_task(coroutine, context=context)
+        task: asyncio.Task[Any] = self._loop.create_task(coroutine, context=context)
+        return task
 
     def pause(self) -> None:
         """Stops it where it stands, as SIGSTOP does."""
@@ -53,12 +55,83 @@ class Process:
     def kill(self) -> None:
         """Ends it where it stands, as SIGKILL does."""
         self.alive = False
-        self._held = []
 
-    def hold(self, handle: asyncio.Handle) -> None:
-        """Keeps what is to be run once it wakes."""
-        if self.alive:
-            self._held.append(handle)
+    def hold(self, handle: _Handle) -> None:
+        """Keeps what is to be run once it wakes; of a dead one too, for a coroutine that is dropped runs its `finally`."""
+        self._held.append(handle)
+
+
+class _Handle(asyncio.Handle):
+    """A call that is to come; all that asyncio does with one is to cancel it."""
+
+    __slots__ = ("args", "call", "context", "is_cancelled", "when_s")
+
+    def __init__(  # asyncio's own would keep what only its debug mode needs
+        self, call: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None, when_s: float
+    ) -> None:
+        self.call = call
+        self.args = args
+        self.context = contextvars.copy_context() if context is None else context
+        self.when_s = when_s
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Makes nothing of it."""
+        self.is_cancelled = True
+        self.call, self.args = _nothing, ()
+
+    def cancelled(self) -> bool:
+        """Whether nothing will come of it."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """Seconds since the start."""
+        return self.when_s
+
+
+class _Pause:
+    """What a task waits for, as far as it asks a future: the timer itself is what wakes it."""
+
+    __slots__ = ("_asyncio_future_blocking", "_handle", "_is_cancelled", "_loop", "_seconds", "_wake")
+
+    def __init__(self, loop: SimulatedLoop, seconds: float) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._seconds = seconds
+        self._is_cancelled = False
+        self._handle: _Handle | None = None
+        self._wake: Callable[..., object] = _nothing
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    def get_loop(self) -> SimulatedLoop:
+        """The loop."""
+        return self._loop
+
+    def add_done_callback(self, call: Callable[..., object], *, context: contextvars.Context) -> None:
+        """Sets the timer."""
+        self._wake = call
+        self._handle = self._loop.call_later(self._seconds, call, self, context=context)
+
+    def result(self) -> None:
+        """Nothing, or the cancellation."""
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: object = None) -> bool:
+        """Wakes the task at once, to be told that it is cancelled."""
+        del msg
+        if self._is_cancelled or self._handle is None:
+            return False
+        self._is_cancelled = True
+        context = self._handle.context
+        self._handle.cancel()
+        self._loop.call_soon(self._wake, self, context=context)
+        return True
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -67,9 +140,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, dice: Random) -> None:
         super().__init__()
         self._now_s = 0.0
+        self._calls: deque[_Handle] = deque()
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timers_set = 0
         self.steps = 0
         self._dice = dice
-        self._clock_resolution = 1e-9
         self.errors: list[str] = []
         self.set_exception_handler(self._hear)
 
@@ -83,33 +158,82 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Seconds since the start."""
         return self._now_s
 
-    def put_back(self, handles: list[asyncio.Handle]) -> None:
+    def pause(self, seconds: float) -> _Pause:
+        """To be awaited: as `asyncio.sleep`, in one step of the loop instead of two."""
+        return _Pause(self, seconds)
+
+    def put_back(self, handles: list[_Handle]) -> None:
         """Makes handles ready again."""
-        self._ready.extend(handles)  # type: ignore[attr-defined]
+        self._calls.extend(handles)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Calls a function in the next round."""
+        handle = _Handle(callback, args, context, self._now_s)
+        self._calls.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Calls a function once the clock has come to `when`."""
+        handle = _Handle(callback, args, context, when)
+        self._timers_set += 1
+        heappush(self._timers, (when, self._timers_set, handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Calls a function after `delay` seconds."""
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: contextvars.Context | None = None
+    ) -> Any:
+        """A task; names are for people who look at a running loop."""
+        del name
+        return asyncio.Task(coro, loop=self, context=context)
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        if not ready:
-            while scheduled and scheduled[0]._cancelled:
-                heapq.heappop(scheduled)._scheduled = False
-            if not scheduled:
+        """Runs rounds until somebody stops the loop."""
+        calls = self._calls
+        while not self._stopping:  # type: ignore[attr-defined]
+            self._take_timers()
+            for _ in range(len(calls)):
+                handle = calls.popleft()
+                if handle.is_cancelled:
+                    continue
+                process = handle.context.get(_PROCESS)
+                if process is not None and (process.paused or not process.alive):
+                    process.hold(handle)
+                    continue
+                self.steps += 1
+                try:
+                    handle.context.run(handle.call, *handle.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - told as asyncio tells it
+                    self.call_exception_handler(
+                        {"message": f"Exception in callback {handle.call!r}", "exception": error}
+                    )
+
+    def _take_timers(self) -> None:
+        """Makes ready what is due; the clock goes on where nothing is."""
+        timers = self._timers
+        while timers and timers[0][2].is_cancelled:
+            heappop(timers)
+        if not self._calls:
+            if not timers:
                 raise RuntimeError("the simulation stands still: nothing is ready and no timer is set")
-            self._now_s = max(self._now_s, scheduled[0]._when)
-        while scheduled and (scheduled[0]._cancelled or scheduled[0]._when <= self._now_s):
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                ready.append(handle)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            process = handle._context.get(_PROCESS)
-            if process is not None and (process.paused or not process.alive):
-                process.hold(handle)
-                continue
-            self.steps += 1
-            handle._run()
+            self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            handle = heappop(timers)[2]
+            if not handle.is_cancelled:
+                self._calls.append(handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Runs a function of a thread at some later moment."""
@@ -140,9 +264,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             coroutine = task.get_coro()
             with suppress(BaseException):
                 coroutine.close()
-        self._ready.clear()  # type: ignore[attr-defined]
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._calls.clear()
+        self._timers.clear()
         self.close()
+
+
+def _nothing() -> None:
+    """What is left of a call that was cancelled."""
 
 
 def current_process() -> Process:

@@ -227,7 +227,6 @@ class Worker:
         """As Faust's `_drain_messages`: what waits for room when flow stops is dropped."""
         consumer = self.consumer
         while True:
-            await asyncio.sleep(0)
             async for tp, message in consumer.getmany(1.0):
                 read_offset: int | None = consumer._read_offset[tp]
                 if read_offset is None or message.offset >= read_offset:

@@ -22,7 +22,6 @@ from zoneinfo import ZoneInfo
 from aiokafka.errors import KafkaError
 
 from schemas.facts import family_of
-from schemas.partitioner import homes
 from streams.context import PART_ROWS, Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
@@ -35,7 +34,7 @@ from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.group import Group
 from tests.simulation.history import Planners, Publishers, meaning
-from tests.simulation.invariants import BrokenError, Invariants
+from tests.simulation.invariants import BrokenError, Invariants, home_of
 from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.worker import Worker
 
@@ -47,6 +46,9 @@ if TYPE_CHECKING:
     from tests.simulation.history import Sent
 
 _SETTLE_S = 240.0
+_LOOK_S = 0.3
+_LOOKS_OF_A_SUPERVISOR = 8
+_QUIET_S = 1.2
 _LAST_STEPS = 40
 
 #: Where and when: a plain midnight, a month's end, and the ends of two days on which clocks change.
@@ -386,14 +388,17 @@ class World:
             self._fail(error)
 
     async def _until_quiet(self) -> None:
-        """Waits until nothing is committed any more for a while."""
-        for _ in range(int(_SETTLE_S / 2.5)):
-            before = self.invariants.commits.total()
-            await asyncio.sleep(2.5)
-            self._heal()
-            if any(worker.engine.stopped for worker in self.workers.values()):
-                self._look_at_gaps()
-            if self._is_idle() and before == self.invariants.commits.total():
+        """Waits until everything is read and over, and nothing has been committed for longer than any timer of the service."""
+        committed, quiet_since_s = -1, 0.0
+        for number in range(int(_SETTLE_S / _LOOK_S)):
+            await asyncio.sleep(_LOOK_S)
+            if number % _LOOKS_OF_A_SUPERVISOR == 0:
+                self._heal()
+                if any(worker.engine.stopped for worker in self.workers.values()):
+                    self._look_at_gaps()
+            if committed != self.invariants.commits.total() or not self._is_idle() or self.invariants.still_open():
+                committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
+            elif self.loop.time() - quiet_since_s >= _QUIET_S:
                 return
 
     def _is_idle(self) -> bool:
@@ -442,7 +447,7 @@ class World:
             # Any topic of its family will do.
             topic = names[sent.topic + 2 * self.dice.randrange(2)] if self.plan.several else names[sent.topic]
             partitions = self.cluster.partition_count(topic)
-            placed = homes([sent.key or b""], partitions)[0]
+            placed = home_of(sent.key, partitions)
             if self.dice.random() < self.plan.foreign:
                 placed = self.dice.randrange(partitions)
             tp = Partition(topic, placed)
