@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import signal
 import tempfile
@@ -113,7 +114,9 @@ class Soak:
 
     async def _do_harm(self, until: float) -> None:
         seen = await self._progress(-1)
-        while time.monotonic() < until:
+        for done in itertools.count():
+            if time.monotonic() > until and done >= _MIN_FAULTS:
+                return
             await asyncio.sleep(self._dice.random() * 2)
             fault = self._dice.choice(("kill", "kill", "end", "pause", "zombie"))
             name = self._dice.choice(WORKERS)
