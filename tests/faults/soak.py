@@ -56,6 +56,7 @@ WORKERS: Final = ("w1", "w2", "w3")
 _ZOMBIE_S: Final = 9.0
 _YOUNG_S: Final = 10.0
 _NO_PROGRESS_S: Final = 90.0
+_MIN_FAULTS: Final = 2  # however short the time
 _GARBAGE: Final = (b"{", b"", b'{"specversion":"1.0"}', b"\xff\xfe", b'{"a":1,"a":2}')
 
 
