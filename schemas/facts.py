@@ -7,11 +7,14 @@ to other systems is in `schemas.outputs`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
 from schemas.wrappers import WRAPPERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
 #: Metrics in the order used everywhere.
@@ -32,6 +35,13 @@ DELIVERIES: Final = 1
 
 #: Topics of one family at most: the number of a topic has seven bits in the ledger.
 MAX_TOPICS: Final = 64
+
+
+#: What events may be about, by the number of the family.
+FAMILIES: Final = ("orders", "deliveries")
+EventFamily = Literal["orders", "deliveries"]
+#: Family → the metrics that its events make.
+METRICS_OF: Final[Mapping[EventFamily, tuple[Metric, ...]]] = {"orders": METRICS[:3], "deliveries": METRICS[3:]}
 
 
 def topic_number(family: int, place: int) -> int:

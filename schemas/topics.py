@@ -74,13 +74,11 @@ class Catalogue:
         source_prefix: Before the names of the topics that are read.
         output_prefix: Before the names of the topics that are written, and in those of the internal ones.
         partitions: Partitions of the topics that are keyed by order.
-        orders: Names of the topics of orders; without any there is one, named by the prefix.
+        orders: Names of the topics of orders; if empty there is one, named by the prefix; `None` if none are published.
         deliveries: Likewise, of deliveries.
 
     Attributes:
         published: Number → topic of orders or deliveries, in the order of their numbers (`schemas.facts.topic_number`).
-        orders: The first topic of orders.
-        deliveries: The first topic of deliveries.
     """
 
     def __init__(
@@ -89,8 +87,8 @@ class Catalogue:
         output_prefix: str = "",
         partitions: int = 4,
         *,
-        orders: Sequence[str] = (),
-        deliveries: Sequence[str] = (),
+        orders: Sequence[str] | None = (),
+        deliveries: Sequence[str] | None = (),
     ) -> None:
         self.partitions = partitions
         source = _KEEP_ALL | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(SOURCE_MAX_BYTES)}
@@ -114,11 +112,9 @@ class Catalogue:
                 is_named_by_others=bool(named),
             )
             for family, named, own_name, models in families
-            for place, name in enumerate(named or (own_name,))
+            for place, name in enumerate(() if named is None else named or (own_name,))
         }
         self.published: Mapping[int, Topic] = dict(sorted(numbered.items()))
-        self.orders = self.published[ORDERS]
-        self.deliveries = self.published[DELIVERIES]
         self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
         self.controls = Topic(
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
@@ -190,6 +186,24 @@ class Catalogue:
         self.replayed = Topic(
             f"{internal}replayed", 1, _COMPACT, "topic partition offset", (notes.Replayed,), internal=True
         )
+
+    @property
+    def orders(self) -> Topic:
+        """The first topic of orders.
+
+        Raises:
+            KeyError: This installation counts none.
+        """
+        return self.published[ORDERS]
+
+    @property
+    def deliveries(self) -> Topic:
+        """The first topic of deliveries.
+
+        Raises:
+            KeyError: This installation counts none.
+        """
+        return self.published[DELIVERIES]
 
     def all(self) -> tuple[Topic, ...]:
         """Every topic: those that are read, those that are written, the internal ones."""

@@ -217,8 +217,9 @@ async def _check_topics(settings: Settings) -> None:
     plan = await plan_topics(settings)
     refuse(plan)
     if plan.create:
+        more = f" (and {len(plan.create) - 1} more)" if len(plan.create) > 1 else ""
         raise ExpectedError(
-            f"{plan.create[0].name} does not exist (and {len(plan.create) - 1} more): run milestones topics apply",
+            f"{plan.create[0].name} does not exist{more}: run milestones topics apply",
             exit_code=3,
         )
     for name, changes in plan.alter.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import ORDERS, family_of
+from schemas.facts import FAMILIES, ORDERS, family_of
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
@@ -148,7 +148,9 @@ class Context:
     def fingerprint(self) -> str:
         """What counts depend on besides the events; readable, so that a person can see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
-        return f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
+        told = f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
+        # States from before there was a choice have both and do not say so.
+        return told if self.settings.families == FAMILIES else f"{told} families={','.join(self.settings.families)}"
 
     def transactional_id(self, role: str) -> str:
         """Transactional id of a role such as `ledger-2` or `totals`."""

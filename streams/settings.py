@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.facts import DIMENSIONS, MAX_TOPICS, Metric
+from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
 from schemas.topics import Catalogue
 from streams.domain.calendar import CHINA, NO_CALENDAR
 from streams.errors import ExpectedError
@@ -135,6 +135,7 @@ class Settings(_Section):
     holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
+    families: tuple[EventFamily, ...] = FAMILIES
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()
 
@@ -226,6 +227,28 @@ class Settings(_Section):
             raise ValueError("list each scope once, and at least one")
         return value
 
+    @field_validator("families")
+    @classmethod
+    def _each_family_once(cls, value: tuple[EventFamily, ...]) -> tuple[EventFamily, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"list each of {', '.join(FAMILIES)} that is published, once, and at least one")
+        return tuple(family for family in FAMILIES if family in value)
+
+    @model_validator(mode="after")
+    def _only_what_is_published(self) -> Settings:
+        for family in FAMILIES:
+            if family in self.families:
+                continue
+            if family in self.topics.model_fields_set:
+                raise ValueError(f"topics: {family} are not among the families, and so their topics are not read")
+            for kind, name, metric in (
+                *(("rule", rule.name, rule.metric) for rule in self.rule),
+                *(("target", target.target_id, target.metric) for target in self.target),
+            ):
+                if metric in METRICS_OF[family]:
+                    raise ValueError(f"{kind} {name!r}: {metric} come from {family}, which are not among the families")
+        return self
+
     @model_validator(mode="after")
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
@@ -267,8 +290,8 @@ class Settings(_Section):
             self.source_prefix,
             self.output_prefix,
             self.partitions,
-            orders=self.topics.orders,
-            deliveries=self.topics.deliveries,
+            orders=self.topics.orders if "orders" in self.families else None,
+            deliveries=self.topics.deliveries if "deliveries" in self.families else None,
         )
 
     @property
@@ -302,7 +325,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     sources = dict.fromkeys(values, origin)
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if name not in ("rule", "target", "scopes", "holidays", "topics") and variable in os.environ:
+        if name not in ("rule", "target", "scopes", "families", "holidays", "topics") and variable in os.environ:
             values[name], sources[name] = os.environ[variable], variable
     for name, value in (overrides or {}).items():
         if value is not None:

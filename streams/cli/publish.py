@@ -74,7 +74,7 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 
 async def _publish(publisher: Publisher, settings: Settings, stream: IO[bytes], name: str) -> _Tally:
     tally = _Tally()
-    checker = LineChecker(settings.future_limit_s)
+    checker = LineChecker(settings.future_limit_s, void_topic=min(settings.catalogue.published))
     async with publisher:
         with _progress(stream, name) as advance:
             async for lines, size_bytes in _chunks(stream, name):

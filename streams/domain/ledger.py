@@ -22,6 +22,7 @@ from streams.domain.orders import (
     ORDERS,
     ORDERS_PLACED,
     PLACED,
+    Judgement,
     OrderViolation,
     OrderViolations,
     Unit,
@@ -102,6 +103,7 @@ class Ledger:
         zone: The business time zone.
         scopes: The scopes that are counted.
         max_events_per_order: More events of an order than these are refused.
+        orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
@@ -110,7 +112,10 @@ class Ledger:
         state_bytes: Size of all packed orders and their ids.
     """
 
-    def __init__(self, zone: BusinessZone, scopes: Scopes, max_events_per_order: int = 64) -> None:
+    def __init__(
+        self, zone: BusinessZone, scopes: Scopes, max_events_per_order: int = 64, *, orders_known: bool = True
+    ) -> None:
+        self._orders_known = orders_known
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
@@ -215,6 +220,8 @@ class Ledger:
                 if blob is None:
                     if fact.kind == PLACED:
                         placed.append(fact)
+                    elif fact.kind == DELIVERED and not self._orders_known:
+                        delivered.append(fact)
                     else:
                         now = self._count_new_order((fact,))
                 elif fact.kind == DELIVERED and is_sole(blob, PLACED, fact.time_us):
@@ -243,6 +250,8 @@ class Ledger:
                 return ()
             if fact.kind == DELIVERED:
                 days.add(_DELIVERIES, fact.dims, fact)
+                if not self._orders_known:
+                    return ()
                 return (OrderViolation("delivered_without_order", fact.source, fact.id),)
         elif len(facts) == 2:
             first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
@@ -255,7 +264,7 @@ class Ledger:
                     days.add(_ORDERS_PLACED, first.dims, first)
                     days.add(_CANCELLATIONS, first.dims, second)
                     return ()
-        judgement = judge(facts)
+        judgement = self._judge(facts)
         for metric, dims, cause in judgement.units:
             days.add(GROUP_OF_METRIC[metric], dims, cause)
         return judgement.violations
@@ -279,9 +288,12 @@ class Ledger:
                 days.add(PLACED_GROUP, new.dims, new)
                 return ()
         known = unpack(order_id, blob, self._vocabulary.words)
-        before, after = judge(known), judge([*known, *facts])
+        before, after = self._judge(known), self._judge([*known, *facts])
         self._count_difference(before.units, after.units)
         return after.violations
+
+    def _judge(self, facts: Sequence[Fact]) -> Judgement:
+        return judge(facts, orders_known=self._orders_known)
 
     def _count_difference(self, before: Sequence[Unit], after: Sequence[Unit]) -> None:
         gone = {_unit_key(unit): unit for unit in before}
@@ -338,9 +350,13 @@ class Ledger:
     def _count_plain_order(self, order_id: str, blob: bytes, events: Sequence[Head]) -> bool:
         """Counts an order that was placed and at most delivered since, as nearly all are; others it leaves alone."""
         if len(events) == 1:
-            if events[0][0] != PLACED:
+            kind = events[0][0]
+            if kind == PLACED:
+                self._count_packed(PLACED_GROUP, order_id, blob, 0, events[0])
+            elif kind == DELIVERED and not self._orders_known:
+                self._count_packed(_DELIVERIES, order_id, blob, 0, events[0])
+            else:
                 return False
-            self._count_packed(PLACED_GROUP, order_id, blob, 0, events[0])
             return True
         if len(events) != 2:
             return False

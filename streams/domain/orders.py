@@ -66,16 +66,17 @@ class Judgement(NamedTuple):
     violations: OrderViolations
 
 
-def judge(facts: Sequence[Fact]) -> Judgement:
+def judge(facts: Sequence[Fact], *, orders_known: bool = True) -> Judgement:
     """Judges all events of one order.
 
     Args:
         facts: In any order, each (source, id) once.
+        orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
     """
     kinds = {(fact.source, fact.id): fact.kind for fact in facts}
     # A void cannot be voided: a void that names one stands, and so does the one it names.
     voided = {fact.voids for fact in facts if fact.voids is not None}
-    life = _Life()
+    life = _Life(orders_known=orders_known)
     for fact in sorted(facts, key=_in_time):
         if fact.kind == VOIDED:
             life.void(fact, None if fact.voids is None else kinds.get(fact.voids))
@@ -87,7 +88,8 @@ def judge(facts: Sequence[Fact]) -> Judgement:
 class _Life:
     """The life of an order, event by event in the order of time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, orders_known: bool) -> None:
+        self._orders_known = orders_known
         self._placed: Fact | None = None
         self._cancelled: Fact | None = None
         self._standing: Fact | None = None
@@ -132,7 +134,7 @@ class _Life:
             return "delivered_twice"
         self._standing = fact
         if self._placed is None:
-            return "delivered_without_order"
+            return "delivered_without_order" if self._orders_known else None
         return None if self._cancelled is None else "delivered_after_cancellation"
 
     def _reverse(self, fact: Fact) -> str | None:

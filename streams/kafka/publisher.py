@@ -108,6 +108,10 @@ class Publisher:
         for number in sorted(topics):
             if not self._topics[number]:
                 names = self._choices[number]
+                if not names:
+                    raise ExpectedError(
+                        f"families: {_KINDS[number]} are not among the families of this installation, which does not read them"
+                    )
                 raise ExpectedError(
                     f"{', '.join(names)} are {len(names)} topics of {_KINDS[number]}: say which one the events go to with "
                     f"--topic, as in --topic {names[0]}"

@@ -35,7 +35,7 @@ class Memory:
 
     def __init__(self, context: Context, number: int) -> None:
         self.number = number
-        self.ledger = Ledger(context.zone, context.scopes)
+        self.ledger = Ledger(context.zone, context.scopes, orders_known="orders" in context.settings.families)
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)
         self.sources: dict[Partition, Source] = {}
         self.forwarded: Counter[int] = Counter()

@@ -67,7 +67,7 @@ def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, i
     """Topic → number of what was read; a marker from when each family had one topic does not say."""
     if marker.topics:
         return marker.topics
-    first = {topics.names[family]: family for family in (ORDERS, DELIVERIES)}
+    first = {name: family for family, name in topics.names.items() if family in (ORDERS, DELIVERIES)}
     names = {source_of(name, number)[0] for name in marker.positions} - {topics.rerouted}
     return {name: first.get(name, ORDERS) for name in names}
 

@@ -57,9 +57,16 @@ class LineChecker:
     Args:
         future_limit_s: How far ahead of now an event's time may be.
         now_ms: The clock, milliseconds since 1970.
+        void_topic: `ORDERS` or `DELIVERIES`: where events that void others go.
     """
 
-    def __init__(self, future_limit_s: int, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self,
+        future_limit_s: int,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        void_topic: int = ORDERS,
+    ) -> None:
+        self._topics = {**_TOPICS, "event.voided.v1": void_topic}
         self._future_limit_us = future_limit_s * 1_000_000
         self._now_ms = now_ms
 
@@ -79,7 +86,7 @@ class LineChecker:
     def _record(self, text: bytes) -> Publication:
         event = _loosely(text)
         kind = event.get("type")
-        topic = _TOPICS.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
+        topic = self._topics.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
         return Publication(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
 
     def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Event | Fact | Rejection]:

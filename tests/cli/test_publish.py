@@ -63,6 +63,11 @@ def check(*texts: bytes) -> tuple[list[Any], dict[int, Rejection]]:
     return records, {each.number: each.rejection for each in refused}
 
 
+def test_where_only_deliveries_are_published_a_void_is_one_of_them() -> None:
+    records, refused = LineChecker(300, lambda: NOW_MS, DELIVERIES).check([NumberedLine(1, VOIDED)])
+    assert ([record.topic for record in records], refused) == ([DELIVERIES], [])
+
+
 @pytest.mark.parametrize(
     ("text", "topic", "key"),
     [

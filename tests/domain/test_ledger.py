@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T1, T2, T3, T4 = (f"2024-10-07T{hour}:00:00" for hour in ("10", "11", "12", "13"))
 
 
-def ledger_in(zone: str = "Asia/Shanghai", **more: int) -> Ledger:
+def ledger_in(zone: str = "Asia/Shanghai", **more: Any) -> Ledger:
     return Ledger(BusinessZone(zone), Scopes(), **more)
 
 

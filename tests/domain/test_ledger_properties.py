@@ -214,6 +214,27 @@ def test_a_ledger_restored_from_what_the_steps_told_is_equal(
         assert (day.latest.time_us, day.latest.id, day.latest.source) == (latest.time_us, latest.id, latest.source)
 
 
+@settings(max_examples=80, deadline=None)
+@given(arrivals())
+def test_where_no_orders_are_published_a_delivery_without_one_is_no_contradiction_and_nothing_else_changes(
+    arrival: tuple[list[Fact], list[list[list[Fact]]]],
+) -> None:
+    _, steps = arrival
+    known = new_ledger()
+    partial, restored = (Ledger(KEPT_ZONE, Scopes(SCOPES), orders_known=False) for _ in range(2))
+    take(known, steps)
+    told = take(partial, steps)
+    restored.restore([entry for changes in told for entry in changes.vocabulary], [changes.orders for changes in told])
+    expected = {
+        order_id: others
+        for order_id, several in known.violations().items()
+        if (others := tuple(one for one in several if one.kind != "delivered_without_order"))
+    }
+    for ledger in (partial, restored):
+        assert counted(ledger) == counted(known)
+        assert ledger.violations() == expected
+
+
 def _units_of(events: Sequence[Fact], key: DayKey) -> list[Fact]:
     """The events whose units a day counts."""
     found = []

@@ -19,6 +19,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
+from schemas.facts import DELIVERIES, FAMILIES, ORDERS
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
@@ -167,7 +168,8 @@ class Installation:
     async def publish(self, records: Iterable[Published], *, pause_every: int = 0, pause_s: float = 0.0) -> None:
         """Publishes in order; with a pause after every so many records."""
         producer = AIOKafkaProducer(**client_options(self.settings), linger_ms=5, acks="all")
-        families = {"orders": self.catalogue.orders.name, "deliveries": self.catalogue.deliveries.name}
+        published = self.catalogue.published
+        families = {FAMILIES[number]: published[number].name for number in (ORDERS, DELIVERIES) if number in published}
         await producer.start()
         try:
             for count, record in enumerate(records, 1):

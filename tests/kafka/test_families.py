@@ -1,0 +1,70 @@
+"""A maker that publishes deliveries alone: no topic of orders, no contradictions, everything else as elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.kafka.admin import admin
+from streams.kafka.clients import read_to_end
+from tests.support.events import FIRST, event, lifecycle
+from tests.support.installation import Installation
+from tests.support.recount import recount
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.kafka
+
+CONFIG = """
+families = ["deliveries"]
+[[rule]]
+name = "daily"
+metric = "deliveries"
+window = "day"
+scope = ["model"]
+exceeds = 1
+"""
+
+
+async def test_deliveries_alone_are_counted_without_orders_and_without_contradictions(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = Installation(bootstrap, prefix, tmp_path, families=("deliveries",), partitions=2)
+    installation.configure(CONFIG)
+    await installation.create()
+    async with admin(installation.settings) as client:
+        assert f"{prefix}vehicle.orders.v1" not in await client.list_topics()
+    deliveries = [record for record in lifecycle(9, 60, partitions=2) if record.topic == "deliveries"]
+    assert len(deliveries) > 20
+    lines = tmp_path / "events.ndjson"
+    lines.write_bytes(event("order.placed.v1", "p", FIRST, {"order_id": "SO-1", "model": "SU7"}))
+    refused = await installation.run("publish", str(lines))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "orders are not among the families" in refused.stderr
+    await installation.publish(deliveries)
+    worker = installation.worker()
+    try:
+        await installation.applied()
+        expected = recount(record.value for record in deliveries)
+        assert await installation.counts() == expected
+        assert await installation.milestones()
+        topic = installation.catalogue.violations
+        found = [records async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(2)])]
+        assert not any(found), "nothing can be judged that is not published"
+        verified = await installation.run("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        worker.kill(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait) == 0
+    finally:
+        installation.end()
+
+    installation.configure(CONFIG.replace('["deliveries"]', '["orders", "deliveries"]'))
+    applied = await installation.run("topics", "apply")
+    assert applied.returncode == 0, applied.stderr
+    other = await installation.run("worker", "--instance", "w2")
+    assert other.returncode == 2, other.stderr
+    assert "families=deliveries" in other.stderr.splitlines()[-1]
