@@ -117,7 +117,7 @@ class _Counted:
 async def _revisions(settings: Settings, consumer: AIOKafkaConsumer, milestone_id: str) -> list[MilestoneEvent]:
     topic = catalogue_of(settings).milestones.name
     if not (await partition_counts(consumer, [topic]))[topic]:
-        raise ExpectedError(f"{topic} does not exist: name the installation with output_prefix", exit_code=2)
+        raise ExpectedError(f"{topic} does not exist: name the installation with output_prefix", exit_code=3)
     found: list[MilestoneEvent] = []
     known: set[str] = set()
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):

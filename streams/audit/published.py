@@ -205,7 +205,7 @@ async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
     if missing:
         raise ExpectedError(
             f"{missing[0]} does not exist: name the installation with output_prefix, or create it with milestones topics apply",
-            exit_code=2,
+            exit_code=3,
         )
 
 

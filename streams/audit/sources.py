@@ -152,7 +152,7 @@ class Sources:
         """
         for name, found in (await partition_counts(self._consumer, self.numbers)).items():
             if not found:
-                raise ExpectedError(f"{name} does not exist: milestones topics plan tells what to do", exit_code=2)
+                raise ExpectedError(f"{name} does not exist: milestones topics plan tells what to do", exit_code=3)
 
     async def ends(self) -> Stops:
         """The current end of every partition."""

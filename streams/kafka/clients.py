@@ -71,7 +71,8 @@ class _FileToken(AbstractTokenProvider):
         if end_s is not None and end_s < time.time():
             end = datetime.fromtimestamp(end_s, UTC).isoformat()
             raise TokenError(
-                f"sasl_token_file: the token in {self._path} expired at {end}; look at what keeps it fresh, and at the clock"
+                f"sasl_token_file: the token in {self._path} expired at {end}; look at what keeps it fresh, and at the clock",
+                has_expired=True,
             )
         return text
 
@@ -125,7 +126,7 @@ def _identify(context: ssl.SSLContext, settings: Settings) -> None:
                 Path(path).read_bytes()
         except OSError as error:
             raise _unusable(name, path, _reason(error)) from None
-    password = _secret(settings.ssl_key_password, settings.ssl_key_password_file, "ssl_key_password")
+    password = secret(settings.ssl_key_password, settings.ssl_key_password_file, "ssl_key_password")
     try:
         # Without a password OpenSSL would ask for one at the terminal.
         context.load_cert_chain(certificate, key or None, password=lambda: password)
@@ -150,19 +151,13 @@ def _refuse_expired(certificate: str) -> None:
     # The standard library reads certificates and has no public call for it.
     end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     if end and ssl.cert_time_to_seconds(end) < time.time():
-        raise _unusable("ssl_certificate_file", certificate, f"it expired on {end}")
+        raise ExpectedError(
+            f"ssl_certificate_file: cannot use {certificate}: it expired on {end}; have it renewed", exit_code=3
+        )
 
 
 def _unusable(setting: str, path: str, reason: str) -> ExpectedError:
-    return ExpectedError(f"{setting}: cannot use {path}: {reason}; correct the file, or name another one", exit_code=3)
-
-
-def _secret(value: str, file_name: str, setting: str) -> str:
-    """A secret of a connection: where its file cannot be read, the cluster is out of reach."""
-    try:
-        return secret(value, file_name, setting)
-    except ExpectedError as error:
-        raise ExpectedError(str(error), exit_code=3) from None
+    return ExpectedError(f"{setting}: cannot use {path}: {reason}; correct the file, or name another one")
 
 
 def servers_of(settings: Settings) -> list[str]:
@@ -203,13 +198,13 @@ def client_options(settings: Settings) -> dict[str, Any]:
             try:
                 token.read()
             except TokenError as error:
-                raise ExpectedError(str(error), exit_code=3) from None
+                raise ExpectedError(str(error), exit_code=3 if error.has_expired else 2) from None
             options["sasl_oauth_token_provider"] = token
         else:
             if not settings.sasl_username:
                 raise ExpectedError(f"sasl_username: {settings.sasl_mechanism} needs the name of the user")
             options["sasl_plain_username"] = settings.sasl_username
-            options["sasl_plain_password"] = _secret(
+            options["sasl_plain_password"] = secret(
                 settings.sasl_password, settings.sasl_password_file, "sasl_password"
             )
     return options

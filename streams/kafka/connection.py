@@ -83,7 +83,15 @@ logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
 
 
 class TokenError(ConnectionError):
-    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting."""
+    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting.
+
+    Attributes:
+        has_expired: There is one, and it was right.
+    """
+
+    def __init__(self, message: str, *, has_expired: bool = False) -> None:
+        super().__init__(message)
+        self.has_expired = has_expired
 
 
 #: Called when a broker, or a certificate, has refused a connection: clients keep retrying and report nothing.

@@ -151,7 +151,7 @@ async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
         for name, partitions in found.items():
             if not partitions:
                 raise ExpectedError(
-                    f"{name} does not exist: name the source topics with source_prefix or [topics]", exit_code=2
+                    f"{name} does not exist: name the source topics with source_prefix or [topics]", exit_code=3
                 )
         tps = [TopicPartition(name, number) for name, partitions in found.items() for number in range(partitions)]
         firsts = await consumer.beginning_offsets(tps)

@@ -135,7 +135,9 @@ async def _check_exists(settings: Settings, consumer: AIOKafkaConsumer) -> None:
     catalogue = catalogue_of(settings)
     for name, found in (await partition_counts(consumer, (catalogue.windows.name, catalogue.milestones.name))).items():
         if not found:
-            raise ExpectedError(f"{name} does not exist: there is nothing to compare with under this output prefix")
+            raise ExpectedError(
+                f"{name} does not exist: there is nothing to compare with under this output prefix", exit_code=3
+            )
 
 
 def _milestone(event: MilestoneEvent) -> dict[str, Any]:

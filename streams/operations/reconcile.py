@@ -74,7 +74,7 @@ async def read_situation(settings: Settings) -> Situation:
         counts = await partition_counts(consumer, [catalogue.windows.name, catalogue.controls.name])
         for name, count in counts.items():
             if not count:
-                raise ExpectedError(f"{name} does not exist; create it with: milestones topics apply", exit_code=2)
+                raise ExpectedError(f"{name} does not exist; create it with: milestones topics apply", exit_code=3)
         rows = await _rows(settings, consumer, catalogue.windows.name)
         totals = await _totals(settings, consumer, catalogue.controls.name)
     compared = [Compared(row, control) for row in rows for control in row.controls]

@@ -110,6 +110,10 @@ async def _serve(
     server.on_started = started
     server.broken = lambda: bool(web.failures)
     await server.serve(sockets=[listener])
+    # Ended while it started, or by a second signal, the server leaves out to tell the application, whose tasks would then be
+    # torn down with the event loop, and a traceback logged. Having been told before, the application has nothing to do.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(server.lifespan.shutdown(), _GRACE_S)
     return codes[0] if codes else int(bool(web.failures))
 
 

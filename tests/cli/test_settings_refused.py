@@ -40,6 +40,10 @@ FAULTS = {
     'output_prefix = "x."\n[topics]\norders = "milestones.internal.x.ledger"\n': "ledger is a topic that this service writes",
     '[topics]\norders = "vehicle.targets.v1"\n': "topics: vehicle.targets.v1 is a topic that this service reads for",
     '[topics]\ntargets = ["a"]\n': "topics.targets: there is no setting called so",
+    'security_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password_file = "/no/such"\n': "sasl_password_file: cannot read",
+    'security_protocol = "SSL"\nssl_ca_file = "/dev/null"\n': "ssl_ca_file: cannot use /dev/null: it holds no certificates",
+    'security_protocol = "SSL"\nssl_certificate_file = "/no/such"\n': "ssl_certificate_file: cannot use /no/such: ",
+    'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_token_file = "/dev/null"\n': "null is empty",
     'web_bind = "8080"\n': "web_bind: '8080' is no address; write HOST:PORT",
     'web_trusted_proxies = "proxy"\n': "web_trusted_proxies: 'proxy' does not appear to be",
 }
