@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from streams.settings import Settings
 from streams.web.server import _Server, serve
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -41,11 +41,9 @@ def nothing() -> None:
     pass
 
 
-async def in_start_up(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+async def ended_in_start_up(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
     await uvicorn.Server.startup(self, sockets)
-    os.kill(os.getpid(), signal.SIGTERM)
-    while not self.should_exit:
-        await asyncio.sleep(0.01)
+    self.should_exit = True
 
 
 @pytest.mark.parametrize("end", [nothing, once, twice])
@@ -53,7 +51,7 @@ def test_a_signal_ends_it_without_a_word(
     end: Callable[[], None], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if end is nothing:
-        monkeypatch.setattr(_Server, "startup", in_start_up)
+        monkeypatch.setattr(_Server, "startup", ended_in_start_up)
     settings = Settings(bootstrap_servers="127.0.0.1:1", web_bind="127.0.0.1:0", state_dir=str(tmp_path))
     assert serve(settings, lambda _: end()) == 0
     assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
