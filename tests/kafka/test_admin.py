@@ -16,10 +16,13 @@ from streams.embedded.broker import EmbeddedKafka
 from streams.errors import ExpectedError
 from streams.kafka import admin as administration
 from streams.kafka.admin import admin, apply_topics, describe, plan_topics
-from streams.kafka.clients import reader
+from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.rights import transactional_prefix
 from tests.support.commands import uses
+from tests.support.events import lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
+from tests.support.recount import recount
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:
@@ -32,11 +35,18 @@ pytestmark = pytest.mark.kafka
 _OTHERWISE = (["demo"], ["web"], ["topics", "apply"])
 
 
+#: Ids of transactions are forgotten after a week by default; here as soon as a worker that is slow to open can do without.
+_FORGETFUL = {
+    "transactional.id.expiration.ms": "10000",
+    "transaction.remove.expired.transaction.cleanup.interval.ms": "300",
+}
+
+
 @pytest.fixture(scope="module")
 def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    """A broker with auto.create.topics.enable, Kafka's default."""
+    """A broker with auto.create.topics.enable, Kafka's default, that forgets transactional ids within seconds."""
     folder = tmp_path_factory.mktemp("creating")
-    with EmbeddedKafka(folder, heap_mb=256, properties={"auto.create.topics.enable": "true"}) as broker:
+    with EmbeddedKafka(folder, heap_mb=256, properties={"auto.create.topics.enable": "true"} | _FORGETFUL) as broker:
         yield broker
 
 
@@ -55,6 +65,9 @@ async def test_no_command_creates_a_topic_by_looking(creating: EmbeddedKafka, pr
             done = await installation.run(*arguments, timeout_s=30)
         assert done.returncode in (1, 2, 3), (arguments, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
+        if arguments[0] in {"verify", "explain", "reconcile", "rebuild", "windows"}:
+            # One code for what the cluster lacks, whoever asks.
+            assert (done.returncode, "does not exist" in done.stderr or "there is no topic" in done.stderr) == (3, True)
 
     before = await topics_of(installation)
     await asyncio.gather(*(run(arguments) for arguments in uses() if arguments not in _OTHERWISE))
@@ -207,3 +220,38 @@ async def test_a_topic_that_is_deleted_while_it_is_described_is_not_there(
                 return
             await asyncio.sleep(0.1)
     raise AssertionError("it is still described")
+
+
+@pytest.mark.slow
+async def test_transactional_ids_that_the_brokers_have_forgotten_cost_nothing(
+    creating: EmbeddedKafka, prefix: str, tmp_path: Path
+) -> None:
+    """A worker that had nothing to do for longer than the brokers remember goes on as if nothing had been."""
+    records = list(lifecycle(9, 30, partitions=1))
+    async with Installation.created(creating.bootstrap, tmp_path, prefix=prefix, partitions=1) as installation:
+        worker = installation.worker("w1")
+        await installation.publish(records[:30])
+        await installation.applied()
+        await forgotten(installation)
+        await installation.publish(records[30:])
+        await installation.applied()
+        assert await installation.counts() == recount(await installation.source_values())
+        assert (await installation.books_balance())["read"] == len(records)
+        await installation.standing()
+        assert worker.process.poll() is None
+
+
+async def forgotten(installation: Installation) -> None:
+    """Waits until the brokers know of no transactional id of a state any more; a worker tells its status all the time."""
+    states = tuple(f"{transactional_prefix(installation.settings)}{role}".encode() for role in ("ledger-0", "totals"))
+    name, give_up_s = "__transaction_state", deadline(60)
+    async with reader(installation.settings) as consumer:
+        partitions = [(name, number) for number in range((await partition_counts(consumer, [name]))[name])]
+    known: dict[bytes, bytes | None] = {b"": b""}
+    while any(value is not None for value in known.values()):
+        assert time.monotonic() < give_up_s, known
+        await asyncio.sleep(0.3)
+        known = {}
+        async for batch in read_to_end(installation.settings, partitions):
+            known |= {key: record.value for record in batch if (key := record.key or b"").endswith(states)}
+        assert known
