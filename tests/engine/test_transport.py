@@ -191,6 +191,27 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     assert ends == {ONE: LogEnd(7, 99_000_000)}
 
 
+def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> None:
+    states = {tp: SimpleNamespace(has_valid_position=True, paused=False) for tp in (ONE, OTHER)}
+    assignment = SimpleNamespace(tps=states.keys(), state_value=states.get)
+    consumer = object.__new__(_DatingConsumer)
+    consumer._fetcher = SimpleNamespace(_records={}, _fetch_max_wait_ms=0)
+    waits: list[int] = []
+    consumer._plan = lambda _assignment: waits.append(consumer._fetcher._fetch_max_wait_ms)
+    consumer._plan_patiently(assignment)
+    consumer._fetcher._records[OTHER] = ["a record that waits to be taken"]
+    consumer._plan_patiently(assignment)
+    consumer._fetcher._records.clear()
+    states[ONE].paused = True
+    consumer._plan_patiently(assignment)
+    states[ONE].paused = False
+    states[ONE].has_valid_position = False
+    consumer._plan_patiently(assignment)
+    states[ONE].has_valid_position = True
+    consumer._plan_patiently(assignment)
+    assert waits == [500, 10, 10, 10, 500]
+
+
 def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_away_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
