@@ -116,9 +116,14 @@ def encode_event(event: Event) -> bytes:
 # Outputs ------------------------------------------------------------------------------------------------------------
 
 
-def encode_row(row: WindowRow) -> bytes:
-    """Value of a window row."""
-    return row.model_dump_json().encode()
+def encode_row(row: WindowRow | PlainRow) -> bytes:
+    """Value of a window row; the same of either kind."""
+    return _encode_struct(row) if isinstance(row, PlainRow) else row.model_dump_json().encode()
+
+
+def full_row(row: WindowRow | PlainRow) -> WindowRow:
+    """The model of a row."""
+    return decode_row(_encode_struct(row)) if isinstance(row, PlainRow) else row
 
 
 def decode_row(value: bytes) -> WindowRow:

@@ -35,7 +35,7 @@ class Columns:
         version: Of the published version; 0 where there is none.
         restated: Versions since the first that was closed.
         updated_us: When the published version was made, microseconds since 1970.
-        history_version: The last version that the history has; 0 for none.
+        history_version: The last version that the history has, and `history_us` when it was written; 0 for none.
         cells: The packed counts of all partitions, on days.
     """
 
@@ -49,7 +49,7 @@ class Columns:
         self.published_hours = self._column("Q")
         self.published_status = self._column("b")
         self.version, self.restated, self.history_version = self._column("i"), self._column("i"), self._column("i")
-        self.updated_us = self._column("q")
+        self.updated_us, self.history_us = self._column("q"), self._column("q")
         self.cells: list[bytes | None] = []
         self._room = 0
 

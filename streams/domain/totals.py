@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
-from schemas.rows import RowKey
+from schemas.rows import PlainRow, RowKey
 from streams.domain.controls import Controls
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
@@ -63,7 +63,7 @@ class Step:
     `is_last` tells that nothing of the evaluation follows.
     """
 
-    rows: list[WindowRow]
+    rows: list[WindowRow | PlainRow]
     milestones: list[MilestoneEvent]
     held: dict[str, int | None]
     is_last: bool = False
@@ -252,7 +252,7 @@ class Totals:
             rest_on = {RowKey.of(event.data) for event in milestones}
             rest_on |= {row.key for row in rows if row.was_over and row.count < row.published_count}
             rows.sort(key=lambda row: row.key in rest_on)
-        published: list[WindowRow] = []
+        published: list[WindowRow | PlainRow] = []
         for number, row in enumerate(rows):
             if len(published) >= most and row.key not in rest_on:
                 yield Step(published, [], {})

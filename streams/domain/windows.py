@@ -14,7 +14,7 @@ from schemas import vectors
 from schemas.facts import METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
-from schemas.rows import RowKey
+from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import cells
 from streams.domain.columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 from streams.domain.controls import compare
@@ -140,7 +140,7 @@ class Row:
         backfilled = self.backfilled - self.published_backfilled
         return backfilled > 0 and self.count - self.published_count <= backfilled
 
-    def publish(self, timezone: str, updated_at: str) -> WindowRow | None:
+    def publish(self, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
         """Ends the step: the next version, or None when it equals what is published or has never held anything."""
         if self._windows is None:
             raise RuntimeError(f"{self.key} belongs to no table")
@@ -435,7 +435,7 @@ class Windows:
         self._grown = {}
         self._loaded = {}
 
-    def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | None:
+    def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
         """The next version of a row, or None when it equals what is published or has never held anything."""
         place, columns = row.place, self.columns
         row.grew, row.latest = False, None
@@ -469,42 +469,59 @@ class Windows:
         self._set_published(place, targets, {control.source: control for control in controls})
         return self._version(place, timezone)
 
-    def published(self, place: int) -> WindowRow | None:
+    def published(self, place: int) -> WindowRow | PlainRow | None:
         """The published version of a row once more; None where another one is about to be published."""
         if self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
             return None
         return self._version(place, self._calendar.timezone)
 
-    def mark(self, place: int, version: int) -> None:
-        """Notes the last version of a row that the history has."""
+    def mark(self, place: int, version: int, written_us: int) -> None:
+        """Notes the last version of a row that the history has, and when it was written, microseconds since 1970."""
         self.columns.history_version[place] = version
+        self.columns.history_us[place] = written_us
+
+    def marked_us(self, place: int) -> int:
+        """When the last version that the history has was written; 0 for never."""
+        return self.columns.history_us[place]
 
     def not_in_history(self) -> list[int]:
         """Rows whose published version the history does not have."""
         return self.columns.not_in_history()
 
-    def _version(self, place: int, timezone: str) -> WindowRow:
+    def _version(self, place: int, timezone: str) -> WindowRow | PlainRow:
         columns = self.columns
-        series, period = self._series[columns.series[place]], self._periods[columns.period[place]]
-        targets = self._published_targets.get(place, ())
-        return WindowRow(
+        series, number = self._series[columns.series[place]], columns.period[place]
+        period, (start, end, is_day) = self._periods[number], self._dates[number]
+        plain = PlainRow(
             metric=series.metric,
             scope=series.scope,
             period=period.id,
-            start=period.start.isoformat(),
-            end=period.end.isoformat(),
+            start=start,
+            end=end,
             timezone=timezone,
             count=columns.published_count[place],
-            by_hour=cells.hours_of(columns.cells[place]) if period.kind == "day" else None,
-            targets=[RowTarget(target_id=name, value=value, reached=reached) for name, value, reached in targets],
+            by_hour=cells.hours_of(columns.cells[place]) if is_day else None,
+            targets=[],
             status=STATUSES[columns.published_status[place]],
             restated=columns.restated[place],
             version=columns.version[place],
-            updated_at=utc_text(columns.updated_us[place]),
+            updated_at=self._text_of(columns.updated_us[place]),
             calendar=period.calendar,
             backfilled=columns.published_backfilled[place],
-            controls=list(self._published_controls.get(place, _NOTHING).values()),
         )
+        if place not in self._published_targets and place not in self._published_controls:
+            return plain
+        targets = self._published_targets.get(place, ())
+        added = {
+            "targets": [RowTarget(target_id=name, value=value, reached=reached) for name, value, reached in targets],
+            "controls": list(self._published_controls.get(place, _NOTHING).values()),
+        }
+        return WindowRow(**(full_fields(plain) | added))
+
+    def _text_of(self, instant_us: int) -> str:
+        if instant_us != self._instant[1]:
+            self._instant = utc_text(instant_us), instant_us
+        return self._instant[0]
 
     def _micros_of(self, text: str) -> int:
         if text != self._instant[0]:

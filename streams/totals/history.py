@@ -13,7 +13,6 @@ writes it; without that memory the history itself is read.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import decode_history_mark, decode_row, encode_memory, encode_row
@@ -24,12 +23,12 @@ from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from schemas.outputs import WindowRow
+    from schemas.rows import PlainRow
     from streams.context import Context
     from streams.kafka.log import LogReader
 
 MINUTE_US: Final = 60_000_000
 _SECOND_US: Final = 1_000_000
-_NEVER_US: Final = -(1 << 62)
 
 
 class Rows(Protocol):
@@ -38,11 +37,14 @@ class Rows(Protocol):
     def find(self, key: tuple[str, str, str]) -> int | None:
         """The place of a row; None where there is none."""
 
-    def published(self, place: int) -> WindowRow | None:
+    def published(self, place: int) -> WindowRow | PlainRow | None:
         """The published version once more; None where another one is about to be published."""
 
-    def mark(self, place: int, version: int) -> None:
-        """Notes the last version that the history has."""
+    def mark(self, place: int, version: int, written_us: int) -> None:
+        """Notes the last version that the history has, and when it was written."""
+
+    def marked_us(self, place: int) -> int:
+        """When the last version that the history has was written; 0 for never."""
 
     def not_in_history(self) -> list[int]:
         """Rows whose published version the history does not have."""
@@ -56,9 +58,6 @@ class History:
         self._rows = rows
         self._topic, self._memory = context.catalogue.history.name, context.catalogue.totals.name
         self._is_remembered = False
-        #: When versions of the last minute were written, by row, and the same in order.
-        self._written: dict[int, int] = {}
-        self._recent: deque[tuple[int, int]] = deque()
         #: Rows whose current version is not in the history yet: when it is due.
         self._waiting: dict[int, int] = {}
         #: The same in order of time; an entry that says another time than `_waiting` is void.
@@ -82,17 +81,17 @@ class History:
                     row = decode_row(record_value(record))
                     self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
         for place in self._rows.not_in_history():
-            self._wait(place, self._written.get(place, _NEVER_US))
+            self._wait(place)
 
-    def publish(self, row: WindowRow) -> None:
+    def publish(self, row: WindowRow | PlainRow) -> None:
         """A version of a row is being published."""
         place = self._rows.find(RowKey.of(row))
         if place is None:
             return
         if row.status == "closed" and row.restated == 0:
-            self._wait(place, _NEVER_US)
+            self._wait_until(place, 0)
         elif place not in self._waiting:
-            self._wait(place, self._written.get(place, _NEVER_US))
+            self._wait(place)
 
     def is_due(self, now_us: int) -> bool:
         """Whether there is something to be written."""
@@ -106,20 +105,16 @@ class History:
             most: Records at most.
         """
         records: list[Outgoing] = []
-        while self._recent and self._recent[0][0] <= now_us - MINUTE_US:
-            written_us, place = self._recent.popleft()
-            if self._written.get(place) == written_us:
-                del self._written[place]
         while self._due and self._due[0][0] <= now_us and len(records) < most - 1:
             due_us, place = heapq.heappop(self._due)
             if self._waiting.get(place) != due_us:
                 continue
             row = self._rows.published(place)
             if row is None:
-                self._wait(place, now_us + _SECOND_US - MINUTE_US)
+                self._wait_until(place, now_us + _SECOND_US)
                 continue
             del self._waiting[place]
-            self._write(place, row.version, now_us)
+            self._rows.mark(place, row.version, now_us)
             key = str(RowKey.of(row))
             records.append(Outgoing(self._topic, 0, key.encode(), encode_row(row)))
             mark = encode_memory(HistoryMark(row.version, now_us))
@@ -130,15 +125,12 @@ class History:
         place = self._rows.find(key)
         if place is not None:
             # A former writer whose clock was ahead holds nothing back for longer than a minute.
-            self._write(place, version, min(written_us, self._context.now_us()))
+            self._rows.mark(place, version, min(written_us, self._context.now_us()))
 
-    def _write(self, place: int, version: int, written_us: int) -> None:
-        self._rows.mark(place, version)
-        if written_us > self._context.now_us() - MINUTE_US:
-            self._written[place] = written_us
-            self._recent.append((written_us, place))
+    def _wait(self, place: int) -> None:
+        written_us = self._rows.marked_us(place)
+        self._wait_until(place, written_us + MINUTE_US if written_us else 0)
 
-    def _wait(self, place: int, written_us: int) -> None:
-        due_us = max(written_us, 0) + MINUTE_US if written_us >= 0 else 0
+    def _wait_until(self, place: int, due_us: int) -> None:
         self._waiting[place] = due_us
         heapq.heappush(self._due, (due_us, place))

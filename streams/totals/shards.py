@@ -34,6 +34,8 @@ class Shards:
         """Of `partitions` shards; `rerouted` names the topic of forwarded records."""
         self._partitions = partitions
         self._rerouted = rerouted
+        #: Shards whose transaction has been absorbed in part.
+        self._cut: set[int] = set()
         self._waiting: dict[int, list[tuple[DayKey, DayCount]]] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
@@ -47,6 +49,24 @@ class Shards:
             return shard, self._waiting.pop(shard, [])
         self._waiting.setdefault(shard, []).append((cell, decode_day_count(record_value(record))))
         return None
+
+    def absorb(self, record: LogRecord) -> tuple[int, DayKey, DayCount] | None:
+        """Takes one record while all of the topic is read, before anything is made of the counts; a count is given back at once.
+
+        Of a topic that was compacted only the last marker of each shard is left: to wait for it would be to keep all twice.
+        """
+        shard, cell = decode_counts_key(record_key(record))
+        if cell is None:
+            self._mark(shard, decode_marker(record_value(record)))
+            self._cut.discard(shard)
+            return None
+        self._cut.add(shard)
+        return shard, cell, decode_day_count(record_value(record))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last record that was absorbed of a shard is not its marker: that one is still to come."""
+        return bool(self._cut)
 
     def _mark(self, shard: int, marker: Marker) -> None:
         self.markers[shard] = marker

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATUS_INTERVAL_US = 1_000_000
+#: How long to wait for the rest of a transaction that was read in part.
+_CUT_S = 0.05
 #: Records of a transaction.
 _MOST_RECORDS = 5_000
 
@@ -103,10 +105,11 @@ class WindowTables:
             memory = await self._recall(reader)
             # Before the counts: which scopes have targets decides what is kept of them until the first step.
             await self._sides.open(memory, reader)
-            async for records in reader.read([(self._counts, 0)]):
-                async for record in paced(records):
-                    await self._take(record)
-            self._next = await reader.position((self._counts, 0))
+            await self._read_counts(reader)
+            while self._shards.is_cut:
+                # The rest is committed, and lies behind a transaction of another shard that is still open.
+                await asyncio.sleep(_CUT_S)
+                await self._read_counts(reader)
             await self._history.open(reader)
         self._warn()
         return self.positions()
@@ -155,6 +158,17 @@ class WindowTables:
         """Of an installation that has published no milestone yet."""
         parts = (EARLIEST_SOURCE, await reader.cluster_id(), self._context.settings.output_prefix)
         return "/".join(part for part in parts if part)
+
+    async def _read_counts(self, reader: LogReader) -> None:
+        """Takes in all counts from the next one on."""
+        counts = (self._counts, 0)
+        async for records in reader.read([counts], since={counts: self._next} if self._next else None):
+            async for record in paced(records):
+                absorbed = self._shards.absorb(record)
+                if absorbed is not None:
+                    shard, (metric, scope, day), count = absorbed
+                    self._totals.update(shard, metric, scope, day, count)
+        self._next = await reader.position(counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
         """Takes over what is remembered. Returns the states of the side topics, by name."""

@@ -30,6 +30,7 @@ from schemas.codec import encode_day_count, encode_marker
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import Books, Marker
+from streams.app import _tune_interpreter
 from streams.context import Context
 from streams.domain.scopes import Scopes
 from streams.kafka.transport import Batch
@@ -263,6 +264,7 @@ async def take_over(folder: Path) -> dict[str, Any]:
 def bench(rows: int) -> dict[str, Any]:
     """All of it."""
     with tempfile.TemporaryDirectory(prefix="milestones-totals-") as folder:
+        _tune_interpreter()
         found = asyncio.run(build(Path(folder), rows))
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.totals", folder], cwd=ROOT, capture_output=True, text=True, check=False
@@ -308,6 +310,7 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> None:
     """What runs in the process that takes over."""
+    _tune_interpreter()
     print(json.dumps(asyncio.run(take_over(Path(sys.argv[1])))))
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas import codec
 from schemas.outputs import VIOLATION_MESSAGES, ControlHeaders, MilestoneEvent, WindowRow
+from schemas.rows import PlainRow
 from tests.contract.goldens import MILESTONE_ID, ORDER_ID, OUTPUTS
 
 DAY = OUTPUTS["vehicle.windows.v1.day"]
@@ -33,6 +34,16 @@ def test_a_row_without_hours_calendar_and_backfill_does_not_mention_them() -> No
     assert isinstance(DAY, WindowRow)
     row = json.loads(codec.encode_row(DAY.model_copy(update={"by_hour": None})))
     assert not row.keys() & {"by_hour", "calendar", "backfilled"}
+
+
+@pytest.mark.parametrize("change", [{}, {"by_hour": None}, {"backfilled": 3}, {"calendar": "CN-2024.1"}, {"count": 0}])
+def test_a_plain_row_is_written_and_read_like_its_model(change: dict[str, Any]) -> None:
+    row = DAY.model_copy(update={"targets": [], "controls": []} | change)
+    assert isinstance(row, WindowRow)
+    plain = codec.read_row(codec.encode_row(row))
+    assert isinstance(plain, PlainRow)
+    assert codec.encode_row(plain) == codec.encode_row(row)
+    assert codec.full_row(plain) == row
 
 
 def test_an_empty_row_keeps_its_zeros_and_its_empty_list() -> None:

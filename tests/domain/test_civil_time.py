@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from schemas.codec import full_row
 from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.ledger import Ledger
@@ -156,7 +157,7 @@ def rows_after(
     totals = Totals(calendar=calendar, rules=(), targets=(), timezone=zone)
     for (metric, scope, day), count in ledger.drain().counts.items():
         totals.update(0, metric, scope, day, count)
-    return {row.period: row for row in totals.evaluate(now_us=us(now), caught_up=True).rows}
+    return {row.period: full_row(row) for row in totals.evaluate(now_us=us(now), caught_up=True).rows}
 
 
 @pytest.mark.parametrize(

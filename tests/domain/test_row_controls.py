@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.codec import full_row
 from schemas.rows import RowKey
 from streams.domain.controls import Control
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, us
@@ -46,7 +47,7 @@ def said(world: World, period: str = PERIOD) -> list[tuple[str, int, int, str | 
 def test_a_row_without_a_total_says_nothing_of_any() -> None:
     world = ControlledWorld()
     world.put(DAY, 3)
-    (row, *_) = world.step(NOON).rows
+    row = full_row(world.step(NOON).rows[0])
     assert row.controls == []
     assert "controls" not in row.model_dump_json()
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from schemas.codec import full_row
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from streams.domain.rules import Rule, Target
@@ -150,7 +151,7 @@ class World:
             key = f"{row.metric}/{row.scope}/{row.period}"
             before = self.rows.get(key)
             assert row.version == (before.version + 1 if before is not None else 1), key
-            self.rows[key] = row
+            self.rows[key] = full_row(row)
         for event in step.milestones:
             before_revisions = [e.data.revision for e in self.events if e.subject == event.subject]
             assert event.data.revision == len(before_revisions) + 1, event.id

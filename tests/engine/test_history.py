@@ -45,7 +45,7 @@ class History:
 
     def __init__(self) -> None:
         self.rows: dict[str, WindowRow] = {}
-        self.marked: dict[int, int] = {}
+        self.marked: dict[int, tuple[int, int]] = {}
         self.clock_us = START_US
         self.history = TotalsHistory(Context(Settings(), now_us=lambda: self.clock_us), self)
 
@@ -55,8 +55,11 @@ class History:
     def published(self, place: int) -> WindowRow | None:
         return list(self.rows.values())[place]
 
-    def mark(self, place: int, version: int) -> None:
-        self.marked[place] = version
+    def mark(self, place: int, version: int, written_us: int) -> None:
+        self.marked[place] = version, written_us
+
+    def marked_us(self, place: int) -> int:
+        return self.marked.get(place, (0, 0))[1]
 
     def not_in_history(self) -> list[int]:
         return []
