@@ -216,6 +216,9 @@ class Totals:
         gathered = Step([], [], {})
         room = most
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
+            if not places:
+                yield None
+                continue
             parts = [places] if len(places) <= most else self._windows.by_metric(places)
             for part in parts:
                 for made in self._judge(part, due, most):

@@ -33,6 +33,8 @@ _MICROSECONDS = 1_000_000
 _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
 #: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
 _FEW_ROWS = 20_000
+#: Rows of which the marked ones are looked for at a time.
+_LOOK_ROWS = 2_000
 
 
 class PublishedRow(Protocol):
@@ -366,6 +368,8 @@ class Windows:
     ) -> Iterator[tuple[str, list[int]]]:
         """Brings status up to date. Returns the rows that may have changed, scope by scope; the first time, all that matter.
 
+        A scope of which it gives none is a pause in looking for others.
+
         Status moves only while everything has been read: a period that ended during an outage is not over before what
         happened in it has arrived.
 
@@ -591,12 +595,15 @@ class Windows:
     # Which rows -----------------------------------------------------------------------------------------------------
 
     def _marked(self, marked: bytearray) -> Iterator[tuple[str, list[int]]]:
+        looked_at = 0
         for scope, by_metric in list(self._scopes.items()):
             found: list[int] = []
             for series in by_metric.values():
                 places = list(series.rows.values())
                 found += compress(places, [marked[place] for place in places])
-            if found:
+                looked_at += _LOOK_ROWS // 100 + len(places)
+            if found or looked_at > _LOOK_ROWS:
+                looked_at = 0
                 yield scope, found
 
     def _by_scope(self, places: Iterable[int]) -> dict[str, list[int]]:
