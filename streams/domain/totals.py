@@ -225,7 +225,7 @@ class Totals:
                     if made is None:
                         yield None
                         continue
-                    size = len(made.rows) + len(made.milestones)
+                    size = len(made.rows) + len(made.milestones) + len(made.held)
                     if size > room and room < most:
                         yield Step(gathered.rows, in_order(gathered.milestones), gathered.held)
                         gathered, room = Step([], [], {}), most
