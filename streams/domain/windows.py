@@ -33,6 +33,8 @@ _MICROSECONDS = 1_000_000
 _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
 #: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
 _FEW_ROWS = 20_000
+#: Changed days that are looked at between two pauses.
+_PAUSE_DAYS = 500
 #: Rows of which the marked ones are looked for at a time.
 _LOOK_ROWS = 2_000
 
@@ -368,7 +370,7 @@ class Windows:
     ) -> Iterator[tuple[str, list[int]]]:
         """Brings status up to date. Returns the rows that may have changed, scope by scope; the first time, all that matter.
 
-        A scope of which it gives none is a pause in looking for others.
+        A scope of which it gives none is a pause.
 
         Status moves only while everything has been read: a period that ended during an outage is not over before what
         happened in it has arrived.
@@ -381,24 +383,30 @@ class Windows:
         self._is_first, self._started = not self._started, True
         places, self._retargeted = self._retargeted, set()
         places.update(place for place in map(self.find, also) if place is not None)
-        for touched in self._touched.values():
+        changed, self._touched = self._touched, {}
+        for number, touched in enumerate(changed.values()):
             self._grow(touched)
             places.update(touched.rows)
-        self._touched = {}
+            if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
+                yield "", []
         advanced = self._advance(now_us, places) if caught_up else None
         if self._is_first:
-            watched = self.columns.of_series([series.is_watched for series in self._series])
-            marked = vectors.either(self.columns.differing(), watched)
-            for place in (*places, *self._redated, *self._published_targets, *self._published_controls):
-                marked[place] = 1
-            return self._marked(marked)
-        if advanced is not None:
-            if len(places) + advanced.count(1) > _FEW_ROWS:
-                for place in places:
-                    advanced[place] = 1
-                return self._marked(advanced)
-            places.update(vectors.places(advanced))
-        return iter(self._by_scope(places).items())
+            yield from self._marked(self._mattering(places))
+        elif advanced is not None and len(places) + advanced.count(1) > _FEW_ROWS:
+            for place in places:
+                advanced[place] = 1
+            yield from self._marked(advanced)
+        else:
+            places.update(vectors.places(advanced or b""))
+            yield from self._by_scope(places).items()
+
+    def _mattering(self, places: Iterable[int]) -> bytearray:
+        """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
+        watched = self.columns.of_series([series.is_watched for series in self._series])
+        marked = vectors.either(self.columns.differing(), watched)
+        for place in (*places, *self._redated, *self._published_targets, *self._published_controls):
+            marked[place] = 1
+        return marked
 
     def by_metric(self, places: Iterable[int]) -> list[list[int]]:
         """Rows of one scope, parted by metric."""

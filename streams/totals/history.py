@@ -12,6 +12,7 @@ writes it; without that memory the history itself is read.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,8 +21,11 @@ from schemas.memory import HISTORY, HistoryMark, key_of
 from schemas.rows import RowKey
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
+from streams.totals.pacing import ITEMS, paced
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schemas.outputs import WindowRow
     from schemas.rows import PlainRow
     from streams.context import Context
@@ -77,10 +81,10 @@ class History:
         """
         if not self._is_remembered:
             async for records in reader.read([(self._topic, 0)]):
-                for record in records:
+                async for record in paced(records):
                     row = decode_row(record_value(record))
                     self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
-        for place in self._rows.not_in_history():
+        async for place in paced(self._rows.not_in_history()):
             self._wait(place)
 
     def publish(self, row: WindowRow | PlainRow) -> None:
@@ -97,7 +101,7 @@ class History:
         """Whether there is something to be written."""
         return bool(self._due) and self._due[0][0] <= now_us
 
-    def records(self, now_us: int, most: int) -> list[Outgoing]:
+    async def records(self, now_us: int, most: int) -> list[Outgoing]:
         """The versions that are due, and what is to be remembered of them.
 
         Args:
@@ -105,10 +109,9 @@ class History:
             most: Records at most.
         """
         records: list[Outgoing] = []
-        while self._due and self._due[0][0] <= now_us and len(records) < most - 1:
-            due_us, place = heapq.heappop(self._due)
-            if self._waiting.get(place) != due_us:
-                continue
+        for number, place in enumerate(self._take_due(now_us), 1):
+            if number % ITEMS == 0:
+                await asyncio.sleep(0)
             row = self._rows.published(place)
             if row is None:
                 self._wait_until(place, now_us + _SECOND_US)
@@ -119,7 +122,15 @@ class History:
             records.append(Outgoing(self._topic, 0, key.encode(), encode_row(row)))
             mark = encode_memory(HistoryMark(row.version, now_us))
             records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), mark))
+            if len(records) >= most - 1:
+                break
         return records
+
+    def _take_due(self, now_us: int) -> Iterator[int]:
+        while self._due and self._due[0][0] <= now_us:
+            due_us, place = heapq.heappop(self._due)
+            if self._waiting.get(place) == due_us:
+                yield place
 
     def _take_over(self, key: RowKey, version: int, written_us: int) -> None:
         place = self._rows.find(key)

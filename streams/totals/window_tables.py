@@ -139,12 +139,12 @@ class WindowTables:
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
-        records = self._history.records(wall_us, _MOST_RECORDS)
+        records = await self._history.records(wall_us, _MOST_RECORDS)
         if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
             records += await self._next_part(self._parts)
             room = _MOST_RECORDS - len(records)
-            if room > 0:
-                records += self._history.records(wall_us, room)
+            if room > 1:
+                records += await self._history.records(wall_us, room)
         if self._parts is None:
             records += self._sides.records(wall_us)
         if records:

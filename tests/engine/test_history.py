@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,7 +67,7 @@ class History:
 
     def records(self, now_us: int, most: int = 1000) -> list[Outgoing]:
         self.clock_us = now_us
-        return self.history.records(now_us, most)
+        return asyncio.run(self.history.records(now_us, most))
 
 
 @pytest.fixture
