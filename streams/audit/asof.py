@@ -65,14 +65,7 @@ async def rows_as_of(
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
-        sources = Sources(
-            settings,
-            consumer,
-            passed_over=letters.passed_over(),
-            of_the_future=letters.of_the_future(),
-            judged=letters.judged(),
-            progress=progress,
-        )
+        sources = letters.sources(settings, consumer, progress)
         stops = await sources.stops_at(appended_us)
         plan(2 * sum(stops.values()))
         strangers = await sources.strangers(stops)

@@ -115,14 +115,7 @@ async def explain_window(
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
-        sources = Sources(
-            settings,
-            consumer,
-            passed_over=letters.passed_over(),
-            of_the_future=letters.of_the_future(),
-            judged=letters.judged(),
-            progress=listener.progress,
-        )
+        sources = letters.sources(settings, consumer, listener.progress)
         explanation = WindowExplanation(key, period, business, sources.names)
         if between is None:
             first, last = dict.fromkeys(await sources.ends(), 0), await sources.ends()

@@ -89,14 +89,7 @@ async def explain_milestone(settings: Settings, milestone_id: str, listener: Lis
         listener.say("reading the milestones")
         revisions = await _revisions(settings, consumer, milestone_id)
         letters = await read_letters(settings, consumer)
-        sources = Sources(
-            settings,
-            consumer,
-            passed_over=letters.passed_over(),
-            of_the_future=letters.of_the_future(),
-            judged=letters.judged(),
-            progress=listener.progress,
-        )
+        sources = letters.sources(settings, consumer, listener.progress)
         stops = await sources.ends()
         listener.plan(3 * sum(stops.values()))
         listener.say("reading the sources")

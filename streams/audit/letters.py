@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.facts import BY_STATE, FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
 from streams.audit.judging import Distinct, content_of, distinct
-from streams.audit.sources import Coordinates, coordinates_of, digest_of
+from streams.audit.sources import Coordinates, Sources, coordinates_of, digest_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
 from streams.kafka.records import header_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
 
@@ -57,6 +57,17 @@ class Letters(NamedTuple):
     def passed_over(self) -> frozenset[Coordinates]:
         """Records that an operator has had skipped."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == QUARANTINED)
+
+    def sources(self, settings: Settings, consumer: AIOKafkaConsumer, progress: Callable[[int], None]) -> Sources:
+        """The source topics, their records judged as these dead letters say; `progress` as in `Sources`."""
+        return Sources(
+            settings,
+            consumer,
+            passed_over=self.passed_over(),
+            of_the_future=self.of_the_future(),
+            judged=self.judged(),
+            progress=progress,
+        )
 
 
 async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letters:

@@ -102,14 +102,7 @@ async def recount_windows(
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
-        sources = Sources(
-            settings,
-            consumer,
-            passed_over=letters.passed_over(),
-            of_the_future=letters.of_the_future(),
-            judged=letters.judged(),
-            progress=listener.progress,
-        )
+        sources = letters.sources(settings, consumer, listener.progress)
         found = Recounted(business, sources.names, windows, asked)
         stops = await sources.ends()
         listener.plan(2 * sum(stops.values()))

@@ -89,14 +89,7 @@ class _Run:
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
         )
         self._letters = await read_letters(settings, self._consumer)
-        self._sources = Sources(
-            settings,
-            self._consumer,
-            passed_over=self._letters.passed_over(),
-            of_the_future=self._letters.of_the_future(),
-            judged=self._letters.judged(),
-            progress=listener.progress,
-        )
+        self._sources = self._letters.sources(settings, self._consumer, listener.progress)
         self._stops = await self._source_stops()
         # Each record is read twice: once to find those away from home, once to count.
         listener.plan(2 * sum(self._stops.values()))

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.facts import DELIVERIES, ORDERS
-from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
 from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
 from streams.operations.ndjson import LineChecker, NumberedLine
 from streams.settings import Settings
+from tests.support.installation import Installation
 from tests.support.patience import stretched
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from schemas.facts import Rejection
 
 ROOT = Path(__file__).parents[2]
@@ -125,10 +128,9 @@ def test_the_sample_that_people_start_with_is_valid_from_its_first_line_to_its_l
 
 
 @pytest.fixture
-async def settings(bootstrap: str, prefix: str) -> Settings:
-    settings = Settings(bootstrap_servers=bootstrap, source_prefix=prefix, output_prefix=prefix)
-    await apply_topics(settings)
-    return settings
+async def settings(bootstrap: str, tmp_path: Path) -> AsyncIterator[Settings]:
+    async with Installation.created(bootstrap, tmp_path) as made:
+        yield made.settings
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -26,11 +26,9 @@ RULES = '[[rule]]\nname = "any"\nmetric = "orders_placed"\nwindow = "day"\nscope
 
 
 @pytest.fixture
-async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    made = await Installation(bootstrap, prefix, tmp_path).create()
-    made.configure(RULES)
-    yield made
-    made.end()
+async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with Installation.created(bootstrap, tmp_path, config=RULES) as made:
+        yield made
 
 
 async def sources_after(installation: Installation, day: int) -> list[str]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from streams.kafka.admin import apply_topics, catalogue_of
+from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest, read_to_end, reader
-from streams.settings import Settings
+from tests.support.installation import Installation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-async def settings(bootstrap: str, prefix: str) -> Settings:
-    """An installation of its own."""
-    made = Settings(bootstrap_servers=bootstrap, source_prefix=prefix, output_prefix=prefix)
-    await apply_topics(made)
-    return made
+async def settings(bootstrap: str, tmp_path: Path) -> AsyncIterator[Settings]:
+    """Those of an installation with its topics."""
+    async with Installation.created(bootstrap, tmp_path) as made:
+        yield made.settings
 
 
 async def publish(settings: Settings, topic: str, values: list[tuple[bytes, bytes | None]]) -> None:

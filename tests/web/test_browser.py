@@ -107,24 +107,24 @@ async def browser() -> AsyncIterator[Browser]:
 async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A worker that has applied everything, and a web view that has read it."""
     folder = tmp_path_factory.mktemp("browser")
-    installation = await Installation(kafka.bootstrap, "browser.", folder, clock="events").create()
-    installation.configure(hostile.CONFIGURATION)
-    web = WebView(installation.environment | SETTINGS, folder / "web.txt")
-    made = Site(installation, web, browser)
-    try:
-        installation.worker()
-        await hostile.send(installation, [*hostile.rejected(), *hostile.history()])
-        await installation.applied()
-        web.__enter__()
-        await web.until("/api/v1/dead-letters", lambda view: view["total"] >= 6)
-        await web.until("/api/v1/reconciliation", lambda view: view["compared"] == 2)
-        await web.until("/api/v1/milestones?kind=target", lambda view: view["total"] >= 1)
-        await web.until("/api/v1/targets", lambda view: any(window["forecasts"] for window in view["windows"]))
-        await web.until("/api/v1/status", lambda status: not status["stale"])
-        yield made
-    finally:
-        made.web.__exit__()
-        installation.end()
+    async with Installation.created(
+        kafka.bootstrap, folder, config=hostile.CONFIGURATION, prefix="browser.", clock="events"
+    ) as installation:
+        web = WebView(installation.environment | SETTINGS, folder / "web.txt")
+        made = Site(installation, web, browser)
+        try:
+            installation.worker()
+            await hostile.send(installation, [*hostile.rejected(), *hostile.history()])
+            await installation.applied()
+            web.__enter__()
+            await web.until("/api/v1/dead-letters", lambda view: view["total"] >= 6)
+            await web.until("/api/v1/reconciliation", lambda view: view["compared"] == 2)
+            await web.until("/api/v1/milestones?kind=target", lambda view: view["total"] >= 1)
+            await web.until("/api/v1/targets", lambda view: any(window["forecasts"] for window in view["windows"]))
+            await web.until("/api/v1/status", lambda status: not status["stale"])
+            yield made
+        finally:
+            made.web.__exit__()
 
 
 @pytest.fixture(scope="module")
