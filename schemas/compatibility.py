@@ -165,7 +165,7 @@ class _Comparison:
                 yield Change(where, f"value {value!r} is gone", compatible=False)
         for value in now:
             if value not in was:
-                # Readers pass over types of events that they do not know; of other lists they rely on knowing all.
+                # Readers ignore unknown types of events; of other lists they rely on knowing every value.
                 yield Change(where, f"value {value!r} is new", self._input or where == "type")
 
     def _compare_limits(self, old: Schema, new: Schema, where: str) -> Iterator[Change]:

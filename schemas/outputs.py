@@ -224,7 +224,7 @@ class ProjectedDate(_Output):
 
 
 class Forecast(_Output):
-    """What is to be expected of one target in force: `vehicle.forecasts.v1`, a tombstone once it is no longer in force.
+    """The forecast of one target in force: `vehicle.forecasts.v1`; a tombstone once it is no longer in force.
 
     `state`: `upcoming` (the period has not begun), `ahead` of or `behind` the plan line (straight from 0 to `value` over
     the days of the period), `reached`, `missed` (over, not reached). `plan_count` is the plan line at `as_of`;

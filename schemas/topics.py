@@ -51,7 +51,7 @@ class Topic:
         partitions: How many.
         configs: Settings of the topic that must have these values.
         key: What the key is, for a person.
-        models: What a value is; empty where it is not a model (a record passed on as it came, a format of our own).
+        models: What a value is; empty where it is not a model (a record forwarded unchanged, an internal format).
         internal: Not an interface for others.
         is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
         is_named_by_others: How long its records are kept is its owners' affair too; `configs` is for creating it.
@@ -139,7 +139,7 @@ class Catalogue:
         self.forecasts = Topic(
             f"{output_prefix}vehicle.forecasts.v1",
             1,
-            # What was forecast is to be compared with what came of it: as long as there is a history of rows.
+            # Kept as long as the history of rows, so that forecasts can be compared with what happened.
             written | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
             "metric/scope/period/target_id",
             (outputs.Forecast,),

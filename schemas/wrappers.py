@@ -1,6 +1,6 @@
-"""What tools wrap around an event or write in its place: told by their looks, each a reason of its own.
+"""Recognizes what tools wrap around an event or write in its place; each has its own reason.
 
-Only asked about values that are no event as they stand, so a guess never refuses what could be read.
+Only asked about values that are not events as they are, so a guess never rejects anything readable.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class ExpectedError(Exception):
 
 
 class GapError(ExpectedError):
-    """Records were removed from a source before they were read: one ledger partition stands still until that is accepted."""
+    """Records were removed from a source before they were read: one ledger partition stops until an operator accepts it."""
 
 
 class FaultyRecordError(Exception):

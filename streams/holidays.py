@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from streams.domain.zone import BusinessZone
 
-#: What a file of one's own ends in.
+#: Ending of a calendar file.
 FILE_ENDING: Final = ".json"
 #: Events have times from 2000 to 2100 UTC; a business date can lie a day beyond.
 _YEARS: Final = range(1999, 2102)

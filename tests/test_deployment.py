@@ -185,7 +185,7 @@ def test_the_data_of_kafka_are_still_there_when_its_container_is_recreated(tmp_p
         (defaults / name).write_text("")
 
     def start(container: str) -> dict[str, str]:
-        """A container of its own around the volume; what the volume then holds."""
+        """Another container around the volume; returns what the volume then holds."""
         folders = [defaults, tmp_path / container / "mounted", tmp_path / container / "config"]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)

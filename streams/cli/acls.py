@@ -26,7 +26,7 @@ _STRIMZI_TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRA
 
 
 @click.command(name="acls")
-@click.option("--principal", required=True, metavar="User:NAME", help="Who is to be allowed.")
+@click.option("--principal", required=True, metavar="User:NAME", help="Who gets the permissions.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What it is to do.")
 @click.option(
     "--format",

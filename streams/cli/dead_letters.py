@@ -179,7 +179,7 @@ def _wanted(
 
 
 def _moment_us(text: str, option: str, zone: ZoneInfo, *, days: int = 0) -> int:
-    """An instant, or the start of the business date so many days after the one given."""
+    """An instant, or the start of the business date a number of days after the one given."""
     try:
         day = date.fromisoformat(text) if len(text) == len("2024-10-07") else None
     except ValueError:

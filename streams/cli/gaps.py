@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @click.group(name="gaps")
 def command() -> None:
-    """Go on behind records that were removed before they were read.
+    """Continue after records that were removed before they were read.
 
-    Where retention removes records of the orders or deliveries that no worker has read, the ledger partition that reads
-    them stands still and says so; the others go on. Publish again what is missing, if you can, then accept the gap.
+    If retention removes records of the orders or deliveries that no worker has read, the ledger partition that reads them
+    stops and says so; the others continue. Publish the missing records again if you can, then accept the gap.
     """
 
 
@@ -37,7 +37,7 @@ def list_(
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
-    """Show what is missing, and what was done without."""
+    """Show what is missing, and which losses were accepted."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     found = run(settings, find_gaps(Context(settings)))
     for gap in found:

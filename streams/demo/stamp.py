@@ -16,7 +16,7 @@ class Stamp:
 
     Args:
         directory: The data directory.
-        fingerprint: Of the story that is to be told.
+        fingerprint: Of the story to play.
 
     Raises:
         ExpectedError: Another story was begun in the directory: its orders have the same numbers, but other lives.

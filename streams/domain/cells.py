@@ -35,7 +35,7 @@ class Replaced(NamedTuple):
         packed: The day.
         units: Units of the partition before.
         backfilled: Those of them loaded as history.
-        hours: What is to be added to the fingerprint of the hours.
+        hours: What to add to the fingerprint of the hours.
     """
 
     packed: bytes

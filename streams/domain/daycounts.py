@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schemas.counts import DayKey
     from streams.domain.scopes import Scopes
 
-#: Groups of metrics: each metric by itself, in the order of `METRICS`, and what a newly placed order adds to.
+#: Groups of metrics: each metric alone, in the order of `METRICS`, and what a newly placed order adds to.
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)

@@ -44,5 +44,5 @@ class DayTypes:
         return self._special.get(ordinal, (ordinal - _MONDAY_OF_ALL) % WEEKDAYS)
 
     def from_date(self, first: date, count: int) -> list[int]:
-        """The types of so many dates in a row."""
+        """The types of a number of consecutive dates."""
         return [self.of(first + timedelta(days=number)) for number in range(count)]

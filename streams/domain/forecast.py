@@ -179,8 +179,8 @@ def project(known: Known, period: Period) -> Projection | None:
     first = today + before * _DAY
     if spread is None:
         return Projection(first, middle, None, None, days_ahead, None)
-    # Each date has the range of its own distance, and no later date less than an earlier one: so the ranges of all periods of
-    # a series agree, whichever lies in which.
+    # Each date has the range for its distance, and later dates never less than earlier ones, so that the ranges of nested
+    # periods agree.
     halves = [
         each.units(total, number)
         for number, total in enumerate(sums, before + 1)

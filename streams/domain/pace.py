@@ -116,7 +116,7 @@ class PaceModel:
         return self._sums[end] - self._sums[first]
 
     def at(self, days: int) -> Pace:
-        """The estimate from the first so many days, at least one."""
+        """The estimate from the given number of first days, at least one."""
         found = self._known.get(days)
         if found is None:
             found = self._known[days] = self._estimate(days)

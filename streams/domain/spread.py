@@ -43,7 +43,7 @@ class Spread:
     errors: int
 
     def units(self, forecast: float, days_ahead: int) -> float:
-        """Half the width of the range of a forecast of so many units in so many days, units."""
+        """Half the width of the range, in units, for a forecast of this many units in this many days."""
         stretch = math.sqrt(max(1.0, days_ahead / self.measured_days))
         return self.relative * stretch * max(forecast, 1.0)
 
@@ -61,7 +61,7 @@ class Spreads:
         self._measured: dict[int, Spread] = {}
 
     def at(self, days_ahead: int) -> Spread | None:
-        """The spread for a forecast of so many days, at least one; None where too little is known for any."""
+        """The spread for a forecast of this many days, at least one; None if too little is known."""
         length = len(self._model.counts)
         # As many errors as days that each spans, or they would all tell of the same few weeks.
         measured = min(days_ahead, (length - LEAST_DAYS + 1) // 2, length - LEAST_DAYS - LEAST_ERRORS + 1)
@@ -94,5 +94,5 @@ class Spreads:
 
 
 def measure(model: PaceModel, days_ahead: int) -> Spread | None:
-    """The spread for a forecast of so many days, at least one; None where too little is known for any."""
+    """The spread for a forecast of this many days, at least one; None if too little is known."""
     return Spreads(model).at(days_ahead)

@@ -59,7 +59,7 @@ SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.d
 class Step:
     """What an evaluation, or a part of it, publishes in one transaction: changed rows, milestones in order.
 
-    `held` is to be remembered: id of a milestone → since when its retraction is held back, None when it is no longer.
+    `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
     `is_last` tells that nothing of the evaluation follows.
     """
 
@@ -430,6 +430,6 @@ def _records_before(days: Iterable[Row]) -> set[str]:
 
 
 def _pause(number: int) -> Iterator[None]:
-    """A pause after every so many rows."""
+    """A pause after a number of rows."""
     if number % _PAUSE_ROWS == _PAUSE_ROWS - 1:
         yield None

@@ -416,7 +416,7 @@ class Windows:
         return list(by_series.values())
 
     def begin_group(self) -> None:
-        """Rows of another scope are to be judged; those of the one before have been published."""
+        """Starts the rows of another scope; those of the previous one have been published."""
         self._loaded = {}
 
     def load(self, places: Iterable[int]) -> None:

@@ -129,7 +129,7 @@ class ClassArchive:
         ]
 
     def keep(self) -> None:
-        """Puts an archive that was written whole in its place; to be called when the JVM has ended by itself."""
+        """Puts a completely written archive in its place; call it when the JVM has ended by itself."""
         if self._new.exists():
             self._new.replace(self._path)
 

@@ -1,8 +1,8 @@
 """The append time of records whose own time is their publisher's: of a topic from before it had `LogAppendTime`.
 
-Such a time may be 0, -1, or that of a copy made years later: it says nothing. What is known is that the record is there, so
-that it was appended before now; and that an event once found to be of the future was, whatever the clock says by now. So
-a record is judged once, by the clock of whoever takes it in first, and its dead letter is remembered.
+Such a time may be 0, -1, or that of a copy made years later, so it says nothing. All that is known is that the record was
+appended before now, and that an event once found to be in the future was, whatever the clock says later. So a record is
+judged once, by the clock of the worker that reads it first, and its dead letter is remembered.
 """
 
 from __future__ import annotations

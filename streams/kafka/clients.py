@@ -356,7 +356,7 @@ async def read_latest(
 
 
 async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, int]:
-    """Partitions of each topic that is to be read; 0 for a topic that does not exist.
+    """Number of partitions of each topic to read; 0 for a topic that does not exist.
 
     Raises:
         RefusedError: One of them may not be read.

@@ -64,7 +64,7 @@ def _close_when_idle(reference: weakref.ref[Connection]) -> None:
     connection = reference()
     if connection is None or not connection.connected():
         return
-    if connection._requests:  # noqa: SLF001 - of our own class
+    if connection._requests:  # noqa: SLF001 - our class
         connection._renewal = asyncio.get_running_loop().call_later(_LOOK_S, _close_when_idle, reference)  # noqa: SLF001 - likewise
     else:
         connection.close(CloseReason.IDLE_DROP)

@@ -195,7 +195,7 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
 
 
 def explain(settings: Settings, server: str, error: BaseException) -> ExpectedError | None:
-    """The line for what an error says by itself; `None` where more has to be found out."""
+    """The line for an error that explains itself; `None` if more has to be found out."""
     refused = _refused(settings, server, error)
     if refused is not None:
         return RefusedError(refused)

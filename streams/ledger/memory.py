@@ -44,7 +44,7 @@ class Memory:
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where each source is to be read on."""
+        """Where to continue reading each source."""
         return {tp: source.next for tp, source in self.sources.items()}
 
     def named_sources(self) -> Iterator[tuple[str, Source]]:

@@ -64,7 +64,7 @@ class LedgerPartition:
         return False
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where each source is to be read on."""
+        """Where to continue reading each source."""
         return self._memory.positions()
 
     async def process(self, batches: Sequence[Batch]) -> None:
@@ -93,7 +93,7 @@ class LedgerPartition:
         await self._writer.stop()
 
     async def _step(self, batches: Sequence[Batch]) -> list[Outgoing]:
-        """Applies the batches; what is to be committed, nothing if nothing is due."""
+        """Applies the batches and returns the records to commit, none if nothing is due."""
         memory, out = self._memory, []
         # 1: take in, 2: apply to memory
         for batch in batches:

@@ -47,7 +47,7 @@ class Decisions(NamedTuple):
     """The notes in force.
 
     Attributes:
-        orders: Records to pass over.
+        orders: Records to skip.
         gaps: Source partition → the gap that was accepted last.
     """
 

@@ -42,7 +42,7 @@ class Recovery:
         dead: Records that have a dead letter.
         forwarded: Records that were forwarded, with their homes.
         future: Records whose dead letter says that their time lay too far ahead.
-        judged: Record → the reason for which it was rejected by itself, whatever this version says about it.
+        judged: Record → the reason it was rejected for by itself, which holds whatever this version would say.
         quarantined: Records that were skipped by order, with the messages of their dead letters.
         counts: What has been counted, to be published at the end.
         violations: Of orders, to be published at the end.
@@ -101,8 +101,8 @@ class Recovery:
 async def prepare(context: Context, number: int, ends: Mapping[Partition, int], reader: LogReader) -> Recovery:
     """Reads what partition `number` has published before.
 
-    Dead letters lie in the partition they were read from; forwarded records lie in the partitions of their homes. What
-    it has counted and found contradictory is to be taken back at the end unless it is so again.
+    Dead letters are in the partition they were read from; forwarded records are in the partitions of their homes. Published
+    counts and violations are withdrawn at the end unless they are found again.
     """
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted

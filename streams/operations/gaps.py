@@ -1,7 +1,7 @@
 """Gaps: records of a source that were removed (retention) before a ledger partition had read them.
 
-The ledger partition stands still until an operator accepts the loss. Acceptance is a note with the first offset that was
-left, so what is removed later has to be accepted again; how much was lost stands in what the partition says of itself.
+The ledger partition stops until an operator accepts the loss. The acceptance notes the first remaining offset, so records
+removed later have to be accepted again; the partition's status says how much was lost.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GapState:
 
     @property
     def state(self) -> str:
-        """`open`: counting stands still; `accepted`: it goes on when its worker looks; `behind`: it has gone on."""
+        """`open`: counting is stopped; `accepted`: it continues once its worker looks; `behind`: it has continued."""
         if self.read >= self.first:
             return "behind"
         return "accepted" if self.accepted is not None and self.accepted.until >= self.first else "open"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _Series = tuple[Metric, str]
 
 MINUTE_US: Final = 60_000_000
-#: Real time after which a clock that stands still holds nothing back any longer.
+#: Real time after which a stopped clock no longer delays anything.
 STILL_US: Final = 2_000_000
 #: Parts of the target by which a projected total has to move to be news.
 NEWS_SHARE: Final = 0.01
@@ -90,7 +90,7 @@ class _Watch:
             self.published_us = at_us
 
     def is_news(self, made: Forecast, now_us: int, *, is_still: bool) -> bool:
-        """Whether a forecast is to be published now."""
+        """Whether to publish a forecast now."""
         if self.published is None:
             return True
         return (is_still or now_us - self.published_us >= MINUTE_US) and is_news(self.published, made)
@@ -170,7 +170,7 @@ class Forecasts:
             self._restored[key] = decode_forecast(value)
 
     def records(self, days: DayRows, targets: Iterable[Target], *, now_us: int, wall_us: int) -> list[Outgoing]:
-        """What is to be published in the transaction that is being made; cheap where nothing is due.
+        """The records for the current transaction; cheap if nothing is due.
 
         Args:
             days: Counts of days, as they will be once the transaction is committed.
@@ -212,7 +212,7 @@ class Forecasts:
         return records
 
     def _is_due_still(self, made_wall_us: int, wall_us: int) -> bool:
-        """Whether a forecast is to be made of a clock that stands still: once, and of what comes late once a minute."""
+        """Whether to make a forecast while the clock is stopped: once, and for late events once a minute."""
         return made_wall_us < self._still_from_us or wall_us - made_wall_us >= MINUTE_US
 
     def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[Outgoing]:

@@ -1,10 +1,9 @@
 """Which versions of rows go to `vehicle.window-history.v1`: at most one a minute and row, and the last before a pause.
 
-A version is written at once when the last one written is a minute old. Otherwise it waits, and when the minute is over
-the version that is then current is written. So what is current is never missing for longer than a minute, however often
-a row changes. The version with which a row closes is written at once, because it is asked for as the figure first closed.
-The minute is one of real time, also where the service's clock is that of the events: that one runs by in
-no time while history is loaded, and stands still afterwards.
+A version is written at once if the last one written is a minute old. Otherwise it waits, and when the minute is over the
+then current version is written: however often a row changes, its current version is never missing for more than a minute.
+The version with which a row closes is written at once, since it is the figure as first closed. The minute is real time even
+if events are the service's clock, which races while history is loaded and stops afterwards.
 
 Which version was written last, and when, is remembered in `milestones.internal.<prefix>totals` by the transaction that
 writes it; without that memory the history itself is read.
@@ -102,7 +101,7 @@ class History:
         return bool(self._due) and self._due[0][0] <= now_us
 
     async def records(self, now_us: int, most: int) -> list[Outgoing]:
-        """The versions that are due, and what is to be remembered of them.
+        """The versions that are due, and what to remember about them.
 
         Args:
             now_us: Real time, microseconds since 1970.

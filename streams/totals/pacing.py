@@ -1,6 +1,6 @@
-"""Long work in short stretches: after every so many items the event loop may do something else.
+"""Long work in short stretches: after a number of items the event loop may do something else.
 
-Counted in items and not in time, so that what runs on a simulated clock is the same in every run.
+Items are counted, not time, so that runs on a simulated clock are reproducible.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class SideTopics:
             side.next = side.end = max(side.next, await reader.position((side.name, 0)))
 
     def positions(self) -> dict[Partition, int]:
-        """Where each is to be read on."""
+        """Where to continue reading each."""
         return {Partition(name, 0): side.next for name, side in self._sides.items()}
 
     def __contains__(self, topic: str) -> bool:
@@ -165,7 +165,7 @@ class SideTopics:
         side.end = max(batch.end, side.next)
 
     def records(self, now_us: int) -> list[Outgoing]:
-        """What is to be committed: dead letters, then memory and books of what was touched; nothing if nothing was."""
+        """The records to commit: dead letters, then memory and books of what was touched; none if nothing was."""
         records, self._letters = self._letters, []
         catalogue = self._context.catalogue
         for side in self._sides.values():

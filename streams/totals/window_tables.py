@@ -115,12 +115,12 @@ class WindowTables:
         return self.positions()
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where the day counts and the side topics are to be read on."""
+        """Where to continue reading the day counts and the side topics."""
         return {Partition(self._counts, 0): self._next, **self._sides.positions()}
 
     @property
     def unfinished(self) -> bool:
-        """Whether a step has more to commit: then `process` is to be called again, without batches."""
+        """Whether a step has more to commit; then call `process` again without batches."""
         return self._parts is not None or self._history.is_due(self._context.now_us())
 
     @property

@@ -205,7 +205,7 @@ def _ask_for_token(scope: Scope) -> _Answer:
 
 
 class _Answer:
-    """A short answer of our own."""
+    """A short answer."""
 
     def __init__(
         self, status: int, text: str, headers: list[tuple[bytes, bytes]] | None = None, *, page: bool = False

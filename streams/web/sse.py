@@ -1,7 +1,7 @@
 """Changes as server-sent events: encoded once, kept for a while, read by each client at its own pace.
 
 A hub keeps the latest events, numbered. A client is a position in them and a filter; it is woken when there is more. One
-that has fallen behind what is kept, or does not take what it is sent, is disconnected: the browser reconnects by itself.
+that has fallen behind what is kept, or does not take what it is sent, is disconnected; browsers reconnect automatically.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class ServiceProcess:
         """Does nothing while the service runs.
 
         Raises:
-            ExpectedError: It has ended by itself: its last words, and where the log is.
+            ExpectedError: It has ended by itself; the message has its last line and the path of the log.
         """
         code = None if self._process is None else self._process.poll()
         if code is None:

@@ -72,7 +72,7 @@ class Engine:
 
     @property
     def stopped(self) -> list[str]:
-        """Why ledger partitions stand still until an operator acts."""
+        """Why ledger partitions have stopped until an operator acts."""
         return [runner.stopped_by for runner in self._runners() if runner.stopped_by]
 
     async def assigned(self, held: set[Partition]) -> Mapping[Partition, int]:

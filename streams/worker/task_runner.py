@@ -119,7 +119,7 @@ class TaskRunner:
         self._room = asyncio.Event()
         self._room.set()
         self._state: State | None = None
-        #: Why it stands still, where only an operator can make it go on; else empty.
+        #: Why it has stopped, if only an operator can make it continue; else empty.
         self.stopped_by = ""
         self._stopping = asyncio.Event()
         self._assigned_again = asyncio.Event()
@@ -128,7 +128,7 @@ class TaskRunner:
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Where its partitions are to be read on; empty while it is not open."""
+        """Where to continue reading its partitions; empty while it is not open."""
         return self._state.positions() if self._state is not None else {}
 
     @property

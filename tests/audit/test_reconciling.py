@@ -1,4 +1,4 @@
-"""Our units beside another system's list: how a list is read, who is missing on which side, and why."""
+"""Our units against another system's list: how a list is read, which are missing on which side, and why."""
 
 from __future__ import annotations
 

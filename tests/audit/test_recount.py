@@ -1,4 +1,4 @@
-"""The recount is right by itself: it agrees with the ledger on any set of events, and at any moment of the past."""
+"""The recount agrees with the ledger on any set of events, and for any past moment."""
 
 from __future__ import annotations
 

@@ -128,9 +128,9 @@ def marker_of(now_us: int) -> Marker:
 
 
 class Loop:
-    """How long the event loop stands still: a task that runs at every turn of it.
+    """How long the event loop is blocked: a task that runs at each of its turns.
 
-    Seconds of CPU, so that what else the machine does counts for nothing.
+    Seconds of CPU, so that other work on the machine does not count.
     """
 
     def __init__(self) -> None:

@@ -70,7 +70,7 @@ class BenchWorker:
         self._workers = [self._installation.worker(f"bench-{number}") for number in range(self._count)]
 
     async def _until(self, events: int, every_s: float = 0.5) -> None:
-        """Follows the markers with a light consumer until so many events have been read."""
+        """Follows the markers with a light consumer until a number of events have been read."""
         topic = TopicPartition(self._installation.catalogue.counts.name, 0)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._installation.settings.bootstrap_servers,

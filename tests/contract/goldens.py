@@ -1,4 +1,4 @@
-"""What each golden sample of `schemas/samples/` says. A sample is never changed; a new version gets one of its own."""
+"""The content of each golden sample in `schemas/samples/`. A sample never changes; a new version gets a new one."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def objects() -> Iterator[tuple[str, Any]]:
 def references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if "$ref" in node:
-            assert set(node) == {"$ref"}, "nothing may stand beside a reference"
+            assert set(node) == {"$ref"}, "nothing may be next to a reference"
             yield node["$ref"]
         for member in node.values():
             yield from references(member)

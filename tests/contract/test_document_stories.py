@@ -224,7 +224,7 @@ def names_of(command: click.Command) -> set[str | None]:
 
 
 def test_the_exit_codes_of_the_document_are_those_that_commands_end_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0, 1 and 2 are tried here; an absent cluster and an interruption have tests of their own."""
+    """0, 1 and 2 are tested here; other tests cover an absent cluster and an interruption."""
 
     def exit_code(*arguments: str) -> object:
         monkeypatch.setattr("sys.argv", ["milestones", *arguments])

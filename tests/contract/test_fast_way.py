@@ -53,7 +53,7 @@ def assert_agreement(record: Record, topic: int) -> None:
     assert together == [fast_alone(plain, topic), quick, fast_alone(plain, topic)]
 
 
-# What is to be quick is quick ---------------------------------------------------------------------------------------
+# What should be quick is quick ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TOPICS if kind != "event.voided.v1"])
@@ -441,7 +441,7 @@ EDITS = st.lists(
 
 
 def edited(value: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """The value with, at each position, so many bytes replaced by others."""
+    """The value with a number of bytes replaced at each position."""
     for position, removed, new in edits:
         at = position % (len(value) + 1)
         value = value[:at] + new + value[at + removed :]

@@ -43,7 +43,7 @@ def known(
 
 
 def of(count: int, units: Callable[[int, date], int]) -> list[int]:
-    """Units of so many days from `START` on, by number and date."""
+    """Units of a number of days from `START` on, by number and date."""
     return [units(number, START + number * DAY) for number in range(count)]
 
 

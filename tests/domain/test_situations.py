@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact
 
-# A life in the order of time; each stage on a day, and most in a month, of its own.
+# A life in time order; each stage on a separate day, most in a separate month.
 D0, D1, D2, D3, D4, D5 = (f"2024-{day}T12:00:00" for day in ("09-30", "10-01", "10-02", "10-31", "11-01", "12-31"))
 BEFORE_MIDNIGHT, AFTER_MIDNIGHT = "2024-09-30T23:59:59", "2024-10-01T00:00:00"
 NOTHING: dict[str, int] = {}

@@ -135,7 +135,7 @@ class World:
         return step
 
     def parts(self, now: int, *, caught_up: bool, most: int, dies_after: int | None = None) -> None:
-        """The same in parts; after so many of them the writer dies and another one goes on."""
+        """The same in parts; after a number of them the writer dies and another one continues."""
         for number, part in enumerate(filter(None, self._steps(now, caught_up=caught_up, most=most))):
             if number == dies_after:
                 self.restart()

@@ -1,4 +1,4 @@
-"""Fetching and verifying the jars, against a Maven repository of our own on this machine."""
+"""Fetching and verifying the jars, against a local Maven repository."""
 
 from __future__ import annotations
 

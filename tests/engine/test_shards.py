@@ -1,4 +1,4 @@
-"""Days are called over only when all that was appended before their end is counted, forwarded records too."""
+"""A day is over only when everything appended before its end is counted, including forwarded records."""
 
 from __future__ import annotations
 

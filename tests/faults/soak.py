@@ -52,7 +52,7 @@ period = "month:2024-10"
 value = 150
 """
 WORKERS: Final = ("w1", "w2", "w3")
-#: A worker that stands still longer than the session timeout of 6 s is thrown out of the group and wakes as a zombie.
+#: A worker paused for longer than the session timeout of 6 s is removed from the group and wakes as a zombie.
 _ZOMBIE_S: Final = 9.0
 _YOUNG_S: Final = 10.0
 _NO_PROGRESS_S: Final = 90.0
@@ -82,7 +82,7 @@ class Soak:
         """Does harm for so long, lets the service come to rest, and checks everything.
 
         Raises:
-            AssertionError: Something was lost, counted twice, out of order, or stands still.
+            AssertionError: Something was lost, counted twice, out of order, or stuck.
         """
         installation, ended = self._installation, asyncio.Event()
         spying = asyncio.create_task(self.spy.run(ended))

@@ -288,8 +288,8 @@ async def no_lag(installation: Installation, timeout_s: float = 20.0) -> None:
 async def test_state_deleted_altogether_is_rebuilt_in_silence(installation: Installation) -> None:
     """Without any internal topic everything is counted again; no milestone and no dead letter comes twice.
 
-    That holds for records that were passed over on order, of which only the dead letters are left to tell, and for dead
-    letters that were published again.
+    This includes records skipped by an operator, known only from their dead letters, and dead letters that were published
+    again.
     """
     published = list(lifecycle(5, 1000))
     out, repaired = placed("SO-OUT"), placed("SO-REPAIRED")

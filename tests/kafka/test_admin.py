@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-#: Brings a Kafka of its own, goes on until it is told to end, is there to create.
+#: Brings its own Kafka, runs until it is stopped, or exists to create topics.
 _OTHERWISE = (["demo"], ["web"], ["topics", "apply"])
 
 
@@ -66,7 +66,7 @@ async def test_no_command_creates_a_topic_by_looking(creating: EmbeddedKafka, pr
         assert done.returncode in (1, 2, 3), (arguments, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         if arguments[0] in {"verify", "explain", "reconcile", "rebuild", "windows"}:
-            # One code for what the cluster lacks, whoever asks.
+            # The same exit code for everything the cluster lacks.
             assert (done.returncode, "does not exist" in done.stderr or "there is no topic" in done.stderr) == (3, True)
 
     before = await topics_of(installation)

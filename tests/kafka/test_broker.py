@@ -318,7 +318,7 @@ def test_the_command_tells_when_the_broker_has_died(
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_the_broker(kafka: EmbeddedKafka) -> None:
-    """It goes to the process group of the foreground; the clients there are to be closed before their broker."""
+    """It goes to the foreground process group, where the clients must close before their broker."""
     assert os.getpgid(kafka.pid) != os.getpgrp()
 
 

@@ -32,7 +32,7 @@ async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Installa
 
 
 async def sources_after(installation: Installation, day: int) -> list[str]:
-    """A worker raises a milestone of its own for the day; the sources of all events so far."""
+    """A worker raises another milestone for the day; returns the sources of all events so far."""
     order = {"order_id": f"SO-{day}", "model": "SU7"}
     value = event("order.placed.v1", f"p-{day}", FIRST + timedelta(days=day), order)
     worker = installation.worker(f"w{day}")

@@ -1,4 +1,4 @@
-"""Reading whole topics: nothing is lost between what was read and where one goes on."""
+"""Reading whole topics: nothing is lost between what was read and where reading continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def publish(settings: Settings, topic: str, values: list[tuple[bytes, byte
 async def test_the_position_afterwards_is_after_the_last_record_that_was_given(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records that arrive after the end was asked for may be fetched too; they must not be passed over."""
+    """Records that arrive after the end was asked for may be fetched too; they must not be skipped."""
     topic = catalogue_of(settings).windows.name
     await publish(settings, topic, [(b"%d" % number, b"x") for number in range(20)])
     tp = TopicPartition(topic, 0)

@@ -1,4 +1,4 @@
-"""`milestones rebuild` beside a live installation on a real Kafka, while events go on coming."""
+"""`milestones rebuild` next to a live installation on a real Kafka, while events keep coming."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
     assert len(published) > 320
     garbage = Published("orders", b"x", b"{", None)
     await installation.publish([*published[:300], garbage])
-    # One record is passed over by the live one, so that it is by the other.
+    # The live one skips a record, so the other must too.
     orders = installation.catalogue.orders.name
     out = await installation.run("quarantine", orders, "0", "3", "--reason", "test")
     assert out.returncode == 0, out.stderr
@@ -75,11 +75,11 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
     assert equal.returncode == 0, equal.stdout + equal.stderr
     assert "no difference" in equal.stderr
     assert "records counted under output_prefix" in equal.stdout
-    beside = Installation(
+    second = Installation(
         installation.settings.bootstrap_servers, other, tmp_path / "x", source_prefix=prefix, partitions=2
     )
-    assert await dead_letters(beside) == await dead_letters(installation)
-    assert {reason for _, reason in await dead_letters(beside)} == {b"malformed_json", b"quarantined"}
+    assert await dead_letters(second) == await dead_letters(installation)
+    assert {reason for _, reason in await dead_letters(second)} == {b"malformed_json", b"quarantined"}
 
     await installation.publish(published[300:])
     await installation.applied()
@@ -137,7 +137,7 @@ def ids(lines: list[str]) -> list[str]:
 
 
 async def falsify(installation: Installation, other: str) -> list[str]:
-    """Puts wrong rows and milestones beside the right ones; the lines that this should give, single-spaced."""
+    """Adds wrong rows and milestones to the right ones; returns the expected lines, single-spaced."""
     rows = await installation.rows()
     days = sorted(key for key, row in rows.items() if ":2024-10-0" in key and row["count"] > 1)
     counted, gone, moved = days[:3]
@@ -190,7 +190,7 @@ async def falsify(installation: Installation, other: str) -> list[str]:
 
 
 async def trickle(installation: Installation, records: list[Published], enough: asyncio.Event) -> None:
-    """The records slowly one after the other, and again: an event counts once, the stream does not stand still."""
+    """The records slowly one by one, repeatedly: an event counts once, and the stream never stops."""
     while not enough.is_set():
         for start in range(0, len(records), 10):
             if not enough.is_set():

@@ -189,7 +189,7 @@ async def test_what_is_no_valid_total_is_a_dead_letter_once_and_changes_no_row(i
 
 
 async def letters_when(installation: Installation, count: int) -> list[tuple[bytes, bytes, str]]:
-    """Key, value and reason of the dead letters, once there are so many."""
+    """Key, value and reason of the dead letters, once there are `count`."""
     topic = installation.catalogue.dead_letters
     give_up_s = deadline(30)
     found: list[tuple[bytes, bytes, str]] = []

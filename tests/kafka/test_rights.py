@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 async def made(
     secured: SecuredKafka, make_prefix: Callable[[], str], tmp_path: Path
 ) -> AsyncIterator[Callable[..., Installation]]:
-    """Makes installations whose workers and commands are a user of their own."""
+    """Makes installations whose workers and commands are a separate user."""
     installations: list[Installation] = []
 
     def make(user: str) -> Installation:
@@ -192,7 +192,7 @@ async def test_readers_operators_and_the_web_view_do_their_work_with_exactly_the
     await secured.disallow("operates")
 
 
-#: What is taken from a worker while it counts, each from a worker of its own.
+#: What is revoked from a worker while it counts, each from a separate worker.
 TAKEN: dict[str, Callable[[Installation], Right]] = {
     "source": lambda made: Right(Resource.TOPIC, made.catalogue.orders.name, (Operation.READ,)),
     "output": lambda made: Right(Resource.TOPIC, made.catalogue.windows.name, (Operation.WRITE,)),

@@ -163,7 +163,7 @@ WRONG_SETTINGS = {
     "empty token",
 }
 
-#: The others are found by the same code, before a command does anything of its own.
+#: The same code finds the others, before a command does anything else.
 _TOLD_BY_ALL = (
     "expired certificate",
     "wrong password",

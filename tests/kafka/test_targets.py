@@ -295,7 +295,7 @@ async def test_targets_live_and_each_bad_one_a_dead_letter_once_across_kills_and
 
 
 async def without_memory(installation: Clocked) -> None:
-    """The worker starts again, and nothing is remembered: all is to be found on what is published."""
+    """The worker starts again and remembers nothing: everything comes from what is published."""
     await end(installation, signal.SIGTERM)
     async with admin(installation.settings) as client:
         await client.delete_topics([installation.catalogue.totals.name])

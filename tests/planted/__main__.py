@@ -4,7 +4,7 @@ python -m tests.planted                                # every bug
 python -m tests.planted no-fence version-goes-back     # these
 python -m tests.planted --layers simulation --jobs 2   # one layer only
 
-A bug is a patch beside this file: what is wrong in a sentence, lines `unit:` and `kafka:` with the tests to begin with, and
+A bug is a patch next to this file: what is wrong in a sentence, lines `unit:` and `kafka:` with the tests to begin with, and
 the change. It is made in a copy of the tree. Layers in order: the unit tests named, then all of them; the simulation; the
 real Kafka tests named, unless an earlier layer has caught it already (or `--layers kafka` asks for nothing else). The
 command fails where a patch does not apply any more, and where no layer catches a bug.

@@ -166,7 +166,7 @@ class Installation:
             worker.end()
 
     async def publish(self, records: Iterable[Published], *, pause_every: int = 0, pause_s: float = 0.0) -> None:
-        """Publishes in order; with a pause after every so many records."""
+        """Publishes in order, with a pause after every `pause_every` records."""
         producer = AIOKafkaProducer(**client_options(self.settings), linger_ms=5, acks="all")
         published = self.catalogue.published
         families = {FAMILIES[number]: published[number].name for number in (ORDERS, DELIVERIES) if number in published}

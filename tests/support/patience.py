@@ -15,5 +15,5 @@ def stretched(seconds: float) -> float:
 
 
 def deadline(seconds: float) -> float:
-    """The reading of the monotonic clock at which a wait of so many seconds, stretched, has failed."""
+    """The monotonic time at which a wait of this many seconds, stretched, has failed."""
     return time.monotonic() + stretched(seconds)

@@ -205,7 +205,7 @@ class SecuredKafka:
         ]
 
     def close(self) -> None:
-        """Gives back what was taken beside the broker."""
+        """Frees what was taken besides the broker."""
         self.silent.close()
 
     def address(self, way: str) -> str:

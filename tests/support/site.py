@@ -67,7 +67,7 @@ class Site:
         self.complete()
 
     def complete(self, *, age_s: float = 0.0) -> None:
-        """Everything there is has been read, so many seconds ago; the brokers answer now."""
+        """Everything was read a number of seconds ago; the brokers answer now."""
         now_s = time.monotonic()
         self.web.state.broker_seen_s, self.web.state.caught_up_s, self.web.state.problem = now_s, now_s - age_s, ""
 

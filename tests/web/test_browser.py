@@ -1,4 +1,4 @@
-"""The pages in a real browser, beside a real broker and a real worker, with hostile text wherever text may be."""
+"""The pages in a real browser with a real broker and a real worker, with hostile text wherever text may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web view as a process beside a real broker and a real worker."""
+"""The web view as a process, with a real broker and a real worker."""
 
 from __future__ import annotations
 

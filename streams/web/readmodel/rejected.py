@@ -1,4 +1,4 @@
-"""Questions about dead letters, violations, and records of our own topics that could not be read."""
+"""Queries about dead letters, violations, and records of the output topics that could not be read."""
 
 from __future__ import annotations
 

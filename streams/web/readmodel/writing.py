@@ -146,7 +146,7 @@ class Writer:
             self._history_begins_us = None
         with self._database.writing() as connection:
             for table in _TABLES.get(feed, ()):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
             if feed is Feed.WINDOWS:
                 connection.execute("UPDATE windows SET present = 0")
             connection.execute("DELETE FROM unreadable WHERE feed = ?", (feed,))

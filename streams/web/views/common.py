@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DELIVERIES: Final = "deliveries"
 ORDERS_PLACED: Final = "orders_placed"
 ALL: Final = "all"
-#: The usual curve of a day is the mean of so many earlier days of the same sort, found within so many days.
+#: The usual curve of a day is the mean of this many earlier days of the same type, from at most `_USUAL_REACH_DAYS` back.
 USUAL_DAYS: Final = 8
 _USUAL_REACH_DAYS: Final = 120
 

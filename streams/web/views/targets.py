@@ -88,7 +88,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
 
 
 def _thinned(forecasts: list[Forecast], points: int) -> list[ForecastPoint]:
-    """At most so many, evenly spread, the latest always among them."""
+    """At most `points` forecasts, evenly spread and including the latest."""
     step = max(1, -(-len(forecasts) // points))
     kept = forecasts[::-1][::step][::-1]
     return [
