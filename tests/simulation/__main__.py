@@ -1,4 +1,4 @@
-"""Runs schedules, and finds the shortest that still fails.
+"""Runs schedules and finds the shortest that still fails.
 
 python -m tests.simulation --seeds 5000            # from 0 on
 python -m tests.simulation --seeds 1 --first 1234  # one of them
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 25
 _SHRINK_SEEDS = 12
-#: A history whose every write boundary is tried: quick, with everything in it, and nothing lost by chance.
+#: The history for which every write boundary is tried: short, with everything in it, and nothing lost at random.
 HISTORY = Plan(
     0, partitions=2, workers=2, records=200, mischief=0.3, foreign=0.2, transactions=0.1, loss_share=0.0,
     slow_share=0.0, slow_leader_share=0.0, slow_hand_over_share=0.0, most_fetched=100, pace_s=0.012,
@@ -44,7 +44,7 @@ _BOUNDARIES = (
     "before the end",
     "after the end",
 )
-#: What a run of many schedules is expected to have come past.
+#: What a run of many schedules should have covered.
 TO_BE_SEEN = (
     *(f"killed: {role} {boundary}" for role in _ROLES for boundary in _BOUNDARIES),
     *(f"fault: {fault}" for fault in FAULTS),
@@ -58,11 +58,11 @@ TO_BE_SEEN = (
 
 
 def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
-    """How many were run, what they came past, and those that failed."""
+    """How many were run, what they covered, and which failed."""
     seen: Counter[str] = Counter()
     failed = []
     gc.disable()
-    gc.freeze()  # what was there before is no garbage, and is not looked through for any
+    gc.freeze()  # existing objects are not garbage; do not scan them again
     for plan in plans:
         result = run(plan)
         seen.update(result.seen)
@@ -75,7 +75,7 @@ def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
 
 
 def chunks(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
-    """Plans by the handful."""
+    """Plans in chunks."""
     chunk: list[Plan] = []
     for plan in plans:
         chunk.append(plan)
@@ -87,7 +87,7 @@ def chunks(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
 
 
 def simpler(plan: Plan) -> Iterator[Plan]:
-    """Plans with less in them, the most drastic first."""
+    """Simpler plans, the most drastic first."""
     for index in range(len(plan.faults)):
         yield replace(plan, faults=plan.faults[:index] + plan.faults[index + 1 :])
     plain = Plan(0)
@@ -106,7 +106,7 @@ def simpler(plan: Plan) -> Iterator[Plan]:
 
 
 def shrink(result: Result) -> Result:
-    """A failure of the same invariant with less in it, as little as was found."""
+    """The simplest failure of the same invariant that was found."""
     best = result
     improved = True
     while improved:
@@ -123,20 +123,20 @@ def shrink(result: Result) -> Result:
 
 
 def as_text(plan: Plan) -> str:
-    """The plan as `--plan` takes it; what is as by default is left out."""
+    """The plan as `--plan` accepts it, without defaults."""
     plain = asdict(Plan(plan.seed))
     return json.dumps({key: value for key, value in asdict(plan).items() if key == "seed" or value != plain[key]})
 
 
 def from_text(text: str) -> Plan:
-    """A plan that was printed."""
+    """Reads a printed plan."""
     values = json.loads(text)
     values["faults"] = tuple((at_s, fault) for at_s, fault in values.get("faults", ()))
     return Plan(**values)
 
 
 def report(result: Result) -> None:
-    """A failure for a person."""
+    """Describes a failure."""
     print(f"\nseed {result.plan.seed} failed: {result.broken}")
     print("looking for a shorter one ...", flush=True)
     short = shrink(result)
@@ -155,7 +155,7 @@ def summary(count: int, seconds: float, seen: Counter[str]) -> list[str]:
 
 
 def crash_plans() -> list[Plan]:
-    """The history, killed at each of its write boundaries."""
+    """Runs the history, killed at each of its write boundaries."""
     whole = run(HISTORY)
     if whole.broken:
         return [HISTORY]
@@ -170,11 +170,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--crashes", action="store_true", help="a crash at each write boundary of one history")
     parser.add_argument("--plan", help="one plan, as a failure prints it")
-    parser.add_argument("--keep", type=Path, help="a file to keep what was run in; where it exists, go on from there")
+    parser.add_argument("--keep", type=Path, help="a file that keeps the results; if it exists, continue from it")
     parser.add_argument("--stop", type=float, default=float("inf"), metavar="SECONDS", help="begin no more after this")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
-        # The order of a set of names would differ from run to run, and a seed would not be a schedule.
+        # Otherwise the order of sets of strings would differ between runs, and a seed would not determine a schedule.
         os.execve(
             sys.executable,
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
@@ -196,14 +196,14 @@ def main() -> int:
 
 @dataclass
 class Kept:
-    """What has been run so far, in a file, so that a long run can be stopped and goes on where it was.
+    """The progress of a run in a file, so that a long run can be stopped and continued.
 
     Attributes:
         path: The file, `None` to keep nothing.
         first: The first seed of all.
-        following: The seed to go on with.
-        seconds: Of running, over all processes together that there were.
-        seen: What was come past.
+        following: The seed to continue with.
+        seconds: Running time, summed over all processes.
+        seen: What was covered.
         versions: Versions of Python that ran it, and the dates.
     """
 
@@ -216,7 +216,7 @@ class Kept:
 
     @classmethod
     def of(cls, path: Path | None, first: int) -> Kept:
-        """What the file says, or nothing yet."""
+        """The contents of the file, if there is one."""
         kept = cls(path, first, first)
         if path is not None and path.exists():
             said = json.loads(path.read_text())
@@ -227,7 +227,7 @@ class Kept:
         return kept
 
     def save(self) -> None:
-        """Writes the file anew, whole."""
+        """Replaces the file."""
         if self.path is None:
             return
         said = {

@@ -1,4 +1,4 @@
-"""How processes reach the cluster: requests take time, get lost before or after they arrive, or arrive when nobody waits."""
+"""How processes reach the cluster: requests take time, get lost before or after they arrive, or arrive when no one waits any more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_MOST = 40
 
 
 class Network:
-    """The way between processes and the cluster."""
+    """The network between processes and the cluster."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -35,7 +35,7 @@ class Network:
         self._loop = world.loop
 
     def delay_s(self) -> float:
-        """How long something is on its way: mostly a moment, sometimes seconds."""
+        """How long a message takes: mostly a moment, sometimes seconds."""
         roll = self._dice.random()
         if roll < self._world.plan.slow_share and self._world.faults_on:
             return self._dice.uniform(0.5, 6.0)
@@ -50,7 +50,7 @@ class Network:
         return self._world.faults_on and self._dice.random() < self._world.plan.loss_share
 
     def later(self, action: Callable[[], object]) -> None:
-        """What arrives although its sender does not wait any more, or is dead."""
+        """Delivers a request whose sender no longer waits, or is dead."""
 
         def arrive() -> None:
             with contextlib.suppress(FencedRequestError):
@@ -68,7 +68,7 @@ class SimulatedLog:
 
     @contextlib.asynccontextmanager
     async def reader(self) -> AsyncIterator[LogReader]:
-        """A reader for a while."""
+        """A reader, as a context manager."""
         await self._world.network.travel()
         if self._world.network.is_lost():
             raise KafkaConnectionError("simulated: no connection")

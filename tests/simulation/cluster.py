@@ -1,7 +1,7 @@
-"""A Kafka cluster in memory, as far as correctness rests on it: logs, transactions, their coordinator, compaction.
+"""The parts of a Kafka cluster that correctness depends on, in memory: logs, transactions, their coordinator, compaction.
 
-What happens here happens at once and in one order, as it does in a replicated log. How long requests and answers are on
-their way, and whether they arrive, is the business of `client`.
+Everything here happens at once and in one order, as in a replicated log. `client` simulates how long requests and answers
+take and whether they arrive.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Transaction:
 
 
 class Entry:
-    """A record, or the marker of a transaction, in a partition; looks to readers as a consumer's record does."""
+    """A record or a transaction marker in a partition; has the attributes of a consumer's record."""
 
     __slots__ = (
         "appended_s",
@@ -100,7 +100,7 @@ class Entry:
 
     @property
     def is_aborted(self) -> bool:
-        """Whether nobody will ever see it."""
+        """Whether no one will ever see it."""
         return self.transaction is not None and self.transaction.outcome is Outcome.ABORTED
 
 
@@ -153,7 +153,7 @@ class Cluster:
         self._now_ms = now_ms
         self._dice = dice
         self._loop = asyncio.get_running_loop()
-        self._own = contextvars.copy_context()  # what the brokers do goes on when whoever asked is dead
+        self._own = contextvars.copy_context()  # brokers finish their work even if the client is dead
         self._logs: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
         for topic in catalogue.all():
@@ -165,10 +165,10 @@ class Cluster:
                 )
         self._coordinated: dict[str, _Coordinated] = defaultdict(_Coordinated)
         self._waiters: dict[asyncio.Future[None], AbstractSet[Partition]] = {}
-        #: Called with each transaction in the moment in which it is decided that it is committed.
+        #: Called with each transaction at the moment its commit is decided.
         self.on_commit: list[Callable[[Transaction], None]] = []
         self.transaction_timeout_s = 10.0
-        #: Who reads, and in which process.
+        #: The readers and their processes.
         self.readers: dict[object, Process] = {}
         self.compactions = 0
 
@@ -217,12 +217,12 @@ class Cluster:
         return self._logs[tp].next
 
     def fetch(self, tp: Partition, offset: int, most: int) -> tuple[list[Entry], int]:
-        """Committed records from an offset on, and the offset behind what was looked at.
+        """Committed records from an offset on, and the offset after the last entry examined.
 
         Args:
             tp: The partition.
             offset: Where to begin.
-            most: Entries to look at, markers and aborted records too.
+            most: Entries to examine, including markers and aborted records.
         """
         log = self._logs[tp]
         stable = log.stable
@@ -247,7 +247,7 @@ class Cluster:
         return found, position
 
     def entries(self, tp: Partition) -> list[Entry]:
-        """Everything in a partition, for those who check."""
+        """Everything in a partition, for the checks."""
         return self._logs[tp].entries
 
     # Transactions ---------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Cluster:
         state = self._coordinated[transactional_id]
         while True:
             if state.transaction is not None and state.transaction.outcome is Outcome.OPEN:
-                state.epoch += 1  # whoever wrote is fenced from here on
+                state.epoch += 1  # the former writer is fenced from here on
                 self._decide(state, Outcome.ABORTED)
             if state.completed.is_set():
                 state.epoch += 1
@@ -266,7 +266,7 @@ class Cluster:
             await state.completed.wait()
 
     async def may_begin(self, transactional_id: str) -> None:
-        """Waits until the markers of the transaction before are written."""
+        """Waits until the markers of the previous transaction are written."""
         await self._coordinated[transactional_id].completed.wait()
 
     def produce(self, transactional_id: str, epoch: int, records: Sequence[Outgoing], meta: Any = None) -> Transaction:
@@ -342,9 +342,9 @@ class Cluster:
     # Cleaning -------------------------------------------------------------------------------------------------------
 
     def compact(self, tp: Partition) -> None:
-        """Removes records that a later committed one of the same key replaces; old tombstones too where nobody reads.
+        """Removes records replaced by a later committed one with the same key, and old tombstones if no one is reading.
 
-        How old a record is goes by the loop's clock, not by the machines': that one jumps.
+        The age of a record is by the loop's clock, since the machines' clock jumps.
         """
         log = self._logs[tp]
         if not log.compacted:
@@ -377,7 +377,7 @@ class Cluster:
         self._counts[topic] = partitions
 
     def trim(self, tp: Partition, first: int) -> None:
-        """Retention removes what lies before an offset, at most up to the last stable one."""
+        """Retention removes everything before an offset, at most up to the last stable one."""
         log = self._logs[tp]
         log.first = max(log.first, min(first, log.stable))
 

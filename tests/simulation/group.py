@@ -1,4 +1,4 @@
-"""The group: who keeps which partitions, by members that join, fall silent, and come back from the dead."""
+"""The group: which member has which partitions, as members join, fall silent and come back."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Group:
         self._generation = 0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: Partitions of each topic as the group's leader knows them: it asks now and then.
+        #: Partitions of each topic as last seen by the group's leader, which asks now and then.
         self._known: dict[str, int] = {}
         self.rebalances = 0
 
     def start(self) -> None:
-        """Begins to coordinate."""
+        """Starts coordinating."""
         self.look()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def join(self, worker: Worker) -> None:
-        """A worker joins; under the name of one that was there, it takes its place."""
+        """A worker joins; one with the name of a former member takes its place."""
         self._members[worker.instance] = worker
         self._silent_since.pop(worker.instance, None)
         self._wanted.set()
 
     def rebalance(self) -> None:
-        """Something makes the group look again."""
+        """Triggers a rebalance."""
         self._wanted.set()
 
     def look(self) -> None:
@@ -68,7 +68,7 @@ class Group:
                     continue
                 since_s = self._silent_since.setdefault(name, loop.time())
                 if loop.time() - since_s >= session_s:
-                    # Fenced out of the group; if it wakes up it still believes in its assignment, until its heartbeat.
+                    # Fenced from the group; if it wakes up it still believes in its assignment until its next heartbeat.
                     del self._members[name]
                     del self._silent_since[name]
                     self._world.expelled(worker)

@@ -1,4 +1,4 @@
-"""What publishers send: lives of orders with everything that goes wrong with them, and what each record means."""
+"""What publishers send: lives of orders with everything that goes wrong, and the meaning of each record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODELS = ("SU7", "YU7")
 
 
 class Sent(NamedTuple):
-    """A record to publish; `is_event` says whether it is to be counted, else it is to become a dead letter."""
+    """A record to publish; `is_event` says whether it counts; otherwise it must become a dead letter."""
 
     topic: int
     key: bytes | None
@@ -27,11 +27,11 @@ class Sent(NamedTuple):
 
 
 class Publishers:
-    """Makes records whose times are the moment they are made, or a while before.
+    """Makes records whose times are now or a while ago.
 
     Args:
         dice: Decides everything.
-        mischief: Share of what is late, doubled, wrong.
+        mischief: Share of late, duplicated and wrong records.
     """
 
     def __init__(self, dice: Random, mischief: float) -> None:
@@ -101,13 +101,13 @@ class Publishers:
                 yield topic, "event.voided.v1", order | {"voids": {"source": source, "id": id_}}
 
     def _never_sent(self, now_us: int) -> Sent:
-        """One of the deliveries was an error: a day that is over may have fewer, and be no record any more."""
+        """One of the deliveries was an error: a past day may lose a unit and no longer be a record."""
         order_id, (id_, source) = self._delivered.pop(self._dice.randrange(len(self._delivered)))
         data = {"order_id": order_id, "voids": {"source": source, "id": id_}}
         return Sent(DELIVERIES, order_id.encode(), self._event("event.voided.v1", now_us, data), is_event=True)
 
     def _wrong(self, now_us: int) -> Sent:
-        """Records that are no valid events."""
+        """Records that are not valid events."""
         self._number += 1
         order_id = f"SO-{self._number}"
         good = self._event("order.placed.v1", now_us, {"order_id": order_id, "model": "SU7"})
@@ -124,7 +124,7 @@ class Publishers:
 
 
 class Planners:
-    """Set and withdraw targets, send control totals, and err."""
+    """Sets and withdraws targets, sends control totals, and makes mistakes."""
 
     def __init__(self, dice: Random) -> None:
         self._dice = dice
@@ -165,6 +165,6 @@ class Planners:
 
 
 def meaning(value: bytes) -> dict[str, Any]:
-    """The event of a value that is one."""
+    """The event in a valid value."""
     parsed: dict[str, Any] = json.loads(value)
     return parsed

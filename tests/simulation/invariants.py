@@ -1,7 +1,7 @@
-"""What must hold after every commit, found out from the log alone by other code than the service's.
+"""What must hold after every commit, checked from the log alone with code that shares nothing with the service.
 
-The counts are those of a naive recount of exactly the records that the committed positions have come past; every record
-is accounted for once; milestones come once and in order; nothing is called over before all that belongs to it is counted.
+The counts equal a naive recount of exactly the records below the committed positions; every record is accounted for once;
+milestones come once and in order; no period is over before everything that belongs to it is counted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Shard:
 
 
 class _Summed:
-    """The counts topic up to an offset, transactions whole."""
+    """The counts topic up to an offset, with whole transactions only."""
 
     def __init__(self) -> None:
         self.next = 0
@@ -122,24 +122,24 @@ class Invariants:
         self._lost: set[Place] = set()
         self._forwarded: dict[Place, tuple[int, int]] = {}
         self._summed = _Summed()
-        #: Every committed record of the counts by offset, also those that compaction has removed since.
+        #: Every committed record of the counts by offset, including those since removed by compaction.
         self._counted: list[Entry] = []
         self._unchecked: set[Cell] = set()
         self.table: dict[Cell, dict[str, Any]] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
-        #: Windows that pass a threshold, and those that pass and whose milestone does not stand, or the other way round.
+        #: Windows that pass a threshold, and those where passing and standing disagree.
         self._passing: set[tuple[str, str, str]] = set()
         self._wrong: set[tuple[str, str, str]] = set()
         self._replayed: set[bytes] = set()
         self.commits: Counter[str] = Counter()
 
     def expect_dead_letter(self, entry: Entry) -> None:
-        """A record of a side topic is no event."""
+        """A record of a side topic is not a valid event."""
         self._side_errors.add(Place(entry.topic, entry.partition, entry.offset))
 
     def forget_internals(self) -> None:
-        """The internal topics are gone: the ledgers begin again, what was said stays said."""
+        """The internal topics are deleted: the ledgers start again, what was published stays."""
         self._shards = [_Shard() for _ in self._shards]
         self._summed = _Summed()
         self._counted = []
@@ -151,7 +151,7 @@ class Invariants:
     # On every commit ------------------------------------------------------------------------------------------------
 
     def committed(self, transaction: Transaction) -> None:
-        """Looks at a transaction in the moment in which it is committed."""
+        """Checks a transaction at the moment it is committed."""
         role = transaction.transactional_id.rpartition("milestones-")[2]
         kind, _, number = role.partition("-")
         self.commits[kind] += 1
@@ -267,7 +267,7 @@ class Invariants:
         return covered
 
     def _check_loss(self, tp: Partition, before: int, lost: int) -> None:
-        """Only what retention has removed may be done without."""
+        """Only records removed by retention may be missing."""
         first = self._world.cluster.bounds(tp).first
         if lost < 0 or before + lost > first:
             raise BrokenError(
@@ -282,7 +282,7 @@ class Invariants:
         return entry.is_visible
 
     def _account(self, number: int, shard: _Shard, entry: Entry, touched: set[str]) -> Place:
-        """What has become of one record that was passed; returns where it was published."""
+        """Checks what became of one record below a position; returns where it was published."""
         place = Place(entry.topic, entry.partition, entry.offset)
         if entry.topic == self._topics.rerouted:
             origin = origin_of(entry.headers)
@@ -371,9 +371,9 @@ class Invariants:
         self._check_numbers()
 
     def _consistent(self, published: set[Cell]) -> set[Cell]:
-        """In the middle of a step: what is published, and what else has changed of the same metrics and scopes."""
+        """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
         if self._world.plan.part_rows == 1:
-            return published  # so small that even the rows of one metric and scope are parted
+            return published  # so small that even the rows of one metric and scope are split
         self._world.seen["parts of a step"] += 1
         touched = {key[:2] for key in published}
         return {key for key in self._unchecked if key[:2] in touched}
@@ -438,7 +438,7 @@ class Invariants:
             raise BrokenError("milestones", f"{rule} of {scope} in {period} {which}")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
-        """Whether all that was appended before the end of a day had been counted when it was called over."""
+        """Whether everything appended before the end of a day was counted when the day was declared over."""
         kind, _, text = key[2].partition(":")
         if kind != "day" or self._world.settings.clock == "events":
             return
@@ -453,7 +453,7 @@ class Invariants:
                 place = Place(*tp, entry.offset)
                 if entry.offset >= position:
                     if self._world.is_new(tp):
-                        break  # nobody has noticed the partition yet
+                        break  # no one has noticed the partition yet
                     raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
                 home = home_of(entry.key, len(self._shards))
                 if home == number or place in self._lost or not self._world.is_event(entry):
@@ -463,7 +463,7 @@ class Invariants:
                     raise BrokenError("called over", f"{key} is over and {place} is on its way to ledger {home}")
 
     def still_open(self) -> list[Cell]:
-        """Periods that were over long ago by the machines' clock and are not closed."""
+        """Periods that ended long ago by the machines' clock but are not closed."""
         if self._world.settings.clock == "events":
             return []
         now_s = self._world.now_us() / 1e6 - self._world.settings.closed_after_s
@@ -488,7 +488,7 @@ class Invariants:
     # At the end -----------------------------------------------------------------------------------------------------
 
     def check_end(self) -> None:
-        """After the last fault and a while: everything is read, counted, said."""
+        """Some time after the last fault: everything is read, counted and published."""
         for tp in self._world.cluster.partitions():
             end = self._world.cluster.bounds(tp).end
             if tp.topic in self._topics and self.position(tp) < end:
@@ -521,7 +521,7 @@ class Invariants:
         self._check_records()
 
     def _check_records(self) -> None:
-        """Record days are those days that are over and have more than every earlier one, of which one has any."""
+        """Record days are past days with more than every earlier day, at least one of which has units."""
         for rule in self._world.settings.rule:
             if not rule.record:
                 continue

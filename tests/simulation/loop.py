@@ -1,7 +1,7 @@
-"""An event loop with its own clock, on which processes can be paused and killed as a machine does it.
+"""An event loop with its own clock, on which processes can be paused and killed as on a real machine.
 
-Everything that a process runs carries the process in its context. What belongs to a paused process stays where it is
-until it wakes, what belongs to a dead one is never run again: no `finally`, no goodbye.
+Everything that a process runs carries the process in its context. Callbacks of a paused process wait until it wakes; those
+of a dead one never run again, not even a `finally`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Process:
         self.name = name
         self.alive = True
         self.paused = False
-        #: It is killed when it has come to this many more write boundaries; 0 for never.
+        #: It is killed after this many more write boundaries; 0 for never.
         self.boundaries_left = 0
         self._loop = loop
         self._held: list[_Handle] = []
@@ -43,26 +43,26 @@ class Process:
         return task
 
     def pause(self) -> None:
-        """Stops it where it stands, as SIGSTOP does."""
+        """Pauses it wherever it is, like SIGSTOP."""
         self.paused = True
 
     def resume(self) -> None:
-        """Lets it go on."""
+        """Resumes it."""
         self.paused = False
         held, self._held = self._held, []
         self._loop.put_back(held)
 
     def kill(self) -> None:
-        """Ends it where it stands, as SIGKILL does."""
+        """Ends it wherever it is, like SIGKILL."""
         self.alive = False
 
     def hold(self, handle: _Handle) -> None:
-        """Keeps what is to be run once it wakes; of a dead one too, for a coroutine that is dropped runs its `finally`."""
+        """Keeps callbacks until it wakes; also those of a dead process, since a dropped coroutine would run its `finally`."""
         self._held.append(handle)
 
 
 class _Handle(asyncio.Handle):
-    """A call that is to come; all that asyncio does with one is to cancel it."""
+    """A scheduled call; asyncio only ever cancels it."""
 
     __slots__ = ("args", "call", "context", "is_cancelled", "when_s")
 
@@ -76,12 +76,12 @@ class _Handle(asyncio.Handle):
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Makes nothing of it."""
+        """Cancels it."""
         self.is_cancelled = True
         self.call, self.args = _nothing, ()
 
     def cancelled(self) -> bool:
-        """Whether nothing will come of it."""
+        """Whether it was cancelled."""
         return self.is_cancelled
 
     def when(self) -> float:
@@ -90,7 +90,7 @@ class _Handle(asyncio.Handle):
 
 
 class _Pause:
-    """What a task waits for, as far as it asks a future: the timer itself is what wakes it."""
+    """The part of a future that a waiting task uses; the timer wakes the task."""
 
     __slots__ = ("_asyncio_future_blocking", "_handle", "_is_cancelled", "_loop", "_seconds", "_wake")
 
@@ -118,12 +118,12 @@ class _Pause:
         self._handle = self._loop.call_later(self._seconds, call, self, context=context)
 
     def result(self) -> None:
-        """Nothing, or the cancellation."""
+        """Returns `None`, or raises the cancellation."""
         if self._is_cancelled:
             raise asyncio.CancelledError
 
     def cancel(self, msg: object = None) -> bool:
-        """Wakes the task at once, to be told that it is cancelled."""
+        """Wakes the task at once with the cancellation."""
         del msg
         if self._is_cancelled or self._handle is None:
             return False
@@ -149,7 +149,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.set_exception_handler(self._hear)
 
     def _hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Keeps what went wrong in the simulation itself; tasks that a killed process leaves behind are no news."""
+        """Keeps errors of the simulation itself; tasks left behind by a killed process are expected."""
         del loop
         if context["message"].startswith("Exception in callback"):
             self.errors.append(f"{context['message']}: {context.get('exception')!r}")
@@ -159,7 +159,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self._now_s
 
     def pause(self, seconds: float) -> _Pause:
-        """To be awaited: as `asyncio.sleep`, in one step of the loop instead of two."""
+        """Like `asyncio.sleep`, but in one step of the loop instead of two."""
         return _Pause(self, seconds)
 
     def put_back(self, handles: list[_Handle]) -> None:
@@ -194,12 +194,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: contextvars.Context | None = None
     ) -> Any:
-        """A task; names are for people who look at a running loop."""
+        """A task; names only help when debugging."""
         del name
         return asyncio.Task(coro, loop=self, context=context)
 
     def _run_once(self) -> None:
-        """Runs rounds until somebody stops the loop."""
+        """Runs rounds until the loop is stopped."""
         calls = self._calls
         while not self._stopping:  # type: ignore[attr-defined]
             self._take_timers()
@@ -222,13 +222,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                     )
 
     def _take_timers(self) -> None:
-        """Makes ready what is due; the clock goes on where nothing is."""
+        """Makes due timers ready; advances the clock if nothing is."""
         timers = self._timers
         while timers and timers[0][2].is_cancelled:
             heappop(timers)
         if not self._calls:
             if not timers:
-                raise RuntimeError("the simulation stands still: nothing is ready and no timer is set")
+                raise RuntimeError("the simulation is stuck: nothing is ready and no timer is set")
             self._now_s = max(self._now_s, timers[0][0])
         while timers and timers[0][0] <= self._now_s:
             handle = heappop(timers)[2]
@@ -236,7 +236,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._calls.append(handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        """Runs a function of a thread at some later moment."""
+        """Runs a thread's function at some later moment."""
         del executor
         future = self.create_future()
 
@@ -258,7 +258,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """There are no other threads."""
 
     def bury(self) -> None:
-        """Ends what is left over, so that nothing of it is reported or runs later."""
+        """Discards what is left, so that nothing is reported or runs later."""
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
@@ -270,7 +270,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 def _nothing() -> None:
-    """What is left of a call that was cancelled."""
+    """Stands in for a cancelled call."""
 
 
 def current_process() -> Process:

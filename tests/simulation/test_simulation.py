@@ -1,4 +1,4 @@
-"""Schedules that must hold, and a look at whether the simulation sees what it is there to see."""
+"""Schedules that must hold, and a check that the simulation detects what it should."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A worker: the real engine, runners and states, behind the real hand-over, driven as Faust drives them.
 
-Not run is Faust itself: its fetcher loop, its agents' streams and the order of calls in a rebalance are written again here,
-as plainly as they can be.
+Faust itself does not run: its fetcher loop, its agents' streams and the order of calls in a rebalance are reimplemented here as
+plainly as possible.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BUFFERED_BATCHES = 2
 
 
 class SimulatedConsumer(BatchConsumer):
-    """The real hand-over above a fetcher that is simulated."""
+    """The real hand-over on a simulated fetcher."""
 
     def __init__(self, world: World, worker: Worker) -> None:  # Faust's own wants an app and a broker
         self.app = SimpleNamespace(consumer_generation_id=0)
@@ -60,7 +60,7 @@ class SimulatedConsumer(BatchConsumer):
         return set(self._held)
 
     def assign(self, held: set[TP]) -> None:
-        """Takes an assignment of the group; partitions that stay keep their place, as in aiokafka after a rebalance: none."""
+        """Takes an assignment; like aiokafka after a rebalance, no partition keeps its position."""
         self._held = set(held)
         self._fetcher.clear()
         self._paused_partitions &= held
@@ -88,7 +88,7 @@ class SimulatedConsumer(BatchConsumer):
         return await self._fetched(active, timeout), active
 
     async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Entry]]:
-        """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
+        """Fetched records: from some of the partitions, cut anywhere, and late if a leader is slow."""
         cluster, dice, loop = self._world.cluster, self._world.dice, asyncio.get_running_loop()
         until_s = loop.time() + timeout_s
         while True:
@@ -123,7 +123,7 @@ class SimulatedConsumer(BatchConsumer):
 
 
 async def _look() -> None:
-    """Everybody may do everything here."""
+    """Everything is permitted here."""
 
 
 class Worker:
@@ -175,7 +175,7 @@ class Worker:
     # A rebalance, in the order in which Faust goes through one ------------------------------------------------------
 
     async def on_revoked(self) -> None:
-        """Flow is stopped, buffers are emptied, running transactions may end."""
+        """Stops the flow and empties the buffers; running transactions may end."""
         consumer = self.consumer
         if consumer.assignment():
             consumer.flow_active = False
@@ -188,7 +188,7 @@ class Worker:
         await self.engine.quiesce()
 
     async def on_assigned(self, held: set[TP], generation: int) -> None:
-        """Agents of partitions that left end, those of new ones begin; then it is sought and flow resumes."""
+        """Ends the agents of lost partitions and starts those of new ones; then seeks and resumes the flow."""
         consumer = self.consumer
         self.generation = consumer.app.consumer_generation_id = generation
         consumer.assign(held)
@@ -224,7 +224,7 @@ class Worker:
             await submit(batch)
 
     async def _drain(self) -> None:
-        """As Faust's `_drain_messages`: what waits for room when flow stops is dropped."""
+        """Like Faust's `_drain_messages`: a message that waits for space when the flow stops is dropped."""
         consumer = self.consumer
         while True:
             async for tp, message in consumer.getmany(1.0):
@@ -250,5 +250,5 @@ class Worker:
             await self._queues[tp].put(batch)
 
     def is_program_fault(self) -> bool:
-        """Whether it ended by what must never happen."""
+        """Whether it ended with something that must never happen."""
         return self.failure is not None and not isinstance(self.failure, ExpectedError)

@@ -1,4 +1,4 @@
-"""One schedule: a small installation, its publishers, and everything that a seed lets happen to them."""
+"""One schedule: a small installation, its publishers, and everything that happens to them by the seed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LOOKS_OF_A_SUPERVISOR = 8
 _QUIET_S = 1.2
 _LAST_STEPS = 40
 
-#: Where and when: a plain midnight, a month's end, and the ends of two days on which clocks change.
+#: Places and times: an ordinary midnight, a month's end, and the ends of two days with clock changes.
 _PLACES = (
     ("Asia/Shanghai", "2024-10-07T23:59:50"),
     ("Asia/Shanghai", "2024-10-31T23:59:45"),
@@ -79,7 +79,7 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a schedule is made of; all of it follows from the seed."""
+    """The parameters of a schedule; all follow from the seed."""
 
     seed: int
     partitions: int = 2
@@ -105,7 +105,7 @@ class Plan:
     faults: tuple[tuple[float, str], ...] = ()
     #: Rows and milestones of one transaction of the totals.
     part_rows: int = PART_ROWS
-    #: The process that comes to this many write boundaries is killed there; 0 for nobody.
+    #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
 
     @classmethod
@@ -120,7 +120,7 @@ class Plan:
         )
         mischief = dice.choice([0.0, 0.2, 0.5])
         if dice.random() < 0.15:
-            # Day after day goes by, so that there are records, and what comes later changes them.
+            # Days pass, so that there are record days and later events change them.
             records, mischief = 30, 0.5
             days = dice.randrange(2, 5)
             leaps = [(round(length_s * day / (days + 1), 3), "next day") for day in range(1, days + 1)]
@@ -228,11 +228,11 @@ class World:
     # What the parts ask -----------------------------------------------------------------------------------------------
 
     def next_number(self) -> int:
-        """A number that nobody had."""
+        """An unused number."""
         return next(self._numbers)
 
     def now_us(self) -> int:
-        """The clock of all machines, which operators and time servers set."""
+        """The clock of all machines, as set by operators and time servers."""
         return self._start_us + self._jumps[-1][1] + int(self.loop.time() * 1e6)
 
     def clock_reached_s(self, instant_ms: int) -> float:
@@ -245,18 +245,18 @@ class World:
         return float("inf")
 
     def note(self, what: str) -> None:
-        """A step that a reader of a failure wants to know."""
+        """Logs a step for the report of a failure."""
         self.last.append(f"{self.loop.time():9.3f} s  {what}")
 
     def hand_over_delay_s(self) -> float:
-        """How long a batch lies between Faust and the runner."""
+        """How long a batch waits between Faust and the runner."""
         if self.faults_on and self.dice.random() < self.plan.slow_hand_over_share:
             self.seen["late batch"] += 1
             return self.dice.uniform(0.5, 8.0)
         return 0.0
 
     def meta_of(self, transactional_id: str, process: Process) -> Any:
-        """What a totals writer has summed when it commits: a look into its memory, for those who check."""
+        """What a totals writer has summed when it commits: a look into its memory, for the checks."""
         if not transactional_id.endswith("totals"):
             return None
         for worker in self.workers.values():
@@ -266,7 +266,7 @@ class World:
         return None
 
     async def at_boundary(self, transactional_id: str, boundary: str, process: Process) -> None:
-        """A moment at which what is written changes: the plan may kill whoever is there."""
+        """A write boundary, at which the plan may kill the process."""
         self.boundaries += 1
         role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
         self.seen[f"{role} {boundary}"] += 1
@@ -289,7 +289,7 @@ class World:
             self._fail(BrokenError("no fault of the program", f"{worker.process} ended: {error!r}"))
 
     def expelled(self, worker: Worker) -> None:
-        """The group goes on without a worker."""
+        """The group continues without a worker."""
         self.note(f"{worker.process} is expelled from the group")
         self.seen["expelled"] += 1
 
@@ -305,7 +305,7 @@ class World:
         return [tp for tp in self.cluster.partitions() if tp.topic in self.context.source_topics.published]
 
     def is_new(self, tp: Partition) -> bool:
-        """Whether a partition was added and no ledger has come to know it yet."""
+        """Whether a partition was added that no ledger knows yet."""
         number = tp.partition % self.plan.partitions
         return tp not in self.invariants._shards[number].positions
 
@@ -319,7 +319,7 @@ class World:
         return self._meaning(entry) is not None
 
     def event_of(self, entry: Entry) -> dict[str, Any]:
-        """The event of a record that is one."""
+        """The event in a valid record."""
         event: dict[str, Any] = self._meaning(entry)
         return event
 
@@ -388,7 +388,7 @@ class World:
             self._fail(error)
 
     async def _until_quiet(self) -> None:
-        """Waits until everything is read and over, and nothing has been committed for longer than any timer of the service."""
+        """Waits until everything is read and closed, and nothing has been committed for longer than any timer of the service."""
         committed, quiet_since_s = -1, 0.0
         for number in range(int(_SETTLE_S / _LOOK_S)):
             await asyncio.sleep(_LOOK_S)
@@ -423,7 +423,7 @@ class World:
         )
 
     def _heal(self) -> None:
-        """A supervisor starts again what has ended."""
+        """A supervisor restarts ended processes."""
         if self._forgetting:
             return
         for instance, worker in list(self.workers.items()):
@@ -524,7 +524,7 @@ class World:
             self._start(f"w{len(self.workers)}")
 
     async def _fault_trim(self) -> None:
-        """Retention, up to anywhere; who runs it looks at the gaps a while later."""
+        """Retention, up to any offset; its operator looks at the gaps a while later."""
         tp = self.dice.choice(self.sources())
         self.cluster.trim(tp, self.dice.randint(0, self.cluster.high_water(tp)))
         self.loop.call_later(self.dice.uniform(0.1, 10.0), self._look_at_gaps, context=self.nobody)
@@ -576,11 +576,11 @@ class World:
             self._fail(BrokenError("no fault of the program", f"a command ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
-        """Everyone stops, the internal topics are deleted, everyone starts again."""
+        """All processes stop, the internal topics are deleted, all start again."""
         self._forgetting = True
         for worker in self.workers.values():
             worker.process.kill()
-        await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # what is still on its way arrives
+        await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # messages still under way arrive
         catalogue = self.context.catalogue
         for topic in (catalogue.ledger, catalogue.counts, catalogue.totals):
             self.cluster.delete(topic.name)
@@ -590,7 +590,7 @@ class World:
 
 
 class _Listener(logging.Handler):
-    """Puts what the service warns of among the steps."""
+    """Adds the service's warnings to the steps."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -613,7 +613,7 @@ _LOGGER.propagate = False
 
 
 def run(plan: Plan) -> Result:
-    """Runs a schedule to its end, or to the first thing that must not be."""
+    """Runs a schedule to its end or to the first violated invariant."""
     dice = Random(plan.seed)
     loop = SimulatedLoop(dice)
     result = Result(plan)
@@ -628,10 +628,10 @@ def run(plan: Plan) -> Result:
         world.is_over = True
 
     collecting = gc.isenabled()
-    # The collector closes generators that a killed process has left, in steps of the loop that would come at any time.
+    # The collector closes generators of killed processes in loop steps that would come at unpredictable times.
     gc.disable()
     with warnings.catch_warnings():
-        # What a killed process was about to begin never begins.
+        # What a killed process was about to start never starts.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         try:
             loop.run_until_complete(main())
