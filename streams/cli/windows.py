@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from schemas.codec import decode_row, encode_row
+from schemas.codec import decode_row, encode_row, read_row
 from schemas.rows import RowKey
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.outputs import WindowRow
+    from schemas.rows import PlainRow
     from streams.settings import Settings
 
 _FIRST_CLOSED = "first-closed"
@@ -35,10 +38,25 @@ class _Shown(NamedTuple):
     cells: tuple[str, ...]
 
 
+class _Rows(NamedTuple):
+    """Rows to be shown, whether there are any at all, and how many match."""
+
+    shown: list[_Shown]
+    are_any: bool
+    matching: int
+
+
 class _Filter(NamedTuple):
     metric: str | None
     scope: str | None
     period: str | None
+
+    def takes_text(self, key: bytes) -> bool:
+        """The same of the key of a record; most are turned away by a look at their text."""
+        text = key.decode()
+        if self.period is not None and f"/{self.period}" not in text:
+            return False
+        return self.takes(RowKey.parse(text))
 
     def takes(self, key: RowKey) -> bool:
         return (
@@ -52,6 +70,7 @@ class _Filter(NamedTuple):
 @click.option("--metric", default=None, help="Only this metric, such as deliveries.")
 @click.option("--scope", default=None, help="Only this scope, such as model=SU7 or all.")
 @click.option("--period", default=None, help="Only periods that start so, such as month:2024-10 or day:2024.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="So many rows at most, the first ones.")
 @click.option(
     "--as-of",
     metavar="TIME",
@@ -65,6 +84,7 @@ def command(
     metric: str | None,
     scope: str | None,
     period: str | None,
+    limit: int | None,
     as_of: str | None,
     as_first_closed: bool,  # noqa: FBT001 - an option
     as_json: bool,  # noqa: FBT001 - an option
@@ -76,41 +96,70 @@ def command(
         raise click.UsageError("--as-of and --as-first-closed are two different questions: ask one at a time")
     appended_us = None if as_of is None else instant_us(as_of, "--as-of")
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    wanted = _Filter(metric, scope, period)
     columns: tuple[str, ...] = ()
     if as_of is not None and appended_us is not None:
-        rows, none = _as_of(settings, as_of, appended_us), f"nothing had been counted by {as_of}"
+        rows, none = _all(_as_of(settings, as_of, appended_us), wanted), f"nothing had been counted by {as_of}"
     elif as_first_closed:
-        rows, columns, none = _first_closed(settings), ("version", "closed at"), "no period has been closed yet"
+        rows, columns, none = (
+            _all(_first_closed(settings), wanted),
+            ("version", "closed at"),
+            "no period has been closed yet",
+        )
     else:
-        rows, columns = _current(settings), ("targets", "status", "updated")
+        rows, columns = _current(settings, wanted, limit), ("targets", "status", "updated")
         none = "no rows yet: is a worker running, and have events been published?"
-    wanted = _Filter(metric, scope, period)
-    chosen = sorted((row for row in rows if wanted.takes(row.key)), key=lambda row: row.order)
+    chosen = sorted(rows.shown, key=lambda row: row.order)[:limit]
     if as_json:
         for row in chosen:
             click.echo(row.text)
     elif chosen:
         _print([row.cells for row in chosen], columns)
     else:
-        click.echo("no such rows" if rows else none, err=True)
+        click.echo("no such rows" if rows.are_any else none, err=True)
+        return
+    if rows.matching > len(chosen):
+        click.echo(f"{rows.matching - len(chosen):,} more rows: raise --limit, or narrow the question", err=True)
 
 
-def _current(settings: Settings) -> list[_Shown]:
-    latest = run(settings, read_latest(settings, [(catalogue_of(settings).windows.name, 0)]))
-    return [_published(decode_row(value), value.decode()) for value in latest.values()]
+def _current(settings: Settings, wanted: _Filter, limit: int | None) -> _Rows:
+    seen = 0
+
+    def takes(key: bytes) -> bool:
+        nonlocal seen
+        seen += 1
+        return wanted.takes_text(key)
+
+    windows = [(catalogue_of(settings).windows.name, 0)]
+    with watched() as listener:
+        latest = run(settings, read_latest(settings, windows, wanted=takes, progress=listener.progress))
+    values = list(latest.values())
+    if limit is not None:
+        # Only what is shown is worth the model.
+        values = nsmallest(limit, values, key=lambda value: _order(read_row(value)))
+    shown = [_published(decode_row(value), value.decode()) for value in values]
+    return _Rows(shown, are_any=seen > 0, matching=len(latest))
+
+
+def _all(rows: list[_Shown], wanted: _Filter) -> _Rows:
+    chosen = [row for row in rows if wanted.takes(row.key)]
+    return _Rows(chosen, are_any=bool(rows), matching=len(chosen))
 
 
 def _published(row: WindowRow, text: str) -> _Shown:
     targets = ", ".join(f"{target.value:,}{' reached' if target.reached else ''}" for target in row.targets)
     key = RowKey.of(row)
     cells = (*key, f"{row.count:,}", targets, row.status, row.updated_at)
-    return _Shown(key, (row.metric, row.scope, row.start, row.end, row.period), text, cells)
+    return _Shown(key, _order(row), text, cells)
+
+
+def _order(row: WindowRow | PlainRow) -> tuple[str, str, str, str, str]:
+    return row.metric, row.scope, row.start, row.end, row.period
 
 
 def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
     # Imported here: the current rows need none of it.
     from streams.audit.asof import rows_as_of  # noqa: PLC0415 - see above
-    from streams.cli.watching import watched  # noqa: PLC0415 - see above
 
     with watched() as listener:
         rows = run(settings, rows_as_of(settings, appended_us, plan=listener.plan, progress=listener.progress))

@@ -342,16 +342,33 @@ async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPar
 
 
 async def read_latest(
-    settings: Settings, partitions: Iterable[tuple[str, int]], *, consumer: AIOKafkaConsumer | None = None
+    settings: Settings,
+    partitions: Iterable[tuple[str, int]],
+    *,
+    consumer: AIOKafkaConsumer | None = None,
+    wanted: Callable[[bytes], bool] = lambda _key: True,
+    progress: Callable[[int], None] = lambda _records: None,
 ) -> dict[bytes, bytes]:
-    """The last value of each key of compacted partitions; tombstoned keys are left out."""
+    """The last value of each key of compacted partitions; tombstoned keys are left out.
+
+    Args:
+        settings: As loaded.
+        partitions: Which.
+        consumer: To read with; by default one for this alone.
+        wanted: Whether a key is to be kept; the others cost no memory.
+        progress: Is told how many more records have been read.
+    """
     latest: dict[bytes, bytes] = {}
     async for records in read_to_end(settings, partitions, consumer=consumer):
         for record in records:
+            key = record_key(record)
+            if not wanted(key):
+                continue
             if record.value is None:
-                latest.pop(record_key(record), None)
+                latest.pop(key, None)
             else:
-                latest[record_key(record)] = record.value
+                latest[key] = record.value
+        progress(len(records))
     return latest
 
 

@@ -1,0 +1,67 @@
+"""`milestones windows`: which rows are shown, and how many."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import windows
+from tests.support.outputs import row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROWS = [
+    row(period, number, scope=scope)
+    for scope in ("all", "model=SU7")
+    for number, period in enumerate(("day:2024-10-07", "day:2024-10-06", "month:2024-10", "year:2024"), 1)
+]
+
+
+@pytest.fixture(autouse=True)
+def topic(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The keys that were kept of what lies on the topic."""
+    kept: list[bytes] = []
+
+    async def read_latest(*_: Any, wanted: Callable[[bytes], bool], **__: Any) -> dict[bytes, bytes]:
+        records = {f"{one['metric']}/{one['scope']}/{one['period']}".encode(): json.dumps(one).encode() for one in ROWS}
+        found = {key: value for key, value in records.items() if wanted(key)}
+        kept.extend(found)
+        return found
+
+    monkeypatch.setattr(windows, "read_latest", read_latest)
+    return kept
+
+
+def shown(*arguments: str) -> tuple[list[str], Result]:
+    result = CliRunner().invoke(windows.command, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return [f"{one['scope']} {one['period']}" for one in map(json.loads, result.stdout.splitlines())], result
+
+
+def test_rows_come_by_scope_and_date() -> None:
+    found, result = shown("--scope", "all")
+    assert found == ["all year:2024", "all month:2024-10", "all day:2024-10-06", "all day:2024-10-07"]
+    assert result.stderr == ""
+
+
+def test_the_first_of_many_are_those_that_would_come_first_and_the_rest_is_counted() -> None:
+    found, result = shown("--limit", "5")
+    assert found == [*shown("--scope", "all")[0], "model=SU7 year:2024"]
+    assert "3 more rows" in result.stderr
+
+
+def test_only_what_is_asked_for_is_kept_of_the_topic(topic: list[bytes]) -> None:
+    assert shown("--scope", "model=SU7", "--period", "day:")[0] == [
+        "model=SU7 day:2024-10-06",
+        "model=SU7 day:2024-10-07",
+    ]
+    assert len(topic) == 2
+
+
+def test_an_answer_without_rows_says_whether_there_are_any() -> None:
+    result = CliRunner().invoke(windows.command, ["--metric", "reversals"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such rows\n")
