@@ -54,7 +54,7 @@ class Letters(NamedTuple):
         """Records rejected for their own content, with the reason."""
         return {at: letter.reason for at, letter in self.by_record.items() if letter.reason not in BY_STATE}
 
-    def passed_over(self) -> frozenset[Coordinates]:
+    def skipped(self) -> frozenset[Coordinates]:
         """Records that an operator has had skipped."""
         return frozenset(at for at, letter in self.by_record.items() if letter.reason == QUARANTINED)
 
@@ -63,7 +63,7 @@ class Letters(NamedTuple):
         return Sources(
             settings,
             consumer,
-            passed_over=self.passed_over(),
+            skipped=self.skipped(),
             of_the_future=self.of_the_future(),
             judged=self.judged(),
             progress=progress,

@@ -115,7 +115,7 @@ class Sources:
     Args:
         settings: Names of topics, number of partitions, how far ahead of the append time an event may be.
         consumer: Used by nothing else, since its assignment and position change.
-        passed_over: Records to treat as invalid, whatever they contain.
+        skipped: Records to treat as invalid, whatever they contain.
         of_the_future: Records that a worker rejected as being in the future; where a topic has no append times, only
             these are.
         judged: Record → the reason a worker gave for rejecting it; kept where only an earlier version would reject it.
@@ -127,7 +127,7 @@ class Sources:
         settings: Settings,
         consumer: AIOKafkaConsumer,
         *,
-        passed_over: frozenset[Coordinates] = frozenset(),
+        skipped: frozenset[Coordinates] = frozenset(),
         of_the_future: frozenset[Coordinates] = frozenset(),
         judged: Mapping[Coordinates, str] | None = None,
         progress: Callable[[int], None] = ignore,
@@ -138,7 +138,7 @@ class Sources:
         self._future_limit_us = settings.future_limit_s * 1_000_000
         self._consumer = consumer
         self._counts: dict[str, int] = {}
-        self._passed_over = passed_over
+        self._skipped = skipped
         self._of_the_future = of_the_future
         self._judged = judged or {}
         self._framed = settings.accept_schema_registry_json
@@ -235,8 +235,8 @@ class Sources:
         outcomes = self._decode(records, topic, self._future_limit_us)
         for record, by_own_time in zip(records, outcomes, strict=True):
             outcome = by_own_time if record.timestamp_type == _APPEND_TIME else self._undated(record, topic)
-            if self._passed_over and (topic, record.partition, record.offset) in self._passed_over:
-                yield record, Rejection(QUARANTINED, "passed over by an operator")
+            if self._skipped and (topic, record.partition, record.offset) in self._skipped:
+                yield record, Rejection(QUARANTINED, "skipped by an operator")
             elif self._judged and (reason := self._judged.get((topic, record.partition, record.offset))) is not None:
                 yield record, self._as_judged_before(record, outcome, reason)
             else:

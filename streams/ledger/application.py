@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
     from streams.ledger.memory import Memory
-    from streams.ledger.quarantine import PassedOver
+    from streams.ledger.quarantine import SkippedRecords
     from streams.ledger.sources import Source
 
 #: First offset that a source partition still has.
@@ -51,9 +51,9 @@ class Application:
             framed=self._framed,
         )
 
-    def pass_over(self, records: PassedOver) -> None:
+    def skip(self, records: SkippedRecords) -> None:
         """Adds records that an operator wants skipped."""
-        self._intake.passed_over = records
+        self._intake.skipped = records
 
     async def apply(self, batch: Batch) -> list[Outgoing]:
         """Applies a batch.

@@ -10,7 +10,7 @@ from schemas.codec import decode_batch
 from schemas.facts import QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from streams.kafka.forwarding import unwrap
-from streams.ledger.quarantine import PassedOver
+from streams.ledger.quarantine import SkippedRecords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,13 +81,13 @@ class Intake:
         self._topics = topics
         self._future_limit_us = future_limit_us
         self._framed = framed
-        self.passed_over = PassedOver()
+        self.skipped = SkippedRecords()
 
     def published(self, records: Sequence[SourceRecord], topic: int) -> Taken:
         """Records of source topic `topic`, as their publishers wrote them."""
         taken = Taken()
-        if self.passed_over:
-            records = self._pass_over(records, topic, taken)
+        if self.skipped:
+            records = self._skip(records, topic, taken)
         outcomes = self._decode(records, topic)
         home_of = homes([record.key or b"" for record in records], self._partitions)
         if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
@@ -105,7 +105,7 @@ class Intake:
         for record in records:
             topic, original = unwrap(record)
             taken.arrived[original.partition % self._partitions] += 1
-            if self.passed_over and not self._pass_over([original], topic, taken):
+            if self.skipped and not self._skip([original], topic, taken):
                 continue
             if run and topic != run_topic:
                 self._decode_run(run, run_topic, taken)
@@ -143,14 +143,14 @@ class Intake:
                 taken.away.append(Away(topic, record, home))
         taken.runs.append(Run(topic, facts, kept))
 
-    def _pass_over(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
+    def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
         """The records without those in quarantine, which go unread to the dead letters of their home."""
         name, partition = self._topics.name(topic), records[0].partition
-        if not self.passed_over.touches(name, partition, records[0].offset, records[-1].offset):
+        if not self.skipped.touches(name, partition, records[0].offset, records[-1].offset):
             return records
         kept = []
         for record in records:
-            line = self.passed_over.line(name, record.partition, record.offset)
+            line = self.skipped.line(name, record.partition, record.offset)
             home = homes([record.key or b""], self._partitions)[0]
             if line is None:
                 kept.append(record)

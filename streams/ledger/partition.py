@@ -55,7 +55,7 @@ class LedgerPartition:
 
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening; takes nothing from a former owner."""
-        self._application.pass_over(await restore(self._memory, self._context))
+        self._application.skip(await restore(self._memory, self._context))
         return self.positions()
 
     @property

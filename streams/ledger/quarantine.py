@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader
 
 
-class PassedOver:
+class SkippedRecords:
     """The records to skip, by place, with the message for their dead letters."""
 
     def __init__(self, lines: Mapping[Place, str] | None = None) -> None:

@@ -11,7 +11,7 @@ from schemas.outputs import source_of
 from streams.errors import ExpectedError
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
-from streams.ledger.quarantine import PassedOver, read_decisions
+from streams.ledger.quarantine import SkippedRecords, read_decisions
 from streams.ledger.recovery import prepare
 from streams.ledger.sources import Source, bounds, check
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.ledger.memory import Memory
 
 
-async def restore(memory: Memory, context: Context) -> PassedOver:
+async def restore(memory: Memory, context: Context) -> SkippedRecords:
     """Fills an empty memory. Without a committed state, everything is read again without publishing.
 
     Returns:
@@ -35,7 +35,7 @@ async def restore(memory: Memory, context: Context) -> PassedOver:
     """
     async with context.log.reader() as reader:
         decisions = await read_decisions(context, reader)
-        orders = PassedOver({place: order.line for place, order in decisions.orders.items()})
+        orders = SkippedRecords({place: order.line for place, order in decisions.orders.items()})
         marker = await _read_changelog(memory, context, reader)
         if marker is not None:
             context.source_topics.check_same(_topics_of(marker, memory.number, context.source_topics))
