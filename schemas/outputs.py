@@ -7,7 +7,7 @@ everyone else passes them on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
 
 PeriodKind = Literal["day", "month", "year", "holiday"]
+PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal["threshold", "first", "target", "record"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
+from schemas.outputs import PERIOD_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
 
 _OPERATORS = ("exceeds", "reaches")
-_WINDOWS = ("day", "month", "year", "holiday")
 _VALUE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -152,7 +152,7 @@ def _metric_fault(metric: str) -> str | None:
 
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
-    if kind not in _WINDOWS or (name and kind != "holiday") or window.endswith(":"):
+    if kind not in PERIOD_KINDS or (name and kind != "holiday") or window.endswith(":"):
         return f"no window is called {window!r}; choose from day, month, year, holiday, holiday:NAME"
     if kind == "holiday" and name and name not in calendar.holidays:
         return f"window {window!r}: {name} is not among the holidays of the settings"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: Rows of one page at most.
 MAX_ROWS: Final = 1000
-KINDS: Final = ("day", "month", "year", "holiday")
 STATUSES: Final = ("open", "provisional", "closed")
 #: What rows can be sorted by → the columns; a sort that begins with `-` is the other way round.
 SORTS: Final[dict[str, tuple[str, ...]]] = {
