@@ -27,7 +27,7 @@ PART_ROWS = 4_000
 
 #: What can be done about a topic whose offsets are not those that were counted.
 NOT_THE_SAME_TOPIC: Final = (
-    "the topic was recreated, or mirrored with other offsets: count again in place or under another output_prefix, as "
+    "the topic was recreated, or mirrored with other offsets: go on with milestones move, or count again, as "
     "deploy/OPERATIONS.md says under Moves"
 )
 _AS_BEFORE: Final = (

@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "streams.cli.explain",
     "gaps": "streams.cli.gaps",
     "list": "streams.cli.list",
+    "move": "streams.cli.move",
     "publish": "streams.cli.publish",
     "quarantine": "streams.cli.quarantine",
     "rebuild": "streams.cli.rebuild",

@@ -37,8 +37,6 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         decisions = await read_decisions(context, reader)
         orders = SkippedRecords({place: order.line for place, order in decisions.orders.items()})
         marker = await _read_changelog(memory, context, reader)
-        if marker is not None:
-            context.source_topics.check_same(_topics_of(marker, memory.number, context.source_topics))
         found = await bounds(reader, context.source_topics, memory.number, context.settings.partitions)
         if marker is not None:
             memory.adopt(marker)
@@ -63,6 +61,20 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
     return orders
 
 
+def check_settings(marker: Marker, number: int, context: Context) -> None:
+    """Makes sure that a state belongs to the settings.
+
+    Raises:
+        ExpectedError: Counts depend on something that is another now, or a topic that was counted has another place.
+    """
+    if marker.fingerprint != context.fingerprint:
+        raise ExpectedError(
+            f"ledger {number} was built with {marker.fingerprint}, the settings say {context.fingerprint}: "
+            "restore the settings, or count everything again under another output_prefix"
+        )
+    context.source_topics.check_same(_topics_of(marker, number, context.source_topics))
+
+
 def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, int]:
     """Topic → number of what was read; a marker from when each family had one topic does not say."""
     if marker.topics:
@@ -85,11 +97,8 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
                 vocabulary.append(record)
             elif Changelog.is_chunk(key):
                 blobs.update(memory.changelog.restore(key, record.value))
-    if marker is not None and marker.fingerprint != context.fingerprint:
-        raise ExpectedError(
-            f"ledger {memory.number} was built with {marker.fingerprint}, the settings say {context.fingerprint}: "
-            "restore the settings, or count everything again under another output_prefix"
-        )
+    if marker is not None:
+        check_settings(marker, memory.number, context)
     if blobs:
         # In a thread: it takes seconds for millions of orders, and the worker must not miss its heartbeats.
         await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])

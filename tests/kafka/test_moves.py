@@ -9,10 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 
+from streams.context import Context
+from streams.errors import ExpectedError
 from streams.kafka.admin import admin
-from streams.kafka.clients import client_options, read_to_end
+from streams.kafka.clients import client_options, read_to_end, reader
+from streams.operations.move import move
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
@@ -40,7 +44,7 @@ GARBAGE = Published("orders", b"x", b"{", 1)
 async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_milestone(
     bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:
-    for name in ("a", "b"):
+    for name in ("a", "b", "d"):
         (tmp_path / name).mkdir()
     here = await installation(bootstrap, f"{prefix}a.", tmp_path / "a")
     there = await installation(bootstrap, f"{prefix}b.", tmp_path / "b")
@@ -57,9 +61,12 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
         *_, last = refused.stderr.splitlines()
         assert refused.returncode == 2
         assert (
-            ": the topic was recreated, or mirrored with other offsets: count again in place or under another " in last
+            ": the topic was recreated, or mirrored with other offsets: go on with milestones move, or count again"
+            in last
         )
 
+        with pytest.raises(ExpectedError, match="holds places of the other cluster: delete it"):
+            await move(Context(there.settings))
         await deleted(there, derived(there.catalogue, but=()))
         await there.create()
         there.worker("w1")
@@ -74,6 +81,7 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
             "deliveries/model=SU7/day:2024-11-30/exceeds:2"
         ]
         await ended(there)
+        await goes_on_with_what_was_mirrored(here, bootstrap, f"{prefix}d.", tmp_path / "d", before)
 
         beside = await there.run("rebuild", "--output-prefix", f"{prefix}c.", "--diff", MILESTONES_PARTITIONS="3")
         assert (beside.returncode, "no difference" in beside.stderr) == (0, True), beside.stdout + beside.stderr
@@ -90,6 +98,44 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
     finally:
         here.end()
         there.end()
+
+
+async def goes_on_with_what_was_mirrored(
+    here: Installation, bootstrap: str, prefix: str, folder: Path, before: dict[str, Any]
+) -> None:
+    """A state goes along to where half of the events are gone."""
+    made = await installation(bootstrap, prefix, folder)
+    context, catalogue = Context(made.settings), here.catalogue
+    try:
+        with pytest.raises(ExpectedError, match="holds no state: mirror it, or just start the workers"):
+            await move(context)
+        outputs = (catalogue.windows, catalogue.history, catalogue.milestones, catalogue.violations)
+        state = (catalogue.ledger, catalogue.counts, catalogue.totals)
+        await mirrored(here, made, (*catalogue.sources(), *outputs, *state))
+        sources = [TopicPartition(name, number) for name in made.catalogue.names().values() for number in range(2)]
+        async with reader(made.settings) as consumer:
+            ends = await consumer.end_offsets(sources)
+        async with admin(made.settings) as client:
+            await client.delete_records({tp: RecordsToDelete(end // 2) for tp, end in ends.items()})
+        moved = {TopicPartition(*one.source): (one.first, one.end) for one in await move(context)}
+        assert {tp: moved[tp] for tp in sources} == {tp: (end // 2, end) for tp, end in ends.items()}
+        await made.publish(deliveries_of("2024-11-29", 3))
+        made.worker("w1")
+        await made.applied()
+        after = await said(made)
+        assert after["milestones"][: len(before["milestones"])] == before["milestones"]
+        assert [each[0] for each in after["milestones"][len(before["milestones"]) :]] == [
+            "deliveries/model=SU7/day:2024-11-29/exceeds:2"
+        ]
+        day = "day:2024-11-29"
+        assert {key: n for key, n in after["rows"].items() if key[2].startswith("day:") and key[2] != day} == {
+            key: n for key, n in before["rows"].items() if key[2].startswith("day:")
+        }
+        assert (await made.books_balance())["duplicates"] > 0
+        await ended(made)
+        assert await move(context) == [], "it fits now"
+    finally:
+        made.end()
 
 
 async def installation(bootstrap: str, prefix: str, folder: Path, partitions: int = 2) -> Installation:

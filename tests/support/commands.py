@@ -14,6 +14,7 @@ USES: dict[str, list[str] | None] = {
     "forecasts": [],
     "gaps": ["list"],
     "list": [],
+    "move": [],
     "publish": ["deploy/demo/sample-events.ndjson"],
     "quarantine": ["list"],
     "rebuild": ["--output-prefix", "other."],

@@ -1,0 +1,51 @@
+"""`milestones move`: goes on with a state that was mirrored from another cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.cli.options import cluster_options
+from streams.cli.printable import as_json
+from streams.cli.running import run
+from streams.context import Context
+from streams.installation import load_settings
+from streams.operations.move import move
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.option("--json", "as_lines", is_flag=True, help="One source partition a line.")
+@cluster_options
+def command(
+    as_lines: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Go on with a state that was mirrored from another cluster, where offsets are others.
+
+    With the workers stopped: every source is read from where it begins here. Events that were counted are known and count
+    once, those that are no longer there stay counted, and no milestone is published twice. Where the state fits the
+    sources, nothing is done.
+    """
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    moved = run(settings, move(Context(settings)))
+    for one in moved:
+        topic, partition = one.source
+        if as_lines:
+            document = {
+                "topic": topic,
+                "partition": partition,
+                "before": one.before,
+                "first": one.first,
+                "end": one.end,
+            }
+            click.echo(as_json(document))
+        else:
+            click.echo(
+                f"{topic}-{partition}  was applied up to {one.before:,}, is read here from {one.first:,} to {one.end:,}"
+            )
+    click.echo("start the workers" if moved else "nothing to do: the state fits the sources as they are", err=True)

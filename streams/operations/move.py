@@ -1,0 +1,185 @@
+"""Goes on with a state that was mirrored from another cluster, where the source topics have other offsets.
+
+Each source partition is read from where it begins here. The ledger knows its events by (order, source, id), so what was
+applied before is a duplicate and counts once, and what is older than the mirror need not be here. The milestones that were
+published are on the mirrored topic, and none is repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.codec import encode_marker
+from schemas.counts import encode_marker_key
+from schemas.memory import SIDE, name_of
+from schemas.outputs import Books, source_name, source_of
+from streams.errors import ExpectedError, GapError
+from streams.kafka.log import Partition
+from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.ledger.changelog import STATE_KEY
+from streams.ledger.restore import check_settings
+from streams.ledger.sources import Source, bounds, check
+from streams.operations.record_status import last_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.outputs import Marker
+    from streams.context import Context
+    from streams.kafka.log import Bounds, LogReader
+
+_EMPTY = Books(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A source partition that is read again from where it begins here.
+
+    Attributes:
+        source: The partition.
+        before: Offset up to which it was applied on the other cluster.
+        first: Its first offset here.
+        end: Its end here.
+    """
+
+    source: Partition
+    before: int
+    first: int
+    end: int
+
+
+async def move(context: Context) -> list[Moved]:
+    """Has every ledger partition go on here; nothing where the state fits the sources as they are.
+
+    Raises:
+        ExpectedError: A state is missing, unfinished or of other settings; topics hold offsets of the other cluster; someone else
+            took a ledger partition meanwhile.
+    """
+    async with context.log.reader() as reader:
+        await _check_exist(context, reader)
+        markers = {number: await _marker(context, number, reader) for number in range(context.settings.partitions)}
+        cluster = await reader.cluster_id()
+        found = {number: await bounds(reader, context.source_topics, number, len(markers)) for number in markers}
+        if all([await _fits(markers[number], number, cluster, found[number], reader) for number in markers]):
+            return []
+        await _check_empty(context, reader)
+        on_their_way = sum(sum(marker.forwarded.values()) - sum(marker.arrived.values()) for marker in markers.values())
+        if on_their_way:
+            raise ExpectedError(
+                f"{on_their_way} forwarded records had not arrived when the state was mirrored: let the workers of the other "
+                "cluster catch up, stop them, and mirror it again"
+            )
+        sides = await _side_keys(context, reader)
+    moved = []
+    for number, marker in markers.items():
+        await _commit(
+            context, f"ledger-{number}", _records(context, number, _here(marker, number, cluster, found[number]))
+        )
+        for tp, span in found[number].items():
+            before = marker.positions.get(source_name(*tp, number), (0, ""))[0]
+            moved.append(Moved(tp, before, span.first, span.end))
+    await _commit(context, "totals", [Outgoing(context.catalogue.totals.name, 0, key, None) for key in sides])
+    return moved
+
+
+async def _check_exist(context: Context, reader: LogReader) -> None:
+    for name, count in (await reader.partition_counts([topic.name for topic in context.catalogue.all()])).items():
+        if not count:
+            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+
+
+async def _check_empty(context: Context, reader: LogReader) -> None:
+    """Makes sure that no topic is here that speaks of offsets of the other cluster."""
+    catalogue = context.catalogue
+    topics = (catalogue.rerouted, catalogue.dead_letters, catalogue.quarantine, catalogue.replayed)
+    spans = await reader.bounds([(topic.name, number) for topic in topics for number in range(topic.partitions)])
+    for (name, _), (first, end) in spans.items():
+        if first < end:
+            raise ExpectedError(
+                f"{name} holds places of the other cluster: delete it, run milestones topics apply, and leave it out of the mirror",
+                exit_code=3,
+            )
+
+
+async def _marker(context: Context, number: int, reader: LogReader) -> Marker:
+    marker = await last_marker(context, number, reader)
+    if marker is None:
+        raise ExpectedError(
+            f"{context.catalogue.ledger.name}-{number} holds no state: mirror it, or just start the workers, which then count all "
+            "that is here"
+        )
+    check_settings(marker, number, context)
+    if marker.rebuilding:
+        raise ExpectedError(
+            f"ledger {number} was being rebuilt when it was mirrored: let it finish, and mirror it again"
+        )
+    return marker
+
+
+async def _fits(
+    marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds], reader: LogReader
+) -> bool:
+    """Whether the workers would go on with the state as it is."""
+    sources = {}
+    for name, (offset, digest) in marker.positions.items():
+        sources[Partition(*source_of(name, number))] = Source(next=offset, digest=digest)
+    is_elsewhere = bool(marker.cluster and cluster) and marker.cluster != cluster
+    try:
+        await check(sources, found, {}, reader, is_elsewhere=is_elsewhere)
+    except GapError:
+        if not is_elsewhere:
+            raise
+        return False
+    except ExpectedError:
+        return False
+    return True
+
+
+def _here(marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds]) -> Marker:
+    names = {source_name(*tp, number): span.first for tp, span in found.items()}
+    return msgspec.structs.replace(
+        marker,
+        positions={name: (first, "") for name, first in names.items()},
+        books=dict.fromkeys(names, _EMPTY),
+        caught_up=False,
+        forwarded={},
+        arrived={},
+        lost={},
+        cluster=cluster,
+    )
+
+
+def _records(context: Context, number: int, marker: Marker) -> list[Outgoing]:
+    body = encode_marker(marker)
+    catalogue = context.catalogue
+    return [
+        Outgoing(catalogue.ledger.name, number, STATE_KEY, body),
+        Outgoing(catalogue.counts.name, 0, encode_marker_key(number), body),
+    ]
+
+
+async def _side_keys(context: Context, reader: LogReader) -> list[bytes]:
+    """Keys of what is remembered of the topics that are read whole: they are judged again."""
+    latest: dict[bytes, bytes | None] = {}
+    async for records in reader.read([(context.catalogue.totals.name, 0)]):
+        latest |= {record.key or b"": record.value for record in records}
+    return [key for key, value in latest.items() if value is not None and name_of(key)[0] == SIDE]
+
+
+async def _commit(context: Context, role: str, records: list[Outgoing]) -> None:
+    if not records:
+        return
+    writer = context.log.writer(context.transactional_id(role))
+    try:
+        await writer.start()
+        await writer.commit(records)
+    except (FencedError, InDoubtError) as error:
+        raise ExpectedError(
+            f"whether {role} was moved is not known ({error}): stop the workers, then run the command again",
+            exit_code=3,
+        ) from error
+    finally:
+        await writer.stop()
