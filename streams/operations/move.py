@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from schemas.codec import encode_marker
 from schemas.counts import encode_marker_key
 from schemas.memory import SIDE, name_of
-from schemas.outputs import Books, source_name, source_of
+from schemas.outputs import Books, Marker, source_name, source_of
 from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
@@ -27,7 +25,6 @@ from streams.operations.record_status import last_marker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.outputs import Marker
     from streams.context import Context
     from streams.kafka.log import Bounds, LogReader
 
@@ -76,7 +73,9 @@ async def move(context: Context) -> list[Moved]:
     moved = []
     for number, marker in markers.items():
         await _commit(
-            context, f"ledger-{number}", _records(context, number, _here(marker, number, cluster, found[number]))
+            context,
+            f"ledger-{number}",
+            _records(context, number, _here(context, marker, number, cluster, found[number])),
         )
         for tp, span in found[number].items():
             before = marker.positions.get(source_name(*tp, number), (0, ""))[0]
@@ -138,16 +137,21 @@ async def _fits(
     return True
 
 
-def _here(marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds]) -> Marker:
+def _here(context: Context, marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds]) -> Marker:
+    """The marker of the same state before anything here was read."""
     names = {source_name(*tp, number): span.first for tp, span in found.items()}
-    return msgspec.structs.replace(
-        marker,
+    return Marker(
         positions={name: (first, "") for name, first in names.items()},
         books=dict.fromkeys(names, _EMPTY),
+        fingerprint=marker.fingerprint,
+        rebuilding=False,
         caught_up=False,
-        forwarded={},
-        arrived={},
-        lost={},
+        caught_up_us=marker.caught_up_us,
+        clock_us=marker.clock_us,
+        sources=marker.sources,
+        backfilled=marker.backfilled,
+        partitions=marker.partitions,
+        topics=context.source_topics.numbers,
         cluster=cluster,
     )
 
