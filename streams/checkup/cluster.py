@@ -44,6 +44,9 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
         yield failed("cluster", error)
         return
     yield _advertised(reached)
+    if settings.security_protocol == "SASL_PLAINTEXT" and settings.sasl_mechanism in {"PLAIN", "OAUTHBEARER"}:
+        secret = "the password" if settings.sasl_mechanism == "PLAIN" else "the token"
+        yield note("secrecy", f"{secret} crosses the network unencrypted: with security_protocol SASL_SSL it would not")
     if role is not None:
         for finding in await _rights(settings, role):
             yield finding

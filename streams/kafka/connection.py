@@ -82,6 +82,14 @@ _WITH_SECRETS = (*SaslAuthenticateRequest._CLASSES, SaslAuthenticateResponse_v0,
 logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line says more than the settings: aiokafka warns of SASL_PLAINTEXT at every connection, `doctor` once."""
+    return record.msg != "Sending username and password in the clear"
+
+
+logging.getLogger("aiokafka.conn").addFilter(_is_news)
+
+
 class TokenError(ConnectionError):
     """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting.
 
