@@ -37,7 +37,7 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -247,7 +247,7 @@ class Totals:
             yield from _pause(first)
         rows = self._windows.group()
         yield from self._judge_numbers(rows)
-        self._judge_records(rows, [row for row in rows if row.key in due])
+        yield from self._judge_records(rows, [row for row in rows if row.key in due])
         milestones, held = self._book.end_step(), self._held.drain()
         rest_on: set[RowKey] = set()
         if len(rows) > most:
@@ -379,17 +379,25 @@ class Totals:
             news = by_units and not first.passed_before and not row.only_backfilled
             self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
 
-    def _judge_records(self, rows: Iterable[Row], due: Iterable[Row]) -> None:
+    def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
         touched: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
-        for row in rows:
+        for number, row in enumerate(rows):
             rule = next((rule for rule in self._rules_of(row) if rule.record), None) if row.is_over else None
             if rule is not None:
                 days = self._records.setdefault((rule.name, row.scope), RecordDays())
                 days.put(row)
                 touched[rule.name, row.scope] = (rule, days)
+            yield from _pause(number)
         for (_, scope), (rule, days) in touched.items():
-            # Only a takeover can bring a new rule; what was a record before it is then not news.
-            before = set() if self._started else _records_before(self._row_of(rule, scope, day) for day in days)
+            over: list[Row] = []
+            if not self._started:
+                # Only a takeover can bring a new rule; what was a record before it is then not news.
+                for number, day in enumerate(days):
+                    row = self._row_of(rule, scope, day)
+                    if row.was_over:
+                        over.append(row)
+                    yield from _pause(number)
+            before = _records_before(over)
             judged = {row.key: (row, False) for row in due if self._waits_as_record(row, rule)}
             for day, is_record in days.judge():
                 row = self._row_of(rule, scope, day)
@@ -420,13 +428,10 @@ class Totals:
             self._book.retract(claim, row)
 
 
-def _records_before(days: Iterable[Row]) -> set[str]:
-    over = [row for row in days if row.was_over]
-    return {
-        row.period.id
-        for row, is_record in zip(over, records_among(row.published_count for row in over), strict=True)
-        if is_record
-    }
+def _records_before(over: Sequence[Row]) -> set[str]:
+    """The record days among days that were over, in their order, by what was published of them."""
+    published = records_among(row.published_count for row in over)
+    return {row.period.id for row, is_record in zip(over, published, strict=True) if is_record}
 
 
 def _pause(number: int) -> Iterator[None]:

@@ -213,6 +213,7 @@ class Windows:
         self._scopes: dict[str, dict[str, _Series]] = {}
         self._series: list[_Series] = []
         self._periods: list[Period] = []
+        self._ends_us: list[int] = []
         #: Of each period: start and end as text, and whether it is a day.
         self._dates: list[tuple[str, str, bool]] = []
         self._numbers: dict[str, int] = {}
@@ -629,7 +630,7 @@ class Windows:
         is_due = bool(self._due and self._due[0][0] <= now_us)
         while self._due and self._due[0][0] <= now_us:
             _, number = heapq.heappop(self._due)
-            closes_us = self._calendar.ends_at_us(self._periods[number]) + self._closed_after_us
+            closes_us = self._ends_us[number] + self._closed_after_us
             if closes_us <= now_us:
                 self._levels[number] = _CLOSED
             else:
@@ -681,7 +682,8 @@ class Windows:
             self._periods.append(period)
             self._dates.append((period.start.isoformat(), period.end.isoformat(), period.kind == "day"))
             self._levels.append(_OPEN)
-            heapq.heappush(self._due, (self._calendar.ends_at_us(period), number))
+            self._ends_us.append(self._calendar.ends_at_us(period))
+            heapq.heappush(self._due, (self._ends_us[number], number))
         return number
 
 
