@@ -16,7 +16,6 @@ WEEKDAYS: Final = 7
 HOLIDAY: Final = 7
 #: A Saturday or Sunday that is worked to make up for a holiday.
 WORK_DAY: Final = 8
-DAY_TYPES: Final = 9
 
 _MONDAY_OF_ALL = date.min.toordinal()  # 1 January of the year 1 was a Monday
 

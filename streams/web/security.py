@@ -46,8 +46,6 @@ _COOKIE: Final = "milestones_session"
 _BURST_S: Final = 8.0
 _REMEMBERED_CLIENTS: Final = 10_000
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 @dataclass(frozen=True)
 class Access:

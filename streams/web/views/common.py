@@ -29,8 +29,6 @@ USUAL_DAYS: Final = 8
 _USUAL_REACH_DAYS: Final = 120
 
 Text = Annotated[str, Field(max_length=256)]
-#: Dates that rows can have.
-DateParameter = Annotated[CivilDate, Field(examples=["2024-10-07"])]
 
 
 class View(BaseModel):
