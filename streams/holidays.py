@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Ending of a calendar file.
 FILE_ENDING: Final = ".json"
-#: Events have times from 2000 to 2100 UTC; a business date can lie a day beyond.
+#: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 _YEARS: Final = range(1999, 2102)
 _COUNTRY = re.compile(r"([A-Z]{2})(?:-([A-Za-z0-9]{1,3}))?")
 _REMARK = re.compile(r"\s*\([^)]*\)")

@@ -134,7 +134,7 @@ def test_a_stateful_set_has_the_headless_service_that_it_names() -> None:
 
 @pytest.mark.kafka
 async def test_the_probes_of_a_worker_tell_how_it_is(bootstrap: str, prefix: str, tmp_path: Path) -> None:
-    """Its commands as they stand in the manifests, on what a worker writes."""
+    """Its commands as in the manifests, on what a worker writes."""
     installation = await Installation(bootstrap, prefix, tmp_path).create()
     state = installation.settings.state_dir
     probes = CONTAINERS["worker"]

@@ -53,7 +53,7 @@ def command() -> None:
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("offset", type=click.IntRange(min=0))
-@click.option("--reason", required=True, help="Why, one line; it stands in the dead letter.")
+@click.option("--reason", required=True, help="Why, one line; it goes into the dead letter.")
 @click.option("--by", default=None, help="Who wants it (default: user and host).")
 @cluster_options
 def add(

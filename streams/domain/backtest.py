@@ -31,7 +31,7 @@ class DailyForecast:
     """The forecast of a period at the start of a day.
 
     Attributes:
-        as_of: That day; known is what lies before it.
+        as_of: That day; only earlier days are known.
         period: Id of the period.
         count: Units of the period by then.
         total: Projected units at the end of the period.

@@ -22,7 +22,7 @@ NO_CALENDAR: Final = "none"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HOLIDAY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-#: Events have times from 2000 to 2100 UTC; a business date can lie a day beyond.
+#: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 _YEARS = range(1999, 2102)
 _FORMS = "day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
 
@@ -64,14 +64,14 @@ def day_period(day: date) -> Period:
 
 
 def month_period(day: date) -> Period:
-    """The month that a date lies in."""
+    """The month of a date."""
     first = day.replace(day=1)
     following = (first + timedelta(days=31)).replace(day=1)
     return Period(f"month:{day.isoformat()[:7]}", "month", first, following - timedelta(days=1))
 
 
 def year_period(day: date) -> Period:
-    """The year that a date lies in."""
+    """The year of a date."""
     return Period(f"year:{day.isoformat()[:4]}", "year", date(day.year, 1, 1), date(day.year, 12, 31))
 
 
@@ -191,7 +191,7 @@ class Calendar:
         """The period with an id.
 
         Raises:
-            ValueError: The id has no valid form, or names a holiday that is not configured or not known for its year.
+            ValueError: The id is malformed, or names a holiday that is not configured or not known for its year.
         """
         kind, _, rest = period_id.partition(":")
         if kind == "holiday":

@@ -68,7 +68,7 @@ class Pace:
     Attributes:
         level: Units of an average day.
         slope: Units a day per day; 0 where the data support no trend.
-        lag_days: How far the level lies behind.
+        lag_days: How far the level is behind, in days.
         weights: By day type, what a day of it has in units of an average day.
     """
 

@@ -109,7 +109,7 @@ class Row:
         self.scope = scope
         self.period = period
         self._windows = windows
-        #: Where it lies in the columns.
+        #: Its place in the columns.
         self.place = place
         self.count = 0
         self.backfilled = 0
@@ -197,7 +197,7 @@ class Windows:
     Args:
         calendar: Which periods a date belongs to, and when they end.
         closed_after_s: Seconds after the end of a period until it is closed.
-        watched: Whether milestones can come of a metric and scope: else nobody asks by which unit its rows grew.
+        watched: Whether a metric and scope can have milestones; otherwise the units by which its rows grew do not matter.
     """
 
     def __init__(

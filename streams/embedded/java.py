@@ -117,7 +117,7 @@ class ClassArchive:
         self._new = self._path.with_suffix(f".{os.getpid()}")
 
     def options(self, *, write: bool = False) -> list[str]:
-        """Has the JVM use what there is; with `write`, has it write the archive at its end where there is none."""
+        """Makes the JVM use the archive if there is one; with `write`, makes it write one at its end if there is none."""
         if self._path.exists():
             return [f"-XX:SharedArchiveFile={self._path}", *_QUIET]
         if not self._make_base():

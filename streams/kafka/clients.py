@@ -36,7 +36,7 @@ create_nothing()
 
 #: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
 _FETCH_BYTES = 8 << 20
-#: Records that are unpacked in one go, which no other task can interrupt.
+#: Records unpacked at once, without letting other tasks run.
 _UNPACKED_RECORDS = 2000
 
 _CONNECT_TIMEOUT_S = 15.0
@@ -311,7 +311,7 @@ async def read_to_end(
         _refuse_silence(settings, waiting, time.monotonic() - heard_s)
         fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
-            # Whole, also what lies beyond the end: the consumer's position is then after what was yielded.
+            # Whole, also beyond the end: the consumer's position is then after what was yielded.
             yield records
 
 
@@ -356,7 +356,7 @@ async def read_latest(
         partitions: Which.
         consumer: To read with; by default one for this alone.
         wanted: Whether a key is to be kept; the others cost no memory.
-        progress: Is told how many more records have been read.
+        progress: Called with the number of records read since the last call.
     """
     latest: dict[bytes, bytes] = {}
     async for records in read_to_end(settings, partitions, consumer=consumer):

@@ -54,7 +54,7 @@ class LogReader(Protocol):
         """
 
     async def position(self, partition: tuple[str, int]) -> int:
-        """Offset behind all that the last `read` of this partition has come past."""
+        """Offset after everything that the last `read` of this partition has seen."""
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         """Bounds of each partition; the end is that of committed reading."""

@@ -1,4 +1,4 @@
-"""A record as it lies in the log."""
+"""A record of the log, and what is taken from it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Reached(NamedTuple):
 
     Attributes:
         servers: Those of the bootstrap servers that answer.
-        advertised: Where the cluster says that its brokers are, each with what stands in the way, `None` where nothing does.
+        advertised: The brokers' advertised addresses, each with its problem, `None` if there is none.
     """
 
     servers: list[str]
@@ -155,7 +155,7 @@ async def _first_answers(asked: Sequence[Coroutine[object, None, Any]]) -> list[
 
 
 async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s: float) -> Any:
-    """The brokers of the cluster, or what stands in the way."""
+    """The brokers of the cluster, or the problem."""
     try:
         async with asyncio.timeout(patience_s):
             made = await create_conn(
@@ -171,7 +171,7 @@ async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s
 
 
 async def _failure(settings: Settings, server: str, error: BaseException) -> ExpectedError:
-    """What stands in the way at a server, and the setting to look at."""
+    """The problem with a server, and the setting to check."""
     failure = explain(settings, server, error)
     if failure is not None:
         return failure

@@ -83,7 +83,7 @@ class LogEnd(NamedTuple):
     """What a partition held at some moment.
 
     Attributes:
-        offset: All that was appended before that moment lies before this offset.
+        offset: Everything appended before that moment is before this offset.
         as_of_us: The moment, microseconds since 1970.
     """
 
@@ -164,7 +164,7 @@ class BatchConsumer(driver.Consumer):
                 yield tp, self._message(tp, position, following, records.get(tp, []), generation)
 
     async def _fetch_undelivered_again(self) -> None:
-        """Goes back to where the records lie that were fetched and not yielded."""
+        """Goes back to the first record that was fetched but not yielded."""
         held = self.held() if self._undelivered else set()
         for tp in list(self._undelivered):
             self._undelivered.discard(tp)

@@ -69,7 +69,7 @@ class Application:
         source.end = max(batch.end, batch.next)
         if not records:
             if batch.next > source.next:
-                # No record lies before the new position, so there is none to know the topic by.
+                # There is no record before the new position to know the topic by.
                 source.next, source.digest = batch.next, ""
             return []
         source.read += len(records)

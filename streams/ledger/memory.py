@@ -27,7 +27,7 @@ class Memory:
         ledger: The judged orders.
         changelog: Which chunks of them are in the log.
         sources: Source partition → how far it is applied.
-        forwarded: Home → records sent there, those included that an earlier state has sent and nobody can read again.
+        forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
         arrived: Partition → forwarded records that had been published there.
         cluster: Id of the cluster that the sources are on.
         recovery: Set while everything is read again without publishing.

@@ -150,7 +150,7 @@ async def _raises(trial: Trial, batches: Sequence[Batch]) -> bool:
         await trial.rehearse(batches)
     except INFRASTRUCTURE:
         raise
-    except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
+    except Exception:  # noqa: BLE001 - any fault is what the trial looks for
         return True
     return False
 

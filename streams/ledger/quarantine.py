@@ -36,7 +36,7 @@ class SkippedRecords:
         return self._lines.get(Place(topic, partition, offset))
 
     def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
-        """Whether any of them lies between two offsets, inclusive."""
+        """Whether any of them is between two offsets, inclusive."""
         return any(
             place.topic == topic and place.partition == partition and first <= place.offset <= last
             for place in self._lines

@@ -53,7 +53,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             for tp, first in applied.items():
-                # Removed since they were forwarded: nobody reads them here again, and they arrive at their homes all the same.
+                # Removed since they were forwarded: they cannot be read here again, but still arrive at their homes.
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())

@@ -29,7 +29,7 @@ class Source:
         end: The greatest end that is known.
         is_heard_of: Whether the partition's leader has answered since opening: before, `end` may be that of what was
             committed then, with more behind it in open transactions.
-        seen_us: All that was appended before this moment lies before `end`; microseconds since 1970.
+        seen_us: Everything appended before this moment is before `end`; microseconds since 1970.
         digest: Of the last applied record.
         append_us: When that was appended.
         read: Records up to `next`; the sum of the four that follow.
@@ -67,7 +67,7 @@ class Source:
             self.seen_us = max(self.seen_us, end.as_of_us)
 
     def lose(self, first: int) -> None:
-        """Goes on at `first`, although what lies before it was not read."""
+        """Continues at `first`, although earlier records were not read."""
         self.lost += first - self.next
         self.next, self.digest = first, ""
 
@@ -125,7 +125,7 @@ async def check(
 
     Raises:
         ExpectedError: A topic was recreated.
-        GapError: Records were removed before they were read, and nobody has accepted that.
+        GapError: Records were removed before they were read, and no operator has accepted that.
     """
     for tp, source in sources.items():
         name = f"{tp.topic}-{tp.partition}"

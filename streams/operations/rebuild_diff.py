@@ -123,7 +123,7 @@ def compare(live: PublishedState, other: PublishedState) -> dict[Key, RebuildDif
 
 
 def _between(key: Key, before: PublishedState, other: PublishedState, after: PublishedState) -> bool:
-    """Whether a row that moves lies between what the live one said before and after it was read."""
+    """Whether a changing row is between the live one's values before and after it was read."""
     of, name = key
     if of != "row":
         return False

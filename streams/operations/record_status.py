@@ -125,7 +125,7 @@ async def last_marker(context: Context, number: int, reader: LogReader) -> Marke
 
 
 async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], reader: LogReader) -> dict[Place, str]:
-    """Why each record was rejected whose dead letter lies in one of the partitions."""
+    """Why each record with a dead letter in one of the partitions was rejected."""
     topic = context.catalogue.dead_letters.name
     found: dict[Place, str] = {}
     async for records in reader.read([(topic, number) for number in numbers]):

@@ -81,7 +81,7 @@ def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
 
 
 def draw_deliveries(facts: StoryFacts, rng: random.Random) -> list[int]:
-    """Times of the deliveries that stand in the end, sorted, seconds since 1970."""
+    """Times of the deliveries that finally stand, sorted, seconds since 1970."""
     hours = Draw(_DELIVERY_HOURS)
     times: list[int] = []
     for day, count in per_day(facts.deliveries, rng).items():

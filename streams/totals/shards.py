@@ -42,7 +42,7 @@ class Shards:
         self._due: _Due | None = None
 
     def take(self, record: LogRecord) -> tuple[int, list[tuple[DayKey, DayCount]]] | None:
-        """Takes one record of the counts topic; a marker gives back what its transaction has changed."""
+        """Takes one record of the counts topic; a marker returns what its transaction has changed."""
         shard, cell = decode_counts_key(record_key(record))
         if cell is None:
             self._mark(shard, decode_marker(record_value(record)))
@@ -103,7 +103,7 @@ class Shards:
         return self._counted_up_to(append_us, all(m.caught_up_us >= append_us for m in self.markers.values()))
 
     def told_up_to(self, event_us: int) -> bool:
-        """Whether every shard has read all there is, or has at least heard of events as late as this instant.
+        """Whether every shard has read everything, or has at least accepted an event this late.
 
         What had been forwarded by then has been counted at its home.
         """

@@ -211,7 +211,7 @@ class SideTopics:
                 raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
 
     async def _recall_letters(self, sides: Sequence[_Side], reader: LogReader) -> None:
-        """Finds the dead letters of topics of which nothing is remembered; they lie in partition 0, as read."""
+        """Finds the dead letters of topics without a memory; they are in partition 0, the one they were read from."""
         if not sides:
             return
         by_name = {side.name: side for side in sides}

@@ -1,4 +1,4 @@
-"""`source/NAME` on `vehicle.status.v1`: when each event source was last heard of."""
+"""`source/NAME` on `vehicle.status.v1`: the latest event time of each event source."""
 
 from __future__ import annotations
 

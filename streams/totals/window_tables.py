@@ -107,7 +107,7 @@ class WindowTables:
             await self._sides.open(memory, reader)
             await self._read_counts(reader)
             while self._shards.is_cut:
-                # The rest is committed, and lies behind a transaction of another shard that is still open.
+                # The rest is committed, but behind another shard's transaction that is still open.
                 await asyncio.sleep(_CUT_S)
                 await self._read_counts(reader)
             await self._history.open(reader)

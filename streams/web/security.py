@@ -57,7 +57,7 @@ class Access:
         token: To be presented, as `Authorization: Bearer`, or once as `?token=`; empty is none.
         proxy_header: Set by an authenticating proxy to who asks; empty is none.
         proxies: Where such a proxy is.
-        hosts: Names that may stand in the Host header; `None` is any.
+        hosts: Names allowed in the Host header; `None` allows any.
     """
 
     host: str
@@ -241,7 +241,7 @@ class _HeaderingSend:
 
 
 class _Rates:
-    """A bucket of tokens for each client; those not heard of for longest are forgotten."""
+    """A token bucket per client; the least recently used are forgotten."""
 
     def __init__(self, rate_per_s: float) -> None:
         self._rate_per_s = rate_per_s

@@ -219,7 +219,7 @@ def _reader(view: Snapshot, state: FollowState, now_s: float) -> ReaderState:
     )
 
 
-def _reasons(  # noqa: PLR0913, PLR0917 - what there is to be said of each
+def _reasons(  # noqa: PLR0913, PLR0917 - one argument per cause
     settings: Settings,
     state: FollowState,
     broker: BrokerState,

@@ -277,7 +277,7 @@ async def test_a_falsified_count_of_a_partition_is_named_with_its_units(installa
     await _put(installation, topic, key.decode(), json.dumps(wrong).encode())
     await _put(installation, topic, f"{shard.decode()}|applied", latest[shard + b"|applied"])
     report = await verify(settings_of(installation))
-    # The rows were summed before that: the moment that is compared lies before it, and all is well.
+    # The rows were summed before that, so an earlier moment is compared, and all is well.
     assert report.differences == 0
     row = next(one for one in await _rows(installation) if _key(one) == "deliveries/all/day:2024-10-02")
     for one in await _rows(installation):

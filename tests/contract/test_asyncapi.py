@@ -144,7 +144,7 @@ def test_a_rejected_record_is_described_by_its_headers() -> None:
     jsonschema.Draft7Validator.check_schema(headers)
     assert set(headers["required"]) == set(headers["properties"]) == ControlHeaders.ALL
     assert headers["properties"][ControlHeaders.REASON]["enum"] == list(REASONS)
-    assert "payload" not in MESSAGES["rejected-record"], "nobody knows what was rejected"
+    assert "payload" not in MESSAGES["rejected-record"], "the payload of a rejected record is unknown"
 
 
 @pytest.mark.parametrize("name", export.json_schemas())

@@ -200,7 +200,7 @@ def test_a_holiday_that_crosses_a_year_end_and_a_merged_break_are_explained_in_t
 
 @pytest.mark.parametrize("number", YEARS)
 def test_our_holidays_are_those_of_chinesecalendar(number: int) -> None:
-    """Each day it names lies in our period of that name or the break it merged into; each day of ours is off."""
+    """Each day it names is in our period of that name or the break it merged into; each of our days is off."""
     ours = {holiday.name: set(dates(holiday.start, holiday.end)) for holiday in _year_of(number).holidays}
     # New Year's Day is compared from the December before: that is where it can begin.
     for day in dates(date(number - 1, 12, 25), date(number, 12, 24)):

@@ -310,5 +310,5 @@ def test_a_weekend_that_is_worked_for_a_holiday_is_no_day_of_it_and_counts_as_an
     ],
 )
 def test_the_days_around_a_year_end_holiday_are_of_the_sort_that_its_notice_makes_them(day: str, expected: int) -> None:
-    """Make-up days may lie in the year before the notice's."""
+    """Make-up days may be in the year before the notice's."""
     assert DayTypes((BEFORE, TURN)).of(date.fromisoformat(day)) == expected

@@ -33,7 +33,7 @@ TIMES = [us("2024-11-03T03:59:59Z") + step * 1_800_000_000 for step in range(6)]
 HAVE_VIN = (Kind.DELIVERED, Kind.REVERSED)
 HAVE_DIMS = (Kind.PLACED, Kind.DELIVERED)
 
-#: Few orders, ids and sources, so that voids hit; an identity has one content, as it has where nobody errs.
+#: Few orders, ids and sources, so that voids hit; an identity has one content, as without publishers' errors.
 identities = st.tuples(
     st.sampled_from(["SO-1", "SO-2", "SO-3"]), st.sampled_from(["/a", "/b"]), st.sampled_from("uvwxy")
 )

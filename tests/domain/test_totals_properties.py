@@ -1,4 +1,4 @@
-"""Whatever the order of counts, evaluations and restarts, what stands in the end is a function of the final counts."""
+"""Whatever the order of counts, evaluations and restarts, the final milestones are a function of the final counts."""
 
 from __future__ import annotations
 

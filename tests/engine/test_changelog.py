@@ -28,7 +28,7 @@ class Log:
     def commit(self, touched: dict[str, bytes]) -> None:
         self.orders.update(touched)
         for key, value in self.changelog.write(touched, self.state_bytes):
-            self.records.pop(key, None)  # a later record of a key lies later in the log
+            self.records.pop(key, None)  # a later record of a key is later in the log
             self.records[key] = value
             self.written_bytes += len(value or b"")
 

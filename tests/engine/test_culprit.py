@@ -71,7 +71,7 @@ BATCHES = [batch("orders", 10, "abc"), batch("deliveries", 0, "de"), batch("orde
         (lambda applied, _: {"b", "f"} <= set(applied), "f"),  # only after another one
         (lambda applied, size: size > 1 and {"c", "g"} <= set(applied), "g"),  # only in one step with others
         (lambda _, size: size > 5, "f"),  # no record is bad in itself: the one that makes it too much
-        (lambda _applied, _size: False, None),  # it does not happen again: nobody is blamed
+        (lambda _applied, _size: False, None),  # it does not happen again: no record is blamed
     ],
 )
 async def test_the_record_is_the_one_with_which_it_raises_and_without_which_it_does_not(

@@ -160,7 +160,7 @@ async def test_a_seek_while_batches_are_handed_over_makes_the_rest_of_the_fetch_
 
 
 def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
-    """Faust notes it once a message has found room, and drops what lies below."""
+    """Faust notes it once a message has found space, and drops everything below."""
     read = NothingRead()
     read[ONE] = 13
     assert read[ONE] is None

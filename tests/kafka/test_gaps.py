@@ -120,7 +120,7 @@ async def test_a_gap_stops_the_partition_that_reads_it_alone_until_it_is_accepte
 
 
 def _orders(seed: int, count: int) -> list[Published]:
-    """Records of orders that lie where the default partitioner puts them."""
+    """Records of orders, placed as the default partitioner does."""
     found = (record for record in lifecycle(seed, 2 * count) if record.partition is None and record.topic == "orders")
     return list(islice(found, count))
 

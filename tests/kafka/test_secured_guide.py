@@ -58,7 +58,7 @@ async def test_the_steps_of_the_guide_lead_to_a_worker_that_counts(
 
 
 def _as_written(secured: SecuredKafka, prefix: str, folder: Path, way: str) -> Installation:
-    """The settings as they stand in the guide, with the addresses and paths of this cluster."""
+    """The settings in the guide, with the addresses and paths of this cluster."""
     installation = Installation(secured.broker.bootstrap, prefix, folder)
     here = secured.settings(way, "milestones")
     written = tomllib.loads(SAMPLES[way])

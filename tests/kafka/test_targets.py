@@ -220,7 +220,7 @@ async def books(installation: Installation) -> dict[str, int]:
 async def test_targets_live_and_each_bad_one_a_dead_letter_once_across_kills_and_lost_memory(
     installation: Clocked,
 ) -> None:
-    """Set, replaced, withdrawn at once; what is no valid target is a dead letter once, whatever happens to the worker."""
+    """Set, replaced, withdrawn at once; an invalid target becomes one dead letter, whatever happens to the worker."""
     month = f"{SCOPE}/month:2024-10"
     await installation.publish(delivered(n, date(2024, 10, 1 + n)) for n in range(5))
     installation.clocked()

@@ -210,7 +210,7 @@ class Invariants:
             if place in self._dead:
                 raise BrokenError("dead letters", f"{place} has two dead letters")
             if letter.partition != number:
-                raise BrokenError("dead letters", f"that of {place} lies in partition {letter.partition}")
+                raise BrokenError("dead letters", f"that of {place} is in partition {letter.partition}")
             source = self._world.source_entry(place)
             if (letter.key, letter.value) != (source.key, source.value):
                 raise BrokenError("dead letters", f"that of {place} is not the record byte for byte")

@@ -150,7 +150,7 @@ class SecuredKafka:
     """One broker with a listener for each way in.
 
     Attributes:
-        password: Of every user of PLAIN; nobody is to say it.
+        password: Of every user of PLAIN; must never be printed.
     """
 
     def __init__(self, folder: Path) -> None:

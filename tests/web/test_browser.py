@@ -145,7 +145,7 @@ async def visitors(site: Site) -> AsyncIterator[dict[tuple[str, str], tuple[Brow
 
 
 async def settled(page: Page) -> None:
-    """Waits until the page has drawn and heard of the service."""
+    """Waits until the page is drawn and has news of the service."""
     await page.wait_for_function("document.getElementById('s-state')?.textContent.length > 0")
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 

@@ -108,7 +108,7 @@ async def test_it_shows_what_the_topics_hold_and_follows_a_worker_that_is_killed
         for path in ("/", "/calendar", "/calendar/2024-10-01", "/windows", "/targets", "/api"):
             assert (await asked.get(path)).status_code == 200, path
 
-        # What happens is heard of within a second; a killed worker is no reason to stop serving.
+        # Changes are seen within a second; a killed worker is no reason to stop serving.
         key = {"metric": "orders_placed", "scope": "model=SU7", "period": "day:2024-09-28"}
         async with listening(asked, "?scope=model%3DSU7&metric=orders_placed") as events:
             await installation.publish([order(1)])

@@ -19,7 +19,7 @@ TODAY = "2024-10-07"
 
 
 def source(at: str) -> Record:
-    """An event source, last heard of then."""
+    """An event source with its latest event then."""
     text = f'{{"source":"/shops","last_event_at":"{at}","updated_at":"{at}"}}'
     return Record(b"source/%2Fshops", text.encode(), 99)
 

@@ -32,7 +32,7 @@ Text = Annotated[str, Field(max_length=256)]
 
 
 class View(BaseModel):
-    """Answers; a name that says more than the others of its kind stands in the module of its page."""
+    """Base of all answers; those of a single page are in its module."""
 
     model_config = ConfigDict(frozen=True)
 
