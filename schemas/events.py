@@ -17,15 +17,13 @@ from pydantic_core import PydanticCustomError
 
 from schemas.facts import DIMENSIONS, Kind, Metric
 from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
-from schemas.texts import SPACES, tidy, tidy_name
+from schemas.texts import SPACES, escaped, is_name, tidy, tidy_name, unescaped
 
 #: Largest magnitude of an integer that every JSON implementation keeps exact.
 MAX_INTEGER: Final = 2**53 - 1
 
-CODE_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
 VIN_CHARACTERS: Final = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"  # without I, O and Q
 
-_SCOPE_PART: Final = re.compile(rf"({'|'.join(DIMENSIONS)})={CODE_PATTERN}")
 _JSON_MEDIA_TYPE: Final = re.compile(
     r"\s*(?:(?:application|text)/json|[^/\s;]+/[^/\s;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -84,16 +82,31 @@ def _json_media_type(value: str) -> str:
     return value
 
 
-def _scope(value: str) -> str:
-    if value != "all":
-        names = []
-        for part in value.split(","):
-            match = _SCOPE_PART.fullmatch(part)
-            if match is None:
-                raise ValueError("not a scope: all, or dimensions such as model=SU7,region=CN-11")
-            names.append(match[1])
-        if names != [name for name in DIMENSIONS if name in names]:
-            raise ValueError(f"a scope names each dimension once, in the order {', '.join(DIMENSIONS)}")
+def canonical_scope(value: str) -> str:
+    """The id of a scope: names tidied, and escaped where that is needed.
+
+    Raises:
+        ValueError: It names no dimensions, or not in their order.
+    """
+    value = tidy_name(value)
+    if value == "all":
+        return value
+    parts = []
+    for part in value.split(","):
+        dimension, _, name = part.partition("=")
+        name = tidy_name(unescaped(name))
+        if dimension.strip(SPACES) not in DIMENSIONS or not is_name(name):
+            raise ValueError("not a scope: all, or dimensions such as model=SU7,region=CN-11")
+        parts.append((dimension.strip(SPACES), name))
+    dimensions = [dimension for dimension, _ in parts]
+    if dimensions != [dimension for dimension in DIMENSIONS if dimension in dimensions]:
+        raise ValueError(f"a scope names each dimension once, in the order {', '.join(DIMENSIONS)}")
+    return ",".join(f"{dimension}={escaped(name)}" for dimension, name in parts)
+
+
+def _name(value: str) -> str:
+    if not is_name(value):
+        raise PydanticCustomError("no_name", "no name")
     return value
 
 
@@ -115,8 +128,10 @@ def _period(value: str) -> str:
 Identifier = Annotated[
     str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), BeforeValidator(_tidied)
 ]
-Code = Annotated[str, Field(pattern=rf"^{CODE_PATTERN}$"), BeforeValidator(_tidied_name)]
-OptionalCode = Annotated[Code | None, BeforeValidator(_absent_if_empty)]
+Name = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$"), AfterValidator(_name), BeforeValidator(_tidied_name)
+]
+OptionalName = Annotated[Name | None, BeforeValidator(_absent_if_empty)]
 Vin = Annotated[str, Field(pattern=f"^[{VIN_CHARACTERS}]{{17}}$"), BeforeValidator(_tidied_vin)]
 EventTime = Annotated[
     datetime,
@@ -126,7 +141,7 @@ EventTime = Annotated[
     PlainSerializer(format_instant, return_type=str, when_used="json"),
 ]
 JsonMediaType = Annotated[str, AfterValidator(_json_media_type)]
-Scope = Annotated[str, AfterValidator(_scope)]
+Scope = Annotated[str, AfterValidator(canonical_scope)]
 PeriodId = Annotated[str, AfterValidator(_period)]
 
 
@@ -138,11 +153,11 @@ class OrderPlacedData(_Model):
     """A firm, locked order of one vehicle."""
 
     order_id: Identifier
-    model: Code
-    variant: OptionalCode = None
-    factory: OptionalCode = None
-    region: OptionalCode = None
-    channel: OptionalCode = None
+    model: Name
+    variant: OptionalName = None
+    factory: OptionalName = None
+    region: OptionalName = None
+    channel: OptionalName = None
 
 
 class OrderCancelledData(_Model):
@@ -157,10 +172,10 @@ class VehicleDeliveredData(_Model):
 
     order_id: Identifier
     vin: Vin
-    model: Code
-    variant: OptionalCode = None
-    factory: OptionalCode = None
-    region: OptionalCode = None
+    model: Name
+    variant: OptionalName = None
+    factory: OptionalName = None
+    region: OptionalName = None
 
 
 class DeliveryReversedData(_Model):

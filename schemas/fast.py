@@ -28,7 +28,7 @@ import numpy as np
 
 from schemas import cloudevents
 from schemas.authority import SourceRecord, digest_of
-from schemas.events import CODE_PATTERN, VIN_CHARACTERS
+from schemas.events import VIN_CHARACTERS
 from schemas.facts import NO_DIMS, Dims, Fact, Kind, family_of
 from schemas.instants import known_hours, known_rests, micros_of_text
 from schemas.pools import POOL_SIZE, intern_dims, intern_text
@@ -163,7 +163,8 @@ _BRACES: Final = 4
 
 _first, _last = itemgetter(0), itemgetter(-1)
 
-_is_code = re.compile(CODE_PATTERN).fullmatch
+#: Of ASCII, as all plain text is.
+_is_name = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?").fullmatch
 _VIN_BYTES: Final = VIN_CHARACTERS.encode()
 
 #: Known dimensions as decoded -> the pooled tuple, and the quotation marks of their keys and values.
@@ -378,7 +379,7 @@ def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
             return kind, data.vin, dims, "", marks + 2 * _TEXT_MARKS
         if not data.channel:
             return kind, "", dims, "", marks + _TEXT_MARKS
-        return (kind, "", dims, intern_text(data.channel), marks + 2 * _TEXT_MARKS) if _is_code(data.channel) else None
+        return (kind, "", dims, intern_text(data.channel), marks + 2 * _TEXT_MARKS) if _is_name(data.channel) else None
     extra = digest_of(data.reason)
     marks = 2 * _TEXT_MARKS if extra else _TEXT_MARKS
     if kind == _CANCELLED:
@@ -389,7 +390,7 @@ def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
 def _admit(data: _Placed | _Delivered) -> tuple[Dims, int] | None:
     """Remembers new dimensions, if they are valid."""
     dims = (data.model, data.variant, data.factory, data.region)
-    if not all(_is_code(code) for code in dims if code):
+    if not all(_is_name(code) for code in dims if code):
         return None
     if len(_known_dims) >= POOL_SIZE:
         _known_dims.clear()

@@ -11,11 +11,12 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import METRICS
+from schemas.texts import LONGEST_NAME
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_NAME: Final = "a name of 1 to 64 characters"
+_NAME: Final = f"a name of 1 to {LONGEST_NAME} characters"
 _ID: Final = "a text of 1 to 256 characters"
 _SENTENCE: Final = "a text"
 _METRICS: Final = f"one of {', '.join(METRICS)}"
@@ -54,7 +55,6 @@ WANTED: Final[dict[str, tuple[str, str]]] = {
 
 _SHOWN_SHAPE: Final = 40
 _VIN_LENGTH: Final = 17
-_LONGEST_NAME: Final = 64
 _LONGEST_ID: Final = 256
 _SECONDS: Final = range(946_684_800, 4_133_980_800)  # of the years 2000 to 2100
 _OWN_WORDS: Final = frozenset({"missing_offset", "value_error"})
@@ -96,7 +96,7 @@ def _found(where: str, problem: ErrorDetails) -> str:
         return _of_vin(value)
     if where in {"data.value", "data.count", "data.voids", "data", "backfill", "data.metric"}:
         return "a text" if where != "data.metric" else "another text"
-    return _of_characters(value, _LONGEST_NAME if WANTED.get(where, ("", ""))[0] == _NAME else _LONGEST_ID)
+    return _of_characters(value, LONGEST_NAME if WANTED.get(where, ("", ""))[0] == _NAME else _LONGEST_ID)
 
 
 def _number(value: Any) -> str:
@@ -132,12 +132,9 @@ def _of_characters(value: str, longest: int) -> str:
     if len(value) > longest:
         return f"{len(value)} characters"
     for place, character in enumerate(value, start=1):
-        if not character.isprintable():
+        if unicodedata.category(character)[0] in "CZ" and character != " ":
             return f"{_named(character)} as the {_ordinal(place)} character"
-    for place, character in enumerate(value, start=1):
-        if not (character.isascii() and (character.isalnum() or character in "._-")):
-            return f"{_named(character)} as the {_ordinal(place)} character"
-    return "another text"
+    return "a text"
 
 
 def _named(character: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from schemas.texts import scope_names
+
 if TYPE_CHECKING:
     from schemas.outputs import MilestoneData, MilestoneEvent
 
@@ -48,7 +50,7 @@ def sentence(data: MilestoneData) -> str:
 def _scope(scope: str) -> str:
     if scope == "all":
         return ""
-    return " ".join(part.partition("=")[2] for part in scope.split(",")) + " "
+    return " ".join(scope_names(scope)) + " "
 
 
 def _window(data: MilestoneData) -> str:

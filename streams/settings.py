@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
 from schemas.topics import Catalogue
 from streams.domain.calendar import CHINA, NO_CALENDAR
@@ -76,6 +77,14 @@ class TargetSettings(_Section):
     period: str
     value: int = Field(ge=1)
     label: str | None = Field(default=None, max_length=256)
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_as_in_ids(cls, value: str) -> str:
+        try:
+            return canonical_scope(value)
+        except ValueError:
+            return value  # named with the target's id when all targets are checked
 
 
 class TopicSettings(_Section):

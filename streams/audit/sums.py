@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
+from schemas.texts import escaped
 from streams.domain.calendar import Calendar, Period
 from streams.holidays import holiday_years
 
@@ -63,7 +64,7 @@ class Business:
         for template in self.settings.scopes:
             named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
             if all(value for _, value in named):
-                scopes.append(",".join(f"{name}={value}" for name, value in named) or "all")
+                scopes.append(",".join(f"{name}={escaped(value)}" for name, value in named) or "all")
         return scopes
 
     def periods_of(self, day: date) -> tuple[Period, ...]:

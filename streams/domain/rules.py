@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.outputs import PERIOD_KINDS
+from schemas.texts import is_name, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
 
 _OPERATORS = ("exceeds", "reaches")
-_VALUE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +209,6 @@ def _scope_id_fault(scope: str) -> str | None:
     pairs = [part.partition("=") for part in scope.split(",")]
     names = [name for name, _, _ in pairs]
     in_order = names == [name for name in DIMENSIONS if name in names]
-    if not in_order or not all(_VALUE.fullmatch(value) for _, _, value in pairs):
+    if not in_order or not all(is_name(unescaped(value)) for _, _, value in pairs):
         return f"{scope!r} is no scope; write all, model=SU7 or model=SU7,region=CN-11"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, Dims
+from schemas.texts import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Scopes:
         except KeyError:
             pass
         ids = self._scopes[dims] = tuple(
-            ",".join(f"{DIMENSIONS[at]}={dims[at]}" for at in positions) or ALL
+            ",".join(f"{DIMENSIONS[at]}={escaped(dims[at])}" for at in positions) or ALL
             for positions in self._templates
             if all(dims[at] for at in positions)
         )

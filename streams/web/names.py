@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal
 
+from schemas.texts import scope_names
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +68,7 @@ class Names:
         """`model=SU7,region=north`: SU7, north."""
         if value == "all":
             return self.gettext("All")
-        return ", ".join(part.partition("=")[2] or part for part in value.split(","))
+        return ", ".join(scope_names(value)) or value
 
     def period(self, value: str) -> str:
         """`month:2024-10`: October 2024; anything else is returned unchanged."""

@@ -6,7 +6,7 @@ import gzip
 import itertools
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
@@ -15,6 +15,7 @@ import pytest
 
 from schemas import codec, export, outputs, strict_json
 from schemas.authority import MAX_RECORD_BYTES
+from schemas.counts import decode_counts_key, encode_day_key
 from schemas.events import (
     CONTROL_EVENTS,
     DELIVERY_EVENTS,
@@ -23,11 +24,14 @@ from schemas.events import (
     TARGET_EVENTS,
     ControlTotal,
     TargetEvent,
+    canonical_scope,
 )
 from schemas.facts import METRICS, REASONS, Fact, Kind, Rejection
 from schemas.instants import micros_of, parse_instant
+from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
+from streams.audit.sums import Business
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -65,6 +69,7 @@ KNOWN_CHECKS = {
     "violations",
     "dates",
     "metrics",
+    "scope-ids",
     "kinds",
     "milestone-types",
     "forecast-states",
@@ -362,6 +367,27 @@ def test_the_violations_and_their_messages_are_all_there() -> None:
 
 def test_the_metrics_are_all_there() -> None:
     assert [codes(row[0])[0] for row in rows_of("metrics")] == list(METRICS)
+
+
+@pytest.mark.parametrize(("model", "scope"), rows_of("scope-ids"))
+def test_the_id_of_a_scope_is_what_the_document_says_and_names_its_model(model: str, scope: str) -> None:
+    (name,), (expected,) = codes(model), codes(scope)
+    value = json.dumps({**json.loads(blocks_of("json", "event", "accepted")[1].text)})
+    document = json.loads(value)
+    document["data"]["model"] = name
+    fact = read(
+        Record(json.dumps(document).encode(), document["data"]["order_id"].encode(), STRUCTURED, after(value)), "orders"
+    )
+    assert isinstance(fact, Fact)
+    assert Scopes().scopes_of(fact.dims) == (expected, "all")
+    assert Business(Settings()).scopes_of(fact.dims) == (expected, "all")
+    assert scope_names(expected) == [name]
+    assert canonical_scope(expected) == expected
+    assert decode_counts_key(encode_day_key(1, "orders", expected, date(2024, 7, 3))).day == (
+        "orders",
+        expected,
+        date(2024, 7, 3),
+    )
 
 
 @pytest.mark.parametrize("row", rows_of("dates"), ids=lambda row: row[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
 from schemas.facts import METRICS
+from schemas.texts import scope_names
 
 if TYPE_CHECKING:
     import sqlite3
@@ -225,7 +226,7 @@ class WindowReader:
         for row in found:
             parts = row["scope"].split(",")
             if parts[-1].startswith(f"{dimension}="):
-                name = ", ".join(part.partition("=")[2] for part in parts)
+                name = ", ".join(scope_names(row["scope"]))
                 table.setdefault(row["period"], {})[name] = row["count"]
         return table
 
