@@ -146,6 +146,15 @@ def leniencies(record: SourceRecord, *, framed: bool = False) -> list[str]:
     Raises:
         ValueError: The record is not accepted.
     """
+    return canonical(record, framed=framed)[1]
+
+
+def canonical(record: SourceRecord, *, framed: bool = False) -> tuple[Event, list[str]]:
+    """The event of a record that is accepted, and what was made good in it.
+
+    Raises:
+        ValueError: The record is not accepted.
+    """
     notes: list[str] = []
     try:
         document = _document(record.value or b"", record.headers, framed=framed, notes=notes)
@@ -160,7 +169,7 @@ def leniencies(record: SourceRecord, *, framed: bool = False) -> list[str]:
     notes += _tidied(document, event.model_dump(mode="json"), "")
     if record.key is not None and tidy_key(record.key) != record.key:
         notes.append("key: spaces around it, or another form of Unicode than NFC")
-    return notes
+    return event, notes
 
 
 def _tidied(given: dict[str, Any], read: dict[str, Any], above: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "quarantine": "streams.cli.quarantine",
     "rebuild": "streams.cli.rebuild",
     "reconcile": "streams.cli.reconcile",
+    "schema": "streams.cli.schema",
     "topics": "streams.cli.topics",
     "verify": "streams.cli.verify",
     "violations": "streams.cli.violations",

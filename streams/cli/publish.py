@@ -18,7 +18,8 @@ from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
-from streams.operations.ndjson import LineChecker, NumberedLine, RejectedLine
+from streams.operations.event_files import EventReader, NumberedLine
+from streams.operations.ndjson import LineChecker, RejectedLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _READ_BYTES = 1 << 20
-_LONGEST_LINE_BYTES = 16 << 20
 _SHOWN_LINES = 20
+_USUAL = "one event a line"
 _TOPIC_WORDS = ("orders", "deliveries", "targets", "controls")
 
 
@@ -45,7 +46,9 @@ class _Tally:
 )
 @cluster_options
 def command(file: Path, topics: tuple[str, ...], bootstrap_servers: str | None, config: Path | None) -> None:
-    """Publish structured CloudEvents, one JSON object per line.
+    """Publish structured CloudEvents: one JSON object per line, an array, or objects over several lines.
+
+    Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd.
 
     Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
     orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
@@ -90,22 +93,19 @@ async def _publish(publisher: Publisher, settings: Settings, stream: IO[bytes], 
 
 
 async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
-    """Lines as they come, and the bytes read for them; a last line need not end in a line feed."""
-    number, rest = 0, b""
+    """Events as they come, and the bytes read for them."""
+    reader = EventReader()
     # read1 returns what is available and blocks only if there is nothing, so slow pipes are not held up.
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     while True:
         chunk = await asyncio.to_thread(read, _READ_BYTES)
-        *texts, rest = (rest + chunk).split(b"\n")
-        if not chunk and rest:
-            texts, rest = [rest], b""
-        if len(rest) > _LONGEST_LINE_BYTES:
-            raise ExpectedError(
-                f"{name}:{number + len(texts) + 1}: no end of line in sight; one event a line is needed"
-            )
-        yield [NumberedLine(number + place, text) for place, text in enumerate(texts, start=1)], len(chunk)
-        number += len(texts)
+        try:
+            yield reader.feed(chunk), len(chunk)
+        except ValueError as error:
+            raise ExpectedError(f"{name}: {error}") from None
         if not chunk:
+            if reader.form and reader.form != _USUAL:
+                click.echo(f"{name}: {reader.form}", err=True)
             return
 
 

@@ -1,27 +1,31 @@
-"""Lines of NDJSON as records for the source topics, checked as the workers will check them."""
+"""Events of a file as records for the source topics, checked as the workers will check them."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_batch, decode_control, decode_target
+from schemas.events import canonical_scope
 from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
+from schemas.texts import tidy
 from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from schemas.events import Event
+    from streams.operations.event_files import NumberedLine
 
 _TOPICS = {
     "order.placed.v1": ORDERS,
     "order.cancelled.v1": ORDERS,
     "vehicle.delivered.v1": DELIVERIES,
     "delivery.reversed.v1": DELIVERIES,
-    "event.voided.v1": ORDERS,
     "target.set.v1": TARGETS,
     "target.withdrawn.v1": TARGETS,
     "control.total.v1": CONTROLS,
@@ -33,14 +37,6 @@ _KEY_FIELDS = {
     TARGETS: ("target_id",),
     CONTROLS: ("metric", "scope", "period"),
 }
-
-
-@dataclass(frozen=True)
-class NumberedLine:
-    """One line of a file; `number` from 1."""
-
-    number: int
-    text: bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class LineChecker:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         void_topic: int = ORDERS,
     ) -> None:
-        self._topics = {**_TOPICS, "event.voided.v1": void_topic}
+        self._void_topic = void_topic
         self._future_limit_us = future_limit_s * 1_000_000
         self._now_ms = now_ms
 
@@ -84,10 +80,9 @@ class LineChecker:
         return records, [RejectedLine(number, reasons[number]) for number in sorted(reasons)]
 
     def _record(self, text: bytes) -> Publication:
-        event = _loosely(text)
-        kind = event.get("type")
-        topic = self._topics.get(kind, ORDERS) if isinstance(kind, str) else ORDERS
-        return Publication(topic, _key(event.get("data"), _KEY_FIELDS[topic]), text)
+        event = loosely(text)
+        topic = topic_of(event.get("type"), self._void_topic)
+        return Publication(topic, key_of(event, topic), text)
 
     def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Event | Fact | Rejection]:
         now_ms = self._now_ms()
@@ -99,13 +94,39 @@ class LineChecker:
         return decode_batch(read, topic=topic, future_limit_us=self._future_limit_us)
 
 
-def _key(data: object, fields: Sequence[str]) -> bytes | None:
-    parts = [data.get(name) if isinstance(data, dict) else None for name in fields]
-    texts = [part for part in parts if isinstance(part, str)]
-    return "/".join(texts).encode("utf-8", "replace") if len(texts) == len(fields) else None
+def topic_of(kind: object, void_topic: int = ORDERS) -> int:
+    """Where events of a type go; voids, and types that are not known, to a topic that every installation has."""
+    return _TOPICS.get(kind.strip(), void_topic) if isinstance(kind, str) else void_topic
 
 
-def _loosely(text: bytes) -> dict[str, Any]:
+def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
+    """The key of a structured event as a worker wants it; `None` where the data do not say."""
+    data = data_of(event)
+    parts = [data.get(name) for name in _KEY_FIELDS[topic]]
+    texts = [tidy(part) for part in parts if isinstance(part, str)]
+    if len(texts) < len(parts):
+        return None
+    if topic == CONTROLS:
+        with contextlib.suppress(ValueError):
+            texts[1] = canonical_scope(texts[1])
+    return "/".join(texts).encode("utf-8", "replace")
+
+
+def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a structured event, also where they are a JSON text or in base64; empty where they are no object."""
+    data = event.get("data")
+    encoded = event.get("data_base64")
+    if data is None and isinstance(encoded, str):
+        try:
+            data = base64.b64decode(encoded)
+        except ValueError:
+            return {}
+    if isinstance(data, str | bytes):
+        return loosely(data)
+    return data if isinstance(data, dict) else {}
+
+
+def loosely(text: bytes | str) -> dict[str, Any]:
     """The JSON object as far as topic and key are concerned; whether it is valid the codec decides."""
     try:
         event = json.loads(text)

@@ -17,7 +17,8 @@ from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
 from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
-from streams.operations.ndjson import LineChecker, NumberedLine
+from streams.operations.event_files import NumberedLine
+from streams.operations.ndjson import LineChecker
 from streams.settings import Settings
 from tests.support.installation import Installation
 from tests.support.patience import stretched

@@ -215,8 +215,8 @@ def test_command_lines_of_the_document_that_need_no_cluster_end_with_0(block: Bl
 
 def test_all_commands_but_those_that_the_document_names_take_a_cluster() -> None:
     without = {words for words, command in commands().items() if "bootstrap_servers" not in names_of(command)}
-    assert {words[0] for words in without} == {"broker", "contracts"}
-    assert "All but `broker`, which is a cluster itself, and `contracts`, which needs none" in text()
+    assert {words[0] for words in without} == {"broker", "contracts", "schema"}
+    assert "All but `broker`, which is a cluster itself, and `contracts` and `schema`, which need none" in text()
 
 
 def names_of(command: click.Command) -> set[str | None]:

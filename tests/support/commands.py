@@ -19,6 +19,7 @@ USES: dict[str, list[str] | None] = {
     "quarantine": ["list"],
     "rebuild": ["--output-prefix", "other."],
     "reconcile": [],
+    "schema": ["check", "not-there.ndjson"],
     "topics": ["plan"],
     "verify": [],
     "violations": [],
