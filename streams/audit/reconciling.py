@@ -69,7 +69,8 @@ class Recounted:
                     day = self.business.local(unit.event.time_us).date()
                     if window.period.start <= day <= window.period.end:
                         window.units.append(unit.event)
-        if self.asked and (order_id in self.asked or any(event.vin in self.asked for event, _ in reading.effects)):
+        named = self.asked and (order_id in self.asked or order_id.casefold() in self.asked)
+        if self.asked and (named or any(event.vin in self.asked for event, _ in reading.effects)):
             self.readings[order_id] = reading
 
     def sort(self) -> None:
@@ -139,37 +140,40 @@ class Match:
         only_ours: Units that their list lacks.
         only_theirs: Entries that we do not count there, each with what we know about it.
         repeated: Entries that occur more than once in their list → how often.
+        damaged: Row of their list that cannot be read → what stands there.
     """
 
     matched: int
     only_ours: list[Fact]
     only_theirs: list[tuple[Entry, str]]
     repeated: dict[str, int]
+    damaged: dict[int, str] = field(default_factory=dict)
 
     @property
     def differs(self) -> bool:
         """Whether the two sides differ."""
-        return bool(self.only_ours or self.only_theirs or self.repeated)
+        return bool(self.only_ours or self.only_theirs or self.repeated or self.damaged)
 
 
 def match(found: Recounted, key: RowKey, theirs: Theirs) -> Match:
     """Which units are missing on which side of a window."""
     by_name: dict[str, list[Fact]] = {}
     for unit in found.windows[key].units:
-        for name in {unit.order_id, unit.vin} - {""}:
+        for name in {unit.order_id, unit.vin, unit.order_id.casefold()} - {""}:
             by_name.setdefault(name, []).append(unit)
     taken: set[int] = set()
     only_theirs = []
     for entry in theirs.entries:
         # Order numbers first: a VIN can be delivered under two orders.
-        units = by_name.get(entry.order_id) or by_name.get(entry.vin) or []
+        names = (entry.order_id, entry.vin, entry.order_id.casefold())
+        units = next((by_name[name] for name in names if name in by_name), [])
         free = next((unit for unit in units if id(unit) not in taken), None)
         if free is None:
             only_theirs.append((entry, _why(found, key, entry, counted=bool(units))))
         else:
             taken.add(id(free))
     only_ours = [unit for unit in found.windows[key].units if id(unit) not in taken]
-    return Match(len(taken), only_ours, only_theirs, theirs.repeated)
+    return Match(len(taken), only_ours, only_theirs, theirs.repeated, theirs.damaged)
 
 
 def _why(found: Recounted, key: RowKey, entry: Entry, *, counted: bool) -> str:
@@ -195,7 +199,8 @@ def _readings_of(found: Recounted, entry: Entry) -> Mapping[str, Reading]:
     return {
         order_id: reading
         for order_id, reading in found.readings.items()
-        if entry.vin and any(event.vin == entry.vin for event, _ in reading.effects)
+        if (entry.vin and any(event.vin == entry.vin for event, _ in reading.effects))
+        or (entry.order_id and order_id.casefold() == entry.order_id.casefold())
     }
 
 

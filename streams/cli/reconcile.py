@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from schemas.rows import RowKey
+from streams.audit.differences import WRITERS, differences
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, place_text
-from streams.audit.theirs import Theirs, read_theirs
+from streams.audit.theirs import DATE, EITHER, ORDER_ID, VIN, Theirs, read_list
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
@@ -23,7 +23,7 @@ from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from streams.domain.controls import Control
     from streams.settings import Settings
@@ -65,7 +65,21 @@ class _Filter(NamedTuple):
     type=click.Path(allow_dash=True, path_type=Path),
     metavar="FILE|-",
     default=None,
-    help="Their list of one row: order numbers or VINs, one a line, or CSV with a column order_id or vin.",
+    help="Their list of one row: order numbers or VINs, as CSV of any kind or an Excel workbook.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="KIND=NAME",
+    help="Which column of the list has the order_id, vin or date, by its name or number; NAME alone for orders or VINs.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the differences with the list to FILE, .csv or .xlsx.",
 )
 @click.option("--json", "in_json", is_flag=True, help="One object a line.")
 @cluster_options
@@ -77,6 +91,8 @@ def command(
     show_all: bool,  # noqa: FBT001 - an option
     units: bool,  # noqa: FBT001 - an option
     against: Path | None,
+    columns: tuple[str, ...],
+    out: Path | None,
     in_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -85,15 +101,22 @@ def command(
 
     Lists the rows whose total differs: ours, theirs, ours less theirs, and since when. Ends with 1 when any does.
     With --against, compares the units of one row with the other system's own list and says who is missing on which
-    side, and why if that is known; the row needs no control total if --metric, --scope and --period name it.
+    side, and why if that is known; the row needs no control total if --metric, --scope and --period name it. How the list
+    was read is printed first, so that a wrong guess is seen.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    if against is None and (columns or out):
+        raise click.UsageError("--column and --out say something about a list: name it with --against")
+    if out is not None and out.suffix not in WRITERS:
+        raise click.UsageError(f"--out {out}: differences are written as {' or '.join(WRITERS)}")
+    told = _columns(columns)
     wanted = _Filter(metric, scope, period, source)
     situation = run(settings, read_situation(settings))
     chosen = [one for one in situation.compared if wanted.takes(one.key, one.control.source)]
     differing = [one for one in chosen if one.control.difference]
     if against is not None:
-        return _against(settings, _one_row(wanted, chosen, differing), against, in_json=in_json)
+        key = _one_row(wanted, chosen, differing)
+        return _against(settings, key, against, told, out=out, in_json=in_json)
     listed = chosen if show_all else differing
     found = _recounted(settings, {one.key for one in listed}) if units and listed else None
     if in_json:
@@ -192,33 +215,57 @@ def _one_row(wanted: _Filter, chosen: Sequence[Compared], differing: Sequence[Co
     return keys.pop()
 
 
-def _against(settings: Settings, key: RowKey, file: Path, *, in_json: bool) -> int:
+def _columns(given: Sequence[str]) -> dict[str, str]:
+    """What `--column` says: what a column holds → its name or number."""
+    told: dict[str, str] = {}
+    for each in given:
+        kind, equals, name = each.partition("=")
+        if not equals:
+            kind, name = EITHER, each
+        if kind not in {ORDER_ID, VIN, DATE, EITHER} or not name:
+            raise click.UsageError(f"--column {each}: write order_id=NAME, vin=NAME, date=NAME, or NAME alone")
+        told[kind] = name
+    return told
+
+
+def _against(
+    settings: Settings, key: RowKey, file: Path, told: dict[str, str], *, out: Path | None, in_json: bool
+) -> int:
     name = "stdin" if str(file) == "-" else str(file)
-    with _opened(file) as lines:
-        try:
-            theirs = read_theirs(lines)
-        except ValueError as error:
-            raise ExpectedError(f"{name}: {error}", exit_code=2) from None
+    try:
+        theirs = read_list(_content(file), told)
+    except ValueError as error:
+        raise ExpectedError(f"{name}: {error}", exit_code=2) from None
+    click.echo(f"{name}: {printable(theirs.how.line())}", err=True)
     found = _recounted(settings, [key], theirs.names)
     matched = match(found, key, theirs)
     if in_json:
         click.echo(as_json(_document(found, key, theirs, matched)))
     else:
         _print_match(found, key, theirs, matched, name)
+    if out is not None:
+        _write(out, found, theirs, matched)
     return 1 if matched.differs else 0
 
 
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[TextIO]:
+def _content(file: Path) -> bytes:
     if str(file) == "-":
-        yield click.get_text_stream("stdin", encoding="utf-8")
-        return
+        return click.get_binary_stream("stdin").read()
     try:
-        stream = file.open(encoding="utf-8")
+        return file.read_bytes()
     except OSError as error:
         raise ExpectedError(f"{file}: {error.strerror}; name a list, or - for stdin") from None
-    with stream:
-        yield stream
+
+
+def _write(out: Path, found: Recounted, theirs: Theirs, matched: Match) -> None:
+    lines = differences(found, theirs, matched)
+    try:
+        WRITERS[out.suffix](out, lines)
+    except OSError as error:
+        raise ExpectedError(f"{out} cannot be written: {error.strerror or error}; name another file") from None
+    except ValueError as error:
+        raise ExpectedError(f"{out}: {error}") from None
+    click.echo(f"{out}: {len(lines):,} difference{'' if len(lines) == 1 else 's'}", err=True)
 
 
 def _document(found: Recounted, key: RowKey, theirs: Theirs, matched: Match) -> dict[str, Any]:
@@ -232,6 +279,8 @@ def _document(found: Recounted, key: RowKey, theirs: Theirs, matched: Match) -> 
             {"order_id": entry.order_id, "vin": entry.vin, "why": why} for entry, why in matched.only_theirs
         ],
         "repeated": matched.repeated,
+        "damaged": {str(row): text for row, text in matched.damaged.items()},
+        "read_as": theirs.how.line(),
     }
 
 
@@ -250,3 +299,7 @@ def _print_match(found: Recounted, key: RowKey, theirs: Theirs, matched: Match, 
         click.echo(f"\nMore than once in {name}: {len(matched.repeated):,}")
         for text, times in matched.repeated.items():
             click.echo(f"  {printable(text)}  {times} times")
+    if matched.damaged:
+        click.echo(f"\nNumbers in {name} that Excel has shortened, export them as text: {len(matched.damaged):,}")
+        for row, text in matched.damaged.items():
+            click.echo(f"  row {row}  {printable(text)}")

@@ -54,8 +54,8 @@ def test_what_a_list_has_more_than_once_is_one_entry_and_said() -> None:
 
 
 def test_a_line_of_named_columns_without_either_is_refused_with_its_number() -> None:
-    with pytest.raises(ValueError, match="line 4 has neither"):
-        read_theirs(["# theirs", "order_id,vin", "SO-1,", ","])
+    with pytest.raises(ValueError, match="row 4 has neither"):
+        read_theirs(["# theirs", "order_id,vin,day", "SO-1,,7", ",,8"])
 
 
 # Who is missing -----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
+from streams.audit.theirs import KNOWN_COLUMNS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -77,6 +78,7 @@ KNOWN_CHECKS = {
     "settings",
     "commands",
     "exit-codes",
+    "list-columns",
 }
 TOPICS = {
     "orders": ORDER_EVENTS,
@@ -396,6 +398,11 @@ def test_an_instant_counts_in_the_periods_of_the_document(row: tuple[str, str]) 
     day = zone.date_of(micros_of(parse_instant(row[0])))
     periods = load_calendar(Settings().holidays, zone).periods_of(day)
     assert {period.id for period in periods} == set(codes(row[1]))
+
+
+def test_the_names_of_columns_are_all_there() -> None:
+    shown = {name: codes(kind)[0] for kind, names in rows_of("list-columns") for name in codes(names)}
+    assert shown == KNOWN_COLUMNS
 
 
 # One order's events -------------------------------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+"""The differences with another system's list as a file that people can work with."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from streams.audit.report import describe_event, place_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from streams.audit.reconciling import Match, Recounted
+    from streams.audit.theirs import Theirs
+
+HEAD: Final = ("order", "VIN", "side", "date here", "date there", "reason", "coordinates")
+#: What a spreadsheet would take for a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ListDifference(NamedTuple):
+    """One line; `side` is `here` or `there`: where the unit is counted, and the other lacks it."""
+
+    order_id: str
+    vin: str
+    side: str
+    date_here: str
+    date_there: str
+    reason: str
+    coordinates: str
+
+
+def differences(found: Recounted, theirs: Theirs, matched: Match) -> list[ListDifference]:
+    """What is only here, only there, more than once there, or cannot be read there."""
+    lines = []
+    for unit in matched.only_ours:
+        described = describe_event(unit, found.business, found.names)
+        day = str(found.business.local(unit.time_us).date())
+        lines.append(ListDifference(unit.order_id, unit.vin, "here", day, "", "not in the list", place_text(described)))
+    for entry, why in matched.only_theirs:
+        vin = entry.vin if entry.vin != entry.order_id else ""
+        lines.append(ListDifference(entry.order_id, vin, "there", "", theirs.dates.get(entry, ""), why, ""))
+    lines += [
+        ListDifference(text, "", "there", "", "", f"{times} times in the list", "")
+        for text, times in matched.repeated.items()
+    ]
+    lines += [
+        ListDifference(text, "", "there", "", "", f"row {row}: a number that Excel has shortened", "")
+        for row, text in matched.damaged.items()
+    ]
+    return lines
+
+
+def _write_csv(path: Path, lines: Sequence[ListDifference]) -> None:
+    # With a byte order mark, without which Excel takes UTF-8 for something else.
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEAD)
+        writer.writerows([_unexecuted(cell) for cell in line] for line in lines)
+
+
+def _write_workbook(path: Path, lines: Sequence[ListDifference]) -> None:
+    try:
+        import openpyxl  # noqa: PLC0415 - an extra that only workbooks need
+    except ImportError:
+        raise ValueError(
+            "an Excel file takes an extra to write: pip install 'milestones[files]', or name a .csv"
+        ) from None
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("differences")
+    sheet.freeze_panes = "A2"
+    for column, width in zip("ABCDEFG", (26, 22, 8, 12, 14, 60, 34), strict=True):
+        sheet.column_dimensions[column].width = width
+    sheet.append(HEAD)
+    for line in lines:
+        sheet.append([_unexecuted(cell) for cell in line])
+    book.save(path)
+
+
+def _unexecuted(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+#: How a file is written, by its ending.
+WRITERS: Final[dict[str, Callable[[Path, Sequence[ListDifference]], None]]] = {
+    ".csv": _write_csv,
+    ".xlsx": _write_workbook,
+}
