@@ -51,6 +51,15 @@ WRAPPERS: Final[dict[str, tuple[str, str]]] = {
     PROTOBUF: ("Protobuf", "use a JSON serializer"),
 }
 
+#: Reason → the option of `milestones dead-letters replay` that takes the wrapper off.
+UNWRAPS: Final = {
+    SCHEMA_REGISTRY: "confluent",
+    CONNECT: "connect",
+    DEBEZIUM: "debezium",
+    JSON_TEXT: "text",
+    COMPRESSED: "gzip",
+}
+
 #: Bytes of the wire format before the value: zero, and the schema's id in four.
 FRAME_BYTES: Final = 5
 

@@ -19,15 +19,18 @@ from streams.context import Context
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
+from streams.operations.mending import UNWRAPPERS, Mending
 from streams.operations.replay import Outcome, Repair, rehearse, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from schemas.notes import Replayed
+    from streams.kafka.transactions import Outgoing
     from streams.settings import Settings
 
+_SHOWN_CHARACTERS = 400
 _WORDS = {
     "replay": "published again",
     "skipped": "skipped",
@@ -95,8 +98,25 @@ def list_(
     "--edit",
     metavar="COMMAND",
     default=None,
-    help="Gets each value on stdin, gives the repaired one on stdout; nothing skips it, an exit code but 0 leaves it.",
+    help="A filter that gets all records, a JSON object a line, and gives them repaired; one that it leaves out is skipped.",
 )
+@click.option(
+    "--edit-with",
+    type=click.Choice(["record", "value"]),
+    default="record",
+    help="value: start COMMAND for each record, with the value on stdin, and take the new one from stdout.",
+)
+@click.option(
+    "--set", "fields", metavar="FIELD=VALUE", multiple=True, help="Such as data.model=SU7; also attributes: time=..."
+)
+@click.option(
+    "--set-header", "headers", metavar="NAME=VALUE", multiple=True, help="Without a VALUE takes the header away."
+)
+@click.option(
+    "--unwrap", type=click.Choice(list(UNWRAPPERS)), multiple=True, help="Take what is wrapped around the value off."
+)
+@click.option("--strip-bom", is_flag=True, help="Take a byte order mark off.")
+@click.option("--time-offset", metavar="+HH:MM", default="", help="Append this offset to a time that has none.")
 @click.option("--force", is_flag=True, help="Publish also what would be rejected again.")
 @click.option("--by", default=None, help="Who does it (default: user and host).")
 @click.option("--dry-run", is_flag=True, help="Show what would be published; publish nothing.")
@@ -109,6 +129,12 @@ def replay_(
     until: str | None,
     offsets: tuple[str, ...],
     edit: str | None,
+    edit_with: str,
+    fields: tuple[str, ...],
+    headers: tuple[str, ...],
+    unwrap: tuple[str, ...],
+    strip_bom: bool,  # noqa: FBT001 - an option
+    time_offset: str,
     force: bool,  # noqa: FBT001 - an option
     by: str | None,
     dry_run: bool,  # noqa: FBT001 - an option
@@ -118,18 +144,26 @@ def replay_(
 ) -> None:
     """Repair dead letters and publish them to their source topics again, each exactly once.
 
-    A wrong key is corrected. Records that would be rejected again stay, and the exit code is then 1; so
-    do records for which the command fails. A second replay takes over from one that is running. The
-    command is run by the shell; DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record.
+    A wrong key is corrected. Repairs are made in the order --unwrap, --strip-bom, --set-header, --set, --time-offset, --edit,
+    each on the records that it fits; --dry-run shows each record before and after, and the verdict. Records that would be
+    rejected again stay, and the exit code is then 1. A second replay takes over from one that is running.
+
+    --edit gets objects with topic, partition, offset, reason, message, key, headers and value (value_text or value_b64 where
+    it is no JSON object), and gives them back, as jq -c '.value.data.model = "SU7"' does. With --edit-with value,
+    DEAD_LETTER_REASON, _TOPIC, _PARTITION, _OFFSET and _KEY describe the record.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     wanted = _wanted(settings, reason, topic, since, until, {_place(text) for text in offsets})
-    repair = Repair(edit, force, operator(by))
+    mending = _mending(fields, headers, unwrap, strip_bom=strip_bom, time_offset=time_offset)
+    repair = Repair(edit, edit_with == "value", mending, force, operator(by))
     counts: Counter[str] = Counter()
 
     def told(outcome: Outcome) -> None:
         counts[outcome.what] += 1
         click.echo(as_json(_outcome_document(outcome)) if as_lines else _outcome_line(outcome, dry_run=dry_run))
+        if dry_run and not as_lines and outcome.after is not None:
+            for line in _changes(outcome.letter, outcome.after):
+                click.echo(f"  {printable(line)}")
 
     if dry_run:
         for outcome in run(settings, rehearse(Context(settings), wanted, repair)):
@@ -139,6 +173,42 @@ def replay_(
     _summarise(counts, dry_run=dry_run)
 
 
+def _mending(
+    fields: Sequence[str], headers: Sequence[str], unwrap: tuple[str, ...], *, strip_bom: bool, time_offset: str
+) -> Mending:
+    try:
+        return Mending(unwrap, strip_bom, _pairs("--set", fields), _pairs("--set-header", headers), time_offset)
+    except ValueError as error:
+        raise click.UsageError(f"--time-offset {error}") from None
+
+
+def _pairs(option: str, given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in given]
+    for text, (name, equals, _) in zip(given, pairs, strict=True):
+        if not name or not equals:
+            raise click.UsageError(f"{option} {printable(text)}: write NAME=VALUE")
+    return tuple((name, value) for name, _, value in pairs)
+
+
+def _changes(letter: DeadLetter, after: Outgoing) -> Iterator[str]:
+    """What is another one after the repairs: before, then after."""
+    if letter.key != after.key:
+        yield f"- key {_shown(letter.key)}"
+        yield f"+ key {_shown(after.key)}"
+    yield from (f"- {name}: {_shown(value)}" for name, value in letter.headers if (name, value) not in after.headers)
+    yield from (f"+ {name}: {_shown(value)}" for name, value in after.headers if (name, value) not in letter.headers)
+    if letter.value != after.value:
+        yield f"- {_shown(letter.value)}"
+        yield f"+ {_shown(after.value)}"
+
+
+def _shown(content: bytes | None) -> str:
+    if content is None:
+        return "none"
+    text = content.decode(errors="replace")
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} … ({len(text):,} characters)"
+
+
 def _summarise(counts: Counter[str], *, dry_run: bool) -> None:
     parts = [
         f"{count:,} {'would be ' * (dry_run and what == 'replay')}{_WORDS[what]}" for what, count in counts.items()
@@ -146,7 +216,8 @@ def _summarise(counts: Counter[str], *, dry_run: bool) -> None:
     click.echo(f"{_counted(counts.total())}{': ' if parts else ''}{', '.join(parts)}", err=True)
     if counts["left"]:
         raise ExpectedError(
-            f"{counts['left']:,} were left as they are: repair them with --edit, or publish them all the same with --force",
+            f"{counts['left']:,} were left as they are: repair them with --set, --set-header, --unwrap, --time-offset or "
+            "--edit, or publish them all the same with --force",
             exit_code=1,
         )
 
@@ -238,4 +309,7 @@ def _outcome_document(outcome: Outcome) -> dict[str, Any]:
         "to_partition": record.partition if record else None,
         "key": record.key.decode(errors="replace") if record and record.key is not None else None,
         "value": record.value.decode(errors="replace") if record and record.value is not None else None,
+        "headers": [[name, None if value is None else value.decode(errors="replace")] for name, value in record.headers]
+        if record
+        else None,
     }

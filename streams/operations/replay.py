@@ -8,12 +8,11 @@ after that, so what it finds not yet replayed cannot be replayed by another run.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from schemas.cloudevents import HeaderError, is_structured
+from schemas.cloudevents import BatchError, HeaderError, is_structured
 from schemas.codec import decode_batch, decode_control, decode_target, encode_note
 from schemas.facts import QUARANTINED, Fact, Rejection, family_of
 from schemas.instants import utc_text
@@ -23,13 +22,17 @@ from streams.errors import ExpectedError
 from streams.kafka.publication import Candidate
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
+from streams.operations.mending import Content, Mending, filtered
+from streams.operations.ndjson import key_of, loosely
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from schemas.events import Event
+    from schemas.notes import Place
     from streams.context import Context
     from streams.kafka.log import LogReader, LogWriter
+    from streams.operations.mending import Edited
 
 #: Whether these are accepted is decided by what came before them, which a replay does not change.
 DECIDED_BY_STATE: Final = frozenset(("id_conflict", "too_many_events"))
@@ -51,7 +54,8 @@ class Outcome:
         what: `replay`, `skipped` (the command gave nothing, or it is in quarantine and was not asked for), `left` (see `why`) or `replayed before`.
         why: For `left` the reason for a person, for `replay` what was repaired.
         record: What is published, `None` unless `what` is `replay`.
-        edited: Whether the value is another one.
+        edited: Whether value or headers are others.
+        after: The record after the repairs, where they change anything, whatever becomes of it.
     """
 
     letter: DeadLetter
@@ -59,6 +63,7 @@ class Outcome:
     why: str = ""
     record: Outgoing | None = None
     edited: bool = False
+    after: Outgoing | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,17 @@ class Repair:
     """How dead letters are repaired.
 
     Attributes:
-        command: For the shell: gets the value, gives the new one; `None` leaves values as they are.
+        command: For the shell, after the common repairs; `None` leaves records as they are.
+        gets_values: Whether the command is started for each record, gets its value and gives the new one; else it is started
+            once and gets all records, as `mending.filtered` writes them.
+        mending: The common repairs.
         force: Publish also what would be rejected again.
         by: Who does it.
     """
 
     command: str | None = None
+    gets_values: bool = False
+    mending: Mending = field(default_factory=Mending)
     force: bool = False
     by: str = ""
 
@@ -141,6 +151,7 @@ class _Run:
         if missing:
             raise ExpectedError(f"there is no such dead letter of {min(missing)}: see milestones dead-letters list")
         before = await read_replayed(self._context, self._reader)
+        edited = await self._edited(letters, wanted, before)
         for letter in letters:
             note = before.get(letter.place)
             if note is not None:
@@ -148,7 +159,25 @@ class _Run:
             elif _is_not_asked_for(letter, wanted):
                 yield Outcome(letter, "skipped", _ASK_FOR_IT)
             else:
-                yield await self._repaired(letter)
+                yield await self._repaired(letter, edited)
+
+    async def _edited(
+        self, letters: Sequence[DeadLetter], wanted: Wanted, before: Mapping[Place, Replayed]
+    ) -> dict[Place, Edited] | None:
+        """What the filter makes of the records; `None` where there is no filter."""
+        if self._repair.command is None or self._repair.gets_values:
+            return None
+        mended = [
+            (letter, self._repair.mending.apply(Content(letter.key, letter.value, letter.headers)))
+            for letter in letters
+            if letter.place not in before and not _is_not_asked_for(letter, wanted)
+        ]
+        if not mended:
+            return {}
+        try:
+            return await filtered(self._repair.command, mended)
+        except ValueError as error:
+            raise ExpectedError(f"--edit: {error}", exit_code=1) from None
 
     async def publish(self, wanted: Wanted, writer: LogWriter, told: Callable[[Outcome], None]) -> None:
         ready: list[Outcome] = []
@@ -192,48 +221,58 @@ class _Run:
 
     # One dead letter ------------------------------------------------------------------------------------------------
 
-    async def _repaired(self, letter: DeadLetter) -> Outcome:
+    async def _repaired(self, letter: DeadLetter, edited: Mapping[Place, Edited] | None) -> Outcome:
         if letter.place.topic not in self._sources:
             return Outcome(letter, "left", "its topic is none that this installation reads")
         topic = self._sources[letter.place.topic]
-        value, repaired = letter.value, []
-        if self._repair.command is not None:
-            edited, failure = await _edit(self._repair.command, letter)
+        before = Content(letter.key, letter.value, letter.headers)
+        content = self._repair.mending.apply(before)
+        if edited is not None:
+            answer = edited.get(letter.place)
+            if answer is None:
+                return Outcome(letter, "skipped", "the command gave nothing")
+            if answer.content is None:
+                return Outcome(letter, "left", answer.failure)
+            content = answer.content
+        elif self._repair.command is not None:
+            value, failure = await _edit(self._repair.command, letter, content.value)
             if failure:
                 return Outcome(letter, "left", failure)
-            if not edited:
+            if not value:
                 return Outcome(letter, "skipped", "the command gave nothing")
-            if edited != value:
-                value = edited
-                repaired.append("edited")
-        key = _key_of(value, letter.headers, topic)
-        if key is None:
-            key = letter.key
-        elif key != letter.key:
+            content = content._replace(value=value)
+        repaired = [
+            words
+            for words, changed in (
+                ("edited", content.value != before.value),
+                ("headers edited", content.headers != before.headers),
+            )
+            if changed
+        ]
+        key = _key_of(content.value, content.headers, topic) or content.key
+        if key != letter.key:
             repaired.append("key repaired")
-        why_not = (
-            ""
-            if self._repair.force
-            else self._would_be_rejected(letter, topic, key, value, edited="edited" in repaired)
+        why_not = "" if self._repair.force else self._would_be_rejected(letter, topic, content._replace(key=key))
+        record = Outgoing(
+            letter.place.topic,
+            homes([key or b""], self._partitions[letter.place.topic])[0],
+            key,
+            content.value,
+            content.headers,
         )
         if why_not:
-            return Outcome(letter, "left", why_not)
-        record = Outgoing(
-            letter.place.topic, homes([key or b""], self._partitions[letter.place.topic])[0], key, value, letter.headers
-        )
-        return Outcome(letter, "replay", ", ".join(repaired), record, "edited" in repaired)
+            return Outcome(letter, "left", why_not, after=record if repaired else None)
+        is_edited = content[1:] != before[1:]
+        return Outcome(letter, "replay", ", ".join(repaired), record, is_edited, record if repaired else None)
 
     def _would_be_rejected(
         self,
         letter: DeadLetter,
         topic: int,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        edited: bool,
+        content: Content,
     ) -> str:
         """Why the record would become a dead letter again; empty where it would not."""
-        record = Candidate(key, value, letter.headers, self._context.now_us() // 1000)
+        record = Candidate(*content, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
         framed = self._context.settings.accept_schema_registry_json
         outcome: Event | Fact | Rejection
@@ -245,7 +284,7 @@ class _Run:
             (outcome,) = decode_batch([record], topic=topic, future_limit_us=limit_us, framed=framed)
         if isinstance(outcome, Rejection):
             return f"would be rejected again: {outcome.reason}: {outcome.message}"
-        if letter.reason in DECIDED_BY_STATE and not edited:
+        if letter.reason in DECIDED_BY_STATE and content[1:] == (letter.value, letter.headers):
             return f"would be rejected again: {letter.reason}: other events of its order stand against it"
         return ""
 
@@ -255,7 +294,7 @@ def _is_not_asked_for(letter: DeadLetter, wanted: Wanted) -> bool:
     return letter.reason == QUARANTINED and wanted.reason != QUARANTINED and not wanted.places
 
 
-async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
+async def _edit(command: str, letter: DeadLetter, value: bytes | None) -> tuple[bytes, str]:
     """The new value, or why there is none.
 
     The environment of the command describes the record: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
@@ -276,7 +315,7 @@ async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
     )
     try:
         async with asyncio.timeout(_EDIT_TIMEOUT_S):
-            output, _ = await process.communicate(letter.value or b"")
+            output, _ = await process.communicate(value or b"")
     except TimeoutError:
         process.kill()
         await process.wait()
@@ -284,26 +323,19 @@ async def _edit(command: str, letter: DeadLetter) -> tuple[bytes, str]:
     if process.returncode:
         return b"", f"the command ended with {process.returncode}"
     # Commands end their output with a line feed, which is not part of the value.
-    if not (letter.value or b"").endswith(b"\n"):
+    if not (value or b"").endswith(b"\n"):
         output = output.removesuffix(b"\n")
     return output, ""
 
 
 def _key_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]], topic: int) -> bytes | None:
     """The key that follows from the record's value; `None` if it has none."""
+    document = loosely((value or b"").removeprefix(b"\xef\xbb\xbf"))
     try:
-        document = json.loads(value or b"")
-        structured = is_structured(headers)
-    except (ValueError, RecursionError, HeaderError):
+        event = document if is_structured(headers) else {"data": document}
+    except (HeaderError, BatchError):
         return None
-    data = document.get("data") if structured and isinstance(document, dict) else document
-    if not isinstance(data, dict):
-        return None
-    if topic == _CONTROLS:
-        parts = [data.get(name) for name in ("metric", "scope", "period")]
-        return "/".join(map(str, parts)).encode() if all(isinstance(part, str) for part in parts) else None
-    name = data.get("target_id" if topic == _TARGETS else "order_id")
-    return name.encode("utf-8", "replace") if isinstance(name, str) and name else None
+    return key_of(event, topic)
 
 
 def _size(record: Outgoing) -> int:

@@ -107,7 +107,7 @@ async def a_dead_letter_goes_back_where_it_came_from(installation: Installation,
     (letter,) = map(json.loads, listed_letters.stdout.splitlines())
     assert (letter["topic"], letter["reason"]) == (eu, "missing_offset")
     edit = """sed 's/.000"/.000+00:00"/'"""
-    replayed = await installation.run("dead-letters", "replay", "--topic", eu, "--edit", edit)
+    replayed = await installation.run("dead-letters", "replay", "--topic", eu, "--edit", edit, "--edit-with", "value")
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     await installation.applied()
     assert (await installation.books_balance())["dead_letters"] == 1

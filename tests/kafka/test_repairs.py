@@ -264,7 +264,7 @@ async def test_dead_letters_are_repaired_published_again_once_and_then_counted(r
     assert (again.returncode, again.stdout.count("published again before")) == (0, KEYS)
     assert await times(rejected, *wrong) == [2] * KEYS
 
-    edit = ("--edit", shlex.join([sys.executable, "-c", EDIT]))
+    edit = ("--edit", shlex.join([sys.executable, "-c", EDIT]), "--edit-with", "value")
     edited = await rejected.run("dead-letters", "replay", "--reason", "invalid_field", *edit)
     assert edited.returncode == 0, edited.stderr
     assert "3 dead letters: " in edited.stderr
@@ -325,7 +325,9 @@ async def test_a_replay_killed_at_its_commit_has_published_all_or_nothing_and_go
 async def test_a_second_replay_takes_over_and_the_first_publishes_nothing_more(rejected: Installation) -> None:
     command = ("dead-letters", "replay", "--reason", "missing_offset", "--force")
     began = rejected.folder / "began"
-    slow = asyncio.create_task(rejected.run(*command, "--edit", f"touch {began}; sleep 1.5; cat"))
+    slow = asyncio.create_task(
+        rejected.run(*command, "--edit", f"touch {began}; sleep 1.5; cat", "--edit-with", "value")
+    )
     while not began.exists():  # noqa: ASYNC110 - another process is waited for
         await asyncio.sleep(0.05)
     second = await rejected.run(*command)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.outputs import CivilDate, RowControl, WindowRow
+from schemas.wrappers import UNWRAPS
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, View
 
@@ -111,14 +112,24 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
         by_reason=ask.view.dead_letters.by("reason"),
         by_topic=ask.view.dead_letters.by("topic"),
         total=total,
-        command=_replay(("--reason", parameters.reason), ("--topic", parameters.topic)),
+        command=_replay(("--reason", parameters.reason), ("--topic", parameters.topic), *_repairs(parameters.reason)),
         letters=[
             LetterLine(
-                letter=letter, command=_replay(("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"))
+                letter=letter,
+                command=_replay(
+                    ("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"), *_repairs(letter.reason)
+                ),
             )
             for letter in found
         ],
     )
+
+
+def _repairs(reason: str | None) -> tuple[tuple[str, str], ...]:
+    """The options that repair most records of a reason, as a beginning."""
+    if reason == "missing_offset":
+        return (("--time-offset", "+08:00"),)
+    return (("--unwrap", UNWRAPS[reason]),) if reason in UNWRAPS else ()
 
 
 def _replay(*options: tuple[str, str]) -> str:
