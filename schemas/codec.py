@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+import orjson
 
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
@@ -106,6 +107,20 @@ def decode_control(
 ) -> ControlTotal | Rejection:
     """Decodes a record of the control totals; `framed` as for `decode_batch`."""
     return read_control(record, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
+
+
+def decode_document(text: bytes | str) -> Any:
+    """The value of a JSON text, quickly: to look at, not to judge by.
+
+    Raises:
+        ValueError: It is none, or goes beyond what is quickly read.
+    """
+    return orjson.loads(text)
+
+
+def encode_document(document: Any) -> bytes:
+    """A JSON value as text, quickly."""
+    return orjson.dumps(document)
 
 
 def encode_event(event: Event) -> bytes:

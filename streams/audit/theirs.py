@@ -6,130 +6,36 @@ numbers and VINs. `Theirs.how` says what was found, so that a wrong guess is see
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.texts import tidy_name
+from streams.tables import (
+    DATE,
+    KNOWN_COLUMNS,
+    ORDER_ID,
+    VIN,
+    TableRow,
+    decoded_text,
+    plain_name,
+    rows_of_text,
+    workbook_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-ORDER_ID: Final = "order_id"
-VIN: Final = "vin"
-DATE: Final = "date"
 #: Where a list names no column of its own kind: order number or VIN, whichever it is.
 EITHER: Final = "either"
 
-#: Names of columns without spaces and signs, in small letters → what they hold.
-KNOWN_COLUMNS: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        [
-            "orderid",
-            "order",
-            "orderno",
-            "ordernumber",
-            "ordernr",
-            "orderref",
-            "so",
-            "sono",
-            "sonumber",
-            "salesorder",
-            "salesorderno",
-            "salesordernumber",
-            "salesorderid",
-            "订单号",
-            "订单编号",
-            "订单号码",
-            "订单id",
-            "订单",
-            "订单no",
-            "销售订单号",
-            "销售订单编号",
-            "销售订单",
-            "单号",
-            "订购单号",
-            "订车单号",
-            "合同号",
-            "合同编号",
-        ],
-        ORDER_ID,
-    ),
-    **dict.fromkeys(
-        [
-            "vin",
-            "vinno",
-            "vincode",
-            "vinnumber",
-            "vinnr",
-            "chassis",
-            "chassisno",
-            "chassisnumber",
-            "frameno",
-            "framenumber",
-            "vehicleid",
-            "vehicleidentificationnumber",
-            "车架号",
-            "车架号码",
-            "车架号vin",
-            "vin车架号",
-            "车辆识别代号",
-            "车辆识别码",
-            "车辆识别号",
-            "车辆识别代码",
-            "底盘号",
-            "vin码",
-            "vin号",
-            "vin编码",
-            "车架编号",
-        ],
-        VIN,
-    ),
-    **dict.fromkeys(
-        [
-            "date",
-            "day",
-            "deliverydate",
-            "delivered",
-            "deliveredat",
-            "deliveredon",
-            "handover",
-            "handoverdate",
-            "handedover",
-            "orderdate",
-            "placed",
-            "placedat",
-            "time",
-            "日期",
-            "交付日期",
-            "交付时间",
-            "交车日期",
-            "交车时间",
-            "提车日期",
-            "下单日期",
-            "下单时间",
-            "订单日期",
-            "时间",
-        ],
-        DATE,
-    ),
-}
 _TOTALS: Final = re.compile(
     r"(grand)?(sub)?(total|sum|count)s?|合计|总计|小计|共计|总数|汇总|(合计|总计|小计|共计|共).*", re.IGNORECASE
 )
-_EXCEL_TEXT: Final = re.compile(r'="(.*)"', re.DOTALL)
 _SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}")
-_SIGNS: Final = re.compile(r"[\s_\-.#:：/\\()（）\[\]【】*＊\"'“”]+")  # noqa: RUF001 - as they are written in Chinese
 _VIN: Final = re.compile(r"[A-HJ-NPR-Z0-9]{17}", re.IGNORECASE)
-_SEPARATORS: Final[dict[str, str]] = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LOOKED_AT: Final = 60
 _HEADER_WITHIN: Final = 10
-_EXACT_DIGITS: Final = 15  # what Excel keeps of a number
 
 
 class Entry(NamedTuple):
@@ -202,14 +108,9 @@ class Theirs:
         return frozenset(form for entry in self.entries for name in entry if name for form in (name, name.casefold()))
 
 
-class _Row(NamedTuple):
-    number: int
-    cells: list[str]
-
-
 def read_theirs(lines: Iterable[str], wanted: Mapping[str, str] | None = None) -> Theirs:
     """Reads a list from text, as `read_list` does."""
-    return _read(*_rows_of_text("".join(_with_end(line) for line in lines), "text"), wanted or {})
+    return _read(*rows_of_text("".join(_with_end(line) for line in lines), "text"), wanted or {})
 
 
 def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs:
@@ -227,13 +128,13 @@ def read_list(content: bytes, wanted: Mapping[str, str] | None = None) -> Theirs
         ValueError: It cannot be read; the text says why, and which row.
     """
     if content.startswith(b"PK\x03\x04"):
-        return _read(*_rows_of_workbook(content), wanted or {})
+        return _read(*workbook_rows(content), wanted or {})
     if content.startswith(b"\xd0\xcf\x11\xe0"):
         raise ValueError("is an old Excel file (.xls); save it as .xlsx or CSV")
     if content.startswith(b"PAR1"):
         raise ValueError("is a Parquet file; save it as CSV")
-    text, encoding = _decoded(content)
-    return _read(*_rows_of_text(text, encoding), wanted or {})
+    text, encoding = decoded_text(content)
+    return _read(*rows_of_text(text, encoding), wanted or {})
 
 
 # From bytes to rows --------------------------------------------------------------------------------------------------
@@ -243,113 +144,10 @@ def _with_end(line: str) -> str:
     return line if line.endswith("\n") else f"{line}\n"
 
 
-def _decoded(content: bytes) -> tuple[str, str]:
-    for mark, encoding, name in (
-        (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte order mark"),
-        (b"\xff\xfe", "utf-16", "UTF-16"),
-        (b"\xfe\xff", "utf-16", "UTF-16"),
-    ):
-        if content.startswith(mark):
-            try:
-                return content.decode(encoding), name
-            except UnicodeDecodeError:
-                raise ValueError(f"is in {name} and damaged") from None
-    start = content[:64]
-    zeros = start[0::2].count(0), start[1::2].count(0)
-    if len(start) >= 4 and max(zeros) > len(start) // 4 and min(zeros) == 0:
-        return content.decode("utf-16-be" if zeros[0] else "utf-16-le", "replace"), "UTF-16"
-    for encoding, name in (("utf-8", "UTF-8"), ("gb18030", "GBK")):
-        try:
-            return content.decode(encoding), name
-        except UnicodeDecodeError:
-            continue
-    raise ValueError("is in none of UTF-8, UTF-16 and GBK; save it as CSV UTF-8")
-
-
-def _rows_of_text(text: str, encoding: str) -> tuple[list[_Row], str]:
-    text = text.lstrip("\ufeff")
-    first, _, rest = text.partition("\n")
-    skipped, separator = 0, None
-    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
-        separator, text, skipped = first.strip()[4], rest, 1
-    separator = separator or _separator(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows: list[_Row] = []
-    try:
-        rows.extend(
-            _Row(reader.line_num + skipped, [_clean(cell) for cell in cells])
-            for cells in reader
-            if cells and not cells[0].startswith("#")
-        )
-    except csv.Error as error:
-        raise ValueError(f"row {reader.line_num + skipped} cannot be read as CSV: {error}") from None
-    parted = (
-        f", {_SEPARATORS.get(separator, 'parted by ' + separator)}" if any(len(row.cells) > 1 for row in rows) else ""
-    )
-    return rows, f"{encoding}{parted}"
-
-
-def _separator(text: str) -> str:
-    """The one that parts most of the first lines into equally many cells."""
-    lines = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip() and not line.startswith("#")]
-
-    def score(separator: str) -> tuple[int, int]:
-        widths = Counter(line.count(separator) for line in lines if separator in line)
-        return max(widths.values(), default=0), max(widths, default=0)
-
-    return max(_SEPARATORS, key=score)
-
-
-def _rows_of_workbook(content: bytes) -> tuple[list[_Row], str]:
-    try:
-        import openpyxl  # noqa: PLC0415 - an extra that only workbooks need
-    except ImportError:
-        raise ValueError(
-            "is an Excel file, which takes an extra to read: pip install 'milestones[files]', or save it as CSV"
-        ) from None
-    try:
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError):
-        raise ValueError("is no Excel workbook, or is damaged; save it as CSV") from None
-    filled = []
-    for sheet in book.worksheets:
-        rows = [
-            _Row(number, [_clean(_text_of(cell)) for cell in cells])
-            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-            if any(cell is not None for cell in cells)
-        ]
-        if rows:
-            filled.append((sheet.title, rows))
-    if not filled:
-        return [], "Excel"
-    name, rows = filled[0]
-    others = f" (not read: {', '.join(title for title, _ in filled[1:])})" if len(filled) > 1 else ""
-    return rows, f"Excel, sheet {name}{others}"
-
-
-def _text_of(cell: Any) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, datetime | date):
-        return cell.isoformat().removesuffix("T00:00:00")
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 10**_EXACT_DIGITS:
-        return str(int(cell))
-    if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) >= 10**_EXACT_DIGITS:
-        return f"{cell:.14E}"  # Excel has lost the digits behind the fifteenth
-    return str(cell)
-
-
-def _clean(cell: str) -> str:
-    text = tidy_name(cell.strip().strip("\ufeff\u200b"))
-    if match := _EXCEL_TEXT.fullmatch(text):
-        text = tidy_name(match[1])
-    return text.removeprefix("'")
-
-
 # From rows to entries ------------------------------------------------------------------------------------------------
 
 
-def _read(rows: Sequence[_Row], form: str, wanted: Mapping[str, str]) -> Theirs:
+def _read(rows: Sequence[TableRow], form: str, wanted: Mapping[str, str]) -> Theirs:
     header, columns = _columns(rows, wanted)
     below = [row for row in rows[rows.index(header) + 1 if header else 0 :] if any(row.cells)]
     if not columns:
@@ -382,14 +180,14 @@ def _read(rows: Sequence[_Row], form: str, wanted: Mapping[str, str]) -> Theirs:
     return Theirs(tuple(counted), repeated, damaged, dates, how)
 
 
-def _columns(rows: Sequence[_Row], wanted: Mapping[str, str]) -> tuple[_Row | None, dict[str, int]]:
+def _columns(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tuple[TableRow | None, dict[str, int]]:
     """The row that names the columns, and which holds what; neither where no row does."""
     if wanted:
         return _columns_as_told(rows, wanted)
     for row in rows[:_HEADER_WITHIN]:
         found: dict[str, int] = {}
         for at, cell in enumerate(row.cells):
-            kind = KNOWN_COLUMNS.get(_plain(cell))
+            kind = KNOWN_COLUMNS.get(plain_name(cell))
             if kind is not None:
                 found.setdefault(kind, at)
         if found.keys() & {ORDER_ID, VIN}:
@@ -397,21 +195,21 @@ def _columns(rows: Sequence[_Row], wanted: Mapping[str, str]) -> tuple[_Row | No
     return None, {}
 
 
-def _columns_as_told(rows: Sequence[_Row], wanted: Mapping[str, str]) -> tuple[_Row | None, dict[str, int]]:
+def _columns_as_told(rows: Sequence[TableRow], wanted: Mapping[str, str]) -> tuple[TableRow | None, dict[str, int]]:
     numbers = {kind: int(name) - 1 for kind, name in wanted.items() if name.isdigit()}
-    names = {kind: _plain(name) for kind, name in wanted.items() if not name.isdigit()}
+    names = {kind: plain_name(name) for kind, name in wanted.items() if not name.isdigit()}
     if not names:
         known, _ = _columns(rows, {})
         return known, numbers
     for row in rows[:_HEADER_WITHIN]:
-        cells = [_plain(cell) for cell in row.cells]
+        cells = [plain_name(cell) for cell in row.cells]
         if all(name in cells for name in names.values()):
             return row, numbers | {kind: cells.index(name) for kind, name in names.items()}
     first = ", ".join(filter(None, rows[0].cells)) if rows else "nothing"
     raise ValueError(f"no column is called {' and '.join(wanted.values())}; the first row has {first}")
 
 
-def _columns_by_content(rows: Sequence[_Row]) -> dict[str, int]:
+def _columns_by_content(rows: Sequence[TableRow]) -> dict[str, int]:
     """A column of VINs, if there is one; the first column, unless it numbers the rows."""
     some = rows[:_LOOKED_AT]
     width = max((len(row.cells) for row in some), default=1)
@@ -426,7 +224,7 @@ def _columns_by_content(rows: Sequence[_Row]) -> dict[str, int]:
     return {VIN: vins[0]} if consecutive else {ORDER_ID: 0, VIN: vins[0]}
 
 
-def _entry(row: _Row, columns: Mapping[str, int]) -> Entry:
+def _entry(row: TableRow, columns: Mapping[str, int]) -> Entry:
     if EITHER in columns:
         text = _cell(row, columns[EITHER])
         if not text:
@@ -438,25 +236,21 @@ def _entry(row: _Row, columns: Mapping[str, int]) -> Entry:
     return Entry(order_id, vin.upper() if vin.isascii() else vin)
 
 
-def _is_total(row: _Row, columns: Mapping[str, int]) -> bool:
+def _is_total(row: TableRow, columns: Mapping[str, int]) -> bool:
     """Whether a row sums up others: it says so in its first words."""
     texts = [text for text in row.cells if text]
     keys = [_cell(row, at) for kind, at in columns.items() if kind != DATE]
-    says_so = any(_TOTALS.fullmatch(_SIGNS.sub("", text)) for text in texts[:2])
+    says_so = any(_TOTALS.fullmatch(plain_name(text)) for text in texts[:2])
     return says_so and not any(_VIN.fullmatch(key) for key in keys)
 
 
-def _cell(row: _Row, at: int) -> str:
+def _cell(row: TableRow, at: int) -> str:
     return row.cells[at] if at < len(row.cells) else ""
 
 
-def _name_of(header: _Row | None, at: int) -> str:
+def _name_of(header: TableRow | None, at: int) -> str:
     name = _cell(header, at) if header is not None else ""
     return name or f"column {at + 1}"
-
-
-def _plain(name: str) -> str:
-    return _SIGNS.sub("", name).casefold()
 
 
 def _rows(numbers: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.cli.options import cluster_options
+from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
 from streams.operations.event_files import EventReader, NumberedLine
 from streams.operations.ndjson import LineChecker, RejectedLine
+from streams.operations.rehearsal import LoadRate, Rehearsal
+from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _READ_BYTES = 1 << 20
+_ROWS = 5_000
 _SHOWN_LINES = 20
 _USUAL = "one event a line"
 _TOPIC_WORDS = ("orders", "deliveries", "targets", "controls")
@@ -44,11 +49,38 @@ class _Tally:
 @click.option(
     "--topic", "topics", multiple=True, help="Which of several topics of orders or of deliveries to publish to."
 )
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="FILE is CSV or Excel: its columns are as this TOML file says.",
+)
+@click.option(
+    "--propose", "wants_proposal", is_flag=True, help="Print a first mapping for FILE, CSV or Excel; publish nothing."
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be rejected and what would be counted; publish nothing, ask no cluster.",
+)
+@click.option("--backfill", is_flag=True, help="Mark the events as history: what they pass is no news.")
+@click.option("--rate", type=click.FloatRange(0.1), default=None, metavar="N", help="At most so many events a second.")
 @cluster_options
-def command(file: Path, topics: tuple[str, ...], bootstrap_servers: str | None, config: Path | None) -> None:
+def command(
+    file: Path,
+    topics: tuple[str, ...],
+    mapping: Path | None,
+    wants_proposal: bool,  # noqa: FBT001 - an option
+    dry_run: bool,  # noqa: FBT001 - an option
+    backfill: bool,  # noqa: FBT001 - an option
+    rate: float | None,
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
     """Publish structured CloudEvents: one JSON object per line, an array, or objects over several lines.
 
-    Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd.
+    Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd. With --map, a table is published, one event a row.
 
     Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
     orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
@@ -57,9 +89,77 @@ def command(file: Path, topics: tuple[str, ...], bootstrap_servers: str | None, 
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
+    if wants_proposal:
+        click.echo(_proposal(file, settings.timezone), nl=False)
+        return
+    checker = LineChecker(settings.future_limit_s, void_topic=min(settings.catalogue.published), backfill=backfill)
+    table = None if mapping is None else TableReader(file, _mapping(mapping), backfill)
     with _opened(file) as stream:
-        tally = run(settings, _publish(Publisher(settings, topics), settings, stream, name))
+        pieces = _chunks(stream, name) if table is None else _rows(table, name)
+        if dry_run:
+            rehearsal = Rehearsal(settings)
+            asyncio.run(_rehearse(rehearsal, checker, pieces))
+            _print_rehearsal(rehearsal, name)
+            return
+        publisher = Publisher(settings, topics)
+        tally = run(settings, _publish(publisher, checker, pieces, stream, name, rate))
     _summarise(tally, name, settings)
+
+
+def _proposal(file: Path, timezone: str) -> str:
+    try:
+        return propose(file, timezone)
+    except OSError as error:
+        raise ExpectedError(f"{file}: {error.strerror}; name a table, CSV or Excel") from None
+    except ValueError as error:
+        raise ExpectedError(f"{file}: {error}", exit_code=2) from None
+
+
+def _mapping(path: Path) -> TableMapping:
+    try:
+        return read_mapping(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExpectedError(f"{path}: {error.strerror}; publish --propose FILE writes a first mapping") from None
+    except ValueError as error:
+        raise ExpectedError(f"{path}: {error}", exit_code=2) from None
+
+
+async def _rows(table: TableReader, name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
+    """The rows of a table as events, in pieces."""
+    rows = table.events()
+    while True:
+        try:
+            piece = await asyncio.to_thread(lambda: list(itertools.islice(rows, _ROWS)))
+        except (ValueError, OSError) as error:
+            raise ExpectedError(f"{name}: {error}", exit_code=2) from None
+        if not piece:
+            break
+        yield piece, sum(len(line.text) for line in piece)
+    with_ids = "" if "id" in table.mapping.columns else "; ids are digests of the rows"
+    click.echo(f"{name}: {table.form}{with_ids}", err=True)
+
+
+async def _rehearse(
+    rehearsal: Rehearsal, checker: LineChecker, pieces: AsyncIterator[tuple[list[NumberedLine], int]]
+) -> None:
+    async for lines, _ in pieces:
+        rehearsal.take(*checker.judge(lines))
+
+
+def _print_rehearsal(rehearsal: Rehearsal, name: str) -> None:
+    for reason, (count, numbers, message) in rehearsal.rejected.items():
+        first = ", ".join(map(str, numbers))
+        more = ", ..." if count > len(numbers) else ""
+        click.echo(f"{name}: {count:,} {reason}, line{'s' if count > 1 else ''} {first}{more}: {printable(message)}")
+    for (metric, month), count in sorted(rehearsal.months().items()):
+        click.echo(f"{metric:<14} {month}  {count:>9,}")
+    total = sum(count for count, _, _ in rehearsal.rejected.values())
+    click.echo(
+        f"{rehearsal.accepted:,} would be published, {total:,} rejected; {rehearsal.duplicates:,} are duplicates",
+        err=True,
+    )
+    if total:
+        raise ExpectedError(f"{name}: {total:,} would be rejected; correct them, or publish the others", exit_code=2)
 
 
 @contextlib.contextmanager
@@ -75,16 +175,25 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-async def _publish(publisher: Publisher, settings: Settings, stream: IO[bytes], name: str) -> _Tally:
+async def _publish(
+    publisher: Publisher,
+    checker: LineChecker,
+    pieces: AsyncIterator[tuple[list[NumberedLine], int]],
+    stream: IO[bytes],
+    name: str,
+    rate: float | None,
+) -> _Tally:
     tally = _Tally()
-    checker = LineChecker(settings.future_limit_s, void_topic=min(settings.catalogue.published))
+    pace = LoadRate(rate)
     async with publisher:
         with _progress(stream, name) as advance:
-            async for lines, size_bytes in _chunks(stream, name):
+            async for lines, size_bytes in pieces:
                 records, refused = checker.check(lines)
-                await publisher.send(records)
-                # Flush what has come through a pipe before waiting for more.
-                await publisher.flush()
+                for some in pace.portions(records):
+                    await asyncio.sleep(pace.wait_s())
+                    await publisher.send(some)
+                    # Flush what has come through a pipe before waiting for more.
+                    await publisher.flush()
                 tally.lines = lines[-1].number if lines else tally.lines
                 tally.published.update(record.topic for record in records)
                 _report(refused, tally, name)

@@ -13,7 +13,7 @@ from schemas.rows import RowKey
 from streams.audit.differences import WRITERS, differences
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, place_text
-from streams.audit.theirs import DATE, EITHER, ORDER_ID, VIN, Theirs, read_list
+from streams.audit.theirs import EITHER, Theirs, read_list
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
@@ -21,6 +21,7 @@ from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation
+from streams.tables import DATE, ORDER_ID, VIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.codec import decode_batch, decode_control, decode_target
+from schemas.codec import decode_batch, decode_control, decode_document, decode_target, encode_document
 from schemas.events import canonical_scope
 from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
 from schemas.texts import tidy
@@ -54,6 +54,7 @@ class LineChecker:
         future_limit_s: How far ahead of now an event's time may be.
         now_ms: The clock, milliseconds since 1970.
         void_topic: `ORDERS` or `DELIVERIES`: where events that void others go.
+        backfill: Mark the events as history.
     """
 
     def __init__(
@@ -61,23 +62,37 @@ class LineChecker:
         future_limit_s: int,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         void_topic: int = ORDERS,
+        *,
+        backfill: bool = False,
     ) -> None:
+        self._backfill = backfill
         self._void_topic = void_topic
         self._future_limit_us = future_limit_s * 1_000_000
         self._now_ms = now_ms
 
     def check(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine]]:
         """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
-        numbered = [(line.number, self._record(line.text.strip())) for line in lines if line.text.strip()]
-        reasons: dict[int, Rejection] = {}
+        records, rejected, _ = self.judge(lines)
+        return records, rejected
+
+    def judge(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine], list[Fact]]:
+        """The same, and the facts of the orders and deliveries among the records."""
+        given = [line for line in lines if line.text.strip()]
+        records = [self._record(line.text.strip()) for line in given]
+        verdicts: dict[int, Event | Fact | Rejection] = {}
         for topic in _KEY_FIELDS:
-            of_topic = [(number, record) for number, record in numbered if record.topic == topic]
-            verdicts = self._verdicts(topic, [record for _, record in of_topic])
-            for (number, _), verdict in zip(of_topic, verdicts, strict=True):
-                if isinstance(verdict, Rejection):
-                    reasons[number] = verdict
-        records = [record for number, record in numbered if number not in reasons]
-        return records, [RejectedLine(number, reasons[number]) for number in sorted(reasons)]
+            places = [place for place, record in enumerate(records) if record.topic == topic]
+            verdicts.update(zip(places, self._verdicts(topic, [records[place] for place in places]), strict=True))
+        accepted, rejected, facts = [], [], []
+        for place, (line, record) in enumerate(zip(given, records, strict=True)):
+            verdict = verdicts[place]
+            if isinstance(verdict, Rejection):
+                rejected.append(RejectedLine(line.number, verdict))
+                continue
+            accepted.append(_as_history(record) if self._backfill else record)
+            if isinstance(verdict, Fact):
+                facts.append(verdict)
+        return accepted, rejected, facts
 
     def _record(self, text: bytes) -> Publication:
         event = loosely(text)
@@ -129,7 +144,18 @@ def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
 def loosely(text: bytes | str) -> dict[str, Any]:
     """The JSON object as far as topic and key are concerned; whether it is valid the codec decides."""
     try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+        event = decode_document(text)
+    except ValueError:
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError):
+            return {}
     return event if isinstance(event, dict) else {}
+
+
+def _as_history(record: Publication) -> Publication:
+    """The record of a valid event, marked as history."""
+    event = loosely(record.value or b"")
+    if event.get("backfill") is True:
+        return record
+    return record._replace(value=encode_document(event | {"backfill": True}))

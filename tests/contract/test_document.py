@@ -32,12 +32,13 @@ from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
-from streams.audit.theirs import KNOWN_COLUMNS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
+from streams.operations.row_files import read_mapping
 from streams.settings import Settings
+from streams.tables import KNOWN_COLUMNS
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text
 from tests.contract.test_golden_samples import coder
@@ -55,6 +56,7 @@ KNOWN_BLOCKS = (
     r"toml settings( built-in| demo| rejected: .+)?",
     r"json holidays",
     r"sh( run)?",
+    r"toml mapping",
 )
 #: Checks of tables, here or in the other tests of the document.
 KNOWN_CHECKS = {
@@ -398,6 +400,11 @@ def test_an_instant_counts_in_the_periods_of_the_document(row: tuple[str, str]) 
     day = zone.date_of(micros_of(parse_instant(row[0])))
     periods = load_calendar(Settings().holidays, zone).periods_of(day)
     assert {period.id for period in periods} == set(codes(row[1]))
+
+
+def test_the_mapping_of_the_document_is_one() -> None:
+    (block,) = blocks_of("toml", "mapping")
+    assert read_mapping(block.text).columns == {"order_id": "订单号", "vin": "车架号", "time": "交付时间"}
 
 
 def test_the_names_of_columns_are_all_there() -> None:

@@ -1,0 +1,266 @@
+"""Events from tables: CSV of any kind or Excel, by a mapping from columns to fields.
+
+A row becomes one event. Where no column has its id, the id is a digest of what the row says, so that the same row is the same
+event however often the file is published.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import re
+import tomllib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.codec import encode_document
+from schemas.events import EVENTS
+from streams.operations.event_files import NumberedLine
+from streams.tables import KNOWN_COLUMNS, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+ENDINGS: Final = (".csv", ".tsv", ".txt", ".xlsx", ".csv.gz", ".tsv.gz")
+
+_START_BYTES: Final = 1 << 16
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_HEADER_WITHIN: Final = 10
+#: A date as people and tools write it, with or without a time of day.
+_LOCAL: Final = re.compile(
+    r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?"
+    r"(?:[ T]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?)?"
+)
+_OFFSET: Final = re.compile(r"(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$")
+_DATA_FIELDS: Final = frozenset(
+    name
+    for model in EVENTS.values()
+    for name in model.model_fields["data"].annotation.model_fields  # type: ignore[union-attr] # a model
+)
+_NUMBERS: Final = frozenset({"value", "count"})
+_REMEMBERED: Final = 65_536
+
+
+class TableMapping(BaseModel):
+    """What a table's columns are: a TOML file.
+
+    Attributes:
+        type: Type of all events, or the name of the column that has it.
+        source: Source of the events.
+        timezone: Of times without an offset, an IANA name.
+        columns: Field (`order_id`, `time`, `id`, ...) → column.
+        constants: Field → value of all rows.
+        types: What the column `type` says → type of event.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    source: str
+    timezone: str = ""
+    columns: dict[str, str]
+    constants: dict[str, str | int | bool] = {}
+    types: dict[str, str] = {}
+
+
+def read_mapping(text: str) -> TableMapping:
+    """The mapping of a TOML text.
+
+    Raises:
+        ValueError: One line that says what is wrong.
+    """
+    try:
+        mapping = TableMapping.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+    known = _DATA_FIELDS | {"id", "time", "type", "backfill"}
+    for name in [*mapping.columns, *mapping.constants]:
+        if name not in known:
+            raise ValueError(f"no event has a field {name}; there are {', '.join(sorted(known))}")
+    if mapping.timezone:
+        try:
+            ZoneInfo(mapping.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"timezone: no IANA time zone is called {mapping.timezone!r}") from None
+    return mapping
+
+
+@dataclass
+class TableReader:
+    """Reads the rows of one table as events.
+
+    Attributes:
+        backfill: Mark the events as history.
+        form: How the table was read, in words.
+    """
+
+    path: Path
+    mapping: TableMapping
+    backfill: bool = False
+    form: str = ""
+    _offsets: dict[str, str] = field(default_factory=dict)
+
+    def events(self) -> Iterator[NumberedLine]:
+        """Each row as a structured event; what is wrong in it the codec will say.
+
+        Raises:
+            ValueError: The table cannot be read, or has no column that the mapping names.
+        """
+        rows, form = rows_of(self.path)
+        wanted = {name: plain_name(column) for name, column in self.mapping.columns.items()}
+        at = None
+        for tried, (number, cells) in enumerate(rows):
+            if at is None:
+                names = [plain_name(cell) for cell in cells]
+                if all(column in names for column in wanted.values()):
+                    at = {name: names.index(column) for name, column in wanted.items()}
+                    self.form = f"{form}, header in row {number}"
+                elif tried >= _HEADER_WITHIN:
+                    break
+            elif any(cells):
+                yield NumberedLine(number, encode_document(self._event(cells, at)))
+        if at is None:
+            raise ValueError(
+                f"no row within the first {_HEADER_WITHIN} has the columns {', '.join(self.mapping.columns.values())}"
+            )
+
+    def _event(self, cells: Sequence[str], at: dict[str, int]) -> dict[str, Any]:
+        mapping = self.mapping
+        given: dict[str, Any] = {name: cells[place] if place < len(cells) else "" for name, place in at.items()}
+        given = {**mapping.constants, **{name: value for name, value in given.items() if value != ""}}
+        data: dict[str, Any] = {
+            name: int(value) if name in _NUMBERS and str(value).isdigit() else value
+            for name, value in given.items()
+            if name in _DATA_FIELDS
+        }
+        kind = given.get("type", mapping.type)
+        event: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": given.get("id", ""),
+            "source": mapping.source,
+            "type": mapping.types.get(kind, kind),
+            "time": self._time(str(given.get("time", ""))),
+            "data": data,
+        }
+        if self.backfill or "backfill" in given:
+            event["backfill"] = self.backfill or given["backfill"]
+        if not event["id"]:
+            said = encode_document([event["type"], event["time"], sorted(data.items())])
+            event["id"] = f"row-{hashlib.blake2b(said, digest_size=12).hexdigest()}"
+        return event
+
+    def _time(self, text: str) -> str:
+        if _OFFSET.search(text) or not self.mapping.timezone:
+            return text
+        match = _LOCAL.fullmatch(text)
+        if match is None:
+            return text
+        year, month, day, hour, minute, second, fraction = match.groups()
+        date_and_hour = f"{year}-{month:0>2}-{day:0>2}T{hour or '0':0>2}"
+        offset = self._offsets.get(date_and_hour)
+        if offset is None:
+            if len(self._offsets) >= _REMEMBERED:
+                self._offsets.clear()
+            offset = self._offsets[date_and_hour] = self._offset(int(year), int(month), int(day), int(hour or 0))
+        tail = f".{fraction}" if fraction else ""
+        return f"{date_and_hour}:{minute or '00'}:{second or '00'}{tail}{offset}"
+
+    def _offset(self, year: int, month: int, day: int, hour: int) -> str:
+        try:
+            text = datetime(year, month, day, hour, tzinfo=ZoneInfo(self.mapping.timezone)).strftime("%z")
+        except ValueError:
+            return ""
+        return f"{text[:3]}:{text[3:]}"
+
+
+def rows_of(path: Path) -> tuple[Iterable[tuple[int, list[str]]], str]:
+    """The rows of a table with their numbers, and how it was read.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START_BYTES)
+    if start.startswith(b"PK\x03\x04"):
+        rows, form = workbook_rows(path.read_bytes())
+        return [(row.number, row.cells) for row in rows], form
+    zipped = start.startswith(b"\x1f\x8b")
+    if zipped:
+        with gzip.open(path) as packed:
+            start = packed.read(_START_BYTES)
+    if len(start) == _START_BYTES and not start.startswith(_UTF_16_MARKS):
+        start = start[: start.rfind(b"\n") + 1] or start  # not in the middle of a character
+    text, encoding = decoded_text(start)
+    codec = {"GBK": "gb18030", "UTF-16": "utf-16"}.get(encoding, "utf-8-sig")
+    if codec == "utf-16" and not start.startswith(_UTF_16_MARKS):
+        codec = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
+    separator = separator_of(text)
+    return _csv_rows(path, codec, separator, zipped=zipped), f"{encoding}{', gzip' if zipped else ''}"
+
+
+def _csv_rows(path: Path, codec: str, separator: str, *, zipped: bool) -> Iterator[tuple[int, list[str]]]:
+    with gzip.open(path) if zipped else path.open("rb") as file:
+        reader = csv.reader(io.TextIOWrapper(file, encoding=codec, newline=""), delimiter=separator)
+        try:
+            for cells in reader:
+                yield reader.line_num, [clean_cell(cell) for cell in cells]
+        except UnicodeDecodeError:
+            raise ValueError(f"row {reader.line_num + 1} is not in the encoding of the rows before it") from None
+
+
+#: Names of columns that only events have → field; the others are those of the lists.
+_MORE_NAMES: Final = {
+    "model": "model", "车型": "model", "variant": "variant", "版本": "variant", "配置": "variant", "factory": "factory",
+    "plant": "factory", "工厂": "factory", "region": "region", "地区": "region", "区域": "region", "channel": "channel",
+    "渠道": "channel", "id": "id", "eventid": "id", "流水号": "id", "reason": "reason", "原因": "reason",
+}  # fmt: skip
+
+
+def propose(path: Path, timezone: str) -> str:
+    """A first mapping of a table, as TOML to be looked through.
+
+    Raises:
+        ValueError: The table cannot be read, or no row looks like a header.
+    """
+    rows, form = rows_of(path)
+    kinds = {"order_id": "order_id", "vin": "vin", "date": "time"}
+    for tried, (number, cells) in enumerate(rows):
+        found: dict[str, str] = {}
+        for cell in cells:
+            name = plain_name(cell)
+            kind = kinds.get(KNOWN_COLUMNS.get(name, ""), _MORE_NAMES.get(name))
+            if kind is not None:
+                found.setdefault(kind, cell)
+        if "order_id" in found:
+            kind = "vehicle.delivered.v1" if "vin" in found else "order.placed.v1"
+            lines = [
+                f"# {path.name}: {form}, header in row {number}. Look it through: what is not right here is wrong in every event.",
+                f"type = {_quoted(kind)}",
+                f"source = {_quoted('/files/' + path.name.partition('.')[0])}",
+                f"timezone = {_quoted(timezone)}  # of times without an offset",
+                "",
+                "[columns]  # field = column; without a column for id, ids are digests of the rows",
+                *(f"{name} = {_quoted(column)}" for name, column in found.items()),
+                "",
+                "[constants]",
+                *(f"# {name} = ..." for name in ("model", "time") if name not in found),
+            ]
+            rest = [cell for cell in cells if cell and cell not in found.values()]
+            return "\n".join([*lines, *(["", f"# not used: {', '.join(rest)}"] if rest else []), ""])
+        if tried >= _HEADER_WITHIN:
+            break
+    raise ValueError("no row within the first ten names a column of order numbers; write the mapping by hand")
+
+
+def _quoted(text: str) -> str:
+    return encode_document(text).decode()

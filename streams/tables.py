@@ -1,0 +1,246 @@
+"""Tables as people have them: CSV of any encoding and separator, or Excel; and what their columns are called."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections import Counter
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple
+
+from schemas.texts import tidy_name
+
+ORDER_ID: Final = "order_id"
+VIN: Final = "vin"
+DATE: Final = "date"
+#: Names of columns without spaces and signs, in small letters → what they hold.
+KNOWN_COLUMNS: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        [
+            "orderid",
+            "order",
+            "orderno",
+            "ordernumber",
+            "ordernr",
+            "orderref",
+            "so",
+            "sono",
+            "sonumber",
+            "salesorder",
+            "salesorderno",
+            "salesordernumber",
+            "salesorderid",
+            "订单号",
+            "订单编号",
+            "订单号码",
+            "订单id",
+            "订单",
+            "订单no",
+            "销售订单号",
+            "销售订单编号",
+            "销售订单",
+            "单号",
+            "订购单号",
+            "订车单号",
+            "合同号",
+            "合同编号",
+        ],
+        ORDER_ID,
+    ),
+    **dict.fromkeys(
+        [
+            "vin",
+            "vinno",
+            "vincode",
+            "vinnumber",
+            "vinnr",
+            "chassis",
+            "chassisno",
+            "chassisnumber",
+            "frameno",
+            "framenumber",
+            "vehicleid",
+            "vehicleidentificationnumber",
+            "车架号",
+            "车架号码",
+            "车架号vin",
+            "vin车架号",
+            "车辆识别代号",
+            "车辆识别码",
+            "车辆识别号",
+            "车辆识别代码",
+            "底盘号",
+            "vin码",
+            "vin号",
+            "vin编码",
+            "车架编号",
+        ],
+        VIN,
+    ),
+    **dict.fromkeys(
+        [
+            "date",
+            "day",
+            "deliverydate",
+            "delivered",
+            "deliveredat",
+            "deliveredon",
+            "handover",
+            "handoverdate",
+            "handedover",
+            "orderdate",
+            "placed",
+            "placedat",
+            "time",
+            "日期",
+            "交付日期",
+            "交付时间",
+            "交车日期",
+            "交车时间",
+            "提车日期",
+            "下单日期",
+            "下单时间",
+            "订单日期",
+            "时间",
+        ],
+        DATE,
+    ),
+}
+_EXCEL_TEXT: Final = re.compile(r'="(.*)"', re.DOTALL)
+_SIGNS: Final = re.compile(r"[\s_\-.#:：/\\()（）\[\]【】*＊\"'“”]+")  # noqa: RUF001 - as they are written in Chinese
+_SEPARATORS: Final[dict[str, str]] = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_LOOKED_AT: Final = 60
+_EXACT_DIGITS: Final = 15  # what Excel keeps of a number
+
+
+class TableRow(NamedTuple):
+    """A row and its number, from 1."""
+
+    number: int
+    cells: list[str]
+
+
+def decoded_text(content: bytes) -> tuple[str, str]:
+    """The text of a file and the name of its encoding, told by its content.
+
+    Raises:
+        ValueError: It is in none that is known.
+    """
+    for mark, encoding, name in (
+        (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte order mark"),
+        (b"\xff\xfe", "utf-16", "UTF-16"),
+        (b"\xfe\xff", "utf-16", "UTF-16"),
+    ):
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding), name
+            except UnicodeDecodeError:
+                raise ValueError(f"is in {name} and damaged") from None
+    start = content[:64]
+    zeros = start[0::2].count(0), start[1::2].count(0)
+    if len(start) >= 4 and max(zeros) > len(start) // 4 and min(zeros) == 0:
+        return content.decode("utf-16-be" if zeros[0] else "utf-16-le", "replace"), "UTF-16"
+    for encoding, name in (("utf-8", "UTF-8"), ("gb18030", "GBK")):
+        try:
+            return content.decode(encoding), name
+        except UnicodeDecodeError:
+            continue
+    raise ValueError("is in none of UTF-8, UTF-16 and GBK; save it as CSV UTF-8")
+
+
+def rows_of_text(text: str, encoding: str) -> tuple[list[TableRow], str]:
+    """The rows of CSV, and how it was read; a first line such as `sep=;` says how columns are parted.
+
+    Raises:
+        ValueError: It is no CSV; the text names the row.
+    """
+    text = text.lstrip("\ufeff")
+    first, _, rest = text.partition("\n")
+    skipped, separator = 0, None
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
+        separator, text, skipped = first.strip()[4], rest, 1
+    separator = separator or separator_of(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows: list[TableRow] = []
+    try:
+        rows.extend(
+            TableRow(reader.line_num + skipped, [clean_cell(cell) for cell in cells])
+            for cells in reader
+            if cells and not cells[0].startswith("#")
+        )
+    except csv.Error as error:
+        raise ValueError(f"row {reader.line_num + skipped} cannot be read as CSV: {error}") from None
+    parted = (
+        f", {_SEPARATORS.get(separator, 'parted by ' + separator)}" if any(len(row.cells) > 1 for row in rows) else ""
+    )
+    return rows, f"{encoding}{parted}"
+
+
+def separator_of(text: str) -> str:
+    """The one that parts most of the first lines into equally many cells."""
+    lines = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip() and not line.startswith("#")]
+
+    def score(separator: str) -> tuple[int, int]:
+        widths = Counter(line.count(separator) for line in lines if separator in line)
+        return max(widths.values(), default=0), max(widths, default=0)
+
+    return max(_SEPARATORS, key=score)
+
+
+def workbook_rows(content: bytes) -> tuple[list[TableRow], str]:
+    """The rows of the first sheet that has any, and how it was read.
+
+    Raises:
+        ValueError: It is no workbook, or what reads them is not installed.
+    """
+    try:
+        import openpyxl  # noqa: PLC0415 - an extra that only workbooks need
+    except ImportError:
+        raise ValueError(
+            "is an Excel file, which takes an extra to read: pip install 'milestones[files]', or save it as CSV"
+        ) from None
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError):
+        raise ValueError("is no Excel workbook, or is damaged; save it as CSV") from None
+    filled = []
+    for sheet in book.worksheets:
+        rows = [
+            TableRow(number, [clean_cell(_text_of(cell)) for cell in cells])
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
+            if any(cell is not None for cell in cells)
+        ]
+        if rows:
+            filled.append((sheet.title, rows))
+    if not filled:
+        return [], "Excel"
+    name, rows = filled[0]
+    others = f" (not read: {', '.join(title for title, _ in filled[1:])})" if len(filled) > 1 else ""
+    return rows, f"Excel, sheet {name}{others}"
+
+
+def _text_of(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, datetime | date):
+        return cell.isoformat().removesuffix("T00:00:00")
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 10**_EXACT_DIGITS:
+        return str(int(cell))
+    if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) >= 10**_EXACT_DIGITS:
+        return f"{cell:.14E}"  # Excel has lost the digits behind the fifteenth
+    return str(cell)
+
+
+def clean_cell(cell: str) -> str:
+    """A cell without spaces around it and without what keeps Excel from taking it for a number."""
+    text = tidy_name(cell.strip().strip("\ufeff\u200b"))
+    if match := _EXCEL_TEXT.fullmatch(text):
+        text = tidy_name(match[1])
+    return text.removeprefix("'")
+
+
+def plain_name(name: str) -> str:
+    """The name of a column without spaces and signs, in small letters."""
+    return _SIGNS.sub("", name).casefold()

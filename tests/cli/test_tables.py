@@ -1,0 +1,210 @@
+"""Events from tables, loads that are rehearsed, marked as history and held to a rate."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+from click.testing import CliRunner
+
+from streams.cli.publish import command
+from streams.errors import ExpectedError
+from streams.kafka.publication import Publication
+from streams.operations.event_files import NumberedLine
+from streams.operations.ndjson import LineChecker
+from streams.operations.rehearsal import LoadRate
+from streams.operations.row_files import TableReader, propose, read_mapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAPPING = """
+type = "vehicle.delivered.v1"
+source = "/archive"
+timezone = "Asia/Shanghai"
+[columns]
+order_id = "订单号"
+vin = "车架号"
+time = "交付时间"
+[constants]
+model = "SU7"
+"""
+HEAD = ("序号", "订单号", "车架号", "交付时间", "备注")
+TIMES = ("2024-10-07 14:03:11", "2024/10/7 14:03", "2024年10月7日 14:03", "2024-10-07T14:03:11.5", "2024.10.7")
+READ_AS = (
+    "2024-10-07T14:03:11+08:00",
+    "2024-10-07T14:03:00+08:00",
+    "2024-10-07T14:03:00+08:00",
+    "2024-10-07T14:03:11.5+08:00",
+    "2024-10-07T00:00:00+08:00",
+)
+ROWS = [(str(n), f"D-{n}", f"LNBSU7A10R100000{n}", time, "a;b") for n, time in enumerate(TIMES)]
+
+
+def as_csv(separator: str = ",", title: str = "") -> str:
+    return title + "\r\n".join(separator.join(row) for row in [HEAD, *ROWS]) + "\r\n"
+
+
+def workbook() -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in [("十月交付",), HEAD, *ROWS]:
+        sheet.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+TABLES = {
+    "utf-8.csv": as_csv().encode(),
+    "mark.csv": as_csv("\t").encode("utf-8-sig"),
+    "gbk.csv": as_csv(title="2024 交付\r\n").encode("gbk"),
+    "utf-16.csv": as_csv("\t").encode("utf-16"),
+    "gbk.csv.gz": gzip.compress(as_csv().encode("gbk")),
+    "book.xlsx": workbook(),
+}
+
+
+def events(path: Path, mapping: str = MAPPING) -> list[dict[str, Any]]:
+    return [json.loads(line.text) for line in TableReader(path, read_mapping(mapping)).events()]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_each_row_is_an_event_whatever_the_table_looks_like(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(TABLES[name])
+    found = events(path)
+    assert [event["data"] for event in found] == [
+        {"order_id": order, "vin": vin, "model": "SU7"} for _, order, vin, _, _ in ROWS
+    ]
+    assert tuple(event["time"] for event in found) == READ_AS
+    assert {event["source"] for event in found} == {"/archive"}
+
+
+def test_the_same_row_is_the_same_event_whatever_else_is_in_the_table(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text(as_csv(), encoding="utf-8")
+    lines = as_csv().splitlines(keepends=True)
+    other.write_text("".join([lines[0], *reversed(lines[1:])]), encoding="utf-8")
+    ids = [event["id"] for event in events(one)]
+    assert ids == [event["id"] for event in reversed(events(other))]
+    assert len(set(ids)) == len(ids)
+    assert all(identity.startswith("row-") for identity in ids)
+
+
+def test_a_first_mapping_is_proposed_and_holds_once_the_model_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "交付.csv"
+    path.write_bytes(TABLES["gbk.csv"])
+    proposed = propose(path, "Asia/Shanghai").replace("# model = ...", 'model = "SU7"')
+    assert tomllib.loads(proposed)["columns"] == {"order_id": "订单号", "vin": "车架号", "time": "交付时间"}
+    assert "# not used: 序号, 备注" in proposed
+    assert [event["data"]["model"] for event in events(path, proposed)] == ["SU7"] * len(ROWS)
+
+
+def test_types_ids_and_numbers_come_from_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("what,no,nr,when\nplaced,D-1,e1,2024-10-07T14:03:11Z\nother,D-2,e2,2024-10-07 14:03\n")
+    mapping = """
+type = "order.cancelled.v1"
+source = "/s"
+columns = {type = "what", order_id = "no", id = "nr", time = "when"}
+constants = {model = "SU7"}
+types = {placed = "order.placed.v1"}
+"""
+    first, second = events(path, mapping)
+    assert (first["type"], first["id"], first["time"]) == ("order.placed.v1", "e1", "2024-10-07T14:03:11Z")
+    assert (second["type"], second["time"]) == ("other", "2024-10-07 14:03")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ("type = ", "not TOML"),
+        ('type = "x"\nsource = "/s"', "columns: field required"),
+        ('type = "x"\nsource = "/s"\n[columns]\ncolour = "c"', "no event has a field colour"),
+        ('type = "x"\nsource = "/s"\ntimezone = "Mars/X"\n[columns]\n', "timezone: no IANA time zone"),
+    ],
+)
+def test_a_wrong_mapping_is_told_in_a_line(mapping: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_mapping(mapping)
+
+
+# The command without a cluster --------------------------------------------------------------------------------------
+
+
+def ran(*arguments: str) -> tuple[str, str]:
+    """What the command prints, and the words and the code that it ends with."""
+    done = CliRunner().invoke(command, list(arguments))
+    if isinstance(done.exception, ExpectedError):
+        return done.stdout, f"{done.exception.exit_code}: {done.exception}"
+    assert done.exception is None, done.exception
+    return done.stdout, f"0: {done.stderr}"
+
+
+def test_a_rehearsal_says_what_would_be_counted_and_rejected(tmp_path: Path) -> None:
+    table, mapping, config = tmp_path / "t.csv", tmp_path / "m.toml", tmp_path / "x.toml"
+    wrong = "9,D-9,LNBSU7A10R100000,2024-10-07 14:03,\r\n8,D-8,LNBSU7A10R1000008,yesterday,\r\n"
+    table.write_text(as_csv() + as_csv().splitlines(keepends=True)[1] + wrong, encoding="utf-8")
+    mapping.write_text(MAPPING, encoding="utf-8")
+    config.write_text("", encoding="utf-8")
+    out, ended = ran(str(table), "--map", str(mapping), "--dry-run", "--config", str(config))
+    assert "deliveries     2024-10          5" in out
+    assert "2 invalid_field, lines 8, 9: data.vin: 16 characters" in out
+    assert ended.startswith("2: ")
+    assert "2 would be rejected" in ended
+
+
+def test_a_rehearsal_of_events_asks_no_cluster(tmp_path: Path) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text('bootstrap_servers = "127.0.0.1:1"', encoding="utf-8")
+    out, ended = ran("deploy/demo/sample-events.ndjson", "--dry-run", "--config", str(config))
+    assert "orders_placed" in out
+    assert "would be published, 0 rejected" in ended
+
+
+def test_a_table_without_the_columns_is_told(tmp_path: Path) -> None:
+    table, mapping = tmp_path / "t.csv", tmp_path / "m.toml"
+    table.write_text("a,b\n1,2\n")
+    mapping.write_text(MAPPING, encoding="utf-8")
+    _, ended = ran(str(table), "--map", str(mapping), "--dry-run")
+    assert ended.startswith("2: ")
+    assert "has the columns 订单号, 车架号, 交付时间" in ended
+
+
+EVENT = (
+    b'{"specversion":"1.0","id":"1","source":"/s","type":"order.placed.v1","time":"2024-10-07T14:03:11Z",%s"data":%s}'
+)
+
+
+@pytest.mark.parametrize("before", [b"", b'"backfill":false,', b'"backfill":true,'])
+def test_events_are_marked_as_history(before: bytes) -> None:
+    text = EVENT % (before, b'{"order_id":"D-1","model":"SU7"}')
+    (record,), _ = LineChecker(300, backfill=True).check([NumberedLine(1, text)])
+    assert json.loads(record.value or b"")["backfill"] is True
+    (record,), _ = LineChecker(300).check([NumberedLine(1, text)])
+    assert record.value == text
+
+
+def test_what_is_wrong_stays_wrong_when_it_is_marked() -> None:
+    twice = EVENT % (b'"id":"2",', b'{"order_id":"D-1","model":"SU7"}')
+    _, (rejected,) = LineChecker(300, backfill=True).check([NumberedLine(1, twice)])
+    assert rejected.rejection.reason == "duplicate_key"
+
+
+def test_a_rate_cuts_a_load_into_portions_and_has_it_wait() -> None:
+    records = [Publication(0, b"k", b"v")] * 25
+    assert [len(some) for some in LoadRate(None).portions(records)] == [25]
+    pace = LoadRate(100)
+    waits = []
+    for some in pace.portions(records):
+        waits.append(pace.wait_s())
+        assert len(some) <= 10
+    assert len(waits) == 3
+    assert waits[2] > 0.1 > waits[0]
