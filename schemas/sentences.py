@@ -89,6 +89,8 @@ def _found(where: str, problem: ErrorDetails) -> str:
         return f"{kind_of(value)}; epoch {epoch}?"
     if problem["type"] in _OWN_WORDS:
         said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing_offset":
+            said = "which has no offset"
         return f"{_shape(value)}, {said}" if where == "time" and isinstance(value, str) else said
     if not isinstance(value, str) or not value:
         return _number(value) if problem["type"] in {"greater_than_equal", "less_than_equal"} else kind_of(value)

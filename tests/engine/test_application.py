@@ -7,6 +7,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.context import Context
 from streams.errors import ExpectedError
@@ -15,6 +16,7 @@ from streams.kafka.log import Bounds, Partition
 from streams.kafka.transport import Batch, LogEnd
 from streams.ledger.application import Application
 from streams.ledger.memory import Memory
+from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source, check
 from streams.settings import Settings
 from tests.support.outputs import Record
@@ -125,3 +127,30 @@ async def test_offsets_of_another_cluster_go_on_only_where_a_record_proves_them(
     with pytest.raises(ExpectedError, match=line) as refused:
         await check({here: source}, {here: Bounds(0, 5)}, {}, reader, is_elsewhere=elsewhere)
     assert refused.value.exit_code == 2
+
+
+EVENT = (
+    b'{"specversion":"1.0","id":"1","source":"/s","type":"order.placed.v1","time":"2024-10-07T14:03:11+08:00",'
+    b'"data":{"order_id":"SO-1","model":"SU7"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "judged", "applied"),
+    [
+        (b"\xef\xbb\xbf" + EVENT, {}, 1),
+        (b"\xef\xbb\xbf" + EVENT, {Place(ORDERS, 0, 0): "malformed_json"}, 0),
+        (EVENT, {Place(ORDERS, 0, 0): "malformed_json"}, 1),
+    ],
+    ids=["read as this version reads", "rejected by an earlier version", "never rightly rejected"],
+)
+async def test_what_an_earlier_version_rejected_stays_rejected_in_a_state_that_is_built_again(
+    value: bytes, judged: dict[Place, str], applied: int
+) -> None:
+    """It is in the books as a dead letter, and is not published again."""
+    memory = opened()
+    memory.recovery = Recovery({}, dead=set(judged), judged=judged)
+    record = Record(b"SO-1", value, 0, topic=ORDERS)
+    assert await application(memory).apply(batch(0, record)) == []
+    source = memory.sources[Partition(ORDERS, 0)]
+    assert (source.applied, source.dead_letters) == (applied, 1 - applied)
