@@ -190,10 +190,10 @@ def _kind_of(text: bytes, *, last: bool) -> type[_Lines | _Objects] | None:
     if _depth_of(first) == 0:
         return _Lines
     # The first object is not over in its line: it goes on in the next, or it is broken and the next begins another one.
-    following = rest.lstrip(b"\r\n")
-    if len(following) < 2 and not last:
+    following = rest.lstrip(_WHITE)
+    if not following and not last:
         return None
-    return _Lines if following[:2] == b'{"' or not following else _Objects
+    return _Lines if following[:1] in {b"{", b""} else _Objects
 
 
 def _depth_of(line: bytes) -> int:

@@ -98,6 +98,7 @@ def test_each_event_has_the_number_of_its_line() -> None:
         (b'{"a":1\n{"b":2}\n', [b'{"a":1', b'{"b":2}']),
         (b'[{"a":1},{"b":', [b'{"a":1}', b'{"b":']),
         (b"hello\nworld", [b"hello", b"world"]),
+        (b"{\n{\n", [b"{", b"{"]),
         (b"", []),
     ],
 )
