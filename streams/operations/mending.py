@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.cloudevents import CONTENT_TYPE, BatchError, HeaderError, canonical_name, is_structured
+from schemas.codec import decode_document, encode_document
 from schemas.instants import MissingOffsetError, parse_instant
 from schemas.notes import Place
 from schemas.wrappers import FRAME_BYTES
@@ -45,7 +46,8 @@ _DOES_NOT_FIT: Final = (
 )
 #: How long a filter may take for its next line once it has everything, s.
 _FILTER_TIMEOUT_S: Final = 120.0
-_LONGEST_LINE_BYTES: Final = 4 << 20
+_PIECE_BYTES: Final = 1 << 20
+_AT_A_TIME: Final = 200
 
 
 class Content(NamedTuple):
@@ -205,9 +207,10 @@ def _is_whole_event(content: Content) -> bool:
 
 
 def _object(value: bytes | None) -> dict[str, Any] | None:
+    text = (value or b"").removeprefix(_BYTE_ORDER_MARK)
     try:
-        document = json.loads((value or b"").removeprefix(_BYTE_ORDER_MARK))
-    except (ValueError, RecursionError):
+        document = decode_document(text)
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 
@@ -238,7 +241,7 @@ async def filtered(command: str, letters: Sequence[tuple[DeadLetter, Content]]) 
         ValueError: The command failed, or gave something else.
     """
     process = await asyncio.create_subprocess_shell(
-        command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE_BYTES
+        command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_PIECE_BYTES
     )
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("a process without pipes")
@@ -246,17 +249,17 @@ async def filtered(command: str, letters: Sequence[tuple[DeadLetter, Content]]) 
     writing = asyncio.create_task(_write(process.stdin, letters))
     found: dict[Place, Edited] = {}
     try:
-        number = 0
+        number, rest = 0, b""
         while True:
             async with asyncio.timeout(_FILTER_TIMEOUT_S):
-                line = await process.stdout.readline()
-            if not line:
+                piece = await process.stdout.read(_PIECE_BYTES)
+            *lines, rest = (rest + piece).split(b"\n") if piece else (rest, b"")
+            for number, line in enumerate(lines, start=number + 1):  # noqa: B020 - goes on counting
+                if line.strip() not in {b"", b"null"}:
+                    place, edited = _read_line(line, number, given)
+                    found[place] = edited
+            if not piece:
                 break
-            number += 1
-            if line.strip() in {b"", b"null"}:
-                continue
-            place, edited = _read_line(line, number, given)
-            found[place] = edited
         await process.wait()
     except TimeoutError:
         raise ValueError(f"the command gave nothing for {_FILTER_TIMEOUT_S:.0f} s") from None
@@ -273,8 +276,9 @@ async def filtered(command: str, letters: Sequence[tuple[DeadLetter, Content]]) 
 
 async def _write(stdin: asyncio.StreamWriter, letters: Sequence[tuple[DeadLetter, Content]]) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        for letter, content in letters:
-            stdin.write(_compact(document_of(letter, content)) + b"\n")
+        for first in range(0, len(letters), _AT_A_TIME):
+            some = letters[first : first + _AT_A_TIME]
+            stdin.write(b"".join(encode_document(document_of(letter, content)) + b"\n" for letter, content in some))
             await stdin.drain()
     stdin.close()
 
@@ -303,7 +307,7 @@ def document_of(letter: DeadLetter, content: Content) -> dict[str, Any]:
 
 def _read_line(line: bytes, number: int, given: Mapping[Place, Content]) -> tuple[Place, Edited]:
     try:
-        document = json.loads(line)
+        document = decode_document(line)
         place = Place(document["topic"], document["partition"], document["offset"])
         before = given[place]
     except (ValueError, KeyError, TypeError):
