@@ -30,7 +30,7 @@ class FirstClosed:
 
 
 async def rows_as_first_closed(settings: Settings) -> FirstClosed:
-    """Finds the first closed version of every row that has been closed.
+    """Finds the figure of every row as it was first closed, with the history that was loaded since.
 
     A row that was never restated is its own first closed version; for the others the history is read, which is kept for 400 days.
 
@@ -57,10 +57,10 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
 
 
 def _note(earliest: dict[RowKey, WindowRow], row: WindowRow) -> None:
-    """Keeps the lowest closed version that has no restatement."""
+    """Keeps the last closed version that has no restatement: between the first and it only history was loaded."""
     if row.status == "closed" and row.restated == 0:
         known = earliest.get(_key(row))
-        if known is None or row.version < known.version:
+        if known is None or row.version > known.version:
             earliest[_key(row)] = row
 
 

@@ -33,7 +33,7 @@ class Columns:
         status: Code of the status.
         published_count: Of the published version, like the next three.
         version: Of the published version; 0 where there is none.
-        restated: Versions since the first that was closed.
+        restated: Versions since the first that was closed, without those to which only history was added.
         updated_us: When the published version was made, microseconds since 1970.
         history_version: The last version that the history has, and `history_us` when it was written; 0 for none.
         cells: The packed counts of all partitions, on days.

@@ -468,7 +468,8 @@ class Windows:
                 return None
         elif not (row.count or row.targets or row.controls):
             return None
-        if columns.published_status[place] == _CLOSED:
+        # What was loaded was known before: it completes the figure that was closed, and restates nothing.
+        if columns.published_status[place] == _CLOSED and not row.only_backfilled:
             columns.restated[place] += 1
         columns.version[place] += 1
         columns.published_count[place] = row.published_count = row.count

@@ -65,6 +65,8 @@ class History:
         self._waiting: dict[int, int] = {}
         #: The same in order of time; an entry that says another time than `_waiting` is void.
         self._due: list[tuple[int, int]] = []
+        #: Closed rows that history was loaded into: what is loaded later need not be written at once.
+        self._loaded: set[int] = set()
 
     def recall(self, name: str, value: bytes) -> None:
         """Takes over what is remembered of one row, the last that is remembered last."""
@@ -91,8 +93,10 @@ class History:
         place = self._rows.find(RowKey.of(row))
         if place is None:
             return
-        if row.status == "closed" and row.restated == 0:
+        if row.status == "closed" and row.restated == 0 and place not in self._loaded:
             self._wait_until(place, 0)
+            if row.backfilled:
+                self._loaded.add(place)
         elif place not in self._waiting:
             self._wait(place)
 

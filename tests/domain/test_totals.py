@@ -161,6 +161,19 @@ def test_status_moves_by_the_clock_alone_and_each_move_is_one_version() -> None:
     assert (row.status, row.version, row.restated) == ("closed", 3, 0)
 
 
+def test_loading_history_into_a_closed_period_restates_nothing() -> None:
+    world = World()
+    world.put("2024-10-07", 1, backfilled=1)
+    world.step("2024-10-12T00:00:00+08:00")
+    world.put("2024-10-07", 51, backfilled=51)
+    world.step("2024-10-12T01:00:00+08:00")
+    row = world.row("day:2024-10-07")
+    assert (row.status, row.count, row.version, row.restated) == ("closed", 51, 2, 0)
+    world.put("2024-10-07", 52, backfilled=51)
+    world.step("2024-10-12T02:00:00+08:00")
+    assert world.row("day:2024-10-07").restated == 1
+
+
 def test_each_version_after_closing_is_a_restatement_also_across_a_restart() -> None:
     world = World()
     world.put("2024-10-07", 1)

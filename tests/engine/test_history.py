@@ -124,6 +124,17 @@ def test_a_row_restated_within_the_minute_after_it_closed_waits_for_a_minute_of_
     assert versions(history.records(START_US + 30 * SECOND_US + MINUTE_US)) == [4]
 
 
+def test_history_that_is_loaded_into_a_closed_row_is_written_once_a_minute(history: History) -> None:
+    def loaded(version: int) -> WindowRow:
+        return row(version, status="closed").model_copy(update={"backfilled": version})
+
+    publish(history, loaded(1))
+    assert versions(history.records(START_US)) == [1]
+    publish(history, loaded(2), loaded(3))
+    assert versions(history.records(START_US + SECOND_US)) == []
+    assert versions(history.records(START_US + MINUTE_US)) == [3]
+
+
 def test_each_row_has_its_own_minute(history: History) -> None:
     publish(history, row(1))
     history.records(START_US)
