@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from schemas.codec import decode_forecast
-from streams.cli.options import cluster_options
+from streams.cli.columns import print_columns
+from streams.cli.options import business_text, cluster_options
 from streams.cli.running import run
+from streams.domain.nearest import unknown
+from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
@@ -42,6 +43,8 @@ def command(
     values = run(settings, read_latest(settings, [(catalogue_of(settings).forecasts.name, 0)])).values()
     forecasts = [(decode_forecast(value), value) for value in values]
     chosen = [pair for pair in forecasts if target_id in (None, pair[0].target_id)]
+    if forecasts and not chosen and target_id is not None:
+        raise ExpectedError(f"--target: {unknown('target', target_id, {made.target_id for made, _ in forecasts})}")
     chosen.sort(key=lambda pair: (pair[0].end, pair[0].start, pair[0].metric, pair[0].scope, pair[0].target_id))
     if as_json:
         for _, value in chosen:
@@ -49,42 +52,32 @@ def command(
     elif chosen:
         _print([made for made, _ in chosen])
     else:
-        what = (
-            f"forecast of a target {target_id!r}" if forecasts else "forecasts yet: is a target set, a worker running?"
-        )
-        click.echo(f"no {what}", err=True)
+        click.echo("no forecasts yet: is a target set, a worker running?", err=True)
 
 
 def _print(forecasts: Iterable[Forecast]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "what", "state"):
-        table.add_column(column, no_wrap=True)
-    for column in ("value", "count", "to plan", "P10", "P50", "P90"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("expected on", no_wrap=True)
-    for column in ("pace", "needed"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("as of", no_wrap=True)
-    table.add_column("note", no_wrap=True)
+    numbers = ("value", "count", "to plan", "P10", "P50", "P90", "pace", "needed")
+    headers = ("target", "what", "state", *numbers[:6], "expected on", *numbers[6:], "as of", "note")
+    rows = []
     for made in forecasts:
         total = made.projected_total
-        table.add_row(
-            made.target_id,
-            f"{made.metric} {made.scope} {made.period}",
-            made.state,
-            f"{made.value:,}",
-            f"{made.count:,}",
-            f"{made.ahead_units:+,} ({made.ahead_days:+.1f} d)",
-            *(_number(units) for units in (total.p10, total.p50, total.p90)),
-            made.projected_date.p50 or _NOTHING,
-            _number(made.pace_recent),
-            _number(made.pace_needed),
-            made.as_of,
-            made.note,
+        rows.append(
+            (
+                made.target_id,
+                f"{made.metric} {made.scope} {made.period}",
+                made.state,
+                f"{made.value:,}",
+                f"{made.count:,}",
+                f"{made.ahead_units:+,} ({made.ahead_days:+.1f} d)",
+                *(_number(units) for units in (total.p10, total.p50, total.p90)),
+                made.projected_date.p50 or _NOTHING,
+                _number(made.pace_recent),
+                _number(made.pace_needed),
+                business_text(made.as_of, made.timezone),
+                made.note,
+            )
         )
-    # Piped output is for other programs: keep lines whole, whatever the terminal width.
-    console = Console(width=None if click.get_text_stream("stdout").isatty() else 400)
-    console.print(table)
+    print_columns(headers, rows, numbers=numbers, names=["note", "target", "what"])
 
 
 def _number(units: float | None) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
 from aiokafka import TopicPartition
 
 from schemas.codec import decode_milestone
+from schemas.facts import METRICS
+from schemas.outputs import MilestoneKind
 from streams.cli.options import cluster_options
 from streams.cli.running import run
+from streams.domain.nearest import period_fault, unknown
+from streams.errors import ExpectedError
 from streams.headline import headline
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
@@ -19,39 +24,100 @@ from streams.kafka.records import record_value
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from schemas.outputs import MilestoneData
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 
+_KINDS = get_args(MilestoneKind)
+
+
 @click.command()
+@click.option("--metric", type=click.Choice(METRICS), default=None, help="Only of this metric.")
+@click.option("--scope", default=None, help="Only of this scope, such as model=SU7 or all.")
+@click.option("--period", default=None, help="Only of periods that start so, such as month:2024-10 or day:2024.")
+@click.option("--kind", type=click.Choice(_KINDS), default=None, help="Only of this kind.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="So many at most, the latest of those there are.")
 @click.option("--follow", is_flag=True, help="Go on with new milestones until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as on the topic.")
 @cluster_options
 def command(
+    metric: str | None,
+    scope: str | None,
+    period: str | None,
+    kind: str | None,
+    limit: int | None,
     follow: bool,  # noqa: FBT001 - an option
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
     """Show the milestones, retractions and reinstatements."""
+    if period is not None and (fault := period_fault(period)) is not None:
+        raise ExpectedError(f"--period: {fault}")
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    run(settings, _list(settings, follow=follow, as_json=as_json))
+    printer = _Printer(_Filter(metric, scope, period, kind), limit, as_json=as_json)
+    run(settings, _list(settings, printer, follow=follow))
 
 
-async def _list(settings: Settings, *, follow: bool, as_json: bool) -> None:
+class _Filter(NamedTuple):
+    metric: str | None
+    scope: str | None
+    period: str | None
+    kind: str | None
+
+    def takes(self, data: MilestoneData) -> bool:
+        return (
+            self.metric in (None, data.metric)
+            and self.scope in (None, data.scope)
+            and self.kind in (None, data.kind)
+            and (self.period is None or data.period.startswith(self.period))
+        )
+
+
+class _Printer:
+    """Prints the milestones that are wanted; with a limit, the latest of them at the end."""
+
+    def __init__(self, wanted: _Filter, limit: int | None, *, as_json: bool) -> None:
+        self._wanted, self._as_json, self._limit = wanted, as_json, limit
+        self._latest: deque[bytes] = deque(maxlen=limit)
+        self._scopes: set[str] = set()
+        self._taken = 0
+
+    def take(self, record: LogRecord, *, at_once: bool = False) -> None:
+        value = record_value(record)
+        data = decode_milestone(value).data
+        self._scopes.add(data.scope)
+        if not self._wanted.takes(data):
+            return
+        self._taken += 1
+        if at_once or self._limit is None:
+            _print(value, as_json=self._as_json)
+        else:
+            self._latest.append(value)
+
+    def end(self, *, follow: bool) -> None:
+        scope = self._wanted.scope
+        if scope is not None and self._scopes and scope not in self._scopes:
+            raise ExpectedError(f"--scope: {unknown('scope with a milestone', scope, self._scopes)}")
+        for value in self._latest:
+            _print(value, as_json=self._as_json)
+        if not self._taken and not follow:
+            click.echo("no such milestones" if self._scopes else "no milestones yet", err=True)
+
+
+async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
     topic = catalogue_of(settings).milestones.name
     async with reader(settings) as consumer:
-        count = 0
         async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
             for record in records:
-                count += 1
-                _print(record_value(record), as_json=as_json)
-        if not count and not follow:
-            click.echo("no milestones yet", err=True)
+                printer.take(record)
+        printer.end(follow=follow)
         if follow:
             partition = TopicPartition(topic, 0)
             consumer.resume(partition)
             async for record in consumer:
-                _print(record_value(record), as_json=as_json)
+                printer.take(record, at_once=True)
 
 
 def _print(value: bytes, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -13,6 +14,11 @@ from schemas.instants import micros_of, parse_instant
 from streams.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def business_text(instant: str, timezone: str) -> str:
+    """An instant, RFC 3339, as business time with its offset: `2024-10-07 18:00:00+08:00`."""
+    return parse_instant(instant).astimezone(ZoneInfo(timezone)).isoformat(" ", "seconds")
 
 
 def cluster_options(function: F) -> F:

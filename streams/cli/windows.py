@@ -7,19 +7,22 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from schemas.codec import decode_row, encode_row, read_row
+from schemas.facts import METRICS
 from schemas.rows import RowKey
-from streams.cli.options import cluster_options, instant_us
+from streams.cli.columns import print_columns
+from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.running import run
 from streams.cli.watching import watched
+from streams.domain.nearest import period_fault, unknown
+from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from schemas.outputs import WindowRow
@@ -51,12 +54,25 @@ class _Filter(NamedTuple):
     scope: str | None
     period: str | None
 
-    def takes_text(self, key: bytes) -> bool:
-        """The same of the key of a record; most are turned away by a look at their text."""
-        text = key.decode()
-        if self.period is not None and f"/{self.period}" not in text:
-            return False
-        return self.takes(RowKey.parse(text))
+    def check(self) -> None:
+        """Checks what can be known without asking a cluster.
+
+        Raises:
+            ExpectedError: There is no such metric, or no period whose id starts so.
+        """
+        if self.metric is not None and self.metric not in METRICS:
+            raise ExpectedError(f"--metric: {unknown('metric', self.metric, METRICS)}")
+        if self.period is not None and (fault := period_fault(self.period)) is not None:
+            raise ExpectedError(f"--period: {fault}")
+
+    def check_scope(self, known: Collection[str]) -> None:
+        """Checks that there are rows of the scope, where there are any.
+
+        Raises:
+            ExpectedError: There are none.
+        """
+        if self.scope is not None and known and self.scope not in known:
+            raise ExpectedError(f"--scope: {unknown('scope', self.scope, known)}")
 
     def takes(self, key: RowKey) -> bool:
         return (
@@ -94,9 +110,10 @@ def command(
     """Show the counts of days, months, years and holidays."""
     if as_of is not None and as_first_closed:
         raise click.UsageError("--as-of and --as-first-closed are two different questions: ask one at a time")
+    wanted = _Filter(metric, scope, period)
+    wanted.check()
     appended_us = None if as_of is None else instant_us(as_of, "--as-of")
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    wanted = _Filter(metric, scope, period)
     columns: tuple[str, ...] = ()
     if as_of is not None and appended_us is not None:
         rows, none = _all(_as_of(settings, as_of, appended_us), wanted), f"nothing had been counted by {as_of}"
@@ -123,25 +140,27 @@ def command(
 
 
 def _current(settings: Settings, wanted: _Filter, limit: int | None) -> _Rows:
-    seen = 0
+    scopes: set[str] = set()
 
     def takes(key: bytes) -> bool:
-        nonlocal seen
-        seen += 1
-        return wanted.takes_text(key)
+        named = RowKey.parse(key.decode())
+        scopes.add(named.scope)
+        return wanted.takes(named)
 
     windows = [(catalogue_of(settings).windows.name, 0)]
     with watched() as listener:
         latest = run(settings, read_latest(settings, windows, wanted=takes, progress=listener.progress))
+    wanted.check_scope(scopes)
     values = list(latest.values())
     if limit is not None:
         # Only what is shown is worth the model.
         values = nsmallest(limit, values, key=lambda value: _order(read_row(value)))
     shown = [_published(decode_row(value), value.decode()) for value in values]
-    return _Rows(shown, are_any=seen > 0, matching=len(latest))
+    return _Rows(shown, are_any=bool(scopes), matching=len(latest))
 
 
 def _all(rows: list[_Shown], wanted: _Filter) -> _Rows:
+    wanted.check_scope({row.key.scope for row in rows})
     chosen = [row for row in rows if wanted.takes(row.key)]
     return _Rows(chosen, are_any=bool(rows), matching=len(chosen))
 
@@ -149,7 +168,7 @@ def _all(rows: list[_Shown], wanted: _Filter) -> _Rows:
 def _published(row: WindowRow, text: str) -> _Shown:
     targets = ", ".join(f"{target.value:,}{' reached' if target.reached else ''}" for target in row.targets)
     key = RowKey.of(row)
-    cells = (*key, f"{row.count:,}", targets, row.status, row.updated_at)
+    cells = (*key, f"{row.count:,}", targets, row.status, business_text(row.updated_at, row.timezone))
     return _Shown(key, _order(row), text, cells)
 
 
@@ -179,7 +198,14 @@ def _first_closed(settings: Settings) -> list[_Shown]:
     shown = []
     for row in found.rows:
         document = {**json.loads(encode_row(row)), "as_of": _FIRST_CLOSED}
-        cells = (row.metric, row.scope, row.period, f"{row.count:,}", f"{row.version}", row.updated_at)
+        cells = (
+            row.metric,
+            row.scope,
+            row.period,
+            f"{row.count:,}",
+            f"{row.version}",
+            business_text(row.updated_at, row.timezone),
+        )
         shown.append(_published(row, _json(document))._replace(cells=cells))
     for row in found.forgotten:
         key = RowKey.of(row)
@@ -202,14 +228,6 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def _print(rows: list[tuple[str, ...]], more_columns: tuple[str, ...]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("metric", "scope", "period"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("count", justify="right", no_wrap=True)
-    for column in more_columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # Piped output is for other programs: keep lines whole, whatever the terminal width.
-    console = Console(width=None if click.get_text_stream("stdout").isatty() else 200)
-    console.print(table)
+    headers = ("metric", "scope", "period", "count", *more_columns)
+    names = [name for name in ("targets", "scope") if name in headers]
+    print_columns(headers, rows, numbers=["count"], names=names)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streams.web.readmodel import Snapshot
-from streams.web.routes import DayPath, MilestonePath, asking, date_of
+from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
 from streams.web.views import calendar, milestones, now, rejected, targets, windows
@@ -42,7 +42,11 @@ class StreamParameters(Parameters):
 
 def router(web: Web) -> APIRouter:
     """The routes."""
-    routes = APIRouter(prefix="/api/v1", responses={503: {"description": "Not everything has been read yet."}})
+    routes = APIRouter(
+        prefix="/api/v1",
+        dependencies=[Depends(known_only)],
+        responses={503: {"description": "Not everything has been read yet."}},
+    )
     _add_service(routes, web)
     _add_rows(routes, web)
     _add_news(routes, web)
@@ -116,8 +120,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     @routes.get(
         "/windows.csv",
         summary="Window rows as a CSV file",
-        description=f"Up to {windows.MAX_DOWNLOAD_ROWS:,} rows; `limit` is ignored. Text that a spreadsheet would take "
-        "for a formula begins with an apostrophe.",
+        description="All rows; `limit` is ignored. Text that a spreadsheet would take for a formula begins with an apostrophe.",
         tags=["rows"],
         response_class=Response,
         responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a row."}},
@@ -128,7 +131,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     @routes.get(
         "/windows.ndjson",
         summary="Window rows as a file of JSON lines",
-        description=f"Up to {windows.MAX_DOWNLOAD_ROWS:,} rows, each as on the topic; `limit` is ignored.",
+        description="All rows, each as on the topic; `limit` is ignored.",
         tags=["rows"],
         response_class=Response,
         responses={200: {"content": {"application/x-ndjson": {}}, "description": "A line a row."}},
@@ -207,6 +210,7 @@ def _lines(
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
     with asking(web) as ask:
+        ask.check_scopes(parameters.scope)
         yield from lines(ask.view, parameters)
 
 

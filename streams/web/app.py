@@ -30,6 +30,7 @@ from streams.web.rendering import Pages, Visitor
 from streams.web.routes import RETRY_AFTER_S, NotReadYetError
 from streams.web.security import Access, Guard
 from streams.web.sse import Hub
+from streams.web.views.common import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -169,6 +170,10 @@ def _add_errors(app: FastAPI, web: Web) -> None:
         response = web.pages.render("reading.html", Visitor(request), {"status": status})
         response.headers.update(again | {"cache-control": "no-store"})
         return response
+
+    @app.exception_handler(UnknownNameError)
+    def unknown(request: Request, error: UnknownNameError) -> Response:
+        return answer(request, 404, str(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
-from streams.web.routes import DayPath, MilestonePath, asking, date_of, tidied
+from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only, tidied
 from streams.web.views import calendar, milestones, now, rejected, targets, windows
 from streams.web.views.common import Ask
 
@@ -23,7 +23,7 @@ Render = Callable[[str, Request, Callable[[Ask], object]], Response]
 
 def router(web: Web) -> APIRouter:
     """The routes."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
 
     def render(name: str, request: Request, make: Callable[[Ask], object]) -> Response:
         if (address := tidied(request, web.settings.timezone)) is not None:

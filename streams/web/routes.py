@@ -9,14 +9,14 @@ from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException, Path
+from starlette.requests import Request
 
+from streams.domain.nearest import unknown
 from streams.web.status import service_status
 from streams.web.views.common import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from starlette.requests import Request
 
     from streams.web.context import Web
 
@@ -45,6 +45,26 @@ def asking(web: Web) -> Iterator[Ask]:
         if not web.state.rebuilt:
             raise NotReadYetError
         yield Ask(view, service_status(view, web.state, web.settings), web.settings, web.holidays)
+
+
+#: What every page takes besides its own.
+_OF_PAGES: Final = frozenset(("lang", "theme", "kiosk", "at"))
+
+
+def known_only(request: Request) -> None:
+    """Refuses a question with a parameter that its route does not know: its answer would not be one to it.
+
+    Raises:
+        HTTPException: There is one: 422.
+    """
+    route = request.scope["route"]
+    fields = [each.field_info.annotation for each in route.dependant.query_params]
+    known = {name for model in fields if isinstance(model, type) for name in getattr(model, "model_fields", ())}
+    if not request.url.path.startswith("/api/"):
+        known |= _OF_PAGES
+    for name in request.query_params:
+        if name not in known:
+            raise HTTPException(422, unknown("parameter", name, known))
 
 
 def tidied(request: Request, timezone: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.outputs import Record, milestone, milestone_record, row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 #: By the clock of the events, so that today is this day.
@@ -22,6 +24,14 @@ def source(at: str) -> Record:
     """An event source with its latest event then."""
     text = f'{{"source":"/shops","last_event_at":"{at}","updated_at":"{at}"}}'
     return Record(b"source/%2Fshops", text.encode(), 99)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A few rows of two scopes."""
+    with Site(tmp_path_factory.mktemp("site")) as made:
+        made.rows(row(f"day:{TODAY}", 107), row("day:2024-10-06", 90, scope="all"))
+        yield made
 
 
 @pytest.fixture
@@ -94,3 +104,55 @@ async def test_in_berlin_the_calendar_has_no_chinese_holiday_and_with_a_setting_
             assert found == names
             sorts = {each["date"]: each["sort"] for each in shown["days"]}
             assert (sorts["2024-10-02"], sorts["2024-09-14"]) == ("working", "weekend")
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "said"),
+    [
+        ("windows?scope=model=NIX", 404, "there is no scope 'model=NIX'; did you mean model=SU7?"),
+        ("now?scope=SU7", 404, "did you mean model=SU7?"),
+        ("calendar?scope=su7", 404, "did you mean model=SU7?"),
+        ("milestones?scope=model=SU", 404, "did you mean model=SU7?"),
+        ("windows?metric=delivery", 422, "there is no metric 'delivery'; did you mean deliveries?"),
+        ("windows/side-by-side?metric=order", 422, "did you mean orders?"),
+        ("windows?period=2024-10", 422, "did you mean month:2024-10?"),
+        ("windows?period=days:2024", 422, "did you mean day?"),
+        ("windows?foo=1", 422, "there is no parameter 'foo'"),
+        ("windows?scopes=model=SU7", 422, "did you mean scope?"),
+        ("status?verbose=1", 422, "there is no parameter 'verbose'"),
+        ("windows.csv?scope=model=NIX", 404, "there is no scope 'model=NIX'"),
+        ("dead-letters?reason=malformed", 422, "did you mean malformed_json?"),
+        ("violations?kind=placed_twice", 422, "there is no kind 'placed_twice'"),
+    ],
+)
+async def test_a_name_that_there_is_not_is_refused_with_the_nearest(
+    site: Site, path: str, code: int, said: str
+) -> None:
+    answer = await site.get(f"/api/v1/{path}")
+    assert answer.status_code == code
+    assert said in answer.json()["detail"]
+    if not path.startswith(("windows.", "status", "now")):
+        page = await site.get(f"/{path}")
+        assert page.status_code == code
+        assert said.replace("'", "&#39;") in page.text
+
+
+async def test_what_pages_take_besides_their_own_is_no_unknown_name(site: Site) -> None:
+    assert (await site.get("/windows?kiosk=1&lang=zh&theme=dark&kind=day")).status_code == 200
+    assert (await site.get("/api/v1/windows?lang=zh")).status_code == 422
+
+
+async def test_a_file_of_rows_has_all_of_them_and_begins_with_a_byte_order_mark(site: Site) -> None:
+    rows = [
+        row(f"day:{year}-{month:02d}-{day:02d}", 1)
+        for year in range(2000, 2012)
+        for month in range(1, 13)
+        for day in (1, 9)
+    ]
+    names = [{**each, "scope": f"model=M{number}"} for number in range(12) for each in rows]
+    site.rows(*names)
+    answer = await site.get("/api/v1/windows.csv?period=day:20&metric=deliveries&limit=5")
+    assert answer.content.startswith(b"\xef\xbb\xbfmetric,scope,period")
+    assert len(answer.text.splitlines()) == 1 + len(names) + 2
+    lines = (await site.get("/api/v1/windows.ndjson?period=day:20")).text.splitlines()
+    assert len({(row["scope"], row["period"]) for row in map(json.loads, lines)}) == len(names) + 2

@@ -317,6 +317,6 @@ def test_a_csv_file_has_all_rows_and_no_formula(model: ReadModel) -> None:
     with model.snapshot() as view:
         text = "".join(csv_lines(view, WindowsParameters()))
     lines = text.split("\r\n")
-    assert lines[0].startswith("metric,scope,period,")
+    assert lines[0].startswith("\ufeffmetric,scope,period,")
     assert len(lines) == len(days) + 3  # header, month, nothing after the last line end
     assert f"'{evil}=5" in lines[1]

@@ -12,7 +12,7 @@ from schemas.texts import scope_names
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from schemas.outputs import WindowRow
 
@@ -131,6 +131,26 @@ class WindowReader:
             {**values, "limit": min(query.limit, MAX_ROWS), "offset": query.offset},
         ).fetchall()
         return WindowPage(self._bodies([(row[0], row[1], row[2]) for row in found]), total, query)
+
+    def every(self, query: WindowQuery) -> Iterator[list[str]]:
+        """All rows that a query wants, in its order from its offset on, a thousand at a time; its limit is not looked at.
+
+        Raises:
+            ValueError: A sort that there is not.
+        """
+        source, where, values = _where(query)
+        order = ", ".join((*_order(query.sort), *_TIES))
+        found = self._connection.execute(
+            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT -1 OFFSET :offset",  # noqa: S608 - fixed texts
+            {**values, "offset": query.offset},
+        )
+        while batch := found.fetchmany(MAX_ROWS):
+            yield self._bodies([(row[0], row[1], row[2]) for row in batch])
+
+    def has_scope(self, scope: str) -> bool:
+        """Whether any row has a scope."""
+        found = self._connection.execute("SELECT 1 FROM windows WHERE present = 1 AND scope = ? LIMIT 1", (scope,))
+        return found.fetchone() is not None
 
     def _bodies(self, found: Sequence[tuple[int, int | None, int]]) -> list[str]:
         """The JSON of rows and versions, in their order; those of rows in one question."""

@@ -17,6 +17,7 @@ from streams.web.views.common import (
     Aim,
     Ask,
     Goal,
+    MetricName,
     MilestoneLine,
     Parameters,
     Restated,
@@ -35,7 +36,7 @@ class CalendarParameters(Parameters):
     """`year` by default the business date's, `metric` deliveries, `scope` that of the targets."""
 
     year: Annotated[int, Field(ge=1999, le=2101)] | None = None
-    metric: Text = DELIVERIES
+    metric: MetricName = DELIVERIES
     scope: Text = ""
 
 

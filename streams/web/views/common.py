@@ -8,14 +8,18 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from schemas.facts import METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
+from streams.domain.nearest import period_fault, unknown
 from streams.headline import sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.readmodel import Snapshot
@@ -38,7 +42,7 @@ class View(BaseModel):
 
 
 class Parameters(BaseModel):
-    """What is asked in the address; unknown names are ignored, since pages have more (`lang`, `kiosk`)."""
+    """What is asked in the address; names that are not known are refused by `streams.web.routes`, for pages have more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -56,6 +60,27 @@ def _checked(text: str) -> str:
 
 #: RFC 3339 with an offset, or nothing.
 AsOf = Annotated[str, BeforeValidator(lambda value: _checked(_repaired(value)) if isinstance(value, str) else value)]
+
+
+def _known_metric(text: str) -> str:
+    if text and text not in METRICS:
+        raise ValueError(unknown("metric", text, METRICS))
+    return text
+
+
+def _possible_period(text: str) -> str:
+    if text and (fault := period_fault(text)) is not None:
+        raise ValueError(fault)
+    return text
+
+
+MetricName = Annotated[Text, AfterValidator(_known_metric)]
+#: How the id of a period begins, or nothing.
+PeriodStart = Annotated[Text, AfterValidator(_possible_period)]
+
+
+class UnknownNameError(Exception):
+    """What was asked for by a name does not exist; the message says what does."""
 
 
 def micros(instant: str) -> int | None:
@@ -160,6 +185,7 @@ class Ask:
     def scope(self, wanted: str) -> str:
         """The scope to show: the wanted one, else that of most targets, else the first with a model, else all."""
         if wanted:
+            self.check_scopes((wanted,))
             return wanted
         aims = Counter(each.scope for each in self.view.forecasts.current())
         aims.update(target.scope for target in self.settings.target)
@@ -189,6 +215,16 @@ class Ask:
             return self.goal(metric, scope)
         wanted = targets[-1] if targets[0].reached else targets[0]
         return Goal(rule="", operator="reaches", value=wanted.value, target_id=wanted.target_id)
+
+    def check_scopes(self, wanted: Iterable[str]) -> None:
+        """Checks that there are rows of each scope.
+
+        Raises:
+            UnknownNameError: There are none of one.
+        """
+        for scope in wanted:
+            if scope and not self.view.windows.has_scope(scope):
+                raise UnknownNameError(unknown("scope", scope, self.view.windows.scopes()))
 
     def goal(self, metric: str, scope: str) -> Goal | None:
         """The greatest number that a rule wants a day of this scope to pass."""

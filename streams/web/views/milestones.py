@@ -8,14 +8,14 @@ from pydantic import Field
 
 from schemas.outputs import MilestoneKind, WindowRow
 from streams.web.readmodel import MilestoneQuery
-from streams.web.views.common import Ask, MilestoneLine, Parameters, Text, View, milestone_line
+from streams.web.views.common import Ask, MetricName, MilestoneLine, Parameters, Text, View, milestone_line
 
 
 class MilestonesParameters(Parameters):
     """Which milestones: `show` the latest event of each (`latest`), only those that stand, or every event."""
 
     kind: Literal["", MilestoneKind] = ""
-    metric: Text = ""
+    metric: MetricName = ""
     scope: Text = ""
     show: Literal["latest", "standing", "all"] = "latest"
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -47,6 +47,7 @@ class MilestoneView(View):
 
 def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
     """A page of the timeline."""
+    ask.check_scopes((parameters.scope,))
     page = ask.view.milestones.page(
         MilestoneQuery(
             kind=parameters.kind,

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from schemas.outputs import CivilDate, RowControl, WindowRow
+from schemas.facts import REASONS
+from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
 from schemas.wrappers import UNWRAPS
+from streams.domain.nearest import unknown
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, View
 
 _MAX_RECONCILED = 1000
+
+
+def _one_of(what: str, text: str, known: Collection[str]) -> str:
+    if text and text not in known:
+        raise ValueError(unknown(what, text, known))
+    return text
 
 
 class _Paged(Parameters):
@@ -23,7 +32,7 @@ class _Paged(Parameters):
 class DeadLettersParameters(_Paged):
     """Of a `reason`, a source `topic`, a business date (`day`)."""
 
-    reason: Text = ""
+    reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
     topic: Text = ""
     day: CivilDate | Literal[""] = ""
 
@@ -53,7 +62,7 @@ class DeadLettersView(View):
 class ViolationsParameters(_Paged):
     """Of a `kind`, of one order (`order_id`)."""
 
-    kind: Text = ""
+    kind: Annotated[Text, AfterValidator(lambda text: _one_of("kind", text, VIOLATION_MESSAGES))] = ""
     order_id: Text = ""
 
 

@@ -6,24 +6,23 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from schemas.codec import row_document
 from schemas.facts import Dimension
 from schemas.outputs import CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
 from streams.web.readmodel import WindowQuery
 from streams.web.times import text_of_us
-from streams.web.views.common import Ask, AsOf, Parameters, Text, View, micros
+from streams.web.views.common import Ask, AsOf, MetricName, Parameters, PeriodStart, Text, View, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streams.web.readmodel import Snapshot
 
-#: Rows of a downloaded file at most.
-MAX_DOWNLOAD_ROWS: Final = 100_000
-_CHUNK_ROWS: Final = 1000
+_MAX_LINES: Final = 1000
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLUMNS: Final = (
@@ -65,10 +64,10 @@ class WindowsParameters(Parameters):
     of each row that was in force then, by when it was published.
     """
 
-    metric: Annotated[tuple[Text, ...], _Chosen, Field(max_length=10)] = ()
+    metric: Annotated[tuple[MetricName, ...], _Chosen, Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
     kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=4)] = ()
-    period: Text = ""
+    period: PeriodStart = ""
     status: Annotated[tuple[WindowStatus, ...], _Chosen, Field(max_length=3)] = ()
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
@@ -118,7 +117,7 @@ class SideParameters(Parameters):
     """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first."""
 
     dimension: Dimension = "model"
-    metric: Text = "deliveries"
+    metric: MetricName = "deliveries"
     kind: PeriodKind = "month"
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
@@ -150,12 +149,14 @@ class WindowsTable:
 
 def windows_table(ask: Ask, parameters: WindowsParameters) -> WindowsTable:
     """A page of rows as a table: they are not made into models a thousand times."""
+    ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
     return WindowsTable(_view(ask, parameters, page.total), page.bodies)
 
 
 def windows_json(ask: Ask, parameters: WindowsParameters) -> str:
     """The view as JSON: rows go out as they were published, without being read and written a thousand times."""
+    ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
     frame = _view(ask, parameters, page.total).model_dump_json()
     return f"{frame.removesuffix('[]}')}[{','.join(page.bodies)}]}}"
@@ -183,34 +184,24 @@ def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
     names = sorted({name for counts in table.values() for name in counts})
     lines = [SideLine(period=period, counts=[counts.get(name) for name in names]) for period, counts in table.items()]
     return SideView(
-        parameters=parameters, metrics=ask.view.windows.metrics(), names=names, lines=lines[::-1][:_CHUNK_ROWS]
+        parameters=parameters, metrics=ask.view.windows.metrics(), names=names, lines=lines[::-1][:_MAX_LINES]
     )
 
 
 def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
-    """All rows that are asked for, from `offset`, as CSV with a header; text that could be a formula is defused."""
-    yield _csv([_COLUMNS])
-    for rows in row_chunks(view, parameters):
-        yield _csv([_cells(row, parameters.as_of) for row in rows])
+    """All rows that are asked for, from `offset`, as CSV with a header; text that could be a formula is defused.
+
+    It begins with a byte order mark, without which Excel takes UTF-8 for something else.
+    """
+    yield f"\ufeff{_csv([_COLUMNS])}"
+    for bodies in view.windows.every(parameters.query()):
+        yield _csv([_cells(row_document(body), parameters.as_of) for body in bodies])
 
 
 def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
     """All rows that are asked for, from `offset`, each as on the topic."""
-    for rows in row_chunks(view, parameters):
-        yield "".join(f"{row.model_dump_json()}\n" for row in rows)
-
-
-def row_chunks(view: Snapshot, parameters: WindowsParameters) -> Iterator[list[WindowRow]]:
-    """All rows that are asked for, up to `MAX_DOWNLOAD_ROWS`, in pieces."""
-    offset = parameters.offset
-    while offset < parameters.offset + MAX_DOWNLOAD_ROWS:
-        piece = parameters.model_copy(update={"offset": offset, "limit": _CHUNK_ROWS})
-        rows = view.windows.page(piece.query()).rows
-        if rows:
-            yield rows
-        if len(rows) < _CHUNK_ROWS:
-            return
-        offset += _CHUNK_ROWS
+    for bodies in view.windows.every(parameters.query()):
+        yield "".join(f"{body}\n" for body in bodies)
 
 
 def defused(text: str) -> str:
@@ -218,24 +209,10 @@ def defused(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _cells(row: WindowRow, as_of: str) -> list[str | int]:
-    targets = "; ".join(f"{target.target_id}={target.value}" for target in row.targets)
-    cells: list[str | int] = [
-        row.metric,
-        row.scope,
-        row.period,
-        row.start,
-        row.end,
-        row.timezone,
-        row.count,
-        targets,
-        row.status,
-        row.restated,
-        row.version,
-        row.updated_at,
-        as_of,
-    ]
-    return [defused(cell) if isinstance(cell, str) else cell for cell in cells]
+def _cells(row: dict[str, Any], as_of: str) -> list[str | int]:
+    targets = "; ".join(f"{target['target_id']}={target['value']}" for target in row["targets"])
+    given: dict[str, str | int] = {**row, "targets": targets, "as_of": as_of}
+    return [defused(cell) if isinstance(cell := given[name], str) else cell for name in _COLUMNS]
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

@@ -1,0 +1,65 @@
+"""What a name that there is not may have meant: for the line that refuses it."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+#: How many known names a line lists.
+_LISTED: Final = 8
+_CLOSE: Final = 0.5
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that one may have meant: one that has it as a part (`SU7`: `model=SU7`), else one that is spelt alike."""
+    wanted = name.casefold()
+    by_folded = {each.casefold(): each for each in sorted(known, key=lambda each: (len(each), each), reverse=True)}
+    parts = [each for folded, each in by_folded.items() if wanted and wanted in re.split("[=,:/]", folded)]
+    if parts:
+        return parts[-1]
+    ending = [each for folded, each in by_folded.items() if wanted and folded.endswith(f":{wanted}")]
+    if ending:
+        return ending[-1]
+    found = get_close_matches(wanted, by_folded, 1, _CLOSE)
+    return by_folded[found[0]] if found else None
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> str:
+    """One line: there is no such thing, what may have been meant, what is known.
+
+    Args:
+        what: Such as `scope`.
+        name: What was asked for.
+        known: Every name there is.
+    """
+    if not known:
+        return f"there is no {what} {name!r}: none is known yet"
+    near = nearest(name, known)
+    listed = sorted(known)[:_LISTED]
+    more = f" and {len(known) - len(listed):,} more" if len(known) > len(listed) else ""
+    return (
+        f"there is no {what} {name!r}{f'; did you mean {near}?' if near else ';'} Known are {', '.join(listed)}{more}"
+    )
+
+
+def period_fault(start: str) -> str | None:
+    """Why no period's id can start so, in one line; `None` where one can."""
+    kind, colon, rest = start.partition(":")
+    kinds = ("day", "month", "year", "holiday")
+    if not colon:
+        if any(each.startswith(kind) for each in kinds):
+            return None
+        forms = {r"[0-9]{4}": "year", r"[0-9]{4}-[0-9]{2}": "month", r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "day"}
+        meant = next((f"{name}:{start}" for form, name in forms.items() if re.fullmatch(form, start)), None)
+        near = meant or nearest(kind, kinds)
+        hint = f"; did you mean {near}?" if near else ""
+        return f"no period begins with {start!r}{hint} Write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
+    if kind not in kinds:
+        return f"{unknown('kind of period', kind, kinds)}"
+    if kind != "holiday" and not re.fullmatch(r"[0-9]{0,4}(-[0-9]{0,2}){0,2}", rest):
+        return f"no {kind} begins with {rest!r}: write {kind}:2024{'-10' if kind != 'year' else ''}"
+    return None
