@@ -7,20 +7,24 @@ formatting one with Babel takes longer than rendering its cell.
 from __future__ import annotations
 
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_skeleton
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_compact_decimal, format_decimal, format_percent
 
 from streams.web import terms
 from streams.web.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from streams.web.views.common import Aim
 
 _REMEMBERED: Final = 50_000
+_FEW_AIMS: Final = 2
+_COMPACT_FROM: Final = 100_000
 _NOTHING: Final = "\u2013"
 #: Which fields of a date are wanted, in the order of the language: Oct 7; Mon, Oct 7.
 _SKELETONS: Final = ("MMMd", "MMMEd")
@@ -80,15 +84,33 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
+        "compact": lru_cache(maxsize=_REMEMBERED)(partial(_compact, locale=locale)),
         "percent": percent,
         "day": day,
         "instant": instant,
         "signed": signed,
         "seconds_until": _seconds_until,
+        "telling_aims": _telling_aims,
     }
     for name, function in Names(locale, gettext).filters().items():
         filters[name] = lru_cache(maxsize=_REMEMBERED)(function)
     return filters | terms.of_language(gettext)
+
+
+def _compact(value: float, *, locale: str) -> str:
+    """`1034567 | compact`: 1.03M, 103\u4e07; numbers that fit into a cell of the calendar stay whole."""
+    if value < _COMPACT_FROM:
+        return str(format_decimal(value, locale=locale))
+    digits = 0 if value < 10 * _COMPACT_FROM or locale == "zh" else 2
+    return str(format_compact_decimal(value, format_type="short", locale=locale, fraction_digits=digits))
+
+
+def _telling_aims(aims: Sequence[Aim]) -> list[Aim]:
+    """Of more than two targets, by value, the last that was reached and the next; else all."""
+    if len(aims) <= _FEW_AIMS:
+        return list(aims)
+    reached, open_ = [aim for aim in aims if aim.reached], [aim for aim in aims if not aim.reached]
+    return [*reached[-1:], *open_[:1]]
 
 
 def _seconds_until(value: str, end: str) -> float:

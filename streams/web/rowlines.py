@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: About 1 kB each.
 _REMEMBERED_LINES: Final = 16_384
 _DIM: Final = '<tr class="dim">'
+#: Names that are longer may not fit.
+_SHORT_NAME: Final = 24
 _MOMENT: Final = "yyyy-MM-dd HH:mm:ss"
 
 
@@ -84,6 +86,9 @@ class RowLines:
         row = row_document(body)
         metric, scope, restated = row["metric"], row["scope"], row["restated"]
         name, count = self._period(row["period"]), self._number(row["count"])
+        named = self._scope(scope)
+        # What does not fit is at hand as a whole.
+        title = f' title="{named}"' if len(scope) > _SHORT_NAME else ""
         if row.get("by_hour"):
             address = page_url(f"/calendar/{row['start']}", {"metric": metric, "scope": scope}, kiosk=manner.kiosk)
             name = f'<a href="{escape(address)}">{name}</a>'
@@ -93,11 +98,11 @@ class RowLines:
         return (
             f'{_DIM if manner.dim else "<tr>"}<th scope="row" class="nowrap">{name}</th>'
             f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td>'
-            f'<td class="nowrap">{self._scope(scope)}</td>'
+            f'<td class="nowrap name"{title}>{named}</td>'
             f"<td>{self._marks(row, manner)}</td>"
             f'<td class="nowrap">{self._status(row["status"])}</td>'
             f'<td class="num">{self._number(restated) if restated else ""}</td>'
-            f'<td class="num muted">{self._number(row["version"])}</td>'
+            f'<td class="num muted screen">{self._number(row["version"])}</td>'
             f'<td class="nowrap muted">{self._instant(row["updated_at"], manner.timezone, _MOMENT)}</td></tr>\n'
         )
 

@@ -50,6 +50,7 @@ class Site:
         chosen = Settings(**(given | settings))
         self.app = create_app(chosen, access_of(chosen))
         self.web: Web = self.app.web
+        self._works = False
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +73,8 @@ class Site:
         self.web.state.broker_seen_s, self.web.state.caught_up_s, self.web.state.problem = now_s, now_s - age_s, ""
 
     def worker(self, *, partition_lag: int = 0, ago_s: float = 0.0) -> None:
-        """A worker of one partition has reported."""
+        """A worker of one partition has reported; of a site that is served it goes on with that."""
+        self._works = True
         at = "2024-10-07T10:00:00.000Z"
         books = {"vehicle.deliveries.v1": {"read": 1, "applied": 1, "duplicates": 0, "dead_letters": 0, "rerouted": 0}}
         worker = {"name": "w1", "health": "running", "partitions": [0], "started_at": at, "updated_at": at}
@@ -122,6 +124,8 @@ class Site:
         while True:
             if self.web.state.rebuilt:
                 self.complete()
+                if self._works:
+                    self.worker()
             await asyncio.sleep(0.5)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:

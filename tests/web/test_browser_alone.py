@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
+from streams.web.readmodel import Feed
 from tests.support.browser import arguments, chromium
-from tests.support.outputs import row
+from tests.support.outputs import Record, row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
@@ -104,3 +106,119 @@ async def test_the_page_of_what_is_being_read_becomes_the_page_that_was_asked_fo
             site.web.state.caught_up_s = None  # a topic was recreated
             await expect(page.locator("h1")).to_have_text("The numbers are being read")
             await context.close()
+
+
+HUGE = 1_234_567
+LONG = "model=SU7-Ultra-Nurburgring-Edition-Founders-Run-2024-LongName-0001"
+TODAY = "2024-10-07"
+#: Numbers whose text is wider than what shows it, or that reach beyond the page.
+CUT = """[...document.querySelectorAll('.big, .cell .count, td.num, dd b')].filter((each) => {
+    const box = each.getBoundingClientRect(), home = (each.closest('.cell, td, .card') ?? document.body).getBoundingClientRect();
+    return box.width && !each.closest('.scroll') && (box.right > home.right + 1 || box.left < home.left - 1);
+}).map((each) => each.textContent)"""
+#: Cards of a page that lie over each other, and what lies over a chart's plot.
+OVERLAPS = """(() => {
+    const boxes = [...document.querySelectorAll('.card')].map((each) => each.getBoundingClientRect()).filter((each) => each.height);
+    const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    const cards = boxes.filter((a, at) => boxes.slice(at + 1).some((b) => over(a, b))).length;
+    const plots = [...document.querySelectorAll('.plot canvas')].filter((each) => {
+        const plot = each.closest('.plot').getBoundingClientRect(), box = each.getBoundingClientRect();
+        return box.height > plot.height + 1 || box.width > plot.width + 1;
+    }).length;
+    return cards + plots;
+})()"""
+
+
+@pytest.fixture(scope="module")
+async def crowded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A site of large numbers, long names, eight targets and fourteen sources; its address."""
+    with Site(tmp_path_factory.mktemp("crowded"), clock="events") as site:
+        site.worker()
+        for number in range(14):
+            name, at = f"/factories/bj{number}/dispatch", f"2024-10-07T{10 - number % 10:02d}:00:00.000Z"
+            text = json.dumps({"source": name, "last_event_at": at, "updated_at": at})
+            site.read(Feed.STATUS, Record(f"source/{name}".encode(), text.encode(), 10 + number))
+        rows = []
+        for scope in ("model=SU7", LONG):
+            aims = [{"target_id": f"t{at}", "value": at * HUGE, "reached": at < 4} for at in range(1, 9)]
+            rows += [row(f"day:2024-10-0{day}", HUGE if day > 4 else 900 + day, scope=scope) for day in range(1, 8)]
+            rows += [
+                row("month:2024-10", 4 * HUGE, scope=scope, targets=aims),
+                row("year:2024", 12 * HUGE, scope=scope),
+            ]
+        site.rows(*rows)
+        async with site.served() as base:
+            yield base
+
+
+@pytest.mark.parametrize("locale", ["en", "zh"])
+async def test_on_a_phone_no_number_is_cut_and_nothing_scrolls_sideways(
+    browser: Browser, crowded: str, locale: str
+) -> None:
+    context = await opened(browser, crowded, locale=locale, viewport={"width": 360, "height": 740})
+    page = await context.new_page()
+    for path in (
+        f"/?scope={LONG}",
+        f"/calendar?year=2024&scope={LONG}",
+        f"/calendar/{TODAY}?scope=model=SU7",
+        "/windows",
+        "/targets",
+    ):
+        await page.goto(path)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        assert await page.evaluate(CUT) == [], path
+    await page.goto("/calendar?year=2024&scope=model=SU7")
+    await expect(page.locator(f"#d-{TODAY} .count")).to_have_text("1.23M" if locale == "en" else "123万")
+    levels = await page.locator("[id='2024-10'] .cell").evaluate_all(
+        "cells => new Set(cells.map((each) => each.className)).size"
+    )
+    assert levels > 4, "one huge day makes the others no paler"
+    await page.goto("/windows")
+    assert await page.locator("#rows td.name").first.evaluate("cell => cell.getBoundingClientRect().width") < 200
+    assert await page.locator('#rows td[title*="LongName-0001"]').count() > 0
+    await context.close()
+
+
+async def test_on_a_wall_of_many_targets_the_last_reached_and_the_next_are_shown(
+    browser: Browser, crowded: str
+) -> None:
+    context = await opened(browser, crowded, viewport={"width": 1920, "height": 1080})
+    page = await context.new_page()
+    await page.goto("/?kiosk=1&scope=model=SU7")
+    assert await page.locator(".month .aim").count() == 2
+    await expect(page.locator(".month .more")).to_have_text("+6 more targets")
+    assert await page.locator("#source-rows tr").count() == 4
+    await expect(page.locator(".sources .more")).to_contain_text("+10 more")
+    assert await page.evaluate(OVERLAPS) == 0
+    assert await page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    inside = (
+        "[...document.querySelectorAll('.month, .sources')].every((card) => card.scrollHeight <= card.clientHeight + 1)"
+    )
+    assert await page.evaluate(inside)
+    await context.close()
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+async def test_what_is_printed_is_whole_and_says_when_it_was_made(browser: Browser, crowded: str, paper: str) -> None:
+    width = {"A4": 703, "Letter": 725}[paper]
+    context = await opened(browser, crowded, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    page = await context.new_page()
+    for path in ("/?scope=model=SU7", f"/calendar/{TODAY}?scope=model=SU7", "/targets", "/milestones", "/windows"):
+        await page.goto(path)
+        await expect(page.locator("body")).to_have_class("fresh")
+        assert (await page.pdf(format=paper)).startswith(b"%PDF")
+        await page.set_viewport_size({"width": width, "height": 1000})
+        await page.emulate_media(media="print")
+        await expect(page.locator("#made")).to_contain_text("Milestones, as of 20")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert await page.evaluate(OVERLAPS) == 0, path
+        white = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert white == "rgb(255, 255, 255)"
+        top = await page.locator("#main").evaluate("main => main.getBoundingClientRect().top")
+        assert top < 200, "the first page is not empty"
+        if path == "/windows":
+            first = await page.locator("#rows tbody tr").first.evaluate("line => line.getBoundingClientRect().top")
+            assert first < 400
+        await page.emulate_media(media="screen")
+        await page.set_viewport_size({"width": 1280, "height": 900})
+    await context.close()

@@ -42,6 +42,7 @@
     if (typeof element === "string") element = document.getElementById(element);
     if (!element || element.textContent === text) return false;
     element.textContent = text;
+    if ("length" in element.dataset) element.dataset.length = text.length;
     return true;
   }
   function tick(element) {
@@ -175,6 +176,8 @@
     const running = status.workers.filter((worker) => !worker.silent && worker.health !== "stopped");
     const broker = status.broker.reachable ? texts.tYes : texts.tNo;
     const missing = silent.length ? ` (${silent.map((worker) => worker.name).join(", ")} ${texts.tSilent})` : "";
+    const made = document.getElementById("made");
+    put(made, made.textContent.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, instant(status.now)));
     put("s-asof", instant(status.data_as_of).slice(11) || "\u2013");
     put("s-last", instant(status.last_event_at));
     const known = status.reader.rebuilt;
@@ -402,6 +405,19 @@
     window.Charts?.restyle();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.Charts?.restyle());
+
+  /* Paper is white, whatever the screen is. */
+  let screenTheme = null;
+  addEventListener("beforeprint", () => {
+    screenTheme ??= root.dataset.theme;
+    root.dataset.theme = "light";
+    window.Charts?.restyle();
+  });
+  addEventListener("afterprint", () => {
+    if (screenTheme !== null) root.dataset.theme = screenTheme;
+    screenTheme = null;
+    window.Charts?.restyle();
+  });
 
   enhance();
   follow();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -28,6 +30,7 @@ from streams.web.views.common import (
 )
 
 DaySort = Literal["working", "weekend", "holiday", "make-up"]
+_LEVELS = 6
 _MAX_LETTERS = 200
 _MAX_MILESTONES = 1000
 
@@ -41,10 +44,15 @@ class CalendarParameters(Parameters):
 
 
 class CalendarDay(View):
-    """A date: `count` is null where there is no row; `marks` are the kinds of milestones that stand on it."""
+    """A date: `count` is null where there is no row; `marks` are the kinds of milestones that stand on it.
+
+    `level` is 1 to 6 by the place of its count among those of the year's days, so that one huge day makes no other pale; 0
+    without any unit.
+    """
 
     date: CivilDate
     count: int | None
+    level: int
     status: WindowStatus | None
     restated: int
     sort: DaySort
@@ -127,8 +135,9 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
     marks = _marks(ask, metric, scope)
     sorts, names = DayTypes(ask.holidays), _holiday_names(ask)
+    level = _levels([row.count for row in rows.values()])
     days = [
-        _day(day, rows.get(day.isoformat()), sorts, names, marks[day.isoformat()])
+        _day(day, rows.get(day.isoformat()), sorts, names, marks[day.isoformat()], level)
         for day in (first + timedelta(days=number) for number in range((last - first).days + 1))
     ]
     counts = [row.count for row in rows.values()]
@@ -142,7 +151,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
         goal=ask.goal(metric, scope),
         greatest=max(counts, default=0),
         total=sum(counts),
-        holidays_known=any(entry.year == year for entry in ask.holidays),
+        holidays_known=not ask.holidays or any(entry.year == year for entry in ask.holidays),
         holidays=_holidays(ask, metric, scope, year),
         days=days,
     )
@@ -180,12 +189,31 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
     )
 
 
-def _day(
-    day: date, row: WindowRow | None, sorts: DayTypes, names: dict[date, str], marks: set[MilestoneKind]
+def _levels(counts: list[int]) -> Callable[[int], int]:
+    """The level of a count: by how many of the others are below it; where all are alike, the middle one."""
+    ordered = sorted(count for count in counts if count > 0)
+
+    def level(count: int) -> int:
+        if count <= 0:
+            return 0
+        place = (bisect_left(ordered, count) + bisect_right(ordered, count) - 1) / 2
+        return 1 + min(_LEVELS - 1, int(_LEVELS * place / max(len(ordered) - 1, 1)))
+
+    return level
+
+
+def _day(  # noqa: PLR0913, PLR0917 - what is known of the year
+    day: date,
+    row: WindowRow | None,
+    sorts: DayTypes,
+    names: dict[date, str],
+    marks: set[MilestoneKind],
+    level: Callable[[int], int],
 ) -> CalendarDay:
     return CalendarDay(
         date=day.isoformat(),
         count=row.count if row is not None else None,
+        level=level(row.count) if row is not None else 0,
         status=row.status if row is not None else None,
         restated=row.restated if row is not None else 0,
         sort=_sort(day, sorts),
