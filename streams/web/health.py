@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from streams.web import business
 from streams.web.metrics import MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def router(web: Web) -> APIRouter:
 
     @routes.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
     def metrics() -> Response:
-        return Response(web.metrics.text(web.status(), web.hub), media_type=MEDIA_TYPE)
+        status = web.status()
+        with web.model.snapshot() as view:
+            found = business.families(view, status)
+        return Response(web.metrics.text(status, web.hub, found), media_type=MEDIA_TYPE)
 
     return routes

@@ -35,10 +35,10 @@ class Metrics:
             self._buckets[route][bisect_left(_BUCKETS_S, seconds)] += 1
             self._seconds[route] += seconds
 
-    def text(self, status: ServiceStatus, hub: Hub) -> str:
+    def text(self, status: ServiceStatus, hub: Hub, business: Iterable[Family] = ()) -> str:
         """Everything, in Prometheus' text format."""
         lines: list[str] = []
-        for name, kind, meaning, samples in [*_state(status), *_streams(hub)]:
+        for name, kind, meaning, samples in [*_state(status), *_streams(hub), *business]:
             lines += _family(name, kind, meaning, samples)
         with self._lock:
             requests = [((("route", route), ("status", str(code))), n) for (route, code), n in self._requests.items()]
@@ -91,7 +91,7 @@ def _state(status: ServiceStatus) -> list[Family]:
         for topic, found in each.books.items()
         for fate in ("read", "applied", "duplicates", "dead_letters", "rerouted")
     ]
-    return [*families, ("milestones_books_records", "counter", "Records by what became of them.", books)]
+    return [*families, ("milestones_books_records_total", "counter", "Records by what became of them.", books)]
 
 
 def _streams(hub: Hub) -> list[Family]:

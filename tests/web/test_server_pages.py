@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,3 +157,52 @@ async def test_a_file_of_rows_has_all_of_them_and_begins_with_a_byte_order_mark(
     assert len(answer.text.splitlines()) == 1 + len(names) + 2
     lines = (await site.get("/api/v1/windows.ndjson?period=day:20")).text.splitlines()
     assert len({(row["scope"], row["period"]) for row in map(json.loads, lines)}) == len(names) + 2
+
+
+async def test_metrics_tell_counts_targets_milestones_and_silences_by_the_conventions(tmp_path: Path) -> None:
+    aim = {
+        "metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "target_id": 'a"b', "value": 20000,
+        "start": "2024-10-01", "end": "2024-10-31", "timezone": "Asia/Shanghai", "count": 107, "state": "behind",
+        "business_date": TODAY, "as_of": "2024-10-07T12:00:00.000Z", "horizon": "2024-12-01", "reached_on": None,
+        "projected_total": {"p10": None, "p50": None, "p90": None}, "projected_date": {"p10": None, "p50": None, "p90": None},
+        "remaining_days": 24.0, "pace_needed": 800.0, "pace_recent": None, "plan_count": 4000, "ahead_units": -3893,
+        "ahead_days": -6.0, "history_days": 0, "quality": "none", "note": "", "model": "m", "model_version": "1",
+    }  # fmt: skip
+    key = f"deliveries/model=SU7/month:2024-10/{aim['target_id']}".encode()
+    with Site(tmp_path, **EVENTS) as site:
+        assert "milestones_window_units" not in (await site.get("/metrics")).text, "not everything has been read"
+        site.worker()
+        site.read(Feed.STATUS, source("2024-10-07T12:00:00.000Z"))
+        site.read(Feed.FORECASTS, Record(key, json.dumps(aim).encode()))
+        site.read(Feed.MILESTONES, milestone_record(milestone("m")), milestone_record(milestone("n"), 1))
+        scopes = [f"model=M{number}" for number in range(120)]
+        site.rows(
+            row(f"day:{TODAY}", 107),
+            row("month:2024-10", 200),
+            *(row(f"day:{TODAY}", 1, scope=each) for each in scopes),
+        )
+        text = (await site.get("/metrics")).text
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples['milestones_window_units{metric="deliveries",scope="model=SU7",window="day"}'] == "107"
+    assert samples['milestones_window_units{metric="deliveries",scope="model=SU7",window="month"}'] == "200"
+    assert samples['milestones_left_out{of="scopes"}'] == "21"
+    labels = 'metric="deliveries",scope="model=SU7",period="month:2024-10",target="a\\"b",state="behind"'
+    assert samples[f"milestones_target_ahead_units{{{labels}}}"] == "-3893"
+    assert samples['milestones_raised_total{kind="threshold",event="raised"}'] == "2"
+    assert float(samples['milestones_source_silence_seconds{source="/shops"}']) == 0
+    assert_conventions(text)
+
+
+def assert_conventions(text: str) -> None:
+    """What `promtool check metrics` looks at."""
+    kinds = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
+    helped = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP")}
+    assert kinds.keys() == helped
+    for name, kind in kinds.items():
+        assert name.endswith("_total") is (kind == "counter"), name
+        assert not name.endswith(("_count", "_sum", "_bucket", "_info")), name
+    seen = [line.rsplit(" ", 1)[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(seen) == len(set(seen))
+    for sample in seen:
+        base = re.sub(r"_(bucket|sum|count)$", "", sample.partition("{")[0])
+        assert base in kinds or sample.partition("{")[0] in kinds, sample

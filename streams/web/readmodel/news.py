@@ -86,6 +86,11 @@ class MilestoneReader:
         )
         return MilestonePage([row["body"] for row in found], total)
 
+    def events(self) -> dict[tuple[str, str], int]:
+        """(kind, what happened: `raised`, `recorded`, `retracted`, `reinstated`) → how many events there are."""
+        found = self._connection.execute("SELECT kind, type, count(*) FROM milestones GROUP BY 1, 2 ORDER BY 1, 2")
+        return {(row[0], row[1].split(".")[1]): row[2] for row in found}
+
     def revisions(self, milestone_id: str) -> list[MilestoneEvent]:
         """Every event of one milestone, oldest first; none where there is no such milestone."""
         found = self._connection.execute(

@@ -147,6 +147,16 @@ class WindowReader:
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 
+    def counts(self, metric: str, period: str) -> list[tuple[str, int]]:
+        """Scope and count of every row of a metric and period."""
+        kind, _, start = period.partition(":")
+        found = self._connection.execute(
+            """SELECT scope, count FROM windows WHERE present = 1 AND metric = ? AND kind = ? AND start = ? AND period = ?
+            ORDER BY scope""",
+            (metric, kind, f"{start}-01-01"[: len("2024-01-01")], period),
+        )
+        return [(row["scope"], row["count"]) for row in found]
+
     def has_scope(self, scope: str) -> bool:
         """Whether any row has a scope."""
         found = self._connection.execute("SELECT 1 FROM windows WHERE present = 1 AND scope = ? LIMIT 1", (scope,))
