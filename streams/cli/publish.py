@@ -42,6 +42,8 @@ class _Tally:
     lines: int = 0
     published: Counter[int] = field(default_factory=Counter)
     refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first_lines: dict[str, int] = field(default_factory=dict)
 
 
 @click.command()
@@ -236,6 +238,8 @@ def _progress(stream: IO[bytes], name: str) -> Iterator[Callable[[int], None]]:
 def _report(refused: list[RejectedLine], tally: _Tally, name: str) -> None:
     for line in refused:
         tally.refused += 1
+        tally.reasons[line.rejection.reason] += 1
+        tally.first_lines.setdefault(line.rejection.reason, line.number)
         if tally.refused <= _SHOWN_LINES:
             click.echo(f"{name}:{line.number}: {line.rejection.reason}: {line.rejection.message}", err=True)
 
@@ -248,6 +252,10 @@ def _summarise(tally: _Tally, name: str, settings: Settings) -> None:
     )
     if tally.refused > _SHOWN_LINES:
         click.echo(f"{tally.refused - _SHOWN_LINES:,} more lines like these", err=True)
+    if tally.refused > 1:
+        for reason, count in tally.reasons.most_common():
+            what = "1 line is" if count == 1 else f"{count:,} lines are"
+            click.echo(f"{what} {reason}, the first is {name}:{tally.first_lines[reason]}", err=True)
     if tally.refused:
         raise ExpectedError(
             f"{name}: {tally.refused:,} of {tally.lines:,} lines were not published; correct them and publish the file "

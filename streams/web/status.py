@@ -101,10 +101,18 @@ class TopicState(_Said):
     books: Books
 
 
+class Cause(_Said):
+    """What a reason is about (a topic, an address, workers; empty where there is nothing to name), and a command that helps."""
+
+    reason: StaleReason
+    what: str
+    command: str
+
+
 class ServiceStatus(_Said):
     """Everything about how the service is.
 
-    `stale` means that the numbers may be old, `reasons` say why, the most serious first. `business_now` and `business_date` are
+    `stale` means that the numbers may be old, `reasons` say why, the most serious first, and `causes` what each is about. `business_now` and `business_date` are
     by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
     that of the brokers says. `data_as_of` is when the partition that reported longest ago last did; `lag` counts the events
     that wait over all partitions, null where nobody can know: before the first report, and when the last is no longer of now.
@@ -117,6 +125,7 @@ class ServiceStatus(_Said):
     clock: str
     stale: bool
     reasons: list[StaleReason]
+    causes: list[Cause]
     data_as_of: str | None
     last_event_at: str | None
     lag: int | None
@@ -163,6 +172,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         clock=settings.clock,
         stale=bool(reasons),
         reasons=reasons,
+        causes=[_cause(reason, settings, state, workers) for reason in reasons],
         data_as_of=text_of_ms(min(reported_ms)) if reported_ms else None,
         last_event_at=last_event_at,
         lag=sum(each.lag for each in partitions) if partitions and not reasons else None,
@@ -243,6 +253,19 @@ def _reasons(  # noqa: PLR0913, PLR0917 - one argument per cause
     elif lost:
         reasons.append("worker")
     return reasons
+
+
+def _cause(reason: StaleReason, settings: Settings, state: FollowState, workers: list[WorkerState]) -> Cause:
+    silent = ", ".join(worker.name for worker in workers if worker.silent)
+    what, command = {
+        "broker": (settings.bootstrap_servers, "milestones doctor"),
+        "topics": (", ".join(state.missing), "milestones topics apply"),
+        "rebuilding": ("", ""),
+        "lag": ("", "milestones doctor"),
+        "workers": (silent, "milestones worker"),
+        "worker": (silent, "milestones worker"),
+    }[reason]
+    return Cause(reason=reason, what=what, command=command)
 
 
 def _reports(worker: WorkerState) -> bool:

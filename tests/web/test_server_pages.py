@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.codec import decode_batch
+from schemas.facts import Fact, Rejection
 from streams.web.readmodel import Feed
 from tests.support.outputs import Record, milestone, milestone_record, row
 from tests.support.site import Site
@@ -206,3 +209,42 @@ def assert_conventions(text: str) -> None:
     for sample in seen:
         base = re.sub(r"_(bucket|sum|count)$", "", sample.partition("{")[0])
         assert base in kinds or sample.partition("{")[0] in kinds, sample
+
+
+async def test_an_empty_installation_says_how_to_publish_the_first_event_and_shows_no_number(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        site.rows()
+        for language, title in (
+            ("en", "Nothing has been counted yet"),
+            ("zh", "\u5c1a\u672a\u8ba1\u5165\u4efb\u4f55\u4e8b\u4ef6"),
+        ):
+            page = (await site.get("/", accept_language=language)).text
+            assert title in page
+            assert "milestones publish -" in page
+            assert 'class="big"' not in page
+        sample = (await site.get("/api/v1/now")).json()["sample"]
+    assert isinstance(decode(sample.encode()), Fact)
+
+
+def decode(value: bytes) -> Fact | Rejection:
+    """As a worker reads it."""
+    headers = [("content-type", b"application/cloudevents+json")]
+    (found,) = decode_batch(
+        [Record(b"TRY-1", value, timestamp=int(time.time() * 1000), headers=headers)],
+        topic=0,
+        future_limit_us=300_000_000,
+    )
+    return found
+
+
+async def test_each_reason_names_what_it_is_about_and_the_command_that_helps(tmp_path: Path) -> None:
+    with Site(tmp_path, bootstrap_servers="kafka-1:9092") as site:
+        status = (await site.get("/api/v1/status")).json()
+        assert status["causes"][0] == {"reason": "broker", "what": "kafka-1:9092", "command": "milestones doctor"}
+        site.worker(ago_s=600)
+        site.complete()
+        status = (await site.get("/api/v1/status")).json()
+        assert status["causes"] == [{"reason": "workers", "what": "w1", "command": "milestones worker"}]
+        assert "<code>milestones worker</code>" in (await site.get("/")).text
+        site.web.state.missing = ("vehicle.windows.v1",)
+        assert "milestones topics apply" in (await site.get("/windows")).text

@@ -172,6 +172,7 @@
   function statusHeard(status) {
     heardMs = performance.now();
     setReasons(status.stale ? status.reasons : []);
+    setCauses(status.stale ? status.causes : []);
     const silent = status.workers.filter((worker) => worker.silent);
     const running = status.workers.filter((worker) => !worker.silent && worker.health !== "stopped");
     const broker = status.broker.reachable ? texts.tYes : texts.tNo;
@@ -208,6 +209,23 @@
       put(row.cells[2], duration((Date.parse(status.business_now) - Date.parse(source.last_event_at)) / 1000));
     }
   }
+  /* What each reason is about, and the command that helps. */
+  let causes = null;
+  function setCauses(now) {
+    const said = JSON.stringify(now);
+    if (said === causes) return;
+    causes = said;
+    const place = document.getElementById("s-cure");
+    place.replaceChildren();
+    for (const { what, command } of now) {
+      for (const [name, text] of [["span", what], ["code", command]]) {
+        if (!text) continue;
+        const element = document.createElement(name);
+        element.textContent = text;
+        place.append(element, " ");
+      }
+    }
+  }
   function setReasons(now) {
     const said = now.join();
     if (said === reasons) return;
@@ -222,7 +240,9 @@
     if (before !== null) say(now.length ? `${texts.tStale}: ${why}` : texts.tAgain);
   }
   setInterval(() => {
-    if (line && performance.now() - heardMs > SILENT_MS) setReasons(["web"]);
+    if (!line || performance.now() - heardMs <= SILENT_MS) return;
+    setReasons(["web"]);
+    setCauses([{ what: location.host, command: "milestones web" }]);
   }, 500);
 
   /* ---- a milestone makes itself noticed ---- */

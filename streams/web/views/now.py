@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -61,9 +62,10 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page."""
+    """Everything of the first page; `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
+    sample: str
     scope: str
     scopes: list[str]
     today: Today
@@ -82,6 +84,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     row = next((row for row in rows if row.metric == DELIVERIES), None)
     return Now(
         business_date=today.isoformat(),
+        sample=_sample(ask.status.business_now),
         scope=scope,
         scopes=windows.scopes(),
         today=Today(
@@ -97,6 +100,18 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         holidays=_holidays(ask, scope),
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
     )
+
+
+def _sample(now: str) -> str:
+    event = {
+        "specversion": "1.0",
+        "id": "first",
+        "source": "/try",
+        "type": "order.placed.v1",
+        "time": now,
+        "data": {"order_id": "TRY-1", "model": "SU7"},
+    }
+    return json.dumps(event, separators=(",", ":"))
 
 
 def _span(ask: Ask, metric: str, scope: str, period: Period) -> Span:
