@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,7 +196,7 @@ async def test_many_bad_lines_do_not_flood_the_terminal(settings: Settings) -> N
     said = done.stderr.decode().splitlines()
     assert sum(words.startswith("stdin:") for words in said) == 20
     assert "5 more lines like these" in said
-    assert re.search(r"^\d+ lines are \w+, the first is \S+:\d+$", said, re.MULTILINE), "summed up by reason"
+    assert "25 lines are malformed_json, the first is stdin:1" in said
 
 
 @pytest.mark.kafka
