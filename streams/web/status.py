@@ -101,7 +101,7 @@ class TopicState(_Said):
     books: Books
 
 
-class Cause(_Said):
+class StaleCause(_Said):
     """What a reason is about (a topic, an address, workers; empty where there is nothing to name), and a command that helps."""
 
     reason: StaleReason
@@ -125,7 +125,7 @@ class ServiceStatus(_Said):
     clock: str
     stale: bool
     reasons: list[StaleReason]
-    causes: list[Cause]
+    causes: list[StaleCause]
     data_as_of: str | None
     last_event_at: str | None
     lag: int | None
@@ -255,7 +255,7 @@ def _reasons(  # noqa: PLR0913, PLR0917 - one argument per cause
     return reasons
 
 
-def _cause(reason: StaleReason, settings: Settings, state: FollowState, workers: list[WorkerState]) -> Cause:
+def _cause(reason: StaleReason, settings: Settings, state: FollowState, workers: list[WorkerState]) -> StaleCause:
     silent = ", ".join(worker.name for worker in workers if worker.silent)
     what, command = {
         "broker": (settings.bootstrap_servers, "milestones doctor"),
@@ -265,7 +265,7 @@ def _cause(reason: StaleReason, settings: Settings, state: FollowState, workers:
         "workers": (silent, "milestones worker"),
         "worker": (silent, "milestones worker"),
     }[reason]
-    return Cause(reason=reason, what=what, command=command)
+    return StaleCause(reason=reason, what=what, command=command)
 
 
 def _reports(worker: WorkerState) -> bool:
