@@ -12,7 +12,7 @@ from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
-from streams.context import wall_clock_us
+from streams.context import Context, wall_clock_us
 from streams.installation import load_settings
 from streams.operations.quarantine import lift, quarantine, standing_orders
 
@@ -69,7 +69,7 @@ def add(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
     order = Quarantine(reason=one_line(reason, "--reason"), by=operator(by), at=utc_text(wall_clock_us()))
-    run(settings, quarantine(settings, place, order))
+    run(settings, quarantine(Context(settings), place, order))
     click.echo(f"{place} will be skipped: as a dead letter of reason quarantined")
     click.echo(
         "start the workers that have ended; one that runs goes on without it by itself, within about "
@@ -88,7 +88,7 @@ def list_(
 ) -> None:
     """Show what is or will be skipped."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    found = run(settings, standing_orders(settings))
+    found = run(settings, standing_orders(Context(settings)))
     for standing in found:
         place, order = standing.place, standing.order
         if as_lines:
@@ -108,5 +108,5 @@ def lift_(topic: str, partition: int, offset: int, bootstrap_servers: str | None
     """Apply a record after all, if it has not been skipped yet."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     place = Place(topic, partition, offset)
-    run(settings, lift(settings, place))
+    run(settings, lift(Context(settings), place))
     click.echo(f"{place} will be applied when it is reached")

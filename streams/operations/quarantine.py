@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from schemas.codec import encode_note
 from schemas.facts import QUARANTINED
-from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.quarantine import read_orders
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from schemas.notes import Place, Quarantine
+    from streams.context import Context
     from streams.kafka.log import LogReader, LogWriter
-    from streams.settings import Settings
 
 _TRIES = 8
 _PAUSE_S = 1.0
@@ -61,34 +60,32 @@ class QuarantineStatus:
         return "waiting" if self.fate.stage is Stage.WAITING else "without effect"
 
 
-async def quarantine(settings: Settings, place: Place, order: Quarantine) -> None:
+async def quarantine(context: Context, place: Place, order: Quarantine) -> None:
     """Orders the record at `place` to be skipped.
 
     Raises:
         ExpectedError: There is no such record, or it is too late: it has been applied or rejected.
     """
-    await _decide(settings, place, encode_note(order))
+    await _decide(context, place, encode_note(order))
 
 
-async def lift(settings: Settings, place: Place) -> None:
+async def lift(context: Context, place: Place) -> None:
     """Withdraws an order that has not taken effect.
 
     Raises:
         ExpectedError: There is no such order, or it has taken effect.
     """
-    context = Context(settings)
     async with _orders_reader(context) as reader:
         if place not in await read_orders(context, reader):
             raise ExpectedError(f"{place} is not in quarantine: see milestones quarantine list")
-    await _decide(settings, place, None)
+    await _decide(context, place, None)
 
 
-async def standing_orders(settings: Settings) -> list[QuarantineStatus]:
+async def standing_orders(context: Context) -> list[QuarantineStatus]:
     """Every order with what has become of its record, by place.
 
     What has taken effect is found among the dead letters too, where the note is gone.
     """
-    context = Context(settings)
     async with _orders_reader(context) as reader:
         orders = await read_orders(context, reader)
         found = []
@@ -100,12 +97,11 @@ async def standing_orders(settings: Settings) -> list[QuarantineStatus]:
         return found
 
 
-async def lines_in_force(settings: Settings) -> dict[Place, str]:
+async def lines_in_force(context: Context) -> dict[Place, str]:
     """Every record that was or will be skipped, with the message that says who, when and why."""
-    context = Context(settings)
     async with _orders_reader(context) as reader:
         lines = {place: order.line for place, order in (await read_orders(context, reader)).items()}
-        letters = await reasons_of_dead_letters(context, range(settings.partitions), reader)
+        letters = await reasons_of_dead_letters(context, range(context.settings.partitions), reader)
         return {place: "" for place, reason in letters.items() if reason == QUARANTINED} | lines
 
 
@@ -124,8 +120,7 @@ async def _check_topics(context: Context, reader: LogReader) -> None:
             raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
 
-async def _decide(settings: Settings, place: Place, note: bytes | None) -> None:
-    context = Context(settings)
+async def _decide(context: Context, place: Place, note: bytes | None) -> None:
     async with _orders_reader(context) as reader:
         home = home_of(await record_at(context, place, reader), context)
         written = False

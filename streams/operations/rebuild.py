@@ -169,14 +169,15 @@ async def _accept_beginnings(other: Settings, by: str) -> None:
 
 async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: Callable[[str], None]) -> None:
     """Quarantines in the other installation what the live one skips, so that both count the same records."""
-    wanted = await lines_in_force(live)
-    known = await lines_in_force(other)
+    context = Context(other)
+    wanted = await lines_in_force(Context(live))
+    known = await lines_in_force(context)
     for place, line in sorted(wanted.items()):
         if place in known:
             continue
         reason = f"as under output_prefix {live.output_prefix!r}: {line or 'quarantined there'}"[:_LONGEST_LINE]
         try:
-            await quarantine(other, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
+            await quarantine(context, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
         except ExpectedError as error:
             warn(f"not skipped as under {live.output_prefix!r}: {error}")
 

@@ -35,7 +35,7 @@ HISTORY = Plan(
     slow_share=0.0, slow_leader_share=0.0, slow_hand_over_share=0.0, most_fetched=100, pace_s=0.012,
 )  # fmt: skip
 
-_ROLES = ("ledger", "totals", "replay")
+_ROLES = ("ledger", "totals", "replay", "quarantine")
 _BOUNDARIES = (
     "before the takeover",
     "after the takeover",
@@ -53,7 +53,8 @@ TO_BE_SEEN = (
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
-    "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records", "rows called over",
+    "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records",
+    "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
 )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ import orjson
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
+from schemas.facts import QUARANTINED
 from schemas.notes import Place
-from schemas.outputs import source_name, source_of
+from schemas.outputs import ControlHeaders, source_name, source_of
 from schemas.partitioner import homes
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
@@ -121,6 +122,10 @@ class Invariants:
         self._side_errors: set[Place] = set()
         self._lost: set[Place] = set()
         self._forwarded: dict[Place, tuple[int, int]] = {}
+        self._applied: set[Place] = set()
+        #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
+        self._asked: set[Place] = set()
+        self._ordered: set[Place] = set()
         self._summed = _Summed()
         #: Every committed record of the counts by offset, including those since removed by compaction.
         self._counted: list[Entry] = []
@@ -138,9 +143,26 @@ class Invariants:
         """A record of a side topic is not a valid event."""
         self._side_errors.add(Place(entry.topic, entry.partition, entry.offset))
 
+    def asked_to_skip(self, place: Place) -> None:
+        """A quarantine command begins; whether it comes to an end is not said."""
+        self._asked.add(place)
+
+    def asked_to_lift(self, place: Place) -> None:
+        """A command that lifts a quarantine begins: from here on either may happen."""
+        self._ordered.discard(place)
+
+    def will_be_skipped(self, place: Place) -> None:
+        """A quarantine command has said that the record will be skipped."""
+        if place in self._applied:
+            raise BrokenError("quarantine", f"{place} is said to be skipped and has been applied")
+        if place in self._dead and not is_skipped(self._dead[place]):
+            raise BrokenError("quarantine", f"{place} is said to be skipped and was rejected before")
+        self._ordered.add(place)
+
     def forget_internals(self) -> None:
         """The internal topics are deleted: the ledgers start again, what was published stays."""
         self._shards = [_Shard() for _ in self._shards]
+        self._applied = set()
         self._summed = _Summed()
         self._counted = []
 
@@ -289,19 +311,29 @@ class Invariants:
             assert origin is not None
             place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             self._account_at_home(number, shard, place, self._world.source_entry(place), touched)
-        elif home_of(entry.key, len(self._shards)) == number or not self._world.is_event(entry):
+        elif home_of(entry.key, len(self._shards)) == number or not (
+            self._world.is_event(entry) or (place in self._asked and place in self._forwarded)
+        ):
             self._account_at_home(number, shard, place, entry, touched)
         elif place not in self._forwarded:
             raise BrokenError("nothing lost", f"{place} was passed and not forwarded")
         return place
 
     def _account_at_home(self, number: int, shard: _Shard, place: Place, entry: Entry, touched: set[str]) -> None:
+        if place in self._dead and is_skipped(self._dead[place]):
+            if place not in self._asked:
+                raise BrokenError("quarantine", f"{place} was skipped and nobody had asked for it")
+            self._world.seen["records skipped by order"] += place in self._just_dead
+            return
+        if place in self._ordered:
+            raise BrokenError("quarantine", f"{place} was to be skipped and was taken by ledger {number}")
         if not self._world.is_event(entry):
             if place not in self._dead:
                 raise BrokenError("nothing lost", f"{place} is no event, was passed and is no dead letter")
             return
         if place in self._dead:
             raise BrokenError("nothing lost", f"{place} is an event and became a dead letter in ledger {number}")
+        self._applied.add(place)
         event = self._world.event_of(entry)
         order_id = event["data"]["order_id"]
         shard.orders.setdefault(order_id, {}).setdefault((event["source"], event["id"]), event)
@@ -517,8 +549,14 @@ class Invariants:
             )
         if self._side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self._side_errors - set(self._dead))} has none")
+        self._check_skipped()
         self._check_numbers()
         self._check_records()
+
+    def _check_skipped(self) -> None:
+        """What was to be skipped has a dead letter that says so, unless retention has removed it first."""
+        for place in self._ordered - self._lost - {place for place, letter in self._dead.items() if is_skipped(letter)}:
+            raise BrokenError("quarantine", f"{place} was to be skipped and has no dead letter that says so")
 
     def _check_records(self) -> None:
         """Record days are past days with more than every earlier day, at least one of which has units."""
@@ -544,6 +582,11 @@ class Invariants:
             }
             if standing != expected:
                 raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def is_skipped(letter: Entry) -> bool:
+    """Whether a dead letter is that of a record that was skipped by order."""
+    return dict(letter.headers)[ControlHeaders.REASON] == QUARANTINED.encode()
 
 
 def _offset(entry: Entry) -> int:

@@ -22,12 +22,14 @@ from zoneinfo import ZoneInfo
 from aiokafka.errors import KafkaError
 
 from schemas.facts import family_of
+from schemas.notes import Place, Quarantine
 from streams.context import PART_ROWS, Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
 from streams.operations.dead_letters import Wanted
 from streams.operations.gaps import accept_gap, find_gaps
+from streams.operations.quarantine import lift, quarantine
 from streams.operations.replay import Repair, replay
 from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings
 from tests.simulation.client import Network, SimulatedLog
@@ -39,9 +41,8 @@ from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from schemas.notes import Place
     from tests.simulation.cluster import Entry
     from tests.simulation.history import Sent
 
@@ -73,6 +74,7 @@ FAULTS = (
     "join",
     "grow",
     "trim",
+    "quarantine",
     "next day",
 )
 
@@ -269,6 +271,8 @@ class World:
         """A write boundary, at which the plan may kill the process."""
         self.boundaries += 1
         role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
+        if process.name.startswith("quarantine"):
+            role = "quarantine"  # it takes the ids of ledger partitions
         self.seen[f"{role} {boundary}"] += 1
         process.boundaries_left -= 1
         if self.boundaries == self.plan.crash_at or process.boundaries_left == 0:
@@ -530,11 +534,10 @@ class World:
         self.loop.call_later(self.dice.uniform(0.1, 10.0), self._look_at_gaps, context=self.nobody)
 
     def _look_at_gaps(self) -> None:
-        process = Process(f"gaps.{self.next_number()}", self.loop)
-        context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
-        process.spawn(self._accept_gaps(context)).add_done_callback(self._done)
+        self._command("gaps", self._accept_gaps())
 
-    async def _accept_gaps(self, context: Context) -> None:
+    async def _accept_gaps(self) -> None:
+        context = self._context_of(current_process())
         for gap in await find_gaps(context):
             if gap.state == "open":
                 self.seen["gaps accepted"] += 1
@@ -564,11 +567,50 @@ class World:
         self.note(f"the clock jumps by {seconds} s")
 
     async def _fault_replay(self) -> None:
-        process = Process(f"replay.{self.next_number()}", self.loop)
-        context = replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
-        task = process.spawn(replay(context, Wanted(), Repair(by="somebody"), lambda _: None))
-        task.add_done_callback(self._done)
-        process.boundaries_left = self.dice.randrange(12)
+        self._command("replay", self._replay(), most=12)
+
+    async def _replay(self) -> None:
+        await replay(self._context_of(current_process()), Wanted(), Repair(by="somebody"), lambda _: None)
+
+    async def _fault_quarantine(self) -> None:
+        """Somebody has a record skipped, mostly one that was published just now; now and then it is taken back."""
+        ends = {tp: self.cluster.high_water(tp) for tp in self.sources()}
+        for _ in range(100):
+            await self.loop.pause(0.01)
+            new = [tp for tp in self.sources() if self.cluster.high_water(tp) > ends.get(tp, 0)]
+            if new:
+                break
+        tp = self.dice.choice(new or self.sources())
+        found = [entry for entry in self.cluster.entries(tp) if not entry.is_marker]
+        if found:
+            entry = found[-1] if new else self.dice.choice(found)
+            self._command("quarantine", self._quarantine(Place(entry.topic, entry.partition, entry.offset)), most=16)
+
+    async def _quarantine(self, place: Place) -> None:
+        context = self._context_of(current_process())
+        self.invariants.asked_to_skip(place)
+        await quarantine(context, place, Quarantine(reason="bad", by="somebody", at="2024-10-07T00:00:00Z"))
+        self.seen["records to be skipped"] += 1
+        self.note(f"{place} will be skipped")
+        try:
+            self.invariants.will_be_skipped(place)
+        except BrokenError as error:
+            self._fail(error)
+        if self.dice.random() < 0.3:
+            await self.loop.pause(self.dice.uniform(0.0, 0.5))
+            self.invariants.asked_to_lift(place)
+            await lift(context, place)
+            self.seen["quarantines lifted"] += 1
+
+    def _context_of(self, process: Process) -> Context:
+        """The installation as a command reaches it."""
+        return replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
+
+    def _command(self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0) -> None:
+        """Runs a command in a process of its own; it may be killed at one of its first `most` write boundaries."""
+        process = Process(f"{name}.{self.next_number()}", self.loop)
+        process.spawn(coroutine).add_done_callback(self._done)
+        process.boundaries_left = self.dice.randrange(most) if most else 0
 
     def _done(self, done: asyncio.Task[None]) -> None:
         error = None if done.cancelled() else done.exception()
