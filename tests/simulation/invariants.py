@@ -484,8 +484,8 @@ class Invariants:
                     continue
                 place = Place(*tp, entry.offset)
                 if entry.offset >= position:
-                    if self._world.is_new(tp):
-                        break  # no one has noticed the partition yet
+                    if source_name(*tp, number) not in summed.markers[number].positions:
+                        break  # nobody has told the totals of the partition yet
                     raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
                 home = home_of(entry.key, len(self._shards))
                 if home == number or place in self._lost or not self._world.is_event(entry):

@@ -308,11 +308,6 @@ class World:
         """All partitions of the orders and deliveries."""
         return [tp for tp in self.cluster.partitions() if tp.topic in self.context.source_topics.published]
 
-    def is_new(self, tp: Partition) -> bool:
-        """Whether a partition was added that no ledger knows yet."""
-        number = tp.partition % self.plan.partitions
-        return tp not in self.invariants._shards[number].positions
-
     def source_entry(self, place: Place) -> Entry:
         """The record at a place of the sources."""
         (entry,) = self.between(Partition(place.topic, place.partition), place.offset, place.offset + 1)
