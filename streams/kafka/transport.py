@@ -8,6 +8,7 @@ read `read_committed`. The rest (group membership, heartbeats, fetching, flow co
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,6 +90,42 @@ class LogEnd(NamedTuple):
 
     offset: int
     as_of_us: int
+
+
+class LogEnds(dict[tuple[str, int], LogEnd]):
+    """What partitions hold, by the answers of their leaders.
+
+    A new leader does not know at once that the followers have what came last, and until it does, it shows an earlier end
+    than the leader before it, however long ago that was appended. So its answers count from a second after its first one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Partition → its leader, `None` where one may be new, and when it was first asked: seconds of a steady clock.
+        self._leaders: dict[tuple[str, int], tuple[int | None, float]] = {}
+
+    def answered(self, tp: tuple[str, int], leader: int, offset: int, *, asked_us: int, asked_s: float) -> None:
+        """Takes an answer.
+
+        Args:
+            tp: The partition.
+            leader: Id of the broker.
+            offset: Its end of the partition.
+            asked_us: When it was asked, microseconds since 1970.
+            asked_s: The same, seconds of a steady clock.
+        """
+        # Of the first one nothing else is known: it has led for a while.
+        known, since_s = self._leaders.get(tp, (leader, -math.inf))
+        if known != leader:
+            since_s = asked_s
+        self._leaders[tp] = leader, since_s
+        if asked_s - since_s >= _REPLICATION_US / 1e6:
+            self[tp] = LogEnd(offset, asked_us - _REPLICATION_US)
+
+    def missed(self, tp: tuple[str, int]) -> None:
+        """A partition was asked for and nothing was said of it: it may have another leader next, or this one again."""
+        if tp in self._leaders:
+            self._leaders[tp] = None, 0.0
 
 
 @dataclass
@@ -262,7 +299,7 @@ class _DatingConsumer(AIOKafkaConsumer):
     or this process asleep, while records were appended that it knows nothing of.
     """
 
-    def __init__(self, now_us: Callable[[], int], log_ends: dict[tuple[str, int], LogEnd], **options: Any) -> None:
+    def __init__(self, now_us: Callable[[], int], log_ends: LogEnds, **options: Any) -> None:
         super().__init__(**options)
         self._now_us = now_us
         self._log_ends = log_ends
@@ -286,17 +323,22 @@ class _DatingConsumer(AIOKafkaConsumer):
         return self._plan(assignment)
 
     async def _process_and_note(self, assignment: Any, node_id: int, request: Any) -> bool:
-        asked_us = self._now_us()
+        asked_us, asked_s = self._now_us(), time.monotonic()
         states = {
             TP(topic, number): assignment.state_value(TP(topic, number))
             for topic, partitions in request.topics
             for number, *_ in partitions
         }
         before = {tp: state.timestamp for tp, state in states.items()}
+        for state in states.values():
+            state.timestamp = None  # of milliseconds, in one of which two answers may come
         has_records: bool = await self._process(assignment, node_id, request)
         for tp, state in states.items():
-            if state.timestamp != before[tp]:
-                self._log_ends[tp] = LogEnd(state.highwater, asked_us - _REPLICATION_US)
+            if state.timestamp is None:
+                state.timestamp = before[tp]
+                self._log_ends.missed(tp)
+            else:
+                self._log_ends.answered(tp, node_id, state.highwater, asked_us=asked_us, asked_s=asked_s)
         return has_records
 
 
@@ -312,7 +354,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
 
     def __init__(self, consumer: BatchConsumer, *, loop: Any, beacon: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
-        self.log_ends: dict[tuple[str, int], LogEnd] = {}
+        self.log_ends = LogEnds()
 
     async def start(self) -> None:
         """Starts the consumer."""

@@ -14,6 +14,7 @@ from streams.kafka.transport import (
     Batch,
     BatchConsumer,
     LogEnd,
+    LogEnds,
     NothingRead,
     _DatingConsumer,
     _NewCoordinator,
@@ -170,7 +171,7 @@ def test_an_offset_noted_after_a_seek_back_drops_nothing() -> None:
 async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     """While the answer was on its way, records may have come that it knows nothing of."""
     clock_us = [100_000_000]
-    ends: dict[tuple[str, int], LogEnd] = {}
+    ends = LogEnds()
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
     state = SimpleNamespace(timestamp=None, highwater=None)
@@ -210,6 +211,29 @@ def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> No
     states[ONE].has_valid_position = True
     consumer._plan_patiently(assignment)
     assert waits == [500, 10, 10, 10, 500]
+
+
+def test_a_new_leader_is_believed_once_it_has_answered_for_a_second() -> None:
+    """At first it may show an earlier end than the leader before it, however long ago that was appended."""
+    ends = LogEnds()
+    ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
+    assert ends[ONE] == LogEnd(7, 99_000_000)
+    ends.answered(ONE, 2, 5, asked_us=109_000_000, asked_s=59.0)
+    ends.answered(ONE, 2, 5, asked_us=109_900_000, asked_s=59.9)
+    assert ends[ONE] == LogEnd(7, 99_000_000)
+    ends.answered(ONE, 2, 8, asked_us=110_000_000, asked_s=60.0)
+    assert ends[ONE] == LogEnd(8, 109_000_000)
+
+
+def test_the_same_leader_may_be_a_new_one_after_it_has_not_answered() -> None:
+    ends = LogEnds()
+    ends.missed(ONE)  # the first one has led for a while, as far as anybody knows
+    ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
+    ends.missed(ONE)
+    ends.answered(ONE, 1, 6, asked_us=103_000_000, asked_s=53.0)
+    assert ends[ONE] == LogEnd(7, 99_000_000)
+    ends.answered(ONE, 1, 9, asked_us=104_000_000, asked_s=54.0)
+    assert ends[ONE] == LogEnd(9, 103_000_000)
 
 
 def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_away_is(

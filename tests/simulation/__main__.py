@@ -54,7 +54,7 @@ TO_BE_SEEN = (
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records",
-    "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
+    "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from streams.kafka.log import Bounds, Partition
 from streams.kafka.transactions import FencedError, InDoubtError
-from tests.simulation.cluster import FencedRequestError
+from tests.simulation.cluster import FencedRequestError, NotLeaderError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ class Network:
         """Delivers a request whose sender no longer waits, or is dead."""
 
         def arrive() -> None:
-            with contextlib.suppress(FencedRequestError):
+            with contextlib.suppress(FencedRequestError, NotLeaderError):
                 action()
 
         self._loop.call_later(self._dice.uniform(0.0, 12.0), arrive, context=self._world.nobody)
@@ -96,6 +96,7 @@ class _Reader:
     ) -> AsyncIterator[Sequence[Any]]:
         tps = [Partition(*partition) for partition in partitions]
         await self._world.network.travel()
+        await self._cluster.led(tps, caught_up=True)
         ends = {tp: self._cluster.bounds(tp).end for tp in tps}
         self._positions = {tp: (since or {}).get(tp, self._cluster.bounds(tp).first) for tp in tps}
         while True:
@@ -105,6 +106,7 @@ class _Reader:
             await self._world.network.travel()
             if self._world.network.is_lost():
                 raise KafkaConnectionError("simulated: connection lost while reading")
+            await self._cluster.led(waiting, caught_up=True)
             for tp in waiting:
                 most = self._world.dice.randint(1, _READ_MOST)
                 records, self._positions[tp] = self._cluster.fetch(tp, self._positions[tp], most)
@@ -116,10 +118,13 @@ class _Reader:
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         await self._world.network.travel()
-        return {tp: self._cluster.bounds(Partition(*tp)) for tp in partitions}
+        tps = [Partition(*tp) for tp in partitions]
+        await self._cluster.led(tps, caught_up=True)  # a new leader does not say its end before it knows it
+        return {tp: self._cluster.bounds(tp) for tp in tps}
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> Entry | None:
         await self._world.network.travel()
+        await self._cluster.led([Partition(*partition)], caught_up=True)
         records, _ = self._cluster.fetch(Partition(*partition), offset, 1)
         return records[0] if records and records[0].offset == offset else None
 
@@ -184,6 +189,7 @@ class _Writer:
                     self._world.seen["records that arrive late"] += 1
                     network.later(partial(cluster.produce, self._id, epoch, piece, meta))
                 raise InDoubtError("simulated: records lost on their way")
+            await cluster.led({Partition(record.topic, record.partition) for record in piece})
             cluster.produce(self._id, epoch, piece, meta)
             await self._at("between records")
         await network.travel()

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
     from schemas.topics import Catalogue
     from streams.kafka.transactions import Outgoing
-    from tests.simulation.loop import Process
+    from tests.simulation.loop import Process, SimulatedLoop
 
 
 class FencedRequestError(Exception):
     """The producer's epoch is not the current one."""
+
+
+class NotLeaderError(Exception):
+    """The partition has no leader at the moment, or another one than was asked."""
 
 
 class Outcome(Enum):
@@ -105,7 +109,19 @@ class Entry:
 
 
 class _PartitionLog:
-    __slots__ = ("compacted", "entries", "first", "kept_s", "next", "offsets", "open")
+    __slots__ = (
+        "away_until_s",
+        "behind_from",
+        "behind_until_s",
+        "compacted",
+        "entries",
+        "first",
+        "kept_s",
+        "leader",
+        "next",
+        "offsets",
+        "open",
+    )
 
     def __init__(self, *, compacted: bool, kept_s: float) -> None:
         self.compacted = compacted
@@ -115,6 +131,11 @@ class _PartitionLog:
         self.first = 0
         self.next = 0
         self.open: dict[Transaction, int] = {}
+        #: The broker that leads; until when nobody does; until when a new leader shows only what lies before an offset.
+        self.leader = 0
+        self.away_until_s = 0.0
+        self.behind_until_s = 0.0
+        self.behind_from = 0
 
     @property
     def stable(self) -> int:
@@ -147,13 +168,14 @@ class Cluster:
         catalogue: Its topics.
         now_ms: The brokers' clock.
         dice: Decides how long markers take.
+        loop: Its clock.
     """
 
-    def __init__(self, catalogue: Catalogue, now_ms: Callable[[], int], dice: Random) -> None:
+    def __init__(self, catalogue: Catalogue, now_ms: Callable[[], int], dice: Random, loop: SimulatedLoop) -> None:
         self._now_ms = now_ms
         self._dice = dice
-        self._loop = asyncio.get_running_loop()
-        self._own = contextvars.copy_context()  # brokers finish their work even if the client is dead
+        self._loop = loop
+        self._own = contextvars.copy_context()  # what the brokers do goes on when whoever asked is dead
         self._logs: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
         for topic in catalogue.all():
@@ -216,6 +238,41 @@ class Cluster:
         """The next offset."""
         return self._logs[tp].next
 
+    # Leaders --------------------------------------------------------------------------------------------------------
+
+    def move(self, tp: Partition, *, away_s: float, behind_s: float) -> None:
+        """The leader of a partition goes, and after a while another comes.
+
+        It does not know yet that all have what came last; until it does, it shows less than the one before it did.
+        """
+        log, now_s = self._logs[tp], self._loop.time()
+        log.leader += 1
+        log.away_until_s = now_s + away_s
+        log.behind_until_s = log.away_until_s + behind_s
+        log.behind_from = next((entry.offset for entry in log.entries if entry.appended_s > now_s - 0.5), log.next)
+
+    def leader(self, tp: Partition) -> int:
+        """The broker that leads a partition, or is about to."""
+        return self._logs[tp].leader
+
+    def away_until_s(self, tp: Partition) -> float:
+        """When there will be, or was, a leader."""
+        return self._logs[tp].away_until_s
+
+    def shown(self, tp: Partition) -> int:
+        """The next offset as the leader knows it."""
+        log = self._logs[tp]
+        return log.next if self._loop.time() >= log.behind_until_s else min(log.next, log.behind_from)
+
+    async def led(self, partitions: Iterable[Partition], *, caught_up: bool = False) -> None:
+        """Waits until each partition has a leader, or one that knows what all followers have: clients ask again."""
+        logs = [self._logs[tp] for tp in partitions]
+        while True:
+            until_s = max((log.behind_until_s if caught_up else log.away_until_s for log in logs), default=0.0)
+            if until_s <= self._loop.time():
+                return
+            await self._loop.pause(until_s - self._loop.time())
+
     def fetch(self, tp: Partition, offset: int, most: int) -> tuple[list[Entry], int]:
         """Committed records from an offset on, and the offset after the last entry examined.
 
@@ -225,7 +282,7 @@ class Cluster:
             most: Entries to examine, including markers and aborted records.
         """
         log = self._logs[tp]
-        stable = log.stable
+        stable = min(log.stable, self.shown(tp))
         index = bisect_left(log.offsets, max(offset, log.first))
         found: list[Entry] = []
         position = max(offset, log.first)
@@ -278,6 +335,10 @@ class Cluster:
         state = self._coordinated[transactional_id]
         if epoch != state.epoch:
             raise FencedRequestError
+        if any(
+            self._logs[Partition(record.topic, record.partition)].away_until_s > self._loop.time() for record in records
+        ):
+            raise NotLeaderError
         transaction = state.transaction
         if transaction is None or transaction.outcome is not Outcome.OPEN:
             assert state.completed.is_set(), "a producer began before its last transaction was complete"
@@ -333,6 +394,9 @@ class Cluster:
 
     def _mark(self, state: _Coordinated, transaction: Transaction, tp: Partition) -> None:
         log = self._logs[tp]
+        if log.away_until_s > self._loop.time():
+            self._loop.call_at(log.away_until_s, self._mark, state, transaction, tp, context=self._own)
+            return
         del log.open[transaction]
         del transaction.unmarked[tp]
         self._append(log, tp, transaction, is_marker=True)

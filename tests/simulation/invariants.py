@@ -234,7 +234,7 @@ class Invariants:
             if letter.partition != number:
                 raise BrokenError("dead letters", f"that of {place} is in partition {letter.partition}")
             source = self._world.source_entry(place)
-            if (letter.key, letter.value) != (source.key, source.value):
+            if not is_copy(letter, source):
                 raise BrokenError("dead letters", f"that of {place} is not the record byte for byte")
             self._dead[place] = letter
             self._just_dead.add(place)
@@ -248,6 +248,8 @@ class Invariants:
             place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             if place in self._forwarded:
                 raise BrokenError("forwarding", f"{place} was forwarded twice")
+            if not is_copy(record, self._world.source_entry(place)):
+                raise BrokenError("forwarding", f"{place} was forwarded otherwise than it was published")
             if origin.partition % len(self._shards) != number:
                 raise BrokenError("forwarding", f"{place} was forwarded by ledger {number}")
             self._forwarded[place] = (record.partition, record.offset)
@@ -582,6 +584,12 @@ class Invariants:
             }
             if standing != expected:
                 raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def is_copy(record: Entry, source: Entry) -> bool:
+    """Whether a record is another one byte for byte, with more headers behind."""
+    headers = [*source.headers]
+    return (record.key, record.value, [*record.headers][: len(headers)]) == (source.key, source.value, headers)
 
 
 def is_skipped(letter: Entry) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
-from streams.kafka.transport import BatchConsumer, LogEnd, NothingRead
+from streams.kafka.transport import BatchConsumer, LogEnds, NothingRead
 from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
 from tests.simulation.loop import Process
@@ -46,7 +46,7 @@ class SimulatedConsumer(BatchConsumer):
         self._fetcher: dict[TP, int] = {}
         self._high_water: dict[TP, int] = {}
         self._ready_s: dict[TP, float] = {}
-        self._log_ends: dict[TP, LogEnd] = {}
+        self._log_ends = LogEnds()
         self._thread = SimpleNamespace(fetcher_position=self._fetcher.get, log_ends=self._log_ends)
         self.assigned = worker.assigned
         self.flow_active = False
@@ -88,11 +88,11 @@ class SimulatedConsumer(BatchConsumer):
         return await self._fetched(active, timeout), active
 
     async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Entry]]:
-        """Fetched records: from some of the partitions, cut anywhere, and late if a leader is slow."""
-        cluster, dice, loop = self._world.cluster, self._world.dice, asyncio.get_running_loop()
+        """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
+        cluster, loop = self._world.cluster, self._world.loop
         until_s = loop.time() + timeout_s
         while True:
-            asked_us = self._world.now_us()
+            asked_us, asked_s = self._world.now_us(), loop.time()
             await self._world.network.travel()
             found: dict[TP, list[Entry]] = {}
             next_ready_s = until_s
@@ -101,25 +101,39 @@ class SimulatedConsumer(BatchConsumer):
                 position = self._fetcher.get(tp)
                 if position is None or tp not in self._active_partitions:
                     continue
-                ready_s = self._ready_s.get(tp, 0.0)
-                if loop.time() < ready_s:
-                    next_ready_s = min(next_ready_s, ready_s)
-                    continue
-                self._high_water[tp] = cluster.high_water(tp)
-                self._log_ends[tp] = LogEnd(self._high_water[tp], asked_us - 1_000_000)
-                if self._high_water[tp] > position:
-                    records, following = cluster.fetch(tp, position, dice.randint(1, self._world.plan.most_fetched))
+                if loop.time() >= self._ready_s.get(tp, 0.0):
+                    following, records = self._ask(tp, position, asked_us, asked_s)
                     if following > position:
                         moved = True
                         self._fetcher[tp] = following
                         if records:
                             found[tp] = records
-                if self._world.faults_on and dice.random() < self._world.plan.slow_leader_share:
-                    self._ready_s[tp] = loop.time() + dice.uniform(0.5, 8.0)
+                if self._ready_s.get(tp, 0.0) > loop.time():
+                    next_ready_s = min(next_ready_s, self._ready_s[tp])
             if moved or loop.time() >= until_s or not self.flow_active:
                 return found
             wait_s = min(next_ready_s, until_s) - loop.time()
             await cluster.change(active, max(wait_s, 0.001))
+
+    def _ask(self, tp: TP, position: int, asked_us: int, asked_s: float) -> tuple[int, list[Entry]]:
+        """Where a partition stands after its leader was asked, and what came. Without a leader its position stays."""
+        world, cluster, dice = self._world, self._world.cluster, self._world.dice
+        now_s, away_until_s = world.loop.time(), cluster.away_until_s(tp)
+        if now_s < away_until_s:
+            world.seen["asked without a leader"] += 1
+            self._log_ends.missed(tp)
+            # Asked again once the metadata names another one.
+            self._ready_s[tp] = away_until_s + dice.uniform(0.0, 0.2)
+            return position, []
+        if world.faults_on and dice.random() < world.plan.slow_leader_share:
+            self._ready_s[tp] = now_s + dice.uniform(0.5, 8.0)
+        self._high_water[tp] = end = cluster.shown(tp)
+        world.seen["less shown than before"] += end < position
+        self._log_ends.answered(tp, cluster.leader(tp), end, asked_us=asked_us, asked_s=asked_s)
+        if end <= position:
+            return position, []
+        records, following = cluster.fetch(tp, position, dice.randint(1, world.plan.most_fetched))
+        return following, records
 
 
 async def _look() -> None:

@@ -75,6 +75,7 @@ FAULTS = (
     "grow",
     "trim",
     "quarantine",
+    "move leaders",
     "next day",
 )
 
@@ -215,7 +216,7 @@ class World:
         self._failed = asyncio.Event()
         self.failure: BrokenError | None = None
         self.network = Network(self)
-        self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice)
+        self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice, loop)
         self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
         for number, topic in self.context.source_topics.names.items():
             partitions = (plan.orders, plan.deliveries)[number] if number < 2 else plan.partitions + 1
@@ -405,12 +406,14 @@ class World:
         engines = [worker.engine for worker in self.workers.values() if worker.alive]
         totals = [engine._totals for engine in engines if engine._totals is not None]
         kept = sum(len(engine.partitions) for engine in engines if engine.ready)
-        counts = Partition(self.context.catalogue.counts.name, 0)
+        read_by_totals = [
+            Partition(topic, 0) for topic in (self.context.catalogue.counts.name, *self.context.side_topics)
+        ]
         return (
             self._lag() == 0
             and kept == self.plan.partitions
             and len(totals) == 1
-            and totals[0].positions.get(counts) == self.cluster.bounds(counts).end
+            and all(totals[0].positions.get(tp) == self.cluster.bounds(tp).end for tp in read_by_totals)
         )
 
     def _lag(self) -> int:
@@ -450,16 +453,18 @@ class World:
             if self.dice.random() < self.plan.foreign:
                 placed = self.dice.randrange(partitions)
             tp = Partition(topic, placed)
+            headers = (("traceparent", b"00-%d" % number),) if number % 3 == 0 else ()
+            await self.cluster.led([tp])
             if epoch < 0 and self.dice.random() < self.plan.transactions:
                 epoch = await self.cluster.init("publisher")
                 open_until = number + self.dice.randrange(6)
             if epoch >= 0:
-                self._produce_in_transaction(tp, sent, epoch)
+                self._produce_in_transaction(tp, sent, headers, epoch)
                 if number >= open_until:
                     await self._end_publishers(epoch)
                     epoch = -1
             else:
-                self.cluster.append(tp, sent.key, sent.value, ())
+                self.cluster.append(tp, sent.key, sent.value, headers)
         if epoch >= 0:
             await self._end_publishers(epoch)
 
@@ -469,13 +474,16 @@ class World:
             await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / self.plan.targets))
             sent = planners.next(self.now_us())
             tp = Partition(self.context.side_topics[sent.topic], 0)
+            await self.cluster.led([tp])
             entry = self.cluster.append(tp, sent.key, sent.value, ())
             if not sent.is_event:
                 self.invariants.expect_dead_letter(entry)
 
-    def _produce_in_transaction(self, tp: Partition, sent: Sent, epoch: int) -> None:
+    def _produce_in_transaction(
+        self, tp: Partition, sent: Sent, headers: tuple[tuple[str, bytes], ...], epoch: int
+    ) -> None:
         try:
-            self.cluster.produce("publisher", epoch, [Outgoing(tp.topic, tp.partition, sent.key, sent.value)])
+            self.cluster.produce("publisher", epoch, [Outgoing(tp.topic, tp.partition, sent.key, sent.value, headers)])
         except FencedRequestError:
             self.seen["publisher's transaction expired"] += 1
 
@@ -542,6 +550,13 @@ class World:
         topic = self.dice.choice(self.context.source_topics.published)
         self.cluster.grow(topic, self.cluster.partition_count(topic) + self.dice.randrange(1, 4))
         self.loop.call_later(self.dice.uniform(0.0, 10.0), self.group.look)
+
+    async def _fault_move_leaders(self) -> None:
+        """A broker ends: some partitions have no leader for a while, and then one that is behind for a moment."""
+        share, away_s = self.dice.choice([0.2, 0.5, 1.0]), self.dice.choice([0.05, 0.5, 3.0, 9.0])
+        for tp in self.cluster.partitions():
+            if self.dice.random() < share:
+                self.cluster.move(tp, away_s=away_s, behind_s=self.dice.uniform(0.0, 0.9))
 
     async def _fault_compact(self) -> None:
         for tp in self.cluster.partitions():
