@@ -487,7 +487,7 @@ class Invariants:
                 place = Place(*tp, entry.offset)
                 if entry.offset >= position:
                     if source_name(*tp, number) not in summed.markers[number].positions:
-                        break  # nobody has told the totals of the partition yet
+                        break  # the totals have not been told of the partition yet
                     raise BrokenError("called over", f"{key} is over and {place} of before its end was not read")
                 home = home_of(entry.key, len(self._shards))
                 if home == number or place in self._lost or not self._world.is_event(entry):
