@@ -96,7 +96,7 @@ class TopicSettings(_Section):
     @field_validator("orders", "deliveries", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
-        if value in ([], ()):
+        if value == []:  # as a file gives it; the default is a tuple
             raise ValueError("list at least one topic, or leave the key out")
         return [value] if isinstance(value, str) else value
 
