@@ -35,7 +35,11 @@ def third_party(path: Path) -> Iterator[str]:
 
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    runtime = {distribution(each) for each in project["project"]["dependencies"]}
+    extras = project["project"].get("optional-dependencies", {})
+    runtime = {
+        distribution(each)
+        for each in [*project["project"]["dependencies"], *(one for of in extras.values() for one in of)]
+    }
     groups = project["dependency-groups"]
     dev = {distribution(each) for each in [*groups["dev"], *groups["build"]] if isinstance(each, str)}
     provided_by = packages_distributions()
