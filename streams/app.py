@@ -12,11 +12,13 @@ import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import faust
 from faust.app.base import BootStrategy
 from faust.worker import Worker
 
+from schemas.facts import FAMILIES
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
@@ -91,6 +93,18 @@ def _end_within(seconds: float, code: int) -> None:
     timer.start()
 
 
+def member_name(instance: str, context: Context) -> str:
+    """The name of a worker in its group: another one when the settings list other topics.
+
+    A group gives a member that comes back under its name what it had, and asks nobody what it reads now: a topic that was
+    added would stay unread until the next rebalance.
+    """
+    settings = context.settings
+    if not settings.topics.model_fields_set and settings.families == FAMILIES:
+        return instance
+    return f"{instance}-{crc32(','.join(context.source_topics.published).encode()):08x}"
+
+
 class MilestonesApp(faust.App):
     """The Faust app: consumer group, agents and life cycle; the state is the engine's."""
 
@@ -104,7 +118,7 @@ class MilestonesApp(faust.App):
             settings.group_id,
             broker=[f"kafka://{server}" for server in servers_of(settings)],
             datadir=str(datadir),
-            consumer_group_instance_id=instance,
+            consumer_group_instance_id=member_name(instance, context),
             topic_partitions=settings.partitions,
             topic_disable_leader=True,
             topic_allow_declare=False,

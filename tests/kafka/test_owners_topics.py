@@ -132,8 +132,8 @@ async def the_lists_grow_and_do_not_shrink(installation: Installation, cn: str, 
     )
     before = (await installation.counts())["deliveries", "all", "year:2024"]
     grown.configure(listed(cn, eu, *handovers))
-    # Under the same name within the session timeout it would be given what it had, without the new topic.
-    worker = grown.worker("w2")
+    # Under the same name within the session timeout: the group must not give it what it had, without the new topic.
+    worker = grown.worker("w1")
     try:
         await grown.applied()
         assert (await grown.counts())["deliveries", "all", "year:2024"] == before + 1
