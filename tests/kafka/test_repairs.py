@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.kafka.clients import read_to_end
+from tests.support import processes
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation, Worker
 from tests.support.recount import recount
@@ -162,7 +163,7 @@ async def test_a_worker_that_runs_notices_a_quarantine_and_a_lifted_one(installa
     worker = installation.worker("w1")
     await installation.publish([placed("SO-1"), placed("SO-2")])
     await installation.applied()
-    worker.kill(signal.SIGSTOP)
+    await processes.pause(worker.process.pid)
     await installation.publish([placed("SO-OUT"), placed("SO-IN")])
     waiting = {record.key: record for record in await sources(installation)}
     out, back = waiting[b"SO-OUT"], waiting[b"SO-IN"]

@@ -18,6 +18,7 @@ import pytest
 from streams.cli import COMMANDS, group
 from streams.kafka.rights import rights_of
 from streams.settings import Settings
+from tests.support import processes
 from tests.support.events import lifecycle
 from tests.support.installation import ROOT, Installation
 from tests.support.patience import deadline, stretched
@@ -243,7 +244,7 @@ async def test_a_command_gives_up_on_a_cluster_that_stops_answering(
     publisher.stdin.write(sample)
     while not await installation.source_values():  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.1)
-    os.kill(secured.broker.pid, signal.SIGSTOP)
+    await processes.pause(secured.broker.pid)
     started = time.monotonic()
     try:
         _, stderr = await asyncio.wait_for(publisher.communicate(sample), stretched(30))

@@ -1,13 +1,17 @@
-"""Runs a command to its end, and with it everything that it has started when it takes too long."""
+"""Runs a command to its end, and with it everything that it has started when it takes too long; pauses a process."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
-from tests.support.patience import stretched
+import psutil
+
+from tests.support.patience import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,3 +39,26 @@ def run(
             out, err = process.communicate()
             raise AssertionError(f"{arguments} did not end within {limit_s:.0f} s\n{out}\n{err}") from None
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+async def pause(process_id: int) -> None:
+    """Stops a process with SIGSTOP and waits until none of its threads runs any more.
+
+    The thread that takes the signal stops the others, which on a busy machine go on for a moment.
+
+    Raises:
+        AssertionError: It goes on.
+    """
+    os.kill(process_id, signal.SIGSTOP)
+    give_up_s = deadline(5)
+    threads = psutil.Process(process_id).threads()
+    while any(_runs(thread.id) for thread in threads):
+        assert time.monotonic() < give_up_s, f"{process_id} does not stop"
+        await asyncio.sleep(0.01)
+
+
+def _runs(thread_id: int) -> bool:
+    try:
+        return psutil.Process(thread_id).status() != psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
