@@ -9,9 +9,15 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.async_api import expect
+
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
+
+# A page that reloads by itself takes some seconds; where the promise is a time, the test says it.
+expect.set_options(timeout=1000 * stretched(10))
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Notes what must not happen in a page: a script of somebody else's, or what the content security policy has stopped.

@@ -111,7 +111,8 @@
   let costMs = 0;
   let timer = 0;
   let busy = false;
-  let everythingRead = false;
+  /* As it was when the server made this page: what comes next may be that the topics are read again. */
+  let everythingRead = document.getElementById("s-rebuild").hidden;
   /* Asks for the page again, but not before `gapMs` since the last time: a slow server is asked less often. */
   function refreshSoon(gapMs) {
     if (!live) return;
