@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest_v1, DeleteAclsRequest_v1
+from aiokafka.protocol.admin import CreateAclsRequest_v1, DeleteAclsRequest_v1, DescribeAclsRequest_v1
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.config import BrokerListener
+from tests.support.patience import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -278,7 +279,14 @@ class SecuredKafka:
             for right in rights
             for operation in right.operations
         ]
+        wanted = {(name, operation) for _, name, _, _, _, operation, _ in creations}
         await self._administer(_AsIs(CreateAclsRequest_v1(creations)), settle_s)
+        if settle_s:
+            # The broker hears of it from its controller, after the topics that were created before it.
+            give_up_s = deadline(20)
+            while wanted - await self._allowed(user):
+                assert time.monotonic() < give_up_s, user
+                await asyncio.sleep(0.05)
 
     async def disallow(self, user: str, right: Right | None = None, settle_s: float = _SETTLE_S) -> None:
         """Takes a right from a user, or all of them."""
@@ -291,6 +299,21 @@ class SecuredKafka:
                 for operation in right.operations
             ]
         await self._administer(_AsIs(DeleteAclsRequest_v1(filters)), settle_s)
+
+    async def _allowed(self, user: str) -> set[tuple[str, int]]:
+        """(resource, operation) of every right of a user that the broker knows of."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
+        await admin.start()
+        try:
+            asked = DescribeAclsRequest_v1(_ANY, None, _ANY, f"User:{user}", None, _ANY, _ANY)
+            answer = (await admin._send_to_controller(_AsIs(asked))).to_object()
+            return {
+                (resource["resource_name"], int(acl["operation"]))
+                for resource in answer["resources"]
+                for acl in resource["acls"]
+            }
+        finally:
+            await admin.close()
 
     async def _administer(self, request: Any, settle_s: float = _SETTLE_S) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
