@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, ORDERS, family_of
+from schemas.facts import FAMILIES, family_of
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
@@ -73,9 +73,8 @@ class SourceTopics:
             ExpectedError: The settings do not list it any more.
         """
         if number not in self.names:
-            family = "orders" if family_of(number) == ORDERS else "deliveries"
             raise ExpectedError(
-                f"topics: records of topic {number // 2 + 1} of the {family} were counted, and the settings list only "
+                f"topics: records of topic {number // 2 + 1} of the {FAMILIES[family_of(number)]} were counted, and the settings list only "
                 f"{sum(family_of(other) == family_of(number) for other in self.names)}: {_AS_BEFORE}"
             )
         return self.names[number]

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
-from schemas.facts import ORDERS as ORDER_TOPICS
+from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.orders import (
     CANCELLATIONS,
@@ -384,8 +383,7 @@ def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:
 
 def _conflict_message(fact: Fact, known: Fact) -> str:
     other = [name for name, field_name in _CONTENT.items() if getattr(fact, field_name) != getattr(known, field_name)]
-    topic = "orders" if family_of(known.topic) == ORDER_TOPICS else "deliveries"
     return (
         f"an event of this order with the same source and id was applied before, with another {' and '.join(other)}: "
-        f"the one read from {topic}, partition {known.partition}, offset {known.offset}"
+        f"the one read from {FAMILIES[family_of(known.topic)]}, partition {known.partition}, offset {known.offset}"
     )

@@ -258,11 +258,6 @@ class Windows:
         place = self.find(key)
         return self._row_at(place) if place is not None else None
 
-    def key_at(self, place: int) -> RowKey:
-        """The key of a row."""
-        series = self._series[self.columns.series[place]]
-        return RowKey(series.metric, series.scope, self._periods[self.columns.period[place]].id)
-
     def day(self, metric: str, scope: str, day: date) -> CountedDay | None:
         """The counts of a business date as they are now; None where there are none."""
         place = self.find((metric, scope, f"day:{day.isoformat()}"))

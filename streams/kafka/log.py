@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
+from streams.errors import ExpectedError
 from streams.kafka.clients import cluster_id, partition_counts, read_to_end, reader
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 
@@ -99,6 +100,20 @@ class Log(Protocol):
 
     def writer(self, transactional_id: str) -> LogWriter:
         """A writer that is not started."""
+
+
+def require_topics(counts: Mapping[str, int]) -> None:
+    """Makes sure that topics are there.
+
+    Args:
+        counts: As `LogReader.partition_counts` tells.
+
+    Raises:
+        ExpectedError: One is not, exit code 3.
+    """
+    for name, partitions in counts.items():
+        if not partitions:
+            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
 
 class KafkaLog:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
+from schemas.codec import decode_batch, decode_control, decode_target
 from schemas.partitioner import homes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from schemas.events import Event
+    from schemas.facts import Fact, Rejection
 
 #: Source topics by number, after `ORDERS` and `DELIVERIES`.
 TARGETS: Final = 2
@@ -43,6 +47,24 @@ class Candidate(NamedTuple):
     timestamp: int
     partition: int = 0
     offset: int = 0
+
+
+def verdicts_on(
+    records: Sequence[Candidate], *, topic: int, future_limit_us: int, framed: bool = False
+) -> Sequence[Event | Fact | Rejection]:
+    """What a worker would make of records, in their order.
+
+    Args:
+        records: All of one topic.
+        topic: As in `Publication`.
+        future_limit_us: How far an event's time may be ahead of its append time, microseconds.
+        framed: Whether JSON in the wire format of a schema registry is accepted.
+    """
+    if topic == TARGETS:
+        return [decode_target(record, future_limit_us=future_limit_us, framed=framed) for record in records]
+    if topic == CONTROLS:
+        return [decode_control(record, future_limit_us=future_limit_us, framed=framed) for record in records]
+    return decode_batch(records, topic=topic, future_limit_us=future_limit_us, framed=framed)
 
 
 def foreign_partition(key: bytes, partitions: int) -> int:

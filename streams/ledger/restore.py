@@ -13,7 +13,7 @@ from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.quarantine import SkippedRecords, read_decisions
 from streams.ledger.recovery import prepare
-from streams.ledger.sources import Source, bounds, check
+from streams.ledger.sources import Source, bounds, check, is_another_cluster
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             # One that the marker does not know was added since; without a marker all are new.
             memory.sources.setdefault(tp, Source()).end = end
         memory.cluster = await reader.cluster_id()
-        is_elsewhere = (
-            marker is not None and bool(marker.cluster and memory.cluster) and marker.cluster != memory.cluster
-        )
+        is_elsewhere = marker is not None and is_another_cluster(marker.cluster, memory.cluster)
         applied = memory.positions()
         await check(memory.sources, found, decisions.gaps, reader, is_elsewhere=is_elsewhere)
         if marker is None or marker.rebuilding:

@@ -106,6 +106,11 @@ async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: in
     return {Partition(*tp): span for tp, span in (await reader.bounds(own)).items()}
 
 
+def is_another_cluster(before: str, now: str) -> bool:
+    """Whether two ids name two clusters; an empty one is not known."""
+    return bool(before and now) and before != now
+
+
 async def check(
     sources: Mapping[Partition, Source],
     found: Mapping[Partition, Bounds],

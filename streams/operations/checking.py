@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.authority import canonical
 from schemas.cloudevents import canonical_name
-from schemas.codec import decode_batch, decode_control, decode_target, encode_event
-from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection, family_of
+from schemas.codec import encode_event
+from schemas.facts import DELIVERIES, ORDERS, Rejection, family_of
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from schemas.wrappers import of_bytes
-from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate
+from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, verdicts_on
 from streams.operations.event_files import NumberedLine, events_of
 from streams.operations.ndjson import key_of, loosely, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.events import Event
     from streams.settings import Settings
 
 #: What makes a JSON object a record rather than an event.
@@ -136,7 +135,9 @@ class EventChecker:
         return _Given(line.number, Candidate(key, value, headers, now_ms), family, topic or self._name(family))
 
     def _verdict(self, given: _Given) -> EventVerdict:
-        outcome = self._outcome(given)
+        (outcome,) = verdicts_on(
+            [given.candidate], topic=given.family, future_limit_us=self._limit_us, framed=self._framed
+        )
         if isinstance(outcome, Rejection):
             return EventVerdict(given.number, outcome, given.topic)
         event, made_good = canonical(given.candidate, framed=self._framed)
@@ -146,15 +147,6 @@ class EventChecker:
             partition = homes([key], self._settings.partitions)[0]
         document = json.loads(encode_event(event))
         return EventVerdict(given.number, None, given.topic, key.decode(), partition, tuple(made_good), document)
-
-    def _outcome(self, given: _Given) -> Event | Fact | Rejection:
-        record, limit_us, framed = given.candidate, self._limit_us, self._framed
-        if given.family == TARGETS:
-            return decode_target(record, future_limit_us=limit_us, framed=framed)
-        if given.family == CONTROLS:
-            return decode_control(record, future_limit_us=limit_us, framed=framed)
-        (outcome,) = decode_batch([record], topic=given.family, future_limit_us=limit_us, framed=framed)
-        return outcome
 
     def _name(self, family: int) -> str:
         catalogue = self._catalogue

@@ -13,7 +13,7 @@ from schemas.codec import encode_note
 from schemas.notes import Gap, gap_key
 from schemas.outputs import source_name
 from streams.errors import ExpectedError
-from streams.kafka.log import Partition
+from streams.kafka.log import Partition, require_topics
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.quarantine import read_decisions
 from streams.operations.record_status import last_marker
@@ -99,9 +99,7 @@ async def _states(context: Context, reader: LogReader) -> list[GapState]:
     homes, topics = context.settings.partitions, context.source_topics
     names = [*topics, context.catalogue.quarantine.name, context.catalogue.ledger.name]
     counts = await reader.partition_counts(names)
-    for name in names:
-        if not counts[name]:
-            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+    require_topics({name: counts[name] for name in names})
     decisions = await read_decisions(context, reader)
     sources = [Partition(topic, number) for topic in topics.published for number in range(counts[topic])]
     bounds = await reader.bounds(sources)

@@ -15,11 +15,11 @@ from schemas.counts import encode_marker_key
 from schemas.memory import SIDE, name_of
 from schemas.outputs import Books, Marker, source_name, source_of
 from streams.errors import ExpectedError, GapError
-from streams.kafka.log import Partition
+from streams.kafka.log import Partition, require_topics
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.restore import check_settings
-from streams.ledger.sources import Source, bounds, check
+from streams.ledger.sources import Source, bounds, check, is_another_cluster
 from streams.operations.record_status import last_marker
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def move(context: Context) -> list[Moved]:
             took a ledger partition meanwhile.
     """
     async with context.log.reader() as reader:
-        await _check_exist(context, reader)
+        require_topics(await reader.partition_counts([topic.name for topic in context.catalogue.all()]))
         markers = {number: await _marker(context, number, reader) for number in range(context.settings.partitions)}
         cluster = await reader.cluster_id()
         found = {number: await bounds(reader, context.source_topics, number, len(markers)) for number in markers}
@@ -82,12 +82,6 @@ async def move(context: Context) -> list[Moved]:
             moved.append(Moved(tp, before, span.first, span.end))
     await _commit(context, "totals", [Outgoing(context.catalogue.totals.name, 0, key, None) for key in sides])
     return moved
-
-
-async def _check_exist(context: Context, reader: LogReader) -> None:
-    for name, count in (await reader.partition_counts([topic.name for topic in context.catalogue.all()])).items():
-        if not count:
-            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
 
 
 async def _check_empty(context: Context, reader: LogReader) -> None:
@@ -125,7 +119,7 @@ async def _fits(
     sources = {}
     for name, (offset, digest) in marker.positions.items():
         sources[Partition(*source_of(name, number))] = Source(next=offset, digest=digest)
-    is_elsewhere = bool(marker.cluster and cluster) and marker.cluster != cluster
+    is_elsewhere = is_another_cluster(marker.cluster, cluster)
     try:
         await check(sources, found, {}, reader, is_elsewhere=is_elsewhere)
     except GapError:

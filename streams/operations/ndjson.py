@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.codec import decode_batch, decode_control, decode_document, decode_target, encode_document
+from schemas.codec import decode_document, encode_document
 from schemas.events import canonical_scope
 from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
 from schemas.texts import tidy
-from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, Publication
+from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, Publication, verdicts_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,11 +102,7 @@ class LineChecker:
     def _verdicts(self, topic: int, records: Sequence[Publication]) -> Sequence[Event | Fact | Rejection]:
         now_ms = self._now_ms()
         read = [Candidate(record.key, record.value, STRUCTURED_HEADERS, now_ms) for record in records]
-        if topic == TARGETS:
-            return [decode_target(record, future_limit_us=self._future_limit_us) for record in read]
-        if topic == CONTROLS:
-            return [decode_control(record, future_limit_us=self._future_limit_us) for record in read]
-        return decode_batch(read, topic=topic, future_limit_us=self._future_limit_us)
+        return verdicts_on(read, topic=topic, future_limit_us=self._future_limit_us)
 
 
 def topic_of(kind: object, void_topic: int = ORDERS) -> int:

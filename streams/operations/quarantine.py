@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import encode_note
 from schemas.facts import QUARANTINED
 from streams.errors import ExpectedError
+from streams.kafka.log import require_topics
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.quarantine import read_orders
 from streams.operations.record_status import (
@@ -115,9 +116,7 @@ async def _orders_reader(context: Context) -> AsyncIterator[LogReader]:
 async def _check_topics(context: Context, reader: LogReader) -> None:
     catalogue = context.catalogue
     names = [catalogue.quarantine.name, catalogue.dead_letters.name, catalogue.ledger.name, catalogue.rerouted.name]
-    for name, partitions in (await reader.partition_counts(names)).items():
-        if not partitions:
-            raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+    require_topics(await reader.partition_counts(names))
 
 
 async def _decide(context: Context, place: Place, note: bytes | None) -> None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.cloudevents import BatchError, HeaderError, is_structured
-from schemas.codec import decode_batch, decode_control, decode_target, encode_note
-from schemas.facts import QUARANTINED, Fact, Rejection, family_of
+from schemas.codec import encode_note
+from schemas.facts import BY_STATE, QUARANTINED, Rejection, family_of
 from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
-from streams.kafka.publication import Candidate
+from streams.kafka.log import require_topics
+from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.mending import Content, Mending, filtered
@@ -28,21 +29,19 @@ from streams.operations.ndjson import key_of, loosely
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from schemas.events import Event
     from schemas.notes import Place
     from streams.context import Context
     from streams.kafka.log import LogReader, LogWriter
     from streams.operations.mending import Edited
 
 #: Whether these are accepted is decided by what came before them, which a replay does not change.
-DECIDED_BY_STATE: Final = frozenset(("id_conflict", "too_many_events"))
+DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED}
 
 _EDIT_TIMEOUT_S: Final = 60.0
 #: A transaction of one run: bounds what is repeated after a failure.
 _MOST_RECORDS: Final = 500
 _MOST_BYTES: Final = 4 << 20
 _ASK_FOR_IT: Final = "in quarantine: ask for it with --reason quarantined, once a corrected version runs"
-_TARGETS, _CONTROLS = 2, 3
 
 
 @dataclass(frozen=True)
@@ -134,15 +133,13 @@ class _Run:
         self._repair = repair
         self._reader = reader
         self._sources = {name: family_of(number) for number, name in catalogue.names().items()}
-        self._sources |= {catalogue.targets.name: _TARGETS, catalogue.controls.name: _CONTROLS}
+        self._sources |= {catalogue.targets.name: TARGETS, catalogue.controls.name: CONTROLS}
         self._partitions: dict[str, int] = {}
 
     async def check_topics(self) -> None:
         names = [self._context.catalogue.replayed.name, *self._sources]
         self._partitions = await self._reader.partition_counts(names)
-        for name, partitions in self._partitions.items():
-            if not partitions:
-                raise ExpectedError(f"{name} does not exist: run milestones topics apply", exit_code=3)
+        require_topics(self._partitions)
 
     async def outcomes(self, wanted: Wanted) -> AsyncIterator[Outcome]:
         """What to do with each selected dead letter, in order."""
@@ -275,13 +272,7 @@ class _Run:
         record = Candidate(*content, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
         framed = self._context.settings.accept_schema_registry_json
-        outcome: Event | Fact | Rejection
-        if topic == _TARGETS:
-            outcome = decode_target(record, future_limit_us=limit_us, framed=framed)
-        elif topic == _CONTROLS:
-            outcome = decode_control(record, future_limit_us=limit_us, framed=framed)
-        else:
-            (outcome,) = decode_batch([record], topic=topic, future_limit_us=limit_us, framed=framed)
+        (outcome,) = verdicts_on([record], topic=topic, future_limit_us=limit_us, framed=framed)
         if isinstance(outcome, Rejection):
             return f"would be rejected again: {outcome.reason}: {outcome.message}"
         if letter.reason in DECIDED_BY_STATE and content[1:] == (letter.value, letter.headers):

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-ENDINGS: Final = (".csv", ".tsv", ".txt", ".xlsx", ".csv.gz", ".tsv.gz")
-
 _START_BYTES: Final = 1 << 16
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _HEADER_WITHIN: Final = 10
