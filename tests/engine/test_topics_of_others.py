@@ -11,6 +11,7 @@ import pytest
 from schemas.codec import decode_batch
 from schemas.facts import DELIVERIES, MAX_TOPICS, ORDERS, Fact, Rejection, family_of, topic_number
 from schemas.topics import Catalogue
+from streams.app import member_name
 from streams.context import Context
 from streams.domain.packing import Vocabulary, pack, unpack
 from streams.errors import ExpectedError
@@ -76,6 +77,20 @@ def test_a_worker_with_a_shorter_list_gets_nothing_from_one_with_the_longer() ->
     assigned = assignor._protocol_assignments.call_args.args[0]
     assert assigned["old"].actives == {}
     assert assigned["new"].actives["eu"] == [0, 1]
+
+
+def test_a_worker_is_another_member_of_its_group_when_it_reads_other_topics() -> None:
+    """Else a group gives it what it had, without what was added."""
+    assert member_name("w1", context(TopicSettings())) == "w1"
+    readers = [
+        context(),
+        context(TopicSettings(orders=("cn", "eu", "new"), deliveries=("bj1",))),
+        context(TopicSettings(), families=("deliveries",)),
+    ]
+    names = [member_name("w1", each) for each in readers]
+    assert len({"w1", *names}) == 4
+    assert names == [member_name("w1", each) for each in readers]
+    assert member_name("w2", readers[0]) != names[0]
 
 
 @pytest.mark.parametrize(
