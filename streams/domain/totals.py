@@ -10,6 +10,7 @@ that ends half-way goes on with the takeover.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,7 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -252,7 +253,7 @@ class Totals:
         rest_on: set[RowKey] = set()
         if len(rows) > most:
             # Milestones are judged by what is published: a takeover between two parts must find it as it was.
-            rest_on = {RowKey.of(event.data) for event in milestones}
+            rest_on = {RowKey.of(event.data) for event in milestones} | _days_that_grew(rows, milestones)
             rest_on |= {row.key for row in rows if row.was_over and row.count < row.published_count}
             rows.sort(key=lambda row: row.key in rest_on)
         published: list[WindowRow | PlainRow] = []
@@ -426,6 +427,21 @@ class Totals:
             self._book.pass_(claim, row, news=news, by_units=row.grew and not was_record and not by_clock)
         elif stands and not is_record and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
+
+
+def _days_that_grew(rows: Iterable[Row], milestones: Iterable[MilestoneEvent]) -> set[RowKey]:
+    """Of the period of each milestone a day that has grown: by it a takeover knows that units have caused the milestone."""
+    grown: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.period.kind == "day" and row.count > row.published_count:
+            grown.setdefault(row.metric, []).append(row)
+    found = set()
+    for event in milestones:
+        days = grown.get(event.data.metric, [])  # by date, as all rows of a scope are by key
+        place = bisect_left(days, event.data.start, key=lambda row: row.period.start.isoformat())
+        if place < len(days) and days[place].period.start.isoformat() <= event.data.end:
+            found.add(days[place].key)
+    return found
 
 
 def _records_before(over: Sequence[Row]) -> set[str]:

@@ -240,6 +240,7 @@ class Windows:
         self._instant = "", 0
         self._started = False
         self._is_first = False
+        self._is_caught_up = False
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -377,6 +378,7 @@ class Windows:
             also: Keys of further rows.
         """
         self._is_first, self._started = not self._started, True
+        self._is_caught_up = caught_up
         places, self._retargeted = self._retargeted, set()
         places.update(place for place in map(self.find, also) if place is not None)
         changed, self._touched = self._touched, {}
@@ -556,6 +558,10 @@ class Windows:
 
     def _load(self, place: int) -> Row:
         columns = self.columns
+        if not (self._is_caught_up or columns.version[place]) and columns.status[place] != _OPEN:
+            # Nothing says that it was over before: for whoever takes over, it begins with this step.
+            columns.status[place] = _OPEN
+            self._late.append(place)
         series = self._series[columns.series[place]]
         row = Row(series.metric, series.scope, self._periods[columns.period[place]], self, place)
         row.count, row.backfilled = columns.count[place], columns.backfilled[place]

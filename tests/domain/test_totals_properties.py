@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.domain.totals_world import METRIC, World, rule, target
@@ -160,6 +160,10 @@ def in_force(standing: dict[str, str], targets: tuple[Target, ...]) -> dict[str,
     return {i: p for i, p in standing.items() if "/target:" not in i or i.rpartition("/")[2] in values}
 
 
+def _put(year: int, month: int, day: int, *, shard: int = 0, count: int) -> Step:
+    return "put", date(year, month, day), "model=SU7", shard, count, 0, 0
+
+
 @settings(max_examples=250, deadline=None)
 @given(STEPS)
 def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
@@ -205,6 +209,8 @@ def test_every_revision_is_published_once_and_standing_alternates(steps: list[St
 
 @settings(max_examples=100, deadline=None)
 @given(STEPS)
+# A row that has never held anything until its period was over.
+@example([_put(2023, 12, 30, count=0), ("step", 0, True), _put(2023, 12, 30, count=1), ("step", 0, False)])
 def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     """With the same rules all along, a writer that restarts before every step publishes what one that never does would.
 
@@ -232,6 +238,8 @@ PARTS = st.tuples(st.sampled_from((1, 2, 7, 1000)), st.one_of(st.none(), st.inte
 
 @settings(max_examples=250, deadline=None)
 @given(STEPS, st.lists(PARTS, min_size=1, max_size=10))
+# The day is published, then the writer dies: the target of its month is reached by a unit all the same.
+@example([_put(2024, 10, 1, shard=1, count=3), ("step", 0, False), _put(2024, 10, 1, shard=0, count=1)], [(1, 1)])
 def test_a_step_in_parts_publishes_what_a_whole_one_does(
     steps: list[Step], parts: list[tuple[int, int | None]]
 ) -> None:
