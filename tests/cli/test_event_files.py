@@ -115,8 +115,9 @@ def test_what_is_no_event_is_given_too_and_not_passed_over(content: bytes, texts
         (b"PK\x03\x04rest", "Excel"),
         (b"PAR1rest", "Parquet"),
         (b"BZh91AY", "bzip2"),
-        (gzip.compress(LINES)[:-20], "ends too early"),
-        (gzip.compress(LINES)[:10] + b"\xff" * 50, "damaged"),
+        # Without its time: the content is part of the test's name, which every process of the run has to agree on.
+        (gzip.compress(LINES, mtime=0)[:-20], "ends too early"),
+        (gzip.compress(LINES, mtime=0)[:10] + b"\xff" * 50, "damaged"),
         (bytes(cramjam.zstd.compress(LINES))[:-20], "damaged"),
         (b"\xff\xfe{\x00\x00\xd8\x00\x00", "UTF-16 and damaged"),
     ],
