@@ -15,6 +15,7 @@ COMMANDS = {
     "backtest": "streams.cli.backtest",
     "broker": "streams.cli.broker",
     "contracts": "streams.cli.contracts",
+    "correct": "streams.cli.correct",
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
     "doctor": "streams.cli.doctor",

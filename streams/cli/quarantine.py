@@ -45,7 +45,7 @@ def command() -> None:
 
     TOPIC, PARTITION and OFFSET say where it was published. A running worker notices on its own and reopens the
     partition, which takes up to half a minute. A record that has already been applied cannot be skipped:
-    publish an event.voided.v1 of its order instead.
+    milestones correct void takes it back.
     """
 
 

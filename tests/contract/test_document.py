@@ -81,6 +81,7 @@ KNOWN_CHECKS = {
     "commands",
     "exit-codes",
     "list-columns",
+    "corrections",
 }
 TOPICS = {
     "orders": ORDER_EVENTS,

@@ -1,0 +1,489 @@
+"""What `correct` works on: the events of an order, or of the orders of a VIN, and what other events would change.
+
+Everything is judged by the recount's code, from the source topics as they are now, and compared with the rows and
+milestones that are published.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka import TopicPartition
+
+from schemas.codec import decode_milestone, decode_row
+from schemas.events import VIN_CHARACTERS
+from schemas.facts import DELIVERIES, Fact, Kind, family_of
+from schemas.outputs import RETRACTED
+from schemas.rows import RowKey
+from schemas.texts import tidy
+from streams.audit.judging import EFFECTS, read_order
+from streams.audit.letters import accepted, read_letters
+from streams.audit.sources import Sources, audit_reader, coordinates_of
+from streams.audit.standing import TargetInForce, expected_standing
+from streams.audit.sums import Business, Window
+from streams.errors import ExpectedError
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_latest, read_to_end
+from streams.kafka.records import record_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.audit.sources import Stops
+    from streams.audit.standing import ExpectedStanding
+    from streams.kafka.records import LogRecord
+    from streams.listener import Listener
+    from streams.settings import Settings
+
+_VIN_LENGTH: Final = 17
+
+
+class Judged(NamedTuple):
+    """An accepted event of an order.
+
+    Attributes:
+        event: The event.
+        record: The record that brought it.
+        effect: What it does: a key of `EFFECTS`.
+    """
+
+    event: Fact
+    record: LogRecord
+    effect: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether it does what its type says, or has done so until another event took it back."""
+        return self.event.kind != Kind.VOIDED and not EFFECTS[self.effect].startswith("no effect")
+
+
+@dataclass
+class OrderEvents:
+    """An order.
+
+    Attributes:
+        order_id: Its number.
+        events: Those that were accepted, in the order of (time, id, source).
+        refused: Why each of its other records is a dead letter.
+    """
+
+    order_id: str
+    events: list[Judged] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def facts(self) -> list[Fact]:
+        """The accepted events."""
+        return [judged.event for judged in self.events]
+
+
+@dataclass(frozen=True)
+class FoundOrders:
+    """The orders that a text names.
+
+    Attributes:
+        text: The text as an order number.
+        vin: The text as a VIN; empty where it cannot be one.
+        orders: By order number.
+        read_to: (topic, partition) of the sources → how far it was read.
+    """
+
+    text: str
+    vin: str
+    orders: dict[str, OrderEvents]
+    read_to: dict[tuple[str, int], int]
+
+
+def vin_of(text: str) -> str:
+    """The VIN that a text is, in capitals; empty where it is none."""
+    vin = tidy(text).upper()
+    return vin if len(vin) == _VIN_LENGTH and not set(vin) - set(VIN_CHARACTERS) else ""
+
+
+async def find_orders(settings: Settings, text: str, listener: Listener) -> FoundOrders:
+    """Finds the order with a number, and every order with an event of a VIN.
+
+    Args:
+        settings: The installation.
+        text: Order number or VIN.
+        listener: Gets progress.
+
+    Raises:
+        ExpectedError: The cluster is unreachable, or a source topic is missing.
+    """
+    order_id, vin = tidy(text), vin_of(text)
+    async with audit_reader(settings) as consumer:
+        await Sources(settings, consumer).check()
+        letters = await read_letters(settings, consumer)
+        sources = letters.sources(settings, consumer, listener.progress)
+        stops = await sources.ends()
+        listener.plan(sum(stops.values()) * (2 if vin else 1))
+        listener.say("looking for the order")
+        asked = {order_id} | (await _orders_of(vin, sources, stops) if vin else set())
+        records = await sources.history(asked, stops)
+    orders: dict[str, OrderEvents] = {}
+    by_place: dict[tuple[int, int, int], LogRecord] = {}
+    facts: dict[str, list[Fact]] = {}
+    for record, outcome in records:
+        if isinstance(outcome, Fact):
+            by_place[coordinates_of(outcome)] = record
+            facts.setdefault(outcome.order_id, []).append(outcome)
+        else:
+            name = tidy((record.key or b"").decode(errors="replace"))
+            orders.setdefault(name, OrderEvents(name)).refused.append(f"{outcome.reason}: {outcome.message}")
+    for name, found in facts.items():
+        order = orders.setdefault(name, OrderEvents(name))
+        distinct = accepted(sorted(found, key=coordinates_of), letters.by_record)
+        order.events = [
+            Judged(event, by_place[coordinates_of(event)], effect)
+            for event, effect in read_order(distinct.events).effects
+        ]
+    return FoundOrders(
+        order_id, vin, orders, {(sources.names[topic], partition): stop for (topic, partition), stop in stops.items()}
+    )
+
+
+async def _orders_of(vin: str, sources: Sources, stops: Stops) -> set[str]:
+    """The orders with an event of a VIN."""
+    found: set[str] = set()
+    for (topic, partition), stop in sorted(stops.items()):
+        if family_of(topic) != DELIVERIES:
+            continue
+        async for records in sources.read(TopicPartition(sources.names[topic], partition), stop):
+            found |= {
+                outcome.order_id
+                for _, outcome in sources.decoded(records, topic)
+                if isinstance(outcome, Fact) and outcome.vin == vin
+            }
+    return found
+
+
+# What a correction would change -------------------------------------------------------------------------------------
+
+
+class RowChange(NamedTuple):
+    """A row whose count becomes another."""
+
+    key: RowKey
+    before: int
+    after: int
+    is_closed: bool
+
+
+class MilestoneChange(NamedTuple):
+    """A milestone that becomes `raised`, `retracted` or `reinstated`; `held_s` is how long its rule holds that back."""
+
+    milestone_id: str
+    becomes: str
+    held_s: int = 0
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What would change.
+
+    Attributes:
+        effects: Event → what it did (empty for the new ones), and what it would do, in words; those that differ.
+        rows: In the order of their keys.
+        milestones: In the order of their ids.
+    """
+
+    effects: list[tuple[Fact, str, str]]
+    rows: list[RowChange]
+    milestones: list[MilestoneChange]
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "effects": [
+                {"source": event.source, "id": event.id, "before": before or None, "after": after}
+                for event, before, after in self.effects
+            ],
+            "rows": [
+                {"row": str(change.key), "before": change.before, "after": change.after, "closed": change.is_closed}
+                for change in self.rows
+            ],
+            "milestones": [
+                {"milestone_id": change.milestone_id, "becomes": change.becomes, "held_s": change.held_s}
+                for change in self.milestones
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class ScopeState:
+    """The rows and milestone events that are published, of the metrics and scopes that matter."""
+
+    rows: Mapping[RowKey, WindowRow]
+    milestones: Sequence[MilestoneEvent]
+
+
+def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fact]) -> Counter[RowKey]:
+    """How many units each row would gain or lose, where that is not 0."""
+    changes: Counter[RowKey] = Counter()
+    for events, sign in ((before, -1), (after, 1)):
+        for unit in read_order(events).units:
+            day = business.local(unit.event.time_us).date()
+            for scope in business.scopes_of(unit.dims):
+                for period in business.periods_of(day):
+                    changes[RowKey(unit.metric, scope, period.id)] += sign
+    return Counter({key: change for key, change in changes.items() if change})
+
+
+async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeState:
+    """Reads what is published about the metrics and scopes of some rows.
+
+    Raises:
+        ExpectedError: The cluster is unreachable.
+    """
+    wanted = {f"{key.metric}/{key.scope}/".encode() for key in changes}
+    prefixes = tuple(wanted)
+    catalogue = catalogue_of(settings)
+    async with audit_reader(settings) as consumer:
+        names = (catalogue.windows.name, catalogue.milestones.name)
+        if not prefixes or not all((await partition_counts(consumer, names)).values()):
+            return ScopeState({}, ())
+        values = await read_latest(
+            settings, [(catalogue.windows.name, 0)], consumer=consumer, wanted=lambda key: key.startswith(prefixes)
+        )
+        milestones = []
+        async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+            milestones += [
+                decode_milestone(record_value(record)) for record in records if (record.key or b"").startswith(prefixes)
+            ]
+    rows = [decode_row(value) for value in values.values()]
+    return ScopeState({RowKey.of(row): row for row in rows}, milestones)
+
+
+def consequences(
+    settings: Settings, business: Business, before: Sequence[Fact], added: Sequence[Fact], state: ScopeState
+) -> Consequences:
+    """What more events of an order would change.
+
+    Args:
+        settings: The rules.
+        business: Zone, scopes, holidays.
+        before: The accepted events of the order.
+        added: The others.
+        state: What is published.
+    """
+    after = [*before, *added]
+    changes = changed_units(business, before, after)
+    rows = []
+    for key, change in sorted(changes.items()):
+        row = state.rows.get(key)
+        count = row.count if row is not None else 0
+        rows.append(RowChange(key, count, max(0, count + change), row is not None and row.status == "closed"))
+    return Consequences(_effects(before, after), rows, _milestones(settings, business, changes, state))
+
+
+def _effects(before: Sequence[Fact], after: Sequence[Fact]) -> list[tuple[Fact, str, str]]:
+    was = {coordinates_of(event): EFFECTS[effect] for event, effect in read_order(before).effects}
+    found = [
+        (event, was.get(coordinates_of(event), ""), EFFECTS[effect]) for event, effect in read_order(after).effects
+    ]
+    return [(event, earlier, later) for event, earlier, later in found if earlier != later]
+
+
+def _milestones(
+    settings: Settings, business: Business, changes: Mapping[RowKey, int], state: ScopeState
+) -> list[MilestoneChange]:
+    counts = {key: row.count for key, row in state.rows.items() if _is_counted(settings, key)}
+    targets = {
+        TargetInForce(target.target_id, row.metric, row.scope, row.period, target.value)
+        for row in state.rows.values()
+        for target in row.targets
+    }
+
+    def standing(counts: Mapping[RowKey, int]) -> ExpectedStanding:
+        windows = {key: Window(business.calendar.period(key.period), count) for key, count in counts.items()}
+        return expected_standing(settings, windows, state.rows, targets)
+
+    now = standing(counts)
+    then = standing({key: counts.get(key, 0) + changes.get(key, 0) for key in {*counts, *changes}})
+    rules = {rule.name: rule for rule in settings.rule}
+    last = {event.data.milestone_id: event.type for event in state.milestones}
+    found = []
+    for milestone_id in sorted(now.periods.keys() | then.periods.keys()):
+        earlier, later = now.periods.get(milestone_id), then.periods.get(milestone_id)
+        if earlier == later:
+            continue
+        stands = last.get(milestone_id, RETRACTED) != RETRACTED
+        if earlier is not None and stands:
+            rule = rules.get(now.rule_of.get(milestone_id, ""))
+            held_s = rule.retract_after_s if rule is not None and later is None else 0
+            found.append(MilestoneChange(milestone_id, "retracted", held_s))
+        if later is not None and not (stands and earlier is None):
+            found.append(MilestoneChange(milestone_id, "reinstated" if milestone_id in last else "raised"))
+    return found
+
+
+def _is_counted(settings: Settings, key: RowKey) -> bool:
+    """Whether the settings still name the row's holiday."""
+    kind, name = key.period.split(":")[:2]
+    return kind != "holiday" or name in settings.holidays
+
+
+# Which event is meant -----------------------------------------------------------------------------------------------
+
+#: What `--what` calls the events.
+KINDS: Final = {
+    "order": Kind.PLACED,
+    "delivery": Kind.DELIVERED,
+    "cancellation": Kind.CANCELLED,
+    "reversal": Kind.REVERSED,
+}
+_WORDS: Final = {
+    Kind.PLACED: "order placed",
+    Kind.CANCELLED: "order cancelled",
+    Kind.DELIVERED: "delivery",
+    Kind.REVERSED: "delivery reversed",
+    Kind.VOIDED: "void",
+}
+
+
+class Meant(NamedTuple):
+    """An order, and the one of its events that is to be corrected."""
+
+    order: OrderEvents
+    judged: Judged
+
+
+def described(business: Business, event: Fact) -> str:
+    """An event in a few words: what it is, when."""
+    vin = f" of {event.vin}" if event.vin else ""
+    when = business.exact(event.time_us).isoformat(" ", "seconds")
+    return f"{_WORDS[Kind(event.kind)]}{vin} at {when}"
+
+
+def choose(found: FoundOrders, business: Business, *, moves: bool, what: str | None, event_id: str | None) -> Meant:
+    """The event that is to be voided or moved.
+
+    Args:
+        found: The orders that were named.
+        business: For times.
+        moves: Whether it is to be moved: then the delivery is meant, where the order has one.
+        what: A key of `KINDS`, where that was said.
+        event_id: The id of the event, where that was said.
+
+    Raises:
+        ExpectedError: There is no such event, or several; exit code 2.
+    """
+    _require_events(found)
+    everything = [Meant(order, judged) for order in found.orders.values() for judged in order.events]
+    named = [meant for meant in everything if _is_named(found, meant, what, event_id)]
+    candidates = [meant for meant in named if meant.judged.counts or event_id is not None]
+    if what is None and event_id is None and moves:
+        deliveries = [meant for meant in candidates if meant.judged.event.kind == Kind.DELIVERED]
+        candidates = deliveries or candidates
+    if len(candidates) > 1:
+        standing = [meant for meant in candidates if meant.judged.effect != "delivered_reversed"]
+        candidates = standing if len(standing) == 1 else candidates
+    if len(candidates) == 1:
+        (meant,) = candidates
+        _refuse_voided(meant, business)
+        return meant
+    if candidates:
+        raise ExpectedError(
+            f"{found.text} is ambiguous: say which event with --event: "
+            + "; ".join(
+                f"{meant.judged.event.id} ({described(business, meant.judged.event)}, order {meant.order.order_id})"
+                for meant in candidates
+            ),
+            exit_code=2,
+        )
+    if len(named) == 1:
+        _refuse_voided(named[0], business)
+    raise ExpectedError(f"{found.text}: no {_asked(found, what, event_id)}; {_all_of(found, business)}", exit_code=2)
+
+
+def placed(found: FoundOrders, business: Business) -> Meant:
+    """The event that placed the order which is to be cancelled.
+
+    Raises:
+        ExpectedError: No order is meant, or several; or it cannot be cancelled; exit code 2.
+    """
+    _require_events(found)
+    candidates = [
+        Meant(order, judged)
+        for order in found.orders.values()
+        for judged in order.events
+        if judged.effect in {"placed", "placed_cancelled"}
+    ]
+    if len(candidates) > 1:
+        raise ExpectedError(
+            f"{found.text} is ambiguous: name the order, {' or '.join(meant.order.order_id for meant in candidates)}",
+            exit_code=2,
+        )
+    if not candidates:
+        raise ExpectedError(f"{found.text}: no order that was placed; {_all_of(found, business)}", exit_code=2)
+    (meant,) = candidates
+    for judged in meant.order.events:
+        if judged.effect == "cancelled":
+            when = business.exact(judged.event.time_us).isoformat(" ", "seconds")
+            raise ExpectedError(
+                f"order {meant.order.order_id} is cancelled already, at {when} by {judged.event.source} {judged.event.id}",
+                exit_code=2,
+            )
+    return meant
+
+
+def _require_events(found: FoundOrders) -> None:
+    if not found.orders:
+        of_vin = ", and no delivery of such a VIN" if found.vin else ""
+        topics = ", ".join(sorted({topic for topic, _ in found.read_to}))
+        raise ExpectedError(f"there is no order {found.text}{of_vin} in {topics}", exit_code=2)
+    if not any(order.events for order in found.orders.values()):
+        refused = next(iter(found.orders.values())).refused
+        raise ExpectedError(
+            f"order {found.text}: none of its {len(refused)} records is a valid event, the first is {refused[0]}; repair "
+            "them with milestones dead-letters replay",
+            exit_code=2,
+        )
+
+
+def _is_named(found: FoundOrders, meant: Meant, what: str | None, event_id: str | None) -> bool:
+    event = meant.judged.event
+    if event_id is not None and event.id != event_id:
+        return False
+    if what is not None and event.kind != KINDS[what]:
+        return False
+    if meant.order.order_id == found.text:
+        return True
+    # A VIN names its deliveries, and with --what or --event whatever else its order has.
+    is_of_vin = event.kind == Kind.DELIVERED and event.vin == found.vin
+    return is_of_vin or ((what or event_id) is not None and event.kind not in {Kind.DELIVERED, Kind.VOIDED})
+
+
+def _refuse_voided(meant: Meant, business: Business) -> None:
+    event = meant.judged.event
+    if event.kind == Kind.VOIDED:
+        raise ExpectedError(
+            f"{event.id} is a void, which cannot be voided or moved: milestones correct undo takes it back", exit_code=2
+        )
+    if meant.judged.effect == "voided":
+        by = next(one.event for one in meant.order.events if one.event.voids == (event.source, event.id))
+        raise ExpectedError(
+            f"order {meant.order.order_id}: the {described(business, event)} is voided already, by {by.source} {by.id}",
+            exit_code=2,
+        )
+
+
+def _asked(found: FoundOrders, what: str | None, event_id: str | None) -> str:
+    if event_id is not None:
+        return f"event with the id {event_id}"
+    if what is None:
+        what = "event" if found.text in found.orders else "delivery"
+    return f"{what} that counts"
+
+
+def _all_of(found: FoundOrders, business: Business) -> str:
+    events = [
+        f"{described(business, judged.event)} ({judged.event.id}): {EFFECTS[judged.effect]}"
+        for order in found.orders.values()
+        for judged in order.events
+    ]
+    return f"there is {'; '.join(events)}"
