@@ -20,8 +20,8 @@ MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 ONLY_IN = {
     "faust": ("streams.app", "streams.worker.agents", "streams.worker.assignor", "streams.kafka.transport"),
     "orjson": ("schemas",),
-    "msgspec": ("schemas", "streams.ledger.changelog", "streams.ledger.vocabulary", "streams.domain"),
-    "numpy": ("schemas",),
+    "msgspec": ("schemas", "streams.domain"),
+    "numpy": ("schemas", "streams.lookup.postings"),
     "babel": ("streams.web",),
     "fastapi": ("streams.web",),
     "jinja2": ("streams.web",),

@@ -24,6 +24,7 @@ COMMANDS = {
     "gaps": "streams.cli.gaps",
     "list": "streams.cli.list",
     "move": "streams.cli.move",
+    "order": "streams.cli.order",
     "publish": "streams.cli.publish",
     "quarantine": "streams.cli.quarantine",
     "rebuild": "streams.cli.rebuild",

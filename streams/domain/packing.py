@@ -211,6 +211,24 @@ def heads(blob: bytes) -> list[Head]:
     return found
 
 
+def terms(blob: bytes) -> list[tuple[bytes, bytes, int]]:
+    """Id, VIN and time of each event, in the order of `unpack`; the VIN is empty where it has none."""
+    found = []
+    at, end = 0, len(blob)
+    while at < end:
+        _, _, _, content, time_us, _, _, text_bytes, id_end, extra = _EVENT.unpack_from(blob, at)
+        at += _EVENT.size + text_bytes
+        text = blob[at - text_bytes : at]
+        if not text.isascii():
+            characters = text.decode()
+            identity = characters[:id_end].encode()
+            vin = characters[id_end + extra : id_end + extra + _VIN_CHARACTERS].encode()
+        else:
+            identity, vin = text[:id_end], text[id_end + extra : id_end + extra + _VIN_CHARACTERS]
+        found.append((identity, vin if content & _HAS_VIN else b"", time_us))
+    return found
+
+
 def _is_start(blob: bytes, position: int) -> bool:
     at = 0
     while at < position:

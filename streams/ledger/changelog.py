@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
+from schemas import changelog as records
+from schemas.changelog import STATE_KEY, Entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-#: Key of the marker in the ledger's changelog.
-STATE_KEY = b"state"
+__all__ = ["STATE_KEY", "Changelog", "Entries"]
 
 #: A new chunk is closed at this size; a record of it fits the topic's limit many times over.
 FULL_BYTES = 512 * 1024
@@ -28,13 +28,6 @@ _TIER_CHUNKS = 16
 _SMALLEST_TIER_BYTES = 1024
 _TIER_FACTOR = 8
 _SWEEP_SLACK_BYTES = 8 << 20
-
-_KEY_PREFIX = b"c|"
-
-Entries = list[tuple[str, bytes]]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Entries).decode
 
 
 @dataclass
@@ -68,18 +61,18 @@ class Changelog:
     @staticmethod
     def is_chunk(key: bytes) -> bool:
         """Whether a record of the changelog topic is a chunk."""
-        return key.startswith(_KEY_PREFIX)
+        return records.is_chunk(key)
 
     def restore(self, key: bytes, value: bytes | None) -> Entries:
         """Takes one chunk record in log order and returns its entries; a tombstone has none."""
-        number = int(key[len(_KEY_PREFIX) :], 16)
+        number = records.chunk_number(key)
         self._next_id = max(self._next_id, number + 1)
         old = self._chunks.pop(number, None)
         if old is not None:
             self._bytes -= old.size
         if value is None:
             return []
-        entries = _decode(value)
+        entries = records.decode_entries(value)
         self._add(number, len(value), [order_id for order_id, _ in entries])
         return entries
 
@@ -92,10 +85,10 @@ class Changelog:
             orders: Touched order → its current blob.
             state_bytes: Size of all current blobs and ids together.
         """
-        records: list[tuple[bytes, bytes | None]] = list(self._new_chunks(orders.items()))
-        records += self._merge_one_tier()
-        records += self._sweep_a_piece(state_bytes)
-        return records
+        written: list[tuple[bytes, bytes | None]] = list(self._new_chunks(orders.items()))
+        written += self._merge_one_tier()
+        written += self._sweep_a_piece(state_bytes)
+        return written
 
     def _new_chunks(self, entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         piece: Entries = []
@@ -111,9 +104,9 @@ class Changelog:
 
     def _chunk(self, entries: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
         number, self._next_id = self._next_id, self._next_id + 1
-        value = _encode(entries)
+        value = records.encode_entries(entries)
         self._add(number, len(value), [order_id for order_id, _ in entries])
-        return _key(number), value
+        return records.chunk_key(number), value
 
     def _add(self, number: int, size: int, order_ids: list[str]) -> None:
         self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)
@@ -139,7 +132,7 @@ class Changelog:
             chunk = self._chunks.pop(number, None)
             if chunk is not None:
                 self._bytes -= chunk.size
-                yield _key(number), None
+                yield records.chunk_key(number), None
 
     def _sweep_a_piece(self, state_bytes: int) -> Iterator[tuple[bytes, bytes | None]]:
         if self._sweep is None:
@@ -162,10 +155,6 @@ class Changelog:
         self._sweep = None
         yield from self._drop(self._sweep_old)
         self._sweep_old = []
-
-
-def _key(number: int) -> bytes:
-    return _KEY_PREFIX + b"%012x" % number
 
 
 def _tier(size: int) -> int:

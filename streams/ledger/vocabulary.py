@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from schemas.changelog import decode_words, encode_words, is_words, words_key
 from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
@@ -14,22 +13,17 @@ if TYPE_CHECKING:
     from streams.domain.packing import VocabularyEntry
     from streams.kafka.records import LogRecord
 
-_KEY_PREFIX = b"v|"
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[tuple[int, str | list[str]]]).decode
-
 
 def is_vocabulary(key: bytes) -> bool:
     """Whether a record of the changelog topic holds words."""
-    return key.startswith(_KEY_PREFIX)
+    return is_words(key)
 
 
 def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]:
     """Key and value for new words."""
-    return _KEY_PREFIX + b"%08x" % entries[0].code, _encode([tuple(entry) for entry in entries])
+    return words_key(entries[0].code), encode_words(entries)
 
 
 def vocabulary_of(records: Iterable[LogRecord]) -> list[tuple[int, str | list[str]]]:
     """The words of records, in any order."""
-    return [entry for record in records for entry in _decode(record_value(record))]
+    return [entry for record in records for entry in decode_words(record_value(record))]

@@ -16,6 +16,7 @@ USES: dict[str, list[str] | None] = {
     "gaps": ["list"],
     "list": [],
     "move": [],
+    "order": ["SO-1"],
     "publish": ["deploy/demo/sample-events.ndjson"],
     "quarantine": ["list"],
     "rebuild": ["--output-prefix", "other."],

@@ -1,0 +1,177 @@
+"""`milestones order`: what is known of an order: what came, what counts today and where, what would correct it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from schemas.instants import utc_text
+from streams.cli.options import business_text, cluster_options
+from streams.cli.printable import as_json, printable
+from streams.cli.running import run
+from streams.cli.watching import watched
+from streams.context import Context
+from streams.errors import ExpectedError
+from streams.installation import calendar_of, load_settings
+from streams.lookup.finder import Finder, Reach
+from streams.lookup.letters import said_by
+from streams.lookup.story import EFFECTS, STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
+from streams.operations.dead_letters import Wanted, read_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from streams.listener import Listener
+    from streams.settings import Settings
+
+_NOT_KNOWN: Final = 1
+
+
+@click.command()
+@click.argument("order_id", metavar="ORDER_ID", required=False)
+@click.option("--vin", default=None, help="The order, or orders, of this vehicle instead of a number.")
+@click.option("--event", "event_id", metavar="ID", default=None, help="Those that have an event with this id.")
+@click.option("--json", "in_json", is_flag=True, help="One JSON object an order.")
+@cluster_options
+def command(
+    order_id: str | None,
+    vin: str | None,
+    event_id: str | None,
+    in_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> int:
+    """Was an order counted, where, and why not?
+
+    Shows each of its events in the order of arrival with the record that brought it and what it does, what the order counts
+    as today in which windows, what was rejected or contradicts, and the command that corrects it. It is found in the ledger's
+    own changelog by an index, which is kept on this machine and made when it is first needed. Exact copies of an event change
+    nothing and are not kept by the ledger; milestones explain finds them in the source topics.
+
+    Exit code 1 where nothing of it is known, although records that could be of it wait, and 2 where nothing ever came.
+    """
+    if sum(each is not None for each in (order_id, vin, event_id)) != 1:
+        raise click.UsageError("give an order number, or --vin VIN, or --event ID")
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    with watched() as listener:
+        stories = run(settings, _stories(settings, order_id, vin, event_id, listener))
+    for number, story in enumerate(stories):
+        if in_json:
+            click.echo(as_json(story.model_dump(mode="json")))
+        else:
+            if number:
+                click.echo()
+            _print(story, settings)
+    if all(story.state == "unknown" for story in stories):
+        what = f"order {order_id}" if order_id else f"VIN {vin}" if vin else f"event {event_id}"
+        raise ExpectedError(f"nothing of {what} has ever arrived: is it written as its system writes it?", exit_code=2)
+    return _NOT_KNOWN if any(story.state in {"waiting", "not_known"} for story in stories) else 0
+
+
+async def _stories(
+    settings: Settings, order_id: str | None, vin: str | None, event_id: str | None, listener: Listener
+) -> list[OrderStory]:
+    context = Context(settings)
+    teller = Teller(settings, calendar_of(settings), vins_shown=True)
+    async with Finder.opened(settings) as finder:
+        listener.say("reading the ledger")
+        if order_id is not None:
+            numbers, reach = [order_id.strip()], Reach(None)
+            await finder.read_on([finder.home(numbers[0])], listener)
+        else:
+            await finder.read_on(listener=listener)
+            # What waits now and is taken in meanwhile is looked for once more with the order itself.
+            reach = await finder.reach()
+            numbers = await finder.orders_with(vin=vin or "", event_id=event_id or "")
+        listener.say("reading the dead letters")
+        async with context.log.reader() as reader:
+            letters = await read_letters(context, Wanted(), reader)
+        by_order: dict[str, list[OrderLetter]] = {}
+        for letter in letters:
+            said = said_by(letter.key, letter.value, letter.headers)
+            if said.order_id in numbers or (vin and said.vin == vin) or (event_id and said.id == event_id):
+                by_order.setdefault(said.order_id, []).append(
+                    OrderLetter(
+                        reason=letter.reason,
+                        message=letter.message,
+                        topic=letter.place.topic,
+                        partition=letter.place.partition,
+                        offset=letter.place.offset,
+                        rejected_at=utc_text(letter.rejected_us),
+                        command=replay_command(*letter.place),
+                    )
+                )
+        if not numbers and not by_order and not reach.is_complete:
+            what = (
+                "records have arrived that are not counted yet" if reach.waiting else "no worker has said how far it is"
+            )
+            raise ExpectedError(f"not known yet: {what}; ask again once they are", exit_code=1)
+        stories = []
+        for number in sorted({*numbers, *by_order}):
+            home = finder.home(number)
+            found, reach = await finder.look(number, [home] if order_id is not None else None)
+            stories.append(teller.story(number, home, found, reach, by_order.get(number, [])))
+        return stories
+
+
+def _print(story: OrderStory, settings: Settings) -> None:
+    _say(f"Order {story.order_id}: {STATES[story.state]}")
+    if waiting := _waiting(story):
+        _say(waiting)
+    if story.rebuilding:
+        _say(f"Ledger partition {story.partition} is being read again from the beginning.")
+    _section("What came, in the order of arrival", [line for event in story.events for line in _event(event, settings)])
+    _section(
+        "What counts today",
+        [
+            f"{unit.metric}  {unit.date}  in {', '.join(unit.periods)}  of {', '.join(unit.scopes)}"
+            for unit in story.units
+        ],
+    )
+    _section("Violations", [f"{each.kind}  {each.source} {each.id}" for each in story.violations])
+    _section("Rejected", [line for letter in story.letters for line in _letter(letter, settings)])
+    _section("To take one of its events back", [event.correction for event in story.events if event.correction])
+
+
+def _section(title: str, lines: list[str]) -> None:
+    if lines:
+        click.echo()
+        _say(title)
+    for line in lines:
+        _say(f"  {line}")
+
+
+def _say(line: str) -> None:
+    click.echo(printable(line))
+
+
+def _event(event: OrderEvent, settings: Settings) -> Iterator[str]:
+    yield f"{business_text(event.time, settings.timezone)}  {event.type:<21}  {EFFECTS[event.effect]}"
+    more = [f"VIN {event.vin}"] if event.vin else []
+    more += [f"{name}={value}" for name, value in event.dimensions.items()]
+    more += ["history"] if event.backfill else []
+    yield "  ".join([f"    {event.source} {event.id}", event.place, *more])
+    if event.voids is not None:
+        yield f"    voids {event.voids[0]} {event.voids[1]}"
+
+
+def _letter(letter: OrderLetter, settings: Settings) -> Iterator[str]:
+    place = f"{letter.topic}-{letter.partition}@{letter.offset}"
+    yield f"{place}  {letter.reason}  rejected {business_text(letter.rejected_at, settings.timezone)}"
+    yield f"    {letter.message}"
+    yield f"    {letter.command}"
+
+
+def _waiting(story: OrderStory) -> str:
+    if story.waiting is None:
+        return "No worker has ever said how far it is: whether records of it wait is not known."
+    if not story.waiting:
+        return ""
+    own = (
+        "too many to look through for those of it"
+        if story.waiting_of_order is None
+        else f"{story.waiting_of_order:,} of them of it"
+    )
+    return f"{story.waiting:,} records have arrived and are not counted yet, {own}."

@@ -1,0 +1,417 @@
+"""Reads the ledger's changelog on, finds orders in it, and knows how far the ledger is.
+
+What is found is what the ledger has committed; `Reach` says whether that is everything there is. Both are of one moment: first
+the ends of the sources are asked for, then the changelog is read to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
+
+from aiokafka import TopicPartition
+
+from schemas.changelog import STATE_KEY, decode_entries, is_chunk
+from schemas.outputs import source_name
+from schemas.partitioner import homes
+from schemas.texts import tidy_key
+from streams.domain.packing import terms, unpack
+from streams.domain.zone import BusinessZone
+from streams.errors import ExpectedError
+from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.records import record_key
+from streams.listener import Listener
+from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
+from streams.settings import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from datetime import date
+    from pathlib import Path
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.changelog import Entries
+    from schemas.facts import Fact
+    from schemas.outputs import Marker
+    from streams.kafka.records import LogRecord
+    from streams.settings import Settings
+
+#: Waiting records of so many at most are looked at, for those of the order that is asked for.
+_LOOKED_AT: Final = 20_000
+_FETCH_BYTES: Final = 1 << 20
+_FETCH_WAIT_MS: Final = 50
+_IN_A_THREAD: Final = 50
+_CHECK_INTERVAL_S: Final = 30.0
+#: Where nothing was written, a marker is this many offsets before the end at most, with its transaction's own record.
+_TAIL: Final = 64
+
+
+class Waiting(NamedTuple):
+    """Records that were published and that the ledger has not taken yet; `None` where the ledger has said nothing.
+
+    Attributes:
+        records: How many, over all sources.
+        of_order: How many of them are of the order that was asked for; `None` where there are too many to look.
+    """
+
+    records: int
+    of_order: int | None
+
+
+@dataclass
+class FoundOrder:
+    """An order as the ledger has it.
+
+    Attributes:
+        order_id: Its number.
+        home: Its ledger partition.
+        facts: Its events, in the order in which they were applied.
+    """
+
+    order_id: str
+    home: int
+    facts: list[Fact]
+
+
+@dataclass
+class Reach:
+    """How far an answer goes.
+
+    Attributes:
+        waiting: What the ledger has not taken yet; `None` where it is not known, because a partition has never said.
+        rebuilding: Partitions that are read again from the beginning, without publishing.
+    """
+
+    waiting: Waiting | None
+    rebuilding: list[int] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the order can be missing."""
+        return self.waiting is not None and 0 in (self.waiting.records, self.waiting.of_order) and not self.rebuilding
+
+
+class Finder:
+    """Finds orders; see `opened`.
+
+    Attributes:
+        ready: Whether the changelog was read to its end once.
+        done: Offsets of it that were read, of `total` to read.
+    """
+
+    def __init__(self, settings: Settings, reading: AIOKafkaConsumer, fetching: AIOKafkaConsumer) -> None:
+        self._settings = settings
+        self._catalogue = settings.catalogue
+        self._reading, self._fetching = reading, fetching
+        self._zone = BusinessZone(settings.timezone)
+        self._indexes = {number: PartitionIndex(self._zone) for number in range(settings.partitions)}
+        self._lock, self._fetch_lock = asyncio.Lock(), asyncio.Lock()
+        self._kept: _Kept | None = None
+        self._checked_s: dict[int, float] = {}
+        self._saved = 0
+        self._is_there = False
+        self.ready = False
+        self.done = self.total = 0
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: Settings) -> AsyncIterator[Self]:
+        """A finder with its own connections; it goes on with what was kept on this machine, and keeps what it has read."""
+        async with (
+            reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS) as reading,
+            reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS) as fetching,
+        ):
+            found = cls(settings, reading, fetching)
+            found._kept = _Kept(settings)
+            await asyncio.to_thread(found._kept.load, found._indexes)
+            try:
+                yield found
+            finally:
+                await found.keep()
+                found._kept.close()
+
+    @property
+    def _topic(self) -> str:
+        return self._catalogue.ledger.name
+
+    def home(self, order_id: str) -> int:
+        """The ledger partition of an order."""
+        return homes([order_id.encode()], self._settings.partitions)[0]
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    async def read_on(self, partitions: Iterable[int] | None = None, listener: Listener = Listener()) -> None:  # noqa: B008 - frozen
+        """Reads the changelog to its end.
+
+        Args:
+            partitions: Only these; all by default.
+            listener: Told of the progress.
+
+        Raises:
+            ExpectedError: The changelog does not exist or may not be read.
+        """
+        wanted = sorted(self._indexes if partitions is None else partitions)
+        async with self._lock:
+            tps = {number: TopicPartition(self._topic, number) for number in wanted}
+            await self._check(tps)
+            ends = await self._reading.end_offsets(list(tps.values()))
+            self.total = sum(ends.values())
+            self.done = sum(self._indexes[number].next for number in wanted)
+            listener.plan(self.total - self.done)
+            behind = [number for number, tp in tps.items() if self._indexes[number].next < ends[tp]]
+            since = {(self._topic, number): self._indexes[number].next for number in behind}
+            async for records in self._read(self._reading, since):
+                index = self._indexes[records[0].partition]
+                before = index.next
+                if len(records) > _IN_A_THREAD or any(len(each.value or b"") > _FETCH_BYTES // 8 for each in records):
+                    await asyncio.to_thread(index.add, records)
+                else:
+                    index.add(records)
+                self.done += index.next - before
+                listener.progress(index.next - before)
+            for number in behind:
+                # What is left before the end are the records of transactions themselves.
+                self._indexes[number].next = max(self._indexes[number].next, ends[tps[number]])
+            if partitions is None:
+                self.ready = True
+
+    async def _read(
+        self, consumer: AIOKafkaConsumer, since: dict[tuple[str, int], int]
+    ) -> AsyncIterator[list[LogRecord]]:
+        """The records of partitions from an offset on, up to their ends."""
+        if since:
+            async for records in read_to_end(self._settings, list(since), consumer=consumer, since=since):
+                yield records
+            consumer.unsubscribe()
+
+    async def _check(self, tps: dict[int, TopicPartition]) -> None:
+        """Starts over on a partition that is not the one that was read: it ends earlier, or what is in it is younger."""
+        if not self._is_there:
+            await self._require_topic()
+        now_s = time.monotonic()
+        asked = [
+            n
+            for n in tps
+            if self._indexes[n].next and now_s - self._checked_s.get(n, -_CHECK_INTERVAL_S) >= _CHECK_INTERVAL_S
+        ]
+        if not asked:
+            return
+        ends = await self._reading.end_offsets([tps[number] for number in asked])
+        younger = await self._reading.offsets_for_times({tps[n]: self._indexes[n].newest_ms + 1 for n in asked})
+        for number in asked:
+            self._checked_s[number] = now_s
+            index, first = self._indexes[number], younger[tps[number]]
+            # Everything that was read is no younger than the youngest of it, in a topic that is still the same.
+            if ends[tps[number]] < index.next or (first is not None and first.offset < index.next):
+                index.reset()
+
+    async def _require_topic(self) -> None:
+        found = (await partition_counts(self._reading, [self._topic]))[self._topic]
+        if found < self._settings.partitions:
+            raise ExpectedError(
+                f"{self._topic} has {found} partitions, the settings say {self._settings.partitions}: milestones topics plan "
+                "tells what to do"
+                if found
+                else f"there is no topic {self._topic}; create it with: milestones topics apply",
+                exit_code=3,
+            )
+        self._is_there = True
+
+    async def keep(self) -> None:
+        """Keeps what was read for the next process, where this one may."""
+        if self._kept is None:
+            return
+        now = sum(index.next for index in self._indexes.values())
+        if now != self._saved:
+            async with self._lock:
+                await asyncio.to_thread(self._kept.save, self._indexes)
+            self._saved = now
+
+    # Finding --------------------------------------------------------------------------------------------------------
+
+    async def order(self, order_id: str) -> FoundOrder | None:
+        """An order as the ledger has it, as far as was read; `None` where it has none of this number."""
+        home = self.home(order_id)
+        blob = await self._blob(home, order_id)
+        if blob is None:
+            return None
+        return FoundOrder(order_id, home, unpack(order_id, blob, self._indexes[home].vocabulary.words))
+
+    async def _blob(self, home: int, order_id: str) -> bytes | None:
+        index = self._indexes[home]
+        for offset in index.find(ORDER, order_id.encode()):
+            for each, blob in await self._chunk(home, offset):
+                if each == order_id:
+                    return blob
+        return None
+
+    async def orders_with(self, *, vin: str = "", event_id: str = "") -> list[str]:
+        """Numbers of the orders that have an event with a VIN or an id, in order."""
+        kind, text = (VIN, vin.encode()) if vin else (EVENT, event_id.encode())
+        at = 1 if vin else 0
+        found: set[str] = set()
+        for number, index in self._indexes.items():
+            for offset in index.find(kind, text):
+                found |= {
+                    order_id
+                    for order_id, blob in await self._chunk(number, offset)
+                    if text in blob and any(term[at] == text for term in terms(blob))
+                }
+        return sorted(found)
+
+    async def orders_on(self, day: date) -> AsyncIterator[FoundOrder]:
+        """Every order that has an event on a date."""
+        for number, index in self._indexes.items():
+            seen: set[str] = set()
+            for offset in index.find_day(day):
+                for order_id, blob in await self._chunk(number, offset):
+                    # The latest chunk that has an order has it whole. An older one, of before, names it no more than once more.
+                    if order_id in seen:
+                        continue
+                    if any(self._zone.date_of(time_us) == day for _, _, time_us in terms(blob)):
+                        seen.add(order_id)
+                        yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
+
+    async def _chunk(self, number: int, offset: int) -> Entries:
+        """What the chunk at an offset holds; nothing where it is gone."""
+        tp = TopicPartition(self._topic, number)
+        async with self._fetch_lock:
+            self._fetching.assign([tp])
+            self._fetching.seek(tp, offset)
+            try:
+                while await self._fetching.position(tp) <= offset:
+                    for records in (await self._fetching.getmany(tp, timeout_ms=500, max_records=1)).values():
+                        if records[0].offset == offset and is_chunk(record_key(records[0])) and records[0].value:
+                            return decode_entries(records[0].value)
+                        if records[0].offset > offset:
+                            return []
+            finally:
+                self._fetching.unsubscribe()
+        return []
+
+    # How far the ledger is ------------------------------------------------------------------------------------------
+
+    async def look(self, order_id: str, partitions: Iterable[int] | None = None) -> tuple[FoundOrder | None, Reach]:
+        """An order, and how far what is known of it goes, both as of the moment of asking.
+
+        Args:
+            order_id: Its number.
+            partitions: Of the changelog, those to read; all by default.
+        """
+        ends = await self._source_ends()
+        # Read after the ends were asked for: what was taken in by then is in it.
+        await self.read_on(partitions)
+        return await self.order(order_id), await self._reach(ends, order_id)
+
+    async def reach(self) -> Reach:
+        """How far everything goes that is found, as of the moment of asking."""
+        ends = await self._source_ends()
+        await self.read_on()
+        return await self._reach(ends, None)
+
+    async def _source_ends(self) -> dict[TopicPartition, int]:
+        sources = [*self._catalogue.names().values(), self._catalogue.rerouted.name]
+        async with self._fetch_lock:
+            counts = await partition_counts(self._fetching, sources)
+            tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+            return dict(await self._fetching.end_offsets(tps))
+
+    async def _reach(self, ends: dict[TopicPartition, int], order_id: str | None) -> Reach:
+        markers = await self._markers()
+        gaps: dict[TopicPartition, int] = {}
+        unheard = False
+        for tp, end in ends.items():
+            ledger = tp.partition % self._settings.partitions
+            marker = markers.get(ledger)
+            position = None if marker is None else marker.positions.get(source_name(tp.topic, tp.partition, ledger))
+            first = 0 if position is None else position[0]
+            unheard |= marker is None and end > 0
+            if end > first:
+                gaps[tp] = first
+        rebuilding = [number for number, marker in markers.items() if marker is not None and marker.rebuilding]
+        return Reach(None if unheard else await self._waiting(gaps, ends, order_id), rebuilding)
+
+    async def _waiting(
+        self, gaps: dict[TopicPartition, int], ends: dict[TopicPartition, int], order_id: str | None
+    ) -> Waiting:
+        between = sum(ends[tp] - first for tp, first in gaps.items())
+        if not between:
+            return Waiting(0, 0)
+        if between > _LOOKED_AT:
+            return Waiting(between, None)
+        # Among them are the records of transactions, which are no events: so they are looked at.
+        records = of_order = 0
+        async with self._fetch_lock:
+            since = {(tp.topic, tp.partition): first for tp, first in gaps.items()}
+            async for found in self._read(self._fetching, since):
+                for record in found:
+                    records += 1
+                    of_order += order_id is not None and tidy_key(record.key or b"") == order_id.encode()
+        return Waiting(records, of_order)
+
+    async def _markers(self) -> dict[int, Marker | None]:
+        """The last marker of each partition; those whose changelog was not read are looked up at its end."""
+        missing = {n: index for n, index in self._indexes.items() if index.marker is None or not self.ready}
+        markers = {number: index.marker for number, index in self._indexes.items()}
+        if not missing:
+            return markers
+        async with self._fetch_lock:
+            tps = {number: TopicPartition(self._topic, number) for number in missing}
+            ends = await self._fetching.end_offsets(list(tps.values()))
+            since = {(self._topic, n): max(ends[tp] - _TAIL, 0) for n, tp in tps.items() if ends[tp]}
+            tails = {number: PartitionIndex(self._zone) for number in missing}
+            async for records in self._read(self._fetching, since):
+                tails[records[0].partition].add([record for record in records if record.key == STATE_KEY])
+        return markers | {number: tail.marker or markers[number] for number, tail in tails.items()}
+
+
+class _Kept:
+    """The folder in which what was read is kept; one process at a time writes there."""
+
+    def __init__(self, settings: Settings) -> None:
+        cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
+        self.folder: Path = state_dir(settings) / "orders" / cluster / f"{settings.output_prefix}milestones"
+        self._lock: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = self.folder.stat()
+            # In a folder for everybody, somebody else could have made it first.
+            if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                self.folder = self.folder / "none"
+                return
+            lock = (self.folder / "lock").open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = lock
+            except OSError:
+                lock.close()
+
+    def load(self, indexes: dict[int, PartitionIndex]) -> None:
+        """Goes on with what is there."""
+        for number, index in indexes.items():
+            index.load(self.folder / str(number))
+
+    def save(self, indexes: dict[int, PartitionIndex]) -> None:
+        """Keeps what has been read, if no other process does."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            for number, index in indexes.items():
+                if index.next:
+                    index.save(self.folder / str(number))
+                else:
+                    shutil.rmtree(self.folder / str(number), ignore_errors=True)
+
+    def close(self) -> None:
+        """Leaves the folder to the next process."""
+        if self._lock is not None:
+            self._lock.close()

@@ -1,0 +1,175 @@
+"""One partition of the ledger's changelog: which of its chunks are current, what they hold, its words, its last marker.
+
+Of the orders themselves nothing is kept but hashes of their numbers, of the ids of their events, of VINs, and of their dates.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+from schemas.changelog import STATE_KEY, chunk_number, decode_entries, decode_words, is_chunk, is_words
+from schemas.codec import decode_marker
+from streams.domain.packing import Vocabulary, terms
+from streams.domain.zone import QUARTER_HOUR_US
+from streams.kafka.records import record_key, record_value
+from streams.lookup.postings import Postings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from schemas.changelog import Entries
+    from schemas.outputs import Marker
+    from streams.domain.zone import BusinessZone
+    from streams.kafka.records import LogRecord
+
+#: What can be looked for; the number begins the hash, so that an order and an event of one text are two.
+ORDER: Final = 1
+EVENT: Final = 2
+VIN: Final = 3
+DAY: Final = 4
+
+_MANIFEST: Final = "index.json"
+_FORMAT: Final = 1
+
+
+def hash_of(kind: int, text: bytes) -> int:
+    """The hash under which something is found."""
+    return crc32(text, kind)
+
+
+@lru_cache(maxsize=4096)
+def _day_hash(ordinal: int) -> int:
+    return crc32(b"%d" % ordinal, DAY)
+
+
+class PartitionIndex:
+    """What is where in a partition.
+
+    Args:
+        zone: The business time zone, for the dates of events.
+
+    Attributes:
+        next: The offset to read next.
+        marker: The last one read.
+        vocabulary: Words in the packed events.
+        newest_ms: The greatest timestamp of a record read.
+    """
+
+    def __init__(self, zone: BusinessZone) -> None:
+        self._zone = zone
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.next = 0
+        self.newest_ms = -1
+        self.marker: Marker | None = None
+        self.vocabulary = Vocabulary()
+        self._state = b""
+        self._chunks: dict[int, int] = {}
+        self._postings = Postings()
+
+    @property
+    def chunks(self) -> list[int]:
+        """Offsets of the current chunks, the oldest first."""
+        return list(self._chunks.values())
+
+    def add(self, records: Iterable[LogRecord]) -> None:
+        """Takes records, in the order of the log."""
+        state = None
+        for record in records:
+            key = record_key(record)
+            if key == STATE_KEY:
+                state = record_value(record)
+            elif is_words(key):
+                self.vocabulary.restore(decode_words(record_value(record)))
+            elif is_chunk(key):
+                self._chunk(chunk_number(key), record.offset, record.value)
+            self.next = record.offset + 1
+            self.newest_ms = max(self.newest_ms, record.timestamp)
+        if state is not None:
+            self._state, self.marker = state, decode_marker(state)
+
+    def _chunk(self, number: int, offset: int, value: bytes | None) -> None:
+        self._chunks.pop(number, None)
+        if value is not None:
+            self._chunks[number] = offset
+            self._postings.add(self._hashes(decode_entries(value)), offset, self._chunks.values())
+
+    def _hashes(self, entries: Entries) -> list[int]:
+        found, quarters = [], set()
+        for order_id, blob in entries:
+            found.append(crc32(order_id.encode(), ORDER))
+            for identity, vin, time_us in terms(blob):
+                found.append(crc32(identity, EVENT))
+                if vin:
+                    found.append(crc32(vin, VIN))
+                quarters.add(time_us // QUARTER_HOUR_US)
+        found += {_day_hash(day) for quarter in quarters for day in self._days_of(quarter)}
+        return found
+
+    def _days_of(self, quarter: int) -> set[int]:
+        """The dates, as ordinals, that a quarter-hour belongs to."""
+        first_us = quarter * QUARTER_HOUR_US
+        return {self._zone.date_of(time_us).toordinal() for time_us in (first_us, first_us + QUARTER_HOUR_US - 1)}
+
+    def find(self, kind: int, text: bytes) -> list[int]:
+        """Offsets of the current chunks that may hold something, the latest first."""
+        live = set(self._chunks.values())
+        return sorted(self._postings.find(hash_of(kind, text)) & live, reverse=True)
+
+    def find_day(self, day: date) -> list[int]:
+        """Offsets of the current chunks that have an event of a date, the latest first."""
+        return self.find(DAY, b"%d" % day.toordinal())
+
+    # Keeping --------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Keeps it in a folder."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        names = self._postings.save(folder, self._chunks.values())
+        document = {
+            "format": _FORMAT,
+            "zone": self._zone.name,
+            "next": self.next,
+            "newest_ms": self.newest_ms,
+            "state": base64.b64encode(self._state).decode(),
+            "words": self.vocabulary.words,
+            "chunks": list(self._chunks.items()),
+            "runs": names,
+        }
+        path, draft = folder / _MANIFEST, folder / f"{_MANIFEST}.new"
+        draft.write_text(json.dumps(document, ensure_ascii=False), "utf-8")
+        draft.replace(path)
+        for old in folder.glob("*.npy"):
+            if old.name.partition(".")[0] not in names:
+                old.unlink()
+
+    def load(self, folder: Path) -> None:
+        """Goes on with what was kept in a folder; with nothing where that is of no use."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            self._take(json.loads((folder / _MANIFEST).read_text("utf-8")), folder)
+            return
+        self.reset()
+
+    def _take(self, kept: dict[str, Any], folder: Path) -> None:
+        if kept["format"] != _FORMAT or kept["zone"] != self._zone.name:
+            raise ValueError("kept by another version")
+        self.vocabulary.restore(list(enumerate(kept["words"])))
+        self._postings.load(folder, kept["runs"])
+        self._chunks = dict(kept["chunks"])
+        self._state = base64.b64decode(kept["state"])
+        self.marker = decode_marker(self._state) if self._state else None
+        self.next, self.newest_ms = kept["next"], kept["newest_ms"]
+
+
+def entries_with(entries: Entries, order_ids: Sequence[str]) -> dict[str, bytes]:
+    """Of a chunk, some orders."""
+    return {order_id: blob for order_id, blob in entries if order_id in order_ids}

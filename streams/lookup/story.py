@@ -1,0 +1,335 @@
+"""What the events of an order come to: what each did, what counts today and in which windows, and what would correct it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.facts import DIMENSIONS, METRICS, Fact, Metric
+from streams.domain.orders import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Judgement, judge
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.domain.calendar import Calendar
+    from streams.lookup.finder import FoundOrder, Reach
+    from streams.settings import Settings
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TYPES: Final = {
+    PLACED: "order.placed.v1",
+    CANCELLED: "order.cancelled.v1",
+    DELIVERED: "vehicle.delivered.v1",
+    REVERSED: "delivery.reversed.v1",
+    VOIDED: "event.voided.v1",
+}
+#: What an event does, by the code in `OrderEvent.effect`.
+EFFECTS: Final[dict[str, str]] = {
+    "placed": "places the order",
+    "cancelled": "cancels the order",
+    "delivered": "delivers the vehicle",
+    "delivered_without_order": "delivers the vehicle, although no order was placed before",
+    "delivered_after_cancellation": "delivers the vehicle, although the order is cancelled",
+    "placed_cancelled": "places the order, which is cancelled later",
+    "delivered_reversed": "delivers the vehicle, which comes back later",
+    "reversed": "takes the delivery back",
+    "voids": "voids another event, which counts as never sent",
+    "voided": "no effect: voided, it counts as never sent",
+    "second_placed": "no effect: the order was placed before",
+    "cancelled_without_order": "no effect: no order was placed before",
+    "cancelled_twice": "no effect: the order was cancelled before",
+    "cancelled_while_delivered": "no effect: a delivery stands",
+    "delivered_twice": "no effect: a delivery of this order stands",
+    "reversed_without_delivery": "no effect: no delivery stands",
+    "reversed_other_vin": "no effect: the delivery that stands has another VIN",
+    "void_of_unknown_event": "no effect: the event it voids is not known",
+    "void_of_void": "no effect: a void cannot be voided",
+}
+#: Violations of events that count all the same.
+_COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
+
+OrderState = Literal["counted", "not_counted", "rejected", "waiting", "not_known", "unknown"]
+STATES: Final[dict[str, str]] = {
+    "counted": "counted",
+    "not_counted": "not counted: none of its events has an effect today",
+    "rejected": "not counted: all its records were rejected",
+    "waiting": "not known yet: records of it have arrived and are not counted yet",
+    "not_known": "not known yet: not everything that has arrived is counted",
+    "unknown": "nothing of it has ever arrived",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OrderEvent(_Model):
+    """An event of an order: what it is, which record brought it, what it does (a key of `EFFECTS`).
+
+    `vin` is left out where identifiers of vehicles are not shown; `voids` is source and id of the event that it takes back.
+    """
+
+    type: str
+    time: str
+    source: str
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    backfill: bool
+    dimensions: dict[str, str]
+    vin: str | None
+    voids: tuple[str, str] | None
+    effect: str
+    correction: str | None
+
+    @property
+    def place(self) -> str:
+        """Such as `vehicle.orders.v1-2@48211`."""
+        return f"{self.topic}-{self.partition}@{self.offset}"
+
+
+class OrderUnit(_Model):
+    """What an order counts as: a unit of a metric on a date, in each of these scopes and periods."""
+
+    metric: Metric
+    date: str
+    scopes: list[str]
+    periods: list[str]
+    source: str
+    id: str
+
+
+class OrderLetter(_Model):
+    """A rejected record of an order; `command` publishes it again, once it is repaired."""
+
+    reason: str
+    message: str
+    topic: str
+    partition: int
+    offset: int
+    rejected_at: str
+    command: str
+
+
+class OrderContradiction(_Model):
+    """A contradiction among the events of an order: the offending event, and what is wrong."""
+
+    kind: str
+    source: str
+    id: str
+
+
+class OrderStory(_Model):
+    """Everything that is known of an order.
+
+    Attributes:
+        state: In one word.
+        events: In the order of arrival: that in which the ledger applied them.
+        units: What it counts as today.
+        letters: Its records that were rejected, the oldest first.
+        waiting: Records of all orders that have arrived and are not counted yet; `None` where that is not known.
+        waiting_of_order: How many of them are of this order; `None` where that is not known.
+        rebuilding: Whether its ledger partition is being read again from the beginning.
+        read_at: As of when.
+    """
+
+    order_id: str
+    partition: int
+    state: OrderState
+    events: list[OrderEvent]
+    units: list[OrderUnit]
+    violations: list[OrderContradiction]
+    letters: list[OrderLetter]
+    waiting: int | None
+    waiting_of_order: int | None
+    rebuilding: bool
+    read_at: str
+
+
+class DayUnit(_Model):
+    """A unit of a date: its order, and the event that gives its date."""
+
+    order_id: str
+    metric: Metric
+    time: str
+    type: str
+    source: str
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    backfill: bool
+    vin: str | None
+
+
+class Teller:
+    """Tells stories of orders.
+
+    Args:
+        settings: For scopes, zone, topics.
+        calendar: Of the periods that are counted.
+        vins_shown: Whether identifiers of vehicles may be shown.
+    """
+
+    def __init__(self, settings: Settings, calendar: Calendar, *, vins_shown: bool) -> None:
+        self._zone = BusinessZone(settings.timezone)
+        self._scopes = Scopes(settings.scopes)
+        self._names = settings.catalogue.names()
+        self._orders_known = "orders" in settings.families
+        self._calendar = calendar
+        self._vins_shown = vins_shown
+
+    def story(
+        self, order_id: str, partition: int, found: FoundOrder | None, reach: Reach, letters: Sequence[OrderLetter]
+    ) -> OrderStory:
+        """Everything about an order."""
+        facts = [] if found is None else found.facts
+        judgement = judge(facts, orders_known=self._orders_known)
+        effects = _effects(facts, judgement)
+        units = self._units(judgement)
+        waiting = reach.waiting
+        return OrderStory(
+            order_id=order_id,
+            partition=partition,
+            state=_state(facts, units, letters, reach),
+            events=[self._event(fact, effects[fact.source, fact.id]) for fact in facts],
+            units=units,
+            violations=[
+                OrderContradiction(kind=each.kind, source=each.source, id=each.id) for each in judgement.violations
+            ],
+            letters=list(letters),
+            waiting=None if waiting is None else waiting.records,
+            waiting_of_order=None if waiting is None else waiting.of_order,
+            rebuilding=partition in reach.rebuilding,
+            read_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+
+    def units_on(self, found: FoundOrder, metric: str, scope: str, day: str) -> list[DayUnit]:
+        """What an order counts as on a date, in a metric and scope."""
+        units = []
+        for unit in judge(found.facts, orders_known=self._orders_known).units:
+            cause = unit.cause
+            if unit.metric != metric or self._zone.date_of(cause.time_us).isoformat() != day:
+                continue
+            if scope in self._scopes.scopes_of(unit.dims):
+                units.append(
+                    DayUnit(
+                        order_id=found.order_id,
+                        metric=unit.metric,
+                        time=self._time(cause),
+                        type=_TYPES[cause.kind],
+                        source=cause.source,
+                        id=cause.id,
+                        topic=self._topic(cause),
+                        partition=cause.partition,
+                        offset=cause.offset,
+                        backfill=cause.backfill,
+                        vin=cause.vin if cause.vin and self._vins_shown else None,
+                    )
+                )
+        return units
+
+    def _time(self, fact: Fact) -> str:
+        return self._zone.datetime_of(fact.time_us).isoformat(timespec="milliseconds")
+
+    def _topic(self, fact: Fact) -> str:
+        return self._names.get(fact.topic, f"topic {fact.topic}")
+
+    def _event(self, fact: Fact, effect: str) -> OrderEvent:
+        return OrderEvent(
+            type=_TYPES[fact.kind],
+            time=self._time(fact),
+            source=fact.source,
+            id=fact.id,
+            topic=self._topic(fact),
+            partition=fact.partition,
+            offset=fact.offset,
+            backfill=fact.backfill,
+            dimensions={name: value for name, value in zip(DIMENSIONS, fact.dims, strict=True) if value},
+            vin=fact.vin if fact.vin and self._vins_shown else None,
+            voids=fact.voids,
+            effect=effect,
+            correction=None if fact.kind == VOIDED or effect == "voided" else correction(fact),
+        )
+
+    def _units(self, judgement: Judgement) -> list[OrderUnit]:
+        order = {metric: number for number, metric in enumerate(METRICS)}
+        units = []
+        for unit in sorted(judgement.units, key=lambda each: (each.cause.time_us, order[each.metric])):
+            day = self._zone.date_of(unit.cause.time_us)
+            units.append(
+                OrderUnit(
+                    metric=unit.metric,
+                    date=day.isoformat(),
+                    scopes=list(self._scopes.scopes_of(unit.dims)),
+                    periods=[period.id for period in self._calendar.periods_of(day)],
+                    source=unit.cause.source,
+                    id=unit.cause.id,
+                )
+            )
+        return units
+
+
+def _state(
+    facts: Sequence[Fact], units: Sequence[OrderUnit], letters: Sequence[OrderLetter], reach: Reach
+) -> OrderState:
+    if units:
+        return "counted"
+    if not reach.is_complete:
+        return "waiting" if reach.waiting is not None and reach.waiting.of_order else "not_known"
+    if facts:
+        return "not_counted"
+    return "rejected" if letters else "unknown"
+
+
+def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str], str]:
+    """(source, id) of each event → what it does."""
+    violations = {(each.source, each.id): each.kind for each in judgement.violations}
+    voided = {fact.voids for fact in facts if fact.voids is not None}
+    counted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for unit in judgement.units:
+        counted[unit.cause.source, unit.cause.id].add(unit.metric)
+    effects = {}
+    for fact in facts:
+        at = fact.source, fact.id
+        if fact.kind != VOIDED and at in voided:
+            effects[at] = "voided"
+        elif at in violations and (violations[at] not in _COUNTED or "deliveries" in counted[at]):
+            effects[at] = violations[at]
+        elif fact.kind == VOIDED:
+            effects[at] = "voids"
+        elif fact.kind == PLACED:
+            effects[at] = "placed" if "orders" in counted[at] else "placed_cancelled"
+        elif fact.kind == CANCELLED:
+            effects[at] = "cancelled"
+        elif fact.kind == DELIVERED:
+            effects[at] = "delivered" if "deliveries" in counted[at] else "delivered_reversed"
+        else:
+            effects[at] = "reversed"
+    return effects
+
+
+def correction(fact: Fact) -> str:
+    """The command that takes an event back: it publishes a void of it, dated as the event itself."""
+    void = {
+        "specversion": "1.0",
+        "id": f"void-{fact.id}",
+        "source": fact.source,
+        "type": _TYPES[VOIDED],
+        "time": (_EPOCH + timedelta(microseconds=fact.time_us)).isoformat(timespec="milliseconds"),
+        "data": {"order_id": fact.order_id, "voids": {"source": fact.source, "id": fact.id}},
+    }
+    return f"echo {shlex.quote(json.dumps(void, ensure_ascii=False))} | milestones publish -"
+
+
+def replay_command(topic: str, partition: int, offset: int) -> str:
+    """The command that shows what publishing a dead letter again would publish."""
+    return f"milestones dead-letters replay --offset {topic}:{partition}:{offset} --dry-run"

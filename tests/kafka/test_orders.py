@@ -1,0 +1,79 @@
+"""`milestones order` on a real cluster: found by number, by VIN and by event, exact while things wait, quick once indexed."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.lookup.finder import Finder
+from tests.support.events import FIRST, Published, event, lifecycle
+from tests.support.installation import Installation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+VIN = "LNBSU7A10R1000123"
+
+
+def placed(order_id: str) -> Published:
+    value = event("order.placed.v1", f"{order_id}-p", FIRST, {"order_id": order_id, "model": "SU7"})
+    return Published("orders", order_id.encode(), value, None)
+
+
+async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_called_uncounted(
+    bootstrap: str, tmp_path: Path
+) -> None:
+    async with Installation.created(bootstrap, tmp_path) as installation:
+        await installation.publish([placed("SO-waits")])
+        before = await installation.run("order", "SO-waits", "--json")
+        assert (before.returncode, json.loads(before.stdout)["state"]) == (1, "not_known"), before.stderr
+
+        delivered = event(
+            "vehicle.delivered.v1",
+            "d-1",
+            FIRST + timedelta(days=1),
+            {"order_id": "SO-waits", "vin": VIN, "model": "SU7"},
+        )
+        worker = installation.worker()
+        records = [*lifecycle(3, 60), Published("deliveries", b"SO-waits", delivered, 2)]
+        await installation.publish([*records, Published("orders", b"SO-bad", b"{", None)])
+        await installation.applied()
+
+        found = await installation.run("order", "SO-waits")
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.startswith("Order SO-waits: counted\n")
+        assert f"VIN {VIN}" in found.stdout
+        assert f"{installation.catalogue.deliveries.name}-2@" in found.stdout
+        assert "deliveries  2024-09-29  in day:2024-09-29, month:2024-09, year:2024  of model=SU7, all" in found.stdout
+        by_vin = await installation.run("order", "--vin", VIN, "--json")
+        by_event = await installation.run("order", "--event", "d-1", "--json")
+        stories = [json.loads(each.stdout) for each in (by_vin, by_event)]
+        assert [story["order_id"] for story in stories] == ["SO-waits", "SO-waits"]
+        assert [each["effect"] for each in stories[0]["events"]] == ["placed", "delivered"]
+
+        bad = await installation.run("order", "SO-bad", "--json")
+        told = json.loads(bad.stdout)
+        assert (bad.returncode, told["state"], told["letters"][0]["reason"]) == (0, "rejected", "malformed_json")
+        never = await installation.run("order", "SO-never")
+        assert never.returncode == 2
+        assert "nothing of order SO-never has ever arrived" in never.stderr
+
+        worker.kill()
+        worker.wait()
+        await installation.publish([placed("SO-late")])
+        late = await installation.run("order", "SO-late", "--json")
+        told = json.loads(late.stdout)
+        assert (late.returncode, told["state"], told["waiting_of_order"]) == (1, "waiting", 1)
+
+        # What was kept of topics that were made again is not used.
+        async with Finder.opened(installation.settings) as finder:
+            await finder.read_on()
+            assert await finder.order("SO-waits") is not None
+            assert {found.order_id async for found in finder.orders_on((FIRST + timedelta(days=1)).date())} >= {
+                "SO-waits"
+            }
