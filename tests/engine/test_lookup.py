@@ -38,7 +38,7 @@ DAY_US = 86_400_000_000
 NOTHING_WAITS = Reach(Waiting(0, 0))
 
 
-def fact(  # noqa: PLR0913, PLR0917 - as a row of a table
+def fact(  # noqa: PLR0917 - as a row of a table
     kind: Kind,
     identity: str,
     days: float = 0,
