@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from streams.lookup.finder import FoundOrder, Reach
     from streams.settings import Settings
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES: Final = {
     PLACED: "order.placed.v1",
     CANCELLED: "order.cancelled.v1",
@@ -318,16 +316,8 @@ def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str
 
 
 def correction(fact: Fact) -> str:
-    """The command that takes an event back: it publishes a void of it, dated as the event itself."""
-    void = {
-        "specversion": "1.0",
-        "id": f"void-{fact.id}",
-        "source": fact.source,
-        "type": _TYPES[VOIDED],
-        "time": (_EPOCH + timedelta(microseconds=fact.time_us)).isoformat(timespec="milliseconds"),
-        "data": {"order_id": fact.order_id, "voids": {"source": fact.source, "id": fact.id}},
-    }
-    return f"echo {shlex.quote(json.dumps(void, ensure_ascii=False))} | milestones publish -"
+    """The command that takes an event back."""
+    return f"milestones correct void {shlex.quote(fact.order_id)} --event {shlex.quote(fact.id)} --reason TEXT"
 
 
 def replay_command(topic: str, partition: int, offset: int) -> str:
