@@ -31,7 +31,7 @@ from schemas.outputs import (
     WindowRow,
     WorkerStatus,
 )
-from schemas.rows import PlainRow
+from schemas.rows import CheckedRow, PlainRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,6 +44,7 @@ _decode_day_count = msgspec.json.Decoder(DayCount).decode
 _decode_marker = msgspec.json.Decoder(Marker).decode
 _decode_side_state = msgspec.json.Decoder(SideState).decode
 _decode_plain_row = msgspec.json.Decoder(PlainRow).decode
+_decode_checked_row = msgspec.json.Decoder(CheckedRow).decode
 _decode_held = msgspec.json.Decoder(Held).decode
 _decode_history_mark = msgspec.json.Decoder(HistoryMark).decode
 
@@ -152,6 +153,20 @@ def read_row(value: bytes) -> WindowRow | PlainRow:
     For values that this service has written.
     """
     row = _decode_plain_row(value)
+    return decode_row(value) if row.targets or row.controls else row
+
+
+def checked_row(value: bytes) -> WindowRow | PlainRow:
+    """The window row of a value from anywhere: as `decode_row`, in a fifth of the time where `read_row` is as fast.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        row = _decode_checked_row(value)
+    except msgspec.DecodeError:
+        # Who says what is wrong with it.
+        return decode_row(value)
     return decode_row(value) if row.targets or row.controls else row
 
 

@@ -28,11 +28,13 @@ MilestoneType = Literal[
 
 RETRACTED: Final = "milestone.retracted.v1"
 
-CivilDate = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})]
+DATE_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+CivilDate = Annotated[str, Field(pattern=DATE_PATTERN, json_schema_extra={"format": "date"})]
 Instant = Annotated[
     str,
     Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        pattern=INSTANT_PATTERN,
         json_schema_extra={"format": "date-time"},
     ),
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import msgspec
 
 from schemas.facts import Metric  # noqa: TC001 - msgspec reads annotations at run time
-from schemas.outputs import WindowStatus  # noqa: TC001 - likewise
+from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
 
 
 class _NamesRow(Protocol):
@@ -71,6 +71,23 @@ class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     calendar: str | None = None
     backfilled: int = 0
     controls: list[Any] = []
+
+
+_Date = Annotated[str, msgspec.Meta(pattern=DATE_PATTERN)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class CheckedRow(PlainRow, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A plain row as `WindowRow` would have it, for values that may come from elsewhere."""
+
+    start: _Date
+    end: _Date
+    count: _Count
+    by_hour: Annotated[list[_Count], msgspec.Meta(min_length=24, max_length=24)] | None = None
+    restated: _Count
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    updated_at: Annotated[str, msgspec.Meta(pattern=INSTANT_PATTERN)]
+    backfilled: _Count = 0
 
 
 def full_fields(row: PlainRow) -> dict[str, Any]:

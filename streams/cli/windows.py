@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import insort
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from streams.cli.columns import print_columns
 from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.running import run
 from streams.cli.watching import watched
+from streams.cli.webview import rows_of_web_view
 from streams.domain.nearest import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -74,6 +76,10 @@ class _Filter(NamedTuple):
         if self.scope is not None and known and self.scope not in known:
             raise ExpectedError(f"--scope: {unknown('scope', self.scope, known)}")
 
+    def parameters(self) -> dict[str, str]:
+        """As the web view's API takes them."""
+        return {name: text for name, text in self._asdict().items() if text is not None}
+
     def takes(self, key: RowKey) -> bool:
         return (
             self.metric in (None, key.metric)
@@ -94,6 +100,7 @@ class _Filter(NamedTuple):
     help="As known then: what had been appended by this time, such as 2024-10-07T18:00:00+08:00, counted again.",
 )
 @click.option("--as-first-closed", is_flag=True, help="The figure of each period as it was first closed.")
+@click.option("--no-web", is_flag=True, help="Read the topic, even where a web view of it runs on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One row a line, as on the topic.")
 @cluster_options
 def command(
@@ -103,6 +110,7 @@ def command(
     limit: int | None,
     as_of: str | None,
     as_first_closed: bool,  # noqa: FBT001 - an option
+    no_web: bool,  # noqa: FBT001 - an option
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -124,7 +132,7 @@ def command(
             "no period has been closed yet",
         )
     else:
-        rows, columns = _current(settings, wanted, limit), ("targets", "status", "updated")
+        rows, columns = _current(settings, wanted, limit, ask_web=not no_web), ("targets", "status", "updated")
         none = "no rows yet: is a worker running, and have events been published?"
     chosen = sorted(rows.shown, key=lambda row: row.order)[:limit]
     if as_json:
@@ -139,7 +147,9 @@ def command(
         click.echo(f"{rows.matching - len(chosen):,} more rows: raise --limit, or narrow the question", err=True)
 
 
-def _current(settings: Settings, wanted: _Filter, limit: int | None) -> _Rows:
+def _current(settings: Settings, wanted: _Filter, limit: int | None, *, ask_web: bool) -> _Rows:
+    if ask_web and (found := rows_of_web_view(settings, wanted.parameters(), limit)) is not None:
+        return _Rows(_shown(found.values), are_any=found.are_any, matching=found.matching)
     scopes: set[str] = set()
 
     def takes(key: bytes) -> bool:
@@ -148,15 +158,63 @@ def _current(settings: Settings, wanted: _Filter, limit: int | None) -> _Rows:
         return wanted.takes(named)
 
     windows = [(catalogue_of(settings).windows.name, 0)]
+    first = _First(limit)
     with watched() as listener:
-        latest = run(settings, read_latest(settings, windows, wanted=takes, progress=listener.progress))
+        latest = run(
+            settings,
+            read_latest(
+                settings, windows, wanted=takes, kept=first.kept, plan=listener.plan, progress=listener.progress
+            ),
+        )
+        if limit is not None and sum(map(bool, latest.values())) < min(limit, len(latest)):
+            # Rows among the first were taken away again, and those that take their places were not kept.
+            latest = run(
+                settings, read_latest(settings, windows, wanted=takes, plan=listener.plan, progress=listener.progress)
+            )
     wanted.check_scope(scopes)
-    values = list(latest.values())
+    values = [value for value in latest.values() if value]
     if limit is not None:
         # Only what is shown is worth the model.
         values = nsmallest(limit, values, key=lambda value: _order(read_row(value)))
-    shown = [_published(decode_row(value), value.decode()) for value in values]
-    return _Rows(shown, are_any=bool(scopes), matching=len(latest))
+    return _Rows(_shown(values), are_any=bool(scopes), matching=len(latest))
+
+
+class _First:
+    """Keeps the values of the first rows while they are read, and of the others only that they are there."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._order: list[tuple[str, str, str, bytes]] = []
+        self._keys: set[bytes] = set()
+
+    def kept(self, key: bytes, value: bytes) -> bytes:
+        """The value of one of the first so far, else nothing."""
+        if self._limit is None or key in self._keys:
+            return value
+        place = (*_beginning(key, value), key)
+        if len(self._order) >= self._limit:
+            if place[:3] > self._order[-1][:3]:
+                return b""
+            if place < self._order[-1]:
+                self._keys.discard(self._order.pop()[3])
+            else:
+                return value
+        insort(self._order, place)
+        self._keys.add(key)
+        return value
+
+
+def _beginning(key: bytes, value: bytes) -> tuple[str, str, str]:
+    """What a row is ordered by first: its metric, its scope and its first date."""
+    metric, scope, period = RowKey.parse(key.decode())
+    kind, _, rest = period.partition(":")
+    if kind in ("day", "month", "year"):
+        return metric, scope, f"{rest}-01-01"[: len("2024-01-01")]
+    return metric, scope, read_row(value).start
+
+
+def _shown(values: list[bytes]) -> list[_Shown]:
+    return [_published(decode_row(value), value.decode()) for value in values]
 
 
 def _all(rows: list[_Shown], wanted: _Filter) -> _Rows:

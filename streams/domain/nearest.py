@@ -28,19 +28,21 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return by_folded[found[0]] if found else None
 
 
-def unknown(what: str, name: str, known: Collection[str]) -> str:
+def unknown(what: str, name: str, known: Collection[str], count: int | None = None) -> str:
     """One line: there is no such thing, what may have been meant, what is known.
 
     Args:
         what: Such as `scope`.
         name: What was asked for.
-        known: Every name there is.
+        known: Every name there is, or of very many those that are most likely meant.
+        count: How many there are; by default those.
     """
     if not known:
         return f"there is no {what} {name!r}: none is known yet"
     near = nearest(name, known)
     listed = sorted(known)[:_LISTED]
-    more = f" and {len(known) - len(listed):,} more" if len(known) > len(listed) else ""
+    left = (len(known) if count is None else count) - len(listed)
+    more = f" and {left:,} more" if left > 0 else ""
     return (
         f"there is no {what} {name!r}{f'; did you mean {near}?' if near else ';'} Known are {', '.join(listed)}{more}"
     )

@@ -277,15 +277,17 @@ async def read_to_end(
     *,
     consumer: AIOKafkaConsumer | None = None,
     since: Mapping[tuple[str, int], int] | None = None,
+    plan: Callable[[int], None] = lambda _records: None,
 ) -> AsyncIterator[list[LogRecord]]:
     """Yields every committed record of the partitions, in lists, at least up to the ends seen at the start.
 
     The end of a read_committed consumer is the last stable offset: an open transaction of another producer is not
-    waited for. `since` names the offset to begin at, for partitions that are not wanted from their beginning.
+    waited for. `since` names the offset to begin at, for partitions that are not wanted from their beginning. `plan` is
+    told once how many offsets there are to read, at most so many records.
     """
     if consumer is None:
         async with reader(settings) as own:
-            async for records in read_to_end(settings, partitions, consumer=own, since=since):
+            async for records in read_to_end(settings, partitions, consumer=own, since=since, plan=plan):
                 yield records
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
@@ -295,6 +297,8 @@ async def read_to_end(
     await consumer.seek_to_beginning(*tps)
     for (topic, partition), offset in (since or {}).items():
         consumer.seek(TopicPartition(topic, partition), offset)
+    begins = await consumer.beginning_offsets(tps) | {TopicPartition(*each): at for each, at in (since or {}).items()}
+    plan(sum(max(ends[tp] - begins[tp], 0) for tp in tps))
     waiting = set(tps)
     heard_s = time.monotonic()
     seen: dict[TopicPartition, int] = {}
@@ -341,12 +345,14 @@ async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPar
             )
 
 
-async def read_latest(
+async def read_latest(  # noqa: PLR0913 - one reading
     settings: Settings,
     partitions: Iterable[tuple[str, int]],
     *,
     consumer: AIOKafkaConsumer | None = None,
     wanted: Callable[[bytes], bool] = lambda _key: True,
+    kept: Callable[[bytes, bytes], bytes] = lambda _key, value: value,
+    plan: Callable[[int], None] = lambda _records: None,
     progress: Callable[[int], None] = lambda _records: None,
 ) -> dict[bytes, bytes]:
     """The last value of each key of compacted partitions; tombstoned keys are left out.
@@ -356,10 +362,12 @@ async def read_latest(
         partitions: Which.
         consumer: To read with; by default one for this alone.
         wanted: Whether a key is to be kept; the others cost no memory.
+        kept: What to keep of a value.
+        plan: Called once with the number of records to read, at most.
         progress: Called with the number of records read since the last call.
     """
     latest: dict[bytes, bytes] = {}
-    async for records in read_to_end(settings, partitions, consumer=consumer):
+    async for records in read_to_end(settings, partitions, consumer=consumer, plan=plan):
         for record in records:
             key = record_key(record)
             if not wanted(key):
@@ -367,7 +375,7 @@ async def read_latest(
             if record.value is None:
                 latest.pop(key, None)
             else:
-                latest[key] = record.value
+                latest[key] = kept(key, record.value)
         progress(len(records))
     return latest
 

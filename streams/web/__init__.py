@@ -29,6 +29,7 @@ Templates are in `templates/`, one a page:
 | `/violations` | `violations.html` | `rejected.ViolationsView` | `/violations` |
 | `/reconciliation` | `reconciliation.html` | `rejected.ReconciliationView` | `/reconciliation` |
 | `/api` | `api.html` | `document`: the OpenAPI document, a dict | `/openapi.json` |
+| any, where several scopes fit what was searched for | `scopes.html` | `wanted`, `links`, `listed` | `/scopes?search=` |
 | errors | `error.html` | `code`, `message` | `detail` |
 
 A page and its twin take the same parameters (the models `...Parameters` next to the views), so the address of a page's
@@ -39,7 +40,7 @@ Each page gets
 - `status`: `streams.web.status.ServiceStatus`, also on the error page;
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
 - `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced
-  (`None` leaves one out), such as `here(lang="zh")`, `here(offset=100)`;
+  (`None` leaves one out), such as `here(lang="zh")`, `here(sort=None)`;
 - `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file that is imported by
   another one without it is revalidated on each request (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,

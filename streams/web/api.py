@@ -15,7 +15,7 @@ from streams.web.readmodel import Snapshot
 from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
-from streams.web.views import calendar, milestones, now, rejected, targets, windows
+from streams.web.views import calendar, milestones, now, rejected, scopes, targets, windows
 from streams.web.views.common import Parameters, Text
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
         with asking(web) as ask:
             return _json(windows.windows_json(ask, parameters))
+
+    @routes.get("/scopes", summary="Scopes that have rows", tags=["rows"], response_model=scopes.ScopesView)
+    def get_scopes(parameters: Annotated[scopes.ScopesParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(scopes.scopes(ask, parameters))
 
     @routes.get(
         "/windows/side-by-side", summary="Counts by a dimension", tags=["rows"], response_model=windows.SideView

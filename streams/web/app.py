@@ -74,7 +74,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         fresh: Reload templates and static files, for development.
     """
     zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
-    model = ReadModel(zone, keep_payloads=payloads, place=kept_folder(settings))
+    model = ReadModel(zone, keep_payloads=payloads, place=kept_folder(settings), bulk=True)
     follower = Follower(settings, model)
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed

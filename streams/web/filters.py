@@ -6,6 +6,7 @@ formatting one with Babel takes longer than rendering its cell.
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streams.web.views.common import Aim
+    from streams.web.views.windows import RankedCount
 
 _REMEMBERED: Final = 50_000
 _FEW_AIMS: Final = 2
@@ -86,6 +88,8 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
         "number": number,
         "compact": lru_cache(maxsize=_REMEMBERED)(partial(_compact, locale=locale)),
         "percent": percent,
+        "share": lru_cache(maxsize=_REMEMBERED)(partial(_share, locale=locale)),
+        "by_name": _by_name,
         "day": day,
         "instant": instant,
         "signed": signed,
@@ -97,12 +101,27 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
     return filters | terms.of_language(gettext)
 
 
+def _share(value: float, *, locale: str) -> str:
+    """`0.0042 | share`: 0.4%."""
+    return str(format_percent(value, "#,##0.0%", locale=locale))
+
+
 def _compact(value: float, *, locale: str) -> str:
     """`1034567 | compact`: 1.03M, 103\u4e07; numbers that fit into a cell of the calendar stay whole."""
     if value < _COMPACT_FROM:
         return str(format_decimal(value, locale=locale))
     digits = 0 if value < 10 * _COMPACT_FROM or locale == "zh" else 2
     return str(format_compact_decimal(value, format_type="short", locale=locale, fraction_digits=digits))
+
+
+def natural(scope: str) -> list[tuple[int, str]]:
+    """Orders ids as people do: `CN-2` before `CN-11`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", scope) if part]
+
+
+def _by_name(rows: Sequence[RankedCount]) -> list[RankedCount]:
+    """In the order of their names, numbers in them by their values."""
+    return sorted(rows, key=lambda row: natural(row.scope))
 
 
 def _telling_aims(aims: Sequence[Aim]) -> list[Aim]:

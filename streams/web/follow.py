@@ -147,6 +147,7 @@ class Follower:
             catalogue.dead_letters.name: Feed.DEAD_LETTERS,
         }
         self._witness = Witness()
+        self._in_order = model.complete_ms is not None
         self._resume()
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
 
@@ -240,6 +241,9 @@ class Follower:
                 await self._take([(self._feeds[tp.topic], records) for tp, records in fetched.items()])
             for tp in consumer.assignment():
                 self.state.positions[self._place(tp)] = await consumer.position(tp)
+            if not self._in_order and self.state.ends and not self.state.lag():
+                await asyncio.get_running_loop().run_in_executor(self._writing, self._model.loaded)
+                self._in_order = True
             self._note_caught_up()
 
     async def _take(self, batch: list[tuple[Feed, list[LogRecord]]]) -> None:
@@ -336,7 +340,7 @@ class Follower:
         self._note_caught_up()
 
     def _note_caught_up(self) -> None:
-        if not self.state.ends or self.state.lag():
+        if not self.state.ends or self.state.lag() or not self._in_order:
             return
         first = not self.state.rebuilt
         self.state.caught_up_s = time.monotonic()

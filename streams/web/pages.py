@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
-from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only, tidied
+from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only, replaced, tidied
 from streams.web.views import calendar, milestones, now, rejected, targets, windows
-from streams.web.views.common import Ask
+from streams.web.views.common import LISTED_SCOPES, Ask, UnknownScopeError
 
 if TYPE_CHECKING:
     from streams.web.context import Web
@@ -29,10 +29,25 @@ def router(web: Web) -> APIRouter:
         if (address := tidied(request, web.settings.timezone)) is not None:
             return RedirectResponse(address, 303)
         with asking(web) as ask:
-            data = make(ask)
+            try:
+                data = make(ask)
+            except UnknownScopeError as unknown:
+                return choose(request, unknown, ask)
         if data is None:
             raise HTTPException(404, "there is no such page")
         return web.pages.render(name, Visitor(request), {"data": data, "status": ask.status})
+
+    def choose(request: Request, unknown: UnknownScopeError, ask: Ask) -> Response:
+        """Where scopes are searched for, one is led to the only one that fits, or chooses among several."""
+        if ask.view.windows.scope_count() <= LISTED_SCOPES:
+            raise unknown
+        links = [(scope, replaced(request, unknown.wanted, scope)) for scope in unknown.alike]
+        if not links:
+            raise unknown
+        if len(links) == 1:
+            return RedirectResponse(links[0][1], 303)
+        context = {"wanted": unknown.wanted, "links": links, "listed": LISTED_SCOPES, "status": ask.status}
+        return web.pages.render("scopes.html", Visitor(request), context)
 
     _add_rows(routes, render)
     _add_news(routes, render)

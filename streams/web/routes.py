@@ -85,6 +85,14 @@ def tidied(request: Request, timezone: str) -> str | None:
     return f"{request.url.path}?{urlencode(meant)}" if meant else request.url.path
 
 
+def replaced(request: Request, wanted: str, scope: str) -> str:
+    """The same address with a scope in place of what was searched for."""
+    given = parse_qsl(request.url.query, keep_blank_values=True)
+    named = ("scope", "within")
+    meant = [(name, scope if name in named and value == wanted else value) for name, value in given]
+    return f"{request.url.path}?{urlencode(meant)}"
+
+
 def _instant(local: str, timezone: str) -> str:
     try:
         moment = datetime.fromisoformat(local)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
 from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
+from streams.installation import installation_digest
 from streams.web.times import text_of, text_of_ms
 
 if TYPE_CHECKING:
@@ -112,12 +113,13 @@ class StaleCause(_Said):
 class ServiceStatus(_Said):
     """Everything about how the service is.
 
-    `stale` means that the numbers may be old, `reasons` say why, the most serious first, and `causes` what each is about. `business_now` and `business_date` are
+    `installation` tells installations apart without naming their brokers. `stale` means that the numbers may be old, `reasons` say why, the most serious first, and `causes` what each is about. `business_now` and `business_date` are
     by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
     that of the brokers says. `data_as_of` is when the partition that reported longest ago last did; `lag` counts the events
     that wait over all partitions, null where nobody can know: before the first report, and when the last is no longer of now.
     """
 
+    installation: str
     now: str
     business_now: str
     business_date: str
@@ -165,6 +167,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
     workers = [each for each in workers if not each.silent or each.age_s < _FORGOTTEN_S or lost & set(each.partitions)]
     reasons = _reasons(settings, state, broker, reader, workers, lost if hears else None)
     return ServiceStatus(
+        installation=installation_digest(settings),
         now=text_of(now),
         business_now=format_instant(business.replace(microsecond=0)),
         business_date=business.date().isoformat(),

@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
+    .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
 
 Everything runs on its own embedded Kafka on this machine. Absolute numbers depend on the machine; read the ratios.
 """
@@ -27,6 +28,8 @@ from rich.table import Table
 from streams.embedded.broker import EmbeddedKafka
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
+from tests.bench.readers import bench as bench_readers
+from tests.bench.readers import show as show_readers
 from tests.bench.totals import bench as bench_totals
 from tests.bench.totals import show as show_totals
 from tests.bench.worker import BenchWorker
@@ -140,8 +143,10 @@ def _print(results: dict[str, Any]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("service", "totals"), default="service")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the totals (default: 1,000,000)")
+    parser.add_argument("what", nargs="?", choices=("service", "totals", "readers"), default="service")
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="rows of the totals, or of the readers (default: 1,000,000)"
+    )
     parser.add_argument(
         "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
     )
@@ -151,6 +156,11 @@ def main() -> None:
     if options.what == "totals":
         found = bench_totals(options.rows)
         show_totals(found)
+        _keep(found, options.json)
+        return
+    if options.what == "readers":
+        found = bench_readers(options.rows)
+        show_readers(found)
         _keep(found, options.json)
         return
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader for a moment

@@ -69,6 +69,7 @@ class Site:
 
     def complete(self, *, age_s: float = 0.0) -> None:
         """Everything was read a number of seconds ago; the brokers answer now."""
+        self.web.model.loaded()
         now_s = time.monotonic()
         self.web.state.broker_seen_s, self.web.state.caught_up_s, self.web.state.problem = now_s, now_s - age_s, ""
 

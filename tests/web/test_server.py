@@ -96,9 +96,11 @@ async def test_it_shows_what_the_topics_hold_and_follows_a_worker_that_is_killed
     rows = await installation.rows()
     async with web.client() as asked:
         shown: dict[str, Any] = {}
+        after = ""
         while len(shown) < len(rows):
-            page = (await asked.get(f"/api/v1/windows?limit=1000&offset={len(shown)}")).json()
+            page = (await asked.get("/api/v1/windows", params={"limit": 1000, "after": after})).json()
             assert page["total"] == len(rows)
+            after = page["next"]
             shown |= {f"{r['metric']}/{r['scope']}/{r['period']}": r for r in page["rows"]}
         assert shown == rows
         page = (await asked.get("/api/v1/milestones?show=all&limit=1000")).json()
@@ -286,7 +288,16 @@ async def test_questions_out_of_bounds_are_refused_and_answers_are_compressed(
     await write(installation, installation.catalogue.windows.name, *rows)
     await web.until("/api/v1/windows", lambda page: page["total"] == len(rows))
     async with web.client() as asked:
-        for query in ("limit=1001", "limit=0", "offset=-1", "sort=count;--", "kind=week", "as_of=yesterday", "first=x"):
+        for query in (
+            "limit=1001",
+            "limit=0",
+            "after=x",
+            "offset=3",
+            "sort=count;--",
+            "kind=week",
+            "as_of=yesterday",
+            "first=x",
+        ):
             answer = await asked.get(f"/api/v1/windows?{query}")
             assert answer.status_code == 422, query
             assert query.partition("=")[0] in answer.json()["detail"]

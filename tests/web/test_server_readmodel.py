@@ -183,7 +183,7 @@ def test_rows_are_filtered_sorted_and_paged(model: ReadModel) -> None:
         assert page(WindowQuery(period="day:2024-10-1", scopes=["all"])).total == 10
         assert page(WindowQuery(first="2024-10-31")).total == 2
         assert page(WindowQuery(last="2024-10-01", kinds=["day"])).total == 2
-        most = page(WindowQuery(kinds=["day"], sort="-count", limit=3, offset=2))
+        most = page(WindowQuery(kinds=["day"], sort="-count", limit=3))
         assert (most.total, [each.count for each in most.rows]) == (60, [6, 6, 6])
         assert [each.start for each in page(WindowQuery(sort="start", limit=2, kinds=["day"])).rows] == [
             "2024-10-01"
@@ -197,9 +197,14 @@ def test_dimensions_stand_side_by_side(model: ReadModel) -> None:
     take_rows(model, *(row("month:2024-10", count, scope=scope) for scope, count in scopes.items()))
     with model.snapshot() as view:
         ask = view.windows.side_by_side
-        assert ask("deliveries", "month", "model", "", "9999") == {"month:2024-10": {"SU7": 6, "YU7": 3}}
-        assert ask("deliveries", "month", "region", "", "9999") == {"month:2024-10": {"SU7, CN-11": 4, "SU7, CN-31": 2}}
-        assert ask("deliveries", "month", "region", "2024-11-01", "9999") == {}
+        assert view.windows.dimension_sets() == ["model", "model,region"]
+        assert ask("deliveries", "month", "model", "", "9999") == {"month:2024-10": {"model=SU7": 6, "model=YU7": 3}}
+        pairs = {"model=SU7,region=CN-11": 4, "model=SU7,region=CN-31": 2}
+        assert ask("deliveries", "month", "model,region", "", "9999") == {"month:2024-10": pairs}
+        assert ask("deliveries", "month", "model,region", "", "9999", "model=SU7,") == {"month:2024-10": pairs}
+        assert ask("deliveries", "month", "model,region", "", "9999", "model=YU7,") == {}
+        assert ask("deliveries", "month", "region", "", "9999") == {}
+        assert ask("deliveries", "month", "model,region", "2024-11-01", "9999") == {}
 
 
 def test_a_milestone_is_shown_by_its_latest_event_with_its_revisions(model: ReadModel) -> None:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 #: What the content of the file depends on.
 _WRITERS: Final = (
     ("schemas", "outputs.py"),
+    ("schemas", "rows.py"),
     ("schemas", "codec.py"),
     ("streams.web.readmodel", "schema.py"),
     ("streams.web.readmodel", "writing.py"),
+    ("streams.web.readmodel", "loading.py"),
 )
 
 

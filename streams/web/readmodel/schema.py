@@ -36,19 +36,20 @@ _KEPT_READERS: Final = 16
 _CACHE_KIB: Final = 16 * 1024
 
 #: A window's JSON is `head || tail`: the head (what it is) is the same in all versions, so the history keeps tails.
-#: `head` of a version is null as long as it is the window's.
+#: `head` of a version is null as long as it is the window's. Bodies are apart, so that a question about all windows reads
+#: a sixth of the bytes.
 _TABLES: Final = """
 CREATE TABLE windows (
     id INTEGER PRIMARY KEY, metric TEXT NOT NULL, scope TEXT NOT NULL, period TEXT NOT NULL, kind TEXT NOT NULL,
-    start TEXT NOT NULL, end TEXT NOT NULL, head TEXT NOT NULL, tail TEXT NOT NULL, count INTEGER NOT NULL,
-    status TEXT NOT NULL, restated INTEGER NOT NULL, version INTEGER NOT NULL, updated_us INTEGER NOT NULL,
-    present INTEGER NOT NULL, deleted_us INTEGER, targets INTEGER NOT NULL, controls INTEGER NOT NULL,
-    UNIQUE (metric, scope, period)
+    start TEXT NOT NULL, end TEXT NOT NULL, count INTEGER NOT NULL, status TEXT NOT NULL, restated INTEGER NOT NULL,
+    version INTEGER NOT NULL, updated_us INTEGER NOT NULL, present INTEGER NOT NULL, deleted_us INTEGER,
+    targets INTEGER NOT NULL, controls INTEGER NOT NULL
 );
-CREATE INDEX windows_by_start ON windows (present, metric, kind, start);
-CREATE INDEX windows_by_count ON windows (present, count);
-CREATE INDEX windows_by_scope ON windows (present, scope);
-CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
+CREATE TABLE bodies (id INTEGER PRIMARY KEY, head TEXT NOT NULL, tail TEXT NOT NULL);
+CREATE TABLE scopes (
+    name TEXT PRIMARY KEY, dimensions TEXT NOT NULL, depth INTEGER NOT NULL, folded TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX scopes_by_depth ON scopes (depth, name);
 CREATE TABLE history (
     window_id INTEGER NOT NULL, position INTEGER NOT NULL, updated_us INTEGER NOT NULL, version INTEGER NOT NULL,
     count INTEGER NOT NULL, status TEXT NOT NULL, restated INTEGER NOT NULL, head TEXT, tail TEXT NOT NULL,
@@ -92,6 +93,14 @@ CREATE TABLE read (
 ) WITHOUT ROWID;
 CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+#: Of the windows. A file that is filled for the first time gets them afterwards: three times as fast as row by row.
+_INDEXES: Final = """
+CREATE UNIQUE INDEX windows_by_key ON windows (scope, metric, period);
+CREATE INDEX windows_in_order ON windows (start DESC, end DESC, period DESC, metric, scope) WHERE present = 1;
+CREATE INDEX windows_by_count ON windows (count) WHERE present = 1;
+CREATE INDEX windows_with_targets ON windows (targets) WHERE targets > 0;
+CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
+"""
 #: Not used any more when it was last complete so long ago: topics keep the tombstones of what was deleted for a week.
 _KEPT_FOR_S: Final = 5 * 86_400
 
@@ -101,13 +110,16 @@ class Database:
 
     Args:
         place: Where to keep it, and to go on with what was kept there; a temporary file without it.
+        indexed: Whether a new file has indexes from the beginning; else `add_indexes` adds them.
 
     Attributes:
         complete_ms: When what was kept had last been everything there was, milliseconds since 1970; `None` of a new file.
+        indexed: Whether the windows have their indexes; without them there is only appending.
     """
 
-    def __init__(self, place: KeptFolder | None = None) -> None:
+    def __init__(self, place: KeptFolder | None = None, *, indexed: bool = True) -> None:
         self._place = place
+        self.indexed = True
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-web-", ignore_cleanup_errors=True)
         self._path = (place.folder if place else Path(self._folder.name)) / "readmodel.sqlite"
         self.complete_ms: int | None = None
@@ -119,6 +131,9 @@ class Database:
             # Until it is complete nothing is lost with it.
             self.writer.execute("PRAGMA synchronous = OFF")
             self.writer.executescript(_TABLES)
+            self.indexed = False
+            if indexed:
+                self.add_indexes()
             self._note("version", place.version if place else "")
         self._note("open", "yes")
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_KEPT_READERS)
@@ -145,6 +160,16 @@ class Database:
         self.writer, self.complete_ms = writer, complete_ms
         self.writer.execute("PRAGMA synchronous = NORMAL")
         return True
+
+    def add_indexes(self) -> None:
+        """Gives the windows their indexes.
+
+        Raises:
+            sqlite3.IntegrityError: A window is there twice.
+        """
+        for statement in _INDEXES.strip().split(";\n"):
+            self.writer.execute(statement.rstrip(";"))
+        self.indexed = True
 
     def complete(self, now_ms: int) -> None:
         """Notes that it has everything there is; from now on it survives a power loss."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
 from schemas.facts import METRICS
-from schemas.texts import scope_names
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,27 +28,29 @@ SORTS: Final[dict[str, tuple[str, ...]]] = {
     "updated": ("updated_us",),
     "restated": ("restated",),
     "version": ("version",),
+    "key": ("metric", "scope", "start", "end", "period"),
 }
-_TIES: Final = ("start DESC", "period", "metric", "scope")
+#: What decides between rows that are alike in that: column → whether the greatest is first.
+_TIES: Final = {"start": True, "period": False, "metric": False, "scope": False}
 
+_COLUMNS: Final = "metric, scope, period, kind, start, end, targets, controls"
 #: Columns that rows are filtered and sorted by; their bodies are fetched for those of the page only.
-_NOW: Final = """(SELECT id, NULL AS position, metric, scope, period, kind, start, end, targets, controls, count, status,
-    restated, version, updated_us FROM windows WHERE present = 1)"""
+_NOW: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
+    FROM windows WHERE present = 1)"""  # noqa: S608 - fixed texts
 # The version in force at an instant: the current one if it is that old, else the last of the history up to then.
-_AS_OF: Final = """(SELECT id, NULL AS position, metric, scope, period, kind, start, end, targets, controls, count,
-    status, restated, version, updated_us FROM windows WHERE present = 1 AND updated_us <= :as_of
+_AS_OF: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
+    FROM windows WHERE present = 1 AND updated_us <= :as_of
     UNION ALL
     SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
     h.status, h.restated, h.version, h.updated_us
     FROM windows w JOIN history h ON h.window_id = w.id
     AND (h.updated_us, h.position) = (SELECT updated_us, position FROM history
         WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)
-    WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""
-_DISTINCT: Final = """WITH RECURSIVE found(name) AS (
-    SELECT min({column}) FROM windows WHERE present = 1
-    UNION ALL
-    SELECT (SELECT min({column}) FROM windows WHERE present = 1 AND {column} > name) FROM found WHERE name IS NOT NULL)
-    SELECT name FROM found WHERE name IS NOT NULL"""
+    WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""  # noqa: S608 - fixed texts
+
+
+#: The values of a row in the columns that an order sorts by.
+Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class WindowQuery:
         last: Periods that start on this date or earlier.
         has: `targets` or `controls`: only rows that have any.
         sort: One of `SORTS`, descending with a `-` before it.
-        offset: Rows to skip.
+        after: The `place` of a row in this order: only those that follow it.
+        before: Likewise: those that precede it, the nearest of them.
         limit: Rows at most, up to `MAX_ROWS`.
         as_of_us: The version in force then, microseconds since 1970; `None` is now.
     """
@@ -80,18 +82,27 @@ class WindowQuery:
     last: str = ""
     has: str = ""
     sort: str = "-start"
-    offset: int = 0
+    after: Place | None = None
+    before: Place | None = None
     limit: int = 100
     as_of_us: int | None = None
 
 
 @dataclass(frozen=True)
 class WindowPage:
-    """A page of rows: their JSON as on the topic, and how many there are on all pages."""
+    """A page of rows.
+
+    Attributes:
+        bodies: Their JSON as on the topic.
+        total: How many there are on all pages.
+        previous: The place to ask for what is `before`; `None` on the first page.
+        next: The place to ask for what is `after`; `None` on the last page.
+    """
 
     bodies: list[str]
     total: int
-    query: WindowQuery = field(default_factory=WindowQuery)
+    previous: Place | None = None
+    next: Place | None = None
 
     @property
     def rows(self) -> list[WindowRow]:
@@ -122,38 +133,47 @@ class WindowReader:
         Raises:
             ValueError: A sort that there is not.
         """
-        source, where, values = _where(query)
-        order = ", ".join((*_order(query.sort), *_TIES))
-        connection = self._connection
-        total = connection.execute(f"SELECT count(*) FROM {source} {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
-        found = connection.execute(
-            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT :limit OFFSET :offset",  # noqa: S608 - fixed texts
-            {**values, "limit": min(query.limit, MAX_ROWS), "offset": query.offset},
+        source, conditions, values = _where(query)
+        order = _order(query.sort)
+        total = self._connection.execute(f"SELECT count(*) FROM {source} {_all_of(conditions)}", values).fetchone()[0]  # noqa: S608 - fixed texts
+        limit = min(query.limit, MAX_ROWS)
+        backwards = query.before is not None and query.after is None
+        place = query.before if backwards else query.after
+        if backwards:
+            order = [(column, not descending) for column, descending in order]
+        found = self._connection.execute(
+            *_selected(source, conditions, values, order, place, limit=limit + 1)
         ).fetchall()
-        return WindowPage(self._bodies([(row[0], row[1], row[2]) for row in found]), total, query)
+        more = len(found) > limit
+        found = found[:limit]
+        if backwards:
+            found.reverse()
+        earlier, later = (more, True) if backwards else (place is not None, more)
+        return WindowPage(
+            self._bodies([(row[0], row[1], row[2]) for row in found]),
+            total,
+            tuple(found[0])[3:] if found and earlier else None,
+            tuple(found[-1])[3:] if found and later else None,
+        )
 
     def every(self, query: WindowQuery) -> Iterator[list[str]]:
-        """All rows that a query wants, in its order from its offset on, a thousand at a time; its limit is not looked at.
+        """All rows that a query wants, in its order, a thousand at a time; its limit is not looked at.
 
         Raises:
             ValueError: A sort that there is not.
         """
-        source, where, values = _where(query)
-        order = ", ".join((*_order(query.sort), *_TIES))
-        found = self._connection.execute(
-            f"SELECT id, position, updated_us FROM {source} {where} ORDER BY {order} LIMIT -1 OFFSET :offset",  # noqa: S608 - fixed texts
-            {**values, "offset": query.offset},
-        )
+        source, conditions, values = _where(query)
+        found = self._connection.execute(*_selected(source, conditions, values, _order(query.sort), query.after))
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 
     def counts(self, metric: str, period: str) -> list[tuple[str, int]]:
         """Scope and count of every row of a metric and period."""
-        kind, _, start = period.partition(":")
+        _, _, start = period.partition(":")
         found = self._connection.execute(
-            """SELECT scope, count FROM windows WHERE present = 1 AND metric = ? AND kind = ? AND start = ? AND period = ?
+            """SELECT scope, count FROM windows WHERE present = 1 AND metric = ? AND start = ? AND period = ?
             ORDER BY scope""",
-            (metric, kind, f"{start}-01-01"[: len("2024-01-01")], period),
+            (metric, f"{start}-01-01"[: len("2024-01-01")], period),
         )
         return [(row["scope"], row["count"]) for row in found]
 
@@ -166,7 +186,7 @@ class WindowReader:
         """The JSON of rows and versions, in their order; those of rows in one question."""
         numbers = [number for number, position, _ in found if position is None]
         rows = self._connection.execute(
-            f"SELECT id, head || tail FROM windows WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608 - fixed texts
+            f"SELECT id, head || tail FROM bodies WHERE id IN ({','.join('?' * len(numbers))})",  # noqa: S608 - fixed texts
             numbers,
         )
         current: dict[int, str] = {row[0]: row[1] for row in rows}
@@ -178,11 +198,11 @@ class WindowReader:
     def _body(self, number: int, position: int | None, updated_us: int) -> str:
         """The JSON of a row, or of a version of it."""
         if position is None:
-            found = self._connection.execute("SELECT head || tail FROM windows WHERE id = ?", (number,))
+            found = self._connection.execute("SELECT head || tail FROM bodies WHERE id = ?", (number,))
         else:
             found = self._connection.execute(
-                """SELECT coalesce(h.head, w.head) || h.tail FROM windows w JOIN history h ON h.window_id = w.id
-                WHERE w.id = ? AND h.updated_us = ? AND h.position = ?""",
+                """SELECT coalesce(h.head, b.head) || h.tail FROM bodies b JOIN history h ON h.window_id = b.id
+                WHERE b.id = ? AND h.updated_us = ? AND h.position = ?""",
                 (number, updated_us, position),
             )
         body: str = found.fetchone()[0]
@@ -201,8 +221,8 @@ class WindowReader:
     def days(self, metric: str, scope: str, first: str, last: str) -> list[WindowRow]:
         """Day rows from one date to another, inclusive, in order; dates without a row are left out."""
         found = self._connection.execute(
-            """SELECT head || tail AS body FROM windows WHERE present = 1 AND metric = ? AND kind = 'day'
-            AND start BETWEEN ? AND ? AND scope = ? ORDER BY start""",
+            """SELECT head || tail AS body FROM windows JOIN bodies USING (id) WHERE present = 1 AND metric = ?
+            AND period BETWEEN 'day:' || ? AND 'day:' || ? AND scope = ? ORDER BY period""",
             (metric, first, last, scope),
         )
         return [decode_row(row["body"].encode()) for row in found]
@@ -210,8 +230,8 @@ class WindowReader:
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int]:
         """Date → count, as `days` but for what is only counts."""
         found = self._connection.execute(
-            """SELECT start, count FROM windows WHERE present = 1 AND metric = ? AND kind = 'day'
-            AND start BETWEEN ? AND ? AND scope = ? ORDER BY start""",
+            """SELECT start, count FROM windows WHERE present = 1 AND metric = ?
+            AND period BETWEEN 'day:' || ? AND 'day:' || ? AND scope = ? ORDER BY period""",
             (metric, first, last, scope),
         )
         return {row["start"]: row["count"] for row in found}
@@ -219,7 +239,8 @@ class WindowReader:
     def versions(self, metric: str, scope: str, period: str, limit: int = MAX_ROWS) -> list[WindowRow]:
         """The latest published versions of a row that the history holds, oldest first."""
         found = self._connection.execute(
-            """SELECT coalesce(h.head, w.head) || h.tail AS body FROM windows w JOIN history h ON h.window_id = w.id
+            """SELECT coalesce(h.head, b.head) || h.tail AS body
+            FROM windows w JOIN bodies b ON b.id = w.id JOIN history h ON h.window_id = w.id
             WHERE w.metric = ? AND w.scope = ? AND w.period = ? ORDER BY h.position DESC LIMIT ?""",
             (metric, scope, period, limit),
         )
@@ -237,51 +258,92 @@ class WindowReader:
                 found.append(Restatement(before, after))
         return found
 
-    def side_by_side(self, metric: str, kind: str, dimension: str, first: str, last: str) -> dict[str, dict[str, int]]:
-        """Period → (value of the dimension → count), for the scopes that have this dimension as their finest.
+    def side_by_side(  # noqa: PLR0913, PLR0917 - one question
+        self, metric: str, kind: str, dimensions: str, first: str, last: str, beginning: str = ""
+    ) -> dict[str, dict[str, int]]:
+        """Period → (scope → count), for the scopes of exactly these dimensions.
 
         Args:
             metric: Such as `deliveries`.
             kind: Of periods, such as `month`.
-            dimension: `model`, `variant`, `factory` or `region`.
+            dimensions: Such as `region`, or `model,region`; one of `dimension_sets`.
             first: Periods that end on this date or later.
             last: Periods that start on this date or earlier.
+            beginning: Only scopes whose ids begin so.
         """
         found = self._connection.execute(
-            """SELECT period, scope, count FROM windows WHERE present = 1 AND metric = ? AND kind = ? AND end >= ?
-            AND start <= ? AND (scope LIKE ? OR scope LIKE ?) ORDER BY start, scope""",
-            (metric, kind, first, last, f"{dimension}=%", f"%,{dimension}=%"),
-        ).fetchall()
+            """SELECT w.period, w.scope, w.count FROM scopes s CROSS JOIN windows w ON w.scope = s.name
+            WHERE s.dimensions = ? AND substr(s.name, 1, length(?)) = ? AND w.metric = ? AND w.period > ? AND w.period < ?
+            AND w.present = 1 AND w.end >= ? AND w.start <= ? ORDER BY w.start, w.period, w.scope""",
+            (dimensions, beginning, beginning, metric, f"{kind}:", f"{kind};", first, last),
+        )
         table: dict[str, dict[str, int]] = {}
         for row in found:
-            parts = row["scope"].split(",")
-            if parts[-1].startswith(f"{dimension}="):
-                name = ", ".join(scope_names(row["scope"]))
-                table.setdefault(row["period"], {})[name] = row["count"]
+            table.setdefault(row["period"], {})[row["scope"]] = row["count"]
         return table
 
-    def scopes(self) -> list[str]:
-        """Every scope that has a row."""
-        return self._distinct("scope")
+    def dimension_sets(self) -> list[str]:
+        """The dimensions that are counted together, such as `region` and `model,region`; the fewest first."""
+        found = self._connection.execute(
+            "SELECT dimensions FROM scopes WHERE depth > 0 GROUP BY dimensions ORDER BY min(depth), dimensions"
+        )
+        return [row[0] for row in found]
+
+    def scopes(self, words: Sequence[str] = (), limit: int = -1, dimensions: Sequence[str] | None = None) -> list[str]:
+        """Scopes that have a row, those with the fewest dimensions first, else in the order of their ids.
+
+        Args:
+            words: Only those whose ids or names have each of these as a part, in any case.
+            limit: So many at most; by default all.
+            dimensions: Only those of one of these, such as `model,region`.
+        """
+        names = [f"word{number}" for number in range(len(words))]
+        conditions = [f"instr(folded, :{name}) > 0" for name in names]
+        sets = {f"set{number}": each for number, each in enumerate(dimensions or ())}
+        if dimensions is not None:
+            conditions.append(f"dimensions IN ({', '.join(f':{name}' for name in sets)})")
+        found = self._connection.execute(
+            f"""SELECT name FROM scopes WHERE {" AND ".join((*conditions, "1"))}
+            AND EXISTS (SELECT 1 FROM windows WHERE scope = name AND present = 1)
+            ORDER BY depth, name LIMIT :limit""",  # noqa: S608 - fixed texts
+            dict(zip(names, (word.casefold() for word in words), strict=True)) | {"limit": limit, **sets},
+        )
+        return [row[0] for row in found]
+
+    def scope_count(self, dimensions: str | None = None) -> int:
+        """How many scopes have ever had a row, in all or of these dimensions."""
+        found: int = self._connection.execute(
+            "SELECT count(*) FROM scopes WHERE dimensions = coalesce(?, dimensions)", (dimensions,)
+        ).fetchone()[0]
+        return found
+
+    def greatest_scope(self, metric: str, dimensions: str) -> str | None:
+        """Of the scopes of these dimensions the one that has counted most of a metric in a year, `None` without any."""
+        found = self._connection.execute(
+            """SELECT w.scope FROM scopes s CROSS JOIN windows w ON w.scope = s.name
+            WHERE s.dimensions = ? AND w.metric = ? AND w.period > 'year:' AND w.period < 'year;' AND w.present = 1
+            ORDER BY w.count DESC, w.scope LIMIT 1""",
+            (dimensions, metric),
+        ).fetchone()
+        return None if found is None else str(found[0])
 
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
-        found = set(self._distinct("metric"))
-        return [metric for metric in METRICS if metric in found]
-
-    def _distinct(self, column: str) -> list[str]:
-        """The values of a column, one look into its index for each: with SELECT DISTINCT it would be one a row."""
-        return [row[0] for row in self._connection.execute(_DISTINCT.format(column=column))]
+        # One scope after the other, until a row of the metric is found.
+        question = """SELECT EXISTS (SELECT 1 FROM scopes s CROSS JOIN windows w ON w.scope = s.name
+            WHERE w.metric = ? AND w.present = 1)"""
+        return [metric for metric in METRICS if self._connection.execute(question, (metric,)).fetchone()[0]]
 
     def years(self) -> list[int]:
-        """Every year from the first that has a day row to the last."""
-        first, last = self._connection.execute(
-            """SELECT min(start), max(start) FROM (
-            SELECT min(start) AS start FROM windows WHERE present = 1 AND metric = :metric AND kind = 'day'
-            UNION ALL SELECT max(start) FROM windows WHERE present = 1 AND metric = :metric AND kind = 'day')""",
-            {"metric": next(iter(self.metrics()), "")},
-        ).fetchone()
-        return [] if first is None else list(range(int(first[:4]), int(last[:4]) + 1))
+        """Every year from the first that has a row to the last that has begun a day."""
+        question = "SELECT start FROM windows WHERE present = 1 AND kind = 'day' ORDER BY {} LIMIT 1"
+        ends = [
+            self._connection.execute(question.format(order)).fetchone()
+            for order in ("start, end, period", "start DESC, end DESC, period DESC")
+        ]
+        if ends[0] is None:
+            return []
+        return list(range(int(ends[0][0][:4]), int(ends[1][0][:4]) + 1))
 
     def history_since_us(self) -> int | None:
         """When the oldest version that is still known was published, microseconds since 1970."""
@@ -299,16 +361,61 @@ class WindowReader:
         return changed if any(row.targets for row in changed) else []
 
 
-def _order(sort: str) -> list[str]:
+def dimensions_of(scope: str) -> str:
+    """Such as `model,region` of `model=SU7,region=CN-11`; empty of `all`."""
+    return ",".join(part.partition("=")[0] for part in scope.split(",") if "=" in part)
+
+
+def _order(sort: str) -> list[tuple[str, bool]]:
+    """Columns, each with whether the greatest is first."""
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name not in SORTS:
         raise ValueError(f"rows are sorted by one of {', '.join(SORTS)}; with a - before it, the other way round")
-    return [f"{column} DESC" if descending else column for column in SORTS[name]]
+    columns = dict.fromkeys(SORTS[name], descending)
+    return list((columns | {column: first for column, first in _TIES.items() if column not in columns}).items())
 
 
-def _where(query: WindowQuery) -> tuple[str, str, dict[str, object]]:
+def place_size(sort: str) -> int:
+    """How many values a `Place` has in an order."""
+    return len(_order(sort))
+
+
+def _selected(  # noqa: PLR0913, PLR0917 - the parts of one statement
+    source: str,
+    conditions: list[str],
+    values: dict[str, object],
+    order: list[tuple[str, bool]],
+    place: Place | None,
+    limit: int = -1,
+) -> tuple[str, dict[str, object]]:
+    """The statement for rows in an order, from a place on, and its values."""
+    columns = [column for column, _ in order]
+    if place is not None:
+        conditions = [*conditions, *_beyond(order)]
+        values = values | {f"place{number}": value for number, value in enumerate(place)}
+    by = ", ".join(f"{column} DESC" if descending else column for column, descending in order)
+    statement = f"""SELECT id, position, updated_us, {", ".join(columns)} FROM {source} {_all_of(conditions)}
+        ORDER BY {by} LIMIT :limit"""  # noqa: S608 - fixed texts
+    return statement, values | {"limit": limit}
+
+
+def _beyond(order: list[tuple[str, bool]]) -> list[str]:
+    """Conditions for what follows a place: first the one that an index can be entered by, then the whole truth."""
+    column, descending = order[0]
+    whole = ""
+    for number, (name, down) in reversed(list(enumerate(order))):
+        further = f"{name} {'<' if down else '>'} :place{number}"
+        whole = f"({further} OR ({name} = :place{number} AND {whole}))" if whole else f"({further})"
+    return [f"{column} {'<=' if descending else '>='} :place0", whole]
+
+
+def _all_of(conditions: list[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _where(query: WindowQuery) -> tuple[str, list[str], dict[str, object]]:
     values: dict[str, object] = {"as_of": query.as_of_us}
-    conditions = []
+    conditions: list[str] = []
     for column, wanted in (
         ("metric", query.metrics),
         ("scope", query.scopes),
@@ -331,4 +438,4 @@ def _where(query: WindowQuery) -> tuple[str, str, dict[str, object]]:
     if query.has in ("targets", "controls"):
         conditions.append(f"{query.has} > 0")
     source = _NOW if query.as_of_us is None else _AS_OF
-    return source, f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+    return source, conditions, values

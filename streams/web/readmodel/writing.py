@@ -13,14 +13,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
 from schemas.codec import (
+    checked_row,
     decode_forecast,
     decode_milestone,
-    decode_row,
     decode_status,
     decode_violations,
     encode_forecast,
@@ -29,15 +30,20 @@ from schemas.codec import (
     encode_status,
 )
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import ControlHeaders, WindowRow
+from schemas.outputs import ControlHeaders
 from schemas.rows import RowKey
+from schemas.texts import scope_names
 from streams.kafka.records import header_values, record_key, record_value
+from streams.web.readmodel.loading import Loading
+from streams.web.readmodel.windows import dimensions_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
     from zoneinfo import ZoneInfo
 
+    from schemas.outputs import WindowRow
+    from schemas.rows import PlainRow
     from streams.kafka.records import LogRecord
     from streams.web.readmodel.schema import Database
 
@@ -103,8 +109,8 @@ class Writer:
         self._database = database
         self._zone = zone
         self._keep_payloads = keep_payloads
-        self._ids: dict[RowKey, tuple[int, str]] = {}
-        self._resumed = database.complete_ms is not None
+        self._loading = None if database.indexed else Loading(database)
+        self._scopes: set[str] = {row[0] for row in database.writer.execute("SELECT name FROM scopes")}
         begins = database.writer.execute("SELECT updated_us FROM history_begins").fetchone()
         self._history_begins_us: int | None = begins and begins["updated_us"]
         self._apply: dict[Feed, Callable[[sqlite3.Connection, LogRecord, Changes], None]] = {
@@ -130,7 +136,17 @@ class Writer:
                     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                         self._unreadable(connection, feed, record, error)
                 self._note_read(connection, feed, records)
+            if self._loading is not None:
+                self._loading.flush(connection)
         return changes
+
+    def loaded(self) -> None:
+        """Everything there was has been applied: puts it in order, where it was only appended."""
+        if self._loading is not None:
+            self._loading.finish()
+            self._loading = None
+            begins = self._database.writer.execute("SELECT updated_us FROM history_begins").fetchone()
+            self._history_begins_us = begins and begins["updated_us"]
 
     @staticmethod
     def _note_read(connection: sqlite3.Connection, feed: Feed, records: Sequence[LogRecord]) -> None:
@@ -147,8 +163,13 @@ class Writer:
         with self._database.writing() as connection:
             for table in _TABLES.get(feed, ()):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
-            if feed is Feed.WINDOWS:
+            if feed is Feed.WINDOWS and self._loading is None:
                 connection.execute("UPDATE windows SET present = 0")
+            elif self._loading is not None:
+                if feed is Feed.WINDOWS:
+                    self._loading.forget_windows(connection)
+                elif feed is Feed.HISTORY:
+                    self._loading.forget_history(connection)
             connection.execute("DELETE FROM unreadable WHERE feed = ?", (feed,))
             connection.execute("DELETE FROM read WHERE feed = ?", (feed,))
             self._database.incomplete()
@@ -156,49 +177,77 @@ class Writer:
     def _window(self, connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
         if record.value is None:
             key = RowKey.parse(record_key(record).decode())
+            if self._loading is not None:
+                self._loading.gone(key, record.timestamp * 1000)
+                return
             connection.execute(
                 "UPDATE windows SET present = 0, deleted_us = ? WHERE metric = ? AND scope = ? AND period = ?",
                 (record.timestamp * 1000, *key),
             )
             changes.rows[key] = None
             return
-        row = decode_row(record.value)
+        row = checked_row(record.value)
         key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
-        self._heading(connection, key, head)
-        connection.execute(
-            """INSERT INTO windows (metric, scope, period, kind, start, end, head, tail, count, status, restated,
-            version, updated_us, present, deleted_us, targets, controls)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, NULL, ?, ?)
-            ON CONFLICT (metric, scope, period) DO UPDATE SET start = excluded.start, end = excluded.end,
-            head = excluded.head, tail = excluded.tail, count = excluded.count, status = excluded.status,
-            restated = excluded.restated, version = excluded.version, updated_us = excluded.updated_us, present = 1,
-            deleted_us = NULL, targets = excluded.targets, controls = excluded.controls""",
-            (
-                *key,
-                row.period.partition(":")[0],
-                row.start,
-                row.end,
-                head,
-                tail,
-                row.count,
-                row.status,
-                row.restated,
-                row.version,
-                _micros(row.updated_at),
-                len(row.targets),
-                len(row.controls),
-            ),
+        columns = (
+            row.period.partition(":")[0],
+            row.start,
+            row.end,
+            row.count,
+            row.status,
+            row.restated,
+            row.version,
+            _micros(row.updated_at),
+            len(row.targets),
+            len(row.controls),
         )
+        if row.scope not in self._scopes:
+            self._note_scope(connection, row.scope)
+        if self._loading is not None:
+            self._loading.window(key, columns, (head, tail))
+            return
+        found = self._find(connection, key)
+        if found is None:
+            number = connection.execute(
+                """INSERT INTO windows (metric, scope, period, kind, start, end, count, status, restated, version, updated_us,
+                targets, controls, present) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)""",
+                (*key, *columns),
+            ).lastrowid
+            connection.execute("INSERT INTO bodies VALUES (?, ?, ?)", (number, head, tail))
+        else:
+            number, known = found
+            connection.execute(
+                """UPDATE windows SET kind = ?, start = ?, end = ?, count = ?, status = ?, restated = ?, version = ?,
+                updated_us = ?, targets = ?, controls = ?, present = 1, deleted_us = NULL WHERE id = ?""",
+                (*columns, number),
+            )
+            connection.execute("UPDATE bodies SET head = ?, tail = ? WHERE id = ?", (head, tail, number))
+            if known != head:
+                # Earlier versions keep their own head when the window's changes, as with a corrected holiday.
+                connection.execute("UPDATE history SET head = ? WHERE window_id = ? AND head IS NULL", (known, number))
         changes.rows.pop(key, None)
         changes.rows[key] = head + tail
 
+    def _note_scope(self, connection: sqlite3.Connection, scope: str) -> None:
+        dimensions = dimensions_of(scope)
+        folded = f"{scope} {' '.join(scope_names(scope))}".casefold()
+        connection.execute(
+            "INSERT OR IGNORE INTO scopes VALUES (?, ?, ?, ?)",
+            (scope, dimensions, dimensions.count(",") + 1 if dimensions else 0, folded),
+        )
+        self._scopes.add(scope)
+
     def _version(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:
-        row = decode_row(record_value(record))
+        row = checked_row(record_value(record))
         key = RowKey.of(row)
         head, tail = _split(encode_row(row).decode())
-        number, current = self._window_of(connection, key, row, head)
         updated_us = _micros(row.updated_at)
+        if self._loading is not None:
+            columns = (row.period.partition(":")[0], row.start, row.end, updated_us)
+            said = (row.version, row.count, row.status, row.restated)
+            self._loading.version(record.offset, key, (*columns, *said), (head, tail))
+            return
+        number, current = self._window_of(connection, key, row, head)
         if self._history_begins_us is None or updated_us < self._history_begins_us:
             self._history_begins_us = updated_us
             connection.execute("DELETE FROM history_begins")
@@ -218,35 +267,28 @@ class Writer:
             ),
         )
 
-    def _window_of(self, connection: sqlite3.Connection, key: RowKey, row: WindowRow, head: str) -> tuple[int, str]:
+    def _window_of(
+        self, connection: sqlite3.Connection, key: RowKey, row: WindowRow | PlainRow, head: str
+    ) -> tuple[int, str]:
         """The window's id and present head; one that is known from its history only is made, not present."""
-        found = self._ids.get(key)
-        if found is None:
-            connection.execute(
-                "INSERT OR IGNORE INTO windows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, '', 0, '', 0, 0, 0, 0, NULL, 0, 0)",
-                (*key, row.period.partition(":")[0], row.start, row.end, head),
-            )
-            found = self._find(connection, key)
-            if found is None:
-                raise KeyError(key)
-            self._ids[key] = found
-        return found
+        found = self._find(connection, key)
+        if found is not None:
+            return found
+        number = connection.execute(
+            "INSERT INTO windows VALUES (NULL, ?, ?, ?, ?, ?, ?, 0, '', 0, 0, 0, 0, NULL, 0, 0)",
+            (*key, row.period.partition(":")[0], row.start, row.end),
+        ).lastrowid
+        connection.execute("INSERT INTO bodies VALUES (?, ?, '')", (number, head))
+        return number or 0, head
 
     @staticmethod
     def _find(connection: sqlite3.Connection, key: RowKey) -> tuple[int, str] | None:
         found = connection.execute(
-            "SELECT id, head FROM windows WHERE metric = ? AND scope = ? AND period = ?", key
+            """SELECT w.id, b.head FROM windows w JOIN bodies b ON b.id = w.id
+            WHERE w.metric = ? AND w.scope = ? AND w.period = ?""",
+            key,
         ).fetchone()
         return None if found is None else (found["id"], found["head"])
-
-    def _heading(self, connection: sqlite3.Connection, key: RowKey, head: str) -> None:
-        """Lets earlier versions keep their own head when the window's changes, as with a corrected holiday."""
-        known = self._ids.get(key)
-        if known is None and self._resumed:
-            known = self._find(connection, key)
-        if known is not None and known[1] != head:
-            connection.execute("UPDATE history SET head = ? WHERE window_id = ? AND head IS NULL", (known[1], known[0]))
-            self._ids[key] = (known[0], head)
 
     @staticmethod
     def _milestone(connection: sqlite3.Connection, record: LogRecord, changes: Changes) -> None:
@@ -359,6 +401,7 @@ def _split(body: str) -> tuple[str, str]:
     return body[:at], body[at:]
 
 
+@lru_cache(maxsize=4096)
 def _micros(instant: str) -> int:
     return micros_of(parse_instant(instant))
 

@@ -385,7 +385,31 @@
     next.focus();
   });
   document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+    const field = event.target;
+    if (field.matches("[data-submit]") || (field.matches("[data-scopes]") && (!field.value || offered(field)))) field.form.requestSubmit();
+  });
+
+  /* ---- scopes to search for ---- */
+
+  const SEARCH_MS = 120;
+  let searching = { timer: 0, number: 0 };
+  const offered = (field) => [...field.list.options].some((option) => option.value === field.value);
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (!field.matches?.("[data-scopes]")) return;
+    clearTimeout(searching.timer);
+    const number = ++searching.number;
+    searching.timer = setTimeout(async () => {
+      try {
+        const response = await fetch(`/api/v1/scopes?${new URLSearchParams({ search: field.value, limit: 30 })}`);
+        /* An answer to an earlier question is none to this one. */
+        if (!response.ok || number !== searching.number) return;
+        const { scopes } = await response.json();
+        field.list.replaceChildren(...scopes.map((found) => new Option(found.names.join(", ") || found.scope, found.scope)));
+      } catch {
+        /* Without an answer the server searches once the form is sent. */
+      }
+    }, SEARCH_MS);
   });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -26,11 +25,11 @@ from streams.web.views.common import (
     Text,
     UsualDay,
     View,
+    levels,
     milestone_line,
 )
 
 DaySort = Literal["working", "weekend", "holiday", "make-up"]
-_LEVELS = 6
 _MAX_LETTERS = 200
 _MAX_MILESTONES = 1000
 
@@ -92,6 +91,7 @@ class CalendarView(View):
     scope: str
     metrics: list[str]
     scopes: list[str]
+    scope_count: int
     goal: Goal | None
     greatest: int
     total: int
@@ -113,6 +113,7 @@ class DayView(View):
     scope: str
     metrics: list[str]
     scopes: list[str]
+    scope_count: int
     sort: DaySort
     holiday: str | None
     row: WindowRow | None
@@ -135,7 +136,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
     marks = _marks(ask, metric, scope)
     sorts, names = DayTypes(ask.holidays), _holiday_names(ask)
-    level = _levels([row.count for row in rows.values()])
+    level = levels([row.count for row in rows.values()])
     days = [
         _day(day, rows.get(day.isoformat()), sorts, names, marks[day.isoformat()], level)
         for day in (first + timedelta(days=number) for number in range((last - first).days + 1))
@@ -147,7 +148,8 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
         metric=metric,
         scope=scope,
         metrics=ask.view.windows.metrics(),
-        scopes=ask.view.windows.scopes(),
+        scopes=ask.scopes(scope),
+        scope_count=ask.view.windows.scope_count(),
         goal=ask.goal(metric, scope),
         greatest=max(counts, default=0),
         total=sum(counts),
@@ -172,7 +174,8 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         metric=metric,
         scope=scope,
         metrics=view.windows.metrics(),
-        scopes=view.windows.scopes(),
+        scopes=ask.scopes(scope),
+        scope_count=view.windows.scope_count(),
         sort=_sort(day, DayTypes(ask.holidays)),
         holiday=_holiday_names(ask).get(day),
         row=row,
@@ -187,19 +190,6 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         dead_letters=letters,
         dead_letter_count=letter_count,
     )
-
-
-def _levels(counts: list[int]) -> Callable[[int], int]:
-    """The level of a count: by how many of the others are below it; where all are alike, the middle one."""
-    ordered = sorted(count for count in counts if count > 0)
-
-    def level(count: int) -> int:
-        if count <= 0:
-            return 0
-        place = (bisect_left(ordered, count) + bisect_right(ordered, count) - 1) / 2
-        return 1 + min(_LEVELS - 1, int(_LEVELS * place / max(len(ordered) - 1, 1)))
-
-    return level
 
 
 def _day(  # noqa: PLR0913, PLR0917 - what is known of the year

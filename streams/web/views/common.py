@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from schemas.facts import METRICS
+from schemas.facts import DIMENSIONS, METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
 from streams.domain.nearest import period_fault, unknown
 from streams.headline import sentence
+from streams.web.readmodel import MilestoneQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
@@ -28,6 +32,14 @@ if TYPE_CHECKING:
 DELIVERIES: Final = "deliveries"
 ORDERS_PLACED: Final = "orders_placed"
 ALL: Final = "all"
+#: So many scopes are offered as a list; where there are more, one is searched for.
+LISTED_SCOPES: Final = 60
+#: Among so many the one is looked for that may have been meant.
+_NEAR_SCOPES: Final = 500
+_MOST_WORDS: Final = 8
+_LEVELS: Final = 6
+#: Milestones that are looked at for the scope that is spoken of most.
+_RECENT_MILESTONES: Final = 200
 #: The usual curve of a day is the mean of this many earlier days of the same type, from at most `_USUAL_REACH_DAYS` back.
 USUAL_DAYS: Final = 8
 _USUAL_REACH_DAYS: Final = 120
@@ -81,6 +93,38 @@ PeriodStart = Annotated[Text, AfterValidator(_possible_period)]
 
 class UnknownNameError(Exception):
     """What was asked for by a name does not exist; the message says what does."""
+
+
+class UnknownScopeError(UnknownNameError):
+    """There are no rows of a scope that was asked for.
+
+    Attributes:
+        wanted: As it was asked for.
+        alike: Scopes that have each of its words as a part, a list's worth at most.
+    """
+
+    def __init__(self, wanted: str, alike: list[str], known: list[str], count: int) -> None:
+        super().__init__(unknown("scope", wanted, alike or known, count))
+        self.wanted = wanted
+        self.alike = alike
+
+
+def levels(counts: list[int]) -> Callable[[int], int]:
+    """The level of a count: by how many of the others are below it; where all are alike, the middle one."""
+    ordered = sorted(count for count in counts if count > 0)
+
+    def level(count: int) -> int:
+        if count <= 0:
+            return 0
+        place = (bisect_left(ordered, count) + bisect_right(ordered, count) - 1) / 2
+        return 1 + min(_LEVELS - 1, int(_LEVELS * place / max(len(ordered) - 1, 1)))
+
+    return level
+
+
+def words_of(text: str) -> list[str]:
+    """What is searched for: words between spaces and the signs of ids, `SU7, CN-11` and `model=SU7,region=CN-11` alike."""
+    return [word for word in re.split("[\\s,\uff0c\u3001\u00b7]+", text) if word][:_MOST_WORDS]
 
 
 def micros(instant: str) -> int | None:
@@ -183,17 +227,38 @@ class Ask:
         return round((end - begin) / 3600)
 
     def scope(self, wanted: str) -> str:
-        """The scope to show: the wanted one, else that of most targets, else the first with a model, else all."""
+        """The scope to show: the wanted one, else the first that targets or rules speak of, else all."""
         if wanted:
             self.check_scopes((wanted,))
             return wanted
+        return next(iter(self.spoken_of), ALL)
+
+    @cached_property
+    def spoken_of(self) -> list[str]:
+        """The scopes that have most targets; then those that milestones were raised in, and the greatest of each rule."""
+        windows = self.view.windows
         aims = Counter(each.scope for each in self.view.forecasts.current())
         aims.update(target.scope for target in self.settings.target)
-        scopes = self.view.windows.scopes()
-        for scope, _ in aims.most_common():
-            if scope in scopes:
-                return scope
-        return next((scope for scope in scopes if scope.startswith("model=") and "," not in scope), ALL)
+        named = [scope for scope, _ in aims.most_common(LISTED_SCOPES)]
+        for rule in self.settings.rule:
+            dimensions = ",".join(name for name in DIMENSIONS if name in rule.scope)
+            named.append((windows.greatest_scope(rule.metric, dimensions) if dimensions else ALL) or "")
+        recent = self.view.milestones.page(MilestoneQuery(limit=_RECENT_MILESTONES)).events
+        named += [scope for scope, _ in Counter(event.data.scope for event in recent).most_common(LISTED_SCOPES)]
+        return [scope for scope in dict.fromkeys(named) if scope and windows.has_scope(scope)]
+
+    def scopes(self, *chosen: str) -> list[str]:
+        """The scopes to choose from, of many a list's worth.
+
+        Those chosen now and those that targets and rules speak of come first, then `all`, then the ones with fewest
+        dimensions. Where all have place, they are in that order of dimensions and names.
+        """
+        windows = self.view.windows
+        found = windows.scopes(limit=LISTED_SCOPES + 1)
+        if len(found) <= LISTED_SCOPES:
+            return found
+        whole = [ALL] if windows.has_scope(ALL) else []
+        return list(dict.fromkeys((*filter(None, chosen), *self.spoken_of, *whole, *found)))[:LISTED_SCOPES]
 
     def aims(self, metric: str, scope: str, period: str, row: WindowRow | None) -> list[Aim]:
         """The targets in force on a window, the greatest last."""
@@ -220,11 +285,13 @@ class Ask:
         """Checks that there are rows of each scope.
 
         Raises:
-            UnknownNameError: There are none of one.
+            UnknownScopeError: There are none of one.
         """
         for scope in wanted:
             if scope and not self.view.windows.has_scope(scope):
-                raise UnknownNameError(unknown("scope", scope, self.view.windows.scopes()))
+                windows = self.view.windows
+                alike = windows.scopes(words=words_of(scope), limit=LISTED_SCOPES)
+                raise UnknownScopeError(scope, alike, windows.scopes(limit=_NEAR_SCOPES), windows.scope_count())
 
     def goal(self, metric: str, scope: str) -> Goal | None:
         """The greatest number that a rule wants a day of this scope to pass."""

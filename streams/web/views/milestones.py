@@ -28,6 +28,7 @@ class MilestonesView(View):
     parameters: MilestonesParameters
     metrics: list[str]
     scopes: list[str]
+    scope_count: int
     total: int
     milestones: list[MilestoneLine]
 
@@ -62,7 +63,8 @@ def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
     return MilestonesView(
         parameters=parameters,
         metrics=ask.view.windows.metrics(),
-        scopes=ask.view.windows.scopes(),
+        scopes=ask.scopes(parameters.scope),
+        scope_count=ask.view.windows.scope_count(),
         total=page.total,
         milestones=[milestone_line(event) for event in page.events],
     )

@@ -68,6 +68,7 @@ class Now(View):
     sample: str
     scope: str
     scopes: list[str]
+    scope_count: int
     today: Today
     month: Span
     year: Span
@@ -86,7 +87,8 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         business_date=today.isoformat(),
         sample=_sample(ask.status.business_now),
         scope=scope,
-        scopes=windows.scopes(),
+        scopes=ask.scopes(scope),
+        scope_count=windows.scope_count(),
         today=Today(
             row=row,
             usual=ask.usual(DELIVERIES, scope, today),

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+import msgspec
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from schemas.codec import row_document
 from schemas.facts import Dimension
 from schemas.outputs import CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
-from streams.web.readmodel import WindowQuery
+from schemas.texts import scope_names
+from streams.web.filters import natural
+from streams.web.readmodel import WindowPage, WindowQuery
+from streams.web.readmodel.windows import dimensions_of, place_size
 from streams.web.times import text_of_us
-from streams.web.views.common import Ask, AsOf, MetricName, Parameters, PeriodStart, Text, View, micros
+from streams.web.views.common import (
+    LISTED_SCOPES,
+    Ask,
+    AsOf,
+    MetricName,
+    Parameters,
+    PeriodStart,
+    Text,
+    View,
+    levels,
+    micros,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +40,7 @@ if TYPE_CHECKING:
     from streams.web.readmodel import Snapshot
 
 _MAX_LINES: Final = 1000
+_MAX_NAMES: Final = 1000
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLUMNS: Final = (
@@ -43,7 +61,7 @@ _COLUMNS: Final = (
 
 Sort = Literal[
     "start", "-start", "count", "-count", "metric", "-metric", "scope", "-scope", "status", "-status", "updated",
-    "-updated", "restated", "-restated", "version", "-version",
+    "-updated", "restated", "-restated", "version", "-version", "key", "-key",
 ]  # fmt: skip
 
 
@@ -55,12 +73,32 @@ def _named(values: object) -> object:
 _Chosen = BeforeValidator(_named)
 
 
+def _place(text: str) -> tuple[str | int, ...] | None:
+    """The place in an order that a page began or ended at."""
+    return tuple(msgspec.json.decode(urlsafe_b64decode(text), type=list[str | int])) if text else None
+
+
+def _text_of(place: tuple[str | int, ...] | None) -> str | None:
+    return None if place is None else urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def _checked_place(text: str, info: ValidationInfo) -> str:
+    try:
+        place = _place(text)
+    except (ValueError, msgspec.DecodeError):
+        place = ()
+    if place is not None and len(place) != place_size(info.data.get("sort", "-start")):
+        raise ValueError("no place in this order; take the next or previous of a page")
+    return text
+
+
 class WindowsParameters(Parameters):
     """Which rows.
 
     `metric`, `scope`, `kind`, `status` may be repeated: any of them. `period` is how the id of a period starts
     (`day:2024-10`). `first` and `last` are dates: periods that have a day in between. `has` is `targets` or `controls`.
-    `sort` is a column, with `-` before it the greatest first. `as_of` is an RFC 3339 instant with an offset: the version
+    `sort` is a column, with `-` before it the greatest first. `after` is the `next` of a page and `before` its `previous`:
+    the rows beyond, in the same order. `as_of` is an RFC 3339 instant with an offset: the version
     of each row that was in force then, by when it was published.
     """
 
@@ -73,7 +111,8 @@ class WindowsParameters(Parameters):
     last: CivilDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
     sort: Sort = "-start"
-    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    after: Annotated[str, Field(max_length=2048), AfterValidator(_checked_place)] = ""
+    before: Annotated[str, Field(max_length=2048), AfterValidator(_checked_place)] = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     as_of: AsOf = ""
 
@@ -89,14 +128,15 @@ class WindowsParameters(Parameters):
             last=self.last,
             has=self.has,
             sort=self.sort,
-            offset=self.offset,
+            after=_place(self.after),
+            before=_place(self.before),
             limit=self.limit,
             as_of_us=micros(self.as_of),
         )
 
 
 class WindowsView(View):
-    """A page of rows; `total` on all pages.
+    """A page of rows; `total` on all pages, `next` and `previous` are the `after` and `before` of those beside it.
 
     `as_of` is the instant that was asked for, null for now. What was in force then is told by the history of published
     versions, which goes back to `known_since`; before that (`as_of_known` is false), rows are missing. A version that was
@@ -109,18 +149,28 @@ class WindowsView(View):
     known_since: Instant | None
     metrics: list[str]
     scopes: list[str]
+    scope_count: int
     total: int
+    previous: str | None
+    next: str | None
     rows: list[WindowRow]
 
 
 class SideParameters(Parameters):
-    """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first."""
+    """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first.
+
+    `within` is a scope, such as `model=SU7`: its parts only. `period` is the one whose counts are `ranked`, by default the
+    latest; `sort` is `count`, the greatest first, or `name`.
+    """
 
     dimension: Dimension = "model"
+    within: Text = ""
     metric: MetricName = "deliveries"
     kind: PeriodKind = "month"
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
+    period: Text = ""
+    sort: Literal["count", "name"] = "count"
 
 
 class SideLine(View):
@@ -130,13 +180,45 @@ class SideLine(View):
     counts: list[int | None]
 
 
+class RankedCount(View):
+    """A count of the period in question and that of the period before, null where there is none.
+
+    `rank` is 1 for the greatest, `level` 1 to 6 by the place of the count among the others; 0 without any unit.
+    """
+
+    scope: str
+    name: str
+    count: int
+    before: int | None
+    rank: int
+    level: int
+
+
+class Ranking(View):
+    """The counts of one period, in the order that was asked for."""
+
+    period: str
+    before: str | None
+    total: int
+    rows: list[RankedCount]
+
+
 class SideView(View):
-    """Counts by a dimension, side by side; `names` are its values."""
+    """Counts by a dimension, side by side; `names` are its values and `scopes` what is counted under each.
+
+    Of more than 1,000 names the greatest are given, and `left_out` is the number of the others. `withins` are scopes whose
+    parts are counted by the dimension too, some of them where they are many.
+    """
 
     parameters: SideParameters
     metrics: list[str]
+    withins: list[str]
+    within_count: int
     names: list[str]
+    scopes: list[str]
+    left_out: int
     lines: list[SideLine]
+    ranking: Ranking | None
 
 
 @dataclass(frozen=True)
@@ -151,18 +233,18 @@ def windows_table(ask: Ask, parameters: WindowsParameters) -> WindowsTable:
     """A page of rows as a table: they are not made into models a thousand times."""
     ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
-    return WindowsTable(_view(ask, parameters, page.total), page.bodies)
+    return WindowsTable(_view(ask, parameters, page), page.bodies)
 
 
 def windows_json(ask: Ask, parameters: WindowsParameters) -> str:
     """The view as JSON: rows go out as they were published, without being read and written a thousand times."""
     ask.check_scopes(parameters.scope)
     page = ask.view.windows.page(parameters.query())
-    frame = _view(ask, parameters, page.total).model_dump_json()
+    frame = _view(ask, parameters, page).model_dump_json()
     return f"{frame.removesuffix('[]}')}[{','.join(page.bodies)}]}}"
 
 
-def _view(ask: Ask, parameters: WindowsParameters, total: int) -> WindowsView:
+def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsView:
     as_of_us, since_us = micros(parameters.as_of), ask.view.windows.history_since_us()
     return WindowsView(
         parameters=parameters,
@@ -170,26 +252,88 @@ def _view(ask: Ask, parameters: WindowsParameters, total: int) -> WindowsView:
         as_of_known=as_of_us is None or (since_us is not None and since_us <= as_of_us),
         known_since=None if since_us is None else text_of_us(since_us),
         metrics=ask.view.windows.metrics(),
-        scopes=ask.view.windows.scopes(),
-        total=total,
+        scopes=ask.scopes(*parameters.scope),
+        scope_count=ask.view.windows.scope_count(),
+        total=page.total,
+        previous=_text_of(page.previous),
+        next=_text_of(page.next),
         rows=[],
     )
 
 
 def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
-    """Counts by a dimension."""
-    table = ask.view.windows.side_by_side(
-        parameters.metric, parameters.kind, parameters.dimension, parameters.first, parameters.last or "9999"
+    """Counts by a dimension.
+
+    Raises:
+        UnknownScopeError: There are no rows of the scope that its parts are wanted of.
+    """
+    windows, within = ask.view.windows, parameters.within
+    ask.check_scopes((within,))
+    sets = [each for each in windows.dimension_sets() if each.split(",")[-1] == parameters.dimension]
+    wider = [each.rpartition(",")[0] for each in sets]
+    wanted = dimensions_of(within) if within else next(iter(wider), "")
+    dimensions = f"{wanted},{parameters.dimension}".strip(",")
+    beginning = f"{within}," if within else ""
+    table = windows.side_by_side(
+        parameters.metric, parameters.kind, dimensions, parameters.first, parameters.last or "9999", beginning
     )
-    names = sorted({name for counts in table.values() for name in counts})
-    lines = [SideLine(period=period, counts=[counts.get(name) for name in names]) for period, counts in table.items()]
+    totals: Counter[str] = Counter()
+    for counts in table.values():
+        totals.update(counts)
+    scopes = sorted(scope for scope, _ in totals.most_common(_MAX_NAMES))
+    periods = list(table)[::-1]
+    chosen = parameters.period if parameters.period in table else next(iter(periods), None)
+    chosen_before = next(iter(periods[periods.index(chosen) + 1 :]), None) if chosen is not None else None
+    withins = windows.scopes(limit=LISTED_SCOPES, dimensions=tuple(filter(None, wider)))
     return SideView(
-        parameters=parameters, metrics=ask.view.windows.metrics(), names=names, lines=lines[::-1][:_MAX_LINES]
+        parameters=parameters,
+        metrics=windows.metrics(),
+        withins=list(dict.fromkeys([*filter(None, (within,)), *withins])),
+        within_count=sum(windows.scope_count(each) for each in wider if each),
+        names=[_name(scope) for scope in scopes],
+        scopes=scopes,
+        left_out=len(totals) - len(scopes),
+        lines=[
+            SideLine(period=period, counts=[table[period].get(scope) for scope in scopes])
+            for period in periods[:_MAX_LINES]
+        ],
+        ranking=None
+        if chosen is None
+        else _ranking(table, chosen, chosen_before, scopes, by_name=parameters.sort == "name"),
+    )
+
+
+def _name(scope: str) -> str:
+    return ", ".join(scope_names(scope))
+
+
+def _ranking(
+    table: dict[str, dict[str, int]], period: str, before: str | None, scopes: list[str], *, by_name: bool
+) -> Ranking:
+    counts, earlier = table[period], table.get(before or "", {})
+    level = levels([counts.get(scope, 0) for scope in scopes])
+    ordered = sorted(scopes, key=lambda scope: (-counts.get(scope, 0), scope))
+    ranks = {scope: rank for rank, scope in enumerate(ordered, 1)}
+    return Ranking(
+        period=period,
+        before=before,
+        total=sum(counts.values()),
+        rows=[
+            RankedCount(
+                scope=scope,
+                name=_name(scope),
+                count=counts.get(scope, 0),
+                before=earlier.get(scope, 0) if before is not None else None,
+                rank=ranks[scope],
+                level=level(counts.get(scope, 0)),
+            )
+            for scope in (sorted(scopes, key=natural) if by_name else ordered)
+        ],
     )
 
 
 def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
-    """All rows that are asked for, from `offset`, as CSV with a header; text that could be a formula is defused.
+    """All rows that are asked for, from `after` on, as CSV with a header; text that could be a formula is defused.
 
     It begins with a byte order mark, without which Excel takes UTF-8 for something else.
     """
@@ -199,7 +343,7 @@ def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
 
 
 def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
-    """All rows that are asked for, from `offset`, each as on the topic."""
+    """All rows that are asked for, from `after` on, each as on the topic."""
     for bodies in view.windows.every(parameters.query()):
         yield "".join(f"{body}\n" for body in bodies)
 
