@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from schemas.codec import row_document
@@ -75,19 +75,22 @@ _Chosen = BeforeValidator(_named)
 
 def _place(text: str) -> tuple[str | int, ...] | None:
     """The place in an order that a page began or ended at."""
-    return tuple(msgspec.json.decode(urlsafe_b64decode(text), type=list[str | int])) if text else None
+    return tuple(json.loads(urlsafe_b64decode(text))) if text else None
 
 
 def _text_of(place: tuple[str | int, ...] | None) -> str | None:
-    return None if place is None else urlsafe_b64encode(msgspec.json.encode(place)).decode()
+    return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
 def _checked_place(text: str, info: ValidationInfo) -> str:
     try:
         place = _place(text)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, TypeError, RecursionError):
         place = ()
-    if place is not None and len(place) != place_size(info.data.get("sort", "-start")):
+    fits = place is None or (
+        len(place) == place_size(info.data.get("sort", "-start")) and all(type(each) in {str, int} for each in place)
+    )
+    if not fits:
         raise ValueError("no place in this order; take the next or previous of a page")
     return text
 
