@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from streams.domain.rules import Rule, Target, check_rules, check_targets
@@ -41,13 +39,6 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     web_address(settings)
     web_proxies(settings)
     return settings
-
-
-def installation_digest(settings: Settings) -> str:
-    """Equal for settings of the same brokers and output topics: a text of 16 characters that does not name them."""
-    servers = sorted(part.strip() for part in settings.bootstrap_servers.split(","))
-    named = json.dumps([servers, settings.output_prefix, settings.timezone])
-    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def check_installation(settings: Settings) -> None:

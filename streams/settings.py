@@ -7,7 +7,9 @@ rules are those it lists; the built-in ones apply only if there is none. There a
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import os
 import re
 import tempfile
@@ -415,6 +417,13 @@ def state_dir(settings: Settings) -> Path:
     if settings.state_dir:
         return Path(settings.state_dir)
     return Path(tempfile.gettempdir()) / f"milestones-{os.getuid()}"
+
+
+def installation_digest(settings: Settings) -> str:
+    """Equal for settings of the same brokers and output topics: a text of 16 characters that does not name them."""
+    servers = sorted(part.strip() for part in settings.bootstrap_servers.split(","))
+    named = json.dumps([servers, settings.output_prefix, settings.timezone])
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def web_address(settings: Settings) -> tuple[str, int]:

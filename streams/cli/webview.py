@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from streams.errors import ExpectedError
-from streams.installation import installation_digest
-from streams.settings import secret, web_address
+from streams.settings import installation_digest, secret, web_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
