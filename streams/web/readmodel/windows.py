@@ -50,7 +50,7 @@ _AS_OF: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, res
 
 
 #: The values of a row in the columns that an order sorts by.
-Place = tuple[str | int, ...]
+RowPlace = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class WindowQuery:
     last: str = ""
     has: str = ""
     sort: str = "-start"
-    after: Place | None = None
-    before: Place | None = None
+    after: RowPlace | None = None
+    before: RowPlace | None = None
     limit: int = 100
     as_of_us: int | None = None
 
@@ -101,8 +101,8 @@ class WindowPage:
 
     bodies: list[str]
     total: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: RowPlace | None = None
+    next: RowPlace | None = None
 
     @property
     def rows(self) -> list[WindowRow]:
@@ -376,7 +376,7 @@ def _order(sort: str) -> list[tuple[str, bool]]:
 
 
 def place_size(sort: str) -> int:
-    """How many values a `Place` has in an order."""
+    """How many values a `RowPlace` has in an order."""
     return len(_order(sort))
 
 
@@ -385,7 +385,7 @@ def _selected(  # noqa: PLR0913, PLR0917 - the parts of one statement
     conditions: list[str],
     values: dict[str, object],
     order: list[tuple[str, bool]],
-    place: Place | None,
+    place: RowPlace | None,
     limit: int = -1,
 ) -> tuple[str, dict[str, object]]:
     """The statement for rows in an order, from a place on, and its values."""
