@@ -1,4 +1,4 @@
-"""What the contract needs on a cluster against what is there: plan, apply, check."""
+"""Compares the topics of the contract with those of a cluster: plan, apply, check."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class TopicPlan:
     Attributes:
         create: Topics that are missing.
         alter: Settings by topic, each as it is and as it has to be.
-        by_hand: What `apply` cannot do and workers do not need, one line each.
-        refused: What only a person can resolve and workers need, one line each.
+        by_hand: What `apply` cannot do and workers do not need, a line each.
+        refused: What workers need and only a person can resolve, a line each.
         replication_factor: Copies of a topic that is created; -1 is the cluster's default.
     """
 
@@ -99,7 +99,7 @@ class TopicPlan:
 
         Args:
             servers: Where the administrator reaches the cluster, HOST:PORT with commas between.
-            secured: Whether their tools have to authenticate or use TLS; the file that says how is theirs.
+            secured: Whether the tools need a file that says how to authenticate or use TLS.
         """
         whole = ["--bootstrap-server", servers, *(["--command-config", "admin.properties"] if secured else [])]
         copies = [] if self.replication_factor == -1 else ["--replication-factor", str(self.replication_factor)]
@@ -140,7 +140,7 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Found]:
     """Partitions and settings of those of the topics that exist."""
     wanted = set(names)
-    # All topics are asked for: asked by name, a broker with auto.create.topics.enable creates what it does not have.
+    # Not asked for by name: a broker with auto.create.topics.enable would create those that are missing.
     existing = {
         topic["topic"]: (len(topic["partitions"]), min(len(part["replicas"]) for part in topic["partitions"]))
         for topic in await _all_topics(client)
@@ -154,7 +154,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     for response in await client.describe_configs(resources):
         for error_code, message, _kind, name, entries in response.resources:
             if error_code == UnknownTopicOrPartitionError.errno:
-                # Deleted since the answer before.
+                # Deleted since the previous answer.
                 del existing[name]
                 continue
             if error_code == TopicAuthorizationFailedError.errno:
@@ -170,9 +170,9 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
 
 
 async def _all_topics(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
-    """What the cluster says of its topics.
+    """The cluster's description of its topics.
 
-    The client asks any broker it has a connection to. It may have none for a moment, such as when an idle one has ended.
+    Tried again where the client has no connection for a moment, such as after an idle one was closed.
     """
     pauses_s = [0.1, 0.2, 0.4, 0.8]
     while True:
@@ -187,7 +187,7 @@ async def _all_topics(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
 
 
 async def _require_sight(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
-    """Makes sure that topics that are not listed are not there, rather than hidden from this user."""
+    """Refuses topics that are hidden from this user, which otherwise look like missing ones."""
     answers = await topic_answers(client._client, names)  # noqa: SLF001 - aiokafka's admin client shows no other way
     for name, answer in answers.items():
         if answer.is_hidden:
@@ -199,12 +199,12 @@ def _denied(name: str, operation: Operation) -> RefusedError:
 
 
 def _for_admin(name: str, operation: Operation) -> RefusedError:
-    """A right that need not be granted: an administrator can do what it is for."""
+    """For a right that is not needed if an administrator does the work."""
     return RefusedError(f"{denied([Right(Resource.TOPIC, name, (operation,))])}; or {_BY_ADMIN}")
 
 
 async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
-    """Makes sure of rights without using them.
+    """Checks rights without using them.
 
     Raises:
         ExpectedError: One is missing, or the cluster is out of reach.
@@ -214,13 +214,13 @@ async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:
-    """The topics of the installation with what its settings ask of the cluster besides the contract."""
+    """The topics of the contract with what the installation's settings add to them."""
     durable = {_MIN_INSYNC: str(settings.min_insync_replicas)} if settings.min_insync_replicas else {}
     return [replace(topic, configs={**topic.configs, **durable}) for topic in catalogue_of(settings).all()]
 
 
 def plan_of(topics: Iterable[Topic], found: dict[str, Found], replication_factor: int = -1) -> TopicPlan:
-    """Compares what is wanted with what the cluster has; changes nothing."""
+    """Compares the wanted topics with those of the cluster."""
     plan = TopicPlan(replication_factor=replication_factor)
     for topic in topics:
         there = found.get(topic.name)
@@ -281,7 +281,7 @@ async def _plan(client: AIOKafkaAdminClient, settings: Settings) -> TopicPlan:
 
 
 async def apply_topics(settings: Settings) -> TopicPlan:
-    """Creates and alters what the contract needs; doing it again changes nothing.
+    """Creates and alters what the contract needs; idempotent.
 
     Raises:
         ExpectedError: A topic exists with another number of partitions, the cluster refuses, or what is there afterwards
@@ -311,10 +311,10 @@ def refuse(plan: TopicPlan) -> None:
 
 
 async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Looks whether the topics are now what was asked for.
+    """Checks that the topics are now what was asked for.
 
-    Someone may have created one at the same moment, such as a broker with auto.create.topics.enable for a publisher that
-    was there first; and a managed cluster may override settings.
+    A broker with auto.create.topics.enable may have created one for a publisher at the same moment, and a managed cluster may
+    override settings.
     """
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     while (left := await _plan(client, settings)).create or left.alter:
@@ -340,7 +340,7 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
     requests = []
     for topic in topics:
         request = NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(topic.configs))
-        # -1, the broker's default, is known to the protocol but refused by the constructor.
+        # The constructor refuses -1, the broker's default.
         request.replication_factor = replication_factor
         requests.append(request)
     response = await client.create_topics(requests)
@@ -354,7 +354,7 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication_
 
 
 async def _alter(client: AIOKafkaAdminClient, plan: TopicPlan) -> None:
-    # AlterConfigs replaces all settings of a topic, so those that others set must be given again.
+    # AlterConfigs replaces all settings of a topic, so the others are repeated.
     found = await describe(client, plan.alter)
     resources = []
     for name, changes in plan.alter.items():

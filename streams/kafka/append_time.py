@@ -1,8 +1,8 @@
-"""The append time of records whose own time is their publisher's: of a topic from before it had `LogAppendTime`.
+"""The append time of records that have only their publisher's: from before their topic had `LogAppendTime`.
 
-Such a time may be 0, -1, or that of a copy made years later, so it says nothing. All that is known is that the record was
-appended before now, and that an event once found to be in the future was, whatever the clock says later. So a record is
-judged once, by the clock of the worker that reads it first, and its dead letter is remembered.
+A publisher's time may be 0, -1 or that of a copy made years later. All that is certain is that the record was appended before
+now. So whether its event lies in the future is judged once, by the clock of the worker that reads it first; its dead letter
+keeps the answer.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NEVER_MS: Final = 0
 def with_append_times(
     records: Sequence[LogRecord], now_ms: int, was_future: Callable[[LogRecord], bool]
 ) -> Sequence[SourceRecord]:
-    """The records as they are, but for those without an append time, which get one.
+    """The records, where those without an append time get one.
 
     Args:
         records: Of a source topic.
         now_ms: The clock, milliseconds since 1970.
-        was_future: Whether a record was found to be of the future before.
+        was_future: Whether a record was rejected before because its event lay in the future.
     """
     if all(record.timestamp_type == LOG_APPEND_TIME for record in records):
         return records

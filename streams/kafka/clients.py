@@ -1,4 +1,4 @@
-"""Kafka clients as the settings want them, and the few whole-topic reads that several modules need."""
+"""Kafka clients by the settings, and the reads of whole topics that several modules need."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 create_nothing()
 
-#: Whole-topic reads fetch large pieces: fewer round trips, bounded memory.
+#: Large, for fewer round trips in reads of whole topics.
 _FETCH_BYTES = 8 << 20
-#: Records unpacked at once, without letting other tasks run.
+#: Records unpacked at a time, while no other task runs.
 _UNPACKED_RECORDS = 2000
 
 _CONNECT_TIMEOUT_S = 15.0
@@ -44,7 +44,7 @@ _LAST_PORT = 65_535
 
 
 class _FileToken(AbstractTokenProvider):
-    """An OAUTHBEARER token that another process keeps fresh in a file: read at every authentication."""
+    """An OAUTHBEARER token in a file that another process keeps fresh; read at every authentication."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -216,7 +216,7 @@ def timeout_ms(settings: Settings) -> int:
 
 
 async def live_options(settings: Settings) -> dict[str, Any]:
-    """Client options with those of the bootstrap servers that answer: a client would wait long for the others.
+    """Client options with only those bootstrap servers that answer, since a client would wait long for the others.
 
     Raises:
         ExpectedError: The cluster is unreachable or refuses, exit code 3.
@@ -242,7 +242,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[object]]) 
 
 @contextlib.contextmanager
 def quiet_clients() -> Iterator[None]:
-    """Silences aiokafka's log while we report the same failure in one line."""
+    """Silences aiokafka's log where the failure is reported in one line."""
     logger = logging.getLogger("aiokafka")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -303,7 +303,7 @@ async def read_to_end(
     heard_s = time.monotonic()
     seen: dict[TopicPartition, int] = {}
     while waiting:
-        # An empty partition, or one whose rest is aborted records and markers, is known by its position only.
+        # Only the position tells that a partition is empty, or that the rest is aborted records and markers.
         positions = {tp: await consumer.position(tp) for tp in waiting}
         done = {tp for tp, offset in positions.items() if offset >= ends[tp]}
         consumer.pause(*done)
@@ -315,7 +315,7 @@ async def read_to_end(
         _refuse_silence(settings, waiting, time.monotonic() - heard_s)
         fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
-            # Whole, also beyond the end: the consumer's position is then after what was yielded.
+            # All of them, even beyond the end, so that the consumer's position is after what was yielded.
             yield records
 
 
@@ -330,7 +330,7 @@ def _refuse_silence(settings: Settings, waiting: Iterable[TopicPartition], silen
 
 
 async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
-    """Makes sure that partitions are there before they are read: a consumer would wait for them silently."""
+    """Refuses partitions that do not exist: a consumer would silently wait for them."""
     wanted: dict[str, int] = {}
     for tp in tps:
         wanted[tp.topic] = max(wanted.get(tp.topic, 0), tp.partition + 1)
@@ -399,7 +399,7 @@ async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) ->
 
 
 async def cluster_id(consumer: AIOKafkaConsumer) -> str:
-    """Id of the cluster, which no other has; empty where it tells none."""
+    """Id of the cluster; empty if it has none."""
     client = consumer._client  # noqa: SLF001 - aiokafka does not keep it
     metadata = await client.send(client.get_random_node(), MetadataRequest([]))
     return str(metadata.cluster_id or "")

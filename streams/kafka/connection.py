@@ -1,9 +1,8 @@
-"""Connections that end before the broker ends them, and that notice when a token is refused.
+"""Connections that are replaced before the broker ends their session, and that notice when a token is refused.
 
-A broker may limit how long an authentication is good for (`connections.max.reauth.ms`, or the life of a token): it then
-closes the connection at the next request, in the middle of a transaction too. aiokafka does not authenticate again, so the
-connection is closed a little earlier, in a moment in which no answer is awaited; the next request makes a new one, which
-reads the token or password again.
+A broker may limit how long an authentication is valid (`connections.max.reauth.ms`, or the life of a token). It then closes the
+connection at the next request, even within a transaction. aiokafka does not authenticate again, so the connection is closed a
+little earlier, while no answer is awaited; the next request opens a new one, which reads the token or password again.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from aiokafka.protocol.admin import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Part of a session after which its connection is replaced at the first opportunity, and how often one is looked for.
+#: Share of a session after which its connection is replaced at the first opportunity, and how often to look for one.
 _RENEWED_AFTER = 0.8
 _LOOK_S = 0.02
 
@@ -50,8 +49,8 @@ class Connection(AIOKafkaConnection):
     async def _authenticated(self, answer: Awaitable[Any]) -> Any:
         response = await answer
         if self._sasl_mechanism == "OAUTHBEARER" and response.sasl_auth_bytes:
-            # The broker says first why it refuses a token, and refuses it once it is asked on; aiokafka takes the first for
-            # its consent.
+            # The broker first answers why it refuses a token, and fails the next request; aiokafka takes that answer for
+            # success.
             raise SaslAuthenticationFailed(response.sasl_auth_bytes.decode(errors="replace"))
         lifetime_ms = getattr(response, "session_lifetime_ms", 0)
         if lifetime_ms > 0:
@@ -71,7 +70,7 @@ def _close_when_idle(reference: weakref.ref[Connection]) -> None:
 
 
 class _NoSecrets(logging.Filter):
-    """Keeps the requests that hold a password or a token out of the log, which has every request at its finest level."""
+    """Keeps requests with passwords or tokens out of the log, which at its finest level has every request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args if isinstance(record.args, tuple) else ()
@@ -83,7 +82,7 @@ logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line says more than the settings: aiokafka warns of SASL_PLAINTEXT at every connection, `doctor` once."""
+    """Drops aiokafka's warning of SASL_PLAINTEXT at every connection: `doctor` gives it once."""
     return record.msg != "Sending username and password in the clear"
 
 
@@ -91,10 +90,10 @@ logging.getLogger("aiokafka.conn").addFilter(_is_news)
 
 
 class TokenError(ConnectionError):
-    """The token of OAUTHBEARER cannot be had; the message is for a person and names the setting.
+    """There is no usable OAUTHBEARER token; the message is for a person and names the setting.
 
     Attributes:
-        has_expired: There is one, and it was right.
+        has_expired: There is a token, and it has expired.
     """
 
     def __init__(self, message: str, *, has_expired: bool = False) -> None:
@@ -102,12 +101,12 @@ class TokenError(ConnectionError):
         self.has_expired = has_expired
 
 
-#: Called when a broker, or a certificate, has refused a connection: clients keep retrying and report nothing.
+#: Called when a connection was refused, since clients keep retrying and report nothing.
 _told: list[Callable[[], None]] = []
 
 
 def tell_refusals(to: Callable[[], None]) -> None:
-    """Has a function called, from the event loop, whenever a connection is refused for what it shows or is shown."""
+    """Has a function called, in the event loop, whenever authentication or a certificate is refused."""
     _told.append(to)
 
 
@@ -123,5 +122,5 @@ async def create_conn(host: str, port: int, **options: Any) -> Connection:
     return connection
 
 
-# Clients make their connections themselves and offer no way to name a class for them.
+# aiokafka's clients have no parameter for the class of their connections.
 aiokafka.client.create_conn = create_conn

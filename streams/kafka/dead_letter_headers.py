@@ -1,4 +1,4 @@
-"""The headers by which a dead letter names the record it was made of."""
+"""The headers in which a dead letter names the rejected record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells whether the record at an offset is still the one that was read there."""
+"""Checks that the record at an offset is still the one that was read there."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 
 
 def digest_of(record: SourceRecord) -> str:
-    """Tells a record from others at the same offset."""
+    """A CRC-32 of key and value, as 8 hexadecimal digits."""
     return f"{zlib.crc32(record.value or b'', zlib.crc32(record.key or b'')):08x}"

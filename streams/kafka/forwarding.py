@@ -1,4 +1,4 @@
-"""Records found away from the home of their order are forwarded there, with their coordinates."""
+"""Forwards records to the home partition of their order, with the coordinates where they were published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Origin(NamedTuple):
 
 
 class Original(NamedTuple):
-    """A record as its publisher wrote it, at the coordinates where it was published, with the time it is judged by."""
+    """A record as published, with its own coordinates and the append time that it is judged by."""
 
     key: bytes | None
     value: bytes | None

@@ -1,7 +1,6 @@
-"""The log as the shell sees it: committed records to read, transactions to write.
+"""The log as the states see it: committed records to read, transactions to write.
 
-Everything that keeps a state reaches Kafka through `Log`, and nothing else: `KafkaLog` is the cluster of the settings, and
-the simulation in the tests is another one.
+States reach Kafka only through `Log`, of which `KafkaLog` is a real cluster; the tests have a simulated one.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Partition(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """First offset that a partition has, and the next one it will give."""
+    """The first offset of a partition, and the next one to be written."""
 
     first: int
     end: int
@@ -47,15 +46,15 @@ class LogReader(Protocol):
     def read(
         self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
     ) -> AsyncIterator[Sequence[LogRecord]]:
-        """Every committed record of the partitions, at least up to the ends seen at the start.
+        """The committed records of the partitions, at least up to their ends at the start.
 
         Args:
-            partitions: Which.
-            since: Offset to begin at, by partition; by default the first there is.
+            partitions: Topics and numbers.
+            since: Partition → offset to start at; by default the first.
         """
 
     async def position(self, partition: tuple[str, int]) -> int:
-        """Offset after everything that the last `read` of this partition has seen."""
+        """The offset after what the last `read` of this partition has seen."""
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
         """Bounds of each partition; the end is that of committed reading."""
@@ -64,28 +63,28 @@ class LogReader(Protocol):
         """The committed record at an offset."""
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
-        """Number of partitions of each topic, 0 where there is no such topic."""
+        """Number of partitions of each topic; 0 if there is no such topic."""
 
     async def cluster_id(self) -> str:
-        """Id of the cluster, which no other has; empty where it tells none."""
+        """Id of the cluster; empty if it has none."""
 
 
 class LogWriter(Protocol):
     """Writes transactions under one transactional id."""
 
     async def start(self) -> None:
-        """Takes the id over: fences its former owner and aborts what that has left open."""
+        """Takes the id over: fences its former owner and aborts the transaction that it left open."""
 
     async def commit(self, records: Sequence[Outgoing]) -> None:
         """Writes all records or none.
 
         Raises:
             FencedError: Another owner has taken over.
-            InDoubtError: Whether the records are committed is not known.
+            InDoubtError: It is not known whether the records are committed.
         """
 
     async def stop(self) -> None:
-        """Lets go; idempotent. What is open is left for the next owner to abort."""
+        """Closes it; idempotent. An open transaction is left for the next owner to abort."""
 
 
 class Log(Protocol):
@@ -103,10 +102,10 @@ class Log(Protocol):
 
 
 def require_topics(counts: Mapping[str, int]) -> None:
-    """Makes sure that topics are there.
+    """Refuses topics that do not exist.
 
     Args:
-        counts: As `LogReader.partition_counts` tells.
+        counts: From `LogReader.partition_counts`.
 
     Raises:
         ExpectedError: One is not, exit code 3.

@@ -1,8 +1,8 @@
-"""No client of ours creates a topic by asking for it.
+"""Keeps our clients from creating topics by asking for them.
 
-Asked for metadata by name, a broker with `auto.create.topics.enable`, Kafka's default, creates what it does not have: with
-one partition and settings that no one chose. The request can forbid it, and aiokafka offers no way to say so: here its
-clients get a request that does, for whatever they ask. Topics are created by `milestones topics apply` alone.
+A broker with `auto.create.topics.enable`, Kafka's default, creates missing topics when it is asked for their metadata by name.
+The request can forbid that but aiokafka has no option for it, so its clients get a request that always does. Only
+`milestones topics apply` creates topics.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ class _CreatingNothing(MetadataRequest):
 
 
 def create_nothing() -> None:
-    """Has every aiokafka client of this process ask so; doing it again changes nothing."""
+    """Makes every aiokafka client of this process use that request; idempotent."""
     for module in (aiokafka.client, aiokafka.admin.client):
         module.MetadataRequest = _CreatingNothing

@@ -1,8 +1,8 @@
-"""What the cluster's authoriser allows this client to do, asked without changing anything.
+"""Asks what the cluster's authoriser allows this client to do, without changing anything.
 
-A broker tells with a topic what may be done with it (KIP-430). Of a group and of a transactional id it checks the right before it
-looks whether the request fits: a heartbeat without a member, and the end of a transaction that was never begun, are refused for
-another reason where the right is there.
+For topics, brokers tell it with the metadata (KIP-430). For groups and transactional ids they check the right before they look
+at the request, so a heartbeat without a member and the end of a transaction that was never begun are refused for another reason
+if the right is there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-#: What a broker says that does not tell operations.
+#: The answer of a broker that does not tell operations.
 _UNTOLD = -(2**31)
 _NOBODY = -1
 _SHOWN = 3
@@ -39,9 +39,9 @@ class TopicAnswer(NamedTuple):
     """What the cluster says of a topic.
 
     Attributes:
-        partitions: How many; 0 where there is no such topic, or where we may not know of it.
-        is_hidden: We may not know whether it is there.
-        operations: What we may do; `None` where the broker does not tell.
+        partitions: How many; 0 if there is no such topic, or if it is hidden.
+        is_hidden: We are not allowed to know whether it exists.
+        operations: What we may do; `None` if the broker does not tell.
     """
 
     partitions: int
@@ -95,7 +95,7 @@ class _MetadataStruct(RequestStruct):
 
 
 class _MetadataRequest(Request[_MetadataStruct]):
-    """Asks for topics by name, creates none, and asks what may be done with them. Kafka 2.3 or newer."""
+    """Asks for topics by name and for what may be done with them, and creates none. Kafka 2.3 or newer."""
 
     API_KEY = 3
 
@@ -120,7 +120,7 @@ async def topic_answers(client: AIOKafkaClient, names: Iterable[str]) -> dict[st
     wanted = list(dict.fromkeys(names))
     try:
         response = await _ask(client, _MetadataRequest(wanted))
-    except NotImplementedError:  # a broker older than that
+    except NotImplementedError:  # an older broker
         metadata = await client.fetch_all_metadata()
         return {
             name: TopicAnswer(len(metadata.partitions_for_topic(name) or ()), is_hidden=False, operations=None)
@@ -133,7 +133,7 @@ async def topic_answers(client: AIOKafkaClient, names: Iterable[str]) -> dict[st
 
 
 async def require(client: AIOKafkaClient, rights: Iterable[Right]) -> None:
-    """Makes sure of rights; what cannot be found out counts as given.
+    """Checks rights; those that cannot be found out count as given.
 
     Raises:
         RefusedError: One is missing; names the operation and the resource.
@@ -171,7 +171,7 @@ def denial(error: BaseException | None, on_topics: Operation = Operation.WRITE) 
         case TransactionalIdAuthorizationFailed(args=[str() as name, *_]):
             missing = [Right(Resource.TRANSACTIONAL_ID, name, (Operation.WRITE,))]
         case ClusterAuthorizationFailedError():
-            # What a producer that numbers its records needs: the right to write somewhere, or that of the cluster.
+            # An idempotent producer needs the right to write to any topic, or that of the cluster.
             return RefusedError(
                 "this user is not allowed Write on any topic, nor IdempotentWrite on the cluster; grant it, milestones topics "
                 "acls says what each role needs"

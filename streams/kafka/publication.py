@@ -39,7 +39,7 @@ class Publication(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A record as the codec would see it if it were published at `timestamp`, in milliseconds since 1970."""
+    """A record as the codec would see it if it was published at `timestamp`, milliseconds since 1970."""
 
     key: bytes | None
     value: bytes | None
@@ -52,7 +52,7 @@ class Candidate(NamedTuple):
 def verdicts_on(
     records: Sequence[Candidate], *, topic: int, future_limit_us: int, framed: bool = False
 ) -> Sequence[Event | Fact | Rejection]:
-    """What a worker would make of records, in their order.
+    """How a worker would decode the records, in order.
 
     Args:
         records: All of one topic.

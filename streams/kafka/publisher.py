@@ -1,4 +1,4 @@
-"""Publishes records to the source topics, in whole batches, so that the producer is not the bottleneck of a load."""
+"""Publishes records to the source topics, in whole batches, so that the producer is not the bottleneck."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 512 * 1024
 _BATCHES_IN_FLIGHT = 32
 _STOP_TIMEOUT_S = 2.0
-#: `Publication.topic` for a person.
+#: `Publication.topic` in words.
 _KINDS = ("orders", "deliveries", "targets", "control totals")
 
 
@@ -99,12 +99,12 @@ class Publisher:
             if kind is None:
                 await self.flush()
         finally:
-            # Stopping sends what is left, for which there is no time where the brokers do not answer.
+            # Stopping sends what is left; brokers that do not answer are not waited for.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
 
     async def _look_up(self, topics: set[int]) -> None:
-        """Makes sure that topics are there and may be written, before the first record goes to each."""
+        """Checks that topics exist and may be written, before the first record goes to each."""
         for number in sorted(topics):
             if not self._topics[number]:
                 names = self._choices[number]
@@ -128,7 +128,7 @@ class Publisher:
             self._counts[number] = answer.partitions
 
     async def send(self, records: Sequence[Publication]) -> None:
-        """Takes over the records; full batches leave, `flush` sends the rest.
+        """Takes records and sends full batches; `flush` sends the rest.
 
         Raises:
             ExpectedError: A topic is missing or may not be written, exit code 3.
@@ -151,7 +151,7 @@ class Publisher:
         return metadata is not None
 
     async def flush(self) -> None:
-        """Sends what is open and waits until the brokers have confirmed everything."""
+        """Sends the open batches and waits until the brokers have confirmed everything."""
         for place in list(self._open):
             await self._submit(place)
         await self._confirm(0)
@@ -168,7 +168,7 @@ class Publisher:
     async def _confirm(self, most: int) -> None:
         while len(self._in_flight) > most:
             confirmed = self._in_flight.popleft()
-            # An idempotent producer would resend them forever.
+            # Bounded, because an idempotent producer would resend them for ever.
             await asyncio.wait([confirmed], timeout=self._settings.cluster_timeout_s)
             if not confirmed.done():
                 raise self._refused(TimeoutError(f"no answer for {self._settings.cluster_timeout_s:.0f} s"))

@@ -1,4 +1,4 @@
-"""A record of the log, and what is taken from it."""
+"""A record of the log, and access to its parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def record_key(record: LogRecord) -> bytes:
     """The key of a record on a topic where every record has one.
 
     Raises:
-        ValueError: It has none, so this service has not written it.
+        ValueError: It has none, so it was not written by this service.
     """
     if record.key is None:
         raise ValueError(f"{_place(record)} has no key")
@@ -34,7 +34,7 @@ def record_value(record: LogRecord) -> bytes:
     """The value of a record on a topic without tombstones.
 
     Raises:
-        ValueError: It has none, so this service has not written it.
+        ValueError: It has none, so it was not written by this service.
     """
     if record.value is None:
         raise ValueError(f"{_place(record)} has no value")
@@ -42,7 +42,7 @@ def record_value(record: LogRecord) -> bytes:
 
 
 def header_values(record: LogRecord) -> dict[str, bytes]:
-    """The last value of each header; a header may also have none."""
+    """The last value of each header that has one."""
     return {name: value for name, value in record.headers if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Why a cluster cannot be reached: probe connections, whose failure is explained together with the setting to check."""
+"""Finds out why a cluster cannot be reached, by probe connections, and names the setting to check."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: For one attempt: long enough for a packet that is lost twice, and two in a row within ten seconds.
+#: For one attempt: enough for a packet that is lost twice, and for two attempts within ten seconds.
 _TIMEOUT_S = 3.5
 #: For the other bootstrap servers, once one has answered.
 _SECOND_ANSWER_S = 0.3
@@ -55,7 +55,7 @@ class BrokerAddress(NamedTuple):
 
 
 class RefusedError(ExpectedError):
-    """The cluster answers but rejects us, and will until someone changes something."""
+    """The cluster answers but rejects us, and will do so until someone changes something."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, exit_code=_UNREACHABLE_CODE)
@@ -74,12 +74,12 @@ class Reached(NamedTuple):
 
 
 async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: bool = False) -> Reached:
-    """Connects to the bootstrap servers and, where they name others, to the brokers that they name, all at once.
+    """Connects to the bootstrap servers and to the other brokers that they advertise, all at the same time.
 
     Args:
-        settings: Named in the line.
+        settings: For the error message.
         options: Of the clients.
-        everyone: Wait for every broker; else one that answers is enough, and those that are down are not waited for.
+        everyone: Wait for every broker; otherwise one that answers is enough.
 
     Raises:
         ExpectedError: None of the bootstrap servers, or none of the brokers, accepts us; exit code 3.
@@ -118,7 +118,7 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
 
 
 async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseException) -> ExpectedError:
-    """The line for a client that has failed: what is found out now, or else what it says itself."""
+    """The line for a client that has failed: what probing finds, else the client's own error."""
     try:
         reached = await reach(settings, options, everyone=True)
     except ExpectedError as found:
@@ -138,7 +138,7 @@ def _is_good(answer: Any) -> bool:
 
 
 async def _first_answers(asked: Sequence[Coroutine[object, None, Any]]) -> list[Any]:
-    """The answers in order; once one is good, the others have little time left."""
+    """The answers in order; after the first good one, the others have little time left."""
     tasks = [asyncio.create_task(question) for question in asked]
     waiting = set(tasks)
     good = False
@@ -162,7 +162,7 @@ async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s
                 address.host, address.port, request_timeout_ms=int(patience_s * 1000), **connection
             )
             try:
-                # A server that wants a user tells its versions to anyone, and closes at the first question.
+                # A server that wants a user tells its versions to anyone, and closes at the first request after that.
                 return await made.send(MetadataRequest([]))
             finally:
                 made.close()
@@ -171,7 +171,7 @@ async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s
 
 
 async def _failure(settings: Settings, server: str, error: BaseException) -> ExpectedError:
-    """The problem with a server, and the setting to check."""
+    """The problem with a server and the setting to check."""
     failure = explain(settings, server, error)
     if failure is not None:
         return failure
@@ -195,7 +195,7 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
 
 
 def explain(settings: Settings, server: str, error: BaseException) -> ExpectedError | None:
-    """The line for an error that explains itself; `None` if more has to be found out."""
+    """The line for an error that explains itself, else `None`."""
     refused = _refused(settings, server, error)
     if refused is not None:
         return RefusedError(refused)

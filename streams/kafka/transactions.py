@@ -1,8 +1,8 @@
 """One Kafka transaction per commit, by a producer that never guesses the outcome.
 
-aiokafka sends EndTxn again when its answer is lost. With the first version of the transaction protocol the delayed
-first request can then end the *next* transaction, half-written (KAFKA-17754). Here EndTxn is sent once: a lost answer
-is an error, the caller forgets its state and reads from the log what has become of the transaction.
+aiokafka repeats EndTxn when its answer is lost. With the first version of the transaction protocol, the delayed first request
+can then end the *next* transaction, half-written (KAFKA-17754). So EndTxn is sent once here. A lost answer is an error, after
+which the caller drops its state and reads the outcome from the log.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ _ADD_BACKOFF_S = 0.003
 
 
 def quiet_abandoned_futures() -> None:
-    """Keeps asyncio from reporting futures that aiokafka leaves behind when a transaction fails.
-
-    The failure itself is raised by the commit that met it, and handled.
-    """
+    """Keeps asyncio from reporting the futures of failed transactions, whose error `commit` has already raised."""
     logging.getLogger("asyncio").addFilter(_is_news)
 
 
@@ -46,7 +43,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class InDoubtError(Exception):
-    """A transaction may or may not have been committed: only the log knows."""
+    """A transaction may or may not have been committed; only the log tells."""
 
 
 class FencedError(InDoubtError):
@@ -64,14 +61,14 @@ class Outgoing(NamedTuple):
 
 
 class _EndOnce(EndTxnHandler):
-    """Ends the transaction with one request; without an answer it fails."""
+    """Ends the transaction with a single request; fails if there is no answer."""
 
     async def do(self, node_id: int) -> bool:
         try:
             response = await self._sender.client.send(node_id, self.create_request(), group=self.group)
         except KafkaError as error:
             raise KafkaError(f"no answer to EndTxn: {error!r}") from error
-        # An answer that refuses (another coordinator, still loading) is certain: asking again is safe.
+        # After a refusal (another coordinator, still loading) the outcome is certain, so asking again is safe.
         backoff_s = self.handle_response(response)
         if backoff_s is None:
             return True
@@ -80,7 +77,7 @@ class _EndOnce(EndTxnHandler):
 
 
 class _AddSoon(AddPartitionsToTxnHandler):
-    """Asks again after 3 ms, not 20, while the broker still writes the markers of the transaction before."""
+    """Asks again after 3 ms, not 20, while the broker writes the markers of the previous transaction."""
 
     def handle_response(self, response: Any) -> float | None:
         backoff_s: float | None = super().handle_response(response)
@@ -120,7 +117,7 @@ class _Producer(AIOKafkaProducer):
         return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
     def transaction_failure(self) -> BaseException | None:
-        """Why the running transaction can only be aborted, if it is so."""
+        """Why the running transaction can only be aborted, if that is so."""
         end = self.transaction_end()
         return end.exception() if end.done() and not end.cancelled() else None
 
@@ -148,7 +145,7 @@ class TransactionalWriter:
         )
 
     async def start(self) -> None:
-        """Takes the transactional id over and aborts what its former owner left open.
+        """Takes the transactional id over, which aborts its former owner's open transaction.
 
         Raises:
             RefusedError: This user may not write under the id.
@@ -164,14 +161,14 @@ class TransactionalWriter:
 
         Raises:
             FencedError: Another owner has taken over.
-            RefusedError: This user may not do it.
-            InDoubtError: Anything else went wrong; whether the records are committed is not known.
+            RefusedError: This user is not allowed to.
+            InDoubtError: Anything else went wrong; it is not known whether the records are committed.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._write(records)
         except (KafkaError, OSError, TimeoutError, AssertionError, IllegalOperation) as error:
-            # aiokafka tells a transaction that failed underneath in many ways; its sender knows the first cause.
+            # aiokafka raises many errors when a transaction has failed; its sender knows the first cause.
             cause = self._producer.failure() or error
             if isinstance(cause, (ProducerFenced, InvalidProducerEpoch)):
                 raise FencedError("another producer has the transactional id") from error
@@ -184,7 +181,7 @@ class TransactionalWriter:
         producer = self._producer
         await producer.begin_transaction()
         _retrieved(producer.transaction_end())
-        # The first batch of every partition before the second of any: one request adds them all to the transaction.
+        # The first batches of all partitions come first, so that one request adds them all to the transaction.
         queues = self._batches(records)
         sent = []
         for round_of_batches in zip_longest(*queues.values()):
@@ -198,7 +195,7 @@ class TransactionalWriter:
         await producer.commit_transaction()
 
     def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[Any]]:
-        """The records as batches by topic and partition, in order. Sending one by one costs ten times as much."""
+        """The records in batches by topic and partition; sending them one by one costs ten times as much."""
         queues: dict[tuple[str, int], list[Any]] = {}
         for record in records:
             queue = queues.setdefault((record.topic, record.partition), [])
@@ -209,7 +206,7 @@ class TransactionalWriter:
         return queues
 
     async def stop(self) -> None:
-        """Closes the connections, within two seconds whatever the state."""
+        """Closes the connections within a few seconds, whatever the state."""
         with contextlib.suppress(KafkaError, OSError, TimeoutError, ProducerFenced):
             await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
@@ -222,5 +219,5 @@ def _append(batch: Any, record: Outgoing) -> bool:
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:
-    """Keeps asyncio from reporting failures of futures that are no longer awaited: the first one is raised."""
+    """Keeps asyncio from reporting failures of futures that are no longer awaited once the first was raised."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,8 +1,8 @@
-"""Faust's Kafka driver, moving whole batches.
+"""Faust's Kafka driver with three changes.
 
-Three small changes to the driver: a fetch of a partition becomes one message whose value is the list of its records;
-positions come from the state of the partition's owner, not from the group's committed offsets; everything is
-read `read_committed`. The rest (group membership, heartbeats, fetching, flow control) is Faust's.
+A fetch of a partition becomes one message, whose value is a `Batch`. Positions come from the state of the partition's owner,
+not from the group's committed offsets. Everything is read with `read_committed`. Group membership, heartbeats, fetching and
+flow control are Faust's.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Fetch size a partition. 4 MiB is slower by a sixth and holds twice the memory, half a MiB is slower by a tenth (measured).
+#: Fetch size per partition. Measured: 4 MiB is a sixth slower and needs twice the memory, half a MiB is a tenth slower.
 _FETCH_BYTES = 1 << 20
-#: One request asks a broker for all partitions, but for those whose records still wait to be taken and those that are
-#: paused: these are not asked for until it returns, so this bounds how long their next records go unnoticed.
+#: A request leaves out partitions that are paused or whose records still wait to be taken. They are asked for only after it
+#: has returned, so this bounds how long their next records go unnoticed.
 _FETCH_WAIT_MS = 10
-#: A request that asks for all of them misses nothing by waiting: it returns with the first record.
+#: A request for all partitions can wait: it returns with the first record.
 _IDLE_FETCH_WAIT_MS = 500
-#: A leader shows records to readers once its followers have them; what it had appended this long ago it has shown.
+#: A leader shows records to readers once its followers have them, which takes less than this.
 _REPLICATION_US = 1_000_000
 
 
-#: A cluster that has had no group yet makes the topic of the groups when the first one asks for its coordinator.
+#: A cluster creates the topic of the groups when the first group asks for its coordinator.
 _NEW_COORDINATOR_S = 10.0
 
 
 def quiet_new_coordinators() -> None:
-    """Keeps aiokafka from reporting as errors that the coordinator of a new cluster is not there yet."""
+    """Keeps aiokafka from logging errors while a new cluster has no coordinator yet."""
     logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_NewCoordinator())
 
 
 class _NewCoordinator(logging.Filter):
-    """Passes what is not a coordinator on its way, and that one once it takes longer than a first start."""
+    """Drops the reports of a missing coordinator, for as long as a first start takes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,9 +66,8 @@ class _NewCoordinator(logging.Filter):
 class Batch(NamedTuple):
     """What one fetch of a partition brought.
 
-    Without records it says that nothing lies from `first` to `next` but what a reader never sees: the markers of
-    transactions, and what was aborted. It travels in the order of the records, so once it is taken, so is all
-    that came before.
+    Without records, only transaction markers and aborted records lie between `first` and `next`. Batches are delivered in
+    order: once one is taken, everything before it is too.
     """
 
     topic: str
@@ -76,15 +75,15 @@ class Batch(NamedTuple):
     epoch: int  # rises with every seek: a batch fetched before it is stale
     first: int  # position before the fetch
     next: int  # position after it
-    end: int  # end of the partition as the broker last said
+    end: int  # end of the partition by the broker's last answer
     records: list[LogRecord]
 
 
 class LogEnd(NamedTuple):
-    """What a partition held at some moment.
+    """How far a partition went at some moment.
 
     Attributes:
-        offset: Everything appended before that moment is before this offset.
+        offset: Everything appended before that moment is below this offset.
         as_of_us: The moment, microseconds since 1970.
     """
 
@@ -93,10 +92,10 @@ class LogEnd(NamedTuple):
 
 
 class LogEnds(dict[tuple[str, int], LogEnd]):
-    """What partitions hold, by the answers of their leaders.
+    """How far partitions go, by the answers of their leaders.
 
-    A new leader does not know at once that the followers have what came last, and until it does, it shows an earlier end
-    than the leader before it, however long ago that was appended. So its answers count from a second after its first one.
+    A new leader may at first show an earlier end than the leader before it: it does not know yet what its followers have.
+    So its answers only count from a second after the first one.
     """
 
     def __init__(self) -> None:
@@ -114,7 +113,7 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
             asked_us: When it was asked, microseconds since 1970.
             asked_s: The same, seconds of a steady clock.
         """
-        # Of the first one nothing else is known: it has led for a while.
+        # The first leader that is seen is taken for one that has led for a while.
         known, since_s = self._leaders.get(tp, (leader, -math.inf))
         if known != leader:
             since_s = asked_s
@@ -123,14 +122,14 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
             self[tp] = LogEnd(offset, asked_us - _REPLICATION_US)
 
     def missed(self, tp: tuple[str, int]) -> None:
-        """A partition was asked for and nothing was said of it: it may have another leader next, or this one again."""
+        """An answer left the partition out: its next leader may be a new one, or this one again."""
         if tp in self._leaders:
             self._leaders[tp] = None, 0.0
 
 
 @dataclass
 class _Position:
-    """Up to where batches of a partition were handed over since the last seek."""
+    """How far batches of a partition were handed over since the last seek."""
 
     epoch: int
     offset: int
@@ -140,15 +139,15 @@ class _Position:
 class NothingRead(dict[TP, None]):
     """Replaces Faust's memory of the last offset read, and remembers nothing.
 
-    Faust drops messages below it. It notes an offset when a message has found room, which may be long after a seek back:
-    then what is fetched again would be dropped. Whether a record is new is the runner's business.
+    Faust drops messages below that offset, which it notes when a message has found room, perhaps long after a seek back:
+    records fetched again would be dropped. The runner knows which records are new.
     """
 
     def __missing__(self, key: TP) -> None:
-        """Nothing was read."""
+        """No offset was read."""
 
     def __setitem__(self, key: TP, value: Any) -> None:
-        """Forgets it at once."""
+        """Ignores the offset."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -171,8 +170,8 @@ class BatchConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
         """Yields one message per partition whose value is a `Batch`.
 
-        The fetcher counts records as consumed once it has given them out. So whatever it gave is yielded here, or
-        fetched again: a batch that is lost in between must not be skipped as if nothing had been there.
+        The fetcher counts records as consumed once it has returned them, so whatever is not yielded here is fetched again:
+        a batch that is lost in between must not be skipped.
         """
         await self._fetch_undelivered_again()
         before = {tp: position.epoch for tp, position in self._positions.items()}
@@ -196,12 +195,12 @@ class BatchConsumer(driver.Consumer):
                 return
             position = self._positions.get(tp)
             if position is not None and before[tp] == position.epoch:
-                # Else it was sought meanwhile: what the fetch brought is from the old place.
+                # Otherwise there was a seek meanwhile, and the records are from the old position.
                 self._undelivered.discard(tp)
                 yield tp, self._message(tp, position, following, records.get(tp, []), generation)
 
     async def _fetch_undelivered_again(self) -> None:
-        """Goes back to the first record that was fetched but not yielded."""
+        """Seeks back to the first record that was fetched but not yielded."""
         held = self.held() if self._undelivered else set()
         for tp in list(self._undelivered):
             self._undelivered.discard(tp)
@@ -210,9 +209,9 @@ class BatchConsumer(driver.Consumer):
                 await self._go_to(tp, position)
 
     def _reached(self, before: Mapping[TP, int], active: set[TP] | None) -> dict[TP, int]:
-        """Where the fetcher now stands, of partitions that it has gone on in.
+        """The fetcher's positions in the partitions where it has moved.
 
-        To be asked in the same moment in which it has answered: later it may be ahead of what it gave out.
+        Must be asked as soon as it has answered: later it may be ahead of what it returned.
         """
         reached = {}
         for tp, position in self._positions.items():
@@ -247,7 +246,7 @@ class BatchConsumer(driver.Consumer):
         )
 
     async def perform_seek(self) -> None:
-        """Goes to the positions found in the state; partitions still being opened stay out of fetching."""
+        """Seeks to the positions of the states; partitions that are still being opened stay paused."""
         held = set(self.assignment())
         ready = await self.assigned(held)
         for tp in set(self._positions) - held:
@@ -258,7 +257,7 @@ class BatchConsumer(driver.Consumer):
             await self.reposition(tp, offset)
 
     async def reposition(self, partition: tuple[str, int], offset: int) -> int:
-        """Goes to `offset` and lets the partition be fetched. Returns the epoch that its batches will carry."""
+        """Seeks to `offset` and resumes the partition. Returns the epoch that its batches will carry."""
         tp = TP(*partition)  # Faust asserts its own class
         known = self._positions.get(tp)
         epoch = known.epoch + 1 if known else 1
@@ -274,29 +273,29 @@ class BatchConsumer(driver.Consumer):
         position.is_sought = True
 
     def epoch(self, tp: TP) -> int:
-        """The epoch of the last seek, 0 if there was none."""
+        """The epoch of the last seek, 0 before the first."""
         position = self._positions.get(tp)
         return position.epoch if position else 0
 
     def held(self) -> set[TP]:
-        """The partitions now assigned."""
+        """The partitions assigned now."""
         return set(self.assignment())
 
     def end(self, tp: tuple[str, int]) -> int:
-        """End of a partition as the broker last said, 0 before it has; not for what has been read."""
+        """End of a partition by the broker's last answer, 0 before the first; says nothing about what has been read."""
         return int(self.highwater(tp) or 0)
 
     def log_end(self, tp: tuple[str, int]) -> LogEnd | None:
-        """The same with the moment of which it is true; `None` before the first answer."""
+        """The same with the moment that it is true for; `None` before the first answer."""
         found: LogEnd | None = self._thread.log_ends.get(tp)
         return found
 
 
 class _DatingConsumer(AIOKafkaConsumer):
-    """Notes with every answer to a fetch when it was asked for.
+    """Notes for every answer to a fetch when the fetch was sent.
 
-    That is the moment of which the answer is true at the least. When it came says nothing: the leader may have been away,
-    or this process asleep, while records were appended that it knows nothing of.
+    The answer is at least as recent as that. When it arrived says nothing: records may have been appended since, while the
+    leader was away or this process slept.
     """
 
     def __init__(self, now_us: Callable[[], int], log_ends: LogEnds, **options: Any) -> None:
@@ -313,7 +312,7 @@ class _DatingConsumer(AIOKafkaConsumer):
         self._fetcher._get_actions_per_node = self._plan_patiently  # noqa: SLF001 - the same
 
     def _plan_patiently(self, assignment: Any) -> Any:
-        """Plans the next requests; they wait at the brokers for long where they ask for every partition."""
+        """Plans the next requests; those for every partition may wait long at the brokers."""
         fetcher, held = self._fetcher, assignment.tps
         states = map(assignment.state_value, held)
         asks_for_all = fetcher._records.keys().isdisjoint(held) and all(  # noqa: SLF001 - what waits to be taken
@@ -331,7 +330,7 @@ class _DatingConsumer(AIOKafkaConsumer):
         }
         before = {tp: state.timestamp for tp, state in states.items()}
         for state in states.values():
-            state.timestamp = None  # of milliseconds, in one of which two answers may come
+            state.timestamp = None  # in milliseconds, so two answers could have the same
         has_records: bool = await self._process(assignment, node_id, request)
         for tp, state in states.items():
             if state.timestamp is None:
@@ -343,11 +342,10 @@ class _DatingConsumer(AIOKafkaConsumer):
 
 
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, without the thread: the consumer runs in the loop of the app.
+    """Faust's consumer thread without the thread: the consumer runs in the event loop of the app.
 
-    Faust runs it in a separate thread so that a long computation in an agent does not delay heartbeats. Here
-    nothing computes for long (a batch takes some 50 ms, restoring runs in a thread), and two threads that share one
-    interpreter lock cost a third of the throughput and milliseconds of latency for each call from one to the other.
+    Faust's thread keeps long computations of agents from delaying heartbeats. Here a batch takes some 50 ms and restoring runs
+    in a thread, while a second thread on the same interpreter lock costs a third of the throughput.
     """
 
     wait_for_shutdown = False
@@ -370,7 +368,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         await self.on_thread_stop()
 
     def fetcher_position(self, tp: TP) -> int | None:
-        """Where the fetcher goes on, `None` while it has no place to go on from."""
+        """The fetcher's position; `None` while it has none."""
         assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001 - aiokafka has no other way to ask without waiting
         if assignment is None or tp not in assignment.tps:
             return None
@@ -390,15 +388,15 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         await self._default_stop_exit_stacks()
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls the method of the consumer, which is in the same loop."""
+        """Calls the method directly: the consumer is in the same event loop."""
         return await maybe_async(fun(*args, **kwargs))
 
     async def cast_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """The same, for what gives no answer."""
+        """The same, for methods without a result."""
         await maybe_async(fun(*args, **kwargs))
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
-        """Faust reads uncommitted records unless its own transactions are on; here all is read committed."""
+        """A consumer that reads committed records only, which Faust's does just with its own transactions."""
         conf = self.app.conf
         self._assignor = self.app.assignor
         return _DatingConsumer(
@@ -427,7 +425,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
 
 
 class _SettingsProducer(driver.Producer):
-    """Faust's own producer, which nothing is sent with, connects as everything else does: it is started all the same."""
+    """Faust's own producer, connected by our settings: Faust starts it although nothing is sent with it."""
 
     def _settings_auth(self) -> Mapping[str, Any]:
         options: Mapping[str, Any] = self.app.client_options()
@@ -450,10 +448,10 @@ class BatchTransport(driver.Transport):
 
 
 class BatchTopic(faust.Topic):
-    """A topic whose messages are batches: nothing to decode here."""
+    """A topic whose messages are batches, which need no decoding."""
 
     def get_topic_name(self) -> str:
-        """The name, or the names of a topic that is several: Faust's own lists agents by it."""
+        """The names of all its topics: Faust's own method takes only one, and lists agents by the result."""
         return ", ".join(self.topics)
 
     async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002 - Faust's signature

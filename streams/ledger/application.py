@@ -1,4 +1,4 @@
-"""Applies batches to the memory of a ledger partition, and collects the dead letters and forwarded records."""
+"""Applies batches to the memory of a ledger partition, and collects dead letters and forwarded records."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from streams.ledger.quarantine import SkippedRecords
     from streams.ledger.sources import Source
 
-#: First offset that a source partition still has.
+#: Asks for the first offset that a source partition still has.
 LogStart = Callable[[Partition], Awaitable[int]]
 _BEFORE = "rejected by an earlier version"
 
 
 class Application:
-    """The way of a batch into the memory."""
+    """Takes batches into the memory."""
 
     def __init__(self, memory: Memory, context: Context, log_start: LogStart) -> None:
         settings = context.settings
@@ -52,14 +52,14 @@ class Application:
         )
 
     def skip(self, records: SkippedRecords) -> None:
-        """Adds records that an operator wants skipped."""
+        """Sets the records that operators want skipped."""
         self._intake.skipped = records
 
     async def apply(self, batch: Batch) -> list[Outgoing]:
         """Applies a batch.
 
         Returns:
-            Its dead letters and forwarded records, to be committed with the new position.
+            Its dead letters and forwarded records, to commit together with the new position.
 
         Raises:
             GapError: Records before the batch were removed and never read.
@@ -69,7 +69,7 @@ class Application:
         source.end = max(batch.end, batch.next)
         if not records:
             if batch.next > source.next:
-                # There is no record before the new position to know the topic by.
+                # No record before the new position can identify the topic.
                 source.next, source.digest = batch.next, ""
             return []
         source.read += len(records)
@@ -81,7 +81,7 @@ class Application:
         out = self._take(taken, source)
         last = records[-1]
         source.next = batch.next
-        # Behind the marker of a publisher's transaction there is no record to know the topic by.
+        # After the marker of a publisher's transaction, no record before the position can identify the topic.
         source.digest = digest_of(last) if batch.next == last.offset + 1 else ""
         if batch.topic == self._topics.rerouted or last.timestamp_type == LOG_APPEND_TIME:
             source.append_us = last.timestamp * 1000
@@ -92,7 +92,7 @@ class Application:
         return recovery is not None and Place(record.topic, record.partition, record.offset) in recovery.future
 
     async def _unapplied(self, batch: Batch, source: Source) -> Sequence[LogRecord]:
-        """The records from the applied position on: an overlap is cut, a gap must not be."""
+        """The records from the applied position on; an overlap is cut off, a gap is refused."""
         records: Sequence[LogRecord] = batch.records
         if batch.first > source.next:
             raise RuntimeError(
@@ -101,7 +101,7 @@ class Application:
         if records and records[0].offset < source.next:
             return [record for record in records if record.offset >= source.next]
         if (records[0].offset if records else batch.next) > source.next:
-            # Control records of a publisher's transactions leave holes; so does a topic that is trimmed under us.
+            # Either control records of a publisher's transactions, or the topic was trimmed meanwhile.
             start = await self._log_start(Partition(batch.topic, batch.partition))
             if start > source.next:
                 raise gap_error(Partition(batch.topic, batch.partition), source.next, start)
@@ -125,7 +125,7 @@ class Application:
         return out
 
     def _as_judged_before(self, taken: Taken, judged: Mapping[Place, str]) -> Taken:
-        """What an earlier version has rejected and this one would accept stays rejected."""
+        """What an earlier version rejected stays rejected, even if this one would accept it."""
 
         def reason_of(topic: int, record: SourceRecord) -> str | None:
             reason = judged.get(Place(self._topics.name(topic), record.partition, record.offset))

@@ -1,10 +1,9 @@
-"""The ledger's changelog: orders in chunks, merged size tier by size tier.
+"""The ledger's changelog: orders in chunks, which are merged by size.
 
-A chunk is one record that holds the whole blobs of the orders a commit touched. Blobs are always current when they
-are written, so a later chunk simply replaces what earlier ones hold of the same order, and merging is: write the
-current blobs of the orders of some chunks as a new chunk at the end, and tombstones for the old ones, in one
-transaction. Chunks of similar size are merged when there are sixteen; full chunks are kept until less than half
-of the log is current, then everything is rewritten, one piece per commit.
+A chunk is a record with the whole blobs of the orders that a commit touched. A later chunk replaces what earlier ones hold of
+the same order, so merging means writing the current blobs of the orders of some chunks as a new chunk, and tombstones for the
+old ones, in one transaction. Sixteen chunks of similar size are merged; when less than half of the log is current, everything
+is rewritten, a piece per commit.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STATE_KEY", "Changelog", "Entries"]
 
-#: A new chunk is closed at this size; a record of it fits the topic's limit many times over.
+#: Size at which a new chunk is closed, far below the topic's limit for a record.
 FULL_BYTES = 512 * 1024
-#: From this size on a chunk is not merged by tier: writing it again would cost more than it saves.
+#: Size from which a chunk is not merged by tier: writing it again would cost more than it saves.
 _SETTLED_BYTES = 128 * 1024
 _TIER_CHUNKS = 16
 _SMALLEST_TIER_BYTES = 1024
@@ -37,7 +36,7 @@ class _Chunk:
 
 
 class Changelog:
-    """Which chunks the log holds, and what to write next. Knows the orders only by id."""
+    """Knows which chunks the log holds, and what to write next."""
 
     def __init__(self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]]) -> None:
         self._blob = blob
@@ -64,7 +63,7 @@ class Changelog:
         return records.is_chunk(key)
 
     def restore(self, key: bytes, value: bytes | None) -> Entries:
-        """Takes one chunk record in log order and returns its entries; a tombstone has none."""
+        """Takes a chunk record, in log order, and returns its entries; a tombstone has none."""
         number = records.chunk_number(key)
         self._next_id = max(self._next_id, number + 1)
         old = self._chunks.pop(number, None)
@@ -79,7 +78,7 @@ class Changelog:
     # Writing --------------------------------------------------------------------------------------------------------
 
     def write(self, orders: dict[str, bytes], state_bytes: int) -> list[tuple[bytes, bytes | None]]:
-        """The records of one commit: the touched orders, and a bounded piece of housekeeping.
+        """The records of one commit: the touched orders, and a bounded amount of merging.
 
         Args:
             orders: Touched order → its current blob.
@@ -151,7 +150,7 @@ class Changelog:
                 return
         if piece:
             yield self._chunk(piece)
-        # Every order is in a chunk younger than the sweep's start: the older ones say nothing new.
+        # Every order is now in a chunk younger than the start of the sweep, so the older ones are obsolete.
         self._sweep = None
         yield from self._drop(self._sweep_old)
         self._sweep_old = []

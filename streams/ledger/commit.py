@@ -1,4 +1,4 @@
-"""What a commit of a ledger partition writes: changelog, day counts, violations, status, and the marker as the last."""
+"""What a commit of a ledger partition writes: changelog, day counts, violations, status, and last the marker."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _STATUS_INTERVAL_US = 1_000_000
 
 
 class CommitRecords:
-    """Gathers the records of each commit, and knows when one is due without any input."""
+    """Gathers the records of each commit, and knows when a commit is due without input."""
 
     def __init__(self, memory: Memory, context: Context) -> None:
         self._memory = memory
         self._context = context
         self._date_of = context.zone.date_of
-        self._must_say_so = True  # the first after opening tells that the partition is in other hands
+        self._must_say_so = True  # the first commit after opening tells that the partition has a new owner
         self._said_caught_up = False
         self._told_up_to_us = 0
         self._last_marker_us = 0
@@ -36,7 +36,7 @@ class CommitRecords:
         self._status_owed = False
 
     def say_so(self) -> None:
-        """Report a change at once, in marker and status."""
+        """The next commit reports a change, in marker and status."""
         self._must_say_so = True
 
     def is_due(self, now_us: int) -> bool:
@@ -81,20 +81,20 @@ class CommitRecords:
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
-        # Under load one status per second is enough; a pending one follows on the next tick.
+        # One status per second is enough; a pending one follows on a tick.
         self._status_owed = not (self._must_say_so or now_us - self._last_status_us > _STATUS_INTERVAL_US)
         if not self._status_owed:
             self._last_status_us = now_us
             lags = {name: source.lag for name, source in memory.named_sources()}
             records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
-        # The last record of the transaction: a reader of the counts applies this partition only up to here.
+        # Last in the transaction: a reader of the counts applies those of this partition up to here.
         records.append(Outgoing(counts, 0, encode_marker_key(number), body))
         return records
 
     def _marker(self, now_us: int) -> Marker:
         memory = self._memory
         caught_up = memory.caught_up
-        # A change of this, too, is reported in the status of the same commit.
+        # The status of the same commit reports a change of this too.
         self._must_say_so |= caught_up != self._said_caught_up
         self._said_caught_up = caught_up
         self._told_up_to_us = memory.applied_up_to_us

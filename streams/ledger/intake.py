@@ -1,4 +1,4 @@
-"""Sorts the records of a batch: one function per kind of topic, stateless."""
+"""Sorts the records of a batch into facts, dead letters and records to forward; stateless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Run(NamedTuple):
-    """Facts of one source topic and the records that they were decoded from, in their order."""
+    """Facts of one source topic and the records that they were decoded from, in the same order."""
 
     topic: int
     facts: Sequence[Fact]
@@ -38,7 +38,7 @@ class Rejected(NamedTuple):
 
 
 class Away(NamedTuple):
-    """A record whose order is at home in another partition."""
+    """A record whose order belongs to another partition, its home."""
 
     topic: int
     record: SourceRecord
@@ -51,9 +51,9 @@ class Taken:
 
     Attributes:
         runs: To apply, in order.
-        rejected: No valid events, or in quarantine.
-        away: To be forwarded.
-        arrived: Ledger partition → records that it has forwarded to here.
+        rejected: Invalid, or in quarantine.
+        away: To forward.
+        arrived: Ledger partition → number of records that it has forwarded here.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -67,8 +67,8 @@ class Intake:
 
     Args:
         number: Of the partition.
-        partitions: How many there are.
-        topics: Their names.
+        partitions: How many ledger partitions there are.
+        topics: The source topics.
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
@@ -91,14 +91,14 @@ class Intake:
         outcomes = self._decode(records, topic)
         home_of = homes([record.key or b"" for record in records], self._partitions)
         if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
-            # Nearly all batches: every record is an event, and at home.
+            # True of nearly all batches: every record is an event, and at home.
             taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
             return taken
         self._sort(topic, records, outcomes, home_of, taken)
         return taken
 
     def forwarded(self, records: Sequence[LogRecord]) -> Taken:
-        """Records that other partitions have forwarded; runs of one source topic are decoded together."""
+        """Records that other partitions have forwarded; neighbours from the same source topic are decoded together."""
         taken = Taken()
         run: list[SourceRecord] = []
         run_topic = 0
@@ -119,7 +119,7 @@ class Intake:
         return decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
 
     def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
-        """Their home was checked by the partition that forwarded them."""
+        """Their home is known: the partition that forwarded them has found it."""
         outcomes = self._decode(records, topic)
         self._sort(topic, records, outcomes, [self._number] * len(records), taken)
 
@@ -144,7 +144,7 @@ class Intake:
         taken.runs.append(Run(topic, facts, kept))
 
     def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
-        """The records without those in quarantine, which go unread to the dead letters of their home."""
+        """The records without those in quarantine, which become dead letters of their home without being decoded."""
         name, partition = self._topics.name(topic), records[0].partition
         if not self.skipped.touches(name, partition, records[0].offset, records[-1].offset):
             return records

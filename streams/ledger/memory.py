@@ -1,4 +1,4 @@
-"""What one ledger partition knows: the judged orders, how far each source is applied, what went to and came from others."""
+"""What a ledger partition knows: the judged orders, how far each source is applied, what was forwarded and has arrived."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Memory:
         changelog: Which chunks of them are in the log.
         sources: Source partition → how far it is applied.
         forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
-        arrived: Partition → forwarded records that had been published there.
+        arrived: Partition → number of records that it has forwarded here.
         cluster: Id of the cluster that the sources are on.
-        recovery: Set while everything is read again without publishing.
+        recovery: Set during a rebuild, which publishes nothing.
     """
 
     def __init__(self, context: Context, number: int) -> None:
@@ -54,12 +54,12 @@ class Memory:
 
     @property
     def caught_up(self) -> bool:
-        """Whether every source is applied to its end and nothing is held back."""
+        """Whether every source is applied to its end, and no rebuild holds anything back."""
         return self.recovery is None and all(source.lag == 0 and source.is_heard_of for source in self.sources.values())
 
     @property
     def applied_up_to_us(self) -> int:
-        """All that was appended to any source before this moment has been applied; microseconds since 1970."""
+        """Everything appended to any source before this moment has been applied; microseconds since 1970."""
         return min(source.applied_up_to_us for source in self.sources.values())
 
     def adopt(self, marker: Marker) -> None:
@@ -73,7 +73,7 @@ class Memory:
         self.arrived.update(marker.arrived)
 
     def finish_recovery(self, changes: LedgerChanges) -> bool:
-        """Holds the changes back while recovering, and adds all that was held back at its end. Whether it ends now."""
+        """During a rebuild, holds the changes back; at its end adds all of them again. Returns whether it ends now."""
         if self.recovery is None:
             return False
         self.recovery.hold_back(changes)

@@ -1,7 +1,7 @@
 """One partition of the ledger: open, apply and commit, close.
 
-Memory, outputs and the applied source offsets change in one transaction of a producer that belongs to the partition.
-Nothing here is undone after a failure: the runner drops the whole object and opens a new one from the log.
+Memory, outputs and source offsets are committed in one transaction of the partition's own producer. After a failure nothing is
+undone: the runner drops the object and opens a new one from the log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing
     from streams.kafka.transport import Batch, LogEnd
 
-#: Asks for the end of a source partition as the broker last said.
+#: Asks for the end of a source partition by the broker's last answer.
 AskLogEnd = Callable[[Partition], "LogEnd | None"]
 
 
@@ -45,7 +45,7 @@ class LedgerPartition:
         self._commit = CommitRecords(self._memory, self._context)
 
     async def open(self) -> Mapping[Partition, int]:
-        """Fences the former owner, restores what it committed, checks that the sources still belong to it.
+        """Fences the former owner, restores what is committed, checks that the sources still belong to it.
 
         Raises:
             ExpectedError: The settings or the sources are not those of the state.
@@ -54,13 +54,13 @@ class LedgerPartition:
         return await self.restore()
 
     async def restore(self) -> Mapping[Partition, int]:
-        """The reading part of opening; takes nothing from a former owner."""
+        """The reading part of opening, without fencing."""
         self._application.skip(await restore(self._memory, self._context))
         return self.positions()
 
     @property
     def unfinished(self) -> bool:
-        """Never: what was taken is committed at once."""
+        """Never: everything taken is committed at once."""
         return False
 
     def positions(self) -> Mapping[Partition, int]:
@@ -70,7 +70,8 @@ class LedgerPartition:
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
 
-        The steps are numbered as in ARCHITECTURE.md, which says what a crash after each leaves behind.
+        The numbered steps are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 4 the last
+        commit, after 5 an open transaction that the next owner aborts, after 6 the old or the new commit, as the log says.
         """
         try:
             records = await self._step(batches)
@@ -79,13 +80,13 @@ class LedgerPartition:
         except Exception as error:
             raise await self._blame(error, batches) from error
         if records:
-            # 5: begin and send, 6: end, asked once
+            # 5: begin, add partitions, send; 6: end, asked once
             await self._writer.commit(records)
             # 7: continue
             self._commit.committed()
 
     async def rehearse(self, batches: Sequence[Batch]) -> None:
-        """Applies the batches and forgets what would be committed."""
+        """Applies the batches and commits nothing."""
         await self._step(batches)
 
     async def close(self) -> None:
@@ -100,7 +101,7 @@ class LedgerPartition:
             out += await self._application.apply(batch)
             if not batch.records:
                 self._commit.say_so()
-        # There may be more to read. How far it was read, batches alone say.
+        # The broker's answers tell that there is more to read; only batches tell how far was read.
         for tp, source in memory.sources.items():
             source.hear(self._log_end(tp))
         changes = memory.ledger.drain()
@@ -113,7 +114,7 @@ class LedgerPartition:
         return self._commit.records(changes, out, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
-        """The error, or one that names the record that causes it. This state must not be used afterwards."""
+        """The error, or one that names the record that causes it. This object must not be used afterwards."""
         self._forget()  # do not hold two ledgers in memory
 
         def fresh() -> LedgerPartition:

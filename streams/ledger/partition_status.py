@@ -1,4 +1,4 @@
-"""`partition/N` on `vehicle.status.v1`: what one ledger partition reports about itself."""
+"""`partition/N` on `vehicle.status.v1`: the status of a ledger partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def partition_record(context: Context, number: int, marker: Marker, lag: Mapping[str, int], orders: int) -> Outgoing:
-    """`partition/N`: applied offsets, lag and books of one ledger partition."""
+    """The record of `partition/N`: applied offsets, lag and books."""
     status = PartitionStatus(
         partition=number,
         applied={topic: offset for topic, (offset, _) in marker.positions.items()},

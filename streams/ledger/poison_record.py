@@ -1,8 +1,7 @@
-"""Finds the record of a batch that makes the program raise, by trying.
+"""Finds by trial the record of a batch that makes the program raise.
 
-The trials start from what is committed, as a restarted worker would, and apply the same records by the same
-code. First one by one: then the record is certain. If none raises alone, by halving: then it is the record without
-which those before it are applied and with which they are not.
+A trial starts from what is committed, as a restarted worker would, and applies the same records with the same code: first one
+by one, and if none raises alone, in growing prefixes by bisection, which finds the record that makes the first one raise.
 """
 
 from __future__ import annotations
@@ -36,29 +35,29 @@ _YIELD_RECORDS = 200
 
 
 class Trial(Protocol):
-    """A state that is restored for trying only: it writes nothing."""
+    """A state for trials, which writes nothing."""
 
     async def restore(self) -> Mapping[Partition, int]:
-        """Reads what is committed."""
+        """Restores what is committed."""
 
     async def rehearse(self, batches: Sequence[Batch]) -> None:
-        """Applies, commits nothing."""
+        """Applies the batches and commits nothing."""
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to read on."""
+        """Where to continue reading."""
 
     async def close(self) -> None:
         """Releases its resources."""
 
 
 async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[], Trial], context: Context) -> Exception:
-    """An error that names the record that made `error` happen, or `error` itself where none is found.
+    """An error that names the record that causes `error`, or `error` itself if none is found.
 
     Args:
-        error: What applying has raised.
-        batches: What was being applied.
-        fresh: Makes a state as it was opened.
-        context: Names of topics, and how the cluster is reached.
+        error: Raised while the batches were applied.
+        batches: Those batches.
+        fresh: Makes a state that is not restored yet.
+        context: Of the worker.
     """
     if not batches:
         return error
@@ -75,7 +74,7 @@ async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[],
 
 
 async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> LogRecord | None:
-    """The first record that makes a fresh state raise, `None` where none does."""
+    """The first record that makes a fresh state raise, `None` if none does."""
     batches = [batch for batch in batches if batch.records]
     found = await _first_alone(fresh, batches)
     if found is None:
@@ -84,7 +83,7 @@ async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
 
 
 def place_of(record: LogRecord, context: Context) -> Place:
-    """Where a record was published, also one that was forwarded."""
+    """Where a record was published, even if it was forwarded since."""
     origin = origin_of(record.headers) if record.topic == context.source_topics.rerouted else None
     if origin is None:
         return Place(record.topic, record.partition, record.offset)
@@ -137,7 +136,7 @@ async def _prefix_raises(fresh: Callable[[], Trial], batches: Sequence[Batch], l
 
 
 def _piece(trial: Trial, batch: Batch, records: list[LogRecord], after: Sequence[Batch] = ()) -> Batch:
-    """Some records of a batch, as if they were fetched next by this state."""
+    """Some records of a batch, as if the state had fetched them next."""
     tp = Partition(batch.topic, batch.partition)
     first = next((piece.next for piece in reversed(after) if (piece.topic, piece.partition) == tp), None)
     return batch._replace(

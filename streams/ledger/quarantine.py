@@ -1,6 +1,6 @@
-"""What operators have decided: records that a ledger partition skips, and gaps that it continues after.
+"""Operators' decisions: records that a ledger partition skips, and gaps after which it continues.
 
-`milestones quarantine` and `milestones gaps` write the notes; see `streams.operations.quarantine` for when they take effect.
+They are written by `milestones quarantine` and `milestones gaps`; `streams.operations.quarantine` says when they take effect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SkippedRecords:
         return bool(self._lines)
 
     def add(self, lines: Mapping[Place, str]) -> None:
-        """More of them."""
+        """Adds records; those that are there already keep their message."""
         self._lines = {**lines, **self._lines}
 
     def line(self, topic: str, partition: int, offset: int) -> str | None:
@@ -36,7 +36,7 @@ class SkippedRecords:
         return self._lines.get(Place(topic, partition, offset))
 
     def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
-        """Whether any of them is between two offsets, inclusive."""
+        """Whether any of them lies between two offsets, both included."""
         return any(
             place.topic == topic and place.partition == partition and first <= place.offset <= last
             for place in self._lines
@@ -44,7 +44,7 @@ class SkippedRecords:
 
 
 class Decisions(NamedTuple):
-    """The notes in force.
+    """The decisions in force.
 
     Attributes:
         orders: Records to skip.
@@ -56,7 +56,7 @@ class Decisions(NamedTuple):
 
 
 async def read_decisions(context: Context, reader: LogReader) -> Decisions:
-    """The notes that were written and not taken back."""
+    """Reads the decisions that were not taken back."""
     orders: dict[Place, Quarantine] = {}
     gaps: dict[tuple[str, int], Gap] = {}
     async for records in reader.read([(context.catalogue.quarantine.name, 0)]):
@@ -74,5 +74,5 @@ async def read_decisions(context: Context, reader: LogReader) -> Decisions:
 
 
 async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quarantine]:
-    """The orders that were given and not lifted."""
+    """Reads the quarantine orders that were not lifted."""
     return (await read_decisions(context, reader)).orders

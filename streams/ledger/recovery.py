@@ -1,8 +1,7 @@
-"""A ledger partition that starts without state reads everything again without publishing.
+"""The silent rebuild of a ledger partition that starts without state.
 
-What was already published must not be published again: dead letters and forwarded records are recognised by their
-coordinates in the source topics. Quarantined records are known by their dead letters,
-in whatever partition, and are skipped again.
+It reads everything again and publishes nothing twice: dead letters and forwarded records are recognised by their coordinates in
+the source topics. Quarantined records are known by their dead letters, in any partition, and are skipped again.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Recovery:
     violations: dict[str, OrderViolations | None] = field(default_factory=dict)
 
     def hear(self, letter: LogRecord, number: int) -> None:
-        """Takes one dead letter; partition `number` must not repeat its own, and skips what any partition skipped."""
+        """Takes a dead letter: partition `number` must not repeat its own, and skips what any partition has skipped."""
         place = rejected_place(letter)
         if place is None:
             return
@@ -74,7 +73,7 @@ class Recovery:
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 
     def forwarded_between(self, tp: Partition, first: int, end: int) -> Counter[int]:
-        """Home → records of a source partition that were forwarded there, from offset `first` on and before `end`."""
+        """Home → number of records of a source partition forwarded there, with offsets from `first` to before `end`."""
         return Counter(
             home
             for place, home in self.forwarded.items()
@@ -101,8 +100,8 @@ class Recovery:
 async def prepare(context: Context, number: int, ends: Mapping[Partition, int], reader: LogReader) -> Recovery:
     """Reads what partition `number` has published before.
 
-    Dead letters are in the partition they were read from; forwarded records are in the partitions of their homes. Published
-    counts and violations are withdrawn at the end unless they are found again.
+    Its forwarded records are in the partitions of their homes. Published counts and violations are withdrawn at the end unless
+    they are found again.
     """
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted

@@ -1,4 +1,4 @@
-"""Reads what a ledger partition has committed, and checks that its sources still belong to it."""
+"""Restores what a ledger partition has committed, and checks that its sources still belong to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def restore(memory: Memory, context: Context) -> SkippedRecords:
-    """Fills an empty memory. Without a committed state, everything is read again without publishing.
+    """Fills an empty memory; without a committed state, prepares a silent rebuild.
 
     Returns:
         The records to skip.
@@ -41,7 +41,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         if marker is not None:
             memory.adopt(marker)
         for tp, (_, end) in found.items():
-            # One that the marker does not know was added since; without a marker all are new.
+            # Partitions that the marker does not know were added since.
             memory.sources.setdefault(tp, Source()).end = end
         memory.cluster = await reader.cluster_id()
         is_elsewhere = marker is not None and is_another_cluster(marker.cluster, memory.cluster)
@@ -51,7 +51,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             for tp, first in applied.items():
-                # Removed since they were forwarded: they cannot be read here again, but still arrive at their homes.
+                # Records removed since they were forwarded cannot be read again here, but still arrive at their homes.
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())
@@ -60,10 +60,10 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
 
 
 def check_settings(marker: Marker, number: int, context: Context) -> None:
-    """Makes sure that a state belongs to the settings.
+    """Checks that a state belongs to the settings.
 
     Raises:
-        ExpectedError: Counts depend on something that is another now, or a topic that was counted has another place.
+        ExpectedError: A setting that counts depend on has changed, or a topic that was counted has another number.
     """
     if marker.fingerprint != context.fingerprint:
         raise ExpectedError(
@@ -74,7 +74,7 @@ def check_settings(marker: Marker, number: int, context: Context) -> None:
 
 
 def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, int]:
-    """Topic → number of what was read; a marker from when each family had one topic does not say."""
+    """Topic → number of what was read; markers from when each family had one topic do not say it."""
     if marker.topics:
         return marker.topics
     first = {name: family for family, name in topics.names.items() if family in (ORDERS, DELIVERIES)}
@@ -98,6 +98,6 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
     if marker is not None:
         check_settings(marker, memory.number, context)
     if blobs:
-        # In a thread: it takes seconds for millions of orders, and the worker must not miss its heartbeats.
+        # In a thread: it takes seconds for millions of orders, and heartbeats must go on.
         await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])
     return marker

@@ -1,4 +1,4 @@
-"""The source topics of one ledger partition: how far each has been applied, and whether it is still the same topic."""
+"""The source topics of a ledger partition: how far each has been applied, and whether it is still the same topic."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Source:
     Attributes:
         next: Offset to continue at.
         end: The greatest end that is known.
-        is_heard_of: Whether the partition's leader has answered since opening: before, `end` may be that of what was
-            committed then, with more behind it in open transactions.
-        seen_us: Everything appended before this moment is before `end`; microseconds since 1970.
+        is_heard_of: Whether the partition's leader has answered since opening; before that, records in open transactions
+            may lie beyond `end`.
+        seen_us: Everything appended before this moment is below `end`; microseconds since 1970.
         digest: Of the last applied record.
-        append_us: When that was appended.
-        read: Records up to `next`; the sum of the four that follow.
+        append_us: When that record was appended.
+        read: Records up to `next`; the sum of the following four.
         lost: Offsets up to `next` that were removed before they were read.
     """
 
@@ -51,16 +51,16 @@ class Source:
 
     @property
     def lag(self) -> int:
-        """Records between the applied position and the end last seen."""
+        """Records between the applied position and the known end."""
         return max(0, self.end - self.next)
 
     @property
     def applied_up_to_us(self) -> int:
-        """All that was appended before this moment has been applied; microseconds since 1970."""
+        """Everything appended before this moment has been applied; microseconds since 1970."""
         return self.append_us if self.lag else max(self.append_us, self.seen_us)
 
     def hear(self, end: LogEnd | None) -> None:
-        """Takes the end of the partition as the broker reported it, if it has."""
+        """Takes the end of the partition by the broker's last answer, if there is one."""
         if end is not None:
             self.is_heard_of = True
             self.end = max(self.end, end.offset)
@@ -72,7 +72,7 @@ class Source:
         self.next, self.digest = first, ""
 
     def books(self) -> Books:
-        """The books as they are published; read = applied + duplicates + dead letters + rerouted."""
+        """The books to publish; read = applied + duplicates + dead letters + rerouted."""
         return Books(
             read=self.read,
             applied=self.applied,
@@ -91,11 +91,12 @@ class Source:
 async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: int) -> dict[Partition, Bounds]:
     """First and next offset of each source partition that ledger partition `number` reads.
 
-    A topic may have any number of partitions. Partition N is read by ledger partition N modulo the number of homes, which
-    is the home of all its records where publishers use Kafka's own partitioner and the one number divides the other.
+    Partition N of a topic is read by ledger partition N modulo the number of homes. If publishers use Kafka's own partitioner
+    and the topic's number of partitions is a multiple of that of the homes, or the other way round, it is the home of all its
+    records.
 
     Raises:
-        ExpectedError: A topic does not exist, or the internal one has another number of partitions than there are homes.
+        ExpectedError: A topic does not exist, or the topic of forwarded records does not have a partition per home.
     """
     found = await reader.partition_counts(topics)
     for topic in topics:
@@ -107,7 +108,7 @@ async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: in
 
 
 def is_another_cluster(before: str, now: str) -> bool:
-    """Whether two ids name two clusters; an empty one is not known."""
+    """Whether two ids are those of different clusters; an empty id is unknown."""
     return bool(before and now) and before != now
 
 
@@ -119,14 +120,14 @@ async def check(
     *,
     is_elsewhere: bool = False,
 ) -> None:
-    """Checks that the sources are those that were applied before, and goes on behind gaps that were accepted.
+    """Checks that the sources are those that were applied before, and moves them past accepted gaps.
 
     Args:
-        sources: As they were applied.
+        sources: As applied.
         found: What the partitions hold now.
         gaps: Those that operators have accepted.
         reader: To look at records with.
-        is_elsewhere: This is another cluster than the one they were applied on, so that offsets are proved by a record only.
+        is_elsewhere: They were applied on another cluster, so only a record can prove that an offset is the same.
 
     Raises:
         ExpectedError: A topic was recreated.
@@ -161,7 +162,7 @@ async def check(
 
 
 def gap_error(tp: Partition, following: int, first: int) -> GapError:
-    """Says that records are gone which were not read, and the way on."""
+    """The error for records that were removed before they were read; says how to continue."""
     return GapError(
         f"{tp.topic}-{tp.partition} begins at offset {first}, read was up to {following}: what lay between was removed "
         f"(retention) and is counted nowhere; publish it again, then go on with: milestones gaps accept {tp.topic} {tp.partition}"

@@ -1,4 +1,4 @@
-"""The ledger's vocabulary in the changelog: new words, one record per commit, never tombstoned."""
+"""The ledger's vocabulary in the changelog: one record with the new words per commit, never tombstoned."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]
 
 
 def vocabulary_of(records: Iterable[LogRecord]) -> list[tuple[int, str | list[str]]]:
-    """The words of records, in any order."""
+    """The words in records, which may come in any order."""
     return [entry for record in records for entry in decode_words(record_value(record))]

@@ -1,13 +1,12 @@
 """Which forecasts are published, and when: `vehicle.forecasts.v1`.
 
-A forecast is recomputed once a minute of the service's clock, and on a new business date. It is published if it says
-something else than the one before, and no more than once a minute and target: a new business date while the period
-lasts, another state, another projected date, a range where there was none, a projected total that differs by 1 % of the
-target or more, a period's count that changes after its end. A target that is no longer in force gets a tombstone. What
-was published is known from the topic, so a restart publishes only news.
+A forecast is computed once a minute of the service's clock, and on a new business date. It is published, at most once a minute
+and target, if it differs from the previous one: in the business date while the period lasts, the state, the projected date, a
+range where there was none, 1 % of the target or more in the projected total, or the count of a period that is over. A target
+that is no longer in force gets a tombstone. The topic tells what was published, so a restart publishes only news.
 
-Where the clock is that of the events, a minute of it can pass in no time, or never: such a clock is asked once a second of
-real time at most, and what it holds back is published once it has stood still for two seconds.
+If events are the clock, a minute of it can pass in no time, or never. Such a clock is read at most once a second of real time,
+and what it holds back is published once it has stood still for two seconds.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ if TYPE_CHECKING:
 _Series = tuple[Metric, str]
 
 MINUTE_US: Final = 60_000_000
-#: Real time after which a stopped clock no longer delays anything.
+#: Real time after which a clock that stands still no longer delays anything.
 STILL_US: Final = 2_000_000
-#: Parts of the target by which a projected total has to move to be news.
+#: Share of the target by which a projected total has to move to be news.
 NEWS_SHARE: Final = 0.01
 _SECOND_US: Final = 1_000_000
 _CURVE_DAYS: Final = 28
-#: Forecasts made in one step, so that many targets do not hold up a commit.
+#: Forecasts made in one step, so that many targets do not delay a commit.
 _MOST_AT_ONCE: Final = 4
-#: Where the clock runs faster than time (loading history), a round is followed by a pause this many times as long.
+#: A pause follows each round and is this many times as long: the clock runs fast while history is loaded.
 _PAUSE_FACTOR: Final = 20
 
 
@@ -70,7 +69,7 @@ class DayRows(Protocol):
 
 
 class _Watch:
-    """One target in force, and what was last published of it."""
+    """A target in force, and its last published forecast."""
 
     __slots__ = ("due_us", "made_wall_us", "period", "published", "published_us", "target")
 
@@ -83,7 +82,7 @@ class _Watch:
         self.made_wall_us = 0
 
     def take_over(self, published: Forecast, now_us: int) -> None:
-        """Resumes from the topic; a forecast from a later clock or for another value does not suppress a new one."""
+        """Resumes from the topic; a forecast of a later clock or for another value does not delay a new one."""
         self.published = published
         at_us = micros_of(parse_instant(published.as_of))
         if at_us <= now_us and published.value == self.target.value:
@@ -97,7 +96,7 @@ class _Watch:
 
 
 def is_news(before: Forecast, made: Forecast) -> bool:
-    """Whether a forecast says something that the one before it did not, apart from small changes of units."""
+    """Whether a forecast differs from the previous one by more than a few units."""
     if _fixed_part(before) != _fixed_part(made):
         return True
     if made.business_date > made.end:
@@ -125,7 +124,7 @@ def _fixed_part(made: Forecast) -> tuple[object, ...]:
 
 
 class Forecasts:
-    """The forecasts of the targets in force. Restore first; then ask for records at every commit.
+    """The forecasts of the targets in force: restore first, then ask for records at every commit.
 
     Args:
         topic: Name of the topic.
@@ -212,7 +211,7 @@ class Forecasts:
         return records
 
     def _is_due_still(self, made_wall_us: int, wall_us: int) -> bool:
-        """Whether to make a forecast while the clock is stopped: once, and for late events once a minute."""
+        """Whether to make a forecast while the clock stands still: once, and for late events once a minute."""
         return made_wall_us < self._still_from_us or wall_us - made_wall_us >= MINUTE_US
 
     def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[Outgoing]:
@@ -244,7 +243,7 @@ class Forecasts:
         try:
             return _Watch(target, self._calendar.period(target.period))
         except ValueError:
-            return None  # a holiday that no calendar gives any longer has no window either
+            return None  # a holiday that is no longer in any calendar has no window
 
     def _make(self, watch: _Watch, days: DayRows, today: date, now_us: int) -> Forecast:
         target = watch.target
@@ -255,7 +254,7 @@ class Forecasts:
         return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
 
     def _history(self, days: DayRows, series: _Series, today: date) -> DailyHistory:
-        """The complete days; the same object as before where nothing has changed, with what it has worked out."""
+        """The complete days; the same object as before if nothing has changed, because it caches results."""
         start = min(self._starts[series], today - timedelta(days=HISTORY_DAYS))
         counts = [0] * (today - start).days
         for day, count in days.day_counts(*series):

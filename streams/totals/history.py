@@ -1,12 +1,11 @@
 """Which versions of rows go to `vehicle.window-history.v1`: at most one a minute and row, and the last before a pause.
 
-A version is written at once if the last one written is a minute old. Otherwise it waits, and when the minute is over the
-then current version is written: however often a row changes, its current version is never missing for more than a minute.
-The version with which a row closes is written at once, since it is the figure as first closed. The minute is real time even
-if events are the service's clock, which races while history is loaded and stops afterwards.
+A version is written at once if the last one was written a minute ago. Otherwise the version that is current when the minute is
+over is written, so a current version is never missing for more than a minute. The version with which a row closes is written at
+once. The minute is real time even if events are the service's clock, which runs fast while history is loaded.
 
-Which version was written last, and when, is remembered in `milestones.internal.<prefix>totals` by the transaction that
-writes it; without that memory the history itself is read.
+The transaction that writes a version also notes it, and when it was written, in `milestones.internal.<prefix>totals`; without
+that memory the history itself is read.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Rows(Protocol):
         """The place of a row; None where there is none."""
 
     def published(self, place: int) -> WindowRow | PlainRow | None:
-        """The published version once more; None where another one is about to be published."""
+        """The published version; None if another one is about to be published."""
 
     def mark(self, place: int, version: int, written_us: int) -> None:
         """Notes the last version that the history has, and when it was written."""
@@ -54,7 +53,7 @@ class Rows(Protocol):
 
 
 class History:
-    """The history of all rows: open once, then name what is published, and collect records to commit."""
+    """The history of all rows: open once, then tell it what is published, and collect records to commit."""
 
     def __init__(self, context: Context, rows: Rows) -> None:
         self._context = context
@@ -63,22 +62,22 @@ class History:
         self._is_remembered = False
         #: Rows whose current version is not in the history yet: when it is due.
         self._waiting: dict[int, int] = {}
-        #: The same in order of time; an entry that says another time than `_waiting` is void.
+        #: A heap of the same by time; entries whose time differs from that in `_waiting` are obsolete.
         self._due: list[tuple[int, int]] = []
-        #: Closed rows that history was loaded into: what is loaded later need not be written at once.
+        #: Closed rows of loaded history, whose later versions need not be written at once.
         self._loaded: set[int] = set()
 
     def recall(self, name: str, value: bytes) -> None:
-        """Takes over what is remembered of one row, the last that is remembered last."""
+        """Restores what is remembered of a row, in the order of the topic."""
         self._is_remembered = True
         mark = decode_history_mark(value)
         self._take_over(RowKey.parse(name), mark.version, mark.written_us)
 
     async def open(self, reader: LogReader) -> None:
-        """Finds what is still to be written; all that is remembered has been recalled.
+        """Finds what is still to be written, after all that is remembered was recalled.
 
         Args:
-            reader: To read the history with, where nothing is remembered.
+            reader: To read the history with if nothing is remembered.
         """
         if not self._is_remembered:
             async for records in reader.read([(self._topic, 0)]):
@@ -101,11 +100,11 @@ class History:
             self._wait(place)
 
     def is_due(self, now_us: int) -> bool:
-        """Whether there is something to be written."""
+        """Whether a version is due."""
         return bool(self._due) and self._due[0][0] <= now_us
 
     async def records(self, now_us: int, most: int) -> list[Outgoing]:
-        """The versions that are due, and what to remember about them.
+        """The versions that are due, and the notes about them.
 
         Args:
             now_us: Real time, microseconds since 1970.
@@ -138,7 +137,7 @@ class History:
     def _take_over(self, key: RowKey, version: int, written_us: int) -> None:
         place = self._rows.find(key)
         if place is not None:
-            # A former writer whose clock was ahead holds nothing back for longer than a minute.
+            # A former writer whose clock was ahead must not delay a version for longer than a minute.
             self._rows.mark(place, version, min(written_us, self._context.now_us()))
 
     def _wait(self, place: int) -> None:

@@ -1,6 +1,6 @@
-"""Long work in short stretches: after a number of items the event loop may do something else.
+"""Lets the event loop run other tasks during long work.
 
-Items are counted, not time, so that runs on a simulated clock are reproducible.
+Items are counted instead of time, so that runs on a simulated clock are reproducible.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: Items between two pauses: a few milliseconds for the dearest of them.
+#: Items between two pauses: a few milliseconds of the most expensive ones.
 ITEMS: Final = 200
 
 
 async def paced(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """The items, with a pause now and then."""
+    """The items, with a pause after every `ITEMS` of them."""
     for number, item in enumerate(items, 1):
         yield item
         if number % ITEMS == 0:

@@ -1,4 +1,4 @@
-"""What the ledger partitions have published, as the totals see it: transactions whole, and how far each has read."""
+"""What the ledger partitions (shards) have published: whole transactions, and how far each has read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Due(NamedTuple):
-    """What must be counted before days that ended before an instant may close."""
+    """What must arrive at its home before days that ended before an instant may close."""
 
     instant_us: int
     records: int
@@ -24,10 +24,10 @@ class _Due(NamedTuple):
 
 
 class Shards:
-    """What the markers of the ledger partitions say, and counts that wait for theirs.
+    """The last marker of each shard, and the counts that wait for the marker of their transaction.
 
-    A fetch can cut a ledger transaction in two; an order that moves from one day to another would then show up
-    nowhere for a moment. So the counts of a shard are held back until the marker that ends their transaction.
+    A fetch can cut a ledger transaction in two, and an order that moves from one day to another would then be missing for a
+    moment. So the counts of a shard are held back until the marker that ends their transaction.
     """
 
     def __init__(self, partitions: int, rerouted: str) -> None:
@@ -65,7 +65,7 @@ class Shards:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the last record that was absorbed of a shard is not its marker: that one is still to come."""
+        """Whether the marker of an absorbed count is still to come, of any shard."""
         return bool(self._cut)
 
     def _mark(self, shard: int, marker: Marker) -> None:
@@ -73,7 +73,7 @@ class Shards:
         if not self._complete:
             self._must_arrive = None
         elif self._must_arrive is None:
-            # Whatever had been forwarded by the time the last shard was there must arrive before anything is said.
+            # What was forwarded before the last shard reported must arrive before anything is published.
             self._must_arrive = self._forwarded
 
     @property
@@ -99,22 +99,18 @@ class Shards:
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
     def read_up_to(self, append_us: int) -> bool:
-        """Whether all that was appended before this instant has been counted, including what was forwarded, at its home."""
+        """Whether everything appended before this instant has been counted, forwarded records at their homes included."""
         return self._counted_up_to(append_us, all(m.caught_up_us >= append_us for m in self.markers.values()))
 
     def told_up_to(self, event_us: int) -> bool:
-        """Whether every shard has read everything, or has at least accepted an event this late.
-
-        What had been forwarded by then has been counted at its home.
-        """
+        """Whether every shard has read everything or accepted an event this late, and forwarded records have arrived."""
         told = all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
         return self._counted_up_to(event_us, told)
 
     def _counted_up_to(self, instant_us: int, read: bool) -> bool:  # noqa: FBT001 - what one of the two above has found
-        """Whether what had been forwarded when all shards had read up to the instant is counted at its home.
+        """Whether the records that were forwarded when all shards had read up to the instant are counted at their homes.
 
-        A shard may say that it has read everything while the last record of the day is between it and its home, which
-        said so before.
+        All shards may have reported that they have read everything while the last record of the day is on its way home.
         """
         if not read:
             self._due = None
@@ -125,14 +121,14 @@ class Shards:
             self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in self._due.ways.items()
         )
         if arrived:
-            # It stays so: nothing is left to look at in the steps of the rest of the day.
+            # This stays true, so the steps of the rest of the day have nothing to check.
             self._due = _Due(instant_us, 0, {})
         return arrived
 
     def _ways(self) -> dict[tuple[int, int], int]:
-        """Records forwarded from a shard to a home; nothing where a shard's state began before it kept count of them."""
+        """(Shard, home) → records forwarded; empty if any shard's state is older than these counters."""
         for marker in self.markers.values():
-            # More where originals were removed before a rebuild could read them again.
+            # They can be more: originals may have been removed before a rebuild could read them again.
             if sum(marker.forwarded.values()) < _rerouted(marker):
                 return {}
             if sum(marker.arrived.values()) != marker.books[self._rerouted].read:
@@ -146,5 +142,5 @@ class Shards:
 
 
 def _rerouted(marker: Marker) -> int:
-    """Records that a shard has read and that belong to others."""
+    """Records that a shard has read for other homes."""
     return sum(books.rerouted for books in marker.books.values())

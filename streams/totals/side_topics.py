@@ -1,12 +1,11 @@
-"""Side topics of the totals: small topics of one partition whose events say what the counts are compared with.
+"""The side topics of the totals: small topics of one partition whose events say what counts are compared with.
 
-Each is read from its start to its end at every takeover, and then followed by the same committer, so that the result of its
-events needs no state. What is remembered of it, in `milestones.internal.<prefix>totals`, is how far
-it has been taken and which of its records were rejected: so each dead letter is written once, books balance at every
-commit, and a setting that changes later judges no record again. Without that memory the dead letters themselves tell
+Each is read from its start at every takeover and then followed, so the result of its events needs no state. How far it has been
+taken and which records were rejected is remembered in `milestones.internal.<prefix>totals`: each dead letter is written once,
+books balance at every commit, and a changed setting does not judge a record again. If that memory is lost, the dead letters tell
 which of them exist.
 
-A topic is added by its name in `Context.side_topics` and by what it takes in `WindowTables`.
+To add a topic, name it in `Context.side_topics`, and in `WindowTables` what takes its records.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
 
-#: A record that was accepted before must not be rejected for its time when it is judged again.
+#: A record that was accepted before is not rejected for its time when it is read again.
 _NO_LIMIT_US = 1 << 62
 _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id came before this one")
 
@@ -49,7 +48,7 @@ class Take(Protocol):
     """Reads one record of a side topic and does what it says."""
 
     def __call__(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
-        """Whether the event counts, or why its record is not a valid event.
+        """What became of the event, or why the record is invalid.
 
         Args:
             record: As read.
@@ -59,7 +58,7 @@ class Take(Protocol):
 
 @dataclass
 class _Side:
-    """One side topic, as far as it has been taken."""
+    """A side topic, and how far it has been taken."""
 
     name: str
     take: Take
@@ -72,12 +71,12 @@ class _Side:
     rejected: list[tuple[int, int]] = field(default_factory=list)
     #: Whether what is remembered of it is out of date.
     touched: bool = False
-    #: Offsets whose dead letters are there although nothing is remembered, and those of them that were of the future.
+    #: Without a memory: offsets that have dead letters, and those rejected because their event lay in the future.
     lettered: set[int] = field(default_factory=set)
     future: set[int] = field(default_factory=set)
 
     def recall(self, state: SideState) -> None:
-        """Takes over what is remembered, but not what its events come to."""
+        """Restores what is remembered; the events themselves are read again."""
         self.first, self.next, self.digest = state.first, state.next, state.digest
         self.applied, self.duplicates, self.rejected = state.applied, state.duplicates, list(state.rejected)
 
@@ -118,7 +117,7 @@ class SideTopics:
         self._letters: list[Outgoing] = []
 
     async def open(self, memory: Mapping[str, bytes], reader: LogReader) -> None:
-        """Takes every side topic from its start to its end.
+        """Reads every side topic from its start to its end.
 
         Args:
             memory: Name of a topic → what is remembered of it.
@@ -154,7 +153,7 @@ class SideTopics:
         return topic in self._sides
 
     async def take(self, batch: Batch) -> None:
-        """Takes the records of a batch that are new."""
+        """Takes the new records of a batch."""
         side = self._sides[batch.topic]
         if batch.first > side.next:
             raise RuntimeError(f"{batch.topic}: taken up to {side.next}, fetched from {batch.first}")
@@ -165,7 +164,7 @@ class SideTopics:
         side.end = max(batch.end, side.next)
 
     def records(self, now_us: int) -> list[Outgoing]:
-        """The records to commit: dead letters, then memory and books of what was touched; none if nothing was."""
+        """The records to commit: dead letters, then memory and books of the topics that have changed."""
         records, self._letters = self._letters, []
         catalogue = self._context.catalogue
         for side in self._sides.values():
@@ -202,7 +201,7 @@ class SideTopics:
         side.next, side.digest, side.touched = record.offset + 1, digest_of(record), True
 
     def _take_again(self, side: _Side, record: LogRecord) -> None:
-        """Does what a record says that was judged before."""
+        """Takes a record that was judged before."""
         if record.offset == side.next - 1 and side.digest not in ("", digest_of(record)):
             raise _recreated(side.name, f"has another record at offset {record.offset} than before")
         if not side.was_rejected(record.offset):
@@ -211,7 +210,7 @@ class SideTopics:
                 raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
 
     async def _recall_letters(self, sides: Sequence[_Side], reader: LogReader) -> None:
-        """Finds the dead letters of topics without a memory; they are in partition 0, the one they were read from."""
+        """Finds the dead letters of topics without a memory; like their records, they are in partition 0."""
         if not sides:
             return
         by_name = {side.name: side for side in sides}

@@ -18,19 +18,19 @@ _MAX_SOURCES = 256
 
 
 class SourceTimes:
-    """`source/NAME`: the last event time of each event source, over all partitions; says only what has changed."""
+    """The latest event time of each event source over all partitions; reports only changes."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._said: dict[str, int] = {}
 
     def records(self, markers: Iterable[Marker], now_us: int) -> list[Outgoing]:
-        """The records of the sources that have moved on since they were last written."""
+        """The records of the sources that have a later event since they were last written."""
         latest: dict[str, int] = {}
         for marker in markers:
             for source, time_us in marker.sources.items():
                 latest[source] = max(time_us, latest.get(source, time_us))
-        # A publisher that makes up a source per event must not fill the topic.
+        # A publisher with a new source per event must not fill the topic.
         youngest = sorted(latest, key=latest.__getitem__, reverse=True)[:_MAX_SOURCES]
         changed = [source for source in youngest if self._said.get(source) != latest[source]]
         self._said.update((source, latest[source]) for source in changed)

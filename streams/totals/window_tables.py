@@ -1,8 +1,8 @@
-"""The window tables: day counts of all shards summed to day, month, year and holiday rows, by one writer.
+"""The window tables: day counts of all shards, summed to day, month, year and holiday rows by one writer.
 
-The state is whatever the output topics say: taking over means reading published rows and milestones, then the day
-counts and the side topics (targets, control totals), and committing the differences. What cannot be derived from them is remembered in
-`milestones.internal.<prefix>totals`: `schemas.memory` lists it.
+The output topics are the state: a new writer reads the published rows and milestones, then the day counts and the side topics
+(targets, control totals), and commits the differences. What cannot be derived from them is remembered in
+`milestones.internal.<prefix>totals`; `schemas.memory` lists it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 _STATUS_INTERVAL_US = 1_000_000
 #: How long to wait for the rest of a transaction that was read in part.
 _CUT_S = 0.05
-#: Records of a transaction; what little is added to the last of a step makes it less than 5,000.
+#: Records of a transaction; with what is added to the last of a step, it stays below 5,000.
 _MOST_RECORDS = 4_800
 
 
@@ -78,7 +78,7 @@ class WindowTables:
         self._source_times = SourceTimes(context)
         self._warned: set[str] = set()
         self._last_status_us = 0
-        #: The clock of the step under way, and whether days may come to be over in it.
+        #: The clock of the current step, and whether days may end in it.
         self._step_us = 0
         self._step_caught_up = False
 
@@ -97,17 +97,17 @@ class WindowTables:
                     event = decode_milestone(record_value(record))
                     self._totals.restore_milestone(event)
                     source = event.source
-            # What has been published under one source is continued under it: the same fact must not get another identity.
+            # The source of what is published is kept, because it is part of an event's identity.
             self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
             async for records in reader.read([(catalogue.forecasts.name, 0)]):
                 async for record in paced(records):
                     self._forecasts.restore(record_key(record), record.value)
             memory = await self._recall(reader)
-            # Before the counts: which scopes have targets decides what is kept of them until the first step.
+            # Before the counts: what is kept of them until the first step depends on the scopes of the targets.
             await self._sides.open(memory, reader)
             await self._read_counts(reader)
             while self._shards.is_cut:
-                # The rest is committed, but behind another shard's transaction that is still open.
+                # The rest is committed, but lies beyond another shard's open transaction.
                 await asyncio.sleep(_CUT_S)
                 await self._read_counts(reader)
             await self._history.open(reader)
@@ -125,13 +125,13 @@ class WindowTables:
 
     @property
     def between_steps(self) -> bool:
-        """Whether all rows are published as they are."""
+        """Whether all rows are published in their current version."""
         return self._parts is None
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Takes what came, and publishes what has changed by that or by the clock, in one transaction.
+        """Takes the batches, and publishes in one transaction what has changed by them or by the clock.
 
-        Where that would be too much for one, the first part of it, and `unfinished` says so.
+        If that is too much for one transaction, only its first part: `unfinished` is then true.
         """
         if self._parts is None:
             await self._take_in(batches)
@@ -155,12 +155,12 @@ class WindowTables:
         await self._writer.stop()
 
     async def _new_source(self, reader: LogReader) -> str:
-        """Of an installation that has published no milestone yet."""
+        """The event source of an installation that has not published a milestone yet."""
         parts = (EARLIEST_SOURCE, await reader.cluster_id(), self._context.settings.output_prefix)
         return "/".join(part for part in parts if part)
 
     async def _read_counts(self, reader: LogReader) -> None:
-        """Takes in all counts from the next one on."""
+        """Reads all counts from the current position on."""
         counts = (self._counts, 0)
         async for records in reader.read([counts], since={counts: self._next} if self._next else None):
             async for record in paced(records):
@@ -171,7 +171,7 @@ class WindowTables:
         self._next = await reader.position(counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
-        """Takes over what is remembered. Returns the states of the side topics, by name."""
+        """Restores what is remembered. Returns the states of the side topics by name."""
         sides: dict[str, bytes] = {}
         held: dict[str, bytes] = {}
         others = {SIDE: sides, HELD: held}
@@ -234,7 +234,7 @@ class WindowTables:
         return self._shards.clock_us if self._context.settings.clock == "events" else self._context.now_us()
 
     def _caught_up(self, now_us: int) -> bool:
-        """Whether days before today may close: no shard still has to read events from before today."""
+        """Whether days before today may close: every shard has read what was appended, or happened, before today."""
         today_us = self._context.zone.start_of_day_us(now_us)
         if self._context.settings.clock == "events":
             return self._shards.told_up_to(today_us)
@@ -249,7 +249,7 @@ class WindowTables:
             )
 
     async def _next_part(self, parts: Iterator[Step | None]) -> list[Outgoing]:
-        """The records of the next part of the step; with the last one all else that belongs to it."""
+        """The records of the next part of the step; the last part also has forecasts and status."""
         for part in parts:
             if part is None:
                 await asyncio.sleep(0)
@@ -259,7 +259,7 @@ class WindowTables:
                 self._parts = None
                 wall_us = self._context.now_us()
                 if self._step_caught_up:
-                    # Days that a shard has not read to their ends would make every forecast too low.
+                    # Days that are not read to their ends would make every forecast too low.
                     records += self._forecasts.records(
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )

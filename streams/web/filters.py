@@ -1,7 +1,7 @@
 """How templates write numbers, dates and instants in a language.
 
-The filters are remembered by value: a page of a thousand rows needs the same few thousand texts repeatedly, and
-formatting one with Babel takes longer than rendering its cell.
+Their results are cached: a page of a thousand rows needs the same few thousand texts repeatedly, and formatting one with Babel
+takes longer than rendering its cell.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REMEMBERED: Final = 50_000
 _FEW_AIMS: Final = 2
 _COMPACT_FROM: Final = 100_000
 _NOTHING: Final = "\u2013"
-#: Which fields of a date are wanted, in the order of the language: Oct 7; Mon, Oct 7.
+#: Fields of a date, which each language puts in its order: Oct 7; Mon, Oct 7.
 _SKELETONS: Final = ("MMMd", "MMMEd")
 #: Forms of digits only, which are the same in all our languages; Python writes them five times as fast as Babel.
 _DIGITS: Final = {
@@ -60,7 +60,7 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
     def day(value: str | date | None, form: str = "medium") -> str:
         """`"2024-10-07" | day`: Oct 7, 2024; the form is one of Babel's, a pattern of one field, or one of `_SKELETONS`.
 
-        Patterns of several fields are for one language only: another has another order.
+        Patterns of several fields only suit one language.
         """
         if value is None:
             return _NOTHING
@@ -125,7 +125,7 @@ def _by_name(rows: Sequence[RankedCount]) -> list[RankedCount]:
 
 
 def _telling_aims(aims: Sequence[Aim]) -> list[Aim]:
-    """Of more than two targets, by value, the last that was reached and the next; else all."""
+    """All targets; of more than two, in order of value, the last that was reached and the next."""
     if len(aims) <= _FEW_AIMS:
         return list(aims)
     reached, open_ = [aim for aim in aims if aim.reached], [aim for aim in aims if not aim.reached]

@@ -1,8 +1,8 @@
-"""Output topics → read model: from the beginning at the start, then as they grow, through outages of the brokers.
+"""Output topics → read model: from the beginning, then as they grow, through outages of the brokers.
 
-Without a consumer group and read committed, so workers cannot notice this reader. A lost connection is
-reopened, and reading continues after the last record. A topic that was recreated (see `streams.web.witness`)
-is read from its beginning, after its tables are emptied.
+It reads committed records without a consumer group, so workers do not notice it. A lost connection is reopened, and reading
+continues after the last record. If a topic was recreated (see `streams.web.witness`), its tables are emptied and it is read from
+its beginning.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ class FollowState:
 
     Attributes:
         positions: (feed, partition) → next offset to read.
-        ends: (feed, partition) → end when last asked.
-        starts: (feed, partition) → beginning when reading began.
+        ends: (feed, partition) → last known end.
+        starts: (feed, partition) → first offset when reading started.
         missing: Topics that do not exist.
-        broker_seen_s: When a broker last answered, monotonic seconds; `None` before the first time.
-        caught_up_s: When everything had last been read, monotonic seconds; `None` before the first time.
+        broker_seen_s: When a broker last answered, monotonic seconds; `None` before the first answer.
+        caught_up_s: When everything was last read, monotonic seconds; `None` before the first time.
         problem: Why there is no connection, one line; empty while there is one.
         records: Read so far, by feed.
         newest_ms: Time of the newest record read, milliseconds since 1970.
-        reconnects: How often the connection was made again.
+        reconnects: Number of reconnections.
     """
 
     positions: dict[tuple[Feed, int], int] = field(default_factory=dict)
@@ -93,11 +93,11 @@ class FollowState:
         return self.caught_up_s is not None
 
     def lag(self) -> int:
-        """Offsets between what has been read and the ends."""
+        """Offsets between the positions and the ends."""
         return sum(max(end - self.positions.get(place, 0), 0) for place, end in list(self.ends.items()))
 
     def progress(self) -> list[tuple[Feed, int, int]]:
-        """Feed, offsets read, offsets to read, over all its partitions."""
+        """Feed, offsets read and offsets in total, over all its partitions."""
         done: Counter[Feed] = Counter()
         total: Counter[Feed] = Counter()
         for place, end in list(self.ends.items()):
@@ -152,7 +152,7 @@ class Follower:
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
 
     def _resume(self) -> None:
-        """Goes on where the last process was that kept its read model: with the state and the age of then."""
+        """Continues with the read model that an earlier process has kept, including its age."""
         complete_ms = self._model.complete_ms
         if complete_ms is None:
             return
@@ -199,7 +199,7 @@ class Follower:
                         raise ConnectionError("the connection to the brokers was lost")
                     task.result()
             except _OUTAGES as error:
-                self._lost(error)  # at once: closing without a broker takes its time
+                self._lost(error)  # first, because closing takes a while without a broker
                 raise
             finally:
                 await ended(tasks)
@@ -213,8 +213,8 @@ class Follower:
         self.state.missing = tuple(name for name, count in counts.items() if not count)
         tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer.assign(tps)
-        # If a topic now has fewer partitions, rows from the lost ones would stay forever. The rows of a missing topic
-        # are kept, marked stale: a broker that has just started may not know it yet.
+        # If a topic now has fewer partitions, the rows of the lost ones must go. The rows of a missing topic are kept,
+        # marked stale: a broker that has just started may not know it yet.
         there = {self._place(tp) for tp in tps}
         lost = {place[0] for place in self.state.positions if place not in there}
         for feed in lost & {feed for feed, _ in there}:
@@ -256,7 +256,7 @@ class Follower:
             self.changed(changes)
 
     async def _probe(self, consumer: AIOKafkaConsumer, prover: AIOKafkaConsumer) -> None:
-        """Asks every second where the topics end: how far there is to go, and whether the brokers are there."""
+        """Asks every second where the topics end, which also tells whether the brokers answer."""
         looked_s = proved_s = kept_s = time.monotonic()
         while True:
             await asyncio.sleep(_PROBE_INTERVAL_S)
@@ -284,7 +284,7 @@ class Follower:
         beginnings: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
     ) -> None:
-        """Whether the topics are still the ones that were read."""
+        """Starts over on topics that are no longer the ones that were read."""
         await self._check_bounds(consumer, beginnings, ends)
         for feed in {self._feeds[tp.topic] for tp in await self._witness.recreated(prover, ends)}:
             await self._start_over(consumer, feed)

@@ -1,8 +1,8 @@
 """Probes and metrics.
 
-`/healthz`: the process answers. `/readyz`: the read model has everything there is, or had it less than
-`web_lag_limit_s` ago. As an orchestrator's start-up probe `/readyz` keeps a new process back until it has been rebuilt; as
-its readiness probe it would take the pages down during an outage of the brokers, when they are still useful, marked stale.
+`/healthz`: the process answers. `/readyz`: the read model is complete, or was so less than `web_lag_limit_s` ago. Use it as an
+orchestrator's start-up probe, which waits for a new process to be rebuilt. As a readiness probe it would take the pages down
+during an outage of the brokers, when they are still useful, marked stale.
 """
 
 from __future__ import annotations

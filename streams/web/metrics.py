@@ -1,4 +1,4 @@
-"""What Prometheus can scrape: the read model, the requests, the streams, and what workers report about themselves."""
+"""Metrics for Prometheus: the read model, the requests, the streams, and what workers report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Metrics:
         self._seconds: dict[str, float] = defaultdict(float)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered. `route` is its pattern: the number of paths is unbounded."""
+        """A request was answered; `route` is a pattern, because the number of paths is unbounded."""
         with self._lock:
             self._requests[route, status] += 1
             self._buckets[route][bisect_left(_BUCKETS_S, seconds)] += 1

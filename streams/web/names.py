@@ -1,6 +1,6 @@
-"""What things are called on pages: metrics, scopes, periods, milestones, in the reader's language.
+"""Names for metrics, scopes, periods and milestones on pages, in the reader's language.
 
-Identities (`model=SU7`, `month:2024-10`) stay what they are in addresses and commands; these are their names for people.
+Addresses and commands use the identities (`model=SU7`, `month:2024-10`).
 """
 
 from __future__ import annotations

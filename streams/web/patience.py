@@ -15,12 +15,12 @@ _PAUSE_S: Final = 0.2
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """The result of `work`, if it comes in time; else `work` is cancelled and abandoned.
+    """The result of `work`; if that takes too long, it is cancelled and abandoned.
 
     Raises:
-        TimeoutError: It has not.
+        TimeoutError: It took too long.
         ConnectionError: It was cancelled from within: a client that loses its connection cancels its own tasks, which must
-            not look like a cancellation of the task that waits for them.
+            not look like a cancellation of the caller.
     """
     task = asyncio.ensure_future(work)
     try:

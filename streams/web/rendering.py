@@ -95,9 +95,9 @@ class Pages:
         self._environments: dict[str, Environment] = {}
 
     def prepare(self) -> None:
-        """Reads every template in every language, so that no reader has to wait for it (a fifth of a second).
+        """Loads every template in every language, so that no reader has to wait for it (a fifth of a second).
 
-        In a thread; a reader who comes before it is done waits for the template of that page only.
+        Runs in a thread; until it is done, a reader waits for the template of one page.
         """
         for locale in () if self._fresh else LOCALES:
             environment = self._environment(locale)

@@ -1,4 +1,4 @@
-"""What pages and API have in common: a view is made from one snapshot, by one function, for both."""
+"""What pages and API share: each view is made from one snapshot by the same function."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DayPath = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=
 MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model=SU7/first:day/exceeds:1000"])]
 
 
-#: After which to ask again while everything is read for the first time, seconds.
+#: Seconds after which to ask again while everything is read for the first time.
 RETRY_AFTER_S: Final = 2
 
 
 class NotReadYetError(Exception):
-    """Nothing can be answered before everything has been read once: half of it would be a wrong answer."""
+    """Not everything has been read once, so any answer would be wrong."""
 
 
 @contextlib.contextmanager
 def asking(web: Web) -> Iterator[Ask]:
-    """One moment of everything.
+    """A consistent state of everything, for one view.
 
     Raises:
         NotReadYetError: Not everything has been read yet.
@@ -47,12 +47,12 @@ def asking(web: Web) -> Iterator[Ask]:
         yield Ask(view, service_status(view, web.state, web.settings), web.settings, web.holidays)
 
 
-#: What every page takes besides its own.
+#: Parameters that every page takes.
 _OF_PAGES: Final = frozenset(("lang", "theme", "kiosk", "at"))
 
 
 def known_only(request: Request) -> None:
-    """Refuses a question with a parameter that its route does not know: its answer would not be one to it.
+    """Refuses parameters that the route does not know, since it would answer another question.
 
     Raises:
         HTTPException: There is one: 422.
@@ -68,13 +68,13 @@ def known_only(request: Request) -> None:
 
 
 def tidied(request: Request, timezone: str) -> str | None:
-    """The address that a form meant; `None` where it is the address already.
+    """The canonical address of what a form asks for; `None` if it is the given one.
 
-    A form also sends empty fields, and its moment (`at`) as the clock of the business time zone shows it. The address
-    names only what was chosen, and its moment exactly (`as_of`), so that it can be kept and passed on.
+    A form also sends empty fields, and a moment in business time (`at`). The address only names what was chosen, with the exact
+    moment (`as_of`), so that it can be kept and shared.
 
     Raises:
-        HTTPException: The moment is none: 422.
+        HTTPException: The moment is invalid: 422.
     """
     given = parse_qsl(request.url.query, keep_blank_values=True)
     meant = [(name, value) for name, value in given if value and name != "at"]

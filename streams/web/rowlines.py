@@ -1,8 +1,7 @@
 """The lines of the table of windows, as HTML.
 
-The only place that builds HTML without a template. A page has up to 1,000 such lines; a template would format and escape
-each of their ten cells every time, which took two thirds of the time of the page (25 ms of 38). Here each version of a row
-is formatted once and cached: most rows of a page are the same at the next request.
+The only place that builds HTML without a template. With up to 1,000 lines a page, formatting and escaping their ten cells in a
+template took two thirds of its time (25 of 38 ms). Here each version of a row is formatted once and cached.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 #: About 1 kB each.
 _REMEMBERED_LINES: Final = 16_384
 _DIM: Final = '<tr class="dim">'
-#: Names that are longer may not fit.
+#: Longer names may not fit.
 _SHORT_NAME: Final = 24
 _MOMENT: Final = "yyyy-MM-dd HH:mm:ss"
 
@@ -42,7 +41,7 @@ class Manner:
     Attributes:
         timezone: In which instants are shown.
         live: Counts follow the stream.
-        dim: The rows are not those of now.
+        dim: The rows are of an earlier moment.
         kiosk: Links keep kiosk mode.
     """
 
@@ -87,7 +86,7 @@ class RowLines:
         metric, scope, restated = row["metric"], row["scope"], row["restated"]
         name, count = self._period(row["period"]), self._number(row["count"])
         named = self._scope(scope)
-        # What does not fit is at hand as a whole.
+        # A name that may not fit is also the title.
         title = f' title="{named}"' if len(scope) > _SHORT_NAME else ""
         if row.get("by_hour"):
             address = page_url(f"/calendar/{row['start']}", {"metric": metric, "scope": scope}, kiosk=manner.kiosk)

@@ -1,7 +1,7 @@
-"""Who may ask, and how: the outermost layer of the web view.
+"""Access control: the outermost layer of the web view.
 
-A loopback address is open to everyone on this machine. Any other needs a token or an authenticating proxy, without
-which the server does not start. Requests are GET or HEAD, small, for a host name that is ours, and not too many.
+A loopback address is open to everyone on this machine. For any other, the server only starts with a token or an authenticating
+proxy. Requests must be GET or HEAD, small, for one of our host names, and not too many.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HEADERS: Final = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
-#: Probes of an orchestrator have no token, and these paths reveal only the health of this process.
+#: For an orchestrator's probes, which have no token; these paths reveal only the health of this process.
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 MAX_URL_BYTES: Final = 4096
 MIN_TOKEN_CHARACTERS: Final = 16
@@ -55,8 +55,8 @@ class Access:
         host: To bind.
         port: To bind; 0 takes a free one.
         token: To be presented, as `Authorization: Bearer`, or once as `?token=`; empty is none.
-        proxy_header: Set by an authenticating proxy to who asks; empty is none.
-        proxies: Where such a proxy is.
+        proxy_header: In which an authenticating proxy names the user; empty is none.
+        proxies: Addresses of such proxies.
         hosts: Names allowed in the Host header; `None` allows any.
     """
 
@@ -69,15 +69,15 @@ class Access:
 
     @property
     def session(self) -> str:
-        """What the cookie holds: made from the token, which it does not give away."""
+        """The value of the cookie, from which the token cannot be derived."""
         return hmac.new(self.token.encode(), b"milestones web session 1", hashlib.sha256).hexdigest()
 
 
 def access_of(settings: Settings) -> Access:
-    """Who may ask by the settings.
+    """The access control that the settings ask for.
 
     Raises:
-        ExpectedError: The address is invalid, or reachable from elsewhere and unprotected.
+        ExpectedError: The address is invalid, or reachable from other machines and unprotected.
     """
     host, port = web_address(settings)
     token = secret(settings.web_token, settings.web_token_file, "web_token")
@@ -111,10 +111,10 @@ def _is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Lets through what `Access` allows, with the security headers on every answer; an ASGI application.
+    """Passes on what `Access` allows, and adds the security headers to every answer; an ASGI application.
 
     Args:
-        app: Behind it.
+        app: The application behind it.
         access: Who may ask.
         rate_per_s: Requests per second and client, with bursts of eight seconds' worth.
     """
@@ -125,7 +125,7 @@ class Guard:
         self._rates = _Rates(rate_per_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or passes on a request; of a HEAD only the head is answered."""
+        """Answers or passes on a request; the answer to HEAD has no body."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -178,8 +178,7 @@ class Guard:
 def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
     """Puts the session into a cookie and reloads without the token in the address.
 
-    By a page that refreshes itself, not a redirect: after a link from another site, a redirect would still count as the
-    other site's request, and a strict cookie would not be sent with it.
+    The page refreshes itself: a redirect that follows a link from another site would be sent without the strict cookie.
     """
     path = "/" + scope["path"].lstrip("/")
     target = path + (f"?{urlencode(query)}" if query else "")
@@ -226,7 +225,7 @@ class _Answer:
 
 
 class _HeaderingSend:
-    """Adds the security headers; leaves the body out where only the head was asked for."""
+    """Adds the security headers; drops the body of an answer to HEAD."""
 
     def __init__(self, send: Send, *, head_only: bool) -> None:
         self._send = send
@@ -248,7 +247,7 @@ class _Rates:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, client: str) -> float:
-        """Takes a token; 0, or how long to wait where there is none."""
+        """Takes a token from the bucket; returns 0, or how long to wait for one."""
         now_s, full = time.monotonic(), self._rate_per_s * _BURST_S
         tokens, at_s = self._buckets.pop(client, (full, now_s))
         tokens = min(full, tokens + (now_s - at_s) * self._rate_per_s)

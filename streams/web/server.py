@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: Ready streams end at once; a request that still runs after this is cut off.
+#: Requests that still run after this are cut off; streams end at once.
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 15
 _EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 0}
@@ -29,7 +29,7 @@ _MAX_HEAD_BYTES: Final = 16 * 1024
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but signals are ours: its own way ends the process by the signal once more.
+    """uvicorn's server with our handling of signals: uvicorn's raises the signal again at the end.
 
     Attributes:
         on_started: Called once it listens.
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen, and says so."""
+        """Starts listening, and says so."""
         await super().startup(sockets)
         self.on_started()
 
@@ -59,7 +59,7 @@ def serve(settings: Settings, say: Callable[[str], None], *, fresh: bool = False
 
     Args:
         settings: Of the cluster and of the web view.
-        say: Told where, once it listens.
+        say: Called with the address once it listens.
         fresh: Reload templates and static files, for development.
 
     Raises:
@@ -102,7 +102,7 @@ async def _serve(
         loop.add_signal_handler(number, end, code)
 
     def started() -> None:
-        # Loaded modules stay: garbage collections during requests would scan them, a tenth of a second each.
+        # Otherwise garbage collections during requests scan all loaded modules, a tenth of a second each.
         gc.collect()
         gc.freeze()
         say(f"web view at {_url(listener)}")
@@ -110,8 +110,8 @@ async def _serve(
     server.on_started = started
     server.broken = lambda: bool(web.failures)
     await server.serve(sockets=[listener])
-    # Ended while it started, or by a second signal, the server leaves out to tell the application, whose tasks would then be
-    # torn down with the event loop, and a traceback logged. Having been told before, the application has nothing to do.
+    # When it is ended during its start, or by a second signal, uvicorn does not shut the application down, whose tasks would then
+    # end with the event loop and a traceback. A second shutdown does nothing.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.lifespan.shutdown(), _GRACE_S)
     return codes[0] if codes else int(bool(web.failures))

@@ -1,7 +1,7 @@
-"""The two agents: receive a batch, hand it to the owner of its partition.
+"""The two agents: each hands the batches that it receives to the runner of their partition.
 
-Decoding, applying and committing happen in the runner, because orders, deliveries and forwarded records of one
-partition are three streams to Faust but one state to us.
+The runner decodes, applies and commits: to Faust, a partition's orders, deliveries and forwarded records are three streams,
+but they share one state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Who owns what: a ledger partition with all the source partitions it reads, and the totals, each to one worker.
+"""Assigns each ledger partition, with all the source partitions it reads, and the totals to one worker.
 
-Faust's own assignor keeps topics together that have equally many partitions. Topics that others own have as many as their
-owners want, and grow.
+Faust's assignor only keeps topics with equal numbers of partitions together; source topics differ in size, and grow.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Share = dict[str, list[int]]
 
 
 def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
-    """What has to stay together: one share per ledger partition, and the totals' as the last.
+    """What has to stay together: a share per ledger partition, and last the share of the totals.
 
     Args:
         context: Names of topics, number of ledger partitions.
@@ -37,7 +36,7 @@ def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
 
 
 def divide(count: int, members: Sequence[str], before: Mapping[int, str]) -> list[str]:
-    """Who gets each of `count` shares: as evenly as possible, and members keep their shares where that is even.
+    """The owner of each of `count` shares: evenly distributed, with as few moves as that allows.
 
     Args:
         count: Number of shares; the last is the totals'.

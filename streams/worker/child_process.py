@@ -1,4 +1,4 @@
-"""A worker of the demo or of a rebuild: a separate process that does not outlive its parent."""
+"""A service as a child process that does not outlive its parent, for the demo and for rebuilds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ServiceProcess:
         self._arguments = arguments
         self.log_path = directory / f"{arguments[0]}.log"
         self._lock_path = directory / f"{arguments[0]}.lock"
-        # What an earlier run has said is not what this one says.
+        # Lines of an earlier run are not taken for those of this one.
         self._log_begins = self.log_path.stat().st_size if self.log_path.exists() else 0
         # A checkout that is not installed must be found from any directory.
         path = os.pathsep.join(filter(None, (str(Path(streams.__file__).parents[1]), environment.get("PYTHONPATH"))))
@@ -62,7 +62,7 @@ class ServiceProcess:
                 cwd=self._working_directory,
                 env=self._environment,
                 pass_fds=[lock.fileno()],
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends its services in their turn
+                start_new_session=True,  # Ctrl-C reaches only the demo, which ends its services in order
             )
         return self
 
@@ -82,7 +82,7 @@ class ServiceProcess:
         if code is None:
             return
         last = _last_words(self._said())
-        # Wrong settings or usage are the caller's error too.
+        # Wrong settings or usage are passed on as such.
         exit_code = 2 if code == 2 else 3
         raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=exit_code)
 
@@ -102,7 +102,7 @@ class ServiceProcess:
 
 
 class WorkerProcess(ServiceProcess):
-    """A `milestones worker`; its arguments are those of a service, and `instance` is its name in the group."""
+    """A `milestones worker`; `instance` is its name in the group."""
 
     def __init__(
         self, directory: Path, environment: Mapping[str, str], working_directory: Path, *, instance: str = "demo"
@@ -111,7 +111,7 @@ class WorkerProcess(ServiceProcess):
 
 
 def _last_words(log: str) -> str:
-    """The line in which a service says why it ends, else the last it wrote."""
+    """The line in which a service says why it ends, else its last line."""
     lines = [line for line in (_TERMINAL_CODES.sub("", each).strip() for each in log.split("\n")) if line]
     said = [line for line in lines if line.startswith("milestones: ") or " the worker ends: " in line]
     return (said or lines or ["it said nothing"])[-1].removeprefix("milestones: ")

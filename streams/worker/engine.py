@@ -1,4 +1,4 @@
-"""Which states this worker keeps: follows the assignment of the group, starts and releases their runners."""
+"""Starts and releases the runners of this worker as the group assigns partitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _QUIESCE_S = 3.0
-#: Commits of the totals while a ledger partition makes one: they gather what all partitions have committed.
+#: Commits of the totals per commit interval: they follow the commits of all ledger partitions.
 _TOTALS_COMMITS = 3
 _RIVAL_WINDOW_S = 30.0
 _RIVAL_ASSIGNMENTS = 12
@@ -92,7 +92,7 @@ class Engine:
                 for number, runner in self._ledgers.items()
                 if runner.is_open and not ledgers.get(number, set()) <= set(runner.positions)
             }
-            # A ledger whose sources have grown is opened again: it finds there what it has to read.
+            # A ledger whose sources have grown is opened again, which finds the new partitions.
             leaving = (set(self._ledgers) - set(ledgers)) | grown
             await self._release(leaving, totals=Partition(counts, 0) not in held)
             for runner in self._runners():
@@ -199,7 +199,7 @@ class Engine:
         return self._consumer
 
     def _watch_for_a_rival(self) -> None:
-        """Two workers with one instance name evict each other from the group forever, and neither notices."""
+        """Two workers with the same instance name would evict each other from the group for ever, unnoticed."""
         now = asyncio.get_running_loop().time()
         self._assignments.append(now)
         if len(self._assignments) == _RIVAL_ASSIGNMENTS and now - self._assignments[0] < _RIVAL_WINDOW_S:

@@ -1,7 +1,7 @@
-"""A health file for the probes of an orchestrator: needs no port and no cluster.
+"""A health file for an orchestrator's probes, which need neither a port nor the cluster.
 
-`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is rewritten every second: a file that is old belongs to a
-worker that is dead or stuck. It is written while the brokers are away too, since restarting a worker would not bring them back.
+`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is rewritten every second, so an old file means that the worker
+is dead or stuck. It is also written while the brokers are down: restarting the worker would not help.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Heartbeat:
 
     Args:
         path: The file; its folder is created.
-        is_ready: Whether all that the worker keeps is open.
+        is_ready: Whether everything assigned to the worker is open.
     """
 
     def __init__(self, path: Path, is_ready: Callable[[], bool]) -> None:
@@ -34,11 +34,11 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to write it."""
+        """Starts writing."""
         self._task = asyncio.create_task(self._run(), name="heartbeat")
 
     def stop(self) -> None:
-        """Ends, and removes the file."""
+        """Stops, and removes the file."""
         if self._task is not None:
             self._task.cancel()
         with contextlib.suppress(OSError):

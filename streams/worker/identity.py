@@ -1,7 +1,7 @@
 """The name of a worker in its group.
 
-Static membership lets a worker that was killed come back without a rebalance; two workers with one name throw each
-other out. The default name is the host's and the first number that no other process here has locked.
+With static membership a worker that was killed comes back without a rebalance, but two workers with the same name evict
+each other. The default is the host name and the first number that no other process on this machine has locked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def claim_instance(settings: Settings, wanted: str | None) -> str:
     Raises:
         ExpectedError: The name is not fit for use, or another process on this machine has it.
     """
-    # Names must differ within one group of one cluster only.
+    # Names only have to differ within a group of a cluster.
     cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
     folder = state_dir(settings) / "instances" / cluster / settings.group_id
     try:

@@ -40,7 +40,7 @@ class _Keeps(Protocol):
 
 
 class WorkerReporter:
-    """`worker/NAME`: reports every 1.5 seconds what the worker owns, and finally that it has stopped."""
+    """Reports every 1.5 seconds what the worker owns, and at the end that it has stopped."""
 
     def __init__(self, context: Context, instance: str, keeps: _Keeps, look: Callable[[], Awaitable[None]]) -> None:
         self._context = context
@@ -52,7 +52,7 @@ class WorkerReporter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to report."""
+        """Starts reporting."""
         self._task = asyncio.create_task(self._run(), name="worker status")
 
     async def stop(self) -> None:
@@ -63,7 +63,7 @@ class WorkerReporter:
             self._task.cancel()
 
     async def _run(self) -> None:
-        # Best effort: if the cluster is in trouble, the age of the record shows it.
+        # Best effort: while the cluster is in trouble, the record's age shows it.
         name = re.sub(r"[^A-Za-z0-9._-]", "-", self._instance)
         while not self._stopping.is_set():
             writer = self._context.log.writer(self._context.transactional_id(f"worker-{name}"))

@@ -1,9 +1,8 @@
-"""Keeps one state that is written by one transactional producer: opens it, feeds it batches, reopens it when in doubt.
+"""Keeps one state with its transactional producer: opens it, feeds it batches, reopens it when in doubt.
 
-A runner outlives rebalances: Faust asks only whether it is ready. Opening runs in a separate task, with its own
-deadline, because Faust gives up on a slow seek without saying so. Any doubt about a transaction drops the state and
-takes it over again from what is committed, so it survives broker outages. Everything else is a bug or
-a wrong setting and ends the worker.
+A runner outlives rebalances. Opening is a separate task with a deadline, because Faust silently gives up on a slow seek.
+When the outcome of a transaction is in doubt, the state is dropped and restored from what is committed; that is also how it
+survives broker outages. Any other error is a bug or a wrong setting and ends the worker.
 """
 
 from __future__ import annotations
@@ -29,32 +28,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-#: Records that may wait; counted in records because a fetch of a live topic brings a few, one of a backlog thousands.
+#: Records that may wait; not batches, because a fetch of a live topic brings a few records, one of a backlog thousands.
 _WAITING_RECORDS = 8_000
-#: Records of one transaction; bounds how long it occupies the event loop and how much is done again after a doubt.
+#: Records of one transaction; bounds how long it occupies the event loop and what is repeated when it is in doubt.
 _MAX_RECORDS = 8_000
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
 _RELEASE_TIMEOUT_S = 3.0
-#: How often to look whether a gap was accepted; each look restores the state.
+#: How often to check whether a gap was accepted; each check restores the state.
 _GAP_BACKOFF_S = 20.0
 
 
 class State(Protocol):
-    """A partition's memory, true for the positions it was opened at and has committed since."""
+    """What a runner keeps: memory that belongs to the last committed positions."""
 
     async def open(self) -> Mapping[Partition, int]:
         """Fences the former owner, restores, and returns where to read on."""
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Applies the batches (none: a tick of the timer) and commits what came of them in one transaction."""
+        """Applies the batches and commits the result in one transaction; without batches it is a tick of the timer."""
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is more to commit of what was taken: `process` is then called at once, without batches."""
+        """Whether what was taken needs another commit: `process` is then called at once, without batches."""
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to read on, after what is committed."""
+        """Where to continue reading, after what is committed."""
 
     async def close(self) -> None:
         """Closes the producer; idempotent."""
@@ -70,7 +69,7 @@ class Fetching(Protocol):
         """Number of the last seek."""
 
     def held(self) -> set[Partition]:
-        """Partitions now assigned."""
+        """The partitions assigned now."""
 
 
 class TaskRunner:
@@ -81,12 +80,12 @@ class TaskRunner:
         make: A new, unopened state.
         consumer: Seeks and epochs.
         now_us: The clock, microseconds since 1970.
-        commit_interval_s: Least time between the starts of two commits under load.
+        commit_interval_s: Minimum time between the starts of two commits under load.
         open_timeout_s: An opening that takes longer ends the worker.
-        fenced_backoff_s: How long to leave a state alone after another owner took it, unless the group decides sooner.
+        fenced_backoff_s: How long to wait after another owner took the state over, unless the group decides sooner.
         fatal: Ends the worker.
         wanted: Whether the state has to read a partition that is held.
-        look: Called when the cluster has failed; ends the worker where it was turned away for good.
+        look: Called when the cluster has failed; ends the worker if the cluster rejects it.
     """
 
     def __init__(  # noqa: PLR0913 - what a runner depends on, by name
@@ -137,7 +136,7 @@ class TaskRunner:
         return self._state is not None
 
     async def submit(self, batch: Batch) -> None:
-        """Hands over a batch; blocks while the queue is full. What comes while it is not open is fetched again later."""
+        """Hands over a batch; blocks while the queue is full. Batches for a state that is not open are fetched again later."""
         if self._state is None:
             return
         await self._room.wait()
@@ -148,17 +147,17 @@ class TaskRunner:
         self._arrived.set()
 
     def assign_again(self) -> None:
-        """The group has confirmed this worker as the owner: any other owner has lost the state."""
+        """The group has confirmed this worker as the owner, so any other has lost the state."""
         self._assigned_again.set()
 
     async def quiesce(self, timeout_s: float) -> None:
-        """Waits, bounded, for the running transaction to end."""
+        """Waits up to `timeout_s` for the running transaction to end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._busy:
                 pass
 
     async def release(self) -> None:
-        """Ends the runner: the running transaction may end, nothing new begins."""
+        """Ends the runner: the running transaction may finish, no other starts."""
         self._stopping.set()
         self._assigned_again.set()
         self._arrived.set()
@@ -182,7 +181,7 @@ class TaskRunner:
                 wait_s = self._fenced_backoff_s
                 logger.warning("%s: taken over by another worker (%s); left to it for %.0f s", self.name, error, wait_s)
             except GapError as error:
-                # Nothing is wrong with the other partitions: they go on.
+                # The other partitions are not affected and continue.
                 self.stopped_by, wait_s = str(error), _GAP_BACKOFF_S
                 logger.error("%s stands still: %s", self.name, error)  # noqa: TRY400 - the line says all
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
@@ -250,7 +249,7 @@ class TaskRunner:
                     await state.process([])
                 continue
             await self._wait_for_work()
-            # Never longer than a beat and a half, wherever the machine's clock has jumped to.
+            # At most one and a half intervals, even if the machine's clock has jumped.
             pause_s = min(due - self._now_us() / 1e6, 1.5 * self._commit_interval_s)
             if self._queue and pause_s > 0:
                 await asyncio.sleep(pause_s)
@@ -290,10 +289,10 @@ class TaskRunner:
 
 
 def next_commit(now_s: float, interval_s: float) -> float:
-    """When to commit next under load: on the next beat that is at least half an interval away.
+    """When to commit next under load: at the next multiple of the interval that is at least half of it away.
 
-    All runners keep time by the same clock, so that they commit together: a reader of the counts sees no transaction
-    before those that were open at the same time have ended, and then sees all of them at once.
+    So all runners commit together. A reader of the counts sees a transaction only after those that were open at the same
+    time have ended, so commits at different moments would delay each other.
     """
     return math.ceil(now_s / interval_s + 0.5) * interval_s
 

@@ -1,7 +1,7 @@
-"""Whether a cluster that fails a running worker has rejected it: then waiting is useless and the worker ends.
+"""Ends a running worker that the cluster has rejected, since waiting would not help.
 
-A user that was removed, a right that was taken, an expired certificate: the brokers close a connection, and requests
-fail in many ways. Brokers that are away fail in the same ways and are waited for. So the cluster is asked.
+A removed user, a revoked right and an expired certificate show up as the same errors as brokers that are down, which are
+waited for; so after an error the cluster is asked which it is.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: A refusal must last so long: users and rights reach a broker that has just started a moment after its clients.
+#: A refusal must last this long: a broker that has just started learns of users and rights a moment after its clients.
 _CERTAIN_S = 2.0
 _AGAIN_S = 5.0
 
 
 class Watch:
-    """Asks when something has failed; all that fail at once wait for one answer.
+    """Asks the cluster when something has failed; callers that come meanwhile wait for the same answer.
 
     Args:
         settings: Of the worker.
@@ -45,7 +45,7 @@ class Watch:
             self._looking = asyncio.create_task(self._look(), name="watch")
 
     async def look(self) -> None:
-        """Ends the worker if the cluster has rejected it; otherwise returns."""
+        """Ends the worker if the cluster has rejected it."""
         self.begin()
         if self._looking is not None:
             await asyncio.shield(self._looking)
