@@ -3,6 +3,7 @@
 python -m tests.planted                                # every bug
 python -m tests.planted no-fence version-goes-back     # these
 python -m tests.planted --layers simulation --jobs 2   # one layer only
+python -m tests.planted --keep tests/planted/results.json   # keeps the table; goes on where it was stopped
 
 A bug is a patch next to this file: what is wrong in a sentence, lines `unit:` and `kafka:` with the tests to begin with, and
 the change. It is made in a copy of the tree. Layers in order: the unit tests named, then all of them; the simulation; the
@@ -13,7 +14,10 @@ command fails where a patch does not apply any more, and where no layer catches 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -24,8 +28,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 LAYERS: Final = ("unit", "simulation", "kafka")
+#: What was found when all bugs were last tried.
+RESULTS: Final = HERE / "results.json"
 UNIT: Final = ("tests/domain", "tests/engine", "tests/contract", "tests/audit")
 #: What the tests need of the tree.
 _TREE: Final = (
@@ -60,6 +67,11 @@ class Bug:
     unit: tuple[str, ...]
     kafka: tuple[str, ...]
     path: Path
+
+    @property
+    def digest(self) -> str:
+        """Tells one version of the patch from another."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:12]
 
     @classmethod
     def read(cls, path: Path) -> Bug:
@@ -92,8 +104,8 @@ class NotRunError(Exception):
     """A layer could not be run on a bug, so that it says nothing."""
 
 
-def try_bug(bug: Bug, layers: Sequence[str]) -> Outcome:
-    """Plants a bug in a copy of the tree and runs the layers."""
+def try_bug(bug: Bug, layers: Sequence[str], *, is_caught: bool = False) -> Outcome:
+    """Plants a bug in a copy of the tree and runs the layers; the real Kafka only for a bug that is not caught yet."""
     outcome = Outcome(bug)
     with tempfile.TemporaryDirectory(prefix=f"planted-{bug.name}-") as folder:
         tree = Path(folder) / "tree"
@@ -107,7 +119,7 @@ def try_bug(bug: Bug, layers: Sequence[str]) -> Outcome:
             outcome.fault = f"does not apply any more: {' '.join(applied.stderr.split())}"
             return outcome
         for layer in layers:
-            if layer == "kafka" and (not bug.kafka or (outcome.caught and len(layers) > 1)):
+            if layer == "kafka" and (not bug.kafka or is_caught or outcome.caught):
                 continue
             started = time.monotonic()
             try:
@@ -215,6 +227,70 @@ def _run(
     return log.read_text(errors="replace"), code
 
 
+class Kept:
+    """What the layers made of the bugs, in a file, so that a long run can be stopped and continued.
+
+    Args:
+        path: The file, `None` to keep nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._version = _version()
+        #: Bug → its title, the digest of its patch, and layer → seconds, test or `None`, date and version.
+        self.bugs: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def left(self, bug: Bug, layers: Sequence[str]) -> list[str]:
+        """The layers that have not been run on this patch in this version of the tree."""
+        found = self.bugs.get(bug.name, {})
+        if found.get("patch") != bug.digest:
+            return list(layers)
+        return [layer for layer in layers if found["layers"].get(layer, {}).get("version") != self._version]
+
+    def take(self, outcome: Outcome) -> None:
+        """Adds what was found; replaces the file."""
+        bug = outcome.bug
+        if outcome.fault:
+            self.bugs.pop(bug.name, None)
+        else:
+            known = self.bugs.get(bug.name, {})
+            layers = dict(known["layers"]) if known.get("patch") == bug.digest else {}
+            run = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "version": self._version}
+            layers |= {
+                layer: {"by": outcome.by[layer], "seconds": round(seconds, 1), **run}
+                for layer, seconds in outcome.caught.items()
+            }
+            layers |= {layer: {"by": None, **run} for layer in outcome.missed}
+            self.bugs[bug.name] = {"title": bug.title, "patch": bug.digest, "layers": layers}
+        if self._path is None:
+            return
+        beside = self._path.with_suffix(".new")
+        beside.write_text(json.dumps(dict(sorted(self.bugs.items())), indent=1) + "\n")
+        beside.replace(self._path)
+
+    def outcome(self, bug: Bug) -> Outcome:
+        """All that is known of a bug whose patch has not changed."""
+        found = self.bugs.get(bug.name, {})
+        outcome = Outcome(bug)
+        if found.get("patch") != bug.digest:
+            outcome.fault = "not tried"
+            return outcome
+        for layer, result in found["layers"].items():
+            if result["by"] is None:
+                outcome.missed.append(layer)
+            else:
+                outcome.caught[layer], outcome.by[layer] = result["seconds"], result["by"]
+        return outcome
+
+
+def _version() -> str:
+    """The commit and the interpreter that the bugs are tried with."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return f"{done.stdout.strip() or 'no commit'}, Python {platform.python_version()}"
+
+
 def row(outcome: Outcome, layers: Sequence[str]) -> str:
     """A line of the table."""
     cells = [
@@ -233,6 +309,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="of the bugs, as the patches are named (default: all)")
     parser.add_argument("--layers", default=",".join(LAYERS), help="some of unit,simulation,kafka (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help="bugs at a time (default 1)")
+    parser.add_argument("--keep", type=Path, help="a file that keeps the table; layers that it has are not run again")
     arguments = parser.parse_args()
     bugs = {path.stem: Bug.read(path) for path in sorted(HERE.glob("*.patch"))}
     unknown = [name for name in arguments.names if name not in bugs]
@@ -241,9 +318,16 @@ def main() -> int:
         parser.error(f"no such bugs: {', '.join(unknown)}" if unknown else f"layers are {', '.join(LAYERS)}")
     print(f"{'bug':<40} {' '.join(f'{layer:>10}' for layer in layers)}  caught by", flush=True)
     chosen = [bugs[name] for name in arguments.names or bugs]
+    kept = Kept(arguments.keep)
+
+    def tried_again(bug: Bug) -> Outcome:
+        return try_bug(bug, kept.left(bug, layers), is_caught=len(layers) > 1 and bool(kept.outcome(bug).caught))
+
     outcomes = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for outcome in pool.map(lambda bug: try_bug(bug, layers), chosen):
+        for tried in pool.map(tried_again, chosen):
+            kept.take(tried)
+            outcome = tried if tried.fault else kept.outcome(tried.bug)
             outcomes.append(outcome)
             print(row(outcome, layers), flush=True)
     caught = [outcome for outcome in outcomes if outcome.caught]
