@@ -7,44 +7,59 @@ at the start and the sums are published; whatever exists under the prefix alread
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
-from schemas.counts import decode_counts_key
+from schemas.counts import DayKey, decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
-from streams.kafka.admin import apply_topics, catalogue_of
-from streams.kafka.clients import partition_counts, reader
+from streams.installation import calendar_of
+from streams.kafka.admin import apply_topics
+from streams.kafka.log import Partition
 from streams.kafka.records import record_key, record_value
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lines_in_force, quarantine
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from schemas.outputs import Marker
+    from streams.domain.calendar import Calendar
+    from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.listener import Listener
     from streams.settings import Settings
 
-_POLL_MS = 300
+_POLL_S = 0.3
+_STANDSTILL_S = 5.0
 _SPATE_S = 15.0
 _LONGEST_LINE = 256
+
+
+class Counting(Protocol):
+    """A worker of the other installation."""
+
+    def check(self) -> object:
+        """Does nothing while the worker runs.
+
+        Raises:
+            ExpectedError: It has ended.
+        """
 
 
 @dataclass
@@ -53,18 +68,23 @@ class _Published:
 
     Attributes:
         counts: Topic of the day counts.
+        windows: Topic of the window rows.
         since: Offset in it. Markers before it are from an earlier worker; only a new one shows that this worker has
             taken the partition over.
         partitions: Number of ledger partitions.
+        calendar: Which windows a day is in.
     """
 
     counts: str
+    windows: str
     since: int
     partitions: int
+    calendar: Calendar
     markers: dict[int, Marker] = field(default_factory=dict)
     rows: dict[RowKey, int] = field(default_factory=dict)
     caught_up: set[int] = field(default_factory=set)
-    _cells: dict[tuple[int, RowKey], int] = field(default_factory=dict)
+    _cells: dict[tuple[int, DayKey], int] = field(default_factory=dict)
+    _sums: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
 
@@ -80,8 +100,11 @@ class _Published:
         shard, key = decode_counts_key(record_key(record))
         if key is not None:
             metric, scope, day = key
-            row = RowKey(metric, scope, f"day:{day.isoformat()}")
-            self._cells[shard, row] = decode_day_count(record_value(record)).count
+            count = decode_day_count(record_value(record)).count
+            more = count - self._cells.get((shard, key), 0)
+            self._cells[shard, key] = count
+            for period in self.calendar.periods_of(day):
+                self._sums[RowKey(metric, scope, period.id)] += more
         elif record.offset >= self.since:
             marker = self.markers[shard] = decode_marker(record_value(record))
             if marker.caught_up:
@@ -123,16 +146,16 @@ class _Published:
         return sum(found.read for topic, found in books if topic not in sources) >= sent
 
     def all_summed(self) -> bool:
-        """Whether the rows of the days have been seen to hold what the ledger partitions counted when first asked.
+        """Whether the rows have been seen to hold what the ledger partitions counted when first asked.
 
-        Events may keep arriving: a row with the sums of a later moment will do.
+        Those of all windows: a step of the totals may publish the days of a scope before its months. Events may keep
+        arriving: a row with the sums of a later moment will do.
         """
-        sums: dict[RowKey, int] = defaultdict(int)
-        for (_, day), count in self._cells.items():
-            sums[day] += count
         if self._unsummed is None:
-            self._wanted, self._unsummed = dict(sums), set(sums)
-        self._unsummed = {day for day in self._unsummed if self.rows.get(day, 0) not in {self._wanted[day], sums[day]}}
+            self._wanted, self._unsummed = dict(self._sums), set(self._sums)
+        self._unsummed = {
+            row for row in self._unsummed if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]}
+        }
         return not self._unsummed
 
 
@@ -145,41 +168,61 @@ async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
     Raises:
         ExpectedError: A source topic does not exist.
     """
-    catalogue = catalogue_of(settings)
-    async with reader(settings) as consumer:
-        found = await partition_counts(consumer, catalogue.names().values())
+    context = Context(settings)
+    async with context.log.reader() as reader:
+        found = await reader.partition_counts(context.catalogue.names().values())
         for name, partitions in found.items():
             if not partitions:
                 raise ExpectedError(
                     f"{name} does not exist: name the source topics with source_prefix or [topics]", exit_code=3
                 )
-        tps = [TopicPartition(name, number) for name, partitions in found.items() for number in range(partitions)]
-        firsts = await consumer.beginning_offsets(tps)
-    return [(tp.topic, tp.partition, first) for tp, first in sorted(firsts.items()) if first]
+        tps = [Partition(name, number) for name, partitions in found.items() for number in range(partitions)]
+        bounds = await reader.bounds(tps)
+    return [(*tp, bounds[tp].first) for tp in sorted(tps) if bounds[tp].first]
 
 
-async def _accept_beginnings(other: Settings, by: str) -> None:
-    """Has the other installation begin where the sources begin."""
-    context = Context(other)
-    for gap in await find_gaps(context):
-        if gap.state == "open":
-            reason = "a rebuild of what is left, asked for with --incomplete"
-            await accept_gap(context, gap.source, reason=reason, by=by, at=utc_text(wall_clock_us()))
+async def prepare(
+    live: Context, other: Context, by: str | None, listener: Listener, *, incomplete_by: str | None = None
+) -> None:
+    """What is decided before counting begins: to start where the sources start, and what to skip; see `counted_again`."""
+    if incomplete_by is not None:
+        await _go_on_without(other, incomplete_by)
+    if by is not None and await _exists(live):
+        await _take_over_quarantine(live, other, by, listener.warn)
 
 
-async def _take_over_quarantine(live: Settings, other: Settings, by: str, warn: Callable[[str], None]) -> None:
+async def _go_on_without(other: Context, by: str | None) -> None:
+    """Has the other installation continue where the sources begin now.
+
+    Raises:
+        ExpectedError: It needs an operator for that, and there is none.
+    """
+    for gap in await find_gaps(other):
+        if gap.state != "open":
+            continue
+        if by is None:
+            raise ExpectedError(
+                f"history is incomplete: {gap.source.topic}-{gap.source.partition} begins at offset {gap.first}, records from "
+                f"{gap.read} on were deleted while they were being counted; --incomplete counts what is left",
+                exit_code=1,
+            )
+        reason = "a rebuild of what is left, asked for with --incomplete"
+        await accept_gap(other, gap.source, reason=reason, by=by, at=utc_text(wall_clock_us()))
+
+
+async def _take_over_quarantine(live: Context, other: Context, by: str, warn: Callable[[str], None]) -> None:
     """Quarantines in the other installation what the live one skips, so that both count the same records."""
-    context = Context(other)
-    wanted = await lines_in_force(Context(live))
-    known = await lines_in_force(context)
+    prefix = live.settings.output_prefix
+    wanted = await lines_in_force(live)
+    known = await lines_in_force(other)
     for place, line in sorted(wanted.items()):
         if place in known:
             continue
-        reason = f"as under output_prefix {live.output_prefix!r}: {line or 'quarantined there'}"[:_LONGEST_LINE]
+        reason = f"as under output_prefix {prefix!r}: {line or 'quarantined there'}"[:_LONGEST_LINE]
         try:
-            await quarantine(context, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
+            await quarantine(other, place, Quarantine(reason=reason, by=by, at=utc_text(wall_clock_us())))
         except ExpectedError as error:
-            warn(f"not skipped as under {live.output_prefix!r}: {error}")
+            warn(f"not skipped as under {prefix!r}: {error}")
 
 
 @contextlib.asynccontextmanager
@@ -209,10 +252,8 @@ async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
         ExpectedError: The cluster refuses, or the worker has ended: its last words.
     """
     await apply_topics(settings)
-    if incomplete_by is not None:
-        await _accept_beginnings(settings, incomplete_by)
-    if by is not None and await _exists(live):
-        await _take_over_quarantine(live, settings, by, listener.warn)
+    context = Context(settings)
+    await prepare(Context(live), context, by, listener, incomplete_by=incomplete_by)
     environment = {
         **os.environ,
         "MILESTONES_OUTPUT_PREFIX": settings.output_prefix,
@@ -223,63 +264,104 @@ async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
     # Kept after a failure: the log is in it.
     directory = Path(tempfile.mkdtemp(prefix="milestones-rebuild-"))
     worker = WorkerProcess(directory, environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
-    async with reader(settings) as consumer:
-        ends = await _source_ends(settings, consumer)
-        catalogue = catalogue_of(settings)
-        counts, windows = TopicPartition(catalogue.counts.name, 0), TopicPartition(catalogue.windows.name, 0)
-        published = _Published(counts.topic, (await consumer.end_offsets([counts]))[counts], settings.partitions)
-        consumer.assign([counts, windows])
-        await consumer.seek_to_beginning(counts, windows)
-        with worker:
-            await _until_caught_up(consumer, published, ends, worker, listener)
-            yield published.read({topic for topic, _ in ends})
+    async with caught_up(context, worker, listener, incomplete_by=incomplete_by) as records:
+        yield records
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def caught_up(
+    context: Context,
+    worker: AbstractContextManager[Counting],
+    listener: Listener,
+    *,
+    incomplete_by: str | None = None,
+) -> AsyncIterator[int]:
+    """Runs a worker; inside the context what was there at the start is applied, summed and published.
+
+    Args:
+        context: The other installation.
+        worker: Counts for it.
+        listener: Told about progress.
+        incomplete_by: Operator who accepts what retention removes meanwhile.
+
+    Yields:
+        How many source records were read.
+    """
+    counts = context.catalogue.counts.name
+    async with context.log.reader() as reader:
+        ends = await _source_ends(context, reader)
+        since = (await reader.bounds([(counts, 0)]))[counts, 0].end
+        settings = context.settings
+        published = _Published(
+            counts, context.catalogue.windows.name, since, settings.partitions, calendar_of(settings)
+        )
+        with worker as counting:
+            on_standstill = partial(_go_on_without, context, incomplete_by)
+            await _until_caught_up(reader, published, ends, counting, listener, on_standstill=on_standstill)
+            yield published.read({topic for topic, _ in ends})
 
 
 async def as_it_is(live: Settings) -> Settings:
     """The settings with the number of homes that the live installation was begun with, whatever the other one's is."""
-    name = catalogue_of(live).ledger.name
-    async with reader(live) as consumer:
-        homes = (await partition_counts(consumer, [name]))[name]
+    context = Context(live)
+    name = context.catalogue.ledger.name
+    async with context.log.reader() as reader:
+        homes = (await reader.partition_counts([name]))[name]
     return live.model_copy(update={"partitions": homes or live.partitions})
 
 
-async def _exists(live: Settings) -> bool:
+async def _exists(live: Context) -> bool:
     """Whether there is a live installation at all: its topics may have other names, or no longer exist."""
-    async with reader(live) as consumer:
-        name = catalogue_of(live).quarantine.name
-        return bool((await partition_counts(consumer, [name]))[name])
+    async with live.log.reader() as reader:
+        name = live.catalogue.quarantine.name
+        return bool((await reader.partition_counts([name]))[name])
 
 
-async def _source_ends(settings: Settings, consumer: AIOKafkaConsumer) -> dict[tuple[str, int], int]:
-    catalogue = catalogue_of(settings)
-    counts = await partition_counts(consumer, catalogue.names().values())
-    tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-    return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(tps)).items()}
+async def _source_ends(context: Context, reader: LogReader) -> dict[tuple[str, int], int]:
+    counts = await reader.partition_counts(context.catalogue.names().values())
+    tps = [Partition(name, number) for name, count in counts.items() for number in range(count)]
+    return {tp: bounds.end for tp, bounds in (await reader.bounds(tps)).items()}
 
 
-async def _until_caught_up(
-    consumer: AIOKafkaConsumer,
+async def _until_caught_up(  # noqa: PLR0913 - what is read, and who is told
+    reader: LogReader,
     published: _Published,
     ends: Mapping[tuple[str, int], int],
-    worker: WorkerProcess,
+    worker: Counting,
     listener: Listener,
+    *,
+    on_standstill: Callable[[], Awaitable[None]],
 ) -> None:
-    applied = 0
+    loop = asyncio.get_running_loop()
+    topics = [(published.counts, 0), (published.windows, 0)]
+    applied, moved_s = 0, loop.time()
+    positions: dict[tuple[str, int], int] = {}
 
     async def step() -> None:
-        nonlocal applied
+        nonlocal applied, moved_s
         worker.check()
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+        async for records in reader.read(topics, since=positions):
             for record in records:
                 published.take(record)
+        for tp in topics:
+            positions[tp] = await reader.position(tp)
         before, applied = applied, published.applied(ends)
         listener.progress(applied - before)
+        if applied > before:
+            moved_s = loop.time()
+        elif loop.time() - moved_s > _STANDSTILL_S:
+            # A ledger partition that lacks records says so in the worker's log only, and waits.
+            await on_standstill()
+            moved_s = loop.time()
 
     listener.plan(sum(ends.values()))
+    await step()
     while not (published.all_applied(ends) and published.all_summed()):
+        await asyncio.sleep(_POLL_S)
         await step()
     # Days close only once nothing is left to read, which may never be seen on a busy stream.
-    deadline = time.monotonic() + _SPATE_S
-    while len(published.caught_up) < published.partitions and time.monotonic() < deadline:
+    deadline = loop.time() + _SPATE_S
+    while len(published.caught_up) < published.partitions and loop.time() < deadline:
+        await asyncio.sleep(_POLL_S)
         await step()
