@@ -54,7 +54,7 @@ TO_BE_SEEN = (
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records",
-    "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
+    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
 )  # fmt: skip
 
 
@@ -99,7 +99,9 @@ def simpler(plan: Plan) -> Iterator[Plan]:
                 yield replace(plan, **less)
         elif part.name in ("workers", "partitions") and getattr(plan, part.name) > 1:
             yield replace(plan, **{part.name: getattr(plan, part.name) - 1})
-        elif part.name in ("clock", "place", "crash_at") and getattr(plan, part.name) != getattr(plain, part.name):
+        elif part.name in ("clock", "place", "crash_at", "rebuilds") and getattr(plan, part.name) != getattr(
+            plain, part.name
+        ):
             yield replace(plan, **{part.name: getattr(plain, part.name)})
     for records in (plan.records // 2, plan.records - 3):
         if records > 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaConnectionError
@@ -15,7 +14,7 @@ from streams.kafka.transactions import FencedError, InDoubtError
 from tests.simulation.cluster import FencedRequestError, NotLeaderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from streams.kafka.log import LogReader, LogWriter
     from streams.kafka.transactions import Outgoing
@@ -33,21 +32,18 @@ class Network:
         self._world = world
         self._dice = world.dice
         self._loop = world.loop
+        self._slow_share, self._loss_share = world.plan.slow_share, world.plan.loss_share
 
-    def delay_s(self) -> float:
-        """How long a message takes: mostly a moment, sometimes seconds."""
+    def travel(self) -> Awaitable[None]:
+        """One way: mostly it takes a moment, sometimes seconds."""
         roll = self._dice.random()
-        if roll < self._world.plan.slow_share and self._world.faults_on:
-            return self._dice.uniform(0.5, 6.0)
-        return roll * 0.004
-
-    async def travel(self) -> None:
-        """One way."""
-        await self._loop.pause(self.delay_s())
+        if roll < self._slow_share and self._world.faults_on:
+            return self._loop.pause(self._dice.uniform(0.5, 6.0))
+        return self._loop.pause(roll * 0.004)
 
     def is_lost(self) -> bool:
         """Whether this one gets lost."""
-        return self._world.faults_on and self._dice.random() < self._world.plan.loss_share
+        return self._loss_share > 0 and self._world.faults_on and self._dice.random() < self._loss_share
 
     def later(self, action: Callable[[], object]) -> None:
         """Delivers a request whose sender no longer waits, or is dead."""
@@ -144,6 +140,9 @@ class _Writer:
         self._world = world
         self._process = process
         self._id = transactional_id
+        self._role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
+        if process.name.startswith("quarantine"):
+            self._role = "quarantine"  # it takes the ids of ledger partitions
         self._epoch: int | None = None
         self._failed = False
 
@@ -209,10 +208,10 @@ class _Writer:
 
     def _pieces(self, records: Sequence[Outgoing]) -> list[list[Outgoing]]:
         """Batches by partition, in some order of the partitions."""
-        by_partition = sorted(records, key=lambda record: (record.topic, record.partition))
-        pieces = [
-            list(group) for _, group in groupby(by_partition, key=lambda record: (record.topic, record.partition))
-        ]
+        by_partition: dict[tuple[str, int], list[Outgoing]] = {}
+        for record in records:
+            by_partition.setdefault((record.topic, record.partition), []).append(record)
+        pieces = [by_partition[tp] for tp in sorted(by_partition)]
         self._world.dice.shuffle(pieces)
         # Several partitions are often in one request.
         while len(pieces) > 1 and self._world.dice.random() < 0.7:
@@ -220,7 +219,8 @@ class _Writer:
         return pieces
 
     async def _at(self, boundary: str) -> None:
-        await self._world.at_boundary(self._id, boundary, self._process)
+        if self._world.is_killed_at(self._role, boundary, self._process):
+            await asyncio.sleep(0)  # never comes back
 
     async def stop(self) -> None:
         self._failed = True

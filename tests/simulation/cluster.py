@@ -10,19 +10,23 @@ import asyncio
 import contextvars
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from streams.kafka.log import Bounds, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
     from random import Random
 
     from schemas.topics import Catalogue
     from streams.kafka.transactions import Outgoing
     from tests.simulation.loop import Process, SimulatedLoop
+
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class FencedRequestError(Exception):
@@ -73,18 +77,17 @@ class Entry:
         "value",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the fields of an entry
         self,
         tp: Partition,
         offset: int,
         timestamp: int,
         appended_s: float,
         transaction: Transaction | None,
-        *,
-        key: bytes | None = None,
-        value: bytes | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-        is_marker: bool = False,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        is_marker: bool,
     ) -> None:
         self.topic, self.partition = tp
         self.offset = offset
@@ -130,6 +133,7 @@ class _PartitionLog:
         self.offsets: list[int] = []
         self.first = 0
         self.next = 0
+        #: Transactions without marker here → their first offset, in the order of the offsets.
         self.open: dict[Transaction, int] = {}
         #: The broker that leads; until when nobody does; until when a new leader shows only what lies before an offset.
         self.leader = 0
@@ -140,12 +144,9 @@ class _PartitionLog:
     @property
     def stable(self) -> int:
         """The last stable offset."""
-        return min(self.open.values(), default=self.next)
-
-    def append(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.offsets.append(entry.offset)
-        self.next = entry.offset + 1
+        for first in self.open.values():
+            return first
+        return self.next
 
 
 class _Coordinated:
@@ -178,13 +179,7 @@ class Cluster:
         self._own = contextvars.copy_context()  # what the brokers do goes on when whoever asked is dead
         self._logs: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
-        for topic in catalogue.all():
-            self._counts[topic.name] = topic.partitions
-            for number in range(topic.partitions):
-                self._logs[Partition(topic.name, number)] = _PartitionLog(
-                    compacted="compact" in topic.configs.get("cleanup.policy", ""),
-                    kept_s=int(topic.configs.get("min.compaction.lag.ms", "0")) / 1000,
-                )
+        self.add(catalogue)
         self._coordinated: dict[str, _Coordinated] = defaultdict(_Coordinated)
         self._waiters: dict[asyncio.Future[None], AbstractSet[Partition]] = {}
         #: Called with each transaction at the moment its commit is decided.
@@ -194,24 +189,54 @@ class Cluster:
         self.readers: dict[object, Process] = {}
         self.compactions = 0
 
+    def add(self, catalogue: Catalogue) -> None:
+        """Creates the topics that are not there yet."""
+        for topic in catalogue.all():
+            if topic.name in self._counts:
+                continue
+            self._counts[topic.name] = topic.partitions
+            for number in range(topic.partitions):
+                self._logs[Partition(topic.name, number)] = _PartitionLog(
+                    compacted="compact" in topic.configs.get("cleanup.policy", ""),
+                    kept_s=int(topic.configs.get("min.compaction.lag.ms", "0")) / 1000,
+                )
+
     # Plain appends and reads ----------------------------------------------------------------------------------------
 
-    def append(
-        self, tp: Partition, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> Entry:
+    def append(self, tp: Partition, key: bytes | None, value: bytes | None, headers: Headers) -> Entry:
         """Appends a record that belongs to no transaction."""
-        return self._append(self._logs[tp], tp, None, key=key, value=value, headers=headers)
+        log = self._logs[tp]
+        entry = self._append(log, tp, None, key, value, headers)
+        if not log.open:
+            self._tell_readers(tp)
+        return entry
 
-    def _append(self, log: _PartitionLog, tp: Partition, transaction: Transaction | None, **fields: Any) -> Entry:
-        entry = Entry(tp, log.next, self._now_ms(), self._loop.time(), transaction, **fields)
-        log.append(entry)
+    def _append(  # noqa: PLR0917 - the fields of an entry
+        self,
+        log: _PartitionLog,
+        tp: Partition,
+        transaction: Transaction | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        *,
+        is_marker: bool = False,
+    ) -> Entry:
+        offset = log.next
+        entry = Entry(tp, offset, self._now_ms(), self._loop.now_s, transaction, key, value, headers, is_marker)
+        log.entries.append(entry)
+        log.offsets.append(offset)
+        log.next = offset + 1
+        return entry
+
+    def _tell_readers(self, tp: Partition) -> None:
+        """The last stable offset of a partition has moved."""
         for waiter, wanted in self._waiters.items():
             if tp in wanted and not waiter.done():
                 waiter.set_result(None)
-        return entry
 
     async def change(self, wanted: AbstractSet[Partition], timeout_s: float) -> None:
-        """Waits until something is appended to one of the partitions, but not for longer than `timeout_s`."""
+        """Waits until more of one of the partitions may be read, as a long poll does; not for longer than `timeout_s`."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters[waiter] = wanted
         timer = self._loop.call_later(timeout_s, _wake, waiter)
@@ -245,7 +270,7 @@ class Cluster:
 
         It does not know yet that all have what came last; until it does, it shows less than the one before it did.
         """
-        log, now_s = self._logs[tp], self._loop.time()
+        log, now_s = self._logs[tp], self._loop.now_s
         log.leader += 1
         log.away_until_s = now_s + away_s
         log.behind_until_s = log.away_until_s + behind_s
@@ -255,23 +280,22 @@ class Cluster:
         """The broker that leads a partition, or is about to."""
         return self._logs[tp].leader
 
-    def away_until_s(self, tp: Partition) -> float:
-        """When there will be, or was, a leader."""
-        return self._logs[tp].away_until_s
-
-    def shown(self, tp: Partition) -> int:
-        """The next offset as the leader knows it."""
+    def answer(self, tp: Partition) -> tuple[float, int, int]:
+        """Until when nobody leads the partition, who leads it then, and its next offset as the leader knows it."""
         log = self._logs[tp]
-        return log.next if self._loop.time() >= log.behind_until_s else min(log.next, log.behind_from)
+        return log.away_until_s, log.leader, self._shown(log)
+
+    def _shown(self, log: _PartitionLog) -> int:
+        return log.next if self._loop.now_s >= log.behind_until_s else min(log.next, log.behind_from)
 
     async def led(self, partitions: Iterable[Partition], *, caught_up: bool = False) -> None:
         """Waits until each partition has a leader, or one that knows what all followers have: clients ask again."""
         logs = [self._logs[tp] for tp in partitions]
         while True:
             until_s = max((log.behind_until_s if caught_up else log.away_until_s for log in logs), default=0.0)
-            if until_s <= self._loop.time():
+            if until_s <= self._loop.now_s:
                 return
-            await self._loop.pause(until_s - self._loop.time())
+            await self._loop.pause(until_s - self._loop.now_s)
 
     def fetch(self, tp: Partition, offset: int, most: int) -> tuple[list[Entry], int]:
         """Committed records from an offset on, and the offset after the last entry examined.
@@ -282,7 +306,7 @@ class Cluster:
             most: Entries to examine, including markers and aborted records.
         """
         log = self._logs[tp]
-        stable = min(log.stable, self.shown(tp))
+        stable = min(log.stable, self._shown(log))
         index = bisect_left(log.offsets, max(offset, log.first))
         found: list[Entry] = []
         position = max(offset, log.first)
@@ -308,6 +332,11 @@ class Cluster:
         return self._logs[tp].entries
 
     # Transactions ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether each transaction has ended and all its markers are written."""
+        return not any(log.open for log in self._logs.values())
 
     async def init(self, transactional_id: str) -> int:
         """Gives the next epoch; aborts what is open first."""
@@ -335,9 +364,9 @@ class Cluster:
         state = self._coordinated[transactional_id]
         if epoch != state.epoch:
             raise FencedRequestError
-        if any(
-            self._logs[Partition(record.topic, record.partition)].away_until_s > self._loop.time() for record in records
-        ):
+        logs = self._logs
+        tps = [Partition(record.topic, record.partition) for record in records]
+        if any(logs[tp].away_until_s > self._loop.now_s for tp in {*tps}):
             raise NotLeaderError
         transaction = state.transaction
         if transaction is None or transaction.outcome is not Outcome.OPEN:
@@ -347,12 +376,11 @@ class Cluster:
                 self.transaction_timeout_s, self._expire, transactional_id, transaction, context=self._own
             )
         transaction.meta = meta
-        for record in records:
-            tp = Partition(record.topic, record.partition)
-            log = self._logs[tp]
-            if tp not in transaction.unmarked:
+        for tp, record in zip(tps, records, strict=True):
+            log = logs[tp]
+            if transaction not in log.open:
                 transaction.unmarked[tp] = log.open[transaction] = log.next
-            entry = self._append(log, tp, transaction, key=record.key, value=record.value, headers=record.headers)
+            entry = self._append(log, tp, transaction, record.key, record.value, record.headers)
             transaction.records.append(entry)
         return transaction
 
@@ -394,12 +422,15 @@ class Cluster:
 
     def _mark(self, state: _Coordinated, transaction: Transaction, tp: Partition) -> None:
         log = self._logs[tp]
-        if log.away_until_s > self._loop.time():
+        if log.away_until_s > self._loop.now_s:
             self._loop.call_at(log.away_until_s, self._mark, state, transaction, tp, context=self._own)
             return
+        is_first = next(iter(log.open)) is transaction
         del log.open[transaction]
         del transaction.unmarked[tp]
-        self._append(log, tp, transaction, is_marker=True)
+        self._append(log, tp, transaction, None, None, (), is_marker=True)
+        if is_first:
+            self._tell_readers(tp)
         if not transaction.unmarked:
             state.completed.set()
 
@@ -422,7 +453,7 @@ class Cluster:
         kept = []
         for entry in log.entries:
             last = entry.offset >= log.next - 1
-            if entry.offset >= stable or last or entry.appended_s > self._loop.time() - log.kept_s:
+            if entry.offset >= stable or last or entry.appended_s > self._loop.now_s - log.kept_s:
                 kept.append(entry)
             elif entry.is_marker or entry.is_aborted:
                 continue
@@ -457,6 +488,13 @@ class Cluster:
         for number in range(self._counts[topic]):
             old = self._logs[Partition(topic, number)]
             self._logs[Partition(topic, number)] = _PartitionLog(compacted=old.compacted, kept_s=old.kept_s)
+
+    def take_apart(self) -> None:
+        """Parts records and their transactions, which would wait for the collector."""
+        for log in self._logs.values():
+            for entry in log.entries:
+                entry.transaction = None
+        self.on_commit.clear()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -34,6 +34,11 @@ class Group:
         self.look()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def stop(self) -> None:
+        """Stops coordinating."""
+        if self._task is not None:
+            self._task.cancel()
+
     def join(self, worker: Worker) -> None:
         """A worker joins; one with the name of a former member takes its place."""
         self._members[worker.instance] = worker

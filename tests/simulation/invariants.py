@@ -19,16 +19,16 @@ from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
 from schemas.facts import QUARANTINED
 from schemas.notes import Place
-from schemas.outputs import ControlHeaders, source_name, source_of
+from schemas.outputs import Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
 from tests.simulation.cluster import Outcome
-from tests.support.recount import units
+from tests.support.recount import judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from schemas.facts import Metric
     from schemas.outputs import Marker
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Cell = tuple[str, str, str]  # metric, scope, period id
+Contradiction = tuple[str, str, str]  # kind, source, id
+
+
+_NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
 
 class BrokenError(AssertionError):
@@ -51,14 +55,18 @@ class _Shard:
 
     def __init__(self) -> None:
         self.positions: dict[Partition, int] = defaultdict(int)
-        self.read: dict[Partition, int] = defaultdict(int)
         self.lost: dict[Partition, int] = defaultdict(int)
+        self.books: dict[str, Books] = {}
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
         self.units: dict[str, list[tuple[Metric, str, date]]] = {}
         self.expected: Counter[DayKey] = Counter()
         self.counts: dict[DayKey, int] = {}
         #: Cells that have changed since both were compared.
         self.uncompared: set[DayKey] = set()
+        #: Order → (kind, source, id) of its events that contradict the others.
+        self.contradictions: dict[str, list[Contradiction]] = {}
+        #: The orders judged, or published, since both were compared.
+        self.unjudged: set[str] = set()
 
 
 class _Summed:
@@ -119,12 +127,14 @@ class Invariants:
         self._catalogue = world.context.catalogue
         self._shards = [_Shard() for _ in range(world.settings.partitions)]
         self._dead: dict[Place, Entry] = {}
-        self._side_errors: set[Place] = set()
+        self.side_errors: set[Place] = set()
         self._lost: set[Place] = set()
         self._forwarded: dict[Place, tuple[int, int]] = {}
         self._applied: set[Place] = set()
+        #: Events that were applied and not known before.
+        self._new = 0
         #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
-        self._asked: set[Place] = set()
+        self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
         self._summed = _Summed()
         #: Every committed record of the counts by offset, including those since removed by compaction.
@@ -137,15 +147,17 @@ class Invariants:
         self._passing: set[tuple[str, str, str]] = set()
         self._wrong: set[tuple[str, str, str]] = set()
         self._replayed: set[bytes] = set()
+        #: The contradictions that are published, by ledger partition and order.
+        self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
 
     def expect_dead_letter(self, entry: Entry) -> None:
         """A record of a side topic is not a valid event."""
-        self._side_errors.add(Place(entry.topic, entry.partition, entry.offset))
+        self.side_errors.add(Place(entry.topic, entry.partition, entry.offset))
 
     def asked_to_skip(self, place: Place) -> None:
         """A quarantine command begins; whether it comes to an end is not said."""
-        self._asked.add(place)
+        self.asked.add(place)
 
     def asked_to_lift(self, place: Place) -> None:
         """A command that lifts a quarantine begins: from here on either may happen."""
@@ -162,6 +174,8 @@ class Invariants:
     def forget_internals(self) -> None:
         """The internal topics are deleted: the ledgers start again, what was published stays."""
         self._shards = [_Shard() for _ in self._shards]
+        for shard, published in zip(self._shards, self._published, strict=True):
+            shard.unjudged.update(published)
         self._applied = set()
         self._summed = _Summed()
         self._counted = []
@@ -169,6 +183,55 @@ class Invariants:
     def position(self, tp: Partition) -> int:
         """How far a source partition is applied by what is committed."""
         return self._shards[tp.partition % len(self._shards)].positions.get(tp, 0)
+
+    def check_counted_again(self, ends: Mapping[Partition, int], records: int) -> None:
+        """A rebuild says that what was there when it began is applied, summed and published.
+
+        Args:
+            ends: Of the sources when it began.
+            records: How many of their records it says that it has read.
+        """
+        for tp, end in sorted(ends.items()):
+            if self.position(tp) < end:
+                raise BrokenError("rebuild", f"{tp} stands at {self.position(tp)} of {end}")
+        there = [
+            (place, entry)
+            for tp, end in ends.items()
+            for entry in self._world.between(tp, 0, end)
+            if entry.is_visible and (place := Place(*tp, entry.offset)) not in self._lost
+        ]
+        if records < len(there):
+            raise BrokenError("rebuild", f"{records} records were counted again, there were {len(there)}")
+        then = self._sums_of(
+            self._world.event_of(entry)
+            for place, entry in there
+            if self._world.is_event(entry) and place not in self._dead
+        )
+        now = self._expected_sums()
+        for key in sorted(then.keys() | now.keys()):
+            count = self.table[key]["count"] if key in self.table else 0
+            # What has changed since may be in the row or not.
+            if then[key] == now[key] != count:
+                raise BrokenError("rebuild", f"{key} is published as {count}, the records give {then[key]}")
+
+    def _sums_of(self, events: Iterable[dict[str, Any]]) -> Counter[Cell]:
+        orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
+        for event in events:
+            orders[event["data"]["order_id"]].setdefault((event["source"], event["id"]), event)
+        sums: Counter[Cell] = Counter()
+        for known in orders.values():
+            for metric, event, model in judged(list(known.values()))[0]:
+                for period in periods_of(self._date_of(event["time"])):
+                    sums.update([(metric, "all", period), (metric, f"model={model}", period)])
+        return sums
+
+    def _expected_sums(self) -> Counter[Cell]:
+        sums: Counter[Cell] = Counter()
+        for shard in self._shards:
+            for (metric, scope, day), count in shard.expected.items():
+                for period in periods_of(day):
+                    sums[metric, scope, period] += count
+        return sums
 
     # On every commit ------------------------------------------------------------------------------------------------
 
@@ -217,11 +280,36 @@ class Invariants:
             if key.day is not None:
                 shard.counts[key.day] = decode_day_count(entry.value or b"").count
                 shard.uncompared.add(key.day)
+        self._hear_contradictions(number, shard, found[self._catalogue.violations.name])
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
         else:
             self._compare_counts(number, shard, shard.uncompared)
-            shard.uncompared = set()
+            self._compare_contradictions(number, shard, shard.unjudged)
+            shard.uncompared, shard.unjudged = set(), set()
+
+    def _hear_contradictions(self, number: int, shard: _Shard, records: list[Entry]) -> None:
+        published = self._published[number]
+        for record in records:
+            order_id = (record.key or b"").decode()
+            if record.partition != number:
+                raise BrokenError("violations", f"those of {order_id} are in partition {record.partition}")
+            shard.unjudged.add(order_id)
+            if record.value is None:
+                published.pop(order_id, None)
+                self._world.seen["violations resolved"] += 1
+                continue
+            body = orjson.loads(record.value)
+            published[order_id] = [(one["kind"], one["source"], one["id"]) for one in body["violations"]]
+            self._world.seen["violations"] += 1
+
+    def _compare_contradictions(self, number: int, shard: _Shard, order_ids: Iterable[str]) -> None:
+        for order_id in sorted(order_ids):
+            said, expected = self._published[number].get(order_id, []), shard.contradictions.get(order_id, [])
+            if said != expected:
+                raise BrokenError(
+                    "violations", f"ledger {number} says {said} of {order_id}, its records give {expected}"
+                )
 
     def _hear_dead_letters(self, number: int, letters: list[Entry]) -> None:
         self._just_dead: set[Place] = set()
@@ -259,6 +347,8 @@ class Invariants:
         """Accounts for all records between the old and the new positions."""
         covered: set[Place] = set()
         touched: set[str] = set()
+        new_before = self._new
+        applied = 0
         for tp in shard.positions.keys() - {Partition(*source_of(name, number)) for name in marker.positions}:
             raise BrokenError("positions", f"ledger {number} says nothing of {tp} any more")
         for name, (position, _) in marker.positions.items():
@@ -277,18 +367,37 @@ class Invariants:
             ]
             covered.update(places)
             records = len(places)
-            books = marker.books[name]
-            if books.read - shard.read[tp] != records:
+            books, past = marker.books[name], shard.books.get(name, _NOTHING)
+            if books.read - past.read != records:
                 raise BrokenError(
                     "books",
-                    f"{tp}: read {books.read - shard.read[tp]} records from {before} to {position}, there are {records}",
+                    f"{tp}: read {books.read - past.read} records from {before} to {position}, there are {records}",
                 )
             if books.read != books.applied + books.duplicates + books.dead_letters + books.rerouted:
                 raise BrokenError("books", f"{tp} do not balance: {books}")
-            shard.positions[tp], shard.read[tp] = position, books.read
+            self._check_split(tp, past, books, places)
+            applied += books.applied - past.applied
+            shard.positions[tp], shard.books[name] = position, books
+        # Which of two copies of an event is the duplicate is not said: they may be in different sources.
+        if applied != self._new - new_before:
+            raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered
+
+    def _check_split(self, tp: Partition, before: Books, after: Books, places: list[Place]) -> None:
+        """What was not taken from a source has become dead letters, or was forwarded."""
+        dead, away = after.dead_letters - before.dead_letters, after.rerouted - before.rerouted
+        dead_letters = [place for place in places if place in self._dead]
+        forwarded = [place for place in places if place in self._forwarded] if tp.topic != self._topics.rerouted else []
+        # Forwarded, and then skipped by order at its home: a rebuild may find it skipped before it is forwarded.
+        both = len({*forwarded} & {*dead_letters})
+        most_dead, most_away = len(dead_letters), len(forwarded)
+        if not (most_dead - both <= dead <= most_dead) or dead + away != most_dead + most_away - both:
+            raise BrokenError(
+                "books",
+                f"{tp}: {dead} dead letters and {away} forwarded in the books, {most_dead} and {most_away} in the log",
+            )
 
     def _check_loss(self, tp: Partition, before: int, lost: int) -> None:
         """Only records removed by retention may be missing."""
@@ -314,7 +423,7 @@ class Invariants:
             place = Place(self._topics.name(origin.topic), origin.partition, origin.offset)
             self._account_at_home(number, shard, place, self._world.source_entry(place), touched)
         elif home_of(entry.key, len(self._shards)) == number or not (
-            self._world.is_event(entry) or (place in self._asked and place in self._forwarded)
+            self._world.is_event(entry) or (place in self.asked and place in self._forwarded)
         ):
             self._account_at_home(number, shard, place, entry, touched)
         elif place not in self._forwarded:
@@ -323,7 +432,7 @@ class Invariants:
 
     def _account_at_home(self, number: int, shard: _Shard, place: Place, entry: Entry, touched: set[str]) -> None:
         if place in self._dead and is_skipped(self._dead[place]):
-            if place not in self._asked:
+            if place not in self.asked:
                 raise BrokenError("quarantine", f"{place} was skipped and nobody had asked for it")
             self._world.seen["records skipped by order"] += place in self._just_dead
             return
@@ -337,18 +446,20 @@ class Invariants:
             raise BrokenError("nothing lost", f"{place} is an event and became a dead letter in ledger {number}")
         self._applied.add(place)
         event = self._world.event_of(entry)
-        order_id = event["data"]["order_id"]
-        shard.orders.setdefault(order_id, {}).setdefault((event["source"], event["id"]), event)
+        order_id, identity = event["data"]["order_id"], (event["source"], event["id"])
+        known = shard.orders.setdefault(order_id, {})
+        if identity not in known:
+            known[identity] = event
+            self._new += 1
         touched.add(order_id)
 
     def _count_again(self, shard: _Shard, order_id: str) -> None:
-        """The units of one order, by the plain rules of `tests.support.recount`."""
+        """The units and contradictions of one order, by the plain rules of `tests.support.recount`."""
         before = shard.units.get(order_id, [])
-        after = [
-            (metric, model, self._date_of(event["time"]))
-            for metric, event, model in units(list(shard.orders[order_id].values()))
-        ]
+        found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
+        after = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
         shard.units[order_id] = after
+        shard.unjudged.add(order_id)
         for sign, several in ((-1, before), (1, after)):
             for metric, model, day in several:
                 for cell in ((metric, "all", day), (metric, f"model={model}", day)):
@@ -424,7 +535,7 @@ class Invariants:
     def _hear_side_errors(self, letters: list[Entry]) -> None:
         for letter in letters:
             place = rejected_place(letter)
-            if place is None or place in self._dead or place not in self._side_errors:
+            if place is None or place in self._dead or place not in self.side_errors:
                 raise BrokenError("dead letters", f"{place} of a side topic is no error, or has two dead letters")
             self._dead[place] = letter
             self._world.seen["dead letters of side topics"] += 1
@@ -531,11 +642,8 @@ class Invariants:
             raise BrokenError("called over", f"{key} was over long ago and is {self.table[key]['status']}")
         for number, shard in enumerate(self._shards):
             self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
-        sums: Counter[Cell] = Counter()
-        for shard in self._shards:
-            for (metric, scope, day), count in shard.expected.items():
-                for period in periods_of(day):
-                    sums[metric, scope, period] += count
+            self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
+        sums = self._expected_sums()
         published = {
             key: row["count"]
             for key, row in self.table.items()
@@ -549,8 +657,8 @@ class Invariants:
             raise BrokenError(
                 "end", f"{key} is published as {published.get(key, 0)}, the events give {expected.get(key, 0)}"
             )
-        if self._side_errors - set(self._dead):
-            raise BrokenError("dead letters", f"{min(self._side_errors - set(self._dead))} has none")
+        if self.side_errors - set(self._dead):
+            raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
         self._check_skipped()
         self._check_numbers()
         self._check_records()

@@ -115,10 +115,12 @@ class _Pause:
     def add_done_callback(self, call: Callable[..., object], *, context: contextvars.Context) -> None:
         """Sets the timer."""
         self._wake = call
-        self._handle = self._loop.call_later(self._seconds, call, self, context=context)
+        loop = self._loop
+        self._handle = loop.set_timer(loop.now_s + self._seconds, call, (self,), context)
 
     def result(self) -> None:
         """Returns `None`, or raises the cancellation."""
+        self._handle = None  # else both would wait for the collector
         if self._is_cancelled:
             raise asyncio.CancelledError
 
@@ -139,13 +141,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def __init__(self, dice: Random) -> None:
         super().__init__()
-        self._now_s = 0.0
+        #: Seconds since the start.
+        self.now_s = 0.0
         self._calls: deque[_Handle] = deque()
         self._timers: list[tuple[float, int, _Handle]] = []
         self._timers_set = 0
         self.steps = 0
         self._dice = dice
         self.errors: list[str] = []
+        #: Those ever begun: `asyncio.all_tasks` looks at the tasks of all schedules that are not collected yet.
+        self._tasks: list[asyncio.Task[Any]] = []
         self.set_exception_handler(self._hear)
 
     def _hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -156,7 +161,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Seconds since the start."""
-        return self._now_s
+        return self.now_s
 
     def pause(self, seconds: float) -> _Pause:
         """Like `asyncio.sleep`, but in one step of the loop instead of two."""
@@ -170,7 +175,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function in the next round."""
-        handle = _Handle(callback, args, context, self._now_s)
+        handle = _Handle(callback, args, context, self.now_s)
         self._calls.append(handle)
         return handle
 
@@ -180,23 +185,31 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function once the clock has come to `when`."""
-        handle = _Handle(callback, args, context, when)
-        self._timers_set += 1
-        heappush(self._timers, (when, self._timers_set, handle))
-        return handle
+        return self.set_timer(when, callback, args, context)
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function after `delay` seconds."""
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        return self.set_timer(self.now_s + delay, callback, args, context)
+
+    def set_timer(
+        self, when_s: float, call: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> _Handle:
+        """Calls a function once the clock has come to `when_s`."""
+        handle = _Handle(call, args, context, when_s)
+        self._timers_set = number = self._timers_set + 1
+        heappush(self._timers, (when_s, number, handle))
+        return handle
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: contextvars.Context | None = None
     ) -> Any:
         """A task; names only help when debugging."""
         del name
-        return asyncio.Task(coro, loop=self, context=context)
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, context=context)
+        self._tasks.append(task)
+        return task
 
     def _run_once(self) -> None:
         """Runs rounds until the loop is stopped."""
@@ -229,8 +242,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if not self._calls:
             if not timers:
                 raise RuntimeError("the simulation is stuck: nothing is ready and no timer is set")
-            self._now_s = max(self._now_s, timers[0][0])
-        while timers and timers[0][0] <= self._now_s:
+            self.now_s = max(self.now_s, timers[0][0])
+        while timers and timers[0][0] <= self.now_s:
             handle = heappop(timers)[2]
             if not handle.is_cancelled:
                 self._calls.append(handle)
@@ -259,13 +272,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def bury(self) -> None:
         """Discards what is left, so that nothing is reported or runs later."""
-        for task in asyncio.all_tasks(self):
+        for task in self._tasks:
+            if task.done():
+                continue
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
             with suppress(BaseException):
                 coroutine.close()
+        self._tasks.clear()
         self._calls.clear()
         self._timers.clear()
+        self.set_exception_handler(None)
         self.close()
 
 

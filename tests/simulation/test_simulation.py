@@ -39,6 +39,23 @@ def test_a_history_holds_when_a_process_is_killed_at_any_one_write_boundary() ->
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(
+            Plan(3, partitions=1, workers=1, records=15, part_rows=1, rebuilds=True),
+            id="days are published before their months",
+        ),
+        pytest.param(
+            Plan(1, rebuilds=True, faults=((2.0, "trim"), (4.0, "trim"), (5.0, "trim"))),
+            id="retention removes records while they are counted again",
+        ),
+    ],
+)
+def test_what_was_found_holds(plan: Plan) -> None:
+    assert run(plan).broken == ""
+
+
 def test_a_plan_is_a_schedule() -> None:
     plan = Plan.of(7)
     assert from_text(as_text(plan)) == plan

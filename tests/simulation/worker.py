@@ -89,50 +89,55 @@ class SimulatedConsumer(BatchConsumer):
 
     async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Entry]]:
         """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
-        cluster, loop = self._world.cluster, self._world.loop
-        until_s = loop.time() + timeout_s
+        world = self._world
+        cluster, loop, positions, ready_s = world.cluster, world.loop, self._fetcher, self._ready_s
+        until_s = loop.now_s + timeout_s
+        in_order = sorted(active)
         while True:
-            asked_us, asked_s = self._world.now_us(), loop.time()
-            await self._world.network.travel()
+            asked_us, asked_s = world.now_us(), loop.now_s
+            await world.network.travel()
+            now_s = loop.now_s
             found: dict[TP, list[Entry]] = {}
             next_ready_s = until_s
             moved = False
-            for tp in sorted(active):
-                position = self._fetcher.get(tp)
+            for tp in in_order:
+                position = positions.get(tp)
                 if position is None or tp not in self._active_partitions:
                     continue
-                if loop.time() >= self._ready_s.get(tp, 0.0):
+                if now_s >= ready_s.get(tp, 0.0):
                     following, records = self._ask(tp, position, asked_us, asked_s)
                     if following > position:
                         moved = True
-                        self._fetcher[tp] = following
+                        positions[tp] = following
                         if records:
                             found[tp] = records
-                if self._ready_s.get(tp, 0.0) > loop.time():
-                    next_ready_s = min(next_ready_s, self._ready_s[tp])
-            if moved or loop.time() >= until_s or not self.flow_active:
+                if tp in ready_s and now_s < ready_s[tp] < next_ready_s:
+                    next_ready_s = ready_s[tp]
+            if moved or now_s >= until_s or not self.flow_active:
                 return found
-            wait_s = min(next_ready_s, until_s) - loop.time()
-            await cluster.change(active, max(wait_s, 0.001))
+            await cluster.change(active, max(next_ready_s - now_s, 0.001))
 
     def _ask(self, tp: TP, position: int, asked_us: int, asked_s: float) -> tuple[int, list[Entry]]:
         """Where a partition stands after its leader was asked, and what came. Without a leader its position stays."""
-        world, cluster, dice = self._world, self._world.cluster, self._world.dice
-        now_s, away_until_s = world.loop.time(), cluster.away_until_s(tp)
+        world, dice = self._world, self._world.dice
+        now_s = world.loop.now_s
+        away_until_s, leader, end = world.cluster.answer(tp)
         if now_s < away_until_s:
             world.seen["asked without a leader"] += 1
             self._log_ends.missed(tp)
             # Asked again once the metadata names another one.
             self._ready_s[tp] = away_until_s + dice.uniform(0.0, 0.2)
             return position, []
-        if world.faults_on and dice.random() < world.plan.slow_leader_share:
+        slow_share = world.plan.slow_leader_share
+        if slow_share and world.faults_on and dice.random() < slow_share:
             self._ready_s[tp] = now_s + dice.uniform(0.5, 8.0)
-        self._high_water[tp] = end = cluster.shown(tp)
-        world.seen["less shown than before"] += end < position
-        self._log_ends.answered(tp, cluster.leader(tp), end, asked_us=asked_us, asked_s=asked_s)
+        self._high_water[tp] = end
+        self._log_ends.answered(tp, leader, end, asked_us=asked_us, asked_s=asked_s)
         if end <= position:
+            if end < position:
+                world.seen["less shown than before"] += 1
             return position, []
-        records, following = cluster.fetch(tp, position, dice.randint(1, world.plan.most_fetched))
+        records, following = world.cluster.fetch(tp, position, dice.randint(1, world.plan.most_fetched))
         return following, records
 
 

@@ -32,6 +32,7 @@ from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lift, quarantine
 from streams.operations.replay import Repair, replay
 from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings
+from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.group import Group
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _SETTLE_S = 240.0
 _LOOK_S = 0.3
 _LOOKS_OF_A_SUPERVISOR = 8
+#: Longer than any timer of the service.
 _QUIET_S = 1.2
 _LAST_STEPS = 40
 
@@ -106,6 +108,8 @@ class Plan:
     place: int = 0
     clock: str = "wall"
     faults: tuple[tuple[float, str], ...] = ()
+    #: Whether `milestones rebuild` counts everything again beside it.
+    rebuilds: bool = False
     #: Rows and milestones of one transaction of the totals.
     part_rows: int = PART_ROWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
@@ -151,6 +155,7 @@ class Plan:
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
             part_rows=dice.choice([1, 12, PART_ROWS]),
             several=dice.random() < 0.2,
+            rebuilds=dice.random() < 0.05,
         )
 
 
@@ -206,6 +211,7 @@ class World:
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
         self._jumps: list[tuple[float, int]] = [(0.0, 0)]
+        self._zero_us = self._start_us
         self.faults_on = True
         self.is_over = False
         self.seen: Counter[str] = Counter()
@@ -226,7 +232,19 @@ class World:
         self.cluster.on_commit.append(self._hear)
         self.group = Group(self)
         self.workers: dict[str, Worker] = {}
+        #: The installation of a rebuild, once there is one.
+        self.beside: Beside | None = None
+        #: All there have been, to be taken apart.
+        self._started: list[Worker] = []
         self._forgetting = False
+
+    def take_apart(self) -> None:
+        """Releases memory at once that would wait for the collector: the collector is slower than a schedule's own work."""
+        for worker in self._started:
+            for part in (worker.engine, worker.consumer, worker.process, worker):
+                vars(part).clear()
+        self.cluster.take_apart()
+        vars(self).clear()
 
     # What the parts ask -----------------------------------------------------------------------------------------------
 
@@ -236,7 +254,7 @@ class World:
 
     def now_us(self) -> int:
         """The clock of all machines, as set by operators and time servers."""
-        return self._start_us + self._jumps[-1][1] + int(self.loop.time() * 1e6)
+        return self._zero_us + int(self.loop.now_s * 1e6)
 
     def clock_reached_s(self, instant_ms: int) -> float:
         """When, on the loop's clock, the machines' clock first showed an instant."""
@@ -253,7 +271,8 @@ class World:
 
     def hand_over_delay_s(self) -> float:
         """How long a batch waits between Faust and the runner."""
-        if self.faults_on and self.dice.random() < self.plan.slow_hand_over_share:
+        share = self.plan.slow_hand_over_share
+        if share and self.faults_on and self.dice.random() < share:
             self.seen["late batch"] += 1
             return self.dice.uniform(0.5, 8.0)
         return 0.0
@@ -262,25 +281,23 @@ class World:
         """What a totals writer has summed when it commits: a look into its memory, for the checks."""
         if not transactional_id.endswith("totals"):
             return None
-        for worker in self.workers.values():
+        of_both = [*self.workers.values(), *(self.beside.workers.values() if self.beside is not None else ())]
+        for worker in of_both:
             if worker.process is process and worker.engine._totals is not None:
                 state: Any = worker.engine._totals._state
                 return state._next, state._shards.settled, state.between_steps
         return None
 
-    async def at_boundary(self, transactional_id: str, boundary: str, process: Process) -> None:
+    def is_killed_at(self, role: str, boundary: str, process: Process) -> bool:
         """A write boundary, at which the plan may kill the process."""
         self.boundaries += 1
-        role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
-        if process.name.startswith("quarantine"):
-            role = "quarantine"  # it takes the ids of ledger partitions
-        self.seen[f"{role} {boundary}"] += 1
         process.boundaries_left -= 1
-        if self.boundaries == self.plan.crash_at or process.boundaries_left == 0:
-            self.note(f"{process} is killed {boundary} of {transactional_id}")
-            self.seen[f"killed: {role} {boundary}"] += 1
-            process.kill()
-            await asyncio.sleep(0)
+        if self.boundaries != self.plan.crash_at and process.boundaries_left != 0:
+            return False
+        self.note(f"{process} is killed {boundary} of {role}")
+        self.seen[f"killed: {role} {boundary}"] += 1
+        process.kill()
+        return True
 
     def worker_ended(self, worker: Worker, error: BaseException) -> None:
         """A worker has ended by itself."""
@@ -346,8 +363,10 @@ class World:
         if self.failure is not None:
             return
         self.note(f"{transaction.transactional_id} commits {len(transaction.records)} records")
+        beside = self.beside
+        is_beside = beside is not None and transaction.transactional_id.startswith(PREFIX)
         try:
-            self.invariants.committed(transaction)
+            (beside.invariants if beside is not None and is_beside else self.invariants).committed(transaction)
         except BrokenError as error:
             self._fail(error)
 
@@ -364,13 +383,14 @@ class World:
         publishing = self.loop.create_task(self._publish())
         planning = self.loop.create_task(self._plan_targets())
         failing = self.loop.create_task(self._make_faults())
-        ending = self.loop.create_task(self._end(publishing, planning, failing))
+        rebuilding = self.loop.create_task(self._count_again())
+        ending = self.loop.create_task(self._end(rebuilding, publishing, planning, failing))
         failed = self.loop.create_task(self._failed.wait())
         await asyncio.wait({ending, failed}, return_when=asyncio.FIRST_COMPLETED)
         if self.failure is None:
             ending.result()
 
-    async def _end(self, *first: asyncio.Task[None]) -> None:
+    async def _end(self, rebuilding: asyncio.Task[None], *first: asyncio.Task[None]) -> None:
         for task in first:
             await task
         self.faults_on = False
@@ -378,17 +398,18 @@ class World:
         for worker in self.workers.values():
             worker.process.resume()
         self._heal()
+        await rebuilding
         # The day after tomorrow everything is over and closed.
-        await self._until_quiet()
+        await self._until_quiet(0.0)
         self._jump(2 * 86_400 + 7200)
-        await self._until_quiet()
+        await self._until_quiet(_QUIET_S)
         try:
             self.invariants.check_end()
         except BrokenError as error:
             self._fail(error)
 
-    async def _until_quiet(self) -> None:
-        """Waits until everything is read and closed, and nothing has been committed for longer than any timer of the service."""
+    async def _until_quiet(self, quiet_s: float) -> None:
+        """Waits until everything is read and closed, and nothing has been committed for some seconds."""
         committed, quiet_since_s = -1, 0.0
         for number in range(int(_SETTLE_S / _LOOK_S)):
             await asyncio.sleep(_LOOK_S)
@@ -398,11 +419,11 @@ class World:
                     self._look_at_gaps()
             if committed != self.invariants.commits.total() or not self._is_idle() or self.invariants.still_open():
                 committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
-            elif self.loop.time() - quiet_since_s >= _QUIET_S:
+            elif self.loop.time() - quiet_since_s >= quiet_s:
                 return
 
     def _is_idle(self) -> bool:
-        """Whether everything is open, and nothing waits to be read."""
+        """Whether everything is open, no transaction waits for its markers, and nothing waits to be read."""
         engines = [worker.engine for worker in self.workers.values() if worker.alive]
         totals = [engine._totals for engine in engines if engine._totals is not None]
         kept = sum(len(engine.partitions) for engine in engines if engine.ready)
@@ -410,18 +431,18 @@ class World:
             Partition(topic, 0) for topic in (self.context.catalogue.counts.name, *self.context.side_topics)
         ]
         return (
-            self._lag() == 0
-            and kept == self.plan.partitions
+            kept == self.plan.partitions
             and len(totals) == 1
+            and self.cluster.is_at_rest
+            and not self._lags()
             and all(totals[0].positions.get(tp) == self.cluster.bounds(tp).end for tp in read_by_totals)
         )
 
-    def _lag(self) -> int:
+    def _lags(self) -> bool:
         topics = self.context.source_topics
-        return sum(
-            self.cluster.bounds(tp).end - self.invariants.position(tp)
+        return any(
+            tp.topic in topics and self.cluster.bounds(tp).end > self.invariants.position(tp)
             for tp in self.cluster.partitions()
-            if tp.topic in topics
         )
 
     def _heal(self) -> None:
@@ -435,6 +456,7 @@ class World:
     def _start(self, instance: str) -> None:
         self.note(f"{instance} starts")
         worker = self.workers[instance] = Worker(self, instance)
+        self._started.append(worker)
         self.group.join(worker)
 
     async def _publish(self) -> None:
@@ -504,6 +526,23 @@ class World:
             await getattr(self, "_fault_" + fault.replace(" ", "_"))()
         await asyncio.sleep(0)
 
+    async def _count_again(self) -> None:
+        """A rebuild that begins at some moment and lasts at most until some time after the last fault."""
+        if not self.plan.rebuilds:
+            return
+        await asyncio.sleep(self.dice.uniform(0.5, self.plan.records * self.plan.pace_s))
+        self.beside = beside = Beside(self)
+        running = self._command("rebuild", beside.rebuild())
+        until_s = float("inf")
+        while not running.done():
+            await asyncio.sleep(_LOOK_S)
+            if self.faults_on:
+                until_s = self.loop.time() + _SETTLE_S
+            elif self.loop.time() > until_s:
+                self._fail(BrokenError("rebuild", "it does not come to an end"))
+                break
+        beside.stop()
+
     def _anyone(self) -> Worker:
         return self.dice.choice([worker for _, worker in sorted(self.workers.items())])
 
@@ -540,7 +579,7 @@ class World:
         self._command("gaps", self._accept_gaps())
 
     async def _accept_gaps(self) -> None:
-        context = self._context_of(current_process())
+        context = self.context_of(current_process())
         for gap in await find_gaps(context):
             if gap.state == "open":
                 self.seen["gaps accepted"] += 1
@@ -574,13 +613,14 @@ class World:
 
     def _jump(self, seconds: int) -> None:
         self._jumps.append((self.loop.time(), self._jumps[-1][1] + seconds * 1_000_000))
+        self._zero_us = self._start_us + self._jumps[-1][1]
         self.note(f"the clock jumps by {seconds} s")
 
     async def _fault_replay(self) -> None:
         self._command("replay", self._replay(), most=12)
 
     async def _replay(self) -> None:
-        await replay(self._context_of(current_process()), Wanted(), Repair(by="somebody"), lambda _: None)
+        await replay(self.context_of(current_process()), Wanted(), Repair(by="somebody"), lambda _: None)
 
     async def _fault_quarantine(self) -> None:
         """Somebody has a record skipped, mostly one that was published just now; now and then it is taken back."""
@@ -597,7 +637,7 @@ class World:
             self._command("quarantine", self._quarantine(Place(entry.topic, entry.partition, entry.offset)), most=16)
 
     async def _quarantine(self, place: Place) -> None:
-        context = self._context_of(current_process())
+        context = self.context_of(current_process())
         self.invariants.asked_to_skip(place)
         await quarantine(context, place, Quarantine(reason="bad", by="somebody", at="2024-10-07T00:00:00Z"))
         self.seen["records to be skipped"] += 1
@@ -612,19 +652,23 @@ class World:
             await lift(context, place)
             self.seen["quarantines lifted"] += 1
 
-    def _context_of(self, process: Process) -> Context:
+    def context_of(self, process: Process) -> Context:
         """The installation as a command reaches it."""
         return replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
 
-    def _command(self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0) -> None:
+    def _command(self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0) -> asyncio.Task[None]:
         """Runs a command in a process of its own; it may be killed at one of its first `most` write boundaries."""
         process = Process(f"{name}.{self.next_number()}", self.loop)
-        process.spawn(coroutine).add_done_callback(self._done)
+        task = process.spawn(coroutine)
+        task.add_done_callback(self._done)
         process.boundaries_left = self.dice.randrange(most) if most else 0
+        return task
 
     def _done(self, done: asyncio.Task[None]) -> None:
         error = None if done.cancelled() else done.exception()
-        if error is not None and not self.is_over and not isinstance(error, (ExpectedError, KafkaError)):
+        if isinstance(error, BrokenError):
+            self._fail(error)
+        elif error is not None and not self.is_over and not isinstance(error, (ExpectedError, KafkaError)):
             self._fail(BrokenError("no fault of the program", f"a command ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
@@ -648,6 +692,10 @@ class _Listener(logging.Handler):
         super().__init__(logging.WARNING)
         self.note: Callable[[str], None] = lambda _: None
         self.seen: Counter[str] = Counter()
+
+    def forget(self) -> None:
+        """Its world has ended."""
+        self.note, self.seen = lambda _: None, Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
@@ -700,4 +748,6 @@ def run(plan: Plan) -> Result:
     result.seen, result.boundaries, result.steps = world.seen, world.boundaries, loop.steps
     result.seen["rebalances"] += world.group.rebalances
     result.seen["compactions"] += world.cluster.compactions
+    world.take_apart()
+    _LISTENER.forget()
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from schemas.facts import Metric
 
+_VOID = "event.voided.v1"
+#: Contradictions of deliveries that count all the same.
+_COUNTED = ("delivered_without_order", "delivered_after_cancellation")
 ZONE = ZoneInfo("Asia/Shanghai")
 
 Counts = dict[tuple[str, str, str], int]  # (metric, scope, period id) → count
@@ -38,35 +42,78 @@ def recount(values: Iterable[bytes]) -> Counts:
 
 def units(events: list[dict[str, Any]]) -> list[tuple[Metric, dict[str, Any], str]]:
     """(metric, the event it is dated by, model) of each unit that one order's events make."""
-    voided = {
-        (event["data"]["voids"]["source"], event["data"]["voids"]["id"])
-        for event in events
-        if event["type"] == "event.voided.v1"
-    }
-    standing = [
-        event for event in events if event["type"] != "event.voided.v1" and (event["source"], event["id"]) not in voided
-    ]
-    standing.sort(key=lambda event: (datetime.fromisoformat(event["time"]), event["id"], event["source"]))
-    placed = cancelled = delivery = None
+    return judged(events)[0]
+
+
+def judged(
+    events: list[dict[str, Any]],
+) -> tuple[list[tuple[Metric, dict[str, Any], str]], list[tuple[str, str, str]]]:
+    """The units of one order's events, and (kind, source, id) of each that contradicts the others."""
+    types = {(event["source"], event["id"]): event["type"] for event in events}
+    named = {_voided_by(event) for event in events if event["type"] == _VOID}
+    so_far: dict[str, dict[str, Any]] = {}
     found: list[tuple[Metric, dict[str, Any], str]] = []
-    deliveries: list[dict[str, Any]] = []
-    for event in standing:
-        kind, data = event["type"], event["data"]
-        if kind == "order.placed.v1" and placed is None:
-            placed = event
-        elif kind == "order.cancelled.v1" and placed is not None and cancelled is None and delivery is None:
-            cancelled = event
-        elif kind == "vehicle.delivered.v1" and delivery is None:
-            delivery = event
-            deliveries.append(event)
-        elif kind == "delivery.reversed.v1" and delivery is not None and delivery["data"]["vin"] == data["vin"]:
-            found.append(("reversals", event, delivery["data"]["model"]))
-            deliveries.remove(delivery)
-            delivery = None
+    wrong: list[tuple[str, str, str]] = []
+    for event in sorted(events, key=lambda event: (_moment(event["time"]), event["id"], event["source"])):
+        kind, identity = event["type"], (event["source"], event["id"])
+        if kind == _VOID:
+            what = {None: "void_of_unknown_event", _VOID: "void_of_void"}.get(types.get(_voided_by(event)), "")
+        elif identity in named:
+            continue
+        else:
+            what = _contradiction(event, so_far)
+            if kind == "delivery.reversed.v1" and not what:
+                found.append(("reversals", event, so_far.pop("vehicle.delivered.v1")["data"]["model"]))
+            elif not what or what in _COUNTED:
+                so_far[kind] = event
+        if what:
+            wrong.append((what, *identity))
+    placed, cancelled, delivered = (
+        so_far.get(kind) for kind in ("order.placed.v1", "order.cancelled.v1", "vehicle.delivered.v1")
+    )
     if placed is not None:
         found.append(("orders_placed", placed, placed["data"]["model"]))
         if cancelled is None:
             found.append(("orders", placed, placed["data"]["model"]))
         else:
             found.append(("cancellations", cancelled, placed["data"]["model"]))
-    return found + [("deliveries", event, event["data"]["model"]) for event in deliveries]
+    if delivered is not None:
+        found.append(("deliveries", delivered, delivered["data"]["model"]))
+    return found, wrong
+
+
+def _contradiction(event: dict[str, Any], so_far: dict[str, dict[str, Any]]) -> str:
+    """What is wrong with an event after those that stand."""
+    placed, cancelled, delivered = (
+        so_far.get(kind) for kind in ("order.placed.v1", "order.cancelled.v1", "vehicle.delivered.v1")
+    )
+    kind = event["type"]
+    if kind == "order.placed.v1":
+        cases = [(placed is not None, "second_placed")]
+    elif kind == "order.cancelled.v1":
+        cases = [
+            (placed is None, "cancelled_without_order"),
+            (cancelled is not None, "cancelled_twice"),
+            (delivered is not None, "cancelled_while_delivered"),
+        ]
+    elif kind == "vehicle.delivered.v1":
+        cases = [
+            (delivered is not None, "delivered_twice"),
+            (placed is None, "delivered_without_order"),
+            (cancelled is not None, "delivered_after_cancellation"),
+        ]
+    else:
+        cases = [
+            (delivered is None, "reversed_without_delivery"),
+            (delivered is not None and delivered["data"]["vin"] != event["data"]["vin"], "reversed_other_vin"),
+        ]
+    return next((what for is_so, what in cases if is_so), "")
+
+
+def _voided_by(event: dict[str, Any]) -> tuple[str, str]:
+    return event["data"]["voids"]["source"], event["data"]["voids"]["id"]
+
+
+@lru_cache(maxsize=10_000)
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
