@@ -18,7 +18,9 @@ from streams.settings import Settings
 def counted(offset: int, count: int) -> Any:
     """A record of the counts."""
     key = encode_day_key(0, "deliveries", "all", date(2024, 10, 7))
-    return SimpleNamespace(topic="counts", offset=offset, key=key, value=encode_day_count(DayCount(count, 0, [0] * 24, None)))
+    return SimpleNamespace(
+        topic="counts", offset=offset, key=key, value=encode_day_count(DayCount(count, 0, [0] * 24, None))
+    )
 
 
 def test_it_waits_for_the_rows_of_every_window_that_a_day_is_in() -> None:

@@ -7,13 +7,15 @@ python -m tests.planted --keep tests/planted/results.json   # keeps the table; g
 
 A bug is a patch next to this file: what is wrong in a sentence, lines `unit:` and `kafka:` with the tests to begin with, and
 the change. It is made in a copy of the tree. Layers in order: the unit tests named, then all of them; the simulation; the
-real Kafka tests named, unless an earlier layer has caught it already (or `--layers kafka` asks for nothing else). The
-command fails where a patch does not apply any more, and where no layer catches a bug.
+real Kafka tests named, unless an earlier layer has caught it already (or `--layers kafka` asks for nothing else). Seconds
+are those of computing, of a real Kafka those that pass. The command fails where a patch does not apply any more, and where no
+layer catches a bug.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -30,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,8 @@ _TREE: Final = (
     "streams", "schemas", "tests", "deploy", "pyproject.toml", "README.md", "CHANGELOG.md", "docker-compose.yml", ".github",
 )  # fmt: skip
 _LIMITS_S: Final = {"unit": 300.0, "simulation": 60.0, "kafka": 300.0}
+#: How much longer than its limit of computing a layer may take where the machine has other work.
+_PATIENCE: Final = 20
 _SEEDS: Final = 1_000_000
 #: Exit code of pytest where tests have failed; others say that it could not run them.
 _TESTS_FAILED: Final = 1
@@ -87,7 +91,7 @@ class Outcome:
     """What the layers have made of a bug.
 
     Attributes:
-        caught: Layer → seconds, of those that caught it.
+        caught: Layer → seconds, of those that caught it: of computing, with a real Kafka those that passed.
         missed: Layers that ran and did not.
         by: Layer → the test or invariant that caught it.
         fault: Why it could not be tried.
@@ -121,14 +125,13 @@ def try_bug(bug: Bug, layers: Sequence[str], *, is_caught: bool = False) -> Outc
         for layer in layers:
             if layer == "kafka" and (not bug.kafka or is_caught or outcome.caught):
                 continue
-            started = time.monotonic()
             try:
-                by = _RUNS[layer](bug, tree)
+                by, seconds = _RUNS[layer](bug, tree)
             except NotRunError as error:
                 outcome.fault = f"{layer}: {error}"
                 return outcome
             if by:
-                outcome.caught[layer], outcome.by[layer] = time.monotonic() - started, by
+                outcome.caught[layer], outcome.by[layer] = seconds, by
             else:
                 outcome.missed.append(layer)
     return outcome
@@ -145,61 +148,81 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(source, to / name)
 
 
-def _unit(bug: Bug, tree: Path) -> str:
+def _unit(bug: Bug, tree: Path) -> tuple[str, float]:
     there = tuple(folder for folder in UNIT if (tree / folder).exists())
+    spent_s = 0.0
     for tests in (bug.unit, there):
-        by = _pytest(tests, tree, _LIMITS_S["unit"]) if tests else ""
+        if not tests:
+            continue
+        by, seconds = _pytest(tests, tree, _LIMITS_S["unit"])
+        spent_s += seconds
         if by:
-            return by
-    return ""
+            return by, spent_s
+    return "", spent_s
 
 
-def _kafka(bug: Bug, tree: Path) -> str:
-    return _pytest(bug.kafka, tree, _LIMITS_S["kafka"])
+def _kafka(bug: Bug, tree: Path) -> tuple[str, float]:
+    return _pytest(bug.kafka, tree, _LIMITS_S["kafka"], by_the_clock=True)
 
 
-def _pytest(tests: Sequence[str], tree: Path, limit_s: float) -> str:
-    """The first test that fails; empty if none does."""
+def _pytest(tests: Sequence[str], tree: Path, limit_s: float, *, by_the_clock: bool = False) -> tuple[str, float]:
+    """The first test that fails, empty if none does, and seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
-    output, code = _run(command, tree, limit_s)
-    if code == 0:
-        return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    if code is None:
-        return "does not end"
-    if code != _TESTS_FAILED or failed is None:
-        raise NotRunError(f"pytest ended with {code}: {output[-300:]}")
-    return failed[1]
+    ran = _run(command, tree, limit_s, by_the_clock=by_the_clock)
+    if ran.code == 0:
+        return "", ran.seconds
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.output, re.MULTILINE)
+    if ran.code is None:
+        return "does not end", ran.seconds
+    if ran.code != _TESTS_FAILED or failed is None:
+        raise NotRunError(f"pytest ended with {ran.code}: {ran.output[-300:]}")
+    return failed[1], ran.seconds
 
 
-def _simulation(_bug: Bug, tree: Path) -> str:
+def _simulation(_bug: Bug, tree: Path) -> tuple[str, float]:
     if not (tree / "tests/simulation").exists():
         raise NotRunError("the simulation is not there")
     limit_s = _LIMITS_S["simulation"]
     command = [sys.executable, "-m", "tests.simulation", "--seeds", str(_SEEDS), "--jobs", "1", "--stop", str(limit_s)]
     # It says what has failed, and then looks for a shorter schedule, which is not waited for.
-    output, code = _run(command, tree, limit_s + 20.0, enough=re.compile(r"^seed \d+ failed: .*$", re.MULTILINE))
-    failed = re.search(r"^seed (\d+) failed: (.*)$", output, re.MULTILINE)
+    ran = _run(command, tree, limit_s + 20.0, enough=re.compile(r"^seed \d+ failed: .*$", re.MULTILINE))
+    failed = re.search(r"^seed (\d+) failed: (.*)$", ran.output, re.MULTILINE)
     if failed:
-        return f"seed {failed[1]}: {failed[2].partition(': ')[0]}"
-    if code is None:
-        return "does not end"
-    if code:
-        raise NotRunError(f"the simulation ended with {code}: {output[-300:]}")
-    return ""
+        return f"seed {failed[1]}: {failed[2].partition(': ')[0]}", ran.seconds
+    if ran.code is None:
+        return "does not end", ran.seconds
+    if ran.code:
+        raise NotRunError(f"the simulation ended with {ran.code}: {ran.output[-300:]}")
+    return "", ran.seconds
 
 
 _RUNS: Final = {"unit": _unit, "simulation": _simulation, "kafka": _kafka}
 
 
-def _run(
-    command: Sequence[str], tree: Path, limit_s: float, enough: re.Pattern[str] | None = None
-) -> tuple[str, int | None]:
-    """Runs a command in the tree: what it says, and its exit code, `None` if it did not end in time.
+class _Ran(NamedTuple):
+    """What a command has said, its exit code, `None` if it did not end in time, and its seconds."""
 
-    It ends with all its children, also once it has said enough.
+    output: str
+    code: int | None
+    seconds: float
+
+
+def _run(
+    command: Sequence[str],
+    tree: Path,
+    limit_s: float,
+    *,
+    enough: re.Pattern[str] | None = None,
+    by_the_clock: bool = False,
+) -> _Ran:
+    """Runs a command in the tree. It ends with all its children, also once it has said enough.
+
+    Its seconds, and its limit, are of computing: a machine with other work makes nothing slow. Only what waits is timed by
+    the clock.
     """
     log = tree.parent / "output"
+    started = time.monotonic()
+    seconds = 0.0
     with log.open("w") as handle:
         process = subprocess.Popen(
             command,
@@ -209,12 +232,14 @@ def _run(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        deadline = time.monotonic() + limit_s
         try:
-            while process.poll() is None and time.monotonic() < deadline:
+            # Also one that waits for ever comes to an end.
+            while process.poll() is None and seconds < limit_s and time.monotonic() - started < _PATIENCE * limit_s:
                 if enough is not None and enough.search(log.read_text(errors="replace")):
                     break
-                time.sleep(0.1)
+                time.sleep(0.2)
+                # One that has just ended has no more to say of its children.
+                seconds = time.monotonic() - started if by_the_clock else max(seconds, _computed_s(process.pid))
         finally:
             code = process.poll()
             if code is None:
@@ -224,7 +249,18 @@ def _run(
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-    return log.read_text(errors="replace"), code
+    return _Ran(log.read_text(errors="replace"), code, seconds)
+
+
+def _computed_s(group: int) -> float:
+    """Seconds that the processes of a group have computed so far."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(") ")[2].split()
+            if int(fields[2]) == group:
+                ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Kept:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CHUNK = 25
+_COMPUTED = "milliseconds of computing"
 _SHRINK_SEEDS = 12
 #: The history for which every write boundary is tried: short, with everything in it, and nothing lost at random.
 HISTORY = Plan(
@@ -60,6 +61,7 @@ TO_BE_SEEN = (
 
 def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
     """How many were run, what they covered, and which failed."""
+    started_s = time.process_time()
     seen: Counter[str] = Counter()
     failed = []
     gc.disable()
@@ -72,6 +74,7 @@ def run_chunk(plans: list[Plan]) -> tuple[int, Counter[str], list[Result]]:
             failed.append(result)
     gc.enable()
     gc.collect()
+    seen[_COMPUTED] = round((time.process_time() - started_s) * 1000)
     return len(plans), seen, failed
 
 
@@ -150,7 +153,8 @@ def report(result: Result) -> None:
 
 def summary(count: int, seconds: float, seen: Counter[str]) -> list[str]:
     """What was covered, and what never happened."""
-    lines = [f"{count:,} schedules in {seconds:.0f} s, {seen['steps']:,} steps"]
+    computed_ms = seen[_COMPUTED] / max(count, 1)
+    lines = [f"{count:,} schedules in {seconds:.0f} s, {seen['steps']:,} steps, {computed_ms:.0f} ms of computing each"]
     lines += [f"  {seen[name]:>9,}  {name}" for name in TO_BE_SEEN if seen[name]]
     never = [name for name in TO_BE_SEEN if not seen[name]]
     lines.append("never happened: " + (", ".join(never) if never else "nothing of what is known"))
@@ -174,7 +178,13 @@ def main() -> int:
     parser.add_argument("--crashes", action="store_true", help="a crash at each write boundary of one history")
     parser.add_argument("--plan", help="one plan, as a failure prints it")
     parser.add_argument("--keep", type=Path, help="a file that keeps the results; if it exists, continue from it")
-    parser.add_argument("--stop", type=float, default=float("inf"), metavar="SECONDS", help="begin no more after this")
+    parser.add_argument(
+        "--stop",
+        type=float,
+        default=float("inf"),
+        metavar="SECONDS",
+        help="of computing, by process: then begin no more",
+    )
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         # Otherwise the order of sets of strings would differ between runs, and a seed would not determine a schedule.
@@ -205,7 +215,7 @@ class Kept:
         path: The file, `None` to keep nothing.
         first: The first seed of all.
         following: The seed to continue with.
-        seconds: Running time, summed over all processes.
+        seconds: Running time.
         seen: What was covered.
         versions: Versions of Python that ran it, and the dates.
     """
@@ -249,7 +259,7 @@ class Kept:
 def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> int:
     """Runs the plans in several processes; ends with the first failure."""
     started = time.monotonic()
-    before_s = kept.seconds
+    before_s, before_ms = kept.seconds, kept.seen[_COMPUTED]
     failed: list[Result] = []
     with ProcessPoolExecutor(jobs) as pool:
         waiting = chunks(plans)
@@ -263,7 +273,8 @@ def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> i
             kept.save()
             if sys.stderr.isatty():
                 print(f"\r{kept.following - kept.first:,} schedules", end="", file=sys.stderr, flush=True)
-            chunk = next(waiting, None) if time.monotonic() - started < stop_s else None
+            computed_s = (kept.seen[_COMPUTED] - before_ms) / 1000 / jobs
+            chunk = next(waiting, None) if computed_s < stop_s else None
             if chunk is not None:
                 running.append(pool.submit(run_chunk, chunk))
         for future in running:
