@@ -19,6 +19,8 @@ from typing import Final
 SPACES: Final = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 LONGEST_NAME: Final = 64
+#: The value under which those count that are not listed in the settings.
+OTHER: Final = "other"
 
 #: What parts names in ids: of rows, scopes, milestones and day counts.
 _TO_ESCAPE: Final = re.compile("[%/=,|]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +133,7 @@ class Context:
     @cached_property
     def scopes(self) -> Scopes:
         """The scopes that are counted."""
-        return Scopes(self.settings.scopes)
+        return Scopes(self.settings.scopes, self.settings.values.listed())
 
     @cached_property
     def source_topics(self) -> SourceTopics:
@@ -148,9 +150,16 @@ class Context:
         """What counts depend on besides the events; readable, so that a person can see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
         told = f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
-        # States from before there was a choice have both and do not say so.
+        # States from before there was a choice say nothing of it.
+        told += "".join(
+            f" {name}={len(values)}:{_digest(sorted(values))}" for name, values in self.settings.values.listed().items()
+        )
         return told if self.settings.families == FAMILIES else f"{told} families={','.join(self.settings.families)}"
 
     def transactional_id(self, role: str) -> str:
         """Transactional id of a role such as `ledger-2` or `totals`."""
         return f"{self.settings.output_prefix}milestones-{role}"
+
+
+def _digest(values: list[str]) -> str:
+    return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).hexdigest()[:8]

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
+from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.calendar import CHINA, NO_CALENDAR
 from streams.errors import ExpectedError
@@ -116,6 +117,38 @@ class TopicSettings(_Section):
         return value
 
 
+class ValueSettings(_Section):
+    """`[values]`: the values of a dimension that have scopes of their own; the others count in `other` together."""
+
+    model: tuple[str, ...] = ()
+    variant: tuple[str, ...] = ()
+    factory: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
+
+    @field_validator("*")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(tidy_name(each) for each in value)
+        for name in names:
+            if not is_name(name):
+                raise ValueError(f"{name!r} is no name of 1 to 64 characters")
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is listed twice")
+        return names
+
+    def listed(self) -> dict[str, tuple[str, ...]]:
+        """Dimension → its values, of those that are listed."""
+        return {name: values for name in DIMENSIONS if (values := getattr(self, name))}
+
+
+class LimitSettings(_Section):
+    """`[limits]`: what an installation is meant to stay below; it is warned of from 80 % on."""
+
+    values: int = Field(default=1_000, ge=1)
+    scopes: int = Field(default=20_000, ge=1)
+    rows: int = Field(default=2_000_000, ge=1)
+
+
 def _built_in_rules() -> tuple[RuleSettings, ...]:
     return (
         RuleSettings(name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True),
@@ -146,6 +179,8 @@ class Settings(_Section):
     holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
+    values: ValueSettings = ValueSettings()
+    limits: LimitSettings = LimitSettings()
     families: tuple[EventFamily, ...] = FAMILIES
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()

@@ -34,6 +34,7 @@ WEB_MAY_IMPORT = (
     "streams.web",
     "streams.domain.calendar",
     "streams.domain.daytypes",
+    "streams.domain.limits",
     "streams.domain.nearest",
     "streams.domain.zone",
     "streams.errors",

@@ -64,8 +64,13 @@ class Business:
         for template in self.settings.scopes:
             named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
             if all(value for _, value in named):
-                scopes.append(",".join(f"{name}={escaped(value)}" for name, value in named) or "all")
+                counted = [(name, self._counted_as(name, value)) for name, value in named]
+                scopes.append(",".join(f"{name}={escaped(value)}" for name, value in counted) or "all")
         return scopes
+
+    def _counted_as(self, dimension: str, value: str) -> str:
+        listed = getattr(self.settings.values, dimension)
+        return "other" if listed and value not in listed else value
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
         """The day, its month, its year, and the holidays that contain it."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "rebuild": "streams.cli.rebuild",
     "reconcile": "streams.cli.reconcile",
     "schema": "streams.cli.schema",
+    "scopes": "streams.cli.scopes",
     "topics": "streams.cli.topics",
     "verify": "streams.cli.verify",
     "violations": "streams.cli.violations",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.checkup import Finding, failed, note, ok
+from streams.checkup import Finding, failed, note, ok, wrong
 from streams.checkup.machine import machine_findings
 from streams.cli.options import cluster_options
+from streams.domain.limits import WARN_AT
 from streams.embedded import probe
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -81,6 +82,21 @@ def _look_at_cluster(
         )
         return
     asyncio.run(_check_cluster(settings, role, take))
+    if role is None:
+        _look_at_limits(settings, take)
+
+
+def _look_at_limits(settings: Settings, take: Callable[[Finding], None]) -> None:
+    from streams.cli.webview import limits_of_web_view  # noqa: PLC0415 - only where a cluster is looked at
+
+    uses = limits_of_web_view(settings)
+    if uses is None:
+        take(note("limits", "not looked at: no web view runs here; `milestones scopes` counts"))
+    elif not uses:
+        take(ok("limits", f"less than {WARN_AT:.0%} of each is used"))
+    for use in uses or ():
+        cure = "list the values that matter under [values] and count again with milestones rebuild, or raise [limits]"
+        take(wrong("limits", use.line(), cure) if use.used > use.limit else note("limits", use.line()))
 
 
 def _answers(address: str) -> bool:

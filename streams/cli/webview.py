@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
+from streams.domain.limits import LimitUse
 from streams.errors import ExpectedError
 from streams.settings import installation_digest, secret, web_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from streams.settings import Settings
 
@@ -34,6 +36,9 @@ class _NoAnswerError(Exception):
     """There is no web view of this installation that has read everything."""
 
 
+_FAILURES: Final = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, _NoAnswerError)
+
+
 def rows_of_web_view(settings: Settings, wanted: Mapping[str, str], limit: int | None) -> WebRows | None:
     """The rows that a web view of this installation has.
 
@@ -50,11 +55,27 @@ def rows_of_web_view(settings: Settings, wanted: Mapping[str, str], limit: int |
     """
     try:
         return _asked(settings, wanted, limit)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, _NoAnswerError):
+    except _FAILURES:
+        return None
+
+
+def limits_of_web_view(settings: Settings) -> list[LimitUse] | None:
+    """The limits that are nearly reached, by a web view of this installation; `None` where none runs that knows."""
+    try:
+        with _connected(settings) as (_, status):
+            return [LimitUse(each["what"], each["used"], each["limit"]) for each in status["limits"]]
+    except _FAILURES:
         return None
 
 
 def _asked(settings: Settings, wanted: Mapping[str, str], limit: int | None) -> WebRows:
+    with _connected(settings) as (ask, _):
+        return _rows(ask, wanted, limit)
+
+
+@contextlib.contextmanager
+def _connected(settings: Settings) -> Iterator[tuple[Callable[..., http.client.HTTPResponse], dict[str, Any]]]:
+    """How to ask a web view that has everything of this installation, and its status."""
     host, port = web_address(settings)
     if not port:
         raise _NoAnswerError
@@ -80,7 +101,7 @@ def _asked(settings: Settings, wanted: Mapping[str, str], limit: int | None) -> 
         up_to_date = reader["rebuilt"] and not reader["lag_records"] and status["broker"]["reachable"]
         if status["installation"] != installation_digest(settings) or not up_to_date:
             raise _NoAnswerError
-        return _rows(ask, wanted, limit)
+        yield ask, status
     finally:
         connection.close()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, Dims
-from schemas.texts import escaped
+from schemas.texts import OTHER, escaped, unescaped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 #: The scope of the template without dimensions.
 ALL: Final = "all"
@@ -21,23 +21,32 @@ class Scopes:
 
     Args:
         templates: Each a list of dimension names in any order; the empty one is `all`.
+        values: Dimension → the values that have scopes of their own; the others count together in that of `OTHER`. A
+            dimension that is not among them has a scope for each value.
 
     Raises:
         ValueError: A dimension is unknown or named twice in a template, a template occurs twice, or there is none.
     """
 
-    def __init__(self, templates: Sequence[Sequence[str]] = DEFAULT_TEMPLATES) -> None:
+    def __init__(
+        self,
+        templates: Sequence[Sequence[str]] = DEFAULT_TEMPLATES,
+        values: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         if not templates:
             raise ValueError("scopes: at least one template is needed, else nothing is counted; [] is the scope `all`")
         self._templates = [_positions(template) for template in templates]
         if len(set(self._templates)) < len(self._templates):
             raise ValueError("scopes: a template occurs twice, its units would be counted twice")
+        self._values = [frozenset(each) if (each := (values or {}).get(name)) else None for name in DIMENSIONS]
         self._scopes: dict[Dims, tuple[str, ...]] = {}
 
     def has(self, scope: str) -> bool:
         """Whether units can count in a scope with this id."""
-        named = () if scope == ALL else tuple(part.partition("=")[0] for part in scope.split(","))
-        return tuple(at for at, name in enumerate(DIMENSIONS) if name in named) in self._templates
+        named = {} if scope == ALL else dict(part.split("=", 1) for part in scope.split(",") if "=" in part)
+        positions = tuple(at for at, name in enumerate(DIMENSIONS) if name in named)
+        names = [(at, unescaped(named[DIMENSIONS[at]])) for at in positions]
+        return positions in self._templates and all(self._counted(at, name) == name for at, name in names)
 
     def scopes_of(self, dims: Dims) -> tuple[str, ...]:
         """The ids of the scopes a unit with these dimensions counts in, in the order of the templates.
@@ -49,11 +58,16 @@ class Scopes:
         except KeyError:
             pass
         ids = self._scopes[dims] = tuple(
-            ",".join(f"{DIMENSIONS[at]}={escaped(dims[at])}" for at in positions) or ALL
+            ",".join(f"{DIMENSIONS[at]}={escaped(self._counted(at, dims[at]))}" for at in positions) or ALL
             for positions in self._templates
             if all(dims[at] for at in positions)
         )
         return ids
+
+    def _counted(self, at: int, value: str) -> str:
+        """The value under which a value of a dimension is counted."""
+        known = self._values[at]
+        return value if known is None or value in known else OTHER
 
 
 def _positions(template: Sequence[str]) -> tuple[int, ...]:

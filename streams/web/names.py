@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal
 
-from schemas.texts import scope_names
+from schemas.texts import OTHER, scope_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Names:
         """`model=SU7,region=north`: SU7, north."""
         if value == "all":
             return self.gettext("All")
-        return ", ".join(scope_names(value)) or value
+        return ", ".join(self.gettext("other") if name == OTHER else name for name in scope_names(value)) or value
 
     def period(self, value: str) -> str:
         """`month:2024-10`: October 2024; anything else is returned unchanged."""

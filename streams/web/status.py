@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
 from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
+from streams.domain.limits import limit_uses
 from streams.settings import installation_digest
 from streams.web.times import text_of, text_of_ms
 
@@ -110,6 +111,14 @@ class StaleCause(_Said):
     command: str
 
 
+class LimitState(_Said):
+    """A limit of which 80 % are used: of `rows`, `scopes`, or the distinct values of a dimension."""
+
+    what: str
+    used: int
+    limit: int
+
+
 class ServiceStatus(_Said):
     """Everything about how the service is.
 
@@ -137,6 +146,7 @@ class ServiceStatus(_Said):
     partitions: list[PartitionState]
     sources: list[SourceState]
     topics: list[TopicState]
+    limits: list[LimitState]
 
 
 def service_status(view: Snapshot, state: FollowState, settings: Settings) -> ServiceStatus:
@@ -185,7 +195,14 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         partitions=partitions,
         sources=sources,
         topics=topics,
+        limits=_limits(view, settings) if state.rebuilt else [],
     )
+
+
+def _limits(view: Snapshot, settings: Settings) -> list[LimitState]:
+    windows = view.windows
+    uses = limit_uses(settings.limits.model_dump(), windows.value_counts(), windows.scope_count(), windows.row_number())
+    return [LimitState(what=use.what, used=use.used, limit=use.limit) for use in uses if use.is_near]
 
 
 def _worker(status: WorkerStatus, age_s: float, *, hears: bool) -> WorkerState:

@@ -23,6 +23,7 @@ _DIMENSIONS: Final = {
     "factory": N_("Factory"),
     "region": N_("Region"),
 }
+_LIMITS: Final = {"rows": N_("Rows"), "scopes": N_("Scopes"), **_DIMENSIONS}
 _PERIOD_KINDS: Final = {"day": N_("Days"), "month": N_("Months"), "year": N_("Years"), "holiday": N_("Holidays")}
 _QUALITIES: Final = {
     "none": N_("no history yet"),
@@ -85,6 +86,7 @@ _EFFECTS: Final = {
 #: Filter → the names that it looks up.
 _FILTERS: Final = {
     "dimension": _DIMENSIONS,
+    "limit_name": _LIMITS,
     "period_kind": _PERIOD_KINDS,
     "forecast_quality": _QUALITIES,
     "rejection": _REJECTIONS,

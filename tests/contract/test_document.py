@@ -37,7 +37,7 @@ from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from streams.operations.row_files import read_mapping
-from streams.settings import Settings
+from streams.settings import Settings, ValueSettings
 from streams.tables import KNOWN_COLUMNS
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text
@@ -73,6 +73,7 @@ KNOWN_CHECKS = {
     "dates",
     "metrics",
     "scope-ids",
+    "listed-values",
     "kinds",
     "milestone-types",
     "forecast-states",
@@ -393,6 +394,15 @@ def test_the_id_of_a_scope_is_what_the_document_says_and_names_its_model(model: 
         expected,
         date(2024, 7, 3),
     )
+
+
+@pytest.mark.parametrize(("model", "scope"), rows_of("listed-values"))
+def test_a_value_that_is_not_listed_counts_as_another(model: str, scope: str) -> None:
+    (name,), (expected,) = codes(model), codes(scope)
+    values = ValueSettings(model=("SU7", "SU7 Ultra"))
+    dims = (name, "", "", "")
+    assert Scopes(values=values.listed()).scopes_of(dims) == (expected, "all")
+    assert Business(Settings(values=values)).scopes_of(dims) == (expected, "all")
 
 
 @pytest.mark.parametrize("row", rows_of("dates"), ids=lambda row: row[0])

@@ -57,3 +57,33 @@ def test_templates_that_cannot_be_meant_are_refused(templates: list[list[str]], 
 def test_a_scope_can_have_units_when_its_dimensions_are_those_of_a_template(scope: str, has: bool) -> None:
     assert Scopes([["region", "model"], [], ["model"]]).has(scope) is has
     assert not Scopes([["variant"]]).has(scope)
+
+
+@pytest.mark.parametrize(
+    ("dims", "scopes"),
+    [
+        (("SU7", "", "", "CN-11"), ("model=SU7,region=CN-11", "region=CN-11", "all")),
+        (("SU7", "", "", "CN-12"), ("model=SU7,region=other", "region=other", "all")),
+        (("SU7", "", "", "other"), ("model=SU7,region=other", "region=other", "all")),
+        (("SU7", "", "", ""), ("all",)),
+    ],
+)
+def test_values_that_are_not_listed_count_together(dims: tuple[str, str, str, str], scopes: tuple[str, ...]) -> None:
+    listed = Scopes([["model", "region"], ["region"], []], {"region": ["CN-11", "A/B"]})
+    assert listed.scopes_of(dims) == scopes
+    assert all(listed.has(scope) for scope in scopes)
+
+
+@pytest.mark.parametrize(
+    ("scope", "has"),
+    [
+        ("region=CN-11", True),
+        ("region=A%2FB", True),
+        ("region=CN-12", False),
+        ("region=other", True),
+        ("model=anything,region=CN-11", True),
+        ("model=SU7,region=CN-12", False),
+    ],
+)
+def test_a_scope_of_a_value_that_is_not_listed_has_no_units(scope: str, has: bool) -> None:
+    assert Scopes([["model", "region"], ["region"]], {"region": ["CN-11", "A/B"]}).has(scope) is has

@@ -457,7 +457,7 @@ class Invariants:
         """The units and contradictions of one order, by the plain rules of `tests.support.recount`."""
         before = shard.units.get(order_id, [])
         found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
-        after = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
+        after = [(metric, self._counted_as(model), self._date_of(event["time"])) for metric, event, model in found]
         shard.units[order_id] = after
         shard.unjudged.add(order_id)
         for sign, several in ((-1, before), (1, after)):
@@ -465,6 +465,10 @@ class Invariants:
                 for cell in ((metric, "all", day), (metric, f"model={model}", day)):
                     shard.expected[cell] += sign
                     shard.uncompared.add(cell)
+
+    def _counted_as(self, model: str) -> str:
+        listed = self._world.settings.values.model
+        return model if not listed or model in listed else "other"
 
     def _date_of(self, text: str) -> date:
         return datetime.fromisoformat(text).astimezone(self._zone).date()

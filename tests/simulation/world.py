@@ -31,7 +31,7 @@ from streams.operations.dead_letters import Wanted
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lift, quarantine
 from streams.operations.replay import Repair, replay
-from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings
+from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings, ValueSettings
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
@@ -172,6 +172,10 @@ class Result:
     steps: int = 0
 
 
+#: The models that are listed, where some are.
+LISTED = ("SU7",)
+
+
 @lru_cache(maxsize=16)
 def _settings(partitions: int, timezone: str, clock: str, *, several: bool) -> Settings:
     return Settings(
@@ -183,6 +187,8 @@ def _settings(partitions: int, timezone: str, clock: str, *, several: bool) -> S
         clock=clock,  # type: ignore[arg-type]
         holidays=(),
         scopes=(("model",), ()),
+        # Where there are several topics, one of the two models is counted as another one.
+        values=ValueSettings(model=LISTED if several else ()),
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,

@@ -22,6 +22,7 @@ USES: dict[str, list[str] | None] = {
     "rebuild": ["--output-prefix", "other."],
     "reconcile": [],
     "schema": ["check", "not-there.ndjson"],
+    "scopes": [],
     "topics": ["plan"],
     "verify": [],
     "violations": [],

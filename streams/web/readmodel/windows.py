@@ -317,6 +317,16 @@ class WindowReader:
         ).fetchone()[0]
         return found
 
+    def value_counts(self) -> dict[str, int]:
+        """Dimension → how many distinct values have ever had a row."""
+        found = self._connection.execute("SELECT dimension, count(*) FROM scope_values GROUP BY dimension")
+        return {row[0]: row[1] for row in found}
+
+    def row_number(self) -> int:
+        """How many rows there have ever been, without looking at them; of those that were taken away some may be counted."""
+        found: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
+        return found
+
     def greatest_scope(self, metric: str, dimensions: str) -> str | None:
         """Of the scopes of these dimensions the one that has counted most of a metric in a year, `None` without any."""
         found = self._connection.execute(

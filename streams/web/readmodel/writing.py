@@ -235,6 +235,8 @@ class Writer:
             "INSERT OR IGNORE INTO scopes VALUES (?, ?, ?, ?)",
             (scope, dimensions, dimensions.count(",") + 1 if dimensions else 0, folded),
         )
+        pairs = [part.split("=", 1) for part in scope.split(",") if "=" in part]
+        connection.executemany("INSERT OR IGNORE INTO scope_values VALUES (?, ?)", pairs)
         self._scopes.add(scope)
 
     def _version(self, connection: sqlite3.Connection, record: LogRecord, _changes: Changes) -> None:

@@ -1,0 +1,134 @@
+"""`milestones scopes`: what each set of scopes costs, what another one would, and how near the limits are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.codec import read_row
+from schemas.facts import DIMENSIONS
+from schemas.rows import RowKey
+from streams.cli.columns import print_columns
+from streams.cli.options import cluster_options
+from streams.cli.running import run
+from streams.cli.watching import watched
+from streams.domain.limits import LimitUse, ScopeCosts, SetCost, limit_uses
+from streams.domain.nearest import unknown
+from streams.errors import ExpectedError
+from streams.installation import load_settings
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_latest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streams.settings import Settings
+
+_HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of the last day")
+
+
+@click.command()
+@click.option("--add", metavar="DIMENSIONS", default=None, help="What a set would cost too, such as model,region.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the table.")
+@cluster_options
+def command(
+    add: str | None,
+    as_json: bool,  # noqa: FBT001 - an option
+    bootstrap_servers: str | None,
+    config: Path | None,
+) -> None:
+    """Show what each set of scopes costs in rows and bytes, and how near the limits are."""
+    wanted = None if add is None else _dimensions(add)
+    settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
+    costs = _read(settings)
+    sets = {",".join(each) or "all": cost for each, cost in costs.sets().items()}
+    added = None if wanted is None else _added(costs, wanted)
+    uses = limit_uses(settings.limits.model_dump(), costs.values(), costs.scopes(), costs.rows())
+    if as_json:
+        click.echo(json.dumps(_document(costs, sets, uses, wanted, added)))
+    elif sets:
+        _print(costs, sets, wanted, added)
+    else:
+        click.echo("no rows yet: is a worker running, and have events been published?", err=True)
+    for use in uses:
+        if use.is_near:
+            click.echo(f"{use.line()}: list the values that matter under [values], or raise [limits]", err=True)
+
+
+def _dimensions(text: str) -> tuple[str, ...]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise ExpectedError(f"--add: {unknown('dimension', name, DIMENSIONS)}")
+    if not names or len(set(names)) < len(names):
+        raise ExpectedError("--add: name each dimension once, such as model,region")
+    return tuple(name for name in DIMENSIONS if name in names)
+
+
+def _read(settings: Settings) -> ScopeCosts:
+    sizes: dict[bytes, tuple[int, int]] = {}
+
+    def kept(key: bytes, value: bytes) -> bytes:
+        sizes[key] = (len(key) + len(value), read_row(value).count)
+        return b""
+
+    windows = [(catalogue_of(settings).windows.name, 0)]
+    with watched() as listener:
+        latest = run(
+            settings, read_latest(settings, windows, kept=kept, plan=listener.plan, progress=listener.progress)
+        )
+    costs = ScopeCosts()
+    for key in latest:
+        costs.add(RowKey.parse(key.decode()), *sizes[key])
+    return costs
+
+
+def _added(costs: ScopeCosts, wanted: tuple[str, ...]) -> SetCost | None:
+    """What a set would cost; `None` where it is counted already."""
+    if wanted in costs.sets():
+        return None
+    if len(wanted) < 2 or (missing := costs.missing(wanted)):
+        name = wanted[0] if len(wanted) < 2 else missing[0]
+        raise ExpectedError(
+            f"--add: [{name}] is not counted alone, so that nothing is known of its values; add it first, next to what is "
+            "counted, by milestones rebuild with scopes that have it"
+        )
+    return costs.estimate(wanted)
+
+
+def _document(
+    costs: ScopeCosts,
+    sets: dict[str, SetCost],
+    uses: list[LimitUse],
+    wanted: tuple[str, ...] | None,
+    added: SetCost | None,
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "last_day": costs.last_day or None,
+        "sets": [{"set": name, **asdict(cost)} for name, cost in sets.items()],
+        "limits": [{**use._asdict(), "near": use.is_near} for use in uses],
+    }
+    if added is not None and wanted is not None:
+        document["estimate"] = {"set": ",".join(wanted), **asdict(added)}
+    return document
+
+
+def _print(costs: ScopeCosts, sets: dict[str, SetCost], wanted: tuple[str, ...] | None, added: SetCost | None) -> None:
+    total = SetCost(*(sum(column) for column in zip(*(asdict(cost).values() for cost in sets.values()), strict=True)))
+    rows = [(name, *_cells(cost)) for name, cost in sets.items()]
+    rows.append(("together", *_cells(total)))
+    if added is not None and wanted is not None:
+        after = SetCost(*(sum(pair) for pair in zip(asdict(total).values(), asdict(added).values(), strict=True)))
+        rows += [(f"{','.join(wanted)}, about", *_cells(added)), ("together with it", *_cells(after))]
+    print_columns(_HEADERS, rows, numbers=_HEADERS[1:], names=["set"])
+    if costs.last_day:
+        click.echo(f"the last day is {costs.last_day.partition(':')[2]}; bytes are keys and values before compression")
+    if wanted is not None and added is None:
+        click.echo(f"{','.join(wanted)} is counted already")
+
+
+def _cells(cost: SetCost) -> tuple[str, ...]:
+    return tuple(f"{number:,}" for number in asdict(cost).values())
