@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas.facts import DIMENSIONS
+from streams.audit.sums import Business
+from streams.context import Context
 from streams.domain.scopes import Scopes
+from streams.settings import Settings, ValueSettings
 from tests.domain.facts import SU7, YU7
 
 
@@ -87,3 +93,34 @@ def test_values_that_are_not_listed_count_together(dims: tuple[str, str, str, st
 )
 def test_a_scope_of_a_value_that_is_not_listed_has_no_units(scope: str, has: bool) -> None:
     assert Scopes([["model", "region"], ["region"]], {"region": ["CN-11", "A/B"]}).has(scope) is has
+
+
+_NAME = st.sampled_from(["", "SU7", "YU7", "A/B", "other", "星辰", "CN-11"])
+_TEMPLATES = st.sampled_from([[["model"], []], [["model", "region"], ["region"]], [["factory", "model"], ["variant"]]])
+
+
+@given(
+    st.tuples(_NAME, _NAME, _NAME, _NAME),
+    _TEMPLATES,
+    st.fixed_dictionaries({}, optional={name: st.sets(_NAME.filter(bool), min_size=1) for name in DIMENSIONS}),
+)
+def test_the_independent_recount_counts_in_the_same_scopes(
+    dims: tuple[str, str, str, str], templates: list[list[str]], values: dict[str, set[str]]
+) -> None:
+    settings = Settings(
+        scopes=tuple(map(tuple, templates)),
+        values=ValueSettings(**{name: tuple(each) for name, each in values.items()}),
+    )
+    found = Context(settings).scopes.scopes_of(dims)
+    assert found == Business(settings).scopes_of(dims)
+    assert all(Context(settings).scopes.has(scope) for scope in found)
+
+
+def test_a_state_belongs_to_the_values_that_were_listed() -> None:
+    def fingerprint(*models: str) -> str:
+        return Context(Settings(values=ValueSettings(model=models))).fingerprint
+
+    assert fingerprint() == Context(Settings()).fingerprint
+    assert fingerprint("SU7", "YU7") == fingerprint("YU7", "SU7"), "their order says nothing"
+    assert len({fingerprint(), fingerprint("SU7"), fingerprint("YU7"), fingerprint("SU7", "YU7")}) == 4
+    assert "model=2:" in fingerprint("SU7", "YU7")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from playwright.async_api import async_playwright
 
 from streams.cli import windows
-from streams.cli.webview import rows_of_web_view
+from streams.cli.webview import limits_of_web_view, rows_of_web_view
 from streams.errors import ExpectedError
 from streams.settings import Settings
 from tests.support.browser import Heard, arguments, chromium
@@ -159,3 +159,24 @@ async def test_a_scope_is_found_while_typing(site: Site) -> None:
         assert await page.locator("#rows tbody tr").first.inner_text() == first
         assert heard.faults == []
         await browser.close()
+
+
+async def test_a_limit_that_is_nearly_reached_is_said_on_every_page_and_by_the_doctor(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events", limits={"values": 2, "scopes": 100}) as site:
+        assert (await site.get("/api/v1/status")).json()["limits"] == [], "nothing is known before everything was read"
+        site.rows(*(row(f"day:{TODAY}", 1, scope=scope) for scope in ("all", "model=A", "model=B", "region=N")))
+        status = (await site.get("/api/v1/status")).json()
+        assert status["limits"] == [{"what": "model", "used": 2, "limit": 2}]
+        assert re.search(r'id="s-limits"[^>]*>\s*Model 2 / 2<', (await site.get("/targets")).text)
+        assert "车型 2 / 2" in (await site.get("/targets?lang=zh")).text
+        async with site.served() as base:
+            settings = Settings(web_bind=base.removeprefix("http://"))
+            (use,) = await asyncio.to_thread(limits_of_web_view, settings) or []
+            assert use.line() == "2 values of model are 100% of the limit of 2"
+
+
+async def test_units_of_values_that_are_not_listed_have_a_name_in_both_languages(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events") as site:
+        site.rows(row(f"day:{TODAY}", 1, scope="model=SU7,region=other"))
+        assert "SU7, other" in (await site.get("/windows")).text
+        assert "SU7, 其他" in (await site.get("/windows?lang=zh")).text
