@@ -222,7 +222,7 @@ class Invariants:
         for known in orders.values():
             for metric, event, model in judged(list(known.values()))[0]:
                 for period in periods_of(self._date_of(event["time"])):
-                    sums.update([(metric, "all", period), (metric, f"model={model}", period)])
+                    sums.update([(metric, "all", period), (metric, f"model={self._counted_as(model)}", period)])
         return sums
 
     def _expected_sums(self) -> Counter[Cell]:
