@@ -49,6 +49,7 @@ CREATE TABLE bodies (id INTEGER PRIMARY KEY, head TEXT NOT NULL, tail TEXT NOT N
 CREATE TABLE scopes (
     name TEXT PRIMARY KEY, dimensions TEXT NOT NULL, depth INTEGER NOT NULL, folded TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE metrics (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE scope_values (dimension TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (dimension, value)) WITHOUT ROWID;
 CREATE INDEX scopes_by_depth ON scopes (depth, name);
 CREATE TABLE history (

@@ -339,10 +339,15 @@ class WindowReader:
 
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
-        # One scope after the other, until a row of the metric is found.
+        noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}
+        # One scope after the other, until a row of the metric is found; of one without any that would be all of them.
         question = """SELECT EXISTS (SELECT 1 FROM scopes s CROSS JOIN windows w ON w.scope = s.name
             WHERE w.metric = ? AND w.present = 1)"""
-        return [metric for metric in METRICS if self._connection.execute(question, (metric,)).fetchone()[0]]
+        return [
+            metric
+            for metric in METRICS
+            if metric in noted and self._connection.execute(question, (metric,)).fetchone()[0]
+        ]
 
     def years(self) -> list[int]:
         """Every year from the first that has a row to the last that has begun a day."""

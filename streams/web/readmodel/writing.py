@@ -111,6 +111,7 @@ class Writer:
         self._keep_payloads = keep_payloads
         self._loading = None if database.indexed else Loading(database)
         self._scopes: set[str] = {row[0] for row in database.writer.execute("SELECT name FROM scopes")}
+        self._metrics: set[str] = {row[0] for row in database.writer.execute("SELECT name FROM metrics")}
         begins = database.writer.execute("SELECT updated_us FROM history_begins").fetchone()
         self._history_begins_us: int | None = begins and begins["updated_us"]
         self._apply: dict[Feed, Callable[[sqlite3.Connection, LogRecord, Changes], None]] = {
@@ -203,6 +204,9 @@ class Writer:
         )
         if row.scope not in self._scopes:
             self._note_scope(connection, row.scope)
+        if row.metric not in self._metrics:
+            connection.execute("INSERT OR IGNORE INTO metrics VALUES (?)", (row.metric,))
+            self._metrics.add(row.metric)
         if self._loading is not None:
             self._loading.window(key, columns, (head, tail))
             return
