@@ -169,7 +169,8 @@ class Settings(_Section):
     Those of the web view: `web_bind` HOST:PORT; `web_token(_file)` what readers present, and `web_proxy_header` a header
     that an authenticating proxy at one of `web_trusted_proxies` (addresses, networks) sets, one of them needed for an
     address that is not loopback; `web_hosts` more names that may stand in the Host header; `web_lag_limit_s` how far behind
-    the topics it is called stale; `web_show_payloads` whether key and value of dead letters are shown; `web_max_connections`,
+    the topics it is called stale; `web_show_payloads` whether key and value of dead letters are shown, `web_show_vins` whether VINs are shown and looked for,
+    `web_orders` whether single orders can be looked up, for which it reads the ledger's changelog; `web_max_connections`,
     `web_max_streams` (open pages) and `web_rate_per_s` (requests a second and client) its limits.
     """
 
@@ -225,6 +226,8 @@ class Settings(_Section):
     web_hosts: str = ""
     web_lag_limit_s: float = Field(default=30.0, gt=0.0)
     web_show_payloads: bool = False
+    web_show_vins: bool = False
+    web_orders: bool = True
     web_max_connections: int = Field(default=1000, ge=10, le=100_000)
     web_max_streams: int = Field(default=500, ge=1, le=100_000)
     web_rate_per_s: float = Field(default=50.0, gt=0.0)

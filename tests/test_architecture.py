@@ -28,8 +28,8 @@ ONLY_IN = {
     "starlette": ("streams.web",),
     "uvicorn": ("streams.web",),
 }
-#: The web view reads output topics only: it knows neither how they are written nor the sources and how they are counted
-#: again. Of what is below it, these are what it may use.
+#: The web view reads what is published, and the changelog by way of `lookup`: it knows neither how it is written nor the
+#: sources and how they are counted again. Of what is below it, these are what it may use.
 WEB_MAY_IMPORT = (
     "streams.web",
     "streams.domain.calendar",
@@ -43,6 +43,7 @@ WEB_MAY_IMPORT = (
     "streams.kafka.admin",
     "streams.kafka.clients",
     "streams.kafka.records",
+    "streams.lookup",
     "streams.settings",
 )
 SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}

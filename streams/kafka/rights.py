@@ -74,7 +74,8 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
         case "publisher":
             return _topics(sources, write)
         case "web":
-            return _topics((topic for topic in catalogue.public() if topic not in sources), look)
+            read = [topic for topic in catalogue.public() if topic not in sources]
+            return _topics([*read, catalogue.ledger] if settings.web_orders else read, look)
         case "reader":
             return _topics(catalogue.all(), look)
         case "worker":

@@ -5,6 +5,7 @@ serving, marked stale, while workers or brokers are down.
 
     follow.py     output topics → read model          readmodel/   embedded database: typed questions and answers
     status.py     health of the service               views/       what each page shows, as models
+    orders.py     single orders, from the changelog
     sse.py        changes as server-sent events       api.py       /api/v1: the views as JSON
     rendering.py  templates, languages, themes        pages.py     the views as pages
     filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
@@ -25,6 +26,9 @@ Templates are in `templates/`, one a page:
 | `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |
 | `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side` |
 | `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
+| `/orders/{id}` | `order.html` | `orders.OrderView` | `/orders/{id}` |
+| `/units` | `units.html` | `orders.UnitsView` | `/units` |
+| `/search` | `search.html` | `search.SearchView` | `/search` |
 | `/dead-letters` | `dead-letters.html` | `rejected.DeadLettersView` | `/dead-letters` |
 | `/violations` | `violations.html` | `rejected.ViolationsView` | `/violations` |
 | `/reconciliation` | `reconciliation.html` | `rejected.ReconciliationView` | `/reconciliation` |

@@ -11,11 +11,12 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import Snapshot
-from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only
+from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
-from streams.web.views import calendar, milestones, now, rejected, scopes, targets, windows
+from streams.web.views import calendar, milestones, now, orders, rejected, scopes, search, targets, windows
 from streams.web.views.common import Parameters, Text
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def router(web: Web) -> APIRouter:
     _add_rows(routes, web)
     _add_news(routes, web)
     _add_rejected(routes, web)
+    _add_orders(routes, web)
     return routes
 
 
@@ -181,7 +183,7 @@ def _add_rejected(routes: APIRouter, web: Web) -> None:
     )
     def get_violations(parameters: Annotated[rejected.ViolationsParameters, Query()]) -> Response:
         with asking(web) as ask:
-            return _answer(rejected.violations(ask, parameters))
+            return _answer(rejected.violations(ask, web.orders, parameters))
 
     @routes.get(
         "/reconciliation",
@@ -192,6 +194,44 @@ def _add_rejected(routes: APIRouter, web: Web) -> None:
     def get_reconciliation(parameters: Annotated[rejected.ReconciliationParameters, Query()]) -> Response:
         with asking(web) as ask:
             return _answer(rejected.reconciliation(ask, parameters))
+
+
+def _add_orders(routes: APIRouter, web: Web) -> None:
+    @routes.get(
+        "/orders/{order_id:path}",
+        summary="An order: what came, what counts, and why not",
+        description="503 as long as it cannot be known.",
+        tags=["orders"],
+        response_model=orders.OrderView,
+    )
+    def get_order(order_id: OrderPath) -> Response:
+        with asking(web) as ask:
+            found = orders.order_view(ask, web.orders, order_id)
+        _require(found.problem)
+        return _answer(found)
+
+    @routes.get(
+        "/units",
+        summary="The units behind a number",
+        description="503 as long as they cannot be known.",
+        tags=["orders"],
+        response_model=orders.UnitsView,
+    )
+    def get_units(parameters: Annotated[orders.UnitsParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            found = orders.units_view(ask, web.orders, parameters)
+        _require(found.problem)
+        return _answer(found)
+
+    @routes.get("/search", summary="What a text may mean", tags=["orders"], response_model=search.SearchView)
+    def get_search(parameters: Annotated[search.SearchParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(search.search(ask, web.orders, parameters))
+
+
+def _require(problem: orders.NotKnown | None) -> None:
+    if problem is not None:
+        raise OrdersNotKnownError(problem.why, problem.done, problem.total)
 
 
 def _from_snapshot(

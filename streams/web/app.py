@@ -23,6 +23,7 @@ from streams.web import api, health, pages
 from streams.web.assets import Assets
 from streams.web.context import Web
 from streams.web.follow import Follower
+from streams.web.orders import Orders
 from streams.web.patience import ended
 from streams.web.readmodel import ReadModel
 from streams.web.readmodel.keeping import kept_folder
@@ -74,17 +75,19 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         fresh: Reload templates and static files, for development.
     """
     zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
-    model = ReadModel(zone, keep_payloads=payloads, place=kept_folder(settings), bulk=True)
+    vins, place = settings.web_show_vins, kept_folder(settings)
+    model = ReadModel(zone, keep_payloads=payloads, keep_vins=vins, place=place, bulk=True)
     follower = Follower(settings, model)
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    web = Web(settings, model, follower.state, hub, Pages(FOLDER, assets, fresh=fresh))
+    web = Web(settings, model, follower.state, hub, Pages(FOLDER, assets, fresh=fresh), Orders(settings))
     failures: list[str] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(follower.run(), name="follower"), asyncio.create_task(hub.run(), name="hub")]
+        tasks.append(asyncio.create_task(web.orders.run(), name="orders"))
         preparing = asyncio.create_task(asyncio.to_thread(web.pages.prepare), name="templates")
         closing = False
 

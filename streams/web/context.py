@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.follow import FollowState
+    from streams.web.orders import Orders
     from streams.web.readmodel import ReadModel
     from streams.web.rendering import Pages
     from streams.web.sse import Hub
@@ -28,6 +29,7 @@ class Web:
     state: FollowState
     hub: Hub
     pages: Pages
+    orders: Orders
     metrics: Metrics = field(default_factory=Metrics)
 
     def status(self) -> ServiceStatus:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
-from streams.web.routes import DayPath, MilestonePath, asking, date_of, known_only, replaced, tidied
-from streams.web.views import calendar, milestones, now, rejected, targets, windows
+from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only, replaced, tidied
+from streams.web.views import calendar, milestones, now, orders, rejected, search, targets, windows
 from streams.web.views.common import LISTED_SCOPES, Ask, UnknownScopeError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def router(web: Web) -> APIRouter:
 
     _add_rows(routes, render)
     _add_news(routes, render)
-    _add_rejected(routes, render)
+    _add_rejected(routes, render, web)
+    _add_orders(routes, render, web)
     return routes
 
 
@@ -93,17 +94,38 @@ def _add_news(routes: APIRouter, render: Render) -> None:
         return render("targets.html", request, lambda ask: targets.targets(ask, parameters))
 
 
-def _add_rejected(routes: APIRouter, render: Render) -> None:
+def _add_rejected(routes: APIRouter, render: Render, web: Web) -> None:
     @routes.get("/dead-letters")
     def get_dead_letters(request: Request, parameters: Annotated[rejected.DeadLettersParameters, Query()]) -> Response:
         return render("dead-letters.html", request, lambda ask: rejected.dead_letters(ask, parameters))
 
     @routes.get("/violations")
     def get_violations(request: Request, parameters: Annotated[rejected.ViolationsParameters, Query()]) -> Response:
-        return render("violations.html", request, lambda ask: rejected.violations(ask, parameters))
+        return render("violations.html", request, lambda ask: rejected.violations(ask, web.orders, parameters))
 
     @routes.get("/reconciliation")
     def get_reconciliation(
         request: Request, parameters: Annotated[rejected.ReconciliationParameters, Query()]
     ) -> Response:
         return render("reconciliation.html", request, lambda ask: rejected.reconciliation(ask, parameters))
+
+
+def _add_orders(routes: APIRouter, render: Render, web: Web) -> None:
+    @routes.get("/orders/{order_id:path}")
+    def get_order(request: Request, order_id: OrderPath) -> Response:
+        return render("order.html", request, lambda ask: orders.order_view(ask, web.orders, order_id))
+
+    @routes.get("/units")
+    def get_units(request: Request, parameters: Annotated[orders.UnitsParameters, Query()]) -> Response:
+        return render("units.html", request, lambda ask: orders.units_view(ask, web.orders, parameters))
+
+    @routes.get("/search")
+    def get_search(request: Request, parameters: Annotated[search.SearchParameters, Query()]) -> Response:
+        visitor = Visitor(request)
+        with asking(web) as ask:
+            data = search.search(ask, web.orders, parameters)
+        if (address := search.only(data)) is not None:
+            return RedirectResponse(
+                address + ("&" if "?" in address else "?") * visitor.kiosk + "kiosk=1" * visitor.kiosk, 303
+            )
+        return web.pages.render("search.html", visitor, {"data": data, "status": ask.status})

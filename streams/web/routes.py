@@ -26,6 +26,9 @@ DayPath = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=
 MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model=SU7/first:day/exceeds:1000"])]
 
 
+OrderPath = Annotated[str, Path(max_length=256, examples=["SO-20241007-000123"])]
+
+
 #: Seconds after which to ask again while everything is read for the first time.
 RETRY_AFTER_S: Final = 2
 

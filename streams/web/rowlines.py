@@ -94,6 +94,9 @@ class RowLines:
         if manner.live:
             key = f"{self._text(metric)}|{self._text(scope)}|{self._text(row['period'])}"
             count = f'<span data-row="{key}">{count}</span>'
+        if row["count"]:
+            units = {"metric": metric, "scope": scope, "period": row["period"]}
+            count = f'<a href="{escape(page_url("/units", units, kiosk=manner.kiosk))}">{count}</a>'
         return (
             f'{_DIM if manner.dim else "<tr>"}<th scope="row" class="nowrap">{name}</th>'
             f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td>'

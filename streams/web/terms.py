@@ -83,8 +83,57 @@ _EFFECTS: Final = {
     "void_of_unknown_event": N_("No effect until that event arrives."),
     "void_of_void": N_("No effect: a void cannot be voided."),
 }
+_EVENT_TYPES: Final = {
+    "order.placed.v1": N_("Order placed"),
+    "order.cancelled.v1": N_("Order cancelled"),
+    "vehicle.delivered.v1": N_("Vehicle delivered"),
+    "delivery.reversed.v1": N_("Delivery reversed"),
+    "event.voided.v1": N_("Event voided"),
+}
+_EVENT_EFFECTS: Final = {
+    "placed": N_("Places the order."),
+    "cancelled": N_("Cancels the order."),
+    "delivered": N_("Delivers the vehicle."),
+    "delivered_without_order": N_("Delivers the vehicle, although no order was placed before."),
+    "delivered_after_cancellation": N_("Delivers the vehicle, although the order is cancelled."),
+    "placed_cancelled": N_("Places the order, which is cancelled later."),
+    "delivered_reversed": N_("Delivers the vehicle, which comes back later."),
+    "reversed": N_("Takes the delivery back."),
+    "voids": N_("Voids another event, which counts as never sent."),
+    "voided": N_("No effect: voided, it counts as never sent."),
+    "second_placed": N_("No effect: the order was placed before."),
+    "cancelled_without_order": N_("No effect: no order was placed before."),
+    "cancelled_twice": N_("No effect: the order was cancelled before."),
+    "cancelled_while_delivered": N_("No effect: a delivery stands."),
+    "delivered_twice": N_("No effect: a delivery of this order stands."),
+    "reversed_without_delivery": N_("No effect: no delivery stands."),
+    "reversed_other_vin": N_("No effect: the delivery that stands has another VIN."),
+    "void_of_unknown_event": N_("No effect: the event it voids is not known."),
+    "void_of_void": N_("No effect: a void cannot be voided."),
+}
+_ORDER_STATES: Final = {
+    "counted": N_("It counts"),
+    "not_counted": N_("Not counted: none of its events has an effect today"),
+    "rejected": N_("Not counted: all its records were rejected"),
+    "waiting": N_("Not known yet: events of it have arrived"),
+    "not_known": N_("Not known yet: not everything is counted"),
+    "unknown": N_("Never arrived"),
+}
+_HIT_KINDS: Final = {
+    "order": N_("Orders"),
+    "vehicle": N_("Orders of the vehicle"),
+    "day": N_("Dates"),
+    "period": N_("Periods"),
+    "milestone": N_("Milestones"),
+    "scope": N_("Models, regions and other scopes"),
+    "target": N_("Targets"),
+}
 #: Filter → the names that it looks up.
 _FILTERS: Final = {
+    "event_type": _EVENT_TYPES,
+    "event_effect": _EVENT_EFFECTS,
+    "order_state": _ORDER_STATES,
+    "hit_kind": _HIT_KINDS,
     "dimension": _DIMENSIONS,
     "limit_name": _LIMITS,
     "period_kind": _PERIOD_KINDS,

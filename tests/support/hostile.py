@@ -21,6 +21,8 @@ TODAY = "2024-10-07"
 DELIVERED_TODAY = 18
 GOAL = 20
 TARGET_ID = f"sept-{PAYLOAD}"
+#: An order that contradicts itself.
+ODD_ORDER = f"SO-odd-0-{PAYLOAD}"
 
 _FIRST = datetime(2024, 9, 9, tzinfo=UTC)
 _DAYS = 29

@@ -47,6 +47,9 @@ PAGES = {
     "side-by-side": "/windows/side-by-side?dimension=variant&kind=day",
     "side-by-side-none": "/windows/side-by-side?dimension=region",
     "targets": "/targets",
+    "order": f"/orders/{quote(hostile.ODD_ORDER, safe='')}",
+    "units": f"/units?scope=model%3DSU7&period=day:{hostile.TODAY}",
+    "search": "/search?q=su7",
     "dead-letters": "/dead-letters",
     "violations": "/violations",
     "reconciliation": "/reconciliation",
@@ -56,7 +59,7 @@ PAGES = {
     "kiosk": "/?kiosk=1",
 }
 #: What a person must find on a page.
-HOSTILE_PAGES = ("milestone", "targets", "dead-letters", "violations", "reconciliation")
+HOSTILE_PAGES = ("order", "milestone", "targets", "dead-letters", "violations", "reconciliation")
 #: What is beyond the right edge of a phone, for the message of a failed test.
 STICKS_OUT = """[...document.querySelectorAll('body *')]
     .filter((each) => each.getBoundingClientRect().right > 361 && !each.parentElement.closest('.scroll'))
@@ -120,6 +123,7 @@ async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFa
             await web.until("/api/v1/dead-letters", lambda view: view["total"] >= 6)
             await web.until("/api/v1/reconciliation", lambda view: view["compared"] == 2)
             await web.until("/api/v1/milestones?kind=target", lambda view: view["total"] >= 1)
+            await web.until(f"/api/v1/units?scope=model%3DSU7&period=day:{hostile.TODAY}", lambda view: "lines" in view)
             await web.until("/api/v1/targets", lambda view: any(window["forecasts"] for window in view["windows"]))
             await web.until("/api/v1/status", lambda status: not status["stale"])
             yield made
@@ -348,6 +352,25 @@ async def test_every_page_fits_a_phone(site: Site, locale: str) -> None:
             if await page.evaluate("document.documentElement.scrollWidth") > 360:
                 wide[name] = await page.evaluate(STICKS_OUT)
         assert wide == {}
+
+
+async def test_a_person_asks_for_an_order_from_any_page_and_comes_from_a_number_to_its_units(site: Site) -> None:
+    async with site.page("/targets") as page:
+        await page.keyboard.press("/")
+        await expect(page.locator("#q")).to_be_focused()
+        await page.keyboard.type("SO-00001")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/orders/SO-00001")
+        await expect(page.locator("#events tbody tr")).to_have_count(2)
+        await expect(page.locator("#counts")).to_contain_text("Deliveries")
+        await page.locator("#counts a[href*='/units']").last.click()
+        await expect(page.locator("#units")).to_contain_text("SO-")
+        await page.goto(f"/calendar/{hostile.TODAY}?scope=model%3DSU7")
+        await page.locator(".units-of").click()
+        count = int(await page.locator("#count").inner_text())
+        await expect(page.locator("#units tbody tr")).to_have_count(count)
+        await page.goto("/search?q=no-such-thing")
+        await expect(page.locator("main")).to_contain_text("Nothing is called that")
 
 
 async def test_tables_filter_sort_and_go_back_in_time_without_script(site: Site) -> None:

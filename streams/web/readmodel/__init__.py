@@ -102,16 +102,23 @@ class ReadModel:
     Args:
         zone: The business time zone.
         keep_payloads: Whether key and value of dead letters may be kept, to be shown.
+        keep_vins: Whether VINs may be kept, to be looked for.
         place: Where to keep the tables between two runs; a temporary file without it.
         bulk: Whether new tables are filled without being in order until `loaded`: three times as fast. Until then the
             questions of `Snapshot.windows` have no answer.
     """
 
     def __init__(
-        self, zone: ZoneInfo, *, keep_payloads: bool = False, place: KeptFolder | None = None, bulk: bool = False
+        self,
+        zone: ZoneInfo,
+        *,
+        keep_payloads: bool = False,
+        keep_vins: bool = False,
+        place: KeptFolder | None = None,
+        bulk: bool = False,
     ) -> None:
         self._database = Database(place, indexed=not bulk)
-        self._writer = Writer(self._database, zone, keep_payloads=keep_payloads)
+        self._writer = Writer(self._database, zone, keep_payloads=keep_payloads, keep_vins=keep_vins)
         self.apply = self._writer.apply
         self.forget = self._writer.forget
         self.loaded = self._writer.loaded

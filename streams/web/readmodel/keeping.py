@@ -73,7 +73,7 @@ def kept_folder(settings: Settings) -> KeptFolder | None:
 
 
 def _version(settings: Settings) -> str:
-    digest = hashlib.sha256(f"{settings.timezone} {settings.web_show_payloads}".encode())
+    digest = hashlib.sha256(f"{settings.timezone} {settings.web_show_payloads} {settings.web_show_vins}".encode())
     for package, name in _WRITERS:
         digest.update(resources.files(package).joinpath(name).read_bytes())
     return digest.hexdigest()

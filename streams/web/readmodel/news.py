@@ -91,6 +91,15 @@ class MilestoneReader:
         found = self._connection.execute("SELECT kind, type, count(*) FROM milestones GROUP BY 1, 2 ORDER BY 1, 2")
         return {(row[0], row[1].split(".")[1]): row[2] for row in found}
 
+    def ids_like(self, text: str, limit: int) -> list[str]:
+        """Ids of milestones that a text is, or is part of, the shortest first."""
+        found = self._connection.execute(
+            """SELECT DISTINCT milestone_id FROM milestones WHERE instr(lower(milestone_id), lower(?)) > 0
+            ORDER BY length(milestone_id), milestone_id LIMIT ?""",
+            (text, limit),
+        )
+        return [row[0] for row in found]
+
     def revisions(self, milestone_id: str) -> list[MilestoneEvent]:
         """Every event of one milestone, oldest first; none where there is no such milestone."""
         found = self._connection.execute(

@@ -22,6 +22,7 @@ class DeadLetterEntry:
         day: Business date of its `time` if that can be read (`day_is_of_event`), else of its rejection.
         recorded_ms: When it was rejected, milliseconds since 1970.
         size_bytes: Of key and value.
+        order_id: What the record says of itself, as far as that can be read: its order, the `source` and `event_id` of its event.
         key: The key as text, only where payloads may be shown; unreadable bytes as `\xNN`.
         value: The beginning of the value, likewise.
     """
@@ -37,17 +38,23 @@ class DeadLetterEntry:
     day: str
     day_is_of_event: bool
     size_bytes: int
+    order_id: str
+    source: str
+    event_id: str
     key: str | None
     value: str | None
 
 
 @dataclass(frozen=True)
 class LetterQuery:
-    """Which dead letters: of a reason, a source topic, a day; newest first."""
+    """Which dead letters: of a reason, a source topic, a day, an order, a vehicle, an event source; newest first."""
 
     reason: str = ""
     topic: str = ""
     day: str = ""
+    order_id: str = ""
+    vin: str = ""
+    source: str = ""
     offset: int = 0
     limit: int = 100
 
@@ -66,10 +73,12 @@ class ViolationEntry:
 
 @dataclass(frozen=True)
 class ViolationQuery:
-    """Which violations: of a kind, an order; newest first."""
+    """Which violations: of a kind, an order, any of some orders, an event source; newest first."""
 
     kind: str = ""
     order_id: str = ""
+    order_ids: tuple[str, ...] | None = None
+    source: str = ""
     offset: int = 0
     limit: int = 100
 
@@ -91,7 +100,14 @@ class DeadLetterReader:
 
     def page(self, query: LetterQuery) -> tuple[list[DeadLetterEntry], int]:
         """The dead letters that a query wants, and how many there are on all pages."""
-        where, values = _equal(("reason", query.reason), ("topic", query.topic), ("day", query.day))
+        where, values = _equal(
+            ("reason", query.reason),
+            ("topic", query.topic),
+            ("day", query.day),
+            ("order_id", query.order_id),
+            ("vin", query.vin),
+            ("event_source", query.source),
+        )
         total = self._connection.execute(f"SELECT count(*) FROM dead_letters {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = self._connection.execute(
             f"SELECT * FROM dead_letters {where} ORDER BY recorded_ms DESC, part, position DESC LIMIT ? OFFSET ?",  # noqa: S608 - fixed texts
@@ -122,7 +138,11 @@ class ViolationReader:
 
     def page(self, query: ViolationQuery) -> tuple[list[ViolationEntry], int]:
         """The violations that a query wants, and how many there are on all pages."""
-        where, values = _equal(("kind", query.kind), ("order_id", query.order_id))
+        where, values = _equal(("kind", query.kind), ("order_id", query.order_id), ("source", query.source))
+        if query.order_ids is not None:
+            where = f"{where} AND" if where else "WHERE"
+            where += f" order_id IN ({', '.join('?' * len(query.order_ids))})"
+            values = [*values, *query.order_ids]
         total = self._connection.execute(f"SELECT count(*) FROM violations {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
         found = self._connection.execute(
             f"""SELECT order_id, kind, source, event_id, message, recorded_ms FROM violations {where}
@@ -162,6 +182,9 @@ def _letter(row: sqlite3.Row) -> DeadLetterEntry:
         day=row["day"],
         day_is_of_event=bool(row["day_is_of_event"]),
         size_bytes=row["size_bytes"],
+        order_id=row["order_id"],
+        source=row["event_source"],
+        event_id=row["event_id"],
         key=_text(row["key"]),
         value=_text(row["value"]),
     )

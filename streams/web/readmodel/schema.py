@@ -78,9 +78,12 @@ CREATE TABLE dead_letters (
     part INTEGER NOT NULL, position INTEGER NOT NULL, topic TEXT NOT NULL, source_part INTEGER NOT NULL,
     source_offset INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, recorded_ms INTEGER NOT NULL,
     day TEXT NOT NULL, day_is_of_event INTEGER NOT NULL, size_bytes INTEGER NOT NULL, key BLOB, value BLOB,
+    order_id TEXT NOT NULL, event_source TEXT NOT NULL, event_id TEXT NOT NULL, vin TEXT NOT NULL,
     PRIMARY KEY (part, position)
 );
 CREATE INDEX dead_letters_by_day ON dead_letters (day);
+CREATE INDEX dead_letters_by_order ON dead_letters (order_id);
+CREATE INDEX violations_by_order ON violations (order_id);
 CREATE INDEX dead_letters_by_time ON dead_letters (recorded_ms);
 CREATE TABLE status (
     key TEXT PRIMARY KEY, body TEXT NOT NULL, recorded_ms INTEGER NOT NULL, heard_ms INTEGER NOT NULL

@@ -337,6 +337,13 @@ class WindowReader:
         ).fetchone()
         return None if found is None else str(found[0])
 
+    def has_period(self, period: str, start: str) -> bool:
+        """Whether any row has a period, which begins on this date."""
+        found = self._connection.execute(
+            "SELECT 1 FROM windows WHERE present = 1 AND start = ? AND period = ? LIMIT 1", (start, period)
+        )
+        return found.fetchone() is not None
+
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
         noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}

@@ -34,6 +34,7 @@ from schemas.outputs import ControlHeaders
 from schemas.rows import RowKey
 from schemas.texts import scope_names
 from streams.kafka.records import header_values, record_key, record_value
+from streams.lookup.letters import said_by
 from streams.web.readmodel.loading import Loading
 from streams.web.readmodel.windows import dimensions_of
 
@@ -103,12 +104,14 @@ class Writer:
         database: Written.
         zone: The business time zone, for the day of a dead letter.
         keep_payloads: Whether key and value of dead letters may be kept, to be shown.
+        keep_vins: Whether VINs may be kept, to be looked for.
     """
 
-    def __init__(self, database: Database, zone: ZoneInfo, *, keep_payloads: bool) -> None:
+    def __init__(self, database: Database, zone: ZoneInfo, *, keep_payloads: bool, keep_vins: bool = False) -> None:
         self._database = database
         self._zone = zone
         self._keep_payloads = keep_payloads
+        self._keep_vins = keep_vins
         self._loading = None if database.indexed else Loading(database)
         self._scopes: set[str] = {row[0] for row in database.writer.execute("SELECT name FROM scopes")}
         self._metrics: set[str] = {row[0] for row in database.writer.execute("SELECT name FROM metrics")}
@@ -360,8 +363,9 @@ class Writer:
         day, of_event = self._day(record, headers)
         size = len(record.key or b"") + len(record.value or b"")
         kept = self._keep_payloads
+        said = said_by(record.key, record.value, record.headers)
         connection.execute(
-            "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.partition,
                 record.offset,
@@ -376,6 +380,10 @@ class Writer:
                 size,
                 record.key[:MAX_PAYLOAD_BYTES] if kept and record.key is not None else None,
                 record.value[:MAX_PAYLOAD_BYTES] if kept and record.value is not None else None,
+                said.order_id,
+                said.source,
+                said.id,
+                said.vin if self._keep_vins else "",
             ),
         )
 

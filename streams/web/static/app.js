@@ -384,6 +384,14 @@
     next.tabIndex = 0;
     next.focus();
   });
+  /* `/` goes to the search field, wherever one does not type anyway. */
+  document.addEventListener("keydown", (event) => {
+    const field = document.getElementById("q");
+    if (event.key !== "/" || !field || event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea")) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
   document.addEventListener("change", (event) => {
     const field = event.target;
     if (field.matches("[data-submit]") || (field.matches("[data-scopes]") && (!field.value || offered(field)))) field.form.requestSubmit();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -13,9 +13,13 @@ from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
 from schemas.wrappers import UNWRAPS
 from streams.domain.nearest import unknown
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
-from streams.web.views.common import Ask, Parameters, Text, View
+from streams.web.views.common import Ask, Parameters, Text, UnknownNameError, View
+
+if TYPE_CHECKING:
+    from streams.web.orders import Orders
 
 _MAX_RECONCILED = 1000
+_MAX_ORDERS = 500
 
 
 def _one_of(what: str, text: str, known: Collection[str]) -> str:
@@ -30,11 +34,14 @@ class _Paged(Parameters):
 
 
 class DeadLettersParameters(_Paged):
-    """Of a `reason`, a source `topic`, a business date (`day`)."""
+    """Of a `reason`, a source `topic`, a business date (`day`), an order, a vehicle (`vin`), an event `source`."""
 
     reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
     topic: Text = ""
     day: CivilDate | Literal[""] = ""
+    order_id: Text = ""
+    vin: Text = ""
+    source: Text = ""
 
 
 class LetterLine(View):
@@ -52,6 +59,7 @@ class DeadLettersView(View):
 
     parameters: DeadLettersParameters
     payloads_shown: bool
+    vins_shown: bool
     by_reason: list[Group]
     by_topic: list[Group]
     total: int
@@ -60,16 +68,19 @@ class DeadLettersView(View):
 
 
 class ViolationsParameters(_Paged):
-    """Of a `kind`, of one order (`order_id`)."""
+    """Of a `kind`, of one order (`order_id`), of a vehicle (`vin`), of an event `source`."""
 
     kind: Annotated[Text, AfterValidator(lambda text: _one_of("kind", text, VIOLATION_MESSAGES))] = ""
     order_id: Text = ""
+    vin: Text = ""
+    source: Text = ""
 
 
 class ViolationsView(View):
     """A page of violations, the newest first; `total` on all pages."""
 
     parameters: ViolationsParameters
+    vins_shown: bool
     by_kind: list[Group]
     total: int
     violations: list[ViolationEntry]
@@ -111,6 +122,9 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
             reason=parameters.reason,
             topic=parameters.topic,
             day=parameters.day,
+            order_id=parameters.order_id.strip(),
+            vin=_vin(ask, parameters.vin),
+            source=parameters.source.strip(),
             offset=parameters.offset,
             limit=parameters.limit,
         )
@@ -118,6 +132,7 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
     return DeadLettersView(
         parameters=parameters,
         payloads_shown=ask.settings.web_show_payloads,
+        vins_shown=ask.settings.web_show_vins,
         by_reason=ask.view.dead_letters.by("reason"),
         by_topic=ask.view.dead_letters.by("topic"),
         total=total,
@@ -132,6 +147,13 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
             for letter in found
         ],
     )
+
+
+def _vin(ask: Ask, text: str) -> str:
+    """The vehicle that is asked for, where the settings allow it."""
+    if text and not ask.settings.web_show_vins:
+        raise UnknownNameError("vehicles are not looked up here; web_show_vins = true allows it")
+    return text.strip().upper()
 
 
 def _repairs(reason: str | None) -> tuple[tuple[str, str], ...]:
@@ -152,14 +174,26 @@ def _reconcile(row: WindowRow, control: RowControl) -> str:
     return " ".join(["milestones reconcile", *words, "--units"])
 
 
-def violations(ask: Ask, parameters: ViolationsParameters) -> ViolationsView:
+def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> ViolationsView:
     """A page of violations."""
+    vin = _vin(ask, parameters.vin)
     found, total = ask.view.violations.page(
         ViolationQuery(
-            kind=parameters.kind, order_id=parameters.order_id, offset=parameters.offset, limit=parameters.limit
+            kind=parameters.kind,
+            order_id=parameters.order_id.strip(),
+            order_ids=tuple(orders.with_vin(vin)[:_MAX_ORDERS]) if vin else None,
+            source=parameters.source.strip(),
+            offset=parameters.offset,
+            limit=parameters.limit,
         )
     )
-    return ViolationsView(parameters=parameters, by_kind=ask.view.violations.by_kind(), total=total, violations=found)
+    return ViolationsView(
+        parameters=parameters,
+        vins_shown=ask.settings.web_show_vins,
+        by_kind=ask.view.violations.by_kind(),
+        total=total,
+        violations=found,
+    )
 
 
 def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> ReconciliationView:

@@ -1,0 +1,150 @@
+"""One order: what came, what counts, and why not; and the units behind a number."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
+
+from schemas.outputs import WindowRow
+from streams.domain.nearest import period_fault
+from streams.lookup.story import DayUnit, OrderStory
+from streams.web.orders import OrdersNotKnownError
+from streams.web.readmodel import LetterQuery, MilestoneQuery
+from streams.web.views.common import (
+    Ask,
+    MetricName,
+    MilestoneLine,
+    Parameters,
+    Text,
+    UnknownNameError,
+    View,
+    milestone_line,
+)
+
+if TYPE_CHECKING:
+    from streams.web.orders import Orders
+
+_MAX_MILESTONES: Final = 200
+
+
+class NotKnown(View):
+    """Why there is no answer yet; `done` of `total` offsets of the ledger have been read."""
+
+    why: str
+    done: int
+    total: int
+
+
+class OrderView(View):
+    """An order; without a `story` it is not known yet, and `problem` says why."""
+
+    order_id: str
+    vins_shown: bool
+    problem: NotKnown | None
+    story: OrderStory | None
+
+
+def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
+    """Everything that is known of an order."""
+    letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000))[0]
+    story, problem = None, None
+    try:
+        story = orders.story(order_id, ask.status, letters[::-1])
+    except OrdersNotKnownError as error:
+        problem = not_known(error)
+    return OrderView(order_id=order_id, vins_shown=orders.vins_shown, problem=problem, story=story)
+
+
+def not_known(error: OrdersNotKnownError) -> NotKnown:
+    """As a model."""
+    return NotKnown(why=error.detail, done=error.done, total=error.total)
+
+
+class UnitsParameters(Parameters):
+    """The units of a metric, scope and period by (time, id); `position` is the first to show, 0 the latest."""
+
+    metric: MetricName = "deliveries"
+    scope: Text = "all"
+    period: Text = ""
+    position: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+class UnitLine(View):
+    """A unit and its place among those of the period, from 1; `passed` are the milestones that it decided."""
+
+    position: int
+    unit: DayUnit
+    passed: list[MilestoneLine]
+
+
+class UnitsView(View):
+    """Units of a period as they count now; without a `row` there are none."""
+
+    parameters: UnitsParameters
+    row: WindowRow | None
+    vins_shown: bool
+    problem: NotKnown | None
+    first: int
+    lines: list[UnitLine]
+
+
+def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsView:
+    """The units behind a number.
+
+    Raises:
+        UnknownNameError: The period is none, or the scope.
+    """
+    metric, scope, period = parameters.metric, parameters.scope, parameters.period
+    period = period or f"day:{ask.today.isoformat()}"
+    if (fault := period_fault(period)) is not None:
+        raise UnknownNameError(fault)
+    ask.check_scopes((scope,))
+    row = ask.view.windows.get(metric, scope, period)
+    lines, problem, first = [], None, 1
+    if row is not None and row.count:
+        latest = max(row.count - parameters.limit + 1, 1)
+        first = min(parameters.position or latest, row.count)
+        try:
+            lines = _lines(ask, orders, row, first, parameters.limit)
+        except OrdersNotKnownError as error:
+            problem = not_known(error)
+    return UnitsView(
+        parameters=parameters.model_copy(update={"period": period}),
+        row=row,
+        vins_shown=orders.vins_shown,
+        problem=problem,
+        first=first,
+        lines=lines,
+    )
+
+
+def _lines(ask: Ask, orders: Orders, row: WindowRow, first: int, limit: int) -> list[UnitLine]:
+    """Units from a position on: only the dates on which they are looked up."""
+    passed = _passed(ask, row)
+    counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, row.end)
+    lines: list[UnitLine] = []
+    before, day, end = 0, date.fromisoformat(row.start), date.fromisoformat(row.end)
+    while day <= end and len(lines) < limit:
+        count = counts.get(day.isoformat(), 0)
+        if before + count >= first and count:
+            for place, unit in enumerate(orders.units(row.metric, row.scope, day), before + 1):
+                if place >= first and len(lines) < limit:
+                    lines.append(UnitLine(position=place, unit=unit, passed=passed.get(place, [])))
+        before += count
+        day += timedelta(days=1)
+    return lines
+
+
+def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:
+    """Position → the milestones of the window that this unit decided."""
+    query = MilestoneQuery(metric=row.metric, scope=row.scope, day=row.start, standing=True, limit=_MAX_MILESTONES)
+    found: dict[int, list[MilestoneLine]] = {}
+    for event in ask.view.milestones.page(query).events:
+        data = event.data
+        if data.period == row.period and data.threshold is not None and data.kind != "record":
+            place = data.threshold + (1 if data.operator == "exceeds" else 0)
+            found.setdefault(place, []).append(milestone_line(event))
+    return found

@@ -1,0 +1,198 @@
+"""One field for everything, and the pages of orders and units: what is not known yet is never called not counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schemas.facts import NO_DIMS, Fact, Kind
+from streams.lookup.finder import FoundOrder
+from streams.web.readmodel import Feed
+from tests.support.outputs import Record, letter_record, milestone, milestone_record, row
+from tests.support.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import date
+    from pathlib import Path
+
+VIN = "LNBSU7A10R1000123"
+#: Noon in Shanghai on 7 October 2024.
+NOON_US = 1_728_273_600_000_000
+MILESTONE = "deliveries/model=SU7/day:2024-10-07/exceeds:1"
+
+
+def delivery(number: int) -> Fact:
+    return Fact(
+        Kind.DELIVERED, f"SO-{number}", "/bj1", f"d-{number}", NOON_US + number, VIN, ("SU7", "", "", ""), "", None,
+        False, 1, 2, 40 + number,
+    )  # fmt: skip
+
+
+class FakeFinder:
+    """A ledger of two deliveries, one of them contradicting."""
+
+    ready, done, total = True, 1, 1
+
+    def __init__(self) -> None:
+        lost = Fact(Kind.CANCELLED, "SO-9", "/app", "c-9", NOON_US, "", NO_DIMS, "", None, False, 0, 0, 1)
+        self.orders = {"SO-1": [delivery(1)], "SO-2": [delivery(2)], "SO-9": [lost]}
+
+    async def read_on(self) -> None: ...
+
+    def home(self, order_id: str) -> int:  # noqa: ARG002 - one partition
+        return 0
+
+    async def order(self, order_id: str) -> FoundOrder | None:
+        facts = self.orders.get(order_id)
+        return None if facts is None else FoundOrder(order_id, 0, facts)
+
+    async def orders_with(self, *, vin: str = "", event_id: str = "") -> list[str]:
+        found = (
+            order_id
+            for order_id, facts in self.orders.items()
+            if any((vin and vin == fact.vin) or event_id == fact.id for fact in facts)
+        )
+        return sorted(found)
+
+    async def orders_on(self, day: date) -> AsyncIterator[FoundOrder]:
+        assert day.isoformat() == "2024-10-07"
+        for order_id, facts in self.orders.items():
+            yield FoundOrder(order_id, 0, facts)
+
+
+def looked_up(site: Site) -> None:
+    """Lets the site look orders up."""
+    orders: Any = site.web.orders
+    orders._finder, orders._loop = FakeFinder(), asyncio.get_running_loop()
+
+
+def filled(site: Site) -> None:
+    site.read(Feed.MILESTONES, milestone_record(milestone(MILESTONE, threshold=1)))
+    site.read(
+        Feed.DEAD_LETTERS, letter_record(json.dumps({"source": "/erp", "id": "x", "data": {"vin": VIN}}).encode())
+    )
+    site.rows(row("day:2024-10-07", 2), row("month:2024-10", 2), row("year:2024", 2, scope="model=YU7"))
+
+
+@pytest.mark.parametrize(
+    ("q", "address"),
+    [
+        ("2024-10-07", "/calendar/2024-10-07"),
+        ("20241007", "/calendar/2024-10-07"),
+        ("2024/10/7", "/calendar/2024-10-07"),
+        ("2024\u5e7410\u67087\u65e5", "/calendar/2024-10-07"),
+        ("2024-10", "/windows?period=month%3A2024-10"),
+        ("year:2024", "/windows?period=year%3A2024"),
+        ("su7", "/?scope=model%3DSU7"),
+        ("model=YU7", "/?scope=model%3DYU7"),
+        (MILESTONE, "/milestones/deliveries/model%3DSU7/day%3A2024-10-07/exceeds%3A1"),
+        ("SO-2", "/orders/SO-2"),
+        ("d-2", "/orders/SO-2"),
+        (" SO-9 ", "/orders/SO-9"),
+    ],
+)
+async def test_a_search_goes_where_its_text_means(tmp_path: Path, q: str, address: str) -> None:
+    with Site(tmp_path) as site:
+        filled(site)
+        looked_up(site)
+        answer = await site.get(f"/search?q={q}")
+        assert (answer.status_code, answer.headers.get("location")) == (303, address)
+
+
+async def test_a_search_lists_what_it_may_mean_and_says_when_orders_are_not_known(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        filled(site)
+        answer = (await site.get("/api/v1/search?q=u7")).json()
+        assert [hit["text"] for hit in answer["hits"] if hit["kind"] == "scope"] == ["model=SU7", "model=YU7"]
+        assert answer["problem"]["why"] == "orders cannot be looked up yet"
+        page = (await site.get("/search?q=SO-2")).text
+        assert "Not known yet." in page
+        assert "Nothing is called that" not in page
+        looked_up(site)
+        assert "Nothing is called that" in (await site.get("/search?q=SO-404")).text
+
+
+async def test_an_order_says_what_it_counts_as_and_hides_the_vehicle(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        filled(site)
+        assert (await site.get("/api/v1/orders/SO-2")).status_code == 503
+        assert "Not known yet." in (await site.get("/orders/SO-2")).text
+        looked_up(site)
+        story = await story_of(site, "SO-2")
+        assert (story["state"], [unit["metric"] for unit in story["units"]]) == ("counted", ["deliveries"])
+        assert story["events"][0]["vin"] is None
+        page = (await site.get("/orders/SO-2")).text
+        assert VIN not in page
+        assert "vehicle.deliveries.v1-2@42" in page
+        assert "/units?metric=deliveries&amp;scope=model%3DSU7&amp;period=day%3A2024-10-07" in page
+        assert (await story_of(site, "SO-1"))["letters"][0]["reason"] == "invalid_field"
+        assert (await story_of(site, "SO-9"))["state"] == "not_counted"
+        assert (await story_of(site, "SO-404"))["state"] == "unknown"
+        assert (await site.get(f"/search?q={VIN}")).status_code == 200
+        assert (await site.get(f"/dead-letters?vin={VIN}")).status_code == 404
+
+
+async def story_of(site: Site, order_id: str, **worker: Any) -> Any:
+    """What is told of an order right after a worker has reported."""
+    site.complete()
+    site.worker(**worker)
+    return (await site.get(f"/api/v1/orders/{order_id}")).json()["story"]
+
+
+async def test_while_events_wait_or_nobody_reports_an_order_that_is_not_there_is_not_known(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        filled(site)
+        looked_up(site)
+        assert (await site.get("/api/v1/orders/SO-404")).json()["story"]["state"] == "not_known"
+        assert (await story_of(site, "SO-404", partition_lag=3))["state"] == "not_known"
+        page = (await site.get("/orders/SO-404")).text
+        assert "3 events have arrived that are not counted yet" in page
+        assert "Nothing of this order has ever arrived" not in page
+
+
+async def test_vehicles_are_shown_and_looked_for_where_a_setting_allows_it(tmp_path: Path) -> None:
+    with Site(tmp_path, web_show_vins=True) as site:
+        filled(site)
+        looked_up(site)
+        site.read(
+            Feed.VIOLATIONS,
+            Record(
+                b"SO-2",
+                json.dumps(
+                    {
+                        "order_id": "SO-2",
+                        "violations": [
+                            {"kind": "delivered_without_order", "source": "/bj1", "id": "d-2", "message": "m"}
+                        ],
+                    }
+                ).encode(),
+            ),
+        )
+        assert VIN in (await site.get("/orders/SO-2")).text
+        hits = (await site.get(f"/api/v1/search?q={VIN.lower()}")).json()["hits"]
+        assert [hit["text"] for hit in hits] == ["SO-1", "SO-2"]
+        for query, total in ((f"vin={VIN}", 1), ("source=/erp", 1), ("order_id=SO-1", 1), ("source=/other", 0)):
+            assert (await site.get(f"/api/v1/dead-letters?{query}")).json()["total"] == total, query
+        for query, total in ((f"vin={VIN}", 1), ("source=/bj1", 1), ("order_id=SO-1", 0), ("source=/other", 0)):
+            assert (await site.get(f"/api/v1/violations?{query}")).json()["total"] == total, query
+
+
+async def test_a_number_leads_to_its_units_and_to_the_one_that_passed_a_line(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        filled(site)
+        looked_up(site)
+        view = (await site.get("/api/v1/units?scope=model=SU7&period=day:2024-10-07")).json()
+        assert [(line["position"], line["unit"]["order_id"]) for line in view["lines"]] == [(1, "SO-1"), (2, "SO-2")]
+        assert [len(line["passed"]) for line in view["lines"]] == [0, 1]
+        second = (await site.get("/api/v1/units?scope=model=SU7&period=day:2024-10-07&position=2&limit=1")).json()
+        assert [line["position"] for line in second["lines"]] == [2]
+        page = (await site.get(f"/milestones/{MILESTONE}")).text
+        assert "/units?metric=deliveries&amp;scope=model%3DSU7&amp;period=day%3A2024-10-07&amp;position=2" in page
+        for path in ("/?scope=model=SU7", "/calendar/2024-10-07?scope=model=SU7", "/windows"):
+            assert "/units?metric=deliveries&amp;scope=model%3DSU7" in (await site.get(path)).text, path
+        assert (await site.get("/units?scope=model=NIX")).status_code == 404
+        assert (await site.get("/units?scope=model=SU7&period=2024-10")).status_code == 404
