@@ -25,6 +25,7 @@ Templates are in `templates/`, one a page:
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
 | `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |
 | `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side` |
+| `/compare` | `compare.html` | `compare.CompareView` | `/compare`, `/compare.csv` |
 | `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
 | `/orders/{id}` | `order.html` | `orders.OrderView` | `/orders/{id}` |
 | `/units` | `units.html` | `orders.UnitsView` | `/units` |

@@ -16,7 +16,7 @@ from streams.web.readmodel import Snapshot
 from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
-from streams.web.views import calendar, milestones, now, orders, rejected, scopes, search, targets, windows
+from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
 from streams.web.views.common import Parameters, Text
 
 if TYPE_CHECKING:
@@ -106,6 +106,27 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     def get_day(day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
         with asking(web) as ask:
             return _answer(calendar.day_view(ask, date_of(day), parameters))
+
+    @routes.get(
+        "/compare", summary="Periods and scopes over each other", tags=["rows"], response_model=compare.CompareView
+    )
+    def get_compare(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(compare.compare(ask, parameters))
+
+    @routes.get(
+        "/compare.csv",
+        summary="Periods and scopes over each other as a CSV file",
+        description="With `dimension` all of its values.",
+        tags=["rows"],
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a place or value."}},
+    )
+    def get_compare_csv(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            text = "".join(compare.compare_csv(ask, parameters))
+        headers = {**_NO_STORE, "content-disposition": 'attachment; filename="compare.csv"'}
+        return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
 
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:

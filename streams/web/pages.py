@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
 from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only, replaced, tidied
-from streams.web.views import calendar, milestones, now, orders, rejected, search, targets, windows
+from streams.web.views import calendar, compare, milestones, now, orders, rejected, search, targets, windows
 from streams.web.views.common import LISTED_SCOPES, Ask, UnknownScopeError
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ def _add_rows(routes: APIRouter, render: Render) -> None:
         request: Request, day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]
     ) -> Response:
         return render("day.html", request, lambda ask: calendar.day_view(ask, date_of(day), parameters))
+
+    @routes.get("/compare")
+    def get_compare(request: Request, parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
+        return render("compare.html", request, lambda ask: compare.compare(ask, parameters))
 
     @routes.get("/windows")
     def get_windows(request: Request, parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:

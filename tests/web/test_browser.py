@@ -47,6 +47,7 @@ PAGES = {
     "side-by-side": "/windows/side-by-side?dimension=variant&kind=day",
     "side-by-side-none": "/windows/side-by-side?dimension=region",
     "targets": "/targets",
+    "compare": "/compare?period=month:2024-09&period=2024-10-01..2024-10-07&dimension=model&scope=model%3DSU7",
     "order": f"/orders/{quote(hostile.ODD_ORDER, safe='')}",
     "units": f"/units?scope=model%3DSU7&period=day:{hostile.TODAY}",
     "search": "/search?q=su7",

@@ -177,6 +177,16 @@ class WindowReader:
         )
         return [(row["scope"], row["count"]) for row in found]
 
+    def sums_of(self, metric: str, dimension: str, first: str, last: str) -> dict[str, int]:
+        """Scope → sum of its day rows between two dates, inclusive, of the scopes that have this dimension alone."""
+        found = self._connection.execute(
+            """SELECT w.scope, sum(w.count) FROM scopes s JOIN windows w ON w.scope = s.name
+            WHERE s.depth = 1 AND s.dimensions = ? AND w.present = 1 AND w.metric = ? AND w.period BETWEEN ? AND ?
+            GROUP BY w.scope""",
+            (dimension, metric, f"day:{first}", f"day:{last}"),
+        )
+        return {row[0]: row[1] for row in found}
+
     def has_scope(self, scope: str) -> bool:
         """Whether any row has a scope."""
         found = self._connection.execute("SELECT 1 FROM windows WHERE present = 1 AND scope = ? LIMIT 1", (scope,))

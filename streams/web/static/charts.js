@@ -141,7 +141,21 @@ window.Charts = (() => {
     return { xs, columns, bands, ...dateAxis(start, xs[xs.length - 1] + 1, false) };
   }
 
-  const PLANS = { day: dayPlan, hours: hoursPlan, span: spanPlan, lines: linesPlan };
+  /* Periods over each other: the first, second, third day of each. */
+  function placesPlan(spec) {
+    const xs = [...Array(spec.most).keys()].map((index) => index + 1);
+    const step = (width) => Math.max(1, Math.ceil(spec.most / Math.max(width / 3, 2)));
+    return {
+      xs,
+      columns: spec.series.map(({ look, values }) => ({ look, values, end: look === "now" })),
+      range: [1, Math.max(spec.most, 2)],
+      ticks: (width) => xs.filter((x) => (x - 1) % step(width) === 0),
+      tick: (x) => whole.format(x),
+      say: (x) => whole.format(x),
+    };
+  }
+
+  const PLANS = { places: placesPlan, day: dayPlan, hours: hoursPlan, span: spanPlan, lines: linesPlan };
 
   function draw(figure) {
     const text = figure.dataset.chart;

@@ -1,0 +1,287 @@
+"""Compared with what: periods and scopes laid over each other, by day or by working day, and which scopes gained and lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from schemas.facts import Dimension
+from schemas.outputs import CivilDate
+from schemas.texts import scope_names
+from streams.domain.calendar import day_period, month_period, year_period
+from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.web.views.common import Ask, MetricName, Parameters, Text, UnknownNameError, View
+from streams.web.views.windows import defused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MOST_LINES: Final = 6
+_MOST_DAYS: Final = 800
+_ENDS: Final = 10
+_SATURDAY: Final = 5
+_FORMS: Final = (
+    "write a period, such as month:2024-10, year:2024 or holiday:national-day:2024, or two dates, such as "
+    "2024-10-01..2024-10-15"
+)
+
+
+def _named(values: object) -> object:
+    # A form sends an empty value where nothing is chosen.
+    return tuple(value for value in values if value != "") if isinstance(values, list | tuple) else values
+
+
+_Chosen = BeforeValidator(_named)
+RankSort = Literal["count", "-count", "difference", "-difference", "share", "-share", "name", "-name"]
+
+
+class CompareParameters(Parameters):
+    """Each `period` with each `scope`, six lines at most.
+
+    `period` is an id such as `month:2024-10`, or two dates, `2024-10-01..2024-10-15`; by default this month, the last one, and
+    that of last year. `align` lays them over each other day by day, or by working day: a day off is added to the working day
+    before it. `dimension` also lists its values, the first period against the second, in the order of `sort`.
+    """
+
+    metric: MetricName = "deliveries"
+    period: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
+    scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
+    align: Literal["day", "working-day"] = "day"
+    dimension: Literal["", Dimension] = ""
+    sort: RankSort = "-difference"
+
+
+class ComparedDay(View):
+    """A place of a line: its dates, what was counted on them, and in all up to there; null after today."""
+
+    first: CivilDate
+    last: CivilDate
+    count: int | None
+    total: int | None
+
+
+class ComparedLine(View):
+    """A period of a scope.
+
+    `whole` is its count as far as it is known, `so_far` that up to the place at which the first line is today.
+    """
+
+    period: str
+    scope: str
+    start: CivilDate
+    end: CivilDate
+    whole: int
+    so_far: int
+    days: list[ComparedDay]
+
+
+class Ranked(View):
+    """A value of the dimension: its count in the first period and in the second, up to the same place."""
+
+    scope: str
+    name: str
+    count: int
+    before: int
+
+    @property
+    def difference(self) -> int:
+        """How much it has gained."""
+        return self.count - self.before
+
+    @property
+    def share(self) -> float | None:
+        """By which part of what it was; `None` where it was nothing."""
+        return self.difference / self.before if self.before else None
+
+
+class CompareView(View):
+    """Lines over each other; of the values of the dimension the first and the last ten, and how many and what they are in all."""
+
+    parameters: CompareParameters
+    metrics: list[str]
+    lines: list[ComparedLine]
+    place: int
+    top: list[Ranked]
+    bottom: list[Ranked]
+    ranked: int
+    total: int
+    total_before: int
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    name: str
+    start: date
+    end: date
+
+
+def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
+    """Periods and scopes over each other.
+
+    Raises:
+        UnknownNameError: A period or scope is none.
+    """
+    lines, place = _lines(ask, parameters)
+    ranked = _ranked(ask, parameters, place) if parameters.dimension else []
+    ends = ranked if len(ranked) <= 2 * _ENDS else [*ranked[:_ENDS], *ranked[-_ENDS:]]
+    return CompareView(
+        parameters=parameters,
+        metrics=ask.view.windows.metrics(),
+        lines=lines,
+        place=place,
+        top=ends[:_ENDS] if len(ranked) > 2 * _ENDS else ends,
+        bottom=ends[_ENDS:] if len(ranked) > 2 * _ENDS else [],
+        ranked=len(ranked),
+        total=sum(each.count for each in ranked),
+        total_before=sum(each.before for each in ranked),
+    )
+
+
+def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
+    """The lines by place, or with a dimension all of its values, as CSV with a header and a byte order mark."""
+    lines, place = _lines(ask, parameters)
+    if parameters.dimension:
+        stretches = _stretches(ask, parameters)
+        second = stretches[min(1, len(stretches) - 1)].name
+        yield "\ufeff" + _csv([("scope", stretches[0].name, second, "difference")])
+        for each in _ranked(ask, parameters, place):
+            yield _csv([(defused(each.scope), each.count, each.before, each.difference)])
+        return
+    titles = [f"{line.period} {line.scope}" for line in lines]
+    yield "\ufeff" + _csv([("place", *(f"{title} {what}" for title in titles for what in ("date", "count", "total")))])
+    for number in range(max((len(line.days) for line in lines), default=0)):
+        cells: list[object] = [number + 1]
+        for line in lines:
+            day = line.days[number] if number < len(line.days) else None
+            cells += ["", "", ""] if day is None else [day.first, day.count, day.total]
+        yield _csv([cells])
+
+
+def _lines(ask: Ask, parameters: CompareParameters) -> tuple[list[ComparedLine], int]:
+    """The lines, and the place in them that is today in the first, from 1; its last one where it is over."""
+    scopes = parameters.scope or (ask.scope(""),)
+    ask.check_scopes(scopes)
+    stretches = _stretches(ask, parameters)
+    pairs = [(stretch, scope) for stretch in stretches for scope in scopes][:_MOST_LINES]
+    sorts = DayTypes(ask.holidays)
+    groups = {stretch.name: _groups(stretch, sorts, parameters.align) for stretch in stretches}
+    first = groups[pairs[0][0].name]
+    place = sum(dates[0] <= ask.today for dates in first) or len(first)
+    return [
+        _line(ask, parameters.metric, scope, stretch, groups[stretch.name], place) for stretch, scope in pairs
+    ], place
+
+
+def _line(  # noqa: PLR0913, PLR0917 - what a line is made of
+    ask: Ask, metric: str, scope: str, stretch: _Stretch, groups: list[list[date]], place: int
+) -> ComparedLine:
+    counts = ask.view.windows.day_counts(metric, scope, stretch.start.isoformat(), stretch.end.isoformat())
+    sums = [sum(counts.get(day.isoformat(), 0) for day in dates) for dates in groups]
+    days = [
+        ComparedDay(
+            first=dates[0].isoformat(),
+            last=dates[-1].isoformat(),
+            count=count if dates[0] <= ask.today else None,
+            total=total if dates[0] <= ask.today else None,
+        )
+        for dates, count, total in zip(groups, sums, accumulate(sums), strict=True)
+    ]
+    return ComparedLine(
+        period=stretch.name,
+        scope=scope,
+        start=stretch.start.isoformat(),
+        end=stretch.end.isoformat(),
+        whole=sum(sums),
+        so_far=sum(sums[:place]),
+        days=days,
+    )
+
+
+def _groups(stretch: _Stretch, sorts: DayTypes, align: str) -> list[list[date]]:
+    """The dates of each place: one, or a working day with the days off that follow it."""
+    groups: list[list[date]] = []
+    for number in range((stretch.end - stretch.start).days + 1):
+        day = stretch.start + timedelta(days=number)
+        sort = sorts.of(day)
+        works = sort == WORK_DAY or (sort != HOLIDAY and day.weekday() < _SATURDAY)
+        if align == "day" or works or not groups:
+            groups.append([day])
+        else:
+            groups[-1].append(day)
+    return groups
+
+
+def _stretches(ask: Ask, parameters: CompareParameters) -> list[_Stretch]:
+    if parameters.period:
+        return [_stretch(ask, text) for text in dict.fromkeys(parameters.period)]
+    month = month_period(ask.today)
+    last = month_period(month.start - timedelta(days=1))
+    year_ago = month_period(month.start.replace(year=month.start.year - 1))
+    return [_Stretch(each.id, each.start, each.end) for each in (month, last, year_ago)]
+
+
+def _stretch(ask: Ask, text: str) -> _Stretch:
+    try:
+        found = _parsed(ask, text)
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or found.end < found.start:
+        raise UnknownNameError(f"{text!r} is no period; {_FORMS}")
+    if (found.end - found.start).days >= _MOST_DAYS:
+        raise UnknownNameError(f"{text!r} has more than {_MOST_DAYS} days; compare shorter periods")
+    return found
+
+
+def _parsed(ask: Ask, text: str) -> _Stretch | None:
+    if ".." in text:
+        start, _, end = text.partition("..")
+        return _Stretch(text, date.fromisoformat(start), date.fromisoformat(end))
+    kind, _, rest = text.partition(":")
+    if kind == "holiday":
+        name, _, year = rest.rpartition(":")
+        found = next((h for y in ask.holidays if str(y.year) == year for h in y.holidays if h.name == name), None)
+        return None if found is None else _Stretch(text, found.start, found.end)
+    made = {"day": ("", day_period), "month": ("-01", month_period), "year": ("-01-01", year_period)}.get(kind)
+    if made is None:
+        return None
+    period = made[1](date.fromisoformat(rest + made[0]))
+    return _Stretch(text, period.start, period.end) if period.id == text else None
+
+
+def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]:
+    """Every scope of the dimension alone, the first period against the second, up to the same place."""
+    stretches = _stretches(ask, parameters)
+    sorts = DayTypes(ask.holidays)
+    sums = []
+    for stretch in (stretches[0], stretches[min(1, len(stretches) - 1)]):
+        groups = _groups(stretch, sorts, parameters.align)
+        last = groups[min(place, len(groups)) - 1][-1]
+        sums.append(
+            ask.view.windows.sums_of(
+                parameters.metric, parameters.dimension, stretch.start.isoformat(), last.isoformat()
+            )
+        )
+    now, before = sums
+    ranked = [
+        Ranked(scope=scope, name=", ".join(scope_names(scope)), count=now.get(scope, 0), before=before.get(scope, 0))
+        for scope in sorted(now.keys() | before.keys())
+    ]
+    name, descending = parameters.sort.removeprefix("-"), parameters.sort.startswith("-")
+    if name == "share":
+        # What there was not before has no share: it comes last, whichever way.
+        known = [each for each in ranked if each.share is not None]
+        known.sort(key=lambda each: each.share or 0, reverse=descending)
+        return [*known, *(each for each in ranked if each.share is None)]
+    return sorted(ranked, key=lambda each: getattr(each, name), reverse=descending)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
