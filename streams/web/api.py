@@ -50,6 +50,7 @@ def router(web: Web) -> APIRouter:
     )
     _add_service(routes, web)
     _add_rows(routes, web)
+    _add_comparison(routes, web)
     _add_news(routes, web)
     _add_rejected(routes, web)
     _add_orders(routes, web)
@@ -107,27 +108,6 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
         with asking(web) as ask:
             return _answer(calendar.day_view(ask, date_of(day), parameters))
 
-    @routes.get(
-        "/compare", summary="Periods and scopes over each other", tags=["rows"], response_model=compare.CompareView
-    )
-    def get_compare(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
-        with asking(web) as ask:
-            return _answer(compare.compare(ask, parameters))
-
-    @routes.get(
-        "/compare.csv",
-        summary="Periods and scopes over each other as a CSV file",
-        description="With `dimension` all of its values.",
-        tags=["rows"],
-        response_class=Response,
-        responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a place or value."}},
-    )
-    def get_compare_csv(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
-        with asking(web) as ask:
-            text = "".join(compare.compare_csv(ask, parameters))
-        headers = {**_NO_STORE, "content-disposition": 'attachment; filename="compare.csv"'}
-        return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
-
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
         with asking(web) as ask:
@@ -166,6 +146,29 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     )
     def get_ndjson(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
         return _download(_from_snapshot(web, windows.json_lines, parameters), "windows.ndjson", "application/x-ndjson")
+
+
+def _add_comparison(routes: APIRouter, web: Web) -> None:
+    @routes.get(
+        "/compare", summary="Periods and scopes over each other", tags=["rows"], response_model=compare.CompareView
+    )
+    def get_compare(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            return _answer(compare.compare(ask, parameters))
+
+    @routes.get(
+        "/compare.csv",
+        summary="Periods and scopes over each other as a CSV file",
+        description="With `dimension` all of its values.",
+        tags=["rows"],
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a place or value."}},
+    )
+    def get_compare_csv(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
+        with asking(web) as ask:
+            text = "".join(compare.compare_csv(ask, parameters))
+        headers = {**_NO_STORE, "content-disposition": 'attachment; filename="compare.csv"'}
+        return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
 
 
 def _add_news(routes: APIRouter, web: Web) -> None:

@@ -166,7 +166,7 @@ def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
 def _lines(ask: Ask, parameters: CompareParameters) -> tuple[list[ComparedLine], int]:
     """The lines, and the place in them that is today in the first, from 1; its last one where it is over."""
     scopes = parameters.scope or (ask.scope(""),)
-    ask.check_scopes(scopes)
+    ask.check_scopes(parameters.scope)
     stretches = _stretches(ask, parameters)
     pairs = [(stretch, scope) for stretch in stretches for scope in scopes][:_MOST_LINES]
     sorts = DayTypes(ask.holidays)
