@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -58,6 +59,9 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command(name="list")
 @_filters
+@click.option("--order", "order_id", default=None, help="Only of this order, as far as a record says.")
+@click.option("--vin", default=None, help="Only of this vehicle, likewise.")
+@click.option("--source", default=None, help="Only of this event source, likewise.")
 @click.option("--by-reason", is_flag=True, help="Only how many there are of each reason.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
 @cluster_options
@@ -66,6 +70,9 @@ def list_(
     topic: str | None,
     since: str | None,
     until: str | None,
+    order_id: str | None,
+    vin: str | None,
+    source: str | None,
     by_reason: bool,  # noqa: FBT001 - an option
     as_lines: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
@@ -73,7 +80,10 @@ def list_(
 ) -> None:
     """Show rejected records: where they came from, why they were rejected, whether they were published again."""
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    letters, replayed = run(settings, _read(Context(settings), _wanted(settings, reason, topic, since, until)))
+    wanted = replace(
+        _wanted(settings, reason, topic, since, until), order_id=order_id, vin=vin and vin.upper(), source=source
+    )
+    letters, replayed = run(settings, _read(Context(settings), wanted))
     counts = Counter(letter.reason for letter in letters)
     if by_reason:
         for name, count in counts.most_common():

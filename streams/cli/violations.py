@@ -7,22 +7,32 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.codec import decode_violations
+from schemas.outputs import VIOLATION_MESSAGES
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
+from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streams.settings import Settings
+
 
 @click.command()
 @click.option("--order", "order_id", default=None, help="Only this order.")
+@click.option("--vin", default=None, help="Only orders of this vehicle.")
+@click.option("--source", default=None, help="Only events of this source.")
+@click.option("--kind", type=click.Choice(sorted(VIOLATION_MESSAGES)), default=None, help="Only of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="One order a line, as on the topic.")
 @cluster_options
 def command(
     order_id: str | None,
+    vin: str | None,
+    source: str | None,
+    kind: str | None,
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -31,12 +41,27 @@ def command(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     topic = catalogue_of(settings).violations
     latest = run(settings, read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
-    chosen = sorted((key.decode(), value) for key, value in latest.items() if order_id in (None, key.decode()))
-    for key, value in chosen:
-        if as_json:
+    orders = None if vin is None else set(run(settings, _orders_of(settings, vin.upper())))
+    shown = 0
+    for key, value in sorted((key.decode(), value) for key, value in latest.items()):
+        if order_id not in (None, key) or (orders is not None and key not in orders):
+            continue
+        found = [
+            each
+            for each in decode_violations(value).violations
+            if source in (None, each.source) and kind in (None, each.kind)
+        ]
+        shown += len(found)
+        if as_json and found:
             click.echo(value.decode())
-        else:
-            for violation in decode_violations(value).violations:
+        elif not as_json:
+            for violation in found:
                 click.echo(f"{key}  {violation.kind}  {violation.source} {violation.id}  {violation.message}")
-    if not chosen:
+    if not shown:
         click.echo("no violations", err=True)
+
+
+async def _orders_of(settings: Settings, vin: str) -> list[str]:
+    async with Finder.opened(settings) as finder:
+        await finder.read_on()
+        return await finder.orders_with(vin=vin)

@@ -10,6 +10,7 @@ from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.records import record_key
+from streams.lookup.letters import said_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,6 +55,7 @@ class Wanted:
         since_us: Appended at or after this, microseconds since 1970.
         until_us: Appended before this.
         places: Exactly these.
+        order_id: Of this order, as far as a record says; likewise `vin` and the event's `source`.
     """
 
     reason: str | None = None
@@ -61,6 +63,9 @@ class Wanted:
     since_us: int | None = None
     until_us: int | None = None
     places: Collection[Place] = ()
+    order_id: str | None = None
+    vin: str | None = None
+    source: str | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
         """Whether a dead letter is one of them."""
@@ -70,6 +75,17 @@ class Wanted:
             and (self.since_us is None or letter.rejected_us >= self.since_us)
             and (self.until_us is None or letter.rejected_us < self.until_us)
             and (not self.places or letter.place in self.places)
+            and self._is_said_by(letter)
+        )
+
+    def _is_said_by(self, letter: DeadLetter) -> bool:
+        if (self.order_id, self.vin, self.source) == (None, None, None):
+            return True
+        said = said_by(letter.key, letter.value, letter.headers)
+        return (
+            self.order_id in (None, said.order_id)
+            and self.vin in (None, said.vin.upper())
+            and self.source in (None, said.source)
         )
 
 

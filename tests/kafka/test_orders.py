@@ -63,6 +63,12 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         assert never.returncode == 2
         assert "nothing of order SO-never has ever arrived" in never.stderr
 
+        for options, rejected in (("--order SO-bad", 1), ("--order SO-waits", 0), ("--vin X", 0), ("--source /x", 0)):
+            listed = await installation.run("dead-letters", "list", *options.split(), "--json")
+            assert len(listed.stdout.splitlines()) == rejected, options
+        contradicts = await installation.run("violations", "--vin", VIN, "--kind", "delivered_twice")
+        assert (contradicts.returncode, contradicts.stdout) == (0, ""), contradicts.stderr
+
         worker.kill()
         worker.wait()
         await installation.publish([placed("SO-late")])
