@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Final
+from itertools import accumulate
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from schemas.outputs import CivilDate, Forecast, Instant, RowTarget
+from schemas.outputs import CivilDate, Forecast, Instant, RowTarget, WindowRow
 from streams.web.readmodel import WindowQuery
-from streams.web.views.common import Ask, Parameters, View
+from streams.web.views.common import Ask, Parameters, PeriodStart, Text, View
 from streams.web.views.now import Span, span_of
 
 _POINTS: Final = 400
 
 
-class TargetsParameters(Parameters):
-    """`points`: forecasts of the past at most, spread evenly."""
+_FEW: Final = 5
+_CURVE_POINTS: Final = 24
 
+TargetState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
+
+
+class TargetsParameters(Parameters):
+    """Targets of a `scope`, of periods whose id starts with `period`, in a `state`, or one by its id (`target`).
+
+    `sort`: `force`, those in force first, by the end of their period, or `behind`, those most behind their plan first.
+    `points`: forecasts of the past at most, spread evenly.
+    """
+
+    scope: Text = ""
+    period: PeriodStart = ""
+    state: Literal["", TargetState] = ""
+    target: Text = ""
+    sort: Literal["force", "behind"] = "force"
     points: Annotated[int, Field(ge=2, le=1000)] = _POINTS
 
 
@@ -51,17 +67,109 @@ class WindowTargets(View):
     changes: list[TargetsVersion]
 
 
+class TargetLine(View):
+    """A target in short; `curve` are counts in all at dates spread evenly up to today, `share` how much of its value is ahead."""
+
+    metric: str
+    scope: str
+    period: str
+    start: CivilDate
+    end: CivilDate
+    target_id: str
+    label: str
+    value: int
+    count: int
+    in_force: bool
+    state: TargetState | None
+    ahead_units: int | None
+    projected: int | None
+    curve: list[int]
+
+    @property
+    def share(self) -> float:
+        """Ahead of the plan, as a part of the value; negative where behind."""
+        return (self.ahead_units or 0) / self.value
+
+
 class TargetsView(View):
-    """Every window with a target in force; those that end last come first."""
+    """The targets that are asked for.
+
+    `lines` are all of them, `windows` their windows with everything that was forecast, only where there are at most five.
+    `on_plan` of `running` in force are reached or ahead of their plan.
+    """
 
     parameters: TargetsParameters
+    scopes: list[str]
+    total: int
+    running: int
+    on_plan: int
+    lines: list[TargetLine]
     windows: list[WindowTargets]
 
 
 def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
-    """Every window with a target in force."""
-    rows = ask.view.windows.page(WindowQuery(has="targets", limit=200)).rows
+    """The targets that are asked for."""
+    rows = ask.view.windows.page(WindowQuery(has="targets", limit=1000)).rows
     rows.sort(key=lambda row: (row.end, row.start), reverse=True)
+    every = [(row, line) for row in rows for line in _lines(ask, row)]
+    wanted = [(row, line) for row, line in every if _is_wanted(line, parameters)]
+    lines = [line for _, line in wanted]
+    running = [line for line in lines if line.in_force]
+    if parameters.sort == "behind":
+        lines.sort(key=lambda line: (not line.in_force, line.share))
+    else:
+        lines.sort(key=lambda line: not line.in_force)
+    chosen = {id(row): row for row, _ in wanted}
+    return TargetsView(
+        parameters=parameters,
+        scopes=sorted({line.scope for _, line in every}),
+        total=len(every),
+        running=len(running),
+        on_plan=sum(line.state in {"ahead", "reached"} for line in running),
+        lines=lines,
+        windows=_windows(ask, list(chosen.values()), parameters.points) if len(lines) <= _FEW else [],
+    )
+
+
+def _is_wanted(line: TargetLine, parameters: TargetsParameters) -> bool:
+    return (
+        parameters.scope in {"", line.scope}
+        and parameters.state in {"", line.state}
+        and parameters.target in {"", line.target_id}
+        and line.period.startswith(parameters.period)
+    )
+
+
+def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
+    labels = {target.target_id: target.label or "" for target in ask.settings.target}
+    today = ask.today.isoformat()
+    last = min(row.end, today)
+    counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, last)
+    sums = list(accumulate(counts.values()))
+    step = max(1, -(-len(sums) // _CURVE_POINTS))
+    curve = sums[::-1][::step][::-1]
+    return [
+        TargetLine(
+            metric=row.metric,
+            scope=row.scope,
+            period=row.period,
+            start=row.start,
+            end=row.end,
+            target_id=aim.target_id,
+            label=labels.get(aim.target_id, ""),
+            value=aim.value,
+            count=row.count,
+            in_force=row.start <= today <= row.end,
+            state="reached" if aim.reached else (aim.forecast.state if aim.forecast is not None else None),
+            ahead_units=None if aim.forecast is None else aim.forecast.ahead_units,
+            projected=None if aim.forecast is None else aim.forecast.projected_total.p50,
+            curve=curve,
+        )
+        for aim in ask.aims(row.metric, row.scope, row.period, row)
+    ]
+
+
+def _windows(ask: Ask, rows: list[WindowRow], points: int) -> list[WindowTargets]:
     found = []
     for row in rows:
         period = (row.period, date.fromisoformat(row.start), date.fromisoformat(row.end))
@@ -75,7 +183,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
                 span=span,
                 forecasts=forecasts,
                 said={
-                    aim.target_id: _thinned(ask.view.forecasts.history(*key, aim.target_id), parameters.points)
+                    aim.target_id: _thinned(ask.view.forecasts.history(*key, aim.target_id), points)
                     for aim in span.aims
                 },
                 changes=[
@@ -84,7 +192,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
                 ],
             )
         )
-    return TargetsView(parameters=parameters, windows=found)
+    return found
 
 
 def _thinned(forecasts: list[Forecast], points: int) -> list[ForecastPoint]:
