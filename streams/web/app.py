@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from streams.web import api, health, pages
 from streams.web.assets import Assets
+from streams.web.conditional import Conditional
 from streams.web.context import Web
 from streams.web.follow import Follower
 from streams.web.orders import Orders
@@ -122,14 +123,20 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     app.include_router(pages.router(web))
     _add_documents(app, web, assets)
     _add_errors(app, web)
-    inner = _Timed(GZipMiddleware(app, compresslevel=_GZIP_LEVEL), web.metrics)
-    return WebApplication(Guard(inner, access, rate_per_s=settings.web_rate_per_s), hub, web, failures)
+    inner = _Timed(GZipMiddleware(Conditional(app), compresslevel=_GZIP_LEVEL), web.metrics)
+    return WebApplication(
+        Guard(inner, access, rate_per_s=settings.web_rate_per_s, login=web.pages.login), hub, web, failures
+    )
 
 
 def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:
     @cache
     def document() -> dict[str, Any]:
-        return app.openapi()
+        made = app.openapi()
+        # Where no token is set, none is asked for: whoever reads the document may leave it out.
+        bearer = {"type": "http", "scheme": "bearer", "description": "web_token, where one is set"}
+        made.setdefault("components", {})["securitySchemes"] = {"token": bearer}
+        return {**made, "servers": [{"url": "/"}], "security": [{}, {"token": []}]}
 
     @app.get("/static/{name:path}", include_in_schema=False)
     def static(name: str, request: Request) -> Response:

@@ -12,6 +12,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from streams.web import filters
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from starlette.requests import Request
+    from starlette.types import Scope
 
     from streams.web.assets import Assets
 
@@ -128,6 +129,18 @@ class Pages:
         response = HTMLResponse(text, status, headers={"cache-control": "no-cache", "vary": "cookie, accept-language"})
         visitor.remember(response)
         return response
+
+    def login(self, scope: Scope, asked: list[tuple[str, str]], wrong: bool) -> str:  # noqa: FBT001 - as `security.Login` is called
+        """The page that asks for the token, in the reader's language.
+
+        Args:
+            scope: Of the request.
+            asked: Its query, without the token.
+            wrong: Whether a token was given, and was not the right one.
+        """
+        visitor = Visitor(Request(scope))
+        template = self._environment(visitor.locale).get_template("login.html")
+        return template.render(locale=visitor.locale, theme=visitor.theme, asked=asked, wrong=wrong)
 
     def _environment(self, locale: str) -> Environment:
         if self._fresh or locale not in self._environments:

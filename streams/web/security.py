@@ -12,10 +12,13 @@ import html
 import ipaddress
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import Scope
 
 from streams.errors import ExpectedError
 from streams.settings import Network, Settings, secret, web_address, web_proxies
@@ -23,7 +26,7 @@ from streams.settings import Network, Settings, secret, web_address, web_proxies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Send
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -40,11 +43,17 @@ _HEADERS: Final = [
 ]
 #: For an orchestrator's probes, which have no token; these paths reveal only the health of this process.
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
+#: What the page that asks for the token looks like; the same for everybody.
+_OF_LOGIN: Final = frozenset(("/static/app.css", "/static/icon.svg"))
 MAX_URL_BYTES: Final = 4096
 MIN_TOKEN_CHARACTERS: Final = 16
 _COOKIE: Final = "milestones_session"
 _BURST_S: Final = 8.0
 _REMEMBERED_CLIENTS: Final = 10_000
+
+
+#: (request, its query without a token, whether a wrong token was given) → the page that asks for it.
+Login = Callable[[Scope, list[tuple[str, str]], bool], str]
 
 
 @dataclass(frozen=True)
@@ -117,10 +126,12 @@ class Guard:
         app: The application behind it.
         access: Who may ask.
         rate_per_s: Requests per second and client, with bursts of eight seconds' worth.
+        login: The page that asks for the token; told the request, its query without a token, and whether a wrong one was given.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float) -> None:
+    def __init__(self, app: ASGIApp, access: Access, *, rate_per_s: float, login: Login) -> None:
         self._app = app
+        self._login = login
         self._access = access
         self._rates = _Rates(rate_per_s)
 
@@ -153,6 +164,8 @@ class Guard:
         wait_s = self._rates.wait_s(scope["client"][0] if scope["client"] else "")
         if wait_s:
             return _Answer(429, "too many requests", [(b"retry-after", str(int(wait_s) + 1).encode())])
+        if scope["path"] in _OF_LOGIN:
+            return None
         return self._unauthorised(scope, headers)
 
     def _unauthorised(self, scope: Scope, headers: Mapping[str, str]) -> _Answer | None:
@@ -172,7 +185,13 @@ class Guard:
         offered = [value for name, value in query if name == "token"]
         if offered and _same(offered[0], access.token):
             return _welcome(scope, access, [(name, value) for name, value in query if name != "token"])
-        return _ask_for_token(scope)
+        return self._ask_for_token(scope, [pair for pair in query if pair[0] != "token"], wrong=bool(offered))
+
+    def _ask_for_token(self, scope: Scope, query: list[tuple[str, str]], *, wrong: bool) -> _Answer:
+        headers = [(b"www-authenticate", b'Bearer realm="milestones"'), (b"vary", b"cookie, accept-language")]
+        if scope["path"].startswith("/api/"):
+            return _Answer(401, "a token is needed: Authorization: Bearer TOKEN", headers)
+        return _Answer(401, self._login(scope, query, wrong), headers, page=True)
 
 
 def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Answer:
@@ -190,17 +209,6 @@ def _welcome(scope: Scope, access: Access, query: list[tuple[str, str]]) -> _Ans
     return _Answer(200, text, [(b"set-cookie", cookie.encode()), (b"refresh", b"0; url=" + refresh)], page=True)
 
 
-def _ask_for_token(scope: Scope) -> _Answer:
-    headers = [(b"www-authenticate", b'Bearer realm="milestones"')]
-    if scope["path"].startswith("/api/"):
-        return _Answer(401, "a token is needed: Authorization: Bearer TOKEN", headers)
-    form = (
-        '<form method="get"><label>Token <input type="password" name="token" autocomplete="current-password" '
-        "required autofocus></label> <button>Open</button></form>"
-    )
-    return _Answer(401, f"<h1>Milestones</h1>{form}", headers, page=True)
-
-
 class _Answer:
     """A short answer."""
 
@@ -210,7 +218,8 @@ class _Answer:
         self._status = status
         self._headers = headers or []
         document = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Milestones</title>{text}'
-        self._body = (document if page else f"{text}\n").encode()
+        whole = text if text.lstrip().startswith("<!doctype") else document
+        self._body = (whole if page else f"{text}\n").encode()
         self._type = b"text/html; charset=utf-8" if page else b"text/plain; charset=utf-8"
 
     async def send(self, send: Send) -> None:

@@ -248,3 +248,15 @@ async def test_each_reason_names_what_it_is_about_and_the_command_that_helps(tmp
         assert "<code>milestones worker</code>" in (await site.get("/")).text
         site.web.state.missing = ("vehicle.windows.v1",)
         assert "milestones topics apply" in (await site.get("/windows")).text
+
+
+async def test_an_answer_that_a_program_has_is_not_sent_again_and_the_document_says_how_to_ask(site: Site) -> None:
+    first = await site.get("/api/v1/windows")
+    etag = first.headers["etag"]
+    again = await site.get("/api/v1/windows", if_none_match=etag)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await site.get("/api/v1/windows", if_none_match='W/"other"')).status_code == 200
+    assert (await site.get("/api/v1/windows?limit=1", if_none_match=etag)).status_code == 200
+    document = (await site.get("/api/v1/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["servers"] == [{"url": "/"}]

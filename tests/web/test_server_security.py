@@ -9,6 +9,9 @@ import pytest
 
 from streams.errors import ExpectedError
 from streams.settings import Settings
+from streams.web.app import FOLDER
+from streams.web.assets import Assets
+from streams.web.rendering import Pages
 from streams.web.security import Guard, access_of
 
 if TYPE_CHECKING:
@@ -27,7 +30,8 @@ async def inner(scope: Any, _receive: Any, send: Any) -> None:
 def client(
     *, peer: str = "127.0.0.1", base: str = "http://127.0.0.1:8080", rate: float = 1000.0, **settings: Any
 ) -> httpx.AsyncClient:
-    guard = Guard(inner, access_of(Settings(**settings)), rate_per_s=rate)
+    pages = Pages(FOLDER, Assets(FOLDER / "static"))
+    guard = Guard(inner, access_of(Settings(**settings)), rate_per_s=rate, login=pages.login)
     return httpx.AsyncClient(transport=httpx.ASGITransport(guard, client=(peer, 4711)), base_url=base)
 
 
@@ -131,6 +135,20 @@ async def test_without_the_token_there_is_a_form_and_with_it_a_session() -> None
         assert TOKEN not in cookie
         assert TOKEN not in welcome.text
         assert (await asked.get("/windows")).text == "inside GET /windows"
+
+
+async def test_the_form_speaks_the_language_of_its_reader_and_says_when_a_token_is_wrong() -> None:
+    async with client(web_bind="0.0.0.0:80", web_token=TOKEN, base="http://board") as asked:
+        english = (await asked.get("/windows?kind=day&x=%22%3E%3Cscript%3E")).text
+        assert "These pages need a token." in english
+        assert '<input type="hidden" name="kind" value="day">' in english
+        assert "<script" not in english
+        assert "This is not the token." not in english
+        chinese = (await asked.get("/?token=wrong", headers={"accept-language": "zh-CN"})).text
+        assert '<html lang="zh-CN"' in chinese
+        assert "\u4ee4\u724c\u4e0d\u6b63\u786e" in chinese
+        for path, code in (("/static/app.css", 200), ("/static/icon.svg", 200), ("/static/app.js", 401)):
+            assert (await asked.get(path)).status_code == code
 
 
 async def test_programs_present_the_token_in_a_header() -> None:

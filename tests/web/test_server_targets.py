@@ -1,0 +1,68 @@
+"""Many targets: those in force first, a summary, filters, a table with a small curve; few have everything on one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from streams.web.readmodel import Feed
+from tests.support.outputs import Record, row
+from tests.support.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TODAY = "2024-10-10"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Targets of twelve months, of which October is in force and September was reached; one has a label."""
+    labelled = {
+        "target_id": "plan-10", "metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "value": 300,
+        "label": "October push",
+    }  # fmt: skip
+    with Site(tmp_path_factory.mktemp("site"), clock="events", target=[labelled]) as made:
+        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
+        made.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        months = [
+            row(
+                f"month:2024-{month:02d}",
+                30,
+                scope="model=SU7" if month != 3 else "model=YU7",
+                targets=[{"target_id": f"plan-{month:02d}", "value": 300, "reached": month == 9}],
+            )
+            for month in range(1, 13)
+        ]
+        made.rows(*months, *(row(f"day:2024-10-{day:02d}", 3) for day in range(1, 11)))
+        yield made
+
+
+async def asked(site: Site, query: str = "") -> Any:
+    return (await site.get(f"/api/v1/targets?{query}")).json()
+
+
+async def test_what_is_in_force_comes_first_and_is_summed_up(site: Site) -> None:
+    view = await asked(site)
+    assert (view["total"], view["running"], view["on_plan"], view["windows"]) == (12, 1, 0, [])
+    first = view["lines"][0]
+    assert (first["target_id"], first["label"], first["in_force"]) == ("plan-10", "October push", True)
+    assert first["curve"] == list(range(3, 31, 3))
+    page = (await site.get("/targets")).text
+    assert "0 of 1 target in force on plan" in page
+    assert page.count('class="course"') == 1
+    assert "October push" in page
+
+
+async def test_targets_are_filtered_and_few_are_shown_whole(site: Site) -> None:
+    for query, found in (
+        ("scope=model=YU7", ["plan-03"]),
+        ("state=reached", ["plan-09"]),
+        ("period=month:2024-1", ["plan-10", "plan-12", "plan-11"]),
+        ("target=plan-05", ["plan-05"]),
+    ):
+        view = await asked(site, query)
+        assert [line["target_id"] for line in view["lines"]] == found, query
+        assert len(view["windows"]) == len(found)
+    assert "No target fits this choice." in (await site.get("/targets?target=none")).text
