@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -16,6 +16,7 @@ from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import connected, live_options, timeout_ms
 from streams.kafka.permissions import denial, denied, topic_answers
 from streams.kafka.publication import Publication, partitions_for
+from streams.kafka.records import append_to
 from streams.kafka.refusals import RefusedError
 from streams.kafka.rights import Operation, Resource, Right
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from streams.kafka.records import BatchBuilder
     from streams.settings import Settings
 
 _BATCH_BYTES = 512 * 1024
@@ -72,7 +74,7 @@ class Publisher:
         if stray is not None:
             known = ", ".join(name for names in self._choices for name in names)
             raise ExpectedError(f"--topic {stray}: this service reads no such topic; it reads {known}")
-        self._open: dict[tuple[int, int], Any] = {}
+        self._open: dict[tuple[int, int], BatchBuilder] = {}
         self._in_flight: deque[asyncio.Future[object]] = deque()
         self._counts = [0] * len(self._topics)
 
@@ -140,15 +142,11 @@ class Publisher:
         for record, partition in zip(records, places, strict=True):
             place = (record.topic, partition)
             batch = self._open.get(place)
-            if batch is None or not self._append(batch, record):
+            if batch is None or not append_to(batch, record):
                 if batch is not None:
                     await self._submit(place)
                 self._open[place] = batch = self._producer.create_batch()
-                self._append(batch, record)
-
-    def _append(self, batch: Any, record: Publication) -> bool:
-        metadata = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
-        return metadata is not None
+                append_to(batch, record)
 
     async def flush(self) -> None:
         """Sends the open batches and waits until the brokers have confirmed everything."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.authority import SourceRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class LogRecord(SourceRecord, Protocol):
@@ -17,6 +20,37 @@ class LogRecord(SourceRecord, Protocol):
     def topic(self) -> str: ...  # noqa: D102 - as Kafka names them
     @property
     def timestamp_type(self) -> int: ...  # noqa: D102 - likewise
+
+
+class Sendable(Protocol):
+    """What a record to be sent consists of."""
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102 - as Kafka names them
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102 - likewise
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102 - likewise
+
+
+class BatchBuilder(Protocol):
+    """A batch of aiokafka's producers that is being filled."""
+
+    def append(
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> object | None:
+        """Adds a record; None if there is no room for it."""
+
+
+def append_to(batch: BatchBuilder, record: Sendable) -> bool:
+    """Adds a record to a batch; False if there is no room for it."""
+    added = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+    return added is not None
 
 
 def record_key(record: LogRecord) -> bytes:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 from aiokafka.errors import (
     IllegalSaslStateError,
@@ -54,6 +54,18 @@ class BrokerAddress(NamedTuple):
         return cls(host.strip("[]"), int(port))
 
 
+class _Metadata(Protocol):
+    """The answer to a request for metadata."""
+
+    @property
+    def brokers(self) -> Sequence[tuple[int, str, int, *tuple[object, ...]]]:
+        """Number, host and port of each."""
+
+
+#: What a server answers, or why it does not.
+_Answer = _Metadata | Exception
+
+
 class RefusedError(ExpectedError):
     """The cluster answers but rejects us, and will do so until someone changes something."""
 
@@ -90,7 +102,7 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
     answers = await _first_answers([_ask(BrokerAddress.of(server), connection, patience_s) for server in servers])
     living = [server for server, answer in zip(servers, answers, strict=True) if _is_good(answer)]
     if not living:
-        raise await _failure(settings, servers[0], answers[0])
+        raise await _failure(settings, servers[0], next(answer for answer in answers if isinstance(answer, Exception)))
     named = next(answer for answer in answers if _is_good(answer))
     known = {BrokerAddress.of(server) for server in living}
     brokers = [BrokerAddress(host, port) for _, host, port, *_ in named.brokers]
@@ -102,7 +114,7 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
     advertised: dict[BrokerAddress, ExpectedError | None] = dict.fromkeys(brokers)
     if everyone or not any(broker in known or _is_good(found.get(broker)) for broker in brokers):
         for broker, answer in found.items():
-            if isinstance(answer, BaseException):
+            if isinstance(answer, Exception):
                 advertised[broker] = await _failure(settings, str(broker), answer)
     failures = [failure for failure in advertised.values() if failure is not None]
     if failures and len(failures) == len(advertised):
@@ -133,11 +145,11 @@ async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseExc
     )
 
 
-def _is_good(answer: Any) -> bool:
-    return answer is not None and not isinstance(answer, BaseException)
+def _is_good(answer: _Answer | None) -> TypeGuard[_Metadata]:
+    return answer is not None and not isinstance(answer, Exception)
 
 
-async def _first_answers(asked: Sequence[Coroutine[object, None, Any]]) -> list[Any]:
+async def _first_answers(asked: Sequence[Coroutine[object, None, _Answer]]) -> list[_Answer]:
     """The answers in order; after the first good one, the others have little time left."""
     tasks = [asyncio.create_task(question) for question in asked]
     waiting = set(tasks)
@@ -154,7 +166,7 @@ async def _first_answers(asked: Sequence[Coroutine[object, None, Any]]) -> list[
     return [TimeoutError() if task.cancelled() else task.result() for task in tasks]
 
 
-async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s: float) -> Any:
+async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s: float) -> _Answer:
     """The brokers of the cluster, or the problem."""
     try:
         async with asyncio.timeout(patience_s):
@@ -163,7 +175,8 @@ async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s
             )
             try:
                 # A server that wants a user tells its versions to anyone, and closes at the first request after that.
-                return await made.send(MetadataRequest([]))
+                answer: _Metadata = await made.send(MetadataRequest([]))
+                return answer
             finally:
                 made.close()
     except (KafkaError, OSError, EOFError, TimeoutError, TokenError) as error:

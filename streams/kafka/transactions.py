@@ -20,10 +20,12 @@ from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, S
 
 from streams.kafka.clients import client_options
 from streams.kafka.permissions import denial
+from streams.kafka.records import append_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from streams.kafka.records import BatchBuilder
     from streams.settings import Settings
 
 _MAX_REQUEST_BYTES = 16 << 20
@@ -194,14 +196,14 @@ class TransactionalWriter:
                 raise outcome
         await producer.commit_transaction()
 
-    def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[Any]]:
+    def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[BatchBuilder]]:
         """The records in batches by topic and partition; sending them one by one costs ten times as much."""
-        queues: dict[tuple[str, int], list[Any]] = {}
+        queues: dict[tuple[str, int], list[BatchBuilder]] = {}
         for record in records:
             queue = queues.setdefault((record.topic, record.partition), [])
-            if not queue or not _append(queue[-1], record):
+            if not queue or not append_to(queue[-1], record):
                 queue.append(self._producer.create_batch())
-                if not _append(queue[-1], record):
+                if not append_to(queue[-1], record):
                     raise ValueError(f"a record for {record.topic}-{record.partition} does not fit a batch")
         return queues
 
@@ -211,11 +213,6 @@ class TransactionalWriter:
             await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(self._producer.client.close(), _STOP_TIMEOUT_S)
-
-
-def _append(batch: Any, record: Outgoing) -> bool:
-    appended = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
-    return appended is not None
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:

@@ -225,7 +225,7 @@ class BatchConsumer(driver.Consumer):
         return reached
 
     def _message(
-        self, tp: TP, position: _Position, following: int, records: list[Any], generation: int
+        self, tp: TP, position: _Position, following: int, records: list[LogRecord], generation: int
     ) -> ConsumerMessage:
         batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, following, self.end(tp), records)
         position.offset = following

@@ -5,13 +5,13 @@ Faust's assignor only keeps topics with equal numbers of partitions together; so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from faust.assignor.client_assignment import ClientAssignment
 from faust.assignor.partition_assignor import PartitionAssignor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from streams.context import Context
 
@@ -60,10 +60,19 @@ def divide(count: int, members: Sequence[str], before: Mapping[int, str]) -> lis
     return found
 
 
+class _Cluster(Protocol):
+    def partitions_for_topic(self, topic: str) -> Collection[int] | None: ...
+
+
+class _Member(Protocol):
+    @property
+    def subscription(self) -> Sequence[str]: ...
+
+
 class SharesAssignor(PartitionAssignor):
     """Faust's assignor with a different distribution."""
 
-    def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
+    def _perform_assignment(self, cluster: _Cluster, member_metadata: Mapping[str, _Member]) -> object:
         clients = {member: self._get_client_metadata(metadata) for member, metadata in member_metadata.items()}
         self._update_member_urls(clients)
         context: Context = self.app.context
