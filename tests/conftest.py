@@ -1,20 +1,27 @@
-"""One real broker for the whole test run, and unique names for every test."""
+"""One real broker for the whole test run, however many processes it has, and unique names for every test."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.embedded.broker import EmbeddedKafka
+from tests.support import shared_kafka
+from tests.support.scheduling import LongestFirst, longest_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
+
     from tests.support.secured import SecuredKafka
+    from tests.support.shared_kafka import SharedKafka
 
 
 # A process started in the background of a script ignores Ctrl-C, and so would the commands that tests start.
@@ -22,12 +29,45 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_lender = pytest.StashKey[shared_kafka.Lender]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Deals out the tests of a run in several processes."""
+    return LongestFirst(config, log) if config.getvalue("dist") == "load" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tells a process of the run where to ask for the broker."""
+    stash = node.config.stash
+    if _lender not in stash:
+        stash[_lender] = shared_kafka.Lender()
+    node.workerinput["lender"] = stash[_lender].address
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders the tests of a run in several processes."""
+    if hasattr(config, "workerinput"):
+        longest_first(items)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops the broker of a run in several processes."""
+    if _lender in config.stash:
+        config.stash[_lender].close()
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKafka]:
     """The broker, started when the first test asks for it."""
-    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+    given = getattr(request.config, "workerinput", None)  # set by xdist in the processes that it starts
+    opened = shared_kafka.borrowed(given["lender"]) if given else shared_kafka.started(tmp_path_factory.mktemp("kafka"))
+    with opened as broker:
         yield broker
-        assert broker.alive, f"a test brought the shared broker down: {broker.failure()}"
+        assert broker.alive, f"a test brought the shared broker down\n{broker.last_words()}"
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +83,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 
 @pytest.fixture
-def bootstrap(kafka: EmbeddedKafka) -> str:
+def bootstrap(kafka: SharedKafka) -> str:
     """`HOST:PORT` of the broker."""
     return kafka.bootstrap
 
@@ -55,7 +95,7 @@ _numbers = itertools.count(1)
 def make_prefix(request: pytest.FixtureRequest) -> Callable[[], str]:
     """Makes prefixes for topics, groups and transactional ids that no other test of the run has."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    return lambda: f"{name}-{next(_numbers)}."
+    return lambda: f"{name}-{os.getpid()}-{next(_numbers)}."
 
 
 @pytest.fixture

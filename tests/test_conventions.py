@@ -1,4 +1,4 @@
-"""Habits of the whole tree: what is imported is declared, and every test can fail."""
+"""Habits of the whole tree: what is imported is declared, every test can fail, the longest come first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.scheduling import APART, LONGEST, SECURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -95,3 +97,9 @@ def test_a_test_that_cannot_fail_is_found() -> None:
     helper = "def check(): assert found()\ndef found(): return 1\n"
     tests = "def test_one(): check()\ndef test_two(): found()\ndef test_three(): assert True\n"
     assert without_assertion([helper, tests]) == {"test_two", "test_three"}
+
+
+def test_what_is_dealt_out_first_is_there() -> None:
+    """Else a run in several processes would end with the longest tests after all."""
+    assert [file for file in (*LONGEST, *APART) if not (ROOT / file).is_file()] == []
+    assert {*APART, *SECURED} <= set(LONGEST)

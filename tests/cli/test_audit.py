@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from schemas.outputs import WindowRow
-    from streams.embedded.broker import EmbeddedKafka
+    from tests.support.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.kafka
 
@@ -76,7 +76,7 @@ def mishaps() -> list[Published]:
 
 
 @pytest.fixture(scope="module")
-async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """A worker, and events that go on coming while the first test looks."""
     async with Installation.created(kafka.bootstrap, tmp_path_factory.mktemp("audit"), config=RULES) as made:
         made.worker()

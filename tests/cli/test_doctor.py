@@ -24,7 +24,7 @@ from streams.kafka.admin import TopicPlan, apply_topics, catalogue_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.embedded.broker import EmbeddedKafka
+    from tests.support.shared_kafka import SharedKafka
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,7 +150,7 @@ def test_topics_that_are_missing_altered_or_of_another_size_each_have_their_line
 
 
 @pytest.mark.kafka
-async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: EmbeddedKafka, prefix: str) -> None:
+async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: SharedKafka, prefix: str) -> None:
     """The same catalogue as `topics apply`, seen from the cluster."""
     options = ("--bootstrap-servers", kafka.bootstrap)
     prefixes = {"MILESTONES_SOURCE_PREFIX": prefix, "MILESTONES_OUTPUT_PREFIX": prefix}
@@ -180,7 +180,7 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Emb
 
 
 @pytest.mark.kafka
-async def test_a_source_topic_with_create_time_is_found(kafka: EmbeddedKafka, prefix: str) -> None:
+async def test_a_source_topic_with_create_time_is_found(kafka: SharedKafka, prefix: str) -> None:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415 - used here only
 
     from streams.kafka.admin import admin  # noqa: PLC0415 - likewise

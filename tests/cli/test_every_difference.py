@@ -32,7 +32,7 @@ from tests.support.patience import deadline
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from streams.embedded.broker import EmbeddedKafka
+    from tests.support.shared_kafka import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -310,7 +310,7 @@ class Planter:
 
 
 @pytest.fixture(scope="module")
-async def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """With something wrong in every way."""
     async with (
         Installation.created(

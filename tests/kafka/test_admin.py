@@ -23,6 +23,7 @@ from tests.support.events import lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
 from tests.support.recount import recount
+from tests.support.shared_kafka import LIGHT_JAVA
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ _FORGETFUL = {
 def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A broker with auto.create.topics.enable, Kafka's default, that forgets transactional ids within seconds."""
     folder = tmp_path_factory.mktemp("creating")
-    with EmbeddedKafka(folder, heap_mb=256, properties={"auto.create.topics.enable": "true"} | _FORGETFUL) as broker:
+    properties = {"auto.create.topics.enable": "true"} | _FORGETFUL
+    with EmbeddedKafka(folder, heap_mb=256, properties=properties, java_options=LIGHT_JAVA) as broker:
         yield broker
 
 

@@ -27,6 +27,8 @@ from tests.support.patience import deadline, stretched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.shared_kafka import SharedKafka
+
 pytestmark = pytest.mark.kafka
 
 ROOT = Path(__file__).parents[2]
@@ -207,9 +209,9 @@ def test_a_port_taken_at_the_last_moment_is_replaced_where_the_choice_was_ours(
             assert kafka.bootstrap != f"127.0.0.1:{taken}"
 
 
-def test_a_second_broker_on_the_same_data_is_refused(kafka: EmbeddedKafka) -> None:
+def test_a_second_broker_on_the_same_data_is_refused(kafka: SharedKafka) -> None:
     with pytest.raises(
-        ExpectedError, match=rf"in use by another broker, started by process {os.getpid()}; .*--data-dir"
+        ExpectedError, match=rf"in use by another broker, started by process {kafka.owner}; .*--data-dir"
     ):
         EmbeddedKafka(kafka.data_dir).start()
     assert kafka.alive
@@ -317,12 +319,12 @@ def test_the_command_tells_when_the_broker_has_died(
     assert last.startswith("milestones: the embedded Kafka failed: it was killed")
 
 
-def test_ctrl_c_at_the_terminal_does_not_reach_the_broker(kafka: EmbeddedKafka) -> None:
+def test_ctrl_c_at_the_terminal_does_not_reach_the_broker(kafka: SharedKafka) -> None:
     """It goes to the foreground process group, where the clients must close before their broker."""
     assert os.getpgid(kafka.pid) != os.getpgrp()
 
 
-def test_it_listens_on_the_loopback_address_only(kafka: EmbeddedKafka) -> None:
+def test_it_listens_on_the_loopback_address_only(kafka: SharedKafka) -> None:
     """For clients and for its own controller, and nowhere else."""
     listening = [
         connection.laddr.ip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streams.embedded.broker import EmbeddedKafka
+    from tests.support.shared_kafka import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -217,7 +217,7 @@ def without_offset(identity: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-async def rejected(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def rejected(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     """An installation whose worker has rejected records; each test below has its own reason or topic."""
     folder = tmp_path_factory.mktemp("rejected")
     async with Installation.created(kafka.bootstrap, folder, partitions=PARTITIONS) as made:

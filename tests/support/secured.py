@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.config import BrokerListener
 from tests.support.patience import deadline
+from tests.support.shared_kafka import LIGHT_JAVA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,7 +172,7 @@ class SecuredKafka:
                 "sasl.oauthbearer.expected.issuer": _ISSUER,
                 "ssl.principal.mapping.rules": r"RULE:^CN=([^,]+).*$/$1/",
             },
-            java_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"],
+            java_options=[*LIGHT_JAVA, f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"],
         )
 
     def _listeners(self) -> list[BrokerListener]:

@@ -259,8 +259,8 @@ async def test_the_page_follows_the_story_live_and_a_milestone_makes_itself_noti
         late = {
             count: round(int(seen[str(count)]) / 1000 - written[count], 3) for count in wanted if str(count) in seen
         }
-        assert late[start + 3] < 1.0, late
-        assert max(late.values()) < 1.0, late
+        assert start + 3 in late
+        assert max(late.values()) < stretched(0.5), late
         banner = page.locator("#banner")
         await expect(banner).to_be_visible()
         await expect(banner.locator(".what")).to_contain_text(str(hostile.GOAL))

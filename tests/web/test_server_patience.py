@@ -22,10 +22,10 @@ async def stubborn(seconds: float) -> None:
 async def test_what_swallows_its_cancellation_is_not_waited_for() -> None:
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        await within(0.05, stubborn(0.6))
+        await within(0.05, stubborn(3))
     task = asyncio.create_task(stubborn(0.3))
     await asyncio.sleep(0)
-    assert time.monotonic() - started < 0.3
+    assert time.monotonic() - started < 2
     await ended([task])
     assert task.done()
 
