@@ -1,6 +1,7 @@
 """What the totals remember besides what they have published, in the compact topic `milestones.internal.<prefix>totals`.
 
-Keys are `KIND|NAME`; each record is written in the transaction that it describes.
+Keys are `KIND|NAME`; each record is written in the transaction that it describes. A snapshot spares whoever takes over from
+reading all rows and counts: what has been written since is read on top of it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from typing import Final
 
 import msgspec
 
+from schemas.outputs import Marker  # noqa: TC001 - msgspec reads annotations at run time
+
 #: Of a side topic: how far it has been taken. The name is the topic's.
 SIDE: Final = "side"
-#: Of a row: the last of its versions that the history has. The name is metric/scope/period.
-HISTORY: Final = "history"
 #: Of a milestone: since when its retraction is held back. The name is its id.
 HELD: Final = "held"
+#: Before the names of the parts of a snapshot. Their kind is SIDE, as is the next one's: earlier versions pass over names that
+#: are no topic of theirs.
+SNAPSHOT: Final = "snapshot/"
+#: Before the id of a milestone event that is decided and not published yet, because its rows take several transactions.
+DECIDED: Final = "decided/"
 
 
 def key_of(kind: str, name: str) -> bytes:
@@ -54,8 +60,65 @@ class Held(msgspec.Struct, frozen=True):
     since_us: int
 
 
-class HistoryMark(msgspec.Struct, frozen=True):
-    """The last version of a row that the history has, and when it was written, microseconds since 1970."""
+class RowBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive rows of a snapshot.
 
-    version: int
-    written_us: int
+    Attributes:
+        columns: By name, numbers of fixed size each, little-endian; published ones as their difference (XOR) from the current.
+        cells: The packed counts of each row, on days.
+        others: Published versions that the columns do not hold in full, as on their topic.
+    """
+
+    columns: dict[str, bytes]
+    cells: list[bytes | None]
+    others: list[bytes]
+
+
+class SeriesBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive series of a snapshot: metric and scope, by number."""
+
+    series: list[tuple[str, str]]
+
+
+class PeriodBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive periods of a snapshot: id, first date, last date, version of the calendar, by number."""
+
+    periods: list[tuple[str, str, str, str | None]]
+
+
+class TopicMark(msgspec.Struct, frozen=True):
+    """A topic as it was: the next offset, and of its first record, offset, time in milliseconds and digest.
+
+    A topic that was deleted and made again has another first record.
+    """
+
+    next: int
+    first: tuple[int, int, str] | None
+
+
+class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Written last, once all parts are: what they say holds at these offsets, or at later ones.
+
+    Attributes:
+        generation: Of the numbering of rows, series and periods; parts of different ones do not belong together.
+        rows: How many rows there are.
+        block_rows: How many of them each block has, but the last.
+        series: How many series.
+        periods: How many periods.
+        cluster: Id of the cluster; empty where it tells none.
+        counts: The topic of day counts.
+        windows: The topic of rows.
+        history: The next offset of the topic of their versions.
+        markers: Shard → its last marker.
+    """
+
+    generation: str
+    rows: int
+    block_rows: int
+    series: int
+    periods: int
+    cluster: str
+    counts: TopicMark
+    windows: TopicMark
+    history: int
+    markers: dict[int, Marker]

@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -71,6 +72,50 @@ def places(mask: bytes | bytearray) -> list[int]:
     """The places of a mask."""
     found: list[int] = np.flatnonzero(np.frombuffer(mask, np.bool_)).tolist()
     return found
+
+
+def exclusive(one: bytes, other: bytes) -> bytes:
+    """The bits in which two runs of bytes of one length differ: zeros, which take no space once compressed, where they are equal."""
+    return np.bitwise_xor(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)).tobytes()
+
+
+def add_up(
+    size: int, group: array[int], kind: array[int], parents: Sequence[Sequence[int]], *columns: array[int]
+) -> None:
+    """Sets each number of the columns to the sum of those that it is made of: of the same group, and a child of its kind.
+
+    Args:
+        size: Places to look at.
+        group: Of each place.
+        kind: Of each place; no two places have the same group and kind.
+        parents: Of each kind; sums are the places whose kind has none, and those of the others stay as they are.
+        columns: What to add up.
+
+    Raises:
+        ValueError: There is no place for a sum.
+    """
+    if not size:
+        return
+    groups, kinds = _view(group, size).astype(np.int64), _view(kind, size)
+    table = np.full((len(parents), max(map(len, parents), default=0) + 1), -1, np.int64)
+    for number, several in enumerate(parents):
+        table[number, : len(several)] = several
+    is_part = (table[:, 0] >= 0)[kinds]
+    parts, sums = np.flatnonzero(is_part), np.flatnonzero(~is_part)
+    keys = groups[sums] * len(parents) + kinds[sums]
+    order = np.argsort(keys)
+    keys, sums = keys[order], sums[order]
+    for column in columns:
+        _view(column, size)[sums] = 0
+    for parent in table[kinds[parts]].T:
+        chosen = np.flatnonzero(parent >= 0)
+        wanted = groups[parts[chosen]] * len(parents) + parent[chosen]
+        places = np.searchsorted(keys, wanted)
+        if len(chosen) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != wanted).any()):
+            raise ValueError("parts without a sum")
+        for column in columns:
+            view = _view(column, size)
+            np.add.at(view, sums[places], view[parts[chosen]])
 
 
 def _taken(size: int, column: array[int], flags: bytes) -> NDArray[np.int8]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 STATE_FORMAT = 1
 #: With what else belongs to it, a transaction has 5,000 records and 2 MB at most.
 PART_ROWS = 4_000
+#: Reading so many takes half a second.
+SNAPSHOT_AFTER = 50_000
+#: Half a megabyte, a fifth of that when it is compressed.
+BLOCK_ROWS = 4_096
 
 #: What can be done about a topic whose offsets are not those that were counted.
 NOT_THE_SAME_TOPIC: Final = (
@@ -107,6 +111,8 @@ class Context:
         cpu_s: Seconds of computing, from any start; for work that paces itself by its own cost.
         other_log: A log that is not the cluster of the settings.
         part_rows: Rows and milestones that the totals publish in one transaction, where a step has more.
+        snapshot_after: Records that the totals have taken or written, at least, when they make a snapshot of their rows.
+        block_rows: Rows of one record of a snapshot.
     """
 
     settings: Settings
@@ -114,6 +120,8 @@ class Context:
     cpu_s: Callable[[], float] = time.perf_counter
     other_log: Log | None = None
     part_rows: int = PART_ROWS
+    snapshot_after: int = SNAPSHOT_AFTER
+    block_rows: int = BLOCK_ROWS
 
     @cached_property
     def log(self) -> Log:

@@ -91,6 +91,12 @@ def hours_of(packed: bytes | None) -> list[int]:
     return hours
 
 
+def of_hours(by_hour: Sequence[int]) -> bytes:
+    """A packed day with these 24 counts by local hour."""
+    pairs = [number for hour, units in enumerate(by_hour) if units for number in (hour, units)]
+    return _share(pack([0, sum(by_hour), 0, len(pairs) // 2, *pairs]))
+
+
 def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
     """(partition, units) of each."""
     flat = unpack(packed) if packed is not None else []
@@ -98,6 +104,11 @@ def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
     while at < len(flat):
         yield flat[at], flat[at + 1]
         at += _ENTRY + 2 * flat[at + 3]
+
+
+def shared(packed: bytes | None) -> bytes | None:
+    """The same packed day, once in memory for all that are equal and short."""
+    return _share(packed) if packed is not None else None
 
 
 def _share(packed: bytes) -> bytes:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from schemas import vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from schemas.outputs import WindowStatus
 
 STATUSES: Final[tuple[WindowStatus, ...]] = ("open", "provisional", "closed")
@@ -20,6 +22,25 @@ _MASK: Final = (1 << 64) - 1
 _BLOCK: Final = 4096
 #: Status of what has not been published.
 UNPUBLISHED: Final = -1
+#: The columns of a snapshot, and those that are given as their difference from another.
+_KEPT: Final = (
+    "series",
+    "period",
+    "count",
+    "backfilled",
+    "hours",
+    "published_status",
+    "version",
+    "restated",
+    "updated_us",
+    "history_us",
+)
+_KEPT_DIFFERENCES: Final = {
+    "published_count": "count",
+    "published_backfilled": "backfilled",
+    "published_hours": "hours",
+    "history_version": "version",
+}
 
 
 class Columns:
@@ -35,7 +56,8 @@ class Columns:
         version: Of the published version; 0 where there is none.
         restated: Versions since the first that was closed, without those to which only history was added.
         updated_us: When the published version was made, microseconds since 1970.
-        history_version: The last version that the history has, and `history_us` when it was written; 0 for none.
+        history_version: The last version that the history has; 0 for none, or if it is not known.
+        history_us: When that was written, or the first version published; 0 if it is not known.
         cells: The packed counts of all partitions, on days.
     """
 
@@ -60,17 +82,51 @@ class Columns:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def add(self, series: int, period: int, status: int) -> int:
-        """A row of nothing; returns its place."""
-        place = len(self.cells)
-        if place == self._room:
+    def _make_room(self, rows: int) -> None:
+        while rows > self._room:
             self._room += _BLOCK
             for column in self._columns:
                 column.frombytes(bytes(column.itemsize * _BLOCK))
+
+    def add(self, series: int, period: int, status: int) -> int:
+        """A row of nothing; returns its place."""
+        place = len(self.cells)
+        self._make_room(place + 1)
         self.cells.append(None)
         self.series[place], self.period[place], self.status[place] = series, period, status
         self.published_status[place] = UNPUBLISHED
         return place
+
+    def cut(self, first: int, end: int) -> dict[str, bytes]:
+        """The rows from one place to before another, by column, for `extend`; without `cells`.
+
+        The published columns are as far as they differ from the current ones, so nearly all zeros between two steps.
+        """
+        found = {name: getattr(self, name)[first:end].tobytes() for name in _KEPT}
+        for name, current in _KEPT_DIFFERENCES.items():
+            found[name] = vectors.exclusive(getattr(self, name)[first:end].tobytes(), found[current])
+        return found
+
+    def extend(self, columns: Mapping[str, bytes], cells: Sequence[bytes | None]) -> None:
+        """Adds rows that `cut` has given, as many as there are `cells`. Their status is the published one: the clock says the rest.
+
+        Raises:
+            ValueError: A column has too few numbers.
+        """
+        first, rows = len(self.cells), len(cells)
+        self._make_room(first + rows)
+        values = {name: columns[name] for name in _KEPT}
+        for name, current in _KEPT_DIFFERENCES.items():
+            values[name] = vectors.exclusive(columns[name], columns[current])
+        for name, value in values.items():
+            column: array[int] = getattr(self, name)
+            numbers = array(column.typecode, value[: rows * column.itemsize])
+            if len(numbers) != rows:
+                raise ValueError(f"{name}: {len(numbers)} numbers of {rows} rows")
+            column[first : first + rows] = numbers
+        published = self.published_status[first : first + rows]
+        self.status[first : first + rows] = array("b", [max(code, 0) for code in published])
+        self.cells.extend(cells)
 
     def add_to(self, rows: tuple[int, ...], count: int, backfilled: int, hours: int) -> None:
         """Adds differences to a day and the rows that contain it; `hours` to the fingerprint of the day, the first of them."""
@@ -113,6 +169,6 @@ class Columns:
         return vectors.raised(len(self), self.status, self.period, bytes(levels))
 
     def not_in_history(self) -> list[int]:
-        """Published rows whose version the history does not have."""
+        """Rows whose published version the history does not have, and is not their first."""
         found = vectors.places(vectors.differing(len(self), (self.version, self.history_version)))
-        return [place for place in found if self.version[place] > self.history_version[place]]
+        return [place for place in found if self.version[place] > max(self.history_version[place], 1)]

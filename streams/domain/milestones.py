@@ -72,12 +72,32 @@ class MilestoneBook:
         self._standing: dict[str, Standing] = {}
         self._events: list[MilestoneEvent] = []
         self._detected_at = ""
+        #: Events that a former writer had decided on and not published; and those that are settled now.
+        self._decided: dict[str, MilestoneEvent] = {}
+        self._settled: list[str] = []
 
     def restore(self, event: MilestoneEvent) -> None:
         """Takes over a published event; of one milestone the last counts."""
         data = event.data
         stands = event.type != RETRACTED
         self._standing[data.milestone_id] = Standing(data.revision, data.period if stands else None)
+
+    def restore_decided(self, event: MilestoneEvent) -> None:
+        """Takes over an event that was about to be published when the writer was replaced.
+
+        Rows that it rests on may have been published since: what it was decided by cannot be seen any more.
+        """
+        self._decided[event.id] = event
+
+    def settled(self) -> list[str]:
+        """Ids of the events among them that have been published since the last call."""
+        found, self._settled = self._settled, []
+        return found
+
+    def forget_decided(self) -> list[str]:
+        """Gives up those that are left: what they were about has changed since. Returns their ids."""
+        found, self._decided = list(self._decided), {}
+        return found
 
     def get(self, milestone_id: str) -> Standing | None:
         """The state of a milestone; None before its first event."""
@@ -123,6 +143,14 @@ class MilestoneBook:
         revision = standing.revision + 1 if standing is not None else 1
         period = None if event_type == RETRACTED else row.period.id
         self._standing[claim.milestone_id] = Standing(revision, period)
+        event_id = f"{claim.milestone_id}@{revision}"
+        achieved_at = self._local_text(unit.time_us) if unit is not None else None
+        cause = self._cause(unit) if unit is not None else None
+        decided = self._decided.pop(event_id, None)
+        if decided is not None:
+            self._settled.append(event_id)
+            if decided.data.period == row.period.id and (decided.type == RETRACTED) == (event_type == RETRACTED):
+                event_type, achieved_at, cause = decided.type, decided.data.achieved_at, decided.data.cause
         data = MilestoneData(
             milestone_id=claim.milestone_id,
             revision=revision,
@@ -139,13 +167,13 @@ class MilestoneBook:
             threshold=claim.threshold,
             count=row.count,
             first=first,
-            achieved_at=self._local_text(unit.time_us) if unit is not None else None,
+            achieved_at=achieved_at,
             detected_at=self._detected_at,
-            cause=self._cause(unit) if unit is not None else None,
+            cause=cause,
         )
         self._events.append(
             MilestoneEvent(
-                id=f"{claim.milestone_id}@{revision}",
+                id=event_id,
                 source=self.source,
                 type=event_type,
                 time=self._detected_at,

@@ -5,13 +5,13 @@ more step: the rows and milestones that differ are published, and nothing twice.
 
 A step can be too much for one transaction and for one turn of the event loop. It is made scope by scope: rows of one scope
 and the milestones that come of them are published together, so each scope is consistent at every moment, and a step
-that ends half-way goes on with the takeover.
+that ends half-way goes on with the takeover. Where even one scope is too much, its milestones are first remembered as decided:
+after a part of the rows has been published, nobody could tell any more what the others were judged by.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 #: Rows that are judged, or published, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200
 _NO_LIMIT: Final = 1 << 62
+#: Its next version, and its first one where that is replaced.
+_RECORDS_OF_ROW: Final = 2
+#: Kinds of milestones that one row decides; the others compare rows.
+_OF_ONE_ROW: Final = ("threshold", "target")
 
 SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.deliveries.v1"}
 
@@ -61,13 +65,30 @@ class Step:
     """What an evaluation, or a part of it, publishes in one transaction: changed rows, milestones in order.
 
     `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
+    `decided` likewise: id of an event → an event that a later part publishes, None once it is published or void.
+    `replaced` are the first versions of rows that have another one now: nothing else keeps them.
     `is_last` tells that nothing of the evaluation follows.
     """
 
-    rows: list[WindowRow | PlainRow]
-    milestones: list[MilestoneEvent]
-    held: dict[str, int | None]
+    rows: list[WindowRow | PlainRow] = field(default_factory=list)
+    milestones: list[MilestoneEvent] = field(default_factory=list)
+    held: dict[str, int | None] = field(default_factory=dict)
+    decided: dict[str, MilestoneEvent | None] = field(default_factory=dict)
+    replaced: list[WindowRow | PlainRow] = field(default_factory=list)
     is_last: bool = False
+
+    def add(self, other: Step) -> None:
+        """Adds another part."""
+        self.rows.extend(other.rows)
+        self.milestones.extend(other.milestones)
+        self.held.update(other.held)
+        self.decided.update(other.decided)
+        self.replaced.extend(other.replaced)
+
+    @property
+    def size(self) -> int:
+        """Records that it comes to."""
+        return len(self.rows) + len(self.milestones) + len(self.held) + len(self.decided) + len(self.replaced)
 
 
 class Totals:
@@ -129,6 +150,10 @@ class Totals:
         """All rows."""
         return self._windows
 
+    def end_snapshot(self) -> None:
+        """All rows of a snapshot have been restored in `windows`; what was published since follows."""
+        self._days_seen.update(self._windows.add_up())
+
     def restore_row(self, row: PublishedRow) -> None:
         """Takes over the published version of a row, before the first evaluation."""
         self._windows.restore(row)
@@ -136,6 +161,10 @@ class Totals:
     def restore_milestone(self, event: MilestoneEvent) -> None:
         """Restores a published milestone event, in topic order, before the first evaluation."""
         self._book.restore(event)
+
+    def restore_decided(self, event: MilestoneEvent) -> None:
+        """Takes over a milestone event that the former writer had decided on, before the first evaluation."""
+        self._book.restore_decided(event)
 
     def publish_as(self, source: str) -> None:
         """Sets the `source` of the milestone events from now on, a URI reference."""
@@ -181,26 +210,24 @@ class Totals:
             now_us: The clock, microseconds since 1970.
             caught_up: Every shard has read all there is; only then do periods come to be over.
         """
-        whole = Step([], [], {}, is_last=True)
+        whole = Step(is_last=True)
         for part in self.steps(now_us=now_us, caught_up=caught_up, most=_NO_LIMIT):
             if part is not None:
-                whole.rows.extend(part.rows)
-                whole.milestones.extend(part.milestones)
-                whole.held.update(part.held)
+                whole.add(part)
         whole.rows.sort(key=RowKey.of)
         return whole
 
     def steps(self, *, now_us: int, caught_up: bool, most: int) -> Iterator[Step | None]:
         """The same in parts, each to be committed before the next one is asked for.
 
-        Rows of one scope are in one part, and so are the milestones that come of them. Where more of its rows than
-        `most` have changed, rows of one metric of it are; where even these are more, rows on which no milestone of this step
-        rests come before, in the order of time.
+        Rows of one scope are in one part, and so are the milestones that come of them. Where these are more than `most`
+        records, those of one metric of it are. Where even these are more, a row is in one part with the milestones for its
+        own number, and first-ever milestones and records come after all rows.
 
         Args:
             now_us: The clock, microseconds since 1970.
             caught_up: As above.
-            most: Rows and milestones of a part, apart from milestones and the rows they rest on that are more by themselves.
+            most: Records of a part; what belongs to a single row may be a few more.
 
         Yields:
             A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
@@ -214,31 +241,33 @@ class Totals:
         self._now_us = now_us
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
-        gathered = Step([], [], {})
-        room = most
+        gathered = Step()
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
             if not places:
                 yield None
                 continue
-            parts = [places] if len(places) <= most else self._windows.by_metric(places)
+            is_much = len(places) * _RECORDS_OF_ROW > most
+            parts = self._windows.by_metric(places) if is_much else [places]
             for part in parts:
                 for made in self._judge(part, due, most):
                     if made is None:
                         yield None
                         continue
-                    size = len(made.rows) + len(made.milestones) + len(made.held)
-                    if size > room and room < most:
-                        yield Step(gathered.rows, in_order(gathered.milestones), gathered.held)
-                        gathered, room = Step([], [], {}), most
-                    gathered.rows.extend(made.rows)
-                    gathered.milestones.extend(made.milestones)
-                    gathered.held.update(made.held)
-                    room -= size
+                    if gathered.size and gathered.size + made.size > most:
+                        yield _ordered(gathered)
+                        gathered = Step()
+                    gathered.add(made)
         self._started = True
         self._windows.finish_step()
         self._held.end_step()
         gathered.held.update(self._held.drain())
-        yield Step(gathered.rows, in_order(gathered.milestones), gathered.held, is_last=True)
+        void = self._book.forget_decided() if caught_up else []
+        for first in range(0, len(void), most):
+            if gathered.size:
+                yield _ordered(gathered)
+                gathered = Step()
+            gathered.decided.update(dict.fromkeys(void[first : first + most]))
+        yield _ordered(gathered, is_last=True)
 
     def _judge(self, places: Sequence[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
         """What comes of rows of one scope; None is a pause."""
@@ -250,23 +279,61 @@ class Totals:
         yield from self._judge_numbers(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])
         milestones, held = self._book.end_step(), self._held.drain()
-        rest_on: set[RowKey] = set()
-        if len(rows) > most:
-            # Milestones are judged by what is published: a takeover between two parts must find it as it was.
-            rest_on = {RowKey.of(event.data) for event in milestones} | _days_that_grew(rows, milestones)
-            rest_on |= {row.key for row in rows if row.was_over and row.count < row.published_count}
-            rows.sort(key=lambda row: row.key in rest_on)
-        published: list[WindowRow | PlainRow] = []
+        settled = self._book.settled()
+        least = len(milestones) + len(held) + len(settled)
+        if len(rows) * _RECORDS_OF_ROW + least <= most:
+            is_whole = True
+        else:
+            sizes = []
+            for number, row in enumerate(rows):
+                sizes.append(self._windows.changes(row))
+                yield from _pause(number)
+            is_whole = sum(sizes) + least <= most
+        if is_whole:
+            whole = Step([], milestones, held, dict.fromkeys(settled))
+            for number, row in enumerate(rows):
+                self._publish(row, whole)
+                yield from _pause(number)
+            if whole.size:
+                yield whole
+        else:
+            yield from (Step(held={milestone_id: since_us}) for milestone_id, since_us in held.items())
+            yield from self._in_pieces(rows, milestones, set(settled))
+
+    def _in_pieces(
+        self, rows: Iterable[Row], milestones: Sequence[MilestoneEvent], known: Container[str]
+    ) -> Iterator[Step | None]:
+        """Rows of one scope and the milestones that come of them, as small as they can be parted; None is a pause.
+
+        Args:
+            rows: All of them.
+            milestones: What comes of them.
+            known: Ids of those that are remembered as decided.
+        """
+        for event in milestones:
+            if event.id not in known:
+                yield Step(decided={event.id: event})
+        of_rows: dict[RowKey, list[MilestoneEvent]] = {}
+        for event in milestones:
+            if event.data.kind in _OF_ONE_ROW:
+                of_rows.setdefault(RowKey.of(event.data), []).append(event)
         for number, row in enumerate(rows):
-            if len(published) >= most and row.key not in rest_on:
-                yield Step(published, [], {})
-                published = []
-            made = row.publish(self._timezone, self._updated_at)
-            if made is not None:
-                published.append(made)
+            piece = Step(milestones=of_rows.get(row.key, []))
+            piece.decided.update((event.id, None) for event in piece.milestones)
+            self._publish(row, piece)
+            if piece.size:
+                yield piece
             yield from _pause(number)
-        if published or milestones or held:
-            yield Step(published, milestones, held)
+        for event in milestones:
+            if event.data.kind not in _OF_ONE_ROW:
+                yield Step(milestones=[event], decided={event.id: None})
+
+    def _publish(self, row: Row, part: Step) -> None:
+        """Adds the next version of a row to a part, if there is one."""
+        made = row.publish(self._timezone, self._updated_at)
+        if made is not None:
+            part.rows.append(made)
+            part.replaced.extend(self._windows.replaced())
 
     def _rules_of(self, row: Row) -> tuple[Rule, ...]:
         """The rules that watch a row: the same for all scopes of a metric, template and window."""
@@ -429,19 +496,8 @@ class Totals:
             self._book.retract(claim, row)
 
 
-def _days_that_grew(rows: Iterable[Row], milestones: Iterable[MilestoneEvent]) -> set[RowKey]:
-    """Of the period of each milestone a day that has grown: by it a takeover knows that units have caused the milestone."""
-    grown: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.period.kind == "day" and row.count > row.published_count:
-            grown.setdefault(row.metric, []).append(row)
-    found = set()
-    for event in milestones:
-        days = grown.get(event.data.metric, [])  # by date, as all rows of a scope are by key
-        place = bisect_left(days, event.data.start, key=lambda row: row.period.start.isoformat())
-        if place < len(days) and days[place].period.start.isoformat() <= event.data.end:
-            found.add(days[place].key)
-    return found
+def _ordered(step: Step, *, is_last: bool = False) -> Step:
+    return Step(step.rows, in_order(step.milestones), step.held, step.decided, step.replaced, is_last)
 
 
 def _records_before(over: Sequence[Row]) -> set[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from schemas import vectors
 from schemas.facts import METRICS
@@ -166,6 +167,14 @@ class CountedDay:
         return cells.hours_of(self._packed)
 
 
+class Cut(NamedTuple):
+    """Consecutive rows: numbers by column, packed days, and the published versions that these do not hold in full."""
+
+    columns: dict[str, bytes]
+    cells: list[bytes | None]
+    others: list[WindowRow | PlainRow]
+
+
 class _Series:
     """One metric and scope: its rows by the number of their period."""
 
@@ -227,11 +236,14 @@ class Windows:
         self._controls: dict[int, tuple[Control, ...]] = {}
         self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
         self._published_controls: dict[int, dict[str, RowControl]] = {}
-        #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now.
-        self._redated: set[int] = set()
+        #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now: with which.
+        self._redated: dict[int, tuple[str, str, str | None]] = {}
         #: Rows whose targets or control totals have changed in this step.
         self._retargeted: set[int] = set()
         self._touched: dict[int, _Touched] = {}
+        #: Days that have changed since their first version, which only their row says: its counts by hour.
+        self._first_cells: dict[int, bytes | None] = {}
+        self._replaced: list[WindowRow | PlainRow] = []
         self._grown: dict[int, LatestUnit | None] = {}
         self._loaded: dict[int, Row] = {}
         #: Before the first step: the latest unit of each day and shard that milestones can come of.
@@ -295,13 +307,17 @@ class Windows:
         columns.updated_us[place] = self._micros_of(row.updated_at)
         by_hour = row.by_hour
         if by_hour is not None:
-            columns.published_hours[place] = cells.fingerprint(by_hour)
+            hours = columns.published_hours[place] = cells.fingerprint(by_hour)
+            if row.version == 1 and hours != columns.hours[place]:
+                self._first_cells[place] = cells.of_hours(by_hour)
+            elif self._first_cells:
+                self._first_cells.pop(place, None)
         start, end, is_day = self._dates[number]
         calendar = self._periods[number].calendar
         if row.start != start or row.end != end or row.calendar != calendar or (by_hour is None) is is_day:
-            self._redated.add(place)
+            self._redated[place] = row.start, row.end, row.calendar
         elif self._redated:
-            self._redated.discard(place)
+            self._redated.pop(place, None)
         if row.targets or row.controls or place in self._published_targets or place in self._published_controls:
             self._set_published(
                 place,
@@ -347,6 +363,8 @@ class Windows:
         except KeyError:
             places = tuple([self._place(metric, scope, number) for number in numbers])
         own, cells_of = places[0], self.columns.cells
+        if self.columns.version[own] == 1 and own not in self._first_cells and self._is_as_published(own):
+            self._first_cells[own] = cells_of[own]
         replaced = cells.replace(cells_of[own], shard, count)
         cells_of[own], before = replaced.packed, replaced.units
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
@@ -359,6 +377,102 @@ class Windows:
             touched.latest[shard] = count.latest
         elif count.latest is not None and series.is_watched:
             self._latest[own, shard] = count.latest
+
+    # All of it, in blocks -------------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Rows, series (a metric and scope each) and periods, each numbered from 0."""
+        return len(self.columns), len(self._series), len(self._periods)
+
+    def series_names(self, first: int, end: int) -> list[tuple[str, str]]:
+        """Metric and scope of series, from one number to before another."""
+        return [(series.metric, series.scope) for series in self._series[first:end]]
+
+    def period_dates(self, first: int, end: int) -> list[tuple[str, str, str, str | None]]:
+        """Id, first date, last date and version of the calendar of periods, from one number to before another."""
+        return [
+            (period.id, *dates[:2], period.calendar)
+            for period, dates in zip(self._periods[first:end], self._dates[first:end], strict=True)
+        ]
+
+    def cut(self, first: int, end: int) -> Cut:
+        """The rows from one place to before another, for `restore_rows`."""
+        columns = self.columns
+        more = self._published_targets, self._published_controls, self._redated
+        others = [place for place in range(first, end) if any(place in one for one in more)] if any(more) else []
+        return Cut(
+            columns.cut(first, end),
+            columns.cells[first:end],
+            [self._version(place, self._calendar.timezone) for place in others if columns.version[place]],
+        )
+
+    def restore_names(
+        self, series: Iterable[tuple[str, str]], periods: Sequence[tuple[str, str, str, str | None]]
+    ) -> None:
+        """Restores all series and periods, with the numbers that they had; before anything else.
+
+        Raises:
+            ValueError: The calendar gives a period other dates, or a day other periods; nothing is restored then.
+        """
+        known = {period_id for period_id, *_ in periods}
+        found = [self._calendar.period(period_id) for period_id, *_ in periods]
+        for period, (_, start, end, calendar) in zip(found, periods, strict=True):
+            if (period.start.isoformat(), period.end.isoformat(), period.calendar) != (start, end, calendar):
+                raise ValueError(f"{period.id} is another period now")
+        days = {period.start: self._calendar.periods_of(period.start) for period in found if period.kind == "day"}
+        if not known.issuperset(period.id for of_day in days.values() for period in of_day):
+            raise ValueError("days belong to more periods now")
+        for period in found:
+            self._number_of(period)
+        for day, of_day in days.items():
+            self._numbers_of_day[day] = tuple(map(self._number_of, of_day))
+        for metric, scope in series:
+            self._new_series(cast("Metric", metric), scope)
+
+    def restore_rows(
+        self, columns: Mapping[str, bytes], kept: Sequence[bytes | None], others: Iterable[PublishedRow]
+    ) -> None:
+        """Restores the rows that follow those there are; then, when all are there, `add_up`.
+
+        Args:
+            columns: As `cut` gives them; they may have more rows.
+            kept: Packed days of as many rows as there shall be.
+            others: Published versions with what the columns do not hold; of other rows too.
+        """
+        first = len(self.columns)
+        self.columns.extend(columns, [cells.shared(packed) for packed in kept])
+        # The numbers of periods as they are kept once.
+        numbers, series = list(self._numbers.values()), self._series
+        places = range(first, len(self.columns))
+        for place, number, of in zip(
+            places, self.columns.period[first : places.stop], self.columns.series[first : places.stop], strict=True
+        ):
+            series[of].rows[numbers[number]] = place
+        for other in others:
+            found = self.find((other.metric, other.scope, other.period))
+            if found is not None:
+                hours = self.columns.published_hours[found]
+                self.restore(other)
+                self.columns.published_hours[found] = hours  # its counts by hour are those of the packed day
+
+    def add_up(self) -> list[date]:
+        """Makes the sums of the days that were restored, at whatever moments each was. Returns the dates of all days.
+
+        Raises:
+            ValueError: A day belongs to a row that is not there.
+        """
+        parents: list[tuple[int, ...]] = [()] * len(self._periods)
+        for number, *others in self._numbers_of_day.values():
+            parents[number] = tuple(others)
+        columns = self.columns
+        vectors.add_up(len(columns), columns.series, columns.period, parents, columns.count, columns.backfilled)
+        return list(self._numbers_of_day)
+
+    def _is_as_published(self, day: int) -> bool:
+        """Whether a day has the counts by hour of its published version, which only this one says so far."""
+        columns = self.columns
+        return not columns.history_version[day] and columns.hours[day] == columns.published_hours[day]
 
     # A step ---------------------------------------------------------------------------------------------------------
 
@@ -444,27 +558,37 @@ class Windows:
         self._latest = {}
         self._grown = {}
         self._loaded = {}
+        self._first_cells = {}
+
+    def changes(self, row: Row) -> int:
+        """Records that the next version of a row comes to: none where it equals what is published or has never held anything."""
+        place, columns = row.place, self.columns
+        version = columns.version[place]
+        if not version:
+            return 1 if row.count or row.targets or row.controls else 0
+        if not columns.differs(place) and place not in self._redated:
+            targets = self._published_targets.get(place, ())
+            if len(targets) == len(row.targets) and targets == tuple(
+                (target.target_id, target.value, row.count >= target.value) for target in row.targets
+            ):
+                before = self._published_controls.get(place, _NOTHING).values()
+                if [(one.source, one.count, one.difference, one.as_of) for one in before] == [
+                    (control.source, control.total, row.count - control.total, control.as_of)
+                    for control in row.controls
+                ]:
+                    return 0
+        return 2 if version == 1 and not columns.history_version[place] else 1
 
     def publish(self, row: Row, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
         """The next version of a row, or None when it equals what is published or has never held anything."""
         place, columns = row.place, self.columns
         row.grew, row.latest = False, None
         self._grown.pop(place, None)
-        targets = tuple((target.target_id, target.value, row.count >= target.value) for target in row.targets)
-        said = tuple(
-            (control.source, control.total, row.count - control.total, control.as_of) for control in row.controls
-        )
-        if columns.version[place]:
-            before = self._published_controls.get(place, _NOTHING).values()
-            if (
-                not columns.differs(place)
-                and targets == self._published_targets.get(place, ())
-                and said == tuple((one.source, one.count, one.difference, one.as_of) for one in before)
-                and place not in self._redated
-            ):
-                return None
-        elif not (row.count or row.targets or row.controls):
+        if not self.changes(row):
             return None
+        if columns.version[place] == 1 and not columns.history_version[place]:
+            self._replaced.append(self._version(place, timezone, self._first_cells))
+            columns.history_version[place] = 1
         # What was loaded was known before: it completes the figure that was closed, and restates nothing.
         if columns.published_status[place] == _CLOSED and not row.only_backfilled:
             columns.restated[place] += 1
@@ -475,10 +599,16 @@ class Windows:
         columns.published_hours[place] = columns.hours[place]
         columns.updated_us[place] = self._micros_of(updated_at)
         row.published_status = row.status
-        self._redated.discard(place)
+        self._redated.pop(place, None)
         controls = compare(row.controls, row.count, self._published_controls.get(place, {}), updated_at)
+        targets = tuple((target.target_id, target.value, row.count >= target.value) for target in row.targets)
         self._set_published(place, targets, {control.source: control for control in controls})
         return self._version(place, timezone)
+
+    def replaced(self) -> list[WindowRow | PlainRow]:
+        """First versions that others have replaced since the last call: from now on only the history has them."""
+        found, self._replaced = self._replaced, []
+        return found
 
     def published(self, place: int) -> WindowRow | PlainRow | None:
         """The published version of a row once more; None where another one is about to be published."""
@@ -492,17 +622,26 @@ class Windows:
         self.columns.history_us[place] = written_us
 
     def marked_us(self, place: int) -> int:
-        """When the last version that the history has was written; 0 for never."""
+        """When the last version that the history has was written, or the first one published; 0 for never."""
         return self.columns.history_us[place]
 
-    def not_in_history(self) -> list[int]:
-        """Rows whose published version the history does not have."""
-        return self.columns.not_in_history()
+    def not_in_history(self, since_us: int) -> list[int]:
+        """Rows whose published version the history does not have, although it is not their first and from an instant or later.
 
-    def _version(self, place: int, timezone: str) -> WindowRow | PlainRow:
+        Args:
+            since_us: By the service's clock, microseconds since 1970.
+        """
+        columns = self.columns
+        return [place for place in columns.not_in_history() if columns.updated_us[place] >= since_us]
+
+    def _version(
+        self, place: int, timezone: str, earlier: Mapping[int, bytes | None] = MappingProxyType({})
+    ) -> WindowRow | PlainRow:
+        """The published version; `earlier` has the packed days of those that have changed since."""
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
         period, (start, end, is_day) = self._periods[number], self._dates[number]
+        start, end, calendar = self._redated.get(place, (start, end, period.calendar))
         plain = PlainRow(
             metric=series.metric,
             scope=series.scope,
@@ -511,13 +650,13 @@ class Windows:
             end=end,
             timezone=timezone,
             count=columns.published_count[place],
-            by_hour=cells.hours_of(columns.cells[place]) if is_day else None,
+            by_hour=cells.hours_of(earlier.get(place, columns.cells[place])) if is_day else None,
             targets=[],
             status=STATUSES[columns.published_status[place]],
             restated=columns.restated[place],
             version=columns.version[place],
             updated_at=self._text_of(columns.updated_us[place]),
-            calendar=period.calendar,
+            calendar=calendar,
             backfilled=columns.published_backfilled[place],
         )
         if place not in self._published_targets and place not in self._published_controls:

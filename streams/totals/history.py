@@ -1,11 +1,13 @@
 """Which versions of rows go to `vehicle.window-history.v1`: at most one a minute and row, and the last before a pause.
 
-A version is written at once if the last one was written a minute ago. Otherwise the version that is current when the minute is
-over is written, so a current version is never missing for more than a minute. The version with which a row closes is written at
-once. The minute is real time even if events are the service's clock, which runs fast while history is loaded.
+A version is written at once if the last one written is a minute old. Otherwise it waits, and when the minute is over the
+then current version is written: however often a row changes, its current version is never missing for more than a minute.
+The version with which a row closes is written at once, since it is the figure as first closed. The first version is written
+with the one that replaces it: until then the row itself says it, and most rows of the past never have another. The minute is
+real time even if events are the service's clock, which races while history is loaded and stops afterwards.
 
-The transaction that writes a version also notes it, and when it was written, in `milestones.internal.<prefix>totals`; without
-that memory the history itself is read.
+Which version was written last, and when, the snapshot says (`snapshots.py`) and what the history has since; without a
+snapshot all of the history is read.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ import asyncio
 import heapq
 from typing import TYPE_CHECKING, Final, Protocol
 
-from schemas.codec import decode_history_mark, decode_row, encode_memory, encode_row
-from schemas.memory import HISTORY, HistoryMark, key_of
+from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
@@ -46,10 +47,10 @@ class Rows(Protocol):
         """Notes the last version that the history has, and when it was written."""
 
     def marked_us(self, place: int) -> int:
-        """When the last version that the history has was written; 0 for never."""
+        """When the last version that the history has was written, or the first one published; 0 for never."""
 
-    def not_in_history(self) -> list[int]:
-        """Rows whose published version the history does not have."""
+    def not_in_history(self, since_us: int) -> list[int]:
+        """Rows whose published version the history does not have, although it is not their first, and from an instant on."""
 
 
 class History:
@@ -58,8 +59,7 @@ class History:
     def __init__(self, context: Context, rows: Rows) -> None:
         self._context = context
         self._rows = rows
-        self._topic, self._memory = context.catalogue.history.name, context.catalogue.totals.name
-        self._is_remembered = False
+        self._topic = context.catalogue.history.name
         #: Rows whose current version is not in the history yet: when it is due.
         self._waiting: dict[int, int] = {}
         #: A heap of the same by time; entries whose time differs from that in `_waiting` are obsolete.
@@ -67,24 +67,22 @@ class History:
         #: Closed rows of loaded history, whose later versions need not be written at once.
         self._loaded: set[int] = set()
 
-    def recall(self, name: str, value: bytes) -> None:
-        """Restores what is remembered of a row, in the order of the topic."""
-        self._is_remembered = True
-        mark = decode_history_mark(value)
-        self._take_over(RowKey.parse(name), mark.version, mark.written_us)
-
-    async def open(self, reader: LogReader) -> None:
-        """Finds what is still to be written, after all that is remembered was recalled.
+    async def open(self, reader: LogReader, since: int = 0) -> None:
+        """Finds what is still to be written.
 
         Args:
-            reader: To read the history with if nothing is remembered.
+            reader: To read the history with.
+            since: Offset to read from; what the history had before is known.
         """
-        if not self._is_remembered:
-            async for records in reader.read([(self._topic, 0)]):
-                async for record in paced(records):
-                    row = decode_row(record_value(record))
-                    self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
-        async for place in paced(self._rows.not_in_history()):
+        kept_since_us = 0
+        async for records in reader.read([(self._topic, 0)], since={(self._topic, 0): since} if since else None):
+            if not since and not kept_since_us and records[0].offset:
+                # What is older has been in it, too.
+                kept_since_us = records[0].timestamp * 1000
+            async for record in paced(records):
+                row = read_row(record_value(record))
+                self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
+        async for place in paced(self._rows.not_in_history(kept_since_us)):
             self._wait(place)
 
     def publish(self, row: WindowRow | PlainRow) -> None:
@@ -92,19 +90,26 @@ class History:
         place = self._rows.find(RowKey.of(row))
         if place is None:
             return
-        if row.status == "closed" and row.restated == 0 and place not in self._loaded:
+        closes = row.status == "closed" and row.restated == 0 and place not in self._loaded
+        if closes and row.backfilled:
+            self._loaded.add(place)
+        if row.version == 1:
+            self._rows.mark(place, 0, self._context.now_us())
+        elif closes:
             self._wait_until(place, 0)
-            if row.backfilled:
-                self._loaded.add(place)
         elif place not in self._waiting:
             self._wait(place)
+
+    def replace(self, row: WindowRow | PlainRow) -> Outgoing:
+        """The record of a first version, which is being replaced."""
+        return Outgoing(self._topic, 0, str(RowKey.of(row)).encode(), encode_row(row))
 
     def is_due(self, now_us: int) -> bool:
         """Whether a version is due."""
         return bool(self._due) and self._due[0][0] <= now_us
 
     async def records(self, now_us: int, most: int) -> list[Outgoing]:
-        """The versions that are due, and the notes about them.
+        """The versions that are due.
 
         Args:
             now_us: Real time, microseconds since 1970.
@@ -120,11 +125,8 @@ class History:
                 continue
             del self._waiting[place]
             self._rows.mark(place, row.version, now_us)
-            key = str(RowKey.of(row))
-            records.append(Outgoing(self._topic, 0, key.encode(), encode_row(row)))
-            mark = encode_memory(HistoryMark(row.version, now_us))
-            records.append(Outgoing(self._memory, 0, key_of(HISTORY, key), mark))
-            if len(records) >= most - 1:
+            records.append(Outgoing(self._topic, 0, str(RowKey.of(row)).encode(), encode_row(row)))
+            if len(records) >= most:
                 break
         return records
 

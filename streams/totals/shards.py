@@ -9,6 +9,8 @@ from schemas.counts import decode_counts_key
 from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from schemas.counts import DayKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker
@@ -37,6 +39,8 @@ class Shards:
         #: Shards whose transaction has been absorbed in part.
         self._cut: set[int] = set()
         self._waiting: dict[int, list[tuple[DayKey, DayCount]]] = {}
+        #: Shards with counts that wait: the offset of the first of them.
+        self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
         self._due: _Due | None = None
@@ -46,7 +50,9 @@ class Shards:
         shard, cell = decode_counts_key(record_key(record))
         if cell is None:
             self._mark(shard, decode_marker(record_value(record)))
+            self._waiting_since.pop(shard, None)
             return shard, self._waiting.pop(shard, [])
+        self._waiting_since.setdefault(shard, record.offset)
         self._waiting.setdefault(shard, []).append((cell, decode_day_count(record_value(record))))
         return None
 
@@ -62,6 +68,15 @@ class Shards:
             return None
         self._cut.add(shard)
         return shard, cell, decode_day_count(record_value(record))
+
+    def counted_before(self, offset: int) -> int:
+        """Of everything before an offset has been taken: the offset before which nothing waits for its marker."""
+        return min([offset, *self._waiting_since.values()])
+
+    def restore(self, markers: Mapping[int, Marker]) -> None:
+        """Takes over the last marker of each shard; what is absorbed then is newer."""
+        for shard, marker in markers.items():
+            self._mark(shard, marker)
 
     @property
     def is_cut(self) -> bool:

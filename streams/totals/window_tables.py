@@ -22,7 +22,7 @@ from schemas.codec import (
     read_row,
 )
 from schemas.facts import Rejection
-from schemas.memory import HELD, HISTORY, SIDE, Held, key_of, name_of
+from schemas.memory import DECIDED, HELD, SIDE, SNAPSHOT, Held, key_of, name_of
 from schemas.outputs import MILESTONE_HEADERS
 from schemas.rows import RowKey
 from streams.domain.controls import control_of
@@ -37,10 +37,11 @@ from streams.totals.history import History
 from streams.totals.pacing import paced
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
+from streams.totals.snapshots import Snapshots
 from streams.totals.source_times import SourceTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
     from streams.context import Context
@@ -72,7 +73,10 @@ class WindowTables:
         self._sides = SideTopics(context, takes)
         self._history = History(context, self._totals.windows)
         self._parts: Iterator[Step | None] | None = None
+        #: Forecasts of the last step that are committed with the next transaction.
+        self._later: list[Outgoing] = []
         self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
+        self._snapshots = Snapshots(context, self._totals.windows, self._shards)
         self._counts = context.catalogue.counts.name
         self._next = 0
         self._source_times = SourceTimes(context)
@@ -87,30 +91,34 @@ class WindowTables:
         await self._writer.start()
         catalogue = self._context.catalogue
         async with self._context.log.reader() as reader:
-            async for records in reader.read([(catalogue.windows.name, 0)]):
-                async for record in paced(records):
-                    if record.value is not None:
-                        self._totals.restore_row(read_row(record.value))
-            source = ""
-            async for records in reader.read([(catalogue.milestones.name, 0)]):
-                async for record in paced(records):
-                    event = decode_milestone(record_value(record))
-                    self._totals.restore_milestone(event)
-                    source = event.source
-            # The source of what is published is kept, because it is part of an event's identity.
-            self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
-            async for records in reader.read([(catalogue.forecasts.name, 0)]):
-                async for record in paced(records):
-                    self._forecasts.restore(record_key(record), record.value)
             memory = await self._recall(reader)
-            # Before the counts: what is kept of them until the first step depends on the scopes of the targets.
+            head = await self._snapshots.open(reader)
+            if head is not None:
+                self._totals.end_snapshot()
+                self._shards.restore(head.markers)
+                self._next = head.counts.next
+            # Before the counts: which scopes have targets decides what is kept of them until the first step.
             await self._sides.open(memory, reader)
             await self._read_counts(reader)
             while self._shards.is_cut:
                 # The rest is committed, but lies beyond another shard's open transaction.
                 await asyncio.sleep(_CUT_S)
                 await self._read_counts(reader)
-            await self._history.open(reader)
+            # Before the rows: of those that have changed, what only their first version says is kept.
+            async for record in self._read(reader, catalogue.windows.name, head.windows.next if head else 0):
+                self._snapshots.note(1)
+                if record.value is not None:
+                    self._totals.restore_row(read_row(record.value))
+            source = ""
+            async for record in self._read(reader, catalogue.milestones.name):
+                event = decode_milestone(record_value(record))
+                self._totals.restore_milestone(event)
+                source = event.source
+            # What has been published under one source is continued under it: the same fact must not get another identity.
+            self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
+            async for record in self._read(reader, catalogue.forecasts.name):
+                self._forecasts.restore(record_key(record), record.value)
+            await self._history.open(reader, head.history if head else 0)
         self._warn()
         return self.positions()
 
@@ -121,32 +129,41 @@ class WindowTables:
     @property
     def unfinished(self) -> bool:
         """Whether a step has more to commit; then call `process` again without batches."""
-        return self._parts is not None or self._history.is_due(self._context.now_us())
+        return self._parts is not None or bool(self._later) or self._history.is_due(self._context.now_us())
 
     @property
     def between_steps(self) -> bool:
         """Whether all rows are published in their current version."""
         return self._parts is None
 
+    @property
+    def is_saving(self) -> bool:
+        """Whether a snapshot is due or under way, a part of which each call of `process` writes."""
+        return self._snapshots.is_due
+
     async def process(self, batches: Sequence[Batch]) -> None:
         """Takes the batches, and publishes in one transaction what has changed by them or by the clock.
 
         If that is too much for one transaction, only its first part: `unfinished` is then true.
         """
-        if self._parts is None:
+        if self._parts is None and not self._later:
             await self._take_in(batches)
+            await self._snapshots.begin(self._shards.counted_before(self._next))
             self._begin_step()
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
-        records = await self._history.records(wall_us, _MOST_RECORDS)
+        records, self._later = self._later[:_MOST_RECORDS], self._later[_MOST_RECORDS:]
+        records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
         if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
             records += await self._next_part(self._parts)
             room = _MOST_RECORDS - len(records)
             if room > 1:
                 records += await self._history.records(wall_us, room)
+        self._snapshots.note(len(records))
         if self._parts is None:
             records += self._sides.records(wall_us)
+            records += await self._snapshots.records()
         if records:
             await self._writer.commit(records)
 
@@ -154,38 +171,48 @@ class WindowTables:
         """Closes the producer."""
         await self._writer.stop()
 
+    @staticmethod
+    async def _read(reader: LogReader, topic: str, since: int = 0) -> AsyncIterator[LogRecord]:
+        """The records of a topic from an offset on, with pauses."""
+        partition = topic, 0
+        async for records in reader.read([partition], since={partition: since} if since else None):
+            async for record in paced(records):
+                yield record
+
     async def _new_source(self, reader: LogReader) -> str:
         """The event source of an installation that has not published a milestone yet."""
         parts = (EARLIEST_SOURCE, await reader.cluster_id(), self._context.settings.output_prefix)
         return "/".join(part for part in parts if part)
 
     async def _read_counts(self, reader: LogReader) -> None:
-        """Reads all counts from the current position on."""
-        counts = (self._counts, 0)
-        async for records in reader.read([counts], since={counts: self._next} if self._next else None):
-            async for record in paced(records):
-                absorbed = self._shards.absorb(record)
-                if absorbed is not None:
-                    shard, (metric, scope, day), count = absorbed
-                    self._totals.update(shard, metric, scope, day, count)
-        self._next = await reader.position(counts)
+        """Takes in all counts from the next one on."""
+        async for record in self._read(reader, self._counts, self._next):
+            self._snapshots.note(1)
+            absorbed = self._shards.absorb(record)
+            if absorbed is not None:
+                shard, (metric, scope, day), count = absorbed
+                self._totals.update(shard, metric, scope, day, count)
+        self._next = await reader.position((self._counts, 0))
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
-        """Restores what is remembered. Returns the states of the side topics by name."""
+        """Takes over what is remembered, but the rows. Returns the states of the side topics, by name."""
         sides: dict[str, bytes] = {}
         held: dict[str, bytes] = {}
-        others = {SIDE: sides, HELD: held}
-        async for records in reader.read([(self._context.catalogue.totals.name, 0)]):
-            async for record in paced(records):
-                kind, name = name_of(record_key(record))
-                if kind == HISTORY:
-                    self._history.recall(name, record_value(record))
-                elif record.value is not None:
-                    others[kind][name] = record.value
+        decided: dict[str, bytes] = {}
+        async for record in self._read(reader, self._context.catalogue.totals.name):
+            kind, name = name_of(record_key(record))
+            if kind == SIDE and name.startswith(SNAPSHOT):
+                self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
+            elif kind in (SIDE, HELD):
+                of_kind = held if kind == HELD else decided if name.startswith(DECIDED) else sides
+                if record.value is not None:
+                    of_kind[name] = record.value
                 else:
-                    others[kind].pop(name, None)
+                    of_kind.pop(name, None)
         for milestone_id, value in held.items():
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
+        for value in decided.values():
+            self._totals.restore_decided(decode_milestone(value))
         return sides
 
     async def _take_in(self, batches: Sequence[Batch]) -> None:
@@ -259,10 +286,13 @@ class WindowTables:
                 self._parts = None
                 wall_us = self._context.now_us()
                 if self._step_caught_up:
-                    # Days that are not read to their ends would make every forecast too low.
-                    records += self._forecasts.records(
+                    # Days that a shard has not read to their ends would make every forecast too low.
+                    forecasts = self._forecasts.records(
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )
+                    room = max(0, _MOST_RECORDS - len(records))
+                    records += forecasts[:room]
+                    self._later = forecasts[room:]
                 records += self._status(wall_us)
             if records or part.is_last:
                 return records
@@ -274,12 +304,16 @@ class WindowTables:
         async for row in paced(step.rows):
             records.append(Outgoing(catalogue.windows.name, 0, str(RowKey.of(row)).encode(), encode_row(row)))
             self._history.publish(row)
+        records += [self._history.replace(row) async for row in paced(step.replaced)]
         async for event in paced(step.milestones):
             value = encode_milestone(event)
             records.append(Outgoing(catalogue.milestones.name, 0, event.subject.encode(), value, MILESTONE_HEADERS))
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None
             records.append(Outgoing(catalogue.totals.name, 0, key_of(HELD, milestone_id), body))
+        for event_id, decided in step.decided.items():
+            body = encode_milestone(decided) if decided is not None else None
+            records.append(Outgoing(catalogue.totals.name, 0, key_of(SIDE, DECIDED + event_id), body))
         return records
 
     def _status(self, now_us: int) -> list[Outgoing]:

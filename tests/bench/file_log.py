@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing
 
 _HEAD = struct.Struct("<ii")
+_POSITION = struct.Struct("<q")
+#: Records between two entries of the index of a topic.
+_INDEXED = 1024
 _FETCH_RECORDS = 2000
 
 
@@ -39,6 +42,7 @@ class FileLog:
 
     Attributes:
         transactions: Records and bytes of each transaction, in order.
+        records: By topic, what has been appended here, and likewise `bytes`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,12 +50,18 @@ class FileLog:
         self.transactions: list[tuple[int, int]] = []
         self.records: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
+        self._next: dict[str, int] = {}
 
     def append(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> int:
         """Appends keys and values; returns the bytes of both."""
         size = 0
-        with (self._folder / topic).open("ab") as file:
+        if topic not in self._next:
+            self._next[topic] = self.end_of(topic)
+        with (self._folder / topic).open("ab") as file, (self._folder / f"{topic}.index").open("ab") as index:
             for key, value in records:
+                if self._next[topic] % _INDEXED == 0:
+                    index.write(_POSITION.pack(file.tell()))
+                self._next[topic] += 1
                 file.write(_HEAD.pack(-1 if key is None else len(key), -1 if value is None else len(value)))
                 file.write(key or b"")
                 file.write(value or b"")
@@ -60,19 +70,30 @@ class FileLog:
         self.bytes[topic] += size
         return size
 
-    def records_of(self, topic: str) -> Iterator[FileRecord]:
-        """All records of a topic."""
+    def records_of(self, topic: str, since: int = 0) -> Iterator[FileRecord]:
+        """The records of a topic from an offset on."""
         path = self._folder / topic
         if not path.exists():
             return
         with path.open("rb", buffering=1 << 20) as file:
-            offset = 0
+            offset = since - since % _INDEXED
+            index = (self._folder / f"{topic}.index").read_bytes()
+            if offset // _INDEXED * _POSITION.size >= len(index):
+                return
+            file.seek(*_POSITION.unpack_from(index, offset // _INDEXED * _POSITION.size))
             while head := file.read(_HEAD.size):
                 of_key, of_value = _HEAD.unpack(head)
                 key = None if of_key < 0 else file.read(of_key)
                 value = None if of_value < 0 else file.read(of_value)
-                yield FileRecord(topic, 0, offset, key, value)
+                if offset >= since:
+                    yield FileRecord(topic, 0, offset, key, value)
                 offset += 1
+
+    def end_of(self, topic: str) -> int:
+        """The next offset of a topic."""
+        path = self._folder / f"{topic}.index"
+        whole = max(0, path.stat().st_size // _POSITION.size - 1) * _INDEXED if path.exists() else 0
+        return whole + sum(1 for _ in self.records_of(topic, whole))
 
     @contextlib.asynccontextmanager
     async def reader(self) -> AsyncIterator[LogReader]:
@@ -93,10 +114,10 @@ class _Reader:
     async def read(
         self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
     ) -> AsyncIterator[Sequence[LogRecord]]:
-        del since
         for partition in partitions:
             fetched: list[FileRecord] = []
-            for record in self._log.records_of(partition[0]):
+            first = self._ends[partition] = (since or {}).get(partition, 0)
+            for record in self._log.records_of(partition[0], first):
                 self._ends[partition] += 1
                 fetched.append(record)
                 if len(fetched) == _FETCH_RECORDS:
@@ -109,10 +130,10 @@ class _Reader:
         return self._ends[partition]
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
-        return {each: Bounds(0, sum(1 for _ in self._log.records_of(each[0]))) for each in partitions}
+        return {each: Bounds(0, self._log.end_of(each[0])) for each in partitions}
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
-        return next((record for record in self._log.records_of(partition[0]) if record.offset == offset), None)
+        return next(self._log.records_of(partition[0], offset), None)
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         return dict.fromkeys(topics, 1)

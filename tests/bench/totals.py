@@ -31,7 +31,7 @@ from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import Books, Marker
 from streams.app import _tune_interpreter
-from streams.context import Context
+from streams.context import BLOCK_ROWS, Context
 from streams.domain.scopes import Scopes
 from streams.kafka.transport import Batch
 from streams.settings import RuleSettings, Settings
@@ -170,6 +170,12 @@ async def process(tables: WindowTables, batches: list[Batch]) -> None:
         await tables.process([])
 
 
+async def save(tables: WindowTables) -> None:
+    """Goes on until the snapshot that is due is written."""
+    while tables.is_saving:
+        await process(tables, [])
+
+
 def batches_of(topic: str, records: Iterator[tuple[bytes, bytes]], offset: int) -> Iterator[Batch]:
     """Batches of one ledger transaction each."""
     several: list[FileRecord] = []
@@ -211,6 +217,21 @@ async def build(folder: Path, rows: int) -> dict[str, Any]:
     found["first_records_a_row"] = sum(records for records, _ in log.transactions) / rows
     found["first_bytes_a_row"] = sum(size for _, size in log.transactions) / rows
 
+    written = sum(size for _, size in log.transactions)
+    used_s, longest_s = await loop.of(save(tables))
+    found["snapshot_s"], found["snapshot_longest_ms"] = used_s, longest_s * 1e3
+    found["snapshot_bytes_a_row"] = (sum(size for _, size in log.transactions) - written) / rows
+
+    found |= await steady(log, tables, units, loop)
+    await tables.close()
+    found["decode_row_us"] = _decode_us(log, context.catalogue.windows.name)
+    return found
+
+
+async def steady(log: FileLog, tables: WindowTables, units: Units, loop: Loop) -> dict[str, Any]:
+    """A steady stream of changes."""
+    context = Context(settings_of())
+    counts, now_us = context.catalogue.counts.name, context.now_us()
     offset = log.records[counts]
     touched, used_s, worst_s, longest_s = 0, 0.0, 0.0, 0.0
     for _ in range(_STEADY_STEPS):
@@ -225,11 +246,9 @@ async def build(folder: Path, rows: int) -> dict[str, Any]:
         step_s, stretch_s = await loop.of(process(tables, [batch]))
         touched, used_s = touched + len(keys), used_s + step_s
         worst_s, longest_s = max(worst_s, step_s), max(longest_s, stretch_s)
-    found["steady_cell_us"] = used_s / touched * 1e6
+    found = {"steady_cell_us": used_s / touched * 1e6}
     found["steady_step_worst_ms"] = worst_s * 1e3
     found["steady_longest_ms"] = longest_s * 1e3
-    await tables.close()
-    found["decode_row_us"] = _decode_us(log, context.catalogue.windows.name)
     return found
 
 
@@ -243,9 +262,10 @@ def _decode_us(log: FileLog, topic: str) -> float:
     return (time.process_time() - began) / len(values) * 1e6
 
 
-async def take_over(folder: Path) -> dict[str, Any]:
+async def take_over(folder: Path, *, with_snapshot: bool) -> dict[str, Any]:
     """Opening and the first step after it, and what is resident then."""
-    context = Context(settings_of(), other_log=FileLog(folder))
+    # A snapshot whose blocks have another size is none.
+    context = Context(settings_of(), other_log=FileLog(folder), block_rows=BLOCK_ROWS if with_snapshot else 1000)
     log = context.other_log
     assert isinstance(log, FileLog)
     loop = Loop()
@@ -263,19 +283,25 @@ async def take_over(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _in_another_process(folder: str, how: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.bench.totals", folder, how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"taking over failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def bench(rows: int) -> dict[str, Any]:
     """All of it."""
     with tempfile.TemporaryDirectory(prefix="milestones-totals-") as folder:
         _tune_interpreter()
         found = asyncio.run(build(Path(folder), rows))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.totals", folder], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"taking over failed:\n{done.stderr[-3000:]}")
-        found |= json.loads(done.stdout)
-    found["open_us_a_row"] = found["open_cpu_s"] / found["rows"] * 1e6
-    found["bytes_a_row"] = found["resident_bytes"] / found["rows"]
+        found |= _in_another_process(folder, "snapshot")
+        found |= {f"whole_{key}": value for key, value in _in_another_process(folder, "whole").items()}
+    for how in ("", "whole_"):
+        found[f"{how}open_us_a_row"] = found[f"{how}open_cpu_s"] / found["rows"] * 1e6
+        found[f"{how}bytes_a_row"] = found[f"{how}resident_bytes"] / found["rows"]
     return found
 
 
@@ -289,11 +315,17 @@ def show(found: dict[str, Any]) -> None:
         ("first_evaluation_us", "first evaluation, us a row", 1),
         ("steady_cell_us", "steady step, us a touched count", 1),
         ("open_us_a_row", "taking over, us a row", 1),
+        ("whole_open_us_a_row", "taking over without a snapshot, us a row", 1),
     ):
         table.add_row(what, f"{found[key]:,.{digits}f}", f"{found[key] / base:,.1f}")
     for key, what, digits in (
         ("bytes_a_row", "resident bytes a row", 0),
-        ("open_s", "taking over, s", 1),
+        ("whole_bytes_a_row", "resident bytes a row, without a snapshot", 0),
+        ("open_cpu_s", "taking over, s of CPU", 1),
+        ("whole_open_cpu_s", "taking over without a snapshot, s of CPU", 1),
+        ("snapshot_s", "writing a snapshot, s of CPU", 1),
+        ("snapshot_bytes_a_row", "bytes written a row, snapshot", 0),
+        ("snapshot_longest_ms", "longest stretch of CPU, writing a snapshot, ms", 0),
         ("first_step_s", "first step after it, s", 1),
         ("published_again", "rows published again by it", 0),
         ("most_records_a_transaction", "most records of a transaction", 0),
@@ -313,7 +345,8 @@ def show(found: dict[str, Any]) -> None:
 def main() -> None:
     """What runs in the process that takes over."""
     _tune_interpreter()
-    print(json.dumps(asyncio.run(take_over(Path(sys.argv[1])))))
+    folder, how = sys.argv[1:]
+    print(json.dumps(asyncio.run(take_over(Path(folder), with_snapshot=how == "snapshot"))))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ class World:
         self.events: list[MilestoneEvent] = []
         self.changes: list[TargetChange] = []
         self.held: dict[str, int] = {}
+        self.decided: dict[str, MilestoneEvent] = {}
+        #: Versions of rows that others have replaced, as far as the history was told of them at once.
+        self.replaced: dict[str, WindowRow] = {}
+        #: The records of the largest part.
+        self.largest = 0
         self._offset = 0
         self.totals = self._make()
 
@@ -80,16 +85,18 @@ class World:
         self.targets = self.targets if targets is None else targets
         self.holidays = self.holidays if holidays is None else holidays
         self.totals = self._make()
+        for (shard, metric, scope, day), count in self.counts.items():
+            self.totals.update(shard, metric, scope, day, count)
         for row in self.rows.values():
             self.totals.restore_row(WindowRow.model_validate_json(row.model_dump_json()))
         for event in self.events:
             self.totals.restore_milestone(MilestoneEvent.model_validate_json(event.model_dump_json()))
         for milestone_id, since_us in self.held.items():
             self.totals.restore_held(milestone_id, since_us)
+        for event in self.decided.values():
+            self.totals.restore_decided(event)
         for change in self.changes:
             self.totals.take_target(change)
-        for (shard, metric, scope, day), count in self.counts.items():
-            self.totals.update(shard, metric, scope, day, count)
 
     def change(self, time: str | int, aim: Target | str, name: str = "", source: str = "/plan") -> str:
         """An event sets a target, or withdraws the one of that id; what has become of it."""
@@ -147,9 +154,16 @@ class World:
         return self.totals.steps(now_us=now, caught_up=caught_up, most=most)
 
     def _publish(self, step: Step) -> None:
+        self.largest = max(self.largest, step.size)
+        for row in step.replaced:
+            key = f"{row.metric}/{row.scope}/{row.period}"
+            assert full_row(row) == self.rows[key], key
+            assert key not in self.replaced
+            self.replaced[key] = full_row(row)
         for row in step.rows:
             key = f"{row.metric}/{row.scope}/{row.period}"
             before = self.rows.get(key)
+            assert row.version == 1 or key in self.replaced, key
             assert row.version == (before.version + 1 if before is not None else 1), key
             self.rows[key] = full_row(row)
         for event in step.milestones:
@@ -157,6 +171,11 @@ class World:
             assert event.data.revision == len(before_revisions) + 1, event.id
             assert event.id == f"{event.subject}@{event.data.revision}"
             self.events.append(event)
+        for event_id, decided in step.decided.items():
+            if decided is not None:
+                self.decided[event_id] = decided
+            else:
+                self.decided.pop(event_id, None)
         for milestone_id, since_us in step.held.items():
             if since_us is None:
                 del self.held[milestone_id]

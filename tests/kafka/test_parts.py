@@ -32,8 +32,8 @@ RULES = (
     RuleSettings(name="day", metric="deliveries", window="day", scope=("model",), exceeds=60, first=True),
     RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
 )
-#: Rows of a transaction; a scope has more than 40.
-PART_ROWS = 50
+#: Records of a transaction; a scope comes to more than 40 rows and 20 milestones.
+PART_ROWS = 100
 
 
 def units_of(scope: str, number: int) -> int:

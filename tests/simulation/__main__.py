@@ -54,7 +54,7 @@ TO_BE_SEEN = (
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
-    "counted again in silence", "parts of a step", "dead letters", "dead letters of side topics", "forwarded records",
+    "counted again in silence", "parts of a step", "snapshots", "dead letters", "dead letters of side topics", "forwarded records",
     "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
 )  # fmt: skip
 

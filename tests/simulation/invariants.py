@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -18,6 +18,7 @@ import orjson
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
 from schemas.facts import QUARANTINED
+from schemas.memory import SIDE, SNAPSHOT, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes
@@ -40,6 +41,9 @@ Contradiction = tuple[str, str, str]  # kind, source, id
 
 
 _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
+
+#: More than the rows and milestones of one metric and scope come to, so that they are in one transaction.
+_SERIES_RECORDS: Final = 40
 
 
 class BrokenError(AssertionError):
@@ -496,10 +500,15 @@ class Invariants:
         summed.changed = set()
         over: list[Cell] = []
         published: set[Cell] = set()
+        replaced = [orjson.loads(entry.value or b"") for entry in found[self._catalogue.history.name]]
+        head = key_of(SIDE, f"{SNAPSHOT}head")
+        self._world.seen["snapshots"] += sum(entry.key == head for entry in found[self._catalogue.totals.name])
         for entry in found[self._catalogue.windows.name]:
             row = orjson.loads(entry.value or b"")
             key = (row["metric"], row["scope"], row["period"])
             before = self.table.get(key)
+            if before is not None and before["version"] == 1 and before not in replaced:
+                raise BrokenError("history", f"the first version of {key} is replaced and nowhere else: {before}")
             if before is not None and row["version"] <= before["version"]:
                 raise BrokenError("versions", f"{key} went from version {before['version']} to {row['version']}")
             if row["status"] != "open" and (before is None or before["status"] == "open"):
@@ -521,7 +530,7 @@ class Invariants:
 
     def _consistent(self, published: set[Cell]) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
-        if self._world.plan.part_rows == 1:
+        if self._world.plan.part_rows < _SERIES_RECORDS:
             return published  # so small that even the rows of one metric and scope are split
         self._world.seen["parts of a step"] += 1
         touched = {key[:2] for key in published}

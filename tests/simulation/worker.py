@@ -158,6 +158,8 @@ class Worker:
             cpu_s=lambda: 0.0,
             other_log=SimulatedLog(world, self.process),
             part_rows=world.plan.part_rows,
+            snapshot_after=world.plan.snapshot_after,
+            block_rows=world.plan.block_rows,
         )
         self.failure: BaseException | None = None
         self.generation = -1

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.facts import family_of
 from schemas.notes import Place, Quarantine
-from streams.context import PART_ROWS, Context
+from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER, Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
@@ -112,6 +112,9 @@ class Plan:
     rebuilds: bool = False
     #: Rows and milestones of one transaction of the totals.
     part_rows: int = PART_ROWS
+    #: Records after which they make a snapshot of their rows, and how many of these are in one record of it.
+    snapshot_after: int = SNAPSHOT_AFTER
+    block_rows: int = BLOCK_ROWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
 
@@ -153,9 +156,11 @@ class Plan:
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
-            part_rows=dice.choice([1, 12, PART_ROWS]),
+            part_rows=dice.choice([1, 6, 40, 40, PART_ROWS]),
             several=dice.random() < 0.2,
             rebuilds=dice.random() < 0.05,
+            snapshot_after=dice.choice([20, 60, SNAPSHOT_AFTER]),
+            block_rows=dice.choice([3, 10, BLOCK_ROWS]),
         )
 
 
@@ -441,6 +446,7 @@ class World:
             and len(totals) == 1
             and self.cluster.is_at_rest
             and not self._lags()
+            and not totals[0]._busy.locked()
             and all(totals[0].positions.get(tp) == self.cluster.bounds(tp).end for tp in read_by_totals)
         )
 

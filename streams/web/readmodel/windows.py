@@ -247,23 +247,23 @@ class WindowReader:
         return {row["start"]: row["count"] for row in found}
 
     def versions(self, metric: str, scope: str, period: str, limit: int = MAX_ROWS) -> list[WindowRow]:
-        """The latest published versions of a row that the history holds, oldest first."""
+        """The latest published versions of a row that are known, oldest first: those of the history, and the current one."""
         found = self._connection.execute(
             """SELECT coalesce(h.head, b.head) || h.tail AS body
             FROM windows w JOIN bodies b ON b.id = w.id JOIN history h ON h.window_id = w.id
             WHERE w.metric = ? AND w.scope = ? AND w.period = ? ORDER BY h.position DESC LIMIT ?""",
             (metric, scope, period, limit),
         )
-        return [decode_row(row["body"].encode()) for row in found][::-1]
+        versions = [decode_row(row["body"].encode()) for row in found][::-1]
+        current = self.get(metric, scope, period)
+        if current is not None and (not versions or current.version > versions[-1].version):
+            versions.append(current)
+        return versions[-limit:]
 
     def restatements(self, metric: str, scope: str, period: str) -> list[Restatement]:
         """Changes of the count after the period was closed, oldest first, as far as the history tells them apart."""
         found = []
-        versions = self.versions(metric, scope, period)
-        current = self.get(metric, scope, period)
-        if current is not None and versions and current.version > versions[-1].version:
-            versions.append(current)
-        for before, after in pairwise(versions):
+        for before, after in pairwise(self.versions(metric, scope, period)):
             if after.restated > before.restated and after.count != before.count:
                 found.append(Restatement(before, after))
         return found
@@ -378,8 +378,16 @@ class WindowReader:
         return list(range(int(ends[0][0][:4]), int(ends[1][0][:4]) + 1))
 
     def history_since_us(self) -> int | None:
-        """When the oldest version that is still known was published, microseconds since 1970."""
-        row = self._connection.execute("SELECT updated_us FROM history_begins").fetchone()
+        """When the oldest version that is still known was published, microseconds since 1970.
+
+        Where no row has been replaced yet, that is the first of the current ones; they were read as they were published.
+        """
+        row = (
+            self._connection.execute("SELECT updated_us FROM history_begins").fetchone()
+            or self._connection.execute(
+                "SELECT updated_us FROM windows WHERE present = 1 ORDER BY rowid LIMIT 1"
+            ).fetchone()
+        )
         found: int | None = None if row is None else row[0]
         return found
 

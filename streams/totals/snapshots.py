@@ -1,0 +1,235 @@
+"""Snapshots of all rows in `milestones.internal.<prefix>totals`: opening reads one, and what has been written since.
+
+A snapshot is written block by block next to other work, so its blocks are of different moments; the head, written last, says
+from which offsets on topics must be read again. That comes out right because what they say is absolute: counts replace
+counts, versions replace versions, and sums of days are made when all is there. Blocks that are as they were are not written
+again. Topics that were made again since, and another calendar, make a snapshot void: then everything is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from schemas.codec import (
+    compress_snapshot_part,
+    decode_period_block,
+    decode_row_block,
+    decode_series_block,
+    decode_snapshot_head,
+    encode_row,
+    encode_snapshot_part,
+    expand_snapshot_part,
+    read_row,
+    snapshot_generation,
+)
+from schemas.memory import SIDE, SNAPSHOT, PeriodBlock, RowBlock, SeriesBlock, SnapshotHead, TopicMark, key_of
+from streams.errors import ExpectedError
+from streams.kafka.digest import digest_of
+from streams.kafka.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.context import Context
+    from streams.domain.windows import Windows
+    from streams.kafka.log import LogReader
+    from streams.totals.shards import Shards
+
+logger = logging.getLogger(__name__)
+
+_HEAD: Final = "head"
+#: Names of a block; there is room for a million years of both.
+_NAMES: Final = 4096
+#: Blocks that are written with one transaction; packing one takes five to ten milliseconds.
+_BLOCKS_AT_ONCE: Final = 3
+#: A snapshot is due when a part of all rows, one in this many, has been written again.
+_PART_OF_ROWS: Final = 4
+_RETRY_US: Final = 60_000_000
+
+
+class Snapshots:
+    """The snapshots of one installation: recall all parts, open, then give records to commit between steps."""
+
+    def __init__(self, context: Context, windows: Windows, shards: Shards) -> None:
+        self._context = context
+        self._windows = windows
+        self._shards = shards
+        self._topic = context.catalogue.totals.name
+        self._generation = ""
+        #: Parts as they were last written, by name: compressed until everything is restored, then as digests.
+        self._parts: dict[str, bytes] = {}
+        self._digests: dict[str, int] = {}
+        #: Records written or taken in since the last snapshot began.
+        self._changes = 0
+        self._head: SnapshotHead | None = None
+        self._to_write: deque[str] = deque()
+        self._not_before_us = 0
+
+    def recall(self, name: str, value: bytes | None) -> None:
+        """Takes over a part of a snapshot, the last one of each name last."""
+        if value is None:
+            self._parts.pop(name, None)
+        else:
+            self._parts[name] = value
+
+    async def open(self, reader: LogReader) -> SnapshotHead | None:
+        """Restores all rows, if there is a snapshot that holds. Returns its head: what to read on top of it.
+
+        Args:
+            reader: To look at the topics with.
+        """
+        try:
+            head = await self._usable(reader)
+        except ValueError as error:
+            logger.info("no snapshot of the totals (%s): all rows and counts are read", error)
+            head = None
+        if head is not None:
+            self._generation = head.generation
+            for number in range(_blocks(head.rows, head.block_rows)):
+                name = f"rows/{number}"
+                value = expand_snapshot_part(self._parts.pop(name))
+                self._digests[name] = hash(value)
+                block = decode_row_block(value)
+                # A newer snapshot that was not finished may have more rows in its last block.
+                rows = min(head.block_rows, head.rows - number * head.block_rows)
+                self._windows.restore_rows(block.columns, block.cells[:rows], map(read_row, block.others))
+                await asyncio.sleep(0)
+        else:
+            # Never that of another numbering: there is one writer, and both only go forward.
+            self._generation = f"{self._context.now_us()}.{len(self._parts)}"
+        self._parts = {}
+        return head
+
+    def note(self, records: int) -> None:
+        """So many records of counts, rows or versions would have to be read on top of the last snapshot."""
+        self._changes += records
+
+    async def begin(self, counts_next: int) -> None:
+        """Begins a snapshot, if one is due; to be called between two steps, when what they published is committed.
+
+        Args:
+            counts_next: Offset of the first count that the rows do not have.
+        """
+        if self._head is not None or not self.is_due or self._context.now_us() < self._not_before_us:
+            return
+        catalogue = self._context.catalogue
+        rows, series, periods = self._windows.sizes
+        changes = self._changes
+        try:
+            async with self._context.log.reader() as reader:
+                windows = await _mark_of(reader, catalogue.windows.name)
+                counts = await _mark_of(reader, catalogue.counts.name)
+                history = (await reader.bounds([(catalogue.history.name, 0)]))[catalogue.history.name, 0].end
+                cluster = await reader.cluster_id()
+        except ExpectedError as error:
+            logger.warning("no snapshot of the totals is made: %s", error)
+            self._not_before_us = self._context.now_us() + _RETRY_US
+            return
+        self._changes -= changes
+        self._head = SnapshotHead(
+            generation=self._generation,
+            rows=rows,
+            block_rows=self._context.block_rows,
+            series=series,
+            periods=periods,
+            cluster=cluster,
+            counts=TopicMark(counts_next, counts.first),
+            windows=windows,
+            history=history,
+            markers=dict(self._shards.markers),
+        )
+        self._to_write.extend(_names(self._head))
+
+    async def records(self) -> list[Outgoing]:
+        """The next records of the snapshot that is being written; to be called between two steps."""
+        records: list[Outgoing] = []
+        head = self._head
+        while head is not None and self._to_write and len(records) < _BLOCKS_AT_ONCE:
+            name = self._to_write.popleft()
+            value = encode_snapshot_part(self._part(name, head))
+            if self._digests.get(name) != hash(value):
+                self._digests[name] = hash(value)
+                body = compress_snapshot_part(value, head.generation)
+                records.append(Outgoing(self._topic, 0, key_of(SIDE, SNAPSHOT + name), body))
+            if not self._to_write:
+                self._head = None
+            await asyncio.sleep(0)
+        return records
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a snapshot is to be begun, or to be gone on with."""
+        least = max(self._context.snapshot_after, len(self._windows) // _PART_OF_ROWS)
+        return self._head is not None or self._changes >= least
+
+    def _part(self, name: str, head: SnapshotHead) -> RowBlock | SeriesBlock | PeriodBlock | SnapshotHead:
+        kind, _, number = name.partition("/")
+        if kind == _HEAD:
+            return head
+        first = int(number) * (head.block_rows if kind == "rows" else _NAMES)
+        if kind == "series":
+            return SeriesBlock(self._windows.series_names(first, min(first + _NAMES, head.series)))
+        if kind == "periods":
+            return PeriodBlock(self._windows.period_dates(first, min(first + _NAMES, head.periods)))
+        cut = self._windows.cut(first, min(first + head.block_rows, head.rows))
+        return RowBlock(cut.columns, cut.cells, [encode_row(row) for row in cut.others])
+
+    async def _usable(self, reader: LogReader) -> SnapshotHead:
+        """The head of the snapshot whose names have been restored.
+
+        Raises:
+            ValueError: There is none that holds.
+        """
+        if _HEAD not in self._parts:
+            raise ValueError("there is none")
+        head = decode_snapshot_head(expand_snapshot_part(self._parts[_HEAD]))
+        if head.block_rows != self._context.block_rows:
+            raise ValueError("its blocks have another size")
+        for name in _names(head):
+            if name not in self._parts or snapshot_generation(self._parts[name]) != head.generation:
+                raise ValueError(f"its part {name} is of another one")
+        await self._check_topics(head, reader)
+        series: list[tuple[str, str]] = []
+        periods: list[tuple[str, str, str, str | None]] = []
+        for number in range(_blocks(head.series, _NAMES)):
+            series += decode_series_block(expand_snapshot_part(self._parts[f"series/{number}"])).series
+        for number in range(_blocks(head.periods, _NAMES)):
+            periods += decode_period_block(expand_snapshot_part(self._parts[f"periods/{number}"])).periods
+        self._windows.restore_names(series[: head.series], periods[: head.periods])
+        return head
+
+    async def _check_topics(self, head: SnapshotHead, reader: LogReader) -> None:
+        catalogue = self._context.catalogue
+        if head.cluster != await reader.cluster_id():
+            raise ValueError("it is of another cluster")
+        for topic, mark in ((catalogue.counts, head.counts), (catalogue.windows, head.windows)):
+            found = await _mark_of(reader, topic.name)
+            if found.next < mark.next or found.first != mark.first:
+                raise ValueError(f"{topic.name} does not begin as it did")
+        history = catalogue.history.name
+        if (await reader.bounds([(history, 0)]))[history, 0].end < head.history:
+            raise ValueError(f"{history} ends before it did")
+
+
+def _names(head: SnapshotHead) -> Iterator[str]:
+    """Of all parts, the head last."""
+    yield from (f"rows/{number}" for number in range(_blocks(head.rows, head.block_rows)))
+    yield from (f"series/{number}" for number in range(_blocks(head.series, _NAMES)))
+    yield from (f"periods/{number}" for number in range(_blocks(head.periods, _NAMES)))
+    yield _HEAD
+
+
+def _blocks(things: int, of_block: int) -> int:
+    return -(-things // of_block)
+
+
+async def _mark_of(reader: LogReader, topic: str) -> TopicMark:
+    """A topic as it is: its end, and what tells its first record."""
+    end = (await reader.bounds([(topic, 0)]))[topic, 0].end
+    async for records in reader.read([(topic, 0)]):
+        first = records[0]
+        return TopicMark(end, (first.offset, first.timestamp, digest_of(first)))
+    return TopicMark(end, None)

@@ -1,0 +1,157 @@
+"""Totals that open from a snapshot and what was written since are those that read everything."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schemas.codec import encode_marker
+from schemas.counts import encode_marker_key
+from streams.context import Context
+from streams.totals.window_tables import WindowTables
+from tests.bench.file_log import FileLog
+from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, save, settings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS, BLOCK_ROWS = 3000, 100
+
+
+class World:
+    """An installation whose log is files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.units = Units()
+        self.context = Context(settings_of(), other_log=FileLog(folder), snapshot_after=100, block_rows=BLOCK_ROWS)
+        self.counts = self.context.catalogue.counts.name
+
+    @property
+    def log(self) -> FileLog:
+        log = self.context.other_log
+        assert isinstance(log, FileLog)
+        return log
+
+    def count(self, orders: int) -> None:
+        """More orders, in one transaction of each shard."""
+        keys = {key for _ in range(orders) for key in self.units.order()}
+        records = [self.units.record(key) for key in keys]
+        markers = [(encode_marker_key(shard), encode_marker(marker_of(10**15))) for shard in range(SHARDS)]
+        self.log.append(self.counts, [*records, *markers])
+
+    async def run(self, tables: WindowTables) -> None:
+        """Takes in and publishes what has come."""
+        first = tables.positions()[next(iter(tables.positions()))]
+        records = [(record.key or b"", record.value or b"") for record in self.log.records_of(self.counts, first)]
+        (batch,) = batches_of(self.counts, iter(records), first)
+        await process(tables, [batch])
+
+    async def opened(self, **changed: Any) -> WindowTables:
+        """Totals that take over, from a copy of the log's names."""
+        tables = WindowTables(replace(self.context, other_log=FileLog(self.folder), **changed))
+        await tables.open()
+        return tables
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def state_of(tables: WindowTables) -> dict[tuple[str, str, str], tuple[Any, ...]]:
+    """Everything that is known of each row, by its key."""
+    windows = tables._totals.windows
+    rows, series, periods = windows.sizes
+    names, dates, columns = windows.series_names(0, series), windows.period_dates(0, periods), windows.columns
+    found = {}
+    for place in range(rows):
+        key = (*names[columns.series[place]], dates[columns.period[place]][0])
+        assert windows.find(key) == place
+        found[key] = (
+            *(columns.count[place], columns.backfilled[place], columns.hours[place], columns.status[place]),
+            *(columns.published_count[place], columns.published_hours[place], columns.published_status[place]),
+            *(columns.version[place], columns.restated[place], columns.updated_us[place]),
+            columns.history_version[place],
+            windows.published(place),
+        )
+    return found
+
+
+async def started(world: World) -> WindowTables:
+    while len(world.units.rows) < ROWS:
+        world.count(100)
+    tables = await world.opened()
+    await process(tables, [])
+    await save(tables)
+    return tables
+
+
+async def test_it_is_the_state_that_everything_read_gives(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    tables = await started(world)
+    for orders in (1, 300, 5):
+        # While it is written, other transactions come in between: its blocks are of different moments.
+        world.count(orders)
+        await world.run(tables)
+    world.count(20)
+    await world.run(tables)
+    world.count(3)  # not taken in yet
+    with caplog.at_level(logging.INFO):
+        from_snapshot = await world.opened()
+        assert "no snapshot" not in caplog.text
+        from_all = await world.opened(block_rows=7)
+        assert "no snapshot of the totals (its blocks have another size)" in caplog.text
+    assert state_of(from_snapshot) == state_of(from_all)
+    written = len(list(world.log.records_of(world.context.catalogue.windows.name)))
+    await process(from_snapshot, [])
+    assert len(list(world.log.records_of(world.context.catalogue.windows.name))) > written
+    for one in (tables, from_snapshot, from_all):
+        await one.close()
+
+
+async def test_a_snapshot_that_was_not_finished_leaves_the_one_before_it_in_use(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = await started(world)
+    # A block of it is full of rows that the one before it did not have.
+    world.count(400)
+    await world.run(tables)
+    assert tables.is_saving
+    for _ in range(3):
+        await process(tables, [])
+    assert tables.is_saving
+    with caplog.at_level(logging.INFO):
+        from_snapshot, from_all = await world.opened(), await world.opened(block_rows=7)
+        assert caplog.text.count("no snapshot") == 1
+    assert state_of(from_snapshot) == state_of(from_all)
+
+
+@pytest.mark.parametrize("which", ["counts", "windows"])
+async def test_a_topic_that_was_made_again_is_read_whole(
+    world: World, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await started(world)
+    name = getattr(world.context.catalogue, which).name
+    records = [(record.key, record.value) for record in world.log.records_of(name)]
+    for suffix in ("", ".index"):
+        (world.folder / f"{name}{suffix}").unlink()
+    FileLog(world.folder).append(name, [records[1], records[0], *records[2:]])
+    with caplog.at_level(logging.INFO):
+        from_all = await world.opened()
+        assert f"no snapshot of the totals ({name} does not begin as it did)" in caplog.text
+    assert len(state_of(from_all)) >= ROWS
+
+
+@pytest.mark.parametrize("holidays", [(), ("national-day", "spring-festival")])
+async def test_another_calendar_makes_it_void(
+    world: World, holidays: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    await started(world)
+    settings = world.context.settings.model_copy(update={"holidays": holidays})
+    with caplog.at_level(logging.INFO):
+        tables = await world.opened(settings=settings)
+        assert "no snapshot of the totals" in caplog.text
+    assert tables._totals.windows.sizes[0] >= ROWS
