@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, NamedTuple
 
-from schemas.codec import encode_marker
-from schemas.counts import encode_marker_key
+from schemas.codec import encode_day_count, encode_marker
+from schemas.counts import encode_day_key, encode_marker_key
+from schemas.facts import DayCount
 from schemas.outputs import Books, Marker
 from streams.totals.shards import Shards
 
@@ -17,6 +19,7 @@ class Record(NamedTuple):
 
     key: bytes
     value: bytes
+    offset: int = 0
 
 
 def marker(
@@ -157,3 +160,21 @@ def test_a_shard_that_has_fallen_behind_may_forward_more_before_a_day_is_over() 
     assert not made.told_up_to(MIDNIGHT_US)
     say(made, 0, marker(**there, arrived={1: 1}))
     assert made.told_up_to(MIDNIGHT_US)
+
+
+def test_counts_wait_for_their_marker_and_a_snapshot_begins_before_the_first_that_waits() -> None:
+    made = Shards(3, "rerouted")
+
+    def count(shard: int, offset: int) -> Any:
+        key = encode_day_key(shard, "orders", "all", date(2024, 10, 7))
+        value = encode_day_count(DayCount(1, 0, [1, *[0] * 23], None))
+        record: Any = Record(key, value, offset)
+        return made.take(record)
+
+    assert [count(1, 10), count(0, 11), count(1, 12)] == [None, None, None]
+    assert made.counted_before(13) == 10
+    marked: Any = Record(encode_marker_key(1), encode_marker(marker(upto_us=0)), 13)
+    applied = made.take(marked)
+    assert applied is not None
+    assert [key for key, _ in applied[1]] == [("orders", "all", date(2024, 10, 7))] * 2
+    assert made.counted_before(14) == 11
