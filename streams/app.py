@@ -25,6 +25,7 @@ from streams.installation import load_settings
 from streams.kafka.admin import check_rights, plan_topics, refuse
 from streams.kafka.clients import client_options, servers_of
 from streams.kafka.connection import tell_refusals
+from streams.kafka.log import Partition
 from streams.kafka.permissions import denial
 from streams.kafka.refusals import refusal
 from streams.kafka.rights import Operation, rights_of
@@ -159,6 +160,10 @@ class MilestonesApp(faust.App):
         if denied is not None:
             await self._fail(denied)
         await self._watch.look()
+
+    def on_position_lost(self, tp: TP, offset: int) -> None:
+        """Called by the driver when a partition has nothing at a position: it was recreated or trimmed, the state knows."""
+        self.engine.doubt(Partition(tp.topic, tp.partition), offset)
 
     async def on_failed_start(self, error: BaseException) -> None:
         """Called by the driver when one of its own clients cannot be started: ends the worker with the reason."""

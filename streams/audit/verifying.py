@@ -127,8 +127,13 @@ class _Run:
                     check.differ(f"{name}-{partition}: was counted, and topics does not list it: this recount lacks it")
                     continue
                 topic = self._sources.numbers[name]
-                end = ends.get((topic, partition), 0)
+                end = ends.get((topic, partition))
                 check.compared += 1
+                if end is None:
+                    check.differ(
+                        f"{name}-{partition}: is not there, applied was up to {applied}: the topic was recreated with fewer partitions"
+                    )
+                    continue
                 if applied > end:
                     check.differ(
                         f"{name}-{partition}: ends at {end}, applied was up to {applied}: the topic was recreated or trimmed"

@@ -40,6 +40,8 @@ _REPLICATION_US = 1_000_000
 
 #: A cluster creates the topic of the groups when the first group asks for its coordinator.
 _NEW_COORDINATOR_S = 10.0
+#: aiokafka's words.
+_GIVEN_UP = "Marking the coordinator dead (node %s)for group %s."
 
 
 def quiet_new_coordinators() -> None:
@@ -56,7 +58,9 @@ class _NewCoordinator(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        if not any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in arguments):
+        is_missing = any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in arguments)
+        # A coordinator that is being made is given up and asked for again a few times.
+        if not is_missing and record.msg != _GIVEN_UP:
             return True
         if self._missed_s is None:
             self._missed_s = time.monotonic()
@@ -290,6 +294,9 @@ class BatchConsumer(driver.Consumer):
         found: LogEnd | None = self._thread.log_ends.get(tp)
         return found
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Looks for nothing: Faust would miss its own commits here, and take a fetch that waits for none at all."""
+
 
 class _DatingConsumer(AIOKafkaConsumer):
     """Notes for every answer to a fetch when the fetch was sent.
@@ -298,10 +305,13 @@ class _DatingConsumer(AIOKafkaConsumer):
     leader was away or this process slept.
     """
 
-    def __init__(self, now_us: Callable[[], int], log_ends: LogEnds, **options: Any) -> None:
+    def __init__(
+        self, now_us: Callable[[], int], log_ends: LogEnds, lost: Callable[[TP, int], None], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._now_us = now_us
         self._log_ends = log_ends
+        self._lost = lost
 
     async def start(self) -> None:
         """Starts the consumer."""
@@ -332,6 +342,8 @@ class _DatingConsumer(AIOKafkaConsumer):
         for state in states.values():
             state.timestamp = None  # in milliseconds, so two answers could have the same
         has_records: bool = await self._process(assignment, node_id, request)
+        if assignment.active:
+            self._tell_lost(request, states)
         for tp, state in states.items():
             if state.timestamp is None:
                 state.timestamp = before[tp]
@@ -339,6 +351,13 @@ class _DatingConsumer(AIOKafkaConsumer):
             else:
                 self._log_ends.answered(tp, node_id, state.highwater, asked_us=asked_us, asked_s=asked_s)
         return has_records
+
+    def _tell_lost(self, request: Any, states: Mapping[TP, Any]) -> None:
+        """Tells which positions the broker has nothing at: it was asked there, and aiokafka now looks for another place."""
+        for topic, partitions in request.topics:
+            for number, offset, *_ in partitions:
+                if states[TP(topic, number)].awaiting_reset:
+                    self._lost(TP(topic, number), offset)
 
 
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
@@ -402,6 +421,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         return _DatingConsumer(
             self.app.context.now_us,
             self.log_ends,
+            self.app.on_position_lost,
             **self.app.client_options(),
             client_id=conf.broker_client_id,
             group_id=conf.id,

@@ -44,6 +44,7 @@ class Engine:
         self._fatal = fatal
         self._look = look
         self._ledgers: dict[int, TaskRunner] = {}
+        self._had: dict[int, set[Partition]] = {}
         self._totals: TaskRunner | None = None
         self._consumer: BatchConsumer | None = None
         self._lock = asyncio.Lock()
@@ -87,13 +88,17 @@ class Engine:
             self._watch_for_a_rival()
             counts = self.context.catalogue.counts.name
             ledgers = self._held_by_ledger(held)
-            grown = {
+            # A ledger whose sources have grown, or one of which is gone or back, is opened again: it finds there what it has
+            # to read, and whether a topic is still the one that it has read.
+            changed = {
                 number
                 for number, runner in self._ledgers.items()
-                if runner.is_open and not ledgers.get(number, set()) <= set(runner.positions)
+                if runner.is_open
+                and number in ledgers
+                and not ledgers[number] == set(runner.positions) == self._had.get(number, set())
             }
-            # A ledger whose sources have grown is opened again, which finds the new partitions.
-            leaving = (set(self._ledgers) - set(ledgers)) | grown
+            self._had = ledgers
+            leaving = (set(self._ledgers) - set(ledgers)) | changed
             await self._release(leaving, totals=Partition(counts, 0) not in held)
             for runner in self._runners():
                 runner.assign_again()
@@ -145,6 +150,13 @@ class Engine:
         """Hands a batch of day counts or of a side topic to the totals."""
         if self._totals is not None:
             await self._totals.submit(batch)
+
+    def doubt(self, tp: Partition, offset: int) -> None:
+        """Has the state that reads a partition opened again, which finds out why the partition has nothing at `offset`."""
+        is_source = tp.topic in self.context.source_topics
+        runner = self._ledgers.get(tp.partition % self.context.settings.partitions) if is_source else self._totals
+        if runner is not None:
+            runner.doubt(f"{tp.topic}-{tp.partition} has no offset {offset}")
 
     async def quiesce(self) -> None:
         """Before partitions move: running transactions may end, within bounds."""

@@ -120,6 +120,7 @@ class TaskRunner:
         self._state: State | None = None
         #: Why it has stopped, if only an operator can make it continue; else empty.
         self.stopped_by = ""
+        self._doubt = ""
         self._stopping = asyncio.Event()
         self._assigned_again = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -144,6 +145,11 @@ class TaskRunner:
         self._waiting_records += len(batch.records)
         if self._waiting_records >= _WAITING_RECORDS:
             self._room.clear()
+        self._arrived.set()
+
+    def doubt(self, reason: str) -> None:
+        """Has the state opened again before anything else is applied, which looks at what it has read."""
+        self._doubt = reason
         self._arrived.set()
 
     def assign_again(self) -> None:
@@ -220,7 +226,7 @@ class TaskRunner:
         if added:
             raise InDoubtError(f"{_readable(dict.fromkeys(added, 0))} was added meanwhile")
         self._drain_queue()
-        self._state, self.stopped_by = state, ""
+        self._state, self.stopped_by, self._doubt = state, "", ""
         logger.info("%s: open after %.2f s at %s", self.name, loop.time() - started, _readable(positions))
         for tp in positions.keys() & consumer.held():
             await consumer.reposition(tp, positions[tp])
@@ -255,6 +261,8 @@ class TaskRunner:
                 await asyncio.sleep(pause_s)
             if self._stopping.is_set():
                 return
+            if self._doubt:
+                raise InDoubtError(self._doubt)
             due = next_commit(self._now_us() / 1e6, self._commit_interval_s)
             async with self._busy:
                 await state.process(self._take())

@@ -174,8 +174,8 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     ends = LogEnds()
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
-    state = SimpleNamespace(timestamp=None, highwater=None)
-    assignment = SimpleNamespace(state_value=lambda tp: {ONE: state}[tp])
+    state = SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False)
+    assignment = SimpleNamespace(state_value=lambda tp: {ONE: state}[tp], active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
 
     async def answered(_assignment: Any, _node_id: int, _request: Any) -> bool:
@@ -190,6 +190,27 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     # An answer that is thrown away, because it was sought meanwhile, tells nothing.
     await consumer._process_and_note(assignment, 1, request)
     assert ends == {ONE: LogEnd(7, 99_000_000)}
+
+
+async def test_a_position_at_which_there_is_nothing_is_told() -> None:
+    """The topic was recreated, or trimmed: aiokafka looks for another place to go on from, and says nothing."""
+    lost: list[tuple[TP, int]] = []
+    consumer = object.__new__(_DatingConsumer)
+    consumer._now_us, consumer._log_ends, consumer._lost = (lambda: 0), LogEnds(), lambda *what: lost.append(what)
+    states = {tp: SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False) for tp in (ONE, OTHER)}
+    assignment = SimpleNamespace(state_value=states.get, active=True)
+    request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 7, 0)]), (OTHER.topic, [(OTHER.partition, 5, 0)])])
+
+    async def refused(_assignment: Any, _node_id: int, _request: Any) -> bool:
+        states[ONE].awaiting_reset = True
+        return False
+
+    consumer._process = refused
+    await consumer._process_and_note(assignment, 1, request)
+    assert lost == [(ONE, 7)]
+    assignment.active = False  # a rebalance: the position is sought anyway
+    await consumer._process_and_note(assignment, 1, request)
+    assert lost == [(ONE, 7)]
 
 
 def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> None:
@@ -251,6 +272,9 @@ def test_a_coordinator_that_is_only_being_made_is_no_error_and_one_that_stays_aw
 
     assert not said(GroupCoordinatorNotAvailableError())
     assert said(ConnectionError())
+    given_up = "Marking the coordinator dead (node %s)for group %s."
+    record = logging.LogRecord("aiokafka", logging.WARNING, "", 0, given_up, (1, "milestones"), None)
+    assert not newly.filter(record)
     now_s += 9
     assert not said(GroupCoordinatorNotAvailableError())
     now_s += 2

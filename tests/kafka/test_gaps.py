@@ -125,6 +125,43 @@ def _orders(seed: int, count: int) -> list[Published]:
     return list(islice(found, count))
 
 
+async def test_a_topic_that_is_recreated_under_a_worker_ends_it_with_one_line(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    installation = await Installation(bootstrap, prefix, tmp_path, partitions=2).create()
+    deliveries = installation.catalogue.deliveries.name
+    events = list(lifecycle(5, 60, partitions=2))
+    try:
+        worker = installation.worker("w1")
+        await installation.publish(events)
+        await installation.applied()
+        async with admin(installation.settings) as client:
+            await client.delete_topics([deliveries])
+            give_up_s = deadline(60)
+            while deliveries in await client.list_topics():
+                assert time.monotonic() < give_up_s
+                await asyncio.sleep(0.05)
+        # With fewer partitions, one of which has fewer records than were counted of it.
+        async with admin(installation.settings) as client:
+            made = NewTopic(deliveries, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})
+            await client.create_topics([made])
+        await installation.publish(
+            [record._replace(partition=0) for record in events if record.topic == "deliveries"][:3]
+        )
+        await until(lambda: worker.process.poll() is not None, installation)
+        *_, last = worker.log.read_text().splitlines()
+        assert worker.process.returncode == 2, worker.log.read_text()
+        assert f"milestones: {deliveries}-" in last
+        assert "holds offsets 0 to" in last
+        assert "the topic was recreated, or mirrored with other offsets: go on with" in last
+        checked = await installation.run("verify", timeout_s=120)
+        assert (checked.returncode, checked.stderr) == (1, "")
+        assert f"{deliveries}-1: is not there" in checked.stdout
+    finally:
+        installation.workers.clear()
+        installation.end()
+
+
 async def test_a_compacted_source_is_refused_with_the_reason(bootstrap: str, prefix: str, tmp_path: Path) -> None:
     installation = Installation(bootstrap, prefix, tmp_path)
     orders = installation.catalogue.orders.name

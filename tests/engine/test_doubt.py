@@ -1,0 +1,125 @@
+"""A state whose place in a partition is gone is opened again before it takes anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, Mock
+
+from faust.types.tuples import TP
+
+from streams.context import Context
+from streams.errors import ExpectedError
+from streams.kafka.log import Partition
+from streams.kafka.transport import Batch, BatchConsumer
+from streams.settings import Settings
+from streams.worker.engine import Engine
+from streams.worker.task_runner import TaskRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ORDERS = Partition("vehicle.orders.v1", 0)
+
+
+class Recreated:
+    """A state that finds, when it is opened a second time, that its topic is another one."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.taken: list[Batch] = []
+
+    unfinished = False
+
+    async def open(self) -> Mapping[Partition, int]:
+        """Opens."""
+        self.opened += 1
+        if self.opened > 1:
+            raise ExpectedError("the topic was recreated")
+        return self.positions()
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Takes."""
+        self.taken += batches
+
+    def positions(self) -> Mapping[Partition, int]:
+        """Where it is."""
+        return {ORDERS: 7}
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Consumer:
+    """Holds one partition."""
+
+    def __init__(self) -> None:
+        self.is_sought = asyncio.Event()
+
+    async def reposition(self, _tp: Partition, _offset: int) -> int:
+        """Seeks."""
+        self.is_sought.set()
+        return 1
+
+    def epoch(self, _tp: Partition) -> int:
+        """Never sought again."""
+        return 1
+
+    def held(self) -> set[Partition]:
+        """The one."""
+        return {ORDERS}
+
+
+async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
+    state, consumer, ended = Recreated(), Consumer(), asyncio.Event()
+    failures: list[BaseException] = []
+
+    async def fatal(error: BaseException) -> None:
+        failures.append(error)
+        ended.set()
+
+    runner = TaskRunner(
+        "ledger 0",
+        lambda: state,
+        lambda: consumer,
+        now_us=lambda: 0,
+        commit_interval_s=0.01,
+        open_timeout_s=10,
+        fenced_backoff_s=10,
+        fatal=fatal,
+        wanted=lambda _: True,
+        look=AsyncMock(),
+    )
+    await asyncio.wait_for(consumer.is_sought.wait(), 30)
+    runner.doubt("vehicle.orders.v1-0 has no offset 7")
+    await runner.submit(Batch(*ORDERS, 1, 7, 9, 9, []))
+    await asyncio.wait_for(ended.wait(), 30)
+    assert [str(failure) for failure in failures] == ["the topic was recreated"]
+    assert (state.opened, state.taken) == (2, [])
+
+
+async def test_a_ledger_is_opened_again_when_one_of_its_topics_is_gone_or_back() -> None:
+    context = Context(Settings(partitions=1))
+    engine = Engine(context, "w1", AsyncMock(), AsyncMock())
+    made: list[Any] = []
+
+    def runner(*_: Any, **__: Any) -> Any:
+        made.append(Mock(is_open=True, positions=dict.fromkeys(sources, 7), release=AsyncMock()))
+        return made[-1]
+
+    engine._runner = runner  # type: ignore[method-assign]
+    sources = {Partition(topic, 0) for topic in context.source_topics}
+    lesser = sources - {ORDERS}
+    opened = []
+    for held in (sources, sources, lesser, lesser, sources):
+        await engine.assigned(held)
+        opened.append(len(made))
+    # Where the topic is gone the state is opened until it says so itself; here it never does.
+    assert opened == [1, 1, 2, 3, 4]
+    engine.doubt(ORDERS, 7)
+    made[-1].doubt.assert_called_once_with("vehicle.orders.v1-0 has no offset 7")
+
+
+def test_commits_that_are_not_its_own_are_none_of_fausts_business() -> None:
+    """It would report every partition as never fetched, every few seconds, from five minutes after the start on."""
+    BatchConsumer.verify_event_path(object.__new__(BatchConsumer), 1e9, TP(*ORDERS))
