@@ -38,8 +38,10 @@ _COMPACT: Final = {
 #: The greatest session timeout that can be set.
 _LONGEST_SESSION_MS: Final = 300_000
 
+#: Of what this service writes: whatever the brokers take otherwise, its batches fit.
+_WRITTEN: Final = {"max.message.bytes": str(SOURCE_MAX_BYTES)}
 #: Of what others read: every client has gzip built in, and none of the others without a further library. The broker does it.
-_FOR_EVERYONE: Final = {"compression.type": "gzip"}
+_FOR_EVERYONE: Final = _WRITTEN | {"compression.type": "gzip"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Catalogue:
             1,
             # Who sums the counts must see each transaction whole: a unit that moves to another day would else be missing in
             # both until a later transaction. A reader that is further behind than its session timeout has left the group.
-            _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
+            _WRITTEN | _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
             "partition|metric|scope|date",
             internal=True,
         )
@@ -178,13 +180,18 @@ class Catalogue:
             internal=True,
         )
         self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True)
-        self.totals = Topic(f"{internal}totals", 1, _COMPACT, "kind of record and name", internal=True)
+        self.totals = Topic(f"{internal}totals", 1, _WRITTEN | _COMPACT, "kind of record and name", internal=True)
         # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
         self.quarantine = Topic(
-            f"{internal}quarantine", 1, _COMPACT, "topic partition offset", (notes.Quarantine,), internal=True
+            f"{internal}quarantine",
+            1,
+            _WRITTEN | _COMPACT,
+            "topic partition offset",
+            (notes.Quarantine,),
+            internal=True,
         )
         self.replayed = Topic(
-            f"{internal}replayed", 1, _COMPACT, "topic partition offset", (notes.Replayed,), internal=True
+            f"{internal}replayed", 1, _WRITTEN | _COMPACT, "topic partition offset", (notes.Replayed,), internal=True
         )
 
     @property

@@ -14,8 +14,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.errors import (
+    CoordinatorNotAvailableError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.admin import (
     SaslAuthenticateRequest,
     SaslAuthenticateResponse_v0,
@@ -124,3 +129,20 @@ async def create_conn(host: str, port: int, **options: Any) -> Connection:
 
 # aiokafka's clients have no parameter for the class of their connections.
 aiokafka.client.create_conn = create_conn
+
+_coordinator_lookup = AIOKafkaClient.coordinator_lookup
+
+
+async def _look_up_coordinator(client: AIOKafkaClient, kind: int, key: str) -> int:
+    """Asks for a coordinator; where there is nobody to ask, it is not there, which its callers know how to wait for.
+
+    A broker that has just come back, and has not been seen by its controller yet, names no brokers at all. aiokafka takes that
+    for a bug of its own and raises an `AssertionError`.
+    """
+    if client.get_random_node() is None:
+        raise CoordinatorNotAvailableError("the cluster names no brokers")
+    found: int = await _coordinator_lookup(client, kind, key)
+    return found
+
+
+AIOKafkaClient.coordinator_lookup = _look_up_coordinator

@@ -8,9 +8,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from schemas.facts import DELIVERIES, ORDERS, family_of
+from schemas.topics import SOURCE_MAX_BYTES
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import connected, live_options, timeout_ms
@@ -24,12 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from aiokafka.client import AIOKafkaClient
+
     from streams.kafka.records import BatchBuilder
     from streams.settings import Settings
 
 _BATCH_BYTES = 512 * 1024
 _BATCHES_IN_FLIGHT = 32
 _STOP_TIMEOUT_S = 2.0
+_MAX_BYTES = "max.message.bytes"
+_RECORD_OVERHEAD_BYTES = 64
 #: `Publication.topic` in words.
 _KINDS = ("orders", "deliveries", "targets", "control totals")
 
@@ -75,8 +82,9 @@ class Publisher:
             known = ", ".join(name for names in self._choices for name in names)
             raise ExpectedError(f"--topic {stray}: this service reads no such topic; it reads {known}")
         self._open: dict[tuple[int, int], BatchBuilder] = {}
-        self._in_flight: deque[asyncio.Future[object]] = deque()
+        self._in_flight: deque[tuple[str, asyncio.Future[object]]] = deque()
         self._counts = [0] * len(self._topics)
+        self._most_bytes = [_BATCH_BYTES] * len(self._topics)
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
@@ -128,6 +136,9 @@ class Publisher:
             if not answer.partitions:
                 raise ExpectedError(f"there is no topic {name}; create it with: milestones topics apply", exit_code=3)
             self._counts[number] = answer.partitions
+        limits = await _batch_limits(self._producer.client, [self._topics[number] for number in topics])
+        for number in topics:
+            self._most_bytes[number] = min(_BATCH_BYTES, limits.get(self._topics[number], _BATCH_BYTES))
 
     async def send(self, records: Sequence[Publication]) -> None:
         """Takes records and sends full batches; `flush` sends the rest.
@@ -142,11 +153,18 @@ class Publisher:
         for record, partition in zip(records, places, strict=True):
             place = (record.topic, partition)
             batch = self._open.get(place)
-            if batch is None or not append_to(batch, record):
+            if batch is None or not self._append(batch, record):
                 if batch is not None:
                     await self._submit(place)
                 self._open[place] = batch = self._producer.create_batch()
-                append_to(batch, record)
+                self._append(batch, record)
+
+    def _append(self, batch: BatchBuilder, record: Publication) -> bool:
+        """Adds a record to a batch; whether it fits what its topic takes."""
+        most_bytes = self._most_bytes[record.topic]
+        if most_bytes < _BATCH_BYTES and batch.record_count() and batch.size() + _size_of(record) > most_bytes:
+            return False
+        return append_to(batch, record)
 
     async def flush(self) -> None:
         """Sends the open batches and waits until the brokers have confirmed everything."""
@@ -158,20 +176,27 @@ class Publisher:
         topic, partition = place
         batch = self._open.pop(place)
         try:
-            self._in_flight.append(await self._producer.send_batch(batch, self._topics[topic], partition=partition))
+            sent = await self._producer.send_batch(batch, self._topics[topic], partition=partition)
         except KafkaError as error:
             raise self._refused(error) from error
+        self._in_flight.append((self._topics[topic], sent))
         await self._confirm(_BATCHES_IN_FLIGHT)
 
     async def _confirm(self, most: int) -> None:
         while len(self._in_flight) > most:
-            confirmed = self._in_flight.popleft()
+            topic, confirmed = self._in_flight.popleft()
             # Bounded, because an idempotent producer would resend them for ever.
             await asyncio.wait([confirmed], timeout=self._settings.cluster_timeout_s)
             if not confirmed.done():
                 raise self._refused(TimeoutError(f"no answer for {self._settings.cluster_timeout_s:.0f} s"))
             try:
                 confirmed.result()
+            except MessageSizeTooLargeError as error:
+                raise ExpectedError(
+                    f"{topic} takes no record as large as one of these: its max.message.bytes is lower; have it raised to "
+                    f"{SOURCE_MAX_BYTES}, which fits every event, then publish them again, nothing counts twice",
+                    exit_code=3,
+                ) from error
             except KafkaError as error:
                 raise self._refused(error) from error
 
@@ -184,3 +209,25 @@ class Publisher:
             "does, nothing counts twice",
             exit_code=3,
         )
+
+
+def _size_of(record: Publication) -> int:
+    """About what a record takes in a batch, bytes; rather more."""
+    headers = sum(len(name) + len(value or b"") + 8 for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
+
+
+async def _batch_limits(client: AIOKafkaClient, names: Sequence[str]) -> dict[str, int]:
+    """The largest batch, bytes, of each of the topics whose settings this user may see."""
+    request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, name, [_MAX_BYTES]) for name in names])
+    try:
+        response = await client.send(client.get_random_node(), request)
+    except KafkaError:
+        return {}
+    return {
+        name: int(value)
+        for error_code, _message, _kind, name, entries in response.resources
+        if not error_code
+        for setting, value, *_ in entries
+        if setting == _MAX_BYTES and value
+    }

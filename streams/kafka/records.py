@@ -46,6 +46,12 @@ class BatchBuilder(Protocol):
     ) -> object | None:
         """Adds a record; None if there is no room for it."""
 
+    def record_count(self) -> int:
+        """How many it holds."""
+
+    def size(self) -> int:
+        """What they take before they are compressed, bytes."""
+
 
 def append_to(batch: BatchBuilder, record: Sendable) -> bool:
     """Adds a record to a batch; False if there is no room for it."""

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    IllegalOperation,
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+)
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender
 
+from streams.errors import ExpectedError
 from streams.kafka.clients import client_options
 from streams.kafka.permissions import denial
 from streams.kafka.records import append_to
@@ -164,6 +171,7 @@ class TransactionalWriter:
         Raises:
             FencedError: Another owner has taken over.
             RefusedError: This user is not allowed to.
+            ExpectedError: A topic takes only smaller batches.
             InDoubtError: Anything else went wrong; it is not known whether the records are committed.
         """
         try:
@@ -185,13 +193,20 @@ class TransactionalWriter:
         _retrieved(producer.transaction_end())
         # The first batches of all partitions come first, so that one request adds them all to the transaction.
         queues = self._batches(records)
-        sent = []
+        sent: dict[asyncio.Future[Any], str] = {}
         for round_of_batches in zip_longest(*queues.values()):
             for (topic, partition), batch in zip(queues, round_of_batches, strict=True):
                 if batch is not None:
-                    sent.append(await producer.send_batch(batch, topic, partition=partition))
-                    _retrieved(sent[-1])
-        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+                    future = await producer.send_batch(batch, topic, partition=partition)
+                    _retrieved(future)
+                    sent[future] = topic
+        for topic, outcome in zip(sent.values(), await asyncio.gather(*sent, return_exceptions=True), strict=True):
+            if isinstance(outcome, MessageSizeTooLargeError):
+                raise ExpectedError(
+                    f"{topic} takes no batch as large as this service writes: its max.message.bytes is lower than milestones "
+                    "topics plan wants it; run milestones topics apply",
+                    exit_code=3,
+                ) from outcome
             if isinstance(outcome, BaseException):
                 raise outcome
         await producer.commit_transaction()
