@@ -87,6 +87,13 @@ def test_the_settings_of_the_config_map_are_valid(config: Path) -> None:
     assert [rule.name for rule in load_settings(config).rule] == ["daily-1000"]
 
 
+def test_what_our_image_is_built_on_is_named_by_its_digest() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    bases = {line.split()[1] for line in lines if line.startswith("FROM ")}
+    assert len(bases) == 1, "built and run on the same"
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases.pop())
+
+
 def test_the_images_are_of_this_version_and_kafka_is_the_one_that_is_tested() -> None:
     image = f"milestones:{importlib.metadata.version('milestones')}"
     assert {service["image"] for service in OURS.values()} == {image}

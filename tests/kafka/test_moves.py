@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from streams.context import Context
+from streams.embedded.broker import EmbeddedKafka
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin
 from streams.kafka.clients import client_options, read_to_end, reader
@@ -22,7 +23,7 @@ from tests.support.installation import Installation
 from tests.support.patience import deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from schemas.topics import Catalogue, Topic
@@ -41,13 +42,20 @@ first = true
 GARBAGE = Published("orders", b"x", b"{", 1)
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`HOST:PORT` of another cluster."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("elsewhere"), heap_mb=256) as broker:
+        yield broker.bootstrap
+
+
 async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_milestone(
-    bootstrap: str, prefix: str, tmp_path: Path
+    bootstrap: str, elsewhere: str, prefix: str, tmp_path: Path
 ) -> None:
     for name in ("a", "b", "d"):
         (tmp_path / name).mkdir()
     here = await installation(bootstrap, f"{prefix}a.", tmp_path / "a")
-    there = await installation(bootstrap, f"{prefix}b.", tmp_path / "b")
+    there = await installation(elsewhere, f"{prefix}b.", tmp_path / "b")
     try:
         await published_in_transactions(here, [*lifecycle(3, 60, partitions=2), GARBAGE])
         here.worker("w1")
@@ -81,13 +89,13 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
             "deliveries/model=SU7/day:2024-11-30/exceeds:2"
         ]
         await ended(there)
-        await goes_on_with_what_was_mirrored(here, bootstrap, f"{prefix}d.", tmp_path / "d", before)
+        await goes_on_with_what_was_mirrored(here, elsewhere, f"{prefix}d.", tmp_path / "d", before)
 
         beside = await there.run("rebuild", "--output-prefix", f"{prefix}c.", "--diff", MILESTONES_PARTITIONS="3")
         assert (beside.returncode, "no difference" in beside.stderr) == (0, True), beside.stdout + beside.stderr
         kept = (there.catalogue.quarantine, there.catalogue.replayed)
         await deleted(there, derived(there.catalogue, but=kept))
-        grown = await installation(bootstrap, f"{prefix}b.", tmp_path / "b", partitions=3)
+        grown = await installation(elsewhere, f"{prefix}b.", tmp_path / "b", partitions=3)
         try:
             grown.worker("w1")
             await grown.applied()
