@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import BY_STATE
-from schemas.outputs import Books, source_of
+from schemas.outputs import Books, source_name, source_of
 from streams.audit.comparing import (
     compare_milestones,
     compare_row_targets,
@@ -167,10 +167,14 @@ class _Run:
             for topic, part in home.parts.items():
                 for partition, first in part.firsts.items():
                     self._firsts[topic, partition] = first
-                    if first:
+                    name = self._sources.names[topic]
+                    # What was deleted before it was read is counted nowhere: of that there is nothing to lack.
+                    if first > self._published.markers[number].lost.get(source_name(name, partition, number), 0):
                         self._checks["sources"].differ(
-                            f"{self._sources.names[topic]}-{partition}: begins at {first}: earlier records were deleted, so "
-                            "this recount lacks them"
+                            f"{name}-{partition}: begins at {first}: earlier records were deleted, so this recount lacks them",
+                            topic=name,
+                            partition=partition,
+                            begins_at=first,
                         )
                 for refused in part.refused:
                     explained.add(refused.at)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_DIFFERENCES = 20
 _SHOWN_UNITS = 5
 _SHOWN_WARNINGS = 10
+_SHOWN_BEGINNINGS = 3
 
 
 @click.command()
@@ -56,6 +57,7 @@ def command(
 def _print(report: Report, elapsed_s: float) -> None:
     records = ", ".join(f"{count:,} of {name}" for name, count in report.point["records"].items())
     click.echo(f"recounted up to {records}; rows of {report.point['rows_updated_at']}")
+    _print_beginnings(report)
     behind = report.point["counts_behind"]
     if behind:
         click.echo(f"{behind:,} records of day counts after this point are not in the rows yet", err=True)
@@ -69,6 +71,21 @@ def _print(report: Report, elapsed_s: float) -> None:
         click.echo(f"note  {len(report.warnings) - _SHOWN_WARNINGS:,} more such vehicles; --json lists them")
     result = f"{report.differences:,} differences" if report.differences != 1 else "1 difference"
     click.echo(f"{result if report.differences else 'no difference'} ({elapsed_s:.1f} s)")
+
+
+def _print_beginnings(report: Report) -> None:
+    """Where the sources begin whose earlier records were counted and are deleted."""
+    found = [found.details for check in report.checks for found in check.differences if "begins_at" in found.details]
+    if not found:
+        return
+    named = [
+        f"{one['topic']}-{one['partition']} from offset {one['begins_at']:,} on" for one in found[:_SHOWN_BEGINNINGS]
+    ]
+    more = f" and {len(found) - _SHOWN_BEGINNINGS} more" if len(found) > _SHOWN_BEGINNINGS else ""
+    click.echo(
+        f"note  recounted {', '.join(named)}{more}: what was there before is deleted, so a difference below may be one of what "
+        "cannot be recounted any more"
+    )
 
 
 def _print_check(check: Check) -> None:

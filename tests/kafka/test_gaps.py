@@ -65,6 +65,8 @@ async def test_a_trimmed_source_goes_on_and_a_gap_stops_its_partition_alone_unti
         assert json.loads(checked.stdout)
         assert "begins at" in checked.stdout
         assert "it is a valid event" not in checked.stdout
+        said = await installation.run("verify")
+        assert f"note  recounted {orders}-0 from offset {ends[0]:,} on, {orders}-1 from offset" in said.stdout
         rebuilt = await installation.run("rebuild", "--output-prefix", f"{prefix}again.", timeout_s=120)
         assert rebuilt.returncode == 1
         assert "history is incomplete" in rebuilt.stderr
