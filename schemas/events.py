@@ -32,7 +32,9 @@ _CAPITALS: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _BOOLEANS: Final = {"true": True, "false": False}
 _PERIOD: Final = re.compile(
     r"day:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})|month:(?P<month>[0-9]{4}-[0-9]{2})"
-    r"|year:(?P<year>[0-9]{4})|holiday:[a-z0-9][a-z0-9-]{0,63}:(?P<holiday>[0-9]{4})"
+    r"|week:(?P<week>[0-9]{4})-W(?:0[1-9]|[1-4][0-9]|5[0-3])"
+    r"|(?:quarter:(?:FY)?(?P<quarter>[0-9]{4})-Q[1-4])|(?:half:(?:FY)?(?P<half>[0-9]{4})-H[12])"
+    r"|year:(?:FY)?(?P<year>[0-9]{4})|holiday:[a-z0-9][a-z0-9-]{0,63}:(?P<holiday>[0-9]{4})"
 )
 
 
@@ -114,7 +116,7 @@ def _period(value: str) -> str:
     match = _PERIOD.fullmatch(value)
     if match is None:
         raise ValueError("not a period: day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024")
-    first = match["day"] or f"{match['month'] or match['year'] or match['holiday']}-01-01"[:10]
+    first = f"{next(filter(None, match.groups()))}-01-01"[:10]
     try:
         year = date.fromisoformat(first).year
     except ValueError:

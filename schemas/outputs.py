@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
 
-PeriodKind = Literal["day", "month", "year", "holiday"]
+PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "holiday"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
-MilestoneKind = Literal["threshold", "first", "target", "record"]
+MilestoneKind = Literal["threshold", "multiple", "first", "target", "record"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
 Operator = Literal["exceeds", "reaches"]

@@ -48,7 +48,7 @@ WANTED: Final[dict[str, tuple[str, str]]] = {
     "data.target_id": (f"{_ID} that names the target", "su7-2024-10"),
     "data.metric": (_METRICS, "deliveries"),
     "data.scope": ("all, or dimensions", "model=SU7,region=CN-11"),
-    "data.period": ("a day, month, year or holiday", "month:2024-10"),
+    "data.period": ("a day, week, month, quarter, half, year or holiday", "month:2024-10"),
     "data.value": ("a whole number from 1 on", "20000"),
     "data.count": ("a whole number from 0 on", "1045"),
 }

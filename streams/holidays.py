@@ -16,11 +16,13 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from streams.domain.calendar import CHINA, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
+from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
+from streams.domain.periods import CIVIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from streams.domain.periods import Reckoning
     from streams.domain.zone import BusinessZone
 
 #: Ending of a calendar file.
@@ -55,18 +57,33 @@ def holiday_years(calendar: str = CHINA) -> tuple[HolidayYear, ...]:
     return tuple(sorted(years, key=lambda entry: entry.year))
 
 
-def load_calendar(holidays: Sequence[str], zone: BusinessZone, calendar: str = CHINA) -> Calendar:
+def load_calendar(
+    holidays: Sequence[str],
+    zone: BusinessZone,
+    calendar: str = CHINA,
+    *,
+    windows: Sequence[str] = DEFAULT_WINDOWS,
+    reckoning: Reckoning = CIVIL,
+) -> Calendar:
     """The business calendar with the named holidays.
 
     Args:
         holidays: Names of the holidays to count, such as `national-day`.
         zone: The business time zone.
         calendar: As for `holiday_years`.
+        windows: Kinds of window that are counted.
+        reckoning: When weeks and years begin.
 
     Raises:
         ValueError: No calendar has a holiday of that name; the line lists those there are.
     """
-    return Calendar(years=holiday_years(calendar), holidays=tuple(holidays), timezone=zone.name)
+    return Calendar(
+        years=holiday_years(calendar),
+        holidays=tuple(holidays),
+        timezone=zone.name,
+        windows=tuple(windows),
+        reckoning=reckoning,
+    )
 
 
 def _of_file(path: Path) -> list[HolidayYear]:

@@ -61,7 +61,13 @@ def calendar_of(settings: Settings) -> Calendar:
     Raises:
         ValueError: A holiday is not known.
     """
-    return load_calendar(settings.holidays, BusinessZone(settings.timezone), settings.calendar_name)
+    return load_calendar(
+        settings.counted_holidays,
+        BusinessZone(settings.timezone),
+        settings.calendar_name,
+        windows=settings.windows,
+        reckoning=settings.reckoning,
+    )
 
 
 def rules_of(settings: Settings) -> list[Rule]:
@@ -104,4 +110,5 @@ def _rule(rule: RuleSettings) -> Rule:
         first=rule.first,
         record=rule.record,
         retract_after_s=rule.retract_after_s,
+        every=rule.every,
     )

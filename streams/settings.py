@@ -25,7 +25,8 @@ from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
 from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
-from streams.domain.calendar import CHINA, NO_CALENDAR
+from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
+from streams.domain.periods import WEEK_DAYS, Reckoning
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _LAST_PORT = 65_535
 _BUILT_IN: Final = "built-in defaults"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
 #: Environment variables of this project that are not settings of the service.
@@ -58,7 +60,7 @@ class _Section(BaseModel):
 
 
 class RuleSettings(_Section):
-    """One `[[rule]]`: raises a milestone when a window passes a number, for the first time, or sets a record."""
+    """One `[[rule]]`: raises a milestone when a window passes a number or each multiple of one, or sets a record."""
 
     name: str = Field(min_length=1, max_length=64)
     metric: Metric
@@ -66,6 +68,7 @@ class RuleSettings(_Section):
     scope: tuple[str, ...] = ()
     exceeds: int | None = Field(default=None, ge=0)
     reaches: int | None = Field(default=None, ge=1)
+    every: int | None = None
     first: bool = False
     record: bool = False
     retract_after_s: int = Field(default=0, ge=0, le=31_536_000)
@@ -179,6 +182,9 @@ class Settings(_Section):
     clock: Literal["wall", "events"] = "wall"
     holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
+    windows: tuple[str, ...] = DEFAULT_WINDOWS
+    week_starts: str = WEEK_DAYS[0]
+    fiscal_year_start: str = "01-01"
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
     values: ValueSettings = ValueSettings()
     limits: LimitSettings = LimitSettings()
@@ -265,6 +271,32 @@ class Settings(_Section):
             raise ValueError("a URI reference is needed, such as /sales/milestones: no blanks, and ASCII only")
         return value
 
+    @field_validator("windows")
+    @classmethod
+    def _known_windows(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = next((name for name in value if name not in WINDOWS), None)
+        if unknown is not None:
+            raise ValueError(f"no window is called {unknown!r}; choose from {', '.join(WINDOWS)}")
+        if "day" not in value or len(set(value)) != len(value):
+            raise ValueError("list each window once, day among them: all others are sums of days")
+        return value
+
+    @field_validator("week_starts")
+    @classmethod
+    def _day_of_a_week(cls, value: str) -> str:
+        if value not in WEEK_DAYS:
+            raise ValueError(f"no day is called {value!r}; choose from {', '.join(WEEK_DAYS)}")
+        return value
+
+    @field_validator("fiscal_year_start")
+    @classmethod
+    def _month_and_day(cls, value: str) -> str:
+        if not _MONTH_AND_DAY.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is no date on which every year can begin; write MM-DD, such as 04-01, up to the 28th"
+            )
+        return value
+
     @field_validator("scopes")
     @classmethod
     def _known_dimensions(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
@@ -344,6 +376,17 @@ class Settings(_Section):
         )
 
     @property
+    def reckoning(self) -> Reckoning:
+        """When weeks and years begin."""
+        month, day = self.fiscal_year_start.split("-")
+        return Reckoning(WEEK_DAYS.index(self.week_starts), (int(month), int(day)))
+
+    @property
+    def counted_holidays(self) -> tuple[str, ...]:
+        """Names of the holidays that are counted; none where holidays are not among the windows."""
+        return self.holidays if "holiday" in self.windows else ()
+
+    @property
     def calendar_name(self) -> str:
         """The holiday calendar: the one that is set, else China's where the time zone is, else none."""
         return calendar_name(self.holiday_calendar, self.timezone)
@@ -374,7 +417,10 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     sources = dict.fromkeys(values, origin)
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if name not in ("rule", "target", "scopes", "families", "holidays", "topics") and variable in os.environ:
+        if (
+            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows")
+            and variable in os.environ
+        ):
             values[name], sources[name] = os.environ[variable], variable
     for name, value in (overrides or {}).items():
         if value is not None:
@@ -387,7 +433,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     if origin != _BUILT_IN:
         return made
     # Of the built-in rules one is about a Chinese holiday.
-    counted = {f"holiday:{name}" for name in made.holidays}
+    counted = {f"holiday:{name}" for name in made.counted_holidays}
     fitting = tuple(rule for rule in made.rule if not rule.window.startswith("holiday:") or rule.window in counted)
     return made.model_copy(update={"rule": fitting})
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact
     from schemas.rows import RowKey
-    from streams.domain.calendar import Period
+    from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
 

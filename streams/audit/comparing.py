@@ -54,7 +54,7 @@ def compare_rows(
     """The published rows against the counts; rows of holidays that are no longer counted are left out."""
     for key in sorted(rows.keys() | windows.keys()):
         row, window = rows.get(key), windows.get(key)
-        if window is None and row is not None and _is_no_longer_counted(key, business):
+        if window is None and row is not None and not business.is_counted(key.period):
             continue
         check.compared += 1
         was, found = (row.count if row else 0), (window.count if window else 0)
@@ -173,11 +173,6 @@ def _count_text(milestone_id: str, period: str, windows: Mapping[RowKey, Window]
     metric, scope = milestone_id.split("/")[:2]
     window = windows.get(RowKey(metric, scope, period))
     return f" ({period} counts {window.count if window is not None else 0:,})"
-
-
-def _is_no_longer_counted(key: RowKey, business: Business) -> bool:
-    kind, name = key.period.split(":")[:2]
-    return kind == "holiday" and name not in business.settings.holidays
 
 
 def _numbers(published: int, recounted: int) -> str:

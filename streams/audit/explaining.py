@@ -16,6 +16,7 @@ from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
 from streams.audit.sums import Business
+from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import MilestoneData, MilestoneEvent
+    from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
 
@@ -45,7 +47,7 @@ class MilestoneExplanation:
         before: The one before it.
         after: The one after it.
         history: Every record of the unit's order in append order, with its effect.
-        earlier_best: For a record day: the best earlier day and its count.
+        earlier_best: For a record: the best earlier period of its window and its count.
     """
 
     data: MilestoneData
@@ -57,7 +59,7 @@ class MilestoneExplanation:
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     history: list[dict[str, Any]]
-    earlier_best: tuple[date, int] | None
+    earlier_best: tuple[Period, int] | None
 
     def document(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -72,7 +74,7 @@ class MilestoneExplanation:
             "unit": self.unit,
             "before": self.before,
             "after": self.after,
-            "earlier_best": None if best is None else {"day": best[0].isoformat(), "count": best[1]},
+            "earlier_best": None if best is None else _described_best(*best),
             "history": self.history,
             "revisions": [event.model_dump(mode="json") for event in self.revisions],
         }
@@ -152,7 +154,7 @@ async def _explanation(
     revisions: list[MilestoneEvent], counted: _Counted, sources: Sources, stops: Stops, letters: Letters
 ) -> MilestoneExplanation:
     data = revisions[-1].data
-    best = _earlier_best(data, counted.days)
+    best = _earlier_best(data, counted.days, counted.business)
     position = _position(data, best)
     units = counted.units
 
@@ -178,22 +180,32 @@ async def _explanation(
     )
 
 
-def _position(data: MilestoneData, best: tuple[date, int] | None) -> int:
+def _position(data: MilestoneData, best: tuple[Period, int] | None) -> int:
     """Which unit passes the threshold."""
     if data.kind == "record":
         return (best[1] if best is not None else 0) + 1
     return (data.threshold or 0) + (1 if data.operator == "exceeds" else 0)
 
 
-def _earlier_best(data: MilestoneData, days: Counter[date]) -> tuple[date, int] | None:
-    """The earlier day with the highest count; of equal ones the first."""
+def _earlier_best(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
+    """The earlier period with the highest count; of equal ones the first."""
     if data.kind != "record":
         return None
-    earlier = [(count, day) for day, count in days.items() if day.isoformat() < data.start]
-    if not earlier:
+    window = window_of(data.period)
+    counts: Counter[Period] = Counter()
+    for day, count in days.items():
+        for period in business.periods_of(day):
+            if period.window == window and period.start.isoformat() < data.start:
+                counts[period] += count
+    if not counts:
         return None
-    most = max(count for count, _ in earlier)
-    return min(day for count, day in earlier if count == most), most
+    most = max(counts.values())
+    return min((period for period, count in counts.items() if count == most), key=lambda period: period.start), most
+
+
+def _described_best(period: Period, count: int) -> dict[str, Any]:
+    day = {"day": period.start.isoformat()} if period.kind == "day" else {}
+    return {**day, "period": period.id, "count": count}
 
 
 async def order_history(

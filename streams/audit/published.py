@@ -76,7 +76,7 @@ class _Sums:
     differing: set[RowKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.differing = {key for key, row in self.rows.items() if row.count and self._is_counted(key)}
+        self.differing = {key for key, row in self.rows.items() if row.count and self.business.is_counted(key.period)}
 
     def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
         """Replaces one shard's day count; `None` means there is none."""
@@ -100,11 +100,6 @@ class _Sums:
             self.differing.discard(key)
         else:
             self.differing.add(key)
-
-    def _is_counted(self, key: RowKey) -> bool:
-        """Whether the settings still name the row's holiday; rows of other holidays are never updated."""
-        kind, name = key.period.split(":")[:2]
-        return kind != "holiday" or name in self.business.settings.holidays
 
 
 class _Replay:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streams.audit.judging import Reading
     from streams.audit.sources import Stops
     from streams.audit.theirs import Entry, Theirs
-    from streams.domain.calendar import Period
+    from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
-    from schemas.outputs import MilestoneEvent, WindowRow
+    from schemas.outputs import MilestoneData, MilestoneEvent, WindowRow
     from streams.audit.sums import Window
     from streams.settings import RuleSettings, Settings
 
@@ -52,12 +52,14 @@ def expected_standing(
     Args:
         settings: The rules.
         windows: Counts; empty windows may be missing.
-        rows: As published; they tell which days are over.
+        rows: As published; they tell which periods are over.
         targets: Those in force.
     """
     standing = ExpectedStanding()
     for rule in settings.rule:
         _passed(rule, windows, standing)
+        if rule.every is not None:
+            _multiples(rule, rule.every, windows, standing)
         if rule.record:
             _records(rule, windows, rows, standing)
     for target in targets:
@@ -92,15 +94,20 @@ def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
     for rule in settings.rule:
         if rule.metric != data.metric or _template(rule) != _dimensions_of(data.scope):
             continue
-        if data.kind == "record":
-            if rule.record:
-                return rule
-        elif _number(rule) == (data.operator, data.threshold) and _watches(rule, data.period):
-            if data.kind != "first":
-                return rule
-            if rule.first and f"/first:{rule.window}/" in data.milestone_id:
-                return rule
+        if _watches(rule, data.period) and _raises(rule, data):
+            return rule
     return None
+
+
+def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
+    """Whether milestones of this kind and number come from a rule that watches their window."""
+    if data.kind == "record":
+        return rule.record
+    if data.kind == "multiple":
+        return f"/every:{rule.every}:" in data.milestone_id
+    if _number(rule) != (data.operator, data.threshold):
+        return False
+    return data.kind != "first" or (rule.first and f"/first:{rule.window}/" in data.milestone_id)
 
 
 def passes(operator: str | None, threshold: int | None, count: int) -> bool:
@@ -135,22 +142,32 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Expe
             standing.rule_of[milestone_id] = rule.name
 
 
+def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
+    for (metric, scope, period_id), window in windows.items():
+        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+            continue
+        for multiple in range(every, window.count + 1, every):
+            milestone_id = f"{metric}/{scope}/{period_id}/every:{every}:{multiple}"
+            standing.periods[milestone_id] = period_id
+            standing.rule_of[milestone_id] = rule.name
+
+
 def _records(
     rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: ExpectedStanding
 ) -> None:
-    highest: dict[str, int] = {}
-    # Day ids sort like the days.
-    for (metric, scope, period_id), window in sorted(windows.items()):
-        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not period_id.startswith("day:"):
+    highest: dict[tuple[str, str], int] = {}
+    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
+        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         if not is_over(rows.get(RowKey(metric, scope, period_id))):
             continue
-        before = highest.get(scope, 0)
+        series = scope, window.period.window
+        before = highest.get(series, 0)
         if window.count > before > 0:
             milestone_id = f"{metric}/{scope}/record:{period_id}"
             standing.periods[milestone_id] = period_id
             standing.rule_of[milestone_id] = rule.name
-        highest[scope] = max(before, window.count)
+        highest[series] = max(before, window.count)
 
 
 def _target_id(target: TargetInForce) -> str:

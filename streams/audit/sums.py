@@ -1,4 +1,4 @@
-"""Adds units up to days, and days to months, years and holidays, using only `zoneinfo`."""
+"""Adds units up to days, and days to the other periods, using only `zoneinfo`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from zoneinfo import ZoneInfo
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import escaped
-from streams.domain.calendar import Calendar, Period
-from streams.holidays import holiday_years
+from streams.domain.periods import WEEK_DAYS, Period
+from streams.installation import calendar_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from schemas.counts import DayKey
     from streams.audit.judging import RecountedUnit
+    from streams.domain.calendar import Calendar
     from streams.settings import Settings
 
 
@@ -36,9 +37,25 @@ class Business:
 
     @cached_property
     def calendar(self) -> Calendar:
-        """The holidays that are counted."""
-        years = holiday_years(self.settings.calendar_name)
-        return Calendar(years=years, holidays=tuple(self.settings.holidays), timezone=self.settings.timezone)
+        """The holidays that are counted, and what ids mean."""
+        return calendar_of(self.settings)
+
+    def is_counted(self, period_id: str) -> bool:
+        """Whether the settings still count a period; rows of others stay as they were published last."""
+        found = self._counted.get(period_id)
+        if found is None:
+            try:
+                self.calendar.period(period_id)
+            except ValueError:
+                found = False
+            else:
+                found = True
+            self._counted[period_id] = found
+        return found
+
+    @cached_property
+    def _counted(self) -> dict[str, bool]:
+        return {}
 
     def local(self, time_us: int) -> datetime:
         """Civil date and time of an instant, to the second."""
@@ -73,7 +90,7 @@ class Business:
         return "other" if listed and value not in listed else value
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
-        """The day, its month, its year, and the holidays that contain it."""
+        """The periods that contain a day and are counted."""
         periods = self._periods.get(day)
         if periods is None:
             periods = self._periods[day] = tuple(self._find_periods(day))
@@ -86,12 +103,49 @@ class Business:
     def _find_periods(self, day: date) -> list[Period]:
         month = day.replace(day=1)
         month_end = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
-        return [
+        found = [
             Period(f"day:{day.isoformat()}", "day", day, day),
+            self._week(day),
             Period(f"month:{day.isoformat()[:7]}", "month", month, month_end),
-            Period(f"year:{day.isoformat()[:4]}", "year", date(day.year, 1, 1), date(day.year, 12, 31)),
-            *(period for period in self.calendar.periods_of(day) if period.kind == "holiday"),
+            *self._parts_of_year(day),
         ]
+        holidays = (period for period in self.calendar.periods_of(day) if period.kind == "holiday")
+        return [*(period for period in found if period.kind in self.settings.windows), *holidays]
+
+    def _week(self, day: date) -> Period:
+        """Of the year in which most of its days are; the first such week is number 1."""
+        begins = WEEK_DAYS.index(self.settings.week_starts)
+        while day.weekday() != begins:
+            day -= timedelta(days=1)
+        year, number, before = _year_of_most(day), 1, day - timedelta(days=7)
+        while _year_of_most(before) == year:
+            number, before = number + 1, before - timedelta(days=7)
+        return Period(f"week:{year}-W{number:02}", "week", day, day + timedelta(days=6))
+
+    def _parts_of_year(self, day: date) -> list[Period]:
+        """Quarter, half and year: the first dates of quarters are those of each third month from the year's first."""
+        month, on = (int(part) for part in self.settings.fiscal_year_start.split("-"))
+        first = max(each for year in (day.year - 1, day.year) if (each := date(year, month, on)) <= day)
+        starts = [first]
+        while len(starts) <= 4:
+            ahead = starts[-1].replace(day=1) + timedelta(days=100)  # in the month that is three months on
+            starts.append(ahead.replace(day=on))
+        name = str(first.year) if (month, on) == (1, 1) else f"FY{(starts[4] - timedelta(days=1)).year}"
+        quarter = max(number for number in range(4) if starts[number] <= day)
+        half = quarter // 2
+        return [
+            Period(f"{kind}:{name}{part}", kind, starts[begin], starts[end] - timedelta(days=1))
+            for kind, part, begin, end in (
+                ("quarter", f"-Q{quarter + 1}", quarter, quarter + 1),
+                ("half", f"-H{half + 1}", 2 * half, 2 * half + 2),
+                ("year", "", 0, 4),
+            )
+        ]
+
+
+def _year_of_most(monday: date) -> int:
+    years = Counter((monday + timedelta(days=number)).year for number in range(7))
+    return years.most_common(1)[0][0]
 
 
 @dataclass
@@ -146,7 +200,7 @@ def add_days(all_days: Iterable[Mapping[DayKey, Day]]) -> dict[DayKey, Day]:
 
 
 def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, Window]:
-    """Days, months, years and holidays from days."""
+    """All periods from days."""
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
         for period in business.periods_of(on):

@@ -47,7 +47,7 @@ class TargetEvents:
                 found[data.target_id] = TargetInForce(data.target_id, data.metric, data.scope, data.period, data.value)
             else:
                 found.pop(event.data.target_id, None)
-        return [target for target in found.values() if _is_known(target.period, business)]
+        return [target for target in found.values() if business.is_counted(target.period)]
 
 
 async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
@@ -62,11 +62,3 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
             if not isinstance(event, Rejection):
                 events.setdefault((event.data.target_id, event.source, event.id), event)
     return TargetEvents(tuple(sorted(events.values(), key=lambda one: (one.time_us, one.id, one.source))))
-
-
-def _is_known(period: str, business: Business) -> bool:
-    try:
-        business.calendar.period(period)
-    except ValueError:
-        return False
-    return True

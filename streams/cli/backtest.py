@@ -18,8 +18,8 @@ from schemas.codec import decode_row
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.domain.backtest import DailyForecast, Past, Score, complete_periods, score
-from streams.domain.calendar import Calendar, month_period
 from streams.domain.daytypes import DayTypes
+from streams.domain.periods import month_period
 from streams.domain.rules import Target
 from streams.errors import ExpectedError
 from streams.installation import calendar_of, load_settings, targets_of
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from streams.domain.calendar import Period
+    from streams.domain.calendar import Calendar
+    from streams.domain.periods import Period
     from streams.settings import Settings
 
 _DAYS_OF_MONTH: Final = (1, 15)

@@ -101,8 +101,9 @@ def _print_milestone(found: MilestoneExplanation) -> None:
         f"{'stands' if found.standing else 'RETRACTED'}; the source topics now hold {found.count:,} in {data.period}"
     )
     if found.earlier_best is not None:
-        day, count = found.earlier_best
-        click.echo(f"the best day before was {day} with {count:,}")
+        period, count = found.earlier_best
+        best = period.start.isoformat() if period.kind == "day" else period.id
+        click.echo(f"the best {period.kind} before was {best} with {count:,}")
     click.echo()
     if found.unit is None:
         click.echo(f"No unit passes the line: it takes {found.position:,}, there are {found.count:,}")

@@ -19,8 +19,8 @@ from streams.domain.forecast import DailyHistory, Known, project
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from streams.domain.calendar import Period
     from streams.domain.daytypes import DayTypes
+    from streams.domain.periods import Period
 
 RECENT_DAYS: Final = 28
 _DAY = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Business calendar: civil dates grouped to days, months, years and named holiday periods.
+"""Business calendar: civil dates grouped to the periods that are counted, named holidays among them.
 
 Dates are civil dates of the business time zone. Which dates a holiday has is data (one file per country and year,
 with version, source and grade); this module only judges it.
@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from streams.domain.periods import CIVIL, PERIOD_OF, Period, Reckoning, parse_period
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -24,7 +26,12 @@ _MICROSECOND = timedelta(microseconds=1)
 _HOLIDAY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 #: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 _YEARS = range(1999, 2102)
-_FORMS = "day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
+#: Kinds of window that are counted by default.
+DEFAULT_WINDOWS: Final = ("day", "month", "year", "holiday")
+#: Kinds of window there are.
+WINDOWS: Final = (*PERIOD_OF, "holiday")
+#: A date whose periods show how ids are written.
+_EXAMPLE = date(2024, 10, 7)
 
 
 class Grade(StrEnum):
@@ -32,57 +39,6 @@ class Grade(StrEnum):
 
     OFFICIAL = "official"
     PROVISIONAL = "provisional"
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A run of civil dates that is counted as one window.
-
-    Args:
-        id: Such as `day:2024-10-07`, `month:2024-10`, `year:2024`, `holiday:national-day:2024`.
-        kind: `day`, `month`, `year` or `holiday`.
-        start: First date.
-        end: Last date, inclusive.
-        calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
-    """
-
-    id: str
-    kind: str
-    start: date
-    end: date
-    calendar: str | None = None
-
-    @property
-    def window(self) -> str:
-        """What rules call periods of this sort: the kind, for a holiday with its name."""
-        return self.id.rpartition(":")[0] if self.kind == "holiday" else self.kind
-
-
-def day_period(day: date) -> Period:
-    """The period of one civil date."""
-    return Period(f"day:{day.isoformat()}", "day", day, day)
-
-
-def month_period(day: date) -> Period:
-    """The month of a date."""
-    first = day.replace(day=1)
-    following = (first + timedelta(days=31)).replace(day=1)
-    return Period(f"month:{day.isoformat()[:7]}", "month", first, following - timedelta(days=1))
-
-
-def year_period(day: date) -> Period:
-    """The year of a date."""
-    return Period(f"year:{day.isoformat()[:4]}", "year", date(day.year, 1, 1), date(day.year, 12, 31))
-
-
-def _of_kind(kind: str, rest: str) -> Period | None:
-    if kind == "day":
-        return day_period(date.fromisoformat(rest))
-    if kind == "month":
-        return month_period(date.fromisoformat(f"{rest}-01"))
-    if kind == "year":
-        return year_period(date.fromisoformat(f"{rest}-01-01"))
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +97,8 @@ class Calendar:
         years: What is known of holidays, at most one entry a year.
         holidays: Names of the holidays to count, such as `national-day`.
         timezone: IANA name of the business time zone.
+        windows: Kinds of window that are counted, of `WINDOWS`; days always are.
+        reckoning: When weeks and years begin.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -149,6 +107,8 @@ class Calendar:
     years: Sequence[HolidayYear]
     holidays: Sequence[str]
     timezone: str
+    windows: Sequence[str] = DEFAULT_WINDOWS
+    reckoning: Reckoning = CIVIL
     _known: dict[int, HolidayYear] = field(init=False, repr=False, default_factory=dict)
     _holiday_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
     _by_date: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -180,28 +140,42 @@ class Calendar:
             day += timedelta(days=1)
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
-        """The day, month and year of a date, then each configured holiday that contains it."""
+        """The periods of a date that are counted, from its day to its year, then each holiday that contains it."""
         found = self._cache.get(day)
         if found is None:
-            found = (day_period(day), month_period(day), year_period(day), *self._by_date.get(day, ()))
-            self._cache[day] = found
+            ordinary = [made(day, self.reckoning) for kind, made in PERIOD_OF.items() if self.counts(kind)]
+            found = self._cache[day] = (*ordinary, *self._by_date.get(day, ()))
         return found
+
+    def counts(self, kind: str) -> bool:
+        """Whether periods of a kind are counted."""
+        return kind == "day" or kind in self.windows
+
+    @property
+    def forms(self) -> str:
+        """How the ids of periods that are counted are written, by an example of each."""
+        ids = [made(_EXAMPLE, self.reckoning).id for kind, made in PERIOD_OF.items() if self.counts(kind)]
+        ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
+        return f"{', '.join(ids[:-1])} or {ids[-1]}" if len(ids) > 1 else ids[0]
 
     def period(self, period_id: str) -> Period:
         """The period with an id.
 
         Raises:
-            ValueError: The id is malformed, or names a holiday that is not configured or not known for its year.
+            ValueError: The id is malformed, of a kind that is not counted, or names a holiday that is not configured or not
+                known for its year.
         """
         kind, _, rest = period_id.partition(":")
+        if kind in WINDOWS and not self.counts(kind):
+            raise ValueError(f"{period_id!r}: {kind} is not among the windows of the settings")
         if kind == "holiday":
             return self._holiday(period_id, rest)
         try:
-            found = _of_kind(kind, rest)
+            found = parse_period(period_id, self.reckoning)
         except ValueError:
             found = None
-        if found is None or found.id != period_id or found.start.year not in _YEARS:
-            raise ValueError(f"{period_id!r} is no period; write {_FORMS}")
+        if found is None or found.start.year not in _YEARS:
+            raise ValueError(f"{period_id!r} is no period; write {self.forms}")
         return found
 
     def _holiday(self, period_id: str, rest: str) -> Period:
@@ -210,7 +184,7 @@ class Calendar:
             return found
         name, _, year = rest.rpartition(":")
         if not _HOLIDAY_NAME.fullmatch(name) or not re.fullmatch(r"[0-9]{4}", year):
-            raise ValueError(f"{period_id!r} is no period; write {_FORMS}")
+            raise ValueError(f"{period_id!r} is no period; write {self.forms}")
         if name not in self.holidays:
             raise ValueError(f"{period_id!r}: {name} is not among the holidays of the settings")
         if not self.known(int(year)):

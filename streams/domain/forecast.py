@@ -21,8 +21,8 @@ from streams.domain.spread import Spread, Spreads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.domain.calendar import Period
     from streams.domain.daytypes import DayTypes
+    from streams.domain.periods import Period
     from streams.domain.rules import Target
 
 #: Complete days that a forecast looks back on: a year, and a holiday that has moved within it.

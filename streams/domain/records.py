@@ -1,4 +1,4 @@
-"""Record days: days that are over and have strictly more than every earlier one."""
+"""Records: periods that are over and have strictly more than every earlier one of their window."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ if TYPE_CHECKING:
 
 
 def records_among(counts: Iterable[int]) -> Iterator[bool]:
-    """For counts in the order of days: whether each exceeds all before it, one of which is above zero."""
+    """For counts in the order of periods: whether each exceeds all before it, one of which is above zero."""
     peak = 0
     for count in counts:
         yield 0 < peak < count
         peak = max(peak, count)
 
 
-class RecordDays:
-    """The days of one metric and scope that are over, in order, with the highest count up to each.
+class RecordPeriods:
+    """The periods of one window, metric and scope that are over, in order, with the highest count up to each.
 
-    After a change the days from it on are judged again, up to where the highest count is what it was.
+    After a change the periods from it on are judged again, up to where the highest count is what it was.
     """
 
     def __init__(self) -> None:
-        self._dates: list[date] = []
+        #: As in `Row.ordering`; the last part is the id.
+        self._periods: list[tuple[date, date, str]] = []
         self._counts: list[int] = []
         self._peaks: list[int] = []
         self._records: list[bool | None] = []
-        self._stale: set[date] = set()
+        self._stale: set[tuple[date, date, str]] = set()
 
-    def __iter__(self) -> Iterator[date]:
-        return iter(self._dates)
+    def __iter__(self) -> Iterator[str]:
+        """Ids of the periods, in the order of time."""
+        return (period_id for _, _, period_id in self._periods)
 
     def put(self, row: Row) -> None:
-        """Takes a day that is over, for the first time or because its count may have changed."""
-        day = row.period.start
-        index = bisect_left(self._dates, day)
-        if index == len(self._dates) or self._dates[index] != day:
-            self._dates.insert(index, day)
+        """Takes a period that is over, for the first time or because its count may have changed."""
+        period = row.ordering
+        index = bisect_left(self._periods, period)
+        if index == len(self._periods) or self._periods[index] != period:
+            self._periods.insert(index, period)
             self._counts.insert(index, 0)
             self._peaks.insert(index, -1)
             self._records.insert(index, None)
         self._counts[index] = row.count
-        self._stale.add(day)
+        self._stale.add(period)
 
-    def judge(self) -> list[tuple[date, bool]]:
-        """The days that are new or have changed sides since the last call, in order, and whether each is a record."""
+    def judge(self) -> list[tuple[str, bool]]:
+        """Ids of the periods that are new or have changed sides since the last call, in order; whether each is a record."""
         if not self._stale:
             return []
         changed = []
-        last_stale = bisect_left(self._dates, max(self._stale))
-        index = bisect_left(self._dates, min(self._stale))
+        last_stale = bisect_left(self._periods, max(self._stale))
+        index = bisect_left(self._periods, min(self._stale))
         self._stale.clear()
         peaks, records = self._peaks, self._records
         peak = peaks[index - 1] if index else 0
@@ -63,7 +65,7 @@ class RecordDays:
             is_record = 0 < peak < count
             if is_record is not records[position]:
                 records[position] = is_record
-                changed.append((self._dates[position], is_record))
+                changed.append((self._periods[position][2], is_record))
             peak = max(peak, count)
             if peaks[position] != peak:
                 peaks[position] = peak

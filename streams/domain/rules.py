@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
-from schemas.outputs import PERIOD_KINDS
 from schemas.texts import is_name, unescaped
+from streams.domain.calendar import WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,23 +15,26 @@ if TYPE_CHECKING:
     from schemas.outputs import Operator
     from streams.domain.calendar import Calendar
 
+#: Smallest number whose multiples a rule may raise: each is a milestone.
+LEAST_EVERY: Final = 10
 _OPERATORS = ("exceeds", "reaches")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Raises a milestone when a window passes a number, when that happens for the first time, or on a record day.
+    """Raises a milestone when a window passes a number or each multiple of one, or when it is a record.
 
     Args:
         name: Unique among the rules.
         metric: One of `METRICS`.
-        window: `day`, `month`, `year`, `holiday:NAME`, or `holiday` for each configured holiday.
+        window: A kind of window such as `day`, `holiday:NAME`, or `holiday` for each configured holiday.
         scope: Names of dimensions, in any order; () is `all`.
         operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None when only records matter.
         threshold: Units; None exactly when `operator` is.
         first: Also raise the first-ever milestone: the earliest period that passes.
-        record: Raise a record for a day, once over, with strictly more than every earlier day.
+        record: Raise a record for a period, once over, with strictly more than every earlier one of its window.
         retract_after_s: A retraction is published once the reason for it has lasted this long, seconds.
+        every: Raise each multiple of this number that a window reaches, units; excludes `operator` and `first`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Rule:
     first: bool = False
     record: bool = False
     retract_after_s: int = 0
+    every: int | None = None
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""
@@ -87,13 +91,18 @@ def first_id(rule: Rule, scope: str) -> str:
     return f"{rule.metric}/{scope}/first:{rule.window}/{rule.operator}:{rule.threshold}"
 
 
+def multiple_id(rule: Rule, scope: str, period_id: str, multiple: int) -> str:
+    """Id of the milestone that a window reaches a multiple of a rule's number."""
+    return f"{rule.metric}/{scope}/{period_id}/every:{rule.every}:{multiple}"
+
+
 def target_milestone_id(target: Target) -> str:
     """Id of the milestone that a target is reached; another value is another milestone."""
     return f"{target.metric}/{target.scope}/{target.period}/target:{target.target_id}:{target.value}"
 
 
 def record_id(rule: Rule, scope: str, period_id: str) -> str:
-    """Id of the milestone that a day is a record."""
+    """Id of the milestone that a period is a record."""
     return f"{rule.metric}/{scope}/record:{period_id}"
 
 
@@ -141,7 +150,6 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         or _window_fault(rule.window, calendar)
         or _scope_fault(rule.scope)
         or _number_fault(rule)
-        or _record_fault(rule)
     )
 
 
@@ -151,8 +159,10 @@ def _metric_fault(metric: str) -> str | None:
 
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
-    if kind not in PERIOD_KINDS or (name and kind != "holiday") or window.endswith(":"):
-        return f"no window is called {window!r}; choose from day, month, year, holiday, holiday:NAME"
+    if kind not in WINDOWS or (name and kind != "holiday") or window.endswith(":"):
+        return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME"
+    if not calendar.counts(kind):
+        return f"{kind} is not among the windows of the settings"
     if kind == "holiday" and name and name not in calendar.holidays:
         return f"window {window!r}: {name} is not among the holidays of the settings"
     return None
@@ -166,28 +176,32 @@ def _scope_fault(scope: tuple[str, ...]) -> str | None:
 
 
 def _number_fault(rule: Rule) -> str | None:
+    if rule.every is not None:
+        if rule.operator is not None or rule.first:
+            return (
+                "give every, or exceeds or reaches, in rules apart"
+                if rule.operator
+                else "first needs exceeds or reaches"
+            )
+        return None if rule.every >= LEAST_EVERY else f"every must be at least {LEAST_EVERY}, not {rule.every}"
     if rule.operator is None and rule.threshold is None:
         if rule.first:
             return "first needs a number to pass: give exceeds or reaches"
-        return None if rule.record else "raises nothing: give exceeds, reaches or record"
+        return None if rule.record else "raises nothing: give exceeds, reaches, every or record"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"
     least = 0 if rule.operator == "exceeds" else 1
     return f"{rule.operator} must be at least {least}, not {rule.threshold}" if rule.threshold < least else None
 
 
-def _record_fault(rule: Rule) -> str | None:
-    return "records are kept for days: set window to day" if rule.record and rule.window != "day" else None
-
-
 def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     """What a rule raises, as keys that two rules must not share."""
     place = f"{rule.metric} {','.join(rule.template)}"
-    claims = [f"{place} record"] if rule.record else []
-    if rule.operator is not None:
-        every = rule.window == "holiday"
-        windows = [f"holiday:{name}" for name in calendar.holidays] if every else [rule.window]
-        claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows]
+    each = rule.window == "holiday"
+    windows = [f"holiday:{name}" for name in calendar.holidays] if each else [rule.window]
+    claims = [f"{place} {window} record" for window in windows if rule.record]
+    claims += [f"{place} {window} every {rule.every}" for window in windows if rule.every is not None]
+    claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows if rule.operator is not None]
     return claims
 
 

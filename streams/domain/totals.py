@@ -21,13 +21,14 @@ from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
 from streams.domain.held import HeldBack
 from streams.domain.milestones import Claim, MilestoneBook, in_order
-from streams.domain.records import RecordDays, records_among
+from streams.domain.records import RecordPeriods, records_among
 from streams.domain.rules import (
     Rule,
     Target,
     check_rules,
     check_targets,
     first_id,
+    multiple_id,
     record_id,
     target_milestone_id,
     template_of,
@@ -127,7 +128,7 @@ class Totals:
         self._rules_by_window: dict[tuple[str, tuple[str, ...], str], tuple[Rule, ...]] = {}
         self._template_of: tuple[str, tuple[str, ...]] = "all", ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
-        self._records: dict[tuple[str, str], RecordDays] = {}
+        self._records: dict[tuple[str, str, str], RecordPeriods] = {}
         self._days_seen: set[date] = set()
         self._held = HeldBack()
         self._now_us = 0
@@ -360,15 +361,15 @@ class Totals:
         return self._firsts.setdefault((rule.name, scope), FirstPassing(rule, scope))
 
     def _judge_numbers(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Thresholds, firsts and targets. Which period is the first must be known before thresholds can say so."""
+        """Thresholds, multiples, firsts and targets. Which period is the first must be known before thresholds can say so."""
         touched: dict[tuple[str, str], FirstPassing] = {}
         numbered: list[tuple[Row, Rule, bool]] = []
         for number, row in enumerate(rows):
-            numbered += [
-                (row, rule, self._counts_as_passing(row, rule))
-                for rule in self._rules_of(row)
-                if rule.operator is not None
-            ]
+            for rule in self._rules_of(row):
+                if rule.operator is not None:
+                    numbered.append((row, rule, self._counts_as_passing(row, rule)))
+                if rule.every is not None:
+                    yield from self._judge_multiples(row, rule, rule.every)
             yield from _pause(number)
         for number, (row, rule, passes) in enumerate(numbered):
             if rule.first:
@@ -380,6 +381,9 @@ class Totals:
             yield from _pause(number)
         for first in touched.values():
             self._judge_first(first)
+        self._judge_targets(rows)
+
+    def _judge_targets(self, rows: Iterable[Row]) -> None:
         for row in rows:
             for target in row.targets:
                 claim = Claim(
@@ -419,6 +423,27 @@ class Totals:
         first = rule.first and self._first(rule, row.scope).earliest == row.period.id
         self._judge_crossing(claim, row, passes=passes, passed=passed, first=first)
 
+    def _judge_multiples(self, row: Row, rule: Rule, every: int) -> Iterator[None]:
+        """Each multiple that a row has come to, or has fallen below. Those that stand are always the smallest ones."""
+        reached, before = row.count // every, row.published_count // every
+        # Rules change with a takeover only: since then exactly those stand that the row has reached.
+        number = 1 if not self._started else min(reached, before) + 1
+        while number <= reached or self._book.stands(multiple_id(rule, row.scope, row.period.id, number * every)):
+            claim = Claim(
+                multiple_id(rule, row.scope, row.period.id, number * every),
+                "multiple",
+                rule=rule.name,
+                operator="reaches",
+                threshold=number * every,
+            )
+            if number <= reached:
+                self._held.end(claim.milestone_id)
+                self._judge_crossing(claim, row, passes=True, passed=number <= before)
+            elif not (rule.retract_after_s and self._is_held_back(claim.milestone_id, row, rule)):
+                self._judge_crossing(claim, row, passes=False, passed=number <= before)
+            number += 1
+            yield from _pause(number)
+
     def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
         stands = self._book.stands(claim.milestone_id)
         if passes and not stands:
@@ -448,35 +473,39 @@ class Totals:
             self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
 
     def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
-        touched: dict[tuple[str, str], tuple[Rule, RecordDays]] = {}
+        touched: dict[tuple[str, str, str], tuple[Rule, RecordPeriods]] = {}
         for number, row in enumerate(rows):
             rule = next((rule for rule in self._rules_of(row) if rule.record), None) if row.is_over else None
             if rule is not None:
-                days = self._records.setdefault((rule.name, row.scope), RecordDays())
-                days.put(row)
-                touched[rule.name, row.scope] = (rule, days)
+                # A rule for all holidays keeps the records of each apart.
+                of = (rule.name, row.scope, row.period.window)
+                periods = self._records.setdefault(of, RecordPeriods())
+                periods.put(row)
+                touched[of] = (rule, periods)
             yield from _pause(number)
-        for (_, scope), (rule, days) in touched.items():
+        for (_, scope, window), (rule, periods) in touched.items():
             over: list[Row] = []
             if not self._started:
                 # Only a takeover can bring a new rule; what was a record before it is then not news.
-                for number, day in enumerate(days):
-                    row = self._row_of(rule, scope, day)
+                for number, period_id in enumerate(periods):
+                    row = self._row_of(rule, scope, period_id)
                     if row.was_over:
                         over.append(row)
                     yield from _pause(number)
             before = _records_before(over)
-            judged = {row.key: (row, False) for row in due if self._waits_as_record(row, rule)}
-            for day, is_record in days.judge():
-                row = self._row_of(rule, scope, day)
+            judged = {
+                row.key: (row, False) for row in due if row.period.window == window and self._waits_as_record(row, rule)
+            }
+            for period_id, is_record in periods.judge():
+                row = self._row_of(rule, scope, period_id)
                 judged[row.key] = row, is_record
             for row, is_record in judged.values():
                 self._judge_record(rule, row, is_record=is_record, was_record=row.period.id in before)
 
-    def _row_of(self, rule: Rule, scope: str, day: date) -> Row:
-        row = self._windows.get(RowKey(rule.metric, scope, f"day:{day.isoformat()}"))
+    def _row_of(self, rule: Rule, scope: str, period_id: str) -> Row:
+        row = self._windows.get(RowKey(rule.metric, scope, period_id))
         if row is None:
-            raise RuntimeError(f"{rule.metric}/{scope}: the row of {day}, which is over, is gone")
+            raise RuntimeError(f"{rule.metric}/{scope}: the row of {period_id}, which is over, is gone")
         return row
 
     def _waits_as_record(self, row: Row, rule: Rule) -> bool:
@@ -488,7 +517,7 @@ class Totals:
         if is_record:
             self._held.end(claim.milestone_id)
         if is_record and not stands:
-            # Days loaded as history come to be over by the clock: no unit of that step tells them from news.
+            # Periods loaded as history come to be over by the clock: no unit of that step tells them from news.
             news = not (was_record or row.only_backfilled or row.count == row.backfilled)
             by_clock = row.published_status == "open"
             self._book.pass_(claim, row, news=news, by_units=row.grew and not was_record and not by_clock)
@@ -501,7 +530,7 @@ def _ordered(step: Step, *, is_last: bool = False) -> Step:
 
 
 def _records_before(over: Sequence[Row]) -> set[str]:
-    """The record days among days that were over, in their order, by what was published of them."""
+    """The records among periods that were over, in their order, by what was published of them."""
     published = records_among(row.published_count for row in over)
     return {row.period.id for row, is_record in zip(over, published, strict=True) if is_record}
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount, LatestUnit, Metric
     from schemas.outputs import WindowStatus
-    from streams.domain.calendar import Calendar, Period
+    from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
+    from streams.domain.periods import Period
     from streams.domain.rules import Target
 
 _MICROSECONDS = 1_000_000

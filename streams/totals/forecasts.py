@@ -20,7 +20,8 @@ from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
-from streams.holidays import holiday_years, load_calendar
+from streams.holidays import holiday_years
+from streams.installation import calendar_of
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from schemas.outputs import Forecast
     from streams.context import Context
-    from streams.domain.calendar import Calendar, Period
+    from streams.domain.calendar import Calendar
+    from streams.domain.periods import Period
     from streams.domain.rules import Target
     from streams.domain.zone import BusinessZone
 
@@ -281,11 +283,9 @@ def make_forecasts(context: Context) -> Forecasts:
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
-    name = context.settings.calendar_name
-    calendar = load_calendar(context.settings.holidays, context.zone, name)
-    return Forecasts(
-        context.catalogue.forecasts.name, calendar, context.zone, DayTypes(holiday_years(name)), context.cpu_s
-    )
+    day_types = DayTypes(holiday_years(context.settings.calendar_name))
+    topic = context.catalogue.forecasts.name
+    return Forecasts(topic, calendar_of(context.settings), context.zone, day_types, context.cpu_s)
 
 
 def _key(target: Target) -> bytes:

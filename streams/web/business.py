@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
-from streams.domain.calendar import day_period, month_period, year_period
+from streams.domain.periods import day_period, month_period, year_period
 
 if TYPE_CHECKING:
     from streams.web.metrics import Family, Labels

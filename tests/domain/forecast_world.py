@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear, Period
+from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import DailyHistory, Known, forecast
 from streams.domain.rules import Target
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schemas.outputs import Forecast
+    from streams.domain.periods import Period
 
 #: A Monday.
 START = date(2024, 1, 1)

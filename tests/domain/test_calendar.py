@@ -84,7 +84,7 @@ def test_a_period_id_gives_its_dates_and_window(period_id: str, window: str, sta
     [
         "",
         "day",
-        "week:2024-41",
+        "fortnight:2024-41",
         "day:2023-02-29",
         "day:20241007",
         "day:2024-W41-1",
@@ -110,6 +110,7 @@ def test_what_is_no_period_is_refused_with_the_forms_there_are(period_id: str) -
     ("period_id", "reason"),
     [
         ("holiday:qingming:2024", "qingming is not among the holidays of the settings"),
+        ("week:2024-W41", "week is not among the windows of the settings"),
         ("holiday:national-day:2031", "no holiday calendar for 2031: national-day of that year is not counted"),
     ],
 )

@@ -68,11 +68,14 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         rule("d", exceeds=1000, metric="orders"),
         rule("e", "holiday:national-day", exceeds=1000),
         rule("f", "month", exceeds=0, scope=()),
+        rule("g", "month", every=10, record=True),
+        rule("h", "month", every=20),
+        rule("i", "holiday", record=True),
     ]
     targets = [target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")]
     check_rules(rules, CALENDAR)
     check_targets(targets, CALENDAR)
-    with pytest.raises(ValueError, match="rule 'f': two rules have this name"):
+    with pytest.raises(ValueError, match="rule 'i': two rules have this name"):
         check_rules([*rules, rules[-1]], CALENDAR)
     with pytest.raises(ValueError, match="target 'b': two targets have this id"):
         check_targets([*targets, targets[-1]], CALENDAR)
@@ -82,13 +85,14 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
     ("wrong", "message"),
     [
         (rule(exceeds=1, metric="sales"), "no metric is called 'sales'; choose from orders_placed, orders, "),
-        (rule(window="week", exceeds=1), "no window is called 'week'; choose from day, month, year, holiday"),
+        (rule(window="fortnight", exceeds=1), "no window is called 'fortnight'; choose from day, week, month, "),
+        (rule(window="week", exceeds=1), "week is not among the windows of the settings"),
         (rule(window="day:2024-10-07", exceeds=1), "no window is called 'day:2024-10-07'"),
         (rule(window="holiday:", exceeds=1), "no window is called 'holiday:'"),
         (rule(window="holiday:qingming", exceeds=1), "qingming is not among the holidays of the settings"),
         (rule(exceeds=1, scope=("colour",)), "no dimension is called 'colour'; choose from model, variant"),
         (rule(exceeds=1, scope=("model", "model")), "list each dimension once"),
-        (rule(), "raises nothing: give exceeds, reaches or record"),
+        (rule(), "raises nothing: give exceeds, reaches, every or record"),
         (rule(first=True), "first needs a number to pass"),
         (rule(record=True, first=True), "first needs a number to pass"),
         (rule(exceeds=-1), "exceeds must be at least 0, not -1"),
@@ -96,7 +100,9 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(operator="above", threshold=1), "give a number with exceeds or reaches"),
         (rule(operator="exceeds"), "give a number with exceeds or reaches"),
         (rule(threshold=5), "give a number with exceeds or reaches"),
-        (rule(window="month", record=True), "records are kept for days: set window to day"),
+        (rule(every=9), "every must be at least 10, not 9"),
+        (rule(every=100, exceeds=5), "give every, or exceeds or reaches, in rules apart"),
+        (rule(every=100, first=True), "first needs exceeds or reaches"),
     ],
 )
 def test_a_wrong_rule_is_one_line_with_its_name(wrong: Rule, message: str) -> None:
@@ -111,11 +117,12 @@ def test_a_wrong_rule_is_one_line_with_its_name(wrong: Rule, message: str) -> No
         (rule("a", exceeds=2), "rule 'a': two rules have this name"),
         (rule("b", exceeds=1), "rule 'b': raises the same milestones as rule 'a'"),
         (rule("b", reaches=7, record=True), "rule 'b': raises the same milestones as rule 'a'"),
+        (rule("b", every=10), "rule 'b': raises the same milestones as rule 'c'"),
     ],
 )
 def test_two_rules_that_cannot_be_told_apart_are_refused(second: Rule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_rules([rule("a", exceeds=1, record=True), second], CALENDAR)
+        check_rules([rule("a", exceeds=1, record=True), rule("c", every=10), second], CALENDAR)
 
 
 def test_a_rule_of_every_holiday_and_one_of_the_same_holiday_are_refused() -> None:

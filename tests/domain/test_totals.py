@@ -772,8 +772,8 @@ def test_a_year_without_a_holiday_calendar_is_a_visible_warning() -> None:
 
 
 def test_a_wrong_rule_or_target_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="rule 'daily': no window is called 'week'"):
-        World(rule(window="week", exceeds=1))
+    with pytest.raises(ValueError, match="rule 'daily': no window is called 'fortnight'"):
+        World(rule(window="fortnight", exceeds=1))
     with pytest.raises(ValueError, match="target 'aim': period: 'month:2024-13' is no period"):
         World(targets=(target(1, period="month:2024-13"),))
 

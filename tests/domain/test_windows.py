@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.facts import DayCount, LatestUnit
-from streams.domain.calendar import day_period
-from streams.domain.records import RecordDays, records_among
+from streams.domain.periods import day_period
+from streams.domain.records import RecordPeriods, records_among
 from streams.domain.windows import Row, Windows
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
@@ -133,7 +133,7 @@ CHANGES = st.lists(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 5)), mi
 @given(CHANGES)
 def test_record_days_kept_step_by_step_are_those_of_a_full_recount(changes: list[list[tuple[int, int]]]) -> None:
     """Days come and change in any order; judging only the days after a change finds the same records."""
-    days = RecordDays()
+    days = RecordPeriods()
     rows: dict[int, Row] = {}
     standing: dict[int, bool] = {}
     for step in changes:
@@ -141,7 +141,7 @@ def test_record_days_kept_step_by_step_are_those_of_a_full_recount(changes: list
             row = rows.setdefault(number, _day_row(number))
             row.count = count
             days.put(row)
-        standing |= {day.day: is_record for day, is_record in days.judge()}
+        standing |= {int(period[-2:]): is_record for period, is_record in days.judge()}
         in_order = sorted(rows)
         expected = dict(zip((n + 1 for n in in_order), records_among(rows[n].count for n in in_order), strict=True))
         assert standing == expected
@@ -150,7 +150,7 @@ def test_record_days_kept_step_by_step_are_those_of_a_full_recount(changes: list
 
 def test_judging_stops_where_the_highest_count_is_what_it_was() -> None:
     """A late event for a day below the peak does not look at the years after it."""
-    days, rows = RecordDays(), [_day_row(n) for n in range(28)]
+    days, rows = RecordPeriods(), [_day_row(n) for n in range(28)]
     for n, row in enumerate(rows):
         row.count = n
         days.put(row)
@@ -158,7 +158,7 @@ def test_judging_stops_where_the_highest_count_is_what_it_was() -> None:
     rows[3].count = 2
     days.put(rows[3])
     rows[20].count = 0  # not announced: only a look at it could find out
-    assert [day.day for day, _ in days.judge()] == [4]
+    assert [period for period, _ in days.judge()] == ["day:2024-10-04"]
 
 
 def _day_row(number: int) -> Row:

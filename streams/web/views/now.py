@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
 from schemas.outputs import CivilDate, WindowRow
-from streams.domain.calendar import month_period, year_period
+from streams.domain.periods import month_period, year_period
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
@@ -26,7 +26,7 @@ from streams.web.views.common import (
 )
 
 if TYPE_CHECKING:
-    from streams.domain.calendar import Period
+    from streams.domain.periods import Period
 
 _NEWEST: Final = 12
 #: A holiday is shown for so long after its end.

@@ -1,0 +1,183 @@
+"""Periods: the runs of civil dates that are counted as one window, and how their ids are written.
+
+Weeks, quarters, halves and years depend on how an installation reckons: on which day its weeks and on which date its
+financial year begin. Holidays are periods too, but which dates they have is data (`streams.domain.calendar`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: The days on which a week may begin, as the setting `week_starts` calls them; by `date.weekday`.
+WEEK_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: Months of a year, a half and a quarter.
+_MONTHS: Final[Mapping[str, int]] = {"year": 12, "half": 6, "quarter": 3}
+_ID = re.compile(r"(FY)?([0-9]{4})(?:-(Q[1-4]|H[12]|W[0-9]{2}))?")
+_DAY = timedelta(days=1)
+_WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A run of civil dates that is counted as one window.
+
+    Args:
+        id: Such as `day:2024-10-07`, `quarter:2024-Q4`, `year:FY2025`, `holiday:national-day:2024`.
+        kind: `day`, `week`, `month`, `quarter`, `half`, `year` or `holiday`.
+        start: First date.
+        end: Last date, inclusive.
+        calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
+    """
+
+    id: str
+    kind: str
+    start: date
+    end: date
+    calendar: str | None = None
+
+    @property
+    def window(self) -> str:
+        """What rules call periods of this sort: the kind, for a holiday with its name."""
+        return window_of(self.id)
+
+
+def window_of(period_id: str) -> str:
+    """The window that a period is of: `month` of `month:2024-10`, `holiday:national-day` of `holiday:national-day:2024`."""
+    return period_id.rpartition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """How an installation reckons.
+
+    Args:
+        week_starts: First day of a week, 0 for Monday to 6 for Sunday.
+        year_starts: Month and day (1 to 28) on which a year begins. A year that begins on another date than 1 January is
+            a financial year, named for the calendar year in which it ends.
+    """
+
+    week_starts: int = 0
+    year_starts: tuple[int, int] = (1, 1)
+
+    @property
+    def is_fiscal(self) -> bool:
+        """Whether years, halves and quarters are those of a financial year."""
+        return self.year_starts != (1, 1)
+
+    def year_of(self, day: date) -> date:
+        """First date of the year that contains a date."""
+        month, first = self.year_starts
+        start = date(day.year, month, first)
+        return start if start <= day else date(day.year - 1, month, first)
+
+    def year_name(self, start: date) -> str:
+        """`2024`, or `FY2025` for a financial year that ends in 2025."""
+        return f"FY{start.year + 1:04}" if self.is_fiscal else f"{start.year:04}"
+
+
+CIVIL: Final = Reckoning()
+
+
+def day_period(day: date, _: Reckoning = CIVIL) -> Period:
+    """The period of one civil date."""
+    return Period(f"day:{day.isoformat()}", "day", day, day)
+
+
+def week_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
+    """The week of a date; it belongs to the year that its fourth day is in, as in ISO 8601 with Mondays."""
+    start = day - (day.weekday() - reckoning.week_starts) % 7 * _DAY
+    middle = start + 3 * _DAY
+    number = (middle.timetuple().tm_yday - 1) // 7 + 1
+    return Period(f"week:{middle.year:04}-W{number:02}", "week", start, start + 6 * _DAY)
+
+
+def month_period(day: date, _: Reckoning = CIVIL) -> Period:
+    """The month of a date."""
+    first = day.replace(day=1)
+    return Period(f"month:{day.isoformat()[:7]}", "month", first, _months_later(first, 1) - _DAY)
+
+
+def quarter_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
+    """The quarter of a date."""
+    return _part_of_year("quarter", "Q", day, reckoning)
+
+
+def half_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
+    """The half-year of a date."""
+    return _part_of_year("half", "H", day, reckoning)
+
+
+def year_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
+    """The year of a date."""
+    start = reckoning.year_of(day)
+    return Period(f"year:{reckoning.year_name(start)}", "year", start, _months_later(start, 12) - _DAY)
+
+
+#: The kinds of period that follow from dates alone, from the shortest to the longest: what each has of a date.
+PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
+    "day": day_period,
+    "week": week_period,
+    "month": month_period,
+    "quarter": quarter_period,
+    "half": half_period,
+    "year": year_period,
+}
+
+
+def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
+    """The period of an id that is no holiday's; None where none has it.
+
+    Raises:
+        ValueError: There is no such date.
+    """
+    kind, _, rest = period_id.partition(":")
+    made = PERIOD_OF.get(kind)
+    if made is None:
+        return None
+    for day in _dates_in(kind, rest, reckoning):
+        found = made(day, reckoning)
+        if found.id == period_id:
+            return found
+    return None
+
+
+def _dates_in(kind: str, rest: str, reckoning: Reckoning) -> Iterator[date]:
+    """Dates one of which is in the period, if there is such a period."""
+    if kind == "day":
+        yield date.fromisoformat(rest)
+        return
+    if kind == "month":
+        yield date.fromisoformat(f"{rest}-01")
+        return
+    match = _ID.fullmatch(rest)
+    if match is None:
+        return
+    part = match[3] or "1"
+    number = int(part.lstrip("QHW")) - 1
+    if kind == "week":
+        day = date(int(match[2]), 1, 1) + number * _WEEK
+        yield from (day, day + 6 * _DAY)
+        return
+    year = date(int(match[2]) - bool(match[1]), *reckoning.year_starts)
+    yield _months_later(year, number * _MONTHS[kind])
+
+
+def _part_of_year(kind: str, letter: str, day: date, reckoning: Reckoning) -> Period:
+    year, months = reckoning.year_of(day), _MONTHS[kind]
+    # The parts begin on the day of the month on which the year does.
+    passed = (day.year - year.year) * 12 + day.month - year.month - (day.day < year.day)
+    number = passed // months
+    start = _months_later(year, number * months)
+    name = f"{kind}:{reckoning.year_name(year)}-{letter}{number + 1}"
+    return Period(name, kind, start, _months_later(start, months) - _DAY)
+
+
+def _months_later(day: date, months: int) -> date:
+    passed = day.month - 1 + months
+    return day.replace(year=day.year + passed // 12, month=passed % 12 + 1)
