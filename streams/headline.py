@@ -38,12 +38,12 @@ def sentence(data: MilestoneData) -> str:
     what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
     window = _window(data)
     if data.kind == "record":
-        return f"{what}: a record day, {data.count:,} {window}"
+        return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
     if data.kind == "target":
         return f"{what} reached the target of {line} {window}: {data.count:,}"
     verb = "passed" if data.operator == "exceeds" else "reached"
-    for_the_first_time = f" in a {data.period.partition(':')[0]} for the first time," if data.kind == "first" else ""
+    for_the_first_time = f" in a {_kind(data)} for the first time," if data.kind == "first" else ""
     return f"{what} {verb} {line}{for_the_first_time} {window}: {data.count:,}"
 
 
@@ -53,6 +53,11 @@ def _scope(scope: str) -> str:
     return " ".join(scope_names(scope)) + " "
 
 
+def _kind(data: MilestoneData) -> str:
+    kind = data.period.partition(":")[0]
+    return "half-year" if kind == "half" else kind
+
+
 def _window(data: MilestoneData) -> str:
     kind, _, rest = data.period.partition(":")
     start = date.fromisoformat(data.start)
@@ -60,7 +65,12 @@ def _window(data: MilestoneData) -> str:
         return f"on {start.day} {start:%b %Y}"
     if kind == "month":
         return f"in {start:%B %Y}"
+    year, _, part = rest.partition("-")
+    if kind == "week":
+        return f"in week {int(part.removeprefix('W'))} of {year}"
+    if kind in ("quarter", "half"):
+        return f"in {part} {year}"
     if kind == "year":
-        return f"in {start:%Y}"
+        return f"in {year}"
     name, _, year = rest.rpartition(":")
     return f"in the {name.replace('-', ' ')} holiday of {year}"

@@ -6,12 +6,23 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from streams.domain.calendar import WINDOWS
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 #: How many known names a line lists.
 _LISTED: Final = 8
 _CLOSE: Final = 0.5
+#: What follows the kind in the id of a period.
+_FORMS: Final = {
+    "year": r"(FY)?[0-9]{4}",
+    "half": r"(FY)?[0-9]{4}-H[12]",
+    "quarter": r"(FY)?[0-9]{4}-Q[1-4]",
+    "month": r"[0-9]{4}-[0-9]{2}",
+    "week": r"[0-9]{4}-W[0-9]{2}",
+    "day": r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
+}
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
@@ -51,17 +62,17 @@ def unknown(what: str, name: str, known: Collection[str], count: int | None = No
 def period_fault(start: str) -> str | None:
     """Why no period's id can start so, in one line; `None` where one can."""
     kind, colon, rest = start.partition(":")
-    kinds = ("day", "month", "year", "holiday")
+    kinds = WINDOWS
     if not colon:
         if any(each.startswith(kind) for each in kinds):
             return None
-        forms = {r"[0-9]{4}": "year", r"[0-9]{4}-[0-9]{2}": "month", r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "day"}
-        meant = next((f"{name}:{start}" for form, name in forms.items() if re.fullmatch(form, start)), None)
+        meant = next((f"{name}:{start}" for name, form in _FORMS.items() if re.fullmatch(form, start)), None)
         near = meant or nearest(kind, kinds)
         hint = f"; did you mean {near}?" if near else ""
         return f"no period begins with {start!r}{hint} Write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
     if kind not in kinds:
         return f"{unknown('kind of period', kind, kinds)}"
-    if kind != "holiday" and not re.fullmatch(r"[0-9]{0,4}(-[0-9]{0,2}){0,2}", rest):
-        return f"no {kind} begins with {rest!r}: write {kind}:2024{'-10' if kind != 'year' else ''}"
+    if kind != "holiday" and not re.fullmatch(r"(F|FY)?[0-9]{0,4}(-[QHW]?[0-9]{0,2}){0,2}", rest):
+        part = {"year": "", "week": "-W41", "quarter": "-Q4", "half": "-H2"}.get(kind, "-10")
+        return f"no {kind} begins with {rest!r}: write {kind}:2024{part}"
     return None

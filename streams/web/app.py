@@ -82,7 +82,8 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    web = Web(settings, model, follower.state, hub, Pages(FOLDER, assets, fresh=fresh), Orders(settings))
+    pages = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.windows)
+    web = Web(settings, model, follower.state, hub, pages, Orders(settings))
     failures: list[str] = []
 
     @contextlib.asynccontextmanager

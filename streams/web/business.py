@@ -10,9 +10,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
-from streams.domain.periods import day_period, month_period, year_period
+from streams.domain.periods import PERIOD_OF
 
 if TYPE_CHECKING:
+    from streams.domain.periods import Reckoning
     from streams.web.metrics import Family, Labels
     from streams.web.readmodel import Snapshot
     from streams.web.status import ServiceStatus
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 MOST: Final = 100
 
 
-def families(view: Snapshot, status: ServiceStatus) -> list[Family]:
-    """The numbers of one moment; none before everything has been read."""
+def families(view: Snapshot, status: ServiceStatus, reckoning: Reckoning) -> list[Family]:
+    """The numbers of one moment; none before everything has been read.
+
+    Args:
+        view: What has been read.
+        status: How the service is.
+        reckoning: When weeks and years begin.
+    """
     if not status.reader.rebuilt:
         return []
-    rows, scopes_left = _rows(view, date.fromisoformat(status.business_date))
+    rows, scopes_left = _rows(view, date.fromisoformat(status.business_date), reckoning)
     targets, targets_left = _targets(view)
     silences = sorted(((_silence_s(status, each.last_event_at), each.source) for each in status.sources), reverse=True)
     left_out: list[tuple[Labels, float]] = [
@@ -37,7 +44,7 @@ def families(view: Snapshot, status: ServiceStatus) -> list[Family]:
         ((("kind", kind), ("event", event)), count) for (kind, event), count in view.milestones.events().items()
     ]
     return [
-        ("milestones_window_units", "gauge", "Units of the day, month and year that are on.", rows),
+        ("milestones_window_units", "gauge", "Units of the day, month, year and other periods that are on.", rows),
         *targets,
         ("milestones_raised_total", "counter", "Milestone events by kind and by what happened.", raised),
         (
@@ -50,13 +57,13 @@ def families(view: Snapshot, status: ServiceStatus) -> list[Family]:
     ]
 
 
-def _rows(view: Snapshot, today: date) -> tuple[list[tuple[Labels, float]], int]:
+def _rows(view: Snapshot, today: date, reckoning: Reckoning) -> tuple[list[tuple[Labels, float]], int]:
     scopes = view.windows.scopes()
     units: dict[str, list[tuple[Labels, float]]] = {scope: [] for scope in scopes}
     greatest = dict.fromkeys(scopes, 0)
-    for period in (day_period(today), month_period(today), year_period(today)):
+    for period in (made(today, reckoning) for made in PERIOD_OF.values()):
         for metric in METRICS:
-            for scope, count in view.windows.counts(metric, period.id):
+            for scope, count in view.windows.counts(metric, period):
                 units[scope].append(((("metric", metric), ("scope", scope), ("window", period.kind)), count))
                 greatest[scope] = max(greatest[scope], count)
     kept = sorted(scopes, key=lambda scope: (-greatest[scope], scope))[:MOST]

@@ -42,7 +42,7 @@ def router(web: Web) -> APIRouter:
     def metrics() -> Response:
         status = web.status()
         with web.model.snapshot() as view:
-            found = business.families(view, status)
+            found = business.families(view, status, web.settings.reckoning)
         return Response(web.metrics.text(status, web.hub, found), media_type=MEDIA_TYPE)
 
     return routes

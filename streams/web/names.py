@@ -79,14 +79,32 @@ class Names:
                     return self.date(date.fromisoformat(rest))
                 case "month":
                     return str(format_skeleton("yMMMM", date.fromisoformat(f"{rest}-01"), locale=self.locale))
-                case "year":
-                    return str(format_skeleton("y", date(int(rest), 1, 1), locale=self.locale))
+                case "week" | "quarter" | "half" | "year":
+                    return self._part_of_year(rest)
                 case "holiday":
                     name, _, year = rest.rpartition(":")
                     return self.gettext("%(holiday)s %(year)s") % {"holiday": self.holiday(name), "year": year}
         except ValueError:
             pass
         return value
+
+    def _part_of_year(self, text: str) -> str:
+        """`2024-W41`: Week 41, 2024; `FY2025-Q3`: Q3 FY2025; `2024`: 2024."""
+        _ = self.gettext
+        name, _dash, part = text.partition("-")
+        if name.startswith("FY"):
+            year = _("FY%(year)s") % {"year": name.removeprefix("FY")}
+        else:
+            year = str(format_skeleton("y", date(int(name), 1, 1), locale=self.locale))
+        parts = {"year": year, "number": str(int(part[1:])) if part else ""}
+        match part[:1]:
+            case "W":
+                return _("Week %(number)s, %(year)s") % parts
+            case "Q":
+                return _("Q%(number)s %(year)s") % parts
+            case "H":
+                return (_("First half of %(year)s") if part == "H1" else _("Second half of %(year)s")) % parts
+        return year
 
     def date(self, value: date) -> str:
         """Such as Mon, Oct 7, 2024."""
@@ -110,6 +128,7 @@ class Names:
         _ = self.gettext
         return {
             "threshold": _("Threshold"),
+            "multiple": _("Multiple"),
             "first": _("First ever"),
             "target": _("Target"),
             "record": _("Record"),
@@ -188,7 +207,9 @@ class Names:
             "count": self._number(data.count),
         }
         if data.kind == "record":
-            return _("%(what)s: record day, %(count)s on %(when)s") % parts
+            if data.period.startswith("day:"):
+                return _("%(what)s: record day, %(count)s on %(when)s") % parts
+            return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
         if data.kind == "target":
             return _("%(what)s reached the target of %(line)s, %(when)s") % parts
         if data.kind == "first":
@@ -201,8 +222,13 @@ class Names:
         """What had to happen, such as `more than 1,000 in a day`."""
         _ = self.gettext
         parts = {"line": self._number(data.threshold), "window": self.window(data.period.partition(":")[0])}
-        if data.kind == "record":
+        if data.kind == "record" and data.period.startswith("day:"):
             return _("more than on any day before")
+        if data.kind == "record":
+            return _("more than in any %(window)s before") % parts
+        if data.kind == "multiple":
+            every = data.milestone_id.rpartition("/")[2].split(":")[1]
+            return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(int(every))}
         if data.kind == "first":
             return _("more than %(line)s in a %(window)s for the first time") % parts
         if data.operator == "exceeds":
@@ -212,7 +238,25 @@ class Names:
     def window(self, value: str) -> str:
         """A kind of period, such as `day`."""
         _ = self.gettext
-        return {"day": _("day"), "month": _("month"), "year": _("year"), "holiday": _("holiday")}.get(value, value)
+        return {
+            "day": _("day"),
+            "week": _("week"),
+            "month": _("month"),
+            "quarter": _("quarter"),
+            "half": _("half-year"),
+            "year": _("year"),
+            "holiday": _("holiday"),
+        }.get(value, value)
+
+    def _record(self, period: str) -> str:
+        _ = self.gettext
+        return {
+            "week": _("record week"),
+            "month": _("record month"),
+            "quarter": _("record quarter"),
+            "half": _("record half-year"),
+            "year": _("record year"),
+        }.get(period.partition(":")[0], _("record holiday"))
 
     def _what(self, data: MilestoneData) -> str:
         metric = self.metric(data.metric)

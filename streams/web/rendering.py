@@ -15,11 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from streams.domain.calendar import WINDOWS
 from streams.web import filters
 from streams.web.rowlines import RowLines, page_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from starlette.types import Scope
@@ -87,11 +88,15 @@ class Pages:
         folder: Has `templates/` and `locale/LANG/LC_MESSAGES/messages.po`.
         assets: For the addresses of static files.
         fresh: Reload templates when they change, for development.
+        period_kinds: Kinds of period that are counted, as forms offer them.
     """
 
-    def __init__(self, folder: Path, assets: Assets, *, fresh: bool = False) -> None:
+    def __init__(
+        self, folder: Path, assets: Assets, *, fresh: bool = False, period_kinds: Sequence[str] = WINDOWS
+    ) -> None:
         self._folder = folder
         self._assets = assets
+        self._period_kinds = [kind for kind in WINDOWS if kind in period_kinds]
         self._fresh = fresh
         self._environments: dict[str, Environment] = {}
 
@@ -162,6 +167,7 @@ class Pages:
         environment.globals["window_rows"] = RowLines(environment.filters, translations.gettext)
         environment.globals["static"] = self._assets.url
         environment.globals["locales"] = LOCALES
+        environment.globals["period_kinds"] = self._period_kinds
         return environment
 
 

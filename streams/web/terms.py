@@ -24,7 +24,15 @@ _DIMENSIONS: Final = {
     "region": N_("Region"),
 }
 _LIMITS: Final = {"rows": N_("Rows"), "scopes": N_("Scopes"), **_DIMENSIONS}
-_PERIOD_KINDS: Final = {"day": N_("Days"), "month": N_("Months"), "year": N_("Years"), "holiday": N_("Holidays")}
+_PERIOD_KINDS: Final = {
+    "day": N_("Days"),
+    "week": N_("Weeks"),
+    "month": N_("Months"),
+    "quarter": N_("Quarters"),
+    "half": N_("Half-years"),
+    "year": N_("Years"),
+    "holiday": N_("Holidays"),
+}
 _QUALITIES: Final = {
     "none": N_("no history yet"),
     "little": N_("too little history for a range"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.installation import rules_of, targets_of
 from streams.settings import RuleSettings, TargetSettings
 from tests.domain.totals_world import World
@@ -46,6 +48,7 @@ class _Story:
     def __init__(self, story: str) -> None:
         self._lines = [line for line in story.splitlines() if line.strip() and not line.startswith("#")]
         self._rules = _Rules()
+        self._windows = DEFAULT_WINDOWS
         self._world: World | None = None
         self._step: Step | None = None
         self._said: list[str] = []
@@ -62,13 +65,15 @@ class _Story:
     @property
     def _open_world(self) -> World:
         if self._world is None:
-            self._world = World(*self._rules.rules(), targets=self._rules.targets())
+            self._world = World(*self._rules.rules(), targets=self._rules.targets(), windows=self._windows)
         return self._world
 
     def _arrive(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "rule":
             self._rules.rule.append(RuleSettings(**_toml(rest)))
+        elif word == "windows":
+            self._windows = tuple(json.loads(rest))
         elif word == "target":
             self._rules.target.append(TargetSettings(**_toml(rest)))
         elif word == "restart":

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import re
+import tomllib
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,10 +33,12 @@ from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
+from streams.domain.calendar import WINDOWS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
+from streams.installation import calendar_of
 from streams.operations.row_files import read_mapping
 from streams.settings import Settings, ValueSettings
 from streams.tables import KNOWN_COLUMNS
@@ -71,6 +74,7 @@ KNOWN_CHECKS = {
     "orders",
     "violations",
     "dates",
+    "windows",
     "metrics",
     "scope-ids",
     "listed-values",
@@ -411,6 +415,20 @@ def test_an_instant_counts_in_the_periods_of_the_document(row: tuple[str, str]) 
     day = zone.date_of(micros_of(parse_instant(row[0])))
     periods = load_calendar(Settings().holidays, zone).periods_of(day)
     assert {period.id for period in periods} == set(codes(row[1]))
+
+
+@pytest.mark.parametrize("row", rows_of("windows"), ids=lambda row: f"{row[1]} {row[2]}")
+def test_a_date_counts_in_the_window_of_the_document(row: tuple[str, ...]) -> None:
+    kind, period_id = codes(row[0])[0], codes(row[3])[0]
+    changed = tomllib.loads("\n".join(codes(row[1])))
+    calendar = calendar_of(Settings(windows=tuple({"day", kind}), **changed))
+    found = next(period for period in calendar.periods_of(date.fromisoformat(row[2])) if period.kind == kind)
+    assert (found.id, found.start.isoformat(), found.end.isoformat()) == (period_id, row[4], row[5])
+    assert calendar.period(period_id) == found
+
+
+def test_the_table_of_windows_has_every_kind() -> None:
+    assert tuple(dict.fromkeys(codes(row[0])[0] for row in rows_of("windows"))) == WINDOWS
 
 
 def test_the_mapping_of_the_document_is_one() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCOPES = ("model=SU7", "all")
 HOLIDAYS = ("national-day", "new-year")
+WINDOWS = ("day", "week", "month", "quarter", "half", "year", "holiday")
 DAYS = tuple(
     date.fromisoformat(day)
     for day in (
@@ -40,6 +41,9 @@ RULES = (
     rule("record", record=True),
     rule("all-records", record=True, scope=()),
     rule("all-days", exceeds=3, first=True, scope=()),
+    rule("week", "week", exceeds=8, first=True, record=True),
+    rule("quarter", "quarter", every=10),
+    rule("months", "month", every=10, record=True, scope=()),
 )
 TARGETS = (
     target(4, "floor"),
@@ -50,6 +54,8 @@ TARGETS = (
 )
 OTHER_TARGETS = (target(6, "floor"), target(3, "aim"))
 FINAL_HOUR = 24 * 16
+#: Periods that are not over then.
+UNFINISHED = {"month:2024-10", "quarter:2024-Q4", "half:2024-H2", "year:2024"}
 
 
 def at_us(hour: int) -> int:
@@ -106,7 +112,10 @@ def play(world: World, steps: list[Step]) -> None:
 
 def naive_periods(day: date) -> list[str]:
     """The windows of a date, straight from the contract and the notices."""
-    found = [f"day:{day}", f"month:{day:%Y-%m}", f"year:{day:%Y}"]
+    year, week, _ = day.isocalendar()
+    quarter = (day.month + 2) // 3
+    found = [f"day:{day}", f"week:{year}-W{week:02}", f"month:{day:%Y-%m}", f"year:{day:%Y}"]
+    found += [f"quarter:{day.year}-Q{quarter}", f"half:{day.year}-H{(quarter + 1) // 2}"]
     if date(2024, 10, 1) <= day <= date(2024, 10, 7):
         found.append("holiday:national-day:2024")
     if date(2023, 12, 30) <= day <= date(2024, 1, 1):
@@ -123,6 +132,13 @@ def naive_counts(world: World) -> dict[tuple[str, str], int]:
     return counts
 
 
+def naive_records(counts: dict[str, int], window: str) -> list[str]:
+    """Periods of a window that are over and have more than all before them, one of which had any."""
+    in_order = sorted(p for p in counts if p.startswith(f"{window}:") and p not in UNFINISHED)
+    best = [max((counts[p] for p in in_order[:index]), default=0) for index in range(len(in_order))]
+    return [p for p, before in zip(in_order, best, strict=True) if 0 < before < counts[p]]
+
+
 def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target, ...]) -> dict[str, str]:
     """What stands when every day is over: milestone id → period, judged from the counts alone."""
     counts = naive_counts(world)
@@ -131,13 +147,12 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
         scope = "all" if one.scope == () else "model=SU7"
         of_scope = {period: count for (s, period), count in counts.items() if s == scope}
         if one.record:
-            days = sorted((p, c) for p, c in of_scope.items() if p.startswith("day:"))
-            for index, (period, count) in enumerate(days):
-                before = max((c for _, c in days[:index]), default=0)
-                if before > 0 and count > before:
-                    standing[f"{METRIC}/{scope}/record:{period}"] = period
-        else:
-            mine = [p for p in of_scope if p.startswith(f"{one.window}:")]
+            standing |= {f"{METRIC}/{scope}/record:{p}": p for p in naive_records(of_scope, one.window)}
+        mine = [p for p in of_scope if p.startswith(f"{one.window}:")]
+        for period in mine if one.every else ():
+            for multiple in range(one.every or 0, of_scope[period] + 1, one.every or 1):
+                standing[f"{METRIC}/{scope}/{period}/every:{one.every}:{multiple}"] = period
+        if one.operator is not None:
             line = one.threshold or 0
             passed = [p for p in mine if of_scope[p] > line - (one.operator == "reaches")]
             for period in passed:
@@ -168,12 +183,12 @@ def _put(year: int, month: int, day: int, *, shard: int = 0, count: int) -> Step
 @given(STEPS)
 def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
     """Random counts, evaluations and restarts with other rules end like one evaluation, and like a naive recount."""
-    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS)
+    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
     play(world, steps)
     standing = in_force(world.standing(), TARGETS)
     assert standing == naive_standing(world, RULES, TARGETS)
 
-    at_once = World(*RULES, targets=TARGETS, holidays=HOLIDAYS)
+    at_once = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
     at_once.counts = world.counts
     at_once.restart()
     at_once.step(at_us(FINAL_HOUR))
@@ -195,7 +210,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> Non
 @given(STEPS)
 def test_every_revision_is_published_once_and_standing_alternates(steps: list[Step]) -> None:
     """Revisions run from 1 without a gap: news or record first, then retracted and reinstated in turn."""
-    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS)
+    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
     play(world, steps)
     history: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for event in world.events:
@@ -217,7 +232,7 @@ def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     Only causes may differ: on takeover the shard that grew is not known.
     """
     steps = [step for step in steps if step[0] != "restart"]
-    steady, restarting = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS) for _ in range(2))
+    steady, restarting = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS) for _ in range(2))
     play(steady, steps)
     hour = 0
     for step in steps:
@@ -247,7 +262,7 @@ def test_a_step_in_parts_publishes_what_a_whole_one_does(
 
     Only causes may differ, as on every takeover, and how many versions a row took.
     """
-    whole, parted = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS) for _ in range(2))
+    whole, parted = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS) for _ in range(2))
     hour = 0
     for number, step in enumerate([*steps, ("step", FINAL_HOUR, True)]):
         if step[0] == "put":

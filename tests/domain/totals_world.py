@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from schemas.codec import full_row
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
+from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import Rule, Target
 from streams.domain.targets import TargetChange
 from streams.domain.totals import Step, Totals
@@ -52,9 +53,11 @@ class World:
         holidays: tuple[str, ...] = ("national-day",),
         timezone: str = "Asia/Shanghai",
         closed_after_s: int = 259_200,
+        windows: tuple[str, ...] = DEFAULT_WINDOWS,
     ) -> None:
         self.rules, self.targets = rules, targets
         self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
+        self.windows = windows
         self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
         self.events: list[MilestoneEvent] = []
@@ -70,7 +73,7 @@ class World:
 
     def _make(self) -> Totals:
         return Totals(
-            calendar=load_calendar(self.holidays, BusinessZone(self.timezone)),
+            calendar=load_calendar(self.holidays, BusinessZone(self.timezone), windows=self.windows),
             rules=self.rules,
             targets=self.targets,
             timezone=self.timezone,
@@ -78,9 +81,14 @@ class World:
         )
 
     def restart(
-        self, *rules: Rule, targets: tuple[Target, ...] | None = None, holidays: tuple[str, ...] | None = None
+        self,
+        *rules: Rule,
+        targets: tuple[Target, ...] | None = None,
+        holidays: tuple[str, ...] | None = None,
+        windows: tuple[str, ...] | None = None,
     ) -> None:
-        """Another writer takes over, by what is on the topics; rules, targets and holidays may be new."""
+        """Another writer takes over, by what is on the topics; rules, targets, holidays and windows may be new."""
+        self.windows = windows or self.windows
         self.rules = rules or self.rules
         self.targets = self.targets if targets is None else targets
         self.holidays = self.holidays if holidays is None else holidays

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.outputs import WindowRow
+    from streams.domain.periods import Period
 
 #: Rows of one page at most.
 MAX_ROWS: Final = 1000
@@ -60,7 +61,7 @@ class WindowQuery:
     Attributes:
         metrics: Any of these; empty is all.
         scopes: Any of these; empty is all.
-        kinds: `day`, `month`, `year`, `holiday`; empty is all.
+        kinds: Such as `day`; empty is all.
         period: Periods whose id starts so, such as `day:2024-10`.
         statuses: Any of these; empty is all.
         first: Periods that end on this date or later, `YYYY-MM-DD`.
@@ -167,13 +168,12 @@ class WindowReader:
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 
-    def counts(self, metric: str, period: str) -> list[tuple[str, int]]:
+    def counts(self, metric: str, period: Period) -> list[tuple[str, int]]:
         """Scope and count of every row of a metric and period."""
-        _, _, start = period.partition(":")
         found = self._connection.execute(
             """SELECT scope, count FROM windows WHERE present = 1 AND metric = ? AND start = ? AND period = ?
             ORDER BY scope""",
-            (metric, f"{start}-01-01"[: len("2024-01-01")], period),
+            (metric, period.start.isoformat(), period.id),
         )
         return [(row["scope"], row["count"]) for row in found]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
 from schemas.outputs import CivilDate, WindowRow
-from streams.domain.periods import month_period, year_period
+from streams.domain.periods import PERIOD_OF, month_period, year_period
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
@@ -62,7 +62,7 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page; `sample` is an event that could be published now, for a first try."""
+    """Everything of the first page; `parts` are the weeks, quarters and half-years that are on, `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
     sample: str
@@ -72,6 +72,7 @@ class Now(View):
     today: Today
     month: Span
     year: Span
+    parts: list[WindowRow]
     holidays: list[Span]
     milestones: list[MilestoneLine]
 
@@ -98,7 +99,8 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
             others={row.metric: row.count for row in rows if row.metric != DELIVERIES},
         ),
         month=_span(ask, DELIVERIES, scope, month_period(today)),
-        year=_span(ask, DELIVERIES, scope, year_period(today)),
+        year=_span(ask, DELIVERIES, scope, year_period(today, ask.settings.reckoning)),
+        parts=_parts(ask, DELIVERIES, scope),
         holidays=_holidays(ask, scope),
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
     )
@@ -114,6 +116,12 @@ def _sample(now: str) -> str:
         "data": {"order_id": "TRY-1", "model": "SU7"},
     }
     return json.dumps(event, separators=(",", ":"))
+
+
+def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
+    periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half"))
+    rows = (ask.view.windows.get(metric, scope, period.id) for period in periods)
+    return [row for row in rows if row is not None]
 
 
 def _span(ask: Ask, metric: str, scope: str, period: Period) -> Span:

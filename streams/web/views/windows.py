@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from schemas.codec import row_document
 from schemas.facts import Dimension
-from schemas.outputs import CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
+from schemas.outputs import PERIOD_KINDS, CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
 from schemas.texts import scope_names
 from streams.web.filters import natural
 from streams.web.readmodel import WindowPage, WindowQuery
@@ -107,7 +107,7 @@ class WindowsParameters(Parameters):
 
     metric: Annotated[tuple[MetricName, ...], _Chosen, Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
-    kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=4)] = ()
+    kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
     period: PeriodStart = ""
     status: Annotated[tuple[WindowStatus, ...], _Chosen, Field(max_length=3)] = ()
     first: CivilDate | Literal[""] = ""
