@@ -104,7 +104,9 @@ class Names:
                 return _("Q%(number)s %(year)s") % parts
             case "H":
                 return (_("First half of %(year)s") if part == "H1" else _("Second half of %(year)s")) % parts
-        return year
+            case "":
+                return year
+        raise ValueError(text)
 
     def date(self, value: date) -> str:
         """Such as Mon, Oct 7, 2024."""

@@ -13,7 +13,7 @@ from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
 from streams.audit.comparing import compare_milestones, compare_row_targets, compare_rows, compare_sums
 from streams.audit.report import Check
-from streams.audit.standing import TargetInForce, expected_standing
+from streams.audit.standing import TargetInForce, expected_standing, is_judged
 from streams.audit.sums import Business, Window
 from streams.audit.targets import TargetEvents
 from streams.settings import RuleSettings, Settings
@@ -92,6 +92,43 @@ def test_a_record_has_strictly_more_than_every_earlier_day_that_is_over() -> Non
     )
     standing = expected_standing(SETTINGS, found, rows, []).periods
     assert sorted(standing.values()) == ["day:2024-10-03", "day:2024-10-05"]
+
+
+def test_multiples_stand_up_to_the_count_and_records_are_kept_for_each_window() -> None:
+    settings = Settings(
+        windows=("day", "quarter", "holiday"),
+        holidays=("national-day", "mid-autumn"),
+        rule=(
+            RuleSettings(name="each", metric="deliveries", window="quarter", scope=("model",), every=10, record=True),
+            RuleSettings(name="breaks", metric="deliveries", window="holiday", scope=("model",), record=True),
+        ),
+    )
+    calendar = Business(settings).calendar
+    counts = {"quarter:2024-Q2": 9, "quarter:2024-Q3": 30, "holiday:mid-autumn:2024": 3, "holiday:national-day:2024": 2}
+    counts |= {"holiday:national-day:2025": 4, "quarter:2024-Q4": 31}
+    found = {
+        RowKey("deliveries", "model=SU7", name): Window(calendar.period(name), count) for name, count in counts.items()
+    }
+    rows = {key: row(*key, count=window.count) for key, window in found.items()}
+    rows[RowKey("deliveries", "model=SU7", "quarter:2024-Q4")] = row(
+        "deliveries", "model=SU7", "quarter:2024-Q4", 31, status="open"
+    )
+    standing = expected_standing(settings, found, rows, [])
+    assert sorted(standing.periods) == [
+        "deliveries/model=SU7/quarter:2024-Q3/every:10:10",
+        "deliveries/model=SU7/quarter:2024-Q3/every:10:20",
+        "deliveries/model=SU7/quarter:2024-Q3/every:10:30",
+        "deliveries/model=SU7/quarter:2024-Q4/every:10:10",
+        "deliveries/model=SU7/quarter:2024-Q4/every:10:20",
+        "deliveries/model=SU7/quarter:2024-Q4/every:10:30",
+        "deliveries/model=SU7/record:holiday:national-day:2025",
+        "deliveries/model=SU7/record:quarter:2024-Q3",
+    ]
+    assert set(standing.rule_of.values()) == {"each", "breaks"}
+    multiple = milestone("deliveries/model=SU7/quarter:2024-Q3/every:10:20", "quarter:2024-Q3", kind="raised")
+    of_kind = multiple.model_copy(update={"data": multiple.data.model_copy(update={"kind": "multiple"})})
+    assert is_judged(settings, of_kind, [])
+    assert not is_judged(SETTINGS, of_kind, [])
 
 
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])

@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 
 from schemas.facts import METRICS, REASONS
 from schemas.outputs import VIOLATION_MESSAGES, MilestoneData
+from streams.headline import sentence as headline_sentence
 from streams.holidays import holiday_years
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
@@ -118,6 +119,74 @@ def test_a_milestone_is_a_sentence_of_the_language(locale: str, sentence: str) -
         cause=None,
     )
     assert of_locale(locale, _translations(FOLDER, locale).gettext)["sentence"](data) == sentence
+
+
+@pytest.mark.parametrize(
+    ("period", "english", "chinese"),
+    [
+        ("week:2024-W41", "Week 41, 2024", "2024年第41周"),
+        ("quarter:2024-Q3", "Q3 2024", "2024年第3季度"),
+        ("quarter:FY2025-Q4", "Q4 FY2025", "2025财年第4季度"),
+        ("half:2024-H2", "Second half of 2024", "2024年下半年"),
+        ("half:FY2025-H1", "First half of FY2025", "2025财年上半年"),
+        ("year:2024", "2024", "2024年"),
+        ("year:FY2025", "FY2025", "2025财年"),
+        ("week:2024-41", "week:2024-41", "week:2024-41"),
+    ],
+)
+def test_a_period_has_a_name_in_both_languages(period: str, english: str, chinese: str) -> None:
+    names = [of_locale(locale, _translations(FOLDER, locale).gettext)["period"] for locale in ("en", "zh")]
+    assert [name(period) for name in names] == [english, chinese]
+
+
+@pytest.mark.parametrize(
+    ("kind", "period", "shown"),
+    [
+        (
+            "record",
+            "week:2024-W41",
+            [
+                ("SU7 deliveries: a record week, 30,012 in week 41 of 2024", None),
+                ("SU7 deliveries: record week, 30,012 in Week 41, 2024", "more than in any week before"),
+                ("SU7 交付量创单周新高\uff1a2024年第41周\uff0c30,012", "高于以往任何一周"),
+            ],
+        ),
+        (
+            "multiple",
+            "quarter:FY2025-Q3",
+            [
+                ("SU7 deliveries reached 30,000 in Q3 FY2025: 30,012", None),
+                ("SU7 deliveries reached 30,000, Q3 FY2025", "each multiple of 10,000 in a quarter"),
+                ("SU7 交付量达到 30,000\uff082025财年第3季度\uff09", "一个季度内每满10,000"),
+            ],
+        ),
+    ],
+)
+def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list[tuple[str, str | None]]) -> None:
+    is_record = kind == "record"
+    data = MilestoneData(
+        milestone_id=f"deliveries/model=SU7/{'record:' if is_record else ''}{period}{'' if is_record else '/every:10000:30000'}",
+        revision=1,
+        kind=kind,
+        rule="each",
+        metric="deliveries",
+        scope="model=SU7",
+        period=period,
+        start="2024-10-07",
+        end="2024-12-31",
+        timezone="Asia/Shanghai",
+        operator=None if is_record else "reaches",
+        threshold=None if is_record else 30_000,
+        count=30_012,
+        first=False,
+        achieved_at=None,
+        detected_at="2024-10-07T11:42:09.310Z",
+        cause=None,
+    )
+    assert headline_sentence(data) == shown[0][0]
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert (filters["sentence"](data), filters["rule"](data)) == wanted
 
 
 @pytest.mark.parametrize(
