@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
 
-PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "holiday"]
+PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal["threshold", "multiple", "first", "target", "record"]

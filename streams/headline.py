@@ -60,6 +60,8 @@ def _kind(data: MilestoneData) -> str:
 
 def _window(data: MilestoneData) -> str:
     kind, _, rest = data.period.partition(":")
+    if kind == "total":
+        return "in all"
     start = date.fromisoformat(data.start)
     if kind == "day":
         return f"on {start.day} {start:%b %Y}"

@@ -189,5 +189,5 @@ def _dimensions_of(scope: str) -> list[str]:
 
 
 def _watches(rule: RuleSettings, period_id: str) -> bool:
-    """`day` watches days; `holiday` every holiday, `holiday:national-day` that one."""
-    return period_id.startswith(f"{rule.window}:")
+    """`day` watches days; `holiday` every holiday, `holiday:national-day` that one; `total` itself."""
+    return f"{period_id}:".startswith(f"{rule.window}:")

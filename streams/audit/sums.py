@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import escaped
+from streams.domain.calendar import Calendar
 from streams.domain.periods import WEEK_DAYS, Period
-from streams.installation import calendar_of
+from streams.holidays import holiday_years
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from schemas.counts import DayKey
     from streams.audit.judging import RecountedUnit
-    from streams.domain.calendar import Calendar
     from streams.settings import Settings
 
 
@@ -38,7 +38,14 @@ class Business:
     @cached_property
     def calendar(self) -> Calendar:
         """The holidays that are counted, and what ids mean."""
-        return calendar_of(self.settings)
+        settings = self.settings
+        return Calendar(
+            years=holiday_years(settings.calendar_name),
+            holidays=settings.counted_holidays,
+            timezone=settings.timezone,
+            windows=settings.windows,
+            reckoning=settings.reckoning,
+        )
 
     def is_counted(self, period_id: str) -> bool:
         """Whether the settings still count a period; rows of others stay as they were published last."""
@@ -108,6 +115,7 @@ class Business:
             self._week(day),
             Period(f"month:{day.isoformat()[:7]}", "month", month, month_end),
             *self._parts_of_year(day),
+            Period("total", "total", date(1999, 12, 31), date(2101, 1, 1)),
         ]
         holidays = (period for period in self.calendar.periods_of(day) if period.kind == "holiday")
         return [*(period for period in found if period.kind in self.settings.windows), *holidays]

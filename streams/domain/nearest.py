@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from streams.domain.calendar import WINDOWS
+from streams.domain.periods import TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -70,6 +71,8 @@ def period_fault(start: str) -> str | None:
         near = meant or nearest(kind, kinds)
         hint = f"; did you mean {near}?" if near else ""
         return f"no period begins with {start!r}{hint} Write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
+    if kind == TOTAL:
+        return "there is one total only: write total"
     if kind not in kinds:
         return f"{unknown('kind of period', kind, kinds)}"
     if kind != "holiday" and not re.fullmatch(r"(F|FY)?[0-9]{0,4}(-[QHW]?[0-9]{0,2}){0,2}", rest):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 #: The days on which a week may begin, as the setting `week_starts` calls them; by `date.weekday`.
 WEEK_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: Kind and id of the period of all time, which has no end.
+TOTAL: Final = "total"
+#: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
+FIRST_DATE: Final = date(1999, 12, 31)
+LAST_DATE: Final = date(2101, 1, 1)
 #: Months of a year, a half and a quarter.
 _MONTHS: Final[Mapping[str, int]] = {"year": 12, "half": 6, "quarter": 3}
 _ID = re.compile(r"(FY)?([0-9]{4})(?:-(Q[1-4]|H[12]|W[0-9]{2}))?")
@@ -29,7 +34,7 @@ class Period:
 
     Args:
         id: Such as `day:2024-10-07`, `quarter:2024-Q4`, `year:FY2025`, `holiday:national-day:2024`.
-        kind: `day`, `week`, `month`, `quarter`, `half`, `year` or `holiday`.
+        kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total` or `holiday`.
         start: First date.
         end: Last date, inclusive.
         calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
@@ -49,7 +54,7 @@ class Period:
 
 def window_of(period_id: str) -> str:
     """The window that a period is of: `month` of `month:2024-10`, `holiday:national-day` of `holiday:national-day:2024`."""
-    return period_id.rpartition(":")[0]
+    return period_id.rpartition(":")[0] or period_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,11 @@ def year_period(day: date, reckoning: Reckoning = CIVIL) -> Period:
     return Period(f"year:{reckoning.year_name(start)}", "year", start, _months_later(start, 12) - _DAY)
 
 
+def total_period(_: date, __: Reckoning = CIVIL) -> Period:
+    """All dates that an event can have."""
+    return Period(TOTAL, TOTAL, FIRST_DATE, LAST_DATE)
+
+
 #: The kinds of period that follow from dates alone, from the shortest to the longest: what each has of a date.
 PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
     "day": day_period,
@@ -127,6 +137,7 @@ PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
     "quarter": quarter_period,
     "half": half_period,
     "year": year_period,
+    TOTAL: total_period,
 }
 
 
@@ -149,23 +160,20 @@ def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
 
 def _dates_in(kind: str, rest: str, reckoning: Reckoning) -> Iterator[date]:
     """Dates one of which is in the period, if there is such a period."""
-    if kind == "day":
+    if kind == TOTAL:
+        yield FIRST_DATE
+    elif kind == "day":
         yield date.fromisoformat(rest)
-        return
-    if kind == "month":
+    elif kind == "month":
         yield date.fromisoformat(f"{rest}-01")
-        return
-    match = _ID.fullmatch(rest)
-    if match is None:
-        return
-    part = match[3] or "1"
-    number = int(part.lstrip("QHW")) - 1
-    if kind == "week":
-        day = date(int(match[2]), 1, 1) + number * _WEEK
-        yield from (day, day + 6 * _DAY)
-        return
-    year = date(int(match[2]) - bool(match[1]), *reckoning.year_starts)
-    yield _months_later(year, number * _MONTHS[kind])
+    elif match := _ID.fullmatch(rest):
+        number = int((match[3] or "1").lstrip("QHW")) - 1
+        if kind == "week":
+            day = date(int(match[2]), 1, 1) + number * _WEEK
+            yield from (day, day + 6 * _DAY)
+        else:
+            year = date(int(match[2]) - bool(match[1]), *reckoning.year_starts)
+            yield _months_later(year, number * _MONTHS[kind])
 
 
 def _part_of_year(kind: str, letter: str, day: date, reckoning: Reckoning) -> Period:

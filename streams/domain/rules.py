@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import is_name, unescaped
 from streams.domain.calendar import WINDOWS
+from streams.domain.periods import TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,6 +185,8 @@ def _number_fault(rule: Rule) -> str | None:
                 else "first needs exceeds or reaches"
             )
         return None if rule.every >= LEAST_EVERY else f"every must be at least {LEAST_EVERY}, not {rule.every}"
+    if rule.window == TOTAL and (rule.first or rule.record):
+        return "total has no earlier period to compare with: leave first and record out"
     if rule.operator is None and rule.threshold is None:
         if rule.first:
             return "first needs a number to pass: give exceeds or reaches"
@@ -212,6 +215,8 @@ def _target_fault(target: Target, calendar: Calendar) -> str | None:
             calendar.period(target.period)
         except ValueError as error:
             fault = f"period: {error}"
+    if fault is None and target.period == TOTAL:
+        fault = "period: total has no end; a rule with reaches or every raises its numbers"
     if fault is None and target.value < 1:
         fault = f"value must be at least 1, not {target.value}"
     return fault

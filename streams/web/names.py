@@ -81,6 +81,8 @@ class Names:
                     return str(format_skeleton("yMMMM", date.fromisoformat(f"{rest}-01"), locale=self.locale))
                 case "week" | "quarter" | "half" | "year":
                     return self._part_of_year(rest)
+                case "total":
+                    return self.gettext("All time")
                 case "holiday":
                     name, _, year = rest.rpartition(":")
                     return self.gettext("%(holiday)s %(year)s") % {"holiday": self.holiday(name), "year": year}
@@ -228,6 +230,8 @@ class Names:
             return _("more than on any day before")
         if data.kind == "record":
             return _("more than in any %(window)s before") % parts
+        if data.period == "total":
+            return self._of_total(data)
         if data.kind == "multiple":
             every = data.milestone_id.rpartition("/")[2].split(":")[1]
             return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(int(every))}
@@ -236,6 +240,14 @@ class Names:
         if data.operator == "exceeds":
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
+
+    def _of_total(self, data: MilestoneData) -> str:
+        _ = self.gettext
+        if data.kind == "multiple":
+            every = data.milestone_id.rpartition("/")[2].split(":")[1]
+            return _("each multiple of %(line)s in all") % {"line": self._number(int(every))}
+        text = _("more than %(line)s in all") if data.operator == "exceeds" else _("%(line)s or more in all")
+        return text % {"line": self._number(data.threshold)}
 
     def window(self, value: str) -> str:
         """A kind of period, such as `day`."""
@@ -247,6 +259,7 @@ class Names:
             "quarter": _("quarter"),
             "half": _("half-year"),
             "year": _("year"),
+            "total": _("total"),
             "holiday": _("holiday"),
         }.get(value, value)
 

@@ -31,6 +31,7 @@ _PERIOD_KINDS: Final = {
     "quarter": N_("Quarters"),
     "half": N_("Half-years"),
     "year": N_("Years"),
+    "total": N_("All time"),
     "holiday": N_("Holidays"),
 }
 _QUALITIES: Final = {

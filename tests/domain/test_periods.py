@@ -14,7 +14,7 @@ from streams.domain.calendar import Calendar
 from streams.domain.periods import PERIOD_OF, WEEK_DAYS, Reckoning, parse_period
 from streams.settings import Settings
 
-WINDOWS = ("day", "week", "month", "quarter", "half", "year")
+WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total")
 APRIL = Reckoning(year_starts=(4, 1))
 DATES = st.dates(date(1999, 12, 31), date(2101, 1, 1))
 RECKONINGS = st.builds(Reckoning, st.integers(0, 6), st.tuples(st.integers(1, 12), st.integers(1, 28)))
@@ -36,6 +36,7 @@ RECKONINGS = st.builds(Reckoning, st.integers(0, 6), st.tuples(st.integers(1, 12
         ("quarter", "2025-01-01", APRIL, "quarter:FY2025-Q4", "2025-01-01", "2025-03-31"),
         ("half", "2024-10-01", APRIL, "half:FY2025-H2", "2024-10-01", "2025-03-31"),
         ("quarter", "2024-04-05", Reckoning(year_starts=(4, 6)), "quarter:FY2024-Q4", "2024-01-06", "2024-04-05"),
+        ("total", "2024-04-05", APRIL, "total", "1999-12-31", "2101-01-01"),
         ("month", "2024-04-05", APRIL, "month:2024-04", "2024-04-01", "2024-04-30"),
     ],
 )
@@ -52,10 +53,12 @@ def test_periods_follow_each_other_and_are_found_by_their_ids(day: date, reckoni
     period = made(day, reckoning)
     assert period.start <= day <= period.end
     assert {made(period.start, reckoning), made(period.end, reckoning)} == {period}
+    assert parse_period(period.id, reckoning) == period
+    if kind == "total":
+        return
     following = made(period.end + timedelta(days=1), reckoning)
     assert following.start == period.end + timedelta(days=1)
     assert following.id > period.id
-    assert parse_period(period.id, reckoning) == period
 
 
 @given(st.integers(2000, 2099), RECKONINGS)
@@ -86,7 +89,7 @@ def test_the_audit_reckons_the_same_by_other_code(day: date, reckoning: Reckonin
 @pytest.mark.parametrize(
     "period_id",
     ["week:2024-W00", "week:2024-W53", "week:2024-W54", "week:2024-41", "quarter:2024-Q5", "quarter:FY2024-Q1", "half:2024-H3", "half:2024",
-     "year:FY2024", "year:2024-Q1", "quarter:2024-W41", "quarter:2024-H1"],
+     "total:", "total:2024", "year:FY2024", "year:2024-Q1", "quarter:2024-W41", "quarter:2024-H1"],
 )  # fmt: skip
 def test_what_is_no_period_of_the_civil_year_is_refused(period_id: str) -> None:
     calendar = Calendar((), (), "UTC", WINDOWS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCOPES = ("model=SU7", "all")
 HOLIDAYS = ("national-day", "new-year")
-WINDOWS = ("day", "week", "month", "quarter", "half", "year", "holiday")
+WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday")
 DAYS = tuple(
     date.fromisoformat(day)
     for day in (
@@ -43,6 +43,7 @@ RULES = (
     rule("all-days", exceeds=3, first=True, scope=()),
     rule("week", "week", exceeds=8, first=True, record=True),
     rule("quarter", "quarter", every=10),
+    rule("total", "total", every=15),
     rule("months", "month", every=10, record=True, scope=()),
 )
 TARGETS = (
@@ -114,7 +115,7 @@ def naive_periods(day: date) -> list[str]:
     """The windows of a date, straight from the contract and the notices."""
     year, week, _ = day.isocalendar()
     quarter = (day.month + 2) // 3
-    found = [f"day:{day}", f"week:{year}-W{week:02}", f"month:{day:%Y-%m}", f"year:{day:%Y}"]
+    found = [f"day:{day}", f"week:{year}-W{week:02}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total"]
     found += [f"quarter:{day.year}-Q{quarter}", f"half:{day.year}-H{(quarter + 1) // 2}"]
     if date(2024, 10, 1) <= day <= date(2024, 10, 7):
         found.append("holiday:national-day:2024")
@@ -148,7 +149,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
         of_scope = {period: count for (s, period), count in counts.items() if s == scope}
         if one.record:
             standing |= {f"{METRIC}/{scope}/record:{p}": p for p in naive_records(of_scope, one.window)}
-        mine = [p for p in of_scope if p.startswith(f"{one.window}:")]
+        mine = [p for p in of_scope if f"{p}:".startswith(f"{one.window}:")]
         for period in mine if one.every else ():
             for multiple in range(one.every or 0, of_scope[period] + 1, one.every or 1):
                 standing[f"{METRIC}/{scope}/{period}/every:{one.every}:{multiple}"] = period

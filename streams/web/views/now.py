@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS
 from schemas.outputs import CivilDate, WindowRow
-from streams.domain.periods import PERIOD_OF, month_period, year_period
+from streams.domain.periods import PERIOD_OF, TOTAL, month_period, year_period
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     DELIVERIES,
@@ -62,7 +62,7 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page; `parts` are the weeks, quarters and half-years that are on, `sample` is an event that could be published now, for a first try."""
+    """Everything of the first page; `parts` are the week, quarter and half-year that are on and the total, `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
     sample: str
@@ -119,7 +119,7 @@ def _sample(now: str) -> str:
 
 
 def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
-    periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half"))
+    periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
     rows = (ask.view.windows.get(metric, scope, period.id) for period in periods)
     return [row for row in rows if row is not None]
 
