@@ -126,6 +126,12 @@ def _period(value: str) -> str:
     return value
 
 
+def _each_once(shares: list[float]) -> list[float]:
+    if len(set(shares)) != len(shares):
+        raise ValueError("a share is listed twice")
+    return sorted(shares)
+
+
 #: 1-256 characters, none of them a control character (C0, DEL, C1).
 Identifier = Annotated[
     str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), BeforeValidator(_tidied)
@@ -144,6 +150,8 @@ EventTime = Annotated[
 ]
 JsonMediaType = Annotated[str, AfterValidator(_json_media_type)]
 Scope = Annotated[str, AfterValidator(canonical_scope)]
+#: A part of a target that is a milestone too.
+TargetShare = Annotated[float, Field(gt=0, lt=1)]
 PeriodId = Annotated[str, AfterValidator(_period)]
 
 
@@ -212,6 +220,7 @@ class TargetSetData(_Model):
     period: PeriodId
     value: int = Field(ge=1, le=MAX_INTEGER)
     label: str | None = None
+    at: Annotated[list[TargetShare], AfterValidator(_each_once)] | None = Field(default=None, max_length=20)
 
 
 class TargetWithdrawnData(_Model):

@@ -17,7 +17,7 @@ from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at 
 PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
-MilestoneKind = Literal["threshold", "multiple", "first", "target", "record"]
+MilestoneKind = Literal["threshold", "multiple", "first", "share", "target", "record"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
 Operator = Literal["exceeds", "reaches"]

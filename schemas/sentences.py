@@ -49,6 +49,7 @@ WANTED: Final[dict[str, tuple[str, str]]] = {
     "data.metric": (_METRICS, "deliveries"),
     "data.scope": ("all, or dimensions", "model=SU7,region=CN-11"),
     "data.period": ("a day, week, month, quarter, half, year or holiday", "month:2024-10"),
+    "data.at": ("shares between 0 and 1, each once", "[0.5, 0.8]"),
     "data.value": ("a whole number from 1 on", "20000"),
     "data.count": ("a whole number from 0 on", "1045"),
 }

@@ -40,11 +40,20 @@ def sentence(data: MilestoneData) -> str:
     if data.kind == "record":
         return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
+    if data.kind == "share":
+        value, share = share_of(data)
+        return f"{what} reached {share:.4g} % of the target of {value:,} {window}: {data.count:,}"
     if data.kind == "target":
         return f"{what} reached the target of {line} {window}: {data.count:,}"
     verb = "passed" if data.operator == "exceeds" else "reached"
     for_the_first_time = f" in a {_kind(data)} for the first time," if data.kind == "first" else ""
     return f"{what} {verb} {line}{for_the_first_time} {window}: {data.count:,}"
+
+
+def share_of(data: MilestoneData) -> tuple[int, float]:
+    """Of a milestone of kind `share`: the target's value, and the share in percent."""
+    value, share = data.milestone_id.rsplit(":", 2)[1:]
+    return int(value), float(share) * 100
 
 
 def _scope(scope: str) -> str:

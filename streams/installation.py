@@ -89,6 +89,7 @@ def targets_of(settings: Settings) -> list[Target]:
             period=target.period,
             value=target.value,
             label=target.label,
+            at=target.at,
         )
         for target in settings.target
     ]

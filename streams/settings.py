@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -83,6 +83,14 @@ class TargetSettings(_Section):
     period: str
     value: int = Field(ge=1)
     label: str | None = Field(default=None, max_length=256)
+    at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(), max_length=20)
+
+    @field_validator("at")
+    @classmethod
+    def _each_once(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("list each share once")
+        return tuple(sorted(value))
 
     @field_validator("scope")
     @classmethod

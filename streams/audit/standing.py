@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import DIMENSIONS
@@ -26,6 +27,7 @@ class TargetInForce(NamedTuple):
     scope: str
     period: str
     value: int
+    at: tuple[float, ...] = ()
 
 
 @dataclass
@@ -66,6 +68,9 @@ def expected_standing(
         window = windows.get(RowKey.of(target))
         if window is not None and window.count >= target.value:
             standing.periods[_target_id(target)] = target.period
+        for share in target.at:
+            if window is not None and window.count >= Decimal(str(share)) * target.value:
+                standing.periods[_share_id(target, share)] = target.period
     return standing
 
 
@@ -79,6 +84,8 @@ def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[Targe
     """Whether a current rule or target watches a milestone; those of earlier rules are never retracted."""
     if event.data.kind == "target":
         return event.data.milestone_id in {_target_id(target) for target in targets}
+    if event.data.kind == "share":
+        return event.data.milestone_id in {_share_id(target, share) for target in targets for share in target.at}
     return _rule_of(settings, event) is not None
 
 
@@ -172,6 +179,10 @@ def _records(
 
 def _target_id(target: TargetInForce) -> str:
     return f"{target.metric}/{target.scope}/{target.period}/target:{target.target_id}:{target.value}"
+
+
+def _share_id(target: TargetInForce, share: float) -> str:
+    return f"{target.metric}/{target.scope}/{target.period}/share:{target.target_id}:{target.value}:{share}"
 
 
 def _number(rule: RuleSettings) -> tuple[str | None, int | None]:

@@ -36,7 +36,9 @@ class TargetEvents:
             now_us: Events with a later time have no effect yet; microseconds since 1970.
         """
         found = {
-            target.target_id: TargetInForce(target.target_id, target.metric, target.scope, target.period, target.value)
+            target.target_id: TargetInForce(
+                target.target_id, target.metric, target.scope, target.period, target.value, target.at
+            )
             for target in settings.target
         }
         for event in self.events:
@@ -44,7 +46,9 @@ class TargetEvents:
                 continue
             if isinstance(event, TargetSet):
                 data = event.data
-                found[data.target_id] = TargetInForce(data.target_id, data.metric, data.scope, data.period, data.value)
+                found[data.target_id] = TargetInForce(
+                    data.target_id, data.metric, data.scope, data.period, data.value, tuple(data.at or ())
+                )
             else:
                 found.pop(event.data.target_id, None)
         return [target for target in found.values() if business.is_counted(target.period)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Of installations that began when there was no other.
 EARLIEST_SOURCE = "/milestones"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KIND_ORDER = {"threshold": 0, "multiple": 1, "first": 2, "target": 3, "record": 4}
+_KIND_ORDER = {"threshold": 0, "multiple": 1, "first": 2, "share": 3, "target": 3, "record": 4}
 _RAISED: Final = "milestone.raised.v1"
 _RECORDED: Final = "milestone.recorded.v1"
 _REINSTATED: Final = "milestone.reinstated.v1"
@@ -198,7 +198,7 @@ class MilestoneBook:
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
     """Events that are published together in their order.
 
-    Thresholds come before multiples, firsts, targets and records, smaller numbers before greater, then by id and revision.
+    Thresholds come before multiples, firsts, targets with their shares, and records, smaller numbers before greater, then by id and revision.
     """
     return sorted(events, key=_publishing_order)
 

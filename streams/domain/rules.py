@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
@@ -72,6 +74,7 @@ class Target:
         period: A period id such as `month:2024-10`.
         value: Units, at least 1.
         label: For people.
+        at: Shares of it that are milestones too, between 0 and 1, in order.
     """
 
     target_id: str
@@ -80,6 +83,11 @@ class Target:
     period: str
     value: int
     label: str | None = None
+    at: tuple[float, ...] = ()
+
+    def units_at(self, share: float) -> int:
+        """The smallest count that is a share of the value."""
+        return ceil(Fraction(str(share)) * self.value)
 
 
 def threshold_id(rule: Rule, scope: str, period_id: str) -> str:
@@ -100,6 +108,11 @@ def multiple_id(rule: Rule, scope: str, period_id: str, multiple: int) -> str:
 def target_milestone_id(target: Target) -> str:
     """Id of the milestone that a target is reached; another value is another milestone."""
     return f"{target.metric}/{target.scope}/{target.period}/target:{target.target_id}:{target.value}"
+
+
+def share_id(target: Target, share: float) -> str:
+    """Id of the milestone that a window reaches a share of a target."""
+    return f"{target.metric}/{target.scope}/{target.period}/share:{target.target_id}:{target.value}:{share}"
 
 
 def record_id(rule: Rule, scope: str, period_id: str) -> str:

@@ -50,7 +50,9 @@ def change_of(event: TargetEvent) -> TargetChange:
     """The change that an event brings."""
     if isinstance(event, TargetSet):
         data = event.data
-        target = Target(data.target_id, data.metric, data.scope, data.period, data.value, data.label)
+        target = Target(
+            data.target_id, data.metric, data.scope, data.period, data.value, data.label, tuple(data.at or ())
+        )
         return TargetChange(event.time_us, event.id, event.source, data.target_id, target)
     return TargetChange(event.time_us, event.id, event.source, event.data.target_id, None, event.data.reason)
 

@@ -30,6 +30,7 @@ from streams.domain.rules import (
     first_id,
     multiple_id,
     record_id,
+    share_id,
     target_milestone_id,
     template_of,
     threshold_id,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from schemas.facts import DayCount, Metric
-    from schemas.outputs import MilestoneEvent, WindowRow
+    from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
@@ -386,15 +387,12 @@ class Totals:
     def _judge_targets(self, rows: Iterable[Row]) -> None:
         for row in rows:
             for target in row.targets:
-                claim = Claim(
-                    target_milestone_id(target),
-                    "target",
-                    target_id=target.target_id,
-                    operator="reaches",
-                    threshold=target.value,
-                )
-                passes, passed = row.count >= target.value, row.published_count >= target.value
-                self._judge_crossing(claim, row, passes=passes, passed=passed)
+                wanted: list[tuple[MilestoneKind, str, int]] = [
+                    ("share", share_id(target, share), target.units_at(share)) for share in target.at
+                ]
+                for kind, name, units in (*wanted, ("target", target_milestone_id(target), target.value)):
+                    claim = Claim(name, kind, target_id=target.target_id, operator="reaches", threshold=units)
+                    self._judge_crossing(claim, row, passes=row.count >= units, passed=row.published_count >= units)
 
     def _counts_as_passing(self, row: Row, rule: Rule) -> bool:
         """Whether a row passes the number of a rule, or has done so and may do so again soon."""

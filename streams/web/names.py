@@ -10,9 +10,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from babel.dates import format_date, format_skeleton, format_timedelta
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 from schemas.texts import OTHER, scope_names
+from streams.headline import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,7 @@ class Names:
             "threshold": _("Threshold"),
             "multiple": _("Multiple"),
             "first": _("First ever"),
+            "share": _("Share of a target"),
             "target": _("Target"),
             "record": _("Record"),
         }.get(value, value)
@@ -214,6 +216,10 @@ class Names:
             if data.period.startswith("day:"):
                 return _("%(what)s: record day, %(count)s on %(when)s") % parts
             return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
+        if data.kind == "share":
+            value, percent = share_of(data)
+            parts |= {"line": self._number(value), "share": self._percent(percent)}
+            return _("%(what)s reached %(share)s of the target of %(line)s, %(when)s") % parts
         if data.kind == "target":
             return _("%(what)s reached the target of %(line)s, %(when)s") % parts
         if data.kind == "first":
@@ -230,6 +236,12 @@ class Names:
             return _("more than on any day before")
         if data.kind == "record":
             return _("more than in any %(window)s before") % parts
+        if data.kind == "share":
+            value, percent = share_of(data)
+            return _("%(share)s of the target of %(line)s") % {
+                "line": self._number(value),
+                "share": self._percent(percent),
+            }
         if data.period == "total":
             return self._of_total(data)
         if data.kind == "multiple":
@@ -279,6 +291,9 @@ class Names:
             return metric
         parts = {"scope": self.scope(data.scope), "metric": metric if self.locale == "zh" else metric.lower()}
         return self.gettext("%(scope)s %(metric)s") % parts
+
+    def _percent(self, value: float) -> str:
+        return str(format_percent(value / 100, "#,##0.####%", locale=self.locale))
 
     def _number(self, value: int | None) -> str:
         return _NOTHING if value is None else str(format_decimal(value, locale=self.locale))

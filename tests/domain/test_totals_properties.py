@@ -51,7 +51,7 @@ TARGETS = (
     target(9, "aim"),
     target(3, "day", "day:2024-10-07"),
     target(5, "break", "holiday:national-day:2024"),
-    target(12, "year", "year:2024", scope="all"),
+    target(12, "year", "year:2024", scope="all", at=(0.3, 0.5)),
 )
 OTHER_TARGETS = (target(6, "floor"), target(3, "aim"))
 FINAL_HOUR = 24 * 16
@@ -140,6 +140,19 @@ def naive_records(counts: dict[str, int], window: str) -> list[str]:
     return [p for p, before in zip(in_order, best, strict=True) if 0 < before < counts[p]]
 
 
+def naive_targets(counts: dict[tuple[str, str], int], targets: tuple[Target, ...]) -> dict[str, str]:
+    """The targets that are reached, and their shares."""
+    standing = {}
+    for aim in targets:
+        if counts[aim.scope, aim.period] >= aim.value:
+            name = f"{METRIC}/{aim.scope}/{aim.period}/target:{aim.target_id}:{aim.value}"
+            standing[name] = aim.period
+        for share in aim.at:
+            if counts[aim.scope, aim.period] >= aim.value * share:
+                standing[f"{METRIC}/{aim.scope}/{aim.period}/share:{aim.target_id}:{aim.value}:{share}"] = aim.period
+    return standing
+
+
 def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target, ...]) -> dict[str, str]:
     """What stands when every day is over: milestone id → period, judged from the counts alone."""
     counts = naive_counts(world)
@@ -163,11 +176,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
                 order = {"holiday:new-year:2024": "2023-12-30", "holiday:national-day:2024": "2024-10-01"}
                 first = min(passed, key=lambda p: order.get(p, p))
                 standing[f"{METRIC}/{scope}/first:{one.window}/{one.operator}:{line}"] = first
-    for aim in targets:
-        if counts[aim.scope, aim.period] >= aim.value:
-            name = f"{METRIC}/{aim.scope}/{aim.period}/target:{aim.target_id}:{aim.value}"
-            standing[name] = aim.period
-    return standing
+    return standing | naive_targets(counts, targets)
 
 
 def in_force(standing: dict[str, str], targets: tuple[Target, ...]) -> dict[str, str]:
