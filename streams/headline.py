@@ -42,7 +42,7 @@ def sentence(data: MilestoneData) -> str:
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
     if data.kind == "share":
         value, share = share_of(data)
-        return f"{what} reached {share:.4g} % of the target of {value:,} {window}: {data.count:,}"
+        return f"{what} reached {share * 100:.4g} % of the target of {value:,} {window}: {data.count:,}"
     if data.kind == "target":
         return f"{what} reached the target of {line} {window}: {data.count:,}"
     verb = "passed" if data.operator == "exceeds" else "reached"
@@ -51,9 +51,9 @@ def sentence(data: MilestoneData) -> str:
 
 
 def share_of(data: MilestoneData) -> tuple[int, float]:
-    """Of a milestone of kind `share`: the target's value, and the share in percent."""
+    """Of a milestone of kind `share`: the target's value, and the share, between 0 and 1."""
     value, share = data.milestone_id.rsplit(":", 2)[1:]
-    return int(value), float(share) * 100
+    return int(value), float(share)
 
 
 def _scope(scope: str) -> str:

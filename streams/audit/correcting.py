@@ -24,6 +24,7 @@ from streams.audit.sources import Sources, audit_reader, coordinates_of
 from streams.audit.standing import TargetInForce, expected_standing
 from streams.audit.sums import Business, Window
 from streams.errors import ExpectedError
+from streams.headline import share_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end
 from streams.kafka.records import record_value
@@ -291,9 +292,16 @@ def _effects(before: Sequence[Fact], after: Sequence[Fact]) -> list[tuple[Fact, 
 def _milestones(
     settings: Settings, business: Business, changes: Mapping[RowKey, int], state: ScopeState
 ) -> list[MilestoneChange]:
-    counts = {key: row.count for key, row in state.rows.items() if _is_counted(settings, key)}
+    counts = {key: row.count for key, row in state.rows.items() if business.is_counted(key.period)}
     targets = {
-        TargetInForce(target.target_id, row.metric, row.scope, row.period, target.value)
+        TargetInForce(
+            target.target_id,
+            row.metric,
+            row.scope,
+            row.period,
+            target.value,
+            _shares(settings, state, target.target_id),
+        )
         for row in state.rows.values()
         for target in row.targets
     }
@@ -321,10 +329,12 @@ def _milestones(
     return found
 
 
-def _is_counted(settings: Settings, key: RowKey) -> bool:
-    """Whether the settings still name the row's holiday."""
-    kind, name = key.period.split(":")[:2]
-    return kind != "holiday" or name in settings.holidays
+def _shares(settings: Settings, state: ScopeState, target_id: str) -> tuple[float, ...]:
+    """The shares of a target that are milestones: those of the settings, and those that have been published."""
+    known = {share for target in settings.target if target.target_id == target_id for share in target.at}
+    of_target = (event.data for event in state.milestones if event.data.target_id == target_id)
+    known |= {share_of(data)[1] for data in of_target if data.kind == "share"}
+    return tuple(sorted(known))
 
 
 # Which event is meant -----------------------------------------------------------------------------------------------

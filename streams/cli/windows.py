@@ -208,7 +208,7 @@ def _beginning(key: bytes, value: bytes) -> tuple[str, str, str]:
     """What a row is ordered by first: its metric, its scope and its first date."""
     metric, scope, period = RowKey.parse(key.decode())
     kind, _, rest = period.partition(":")
-    if kind in ("day", "month", "year"):
+    if kind in ("day", "month", "year") and rest[:1].isdigit():
         return metric, scope, f"{rest}-01-01"[: len("2024-01-01")]
     return metric, scope, read_row(value).start
 

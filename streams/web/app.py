@@ -82,8 +82,8 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    pages = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.windows)
-    web = Web(settings, model, follower.state, hub, pages, Orders(settings))
+    renderer = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.windows)
+    web = Web(settings, model, follower.state, hub, renderer, Orders(settings))
     failures: list[str] = []
 
     @contextlib.asynccontextmanager

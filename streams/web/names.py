@@ -217,8 +217,8 @@ class Names:
                 return _("%(what)s: record day, %(count)s on %(when)s") % parts
             return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
         if data.kind == "share":
-            value, percent = share_of(data)
-            parts |= {"line": self._number(value), "share": self._percent(percent)}
+            value, share = share_of(data)
+            parts |= {"line": self._number(value), "share": self._percent(share)}
             return _("%(what)s reached %(share)s of the target of %(line)s, %(when)s") % parts
         if data.kind == "target":
             return _("%(what)s reached the target of %(line)s, %(when)s") % parts
@@ -237,10 +237,10 @@ class Names:
         if data.kind == "record":
             return _("more than in any %(window)s before") % parts
         if data.kind == "share":
-            value, percent = share_of(data)
+            value, share = share_of(data)
             return _("%(share)s of the target of %(line)s") % {
                 "line": self._number(value),
-                "share": self._percent(percent),
+                "share": self._percent(share),
             }
         if data.period == "total":
             return self._of_total(data)
@@ -293,7 +293,7 @@ class Names:
         return self.gettext("%(scope)s %(metric)s") % parts
 
     def _percent(self, value: float) -> str:
-        return str(format_percent(value / 100, "#,##0.####%", locale=self.locale))
+        return str(format_percent(value, "#,##0.####%", locale=self.locale))
 
     def _number(self, value: int | None) -> str:
         return _NOTHING if value is None else str(format_decimal(value, locale=self.locale))

@@ -59,7 +59,13 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
-        calendar = load_calendar(settings.holidays, BusinessZone(settings.timezone), settings.calendar_name)
+        calendar = load_calendar(
+            settings.counted_holidays,
+            BusinessZone(settings.timezone),
+            settings.calendar_name,
+            windows=settings.windows,
+            reckoning=settings.reckoning,
+        )
         self._teller = Teller(settings, calendar, vins_shown=settings.web_show_vins)
 
     @property

@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, Field
 from schemas.facts import Dimension
 from schemas.outputs import CivilDate
 from schemas.texts import scope_names
-from streams.domain.calendar import day_period, month_period, year_period
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.domain.periods import month_period, parse_period
 from streams.web.views.common import Ask, MetricName, Parameters, Text, UnknownNameError, View
 from streams.web.views.windows import defused
 
@@ -247,11 +247,8 @@ def _parsed(ask: Ask, text: str) -> _Stretch | None:
         name, _, year = rest.rpartition(":")
         found = next((h for y in ask.holidays if str(y.year) == year for h in y.holidays if h.name == name), None)
         return None if found is None else _Stretch(text, found.start, found.end)
-    made = {"day": ("", day_period), "month": ("-01", month_period), "year": ("-01-01", year_period)}.get(kind)
-    if made is None:
-        return None
-    period = made[1](date.fromisoformat(rest + made[0]))
-    return _Stretch(text, period.start, period.end) if period.id == text else None
+    period = parse_period(text, ask.settings.reckoning)
+    return _Stretch(text, period.start, period.end) if period is not None else None
 
 
 def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]:
