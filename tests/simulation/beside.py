@@ -36,8 +36,7 @@ class Beside:
         world.cluster.add(self.context.catalogue)
         self.invariants = Invariants(cast("World", self))
         self.invariants.side_errors = world.invariants.side_errors
-        for place in world.invariants.asked:
-            self.invariants.asked_to_skip(place)  # what the live one skips is skipped here too
+        self.invariants.asked = world.invariants.asked  # what the live one skips is skipped here too
         self.group = Group(cast("World", self))
         world.nobody.run(self.group.start)
 
@@ -53,9 +52,6 @@ class Beside:
         """The command, again and again until it comes to its end: it continues what it finds."""
         world = self.world
         while True:
-            # Also of places that are ordered to be skipped while it runs.
-            for place in world.invariants.asked:
-                self.invariants.asked_to_skip(place)
             ends = {tp: world.cluster.bounds(tp).end for tp in world.sources()}
             live, context = world.context_of(current_process()), self.context_of_command()
             try:
@@ -73,6 +69,10 @@ class Beside:
     def stop(self) -> None:
         """Ends what runs."""
         self.group.stop()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills the worker."""
         for worker in self.workers.values():
             worker.process.kill()
 

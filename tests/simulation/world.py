@@ -405,7 +405,7 @@ class World:
         for task in first:
             await task
         self.faults_on = False
-        self.group.look()
+        self._look()
         for worker in self.workers.values():
             worker.process.resume()
         self._heal()
@@ -544,10 +544,13 @@ class World:
             return
         await asyncio.sleep(self.dice.uniform(0.5, self.plan.records * self.plan.pace_s))
         self.beside = beside = Beside(self)
-        running = self._command("rebuild", beside.rebuild())
+        process, running = self._command("rebuild", beside.rebuild())
         until_s = float("inf")
         while not running.done():
             await asyncio.sleep(_LOOK_S)
+            if not process.alive:  # its worker ends with it, and somebody begins again
+                beside.kill()
+                process, running = self._command("rebuild", beside.rebuild())
             if self.faults_on:
                 until_s = self.loop.time() + _SETTLE_S
             elif self.loop.time() > until_s:
@@ -600,7 +603,13 @@ class World:
     async def _fault_grow(self) -> None:
         topic = self.dice.choice(self.context.source_topics.published)
         self.cluster.grow(topic, self.cluster.partition_count(topic) + self.dice.randrange(1, 4))
-        self.loop.call_later(self.dice.uniform(0.0, 10.0), self.group.look)
+        self.loop.call_later(self.dice.uniform(0.0, 10.0), self._look)
+
+    def _look(self) -> None:
+        """The groups' leaders ask how many partitions there are."""
+        self.group.look()
+        if self.beside is not None:
+            self.beside.group.look()
 
     async def _fault_move_leaders(self) -> None:
         """A broker ends: some partitions have no leader for a while, and then one that is behind for a moment."""
@@ -668,13 +677,15 @@ class World:
         """The installation as a command reaches it."""
         return replace(self.context, now_us=self.now_us, other_log=SimulatedLog(self, process))
 
-    def _command(self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0) -> asyncio.Task[None]:
+    def _command(
+        self, name: str, coroutine: Coroutine[Any, Any, None], *, most: int = 0
+    ) -> tuple[Process, asyncio.Task[None]]:
         """Runs a command in a process of its own; it may be killed at one of its first `most` write boundaries."""
         process = Process(f"{name}.{self.next_number()}", self.loop)
         task = process.spawn(coroutine)
         task.add_done_callback(self._done)
         process.boundaries_left = self.dice.randrange(most) if most else 0
-        return task
+        return process, task
 
     def _done(self, done: asyncio.Task[None]) -> None:
         error = None if done.cancelled() else done.exception()
