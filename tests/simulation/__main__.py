@@ -4,6 +4,7 @@ python -m tests.simulation --seeds 5000            # from 0 on
 python -m tests.simulation --seeds 1 --first 1234  # one of them
 python -m tests.simulation --crashes               # a history of 200 records, killed at each write boundary
 python -m tests.simulation --plan '{"seed": 1, ...}'
+python -m tests.simulation --seeds 1000000 --keep tests/simulation/results.json  # a long run, to be stopped and continued
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import gc
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter, deque
@@ -217,7 +219,7 @@ class Kept:
         following: The seed to continue with.
         seconds: Running time.
         seen: What was covered.
-        versions: Versions of Python that ran it, and the dates.
+        versions: The commits and versions of Python that ran it, and the dates.
     """
 
     path: Path | None
@@ -234,7 +236,15 @@ class Kept:
         if path is not None and path.exists():
             said = json.loads(path.read_text())
             kept = cls(path, said["first"], said["following"], said["seconds"], Counter(said["seen"]), said["versions"])
-        today = f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}"
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        commit = done.stdout.strip() or "no commit"
+        today = f"{datetime.now(UTC):%Y-%m-%d}, {commit}, Python {sys.version.split()[0]}"
         if today not in kept.versions:
             kept.versions.append(today)
         return kept
