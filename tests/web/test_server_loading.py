@@ -169,6 +169,21 @@ def test_the_first_page_of_a_list_reads_only_what_it_shows(model: ReadModel) -> 
             assert not any("TEMP B-TREE" in step for step in steps)
 
 
+@pytest.mark.parametrize("query", [WindowQuery(period="year:", sort="key"), WindowQuery(kinds=["year"], sort="key")])
+def test_years_are_found_without_looking_at_days(model: ReadModel, query: WindowQuery) -> None:
+    take(model, [row("day:2024-10-01", 1), row("year:2024", 1), row("year:2023", 2, scope="all")])
+    plans: list[str] = []
+    with model.snapshot() as view:
+        connection = view.windows._connection
+        connection.set_trace_callback(plans.append)
+        assert [each.count for each in view.windows.page(query).rows] == [2, 1]
+        connection.set_trace_callback(None)
+        for statement in (plan for plan in plans if "FROM (SELECT" in plan):
+            steps = [step["detail"] for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert any("windows_of_longer" in step for step in steps), steps
+            assert not any("TEMP B-TREE" in step for step in steps)
+
+
 def test_scopes_are_found_by_parts_of_their_names_in_any_case(model: ReadModel) -> None:
     take(model, [row("day:2024-10-01", 1, scope=scope) for scope in SCOPES])
     with model.snapshot() as view:

@@ -102,6 +102,7 @@ CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 _INDEXES: Final = """
 CREATE UNIQUE INDEX windows_by_key ON windows (scope, metric, period);
 CREATE INDEX windows_in_order ON windows (start DESC, end DESC, period DESC, metric, scope) WHERE present = 1;
+CREATE INDEX windows_of_longer ON windows (kind, metric, scope, start, end, period) WHERE present = 1 AND kind <> 'day';
 CREATE INDEX windows_by_count ON windows (count) WHERE present = 1;
 CREATE INDEX windows_with_targets ON windows (targets) WHERE targets > 0;
 CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
