@@ -34,6 +34,7 @@ from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
+from streams.totals.limits import LimitWatch
 from streams.totals.pacing import paced
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
@@ -81,6 +82,7 @@ class WindowTables:
         self._next = 0
         self._source_times = SourceTimes(context)
         self._warned: set[str] = set()
+        self._limits = LimitWatch(context.settings.limits.model_dump())
         self._last_status_us = 0
         #: The clock of the current step, and whether days may end in it.
         self._step_us = 0
@@ -244,7 +246,9 @@ class WindowTables:
         return event if isinstance(event, Rejection) else self._totals.take_control(control_of(event))
 
     def _warn(self) -> None:
-        """Logs gaps in the holiday calendars, each once."""
+        """Logs gaps in the holiday calendars and limits that are near, each once."""
+        for line in self._limits.lines(self._totals.windows):
+            logger.warning("%s", line)
         for line in self._totals.warnings:
             if line not in self._warned:
                 self._warned.add(line)

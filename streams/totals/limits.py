@@ -1,0 +1,50 @@
+"""Warns the operator of limits that are nearly reached, each once and once more when it is passed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from streams.domain.limits import limit_uses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streams.domain.windows import Windows
+
+
+class LimitWatch:
+    """Looks at what has been added since it looked last.
+
+    Args:
+        limits: Of `values` of one dimension, `scopes`, `rows`.
+    """
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = limits
+        self._series = 0
+        self._scopes: set[str] = set()
+        self._values: defaultdict[str, set[str]] = defaultdict(set)
+        self._said: set[tuple[str, bool]] = set()
+
+    def lines(self, rows: Windows) -> list[str]:
+        """What is to be warned of now.
+
+        Args:
+            rows: All there are; a metric and scope that has had a row keeps its place among their names.
+        """
+        _, series, _ = rows.sizes
+        for _, scope in rows.series_names(self._series, series):
+            if scope not in self._scopes:
+                self._scopes.add(scope)
+                for name, value in (part.split("=", 1) for part in scope.split(",") if "=" in part):
+                    self._values[name].add(value)
+        self._series = series
+        values = {name: len(found) for name, found in self._values.items()}
+        lines = []
+        for use in limit_uses(self._limits, values, len(self._scopes), len(rows)):
+            level = (use.what, use.used > use.limit)
+            if use.is_near and level not in self._said:
+                self._said.add(level)
+                lines.append(f"{use.line()}; milestones scopes says what they cost, [values] bounds them")
+        return lines
