@@ -373,6 +373,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
         topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
         cluster: Id of the cluster whose offsets these are.
+        aliases: What names were counted as.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -390,3 +391,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost: dict[str, int] = {}
     topics: dict[str, int] = {}
     cluster: str = ""
+    aliases: str = ""

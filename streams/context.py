@@ -141,7 +141,7 @@ class Context:
     @cached_property
     def scopes(self) -> Scopes:
         """The scopes that are counted."""
-        return Scopes(self.settings.scopes, self.settings.values.listed())
+        return Scopes(self.settings.scopes, self.settings.values.listed(), self.settings.aliases)
 
     @cached_property
     def source_topics(self) -> SourceTopics:

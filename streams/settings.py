@@ -15,6 +15,7 @@ import re
 import tempfile
 import tomllib
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -25,6 +26,7 @@ from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
 from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
+from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
 from streams.domain.periods import WEEK_DAYS, Reckoning
 from streams.errors import ExpectedError
@@ -160,6 +162,51 @@ class LimitSettings(_Section):
     rows: int = Field(default=2_000_000, ge=1)
 
 
+class AliasTarget(_Section):
+    """What a name is counted as, for units that are dated from a business date on."""
+
+    name: str
+    since: date = Field(default=date.min, alias="from")
+
+
+class AliasSettings(_Section):
+    """`[alias.model]` and so on: name → the one that it is counted as, or `{name = "SU7", from = 2024-11-01}`."""
+
+    model: dict[str, AliasTarget] = {}
+    variant: dict[str, AliasTarget] = {}
+    factory: dict[str, AliasTarget] = {}
+    region: dict[str, AliasTarget] = {}
+
+    @field_validator("model", "variant", "factory", "region", mode="before")
+    @classmethod
+    def _name_or_more(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {tidy_name(name): {"name": means} if isinstance(means, str) else means for name, means in value.items()}
+
+    @field_validator("model", "variant", "factory", "region")
+    @classmethod
+    def _names(cls, value: dict[str, AliasTarget]) -> dict[str, AliasTarget]:
+        tidied = {name: target.model_copy(update={"name": tidy_name(target.name)}) for name, target in value.items()}
+        for name, target in tidied.items():
+            for text in (name, target.name):
+                if not is_name(text):
+                    raise ValueError(f"{text!r} is no name: 1 to 64 letters, digits, signs and inner spaces")
+            if target.name in tidied:
+                raise ValueError(
+                    f"{name} is to be counted as {target.name}, which is an alias itself: name what that means"
+                )
+        return tidied
+
+    def all(self) -> Aliases:
+        """The aliases of every dimension."""
+        return Aliases(
+            Alias(dimension, name, target.name, target.since)
+            for dimension in DIMENSIONS
+            for name, target in getattr(self, dimension).items()
+        )
+
+
 def _built_in_rules() -> tuple[RuleSettings, ...]:
     return (
         RuleSettings(name="daily-1000", metric="deliveries", window="day", scope=("model",), exceeds=1000, first=True),
@@ -197,6 +244,7 @@ class Settings(_Section):
     values: ValueSettings = ValueSettings()
     limits: LimitSettings = LimitSettings()
     families: tuple[EventFamily, ...] = FAMILIES
+    alias: AliasSettings = AliasSettings()
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()
 
@@ -395,6 +443,11 @@ class Settings(_Section):
         return self.holidays if "holiday" in self.windows else ()
 
     @property
+    def aliases(self) -> Aliases:
+        """What names are counted as."""
+        return self.alias.all()
+
+    @property
     def calendar_name(self) -> str:
         """The holiday calendar: the one that is set, else China's where the time zone is, else none."""
         return calendar_name(self.holiday_calendar, self.timezone)
@@ -426,7 +479,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if (
-            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows")
+            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows", "alias")
             and variable in os.environ
         ):
             values[name], sources[name] = os.environ[variable], variable

@@ -183,7 +183,7 @@ def _reading(
         (unit.event.source, unit.event.id): unit.event
         for unit in reading.units
         if unit.metric == metric
-        and scope in explanation.business.scopes_of(unit.dims)
+        and scope in explanation.business.scopes_at(unit.dims, unit.event)
         and _is_dated_here(explanation, unit.event)
     }
     return units, {coordinates_of(event): EFFECTS[effect] for event, effect in reading.effects}, found.duplicates
@@ -192,7 +192,9 @@ def _reading(
 def _note_without_effect(explanation: WindowExplanation, record: Fact, effect: str) -> None:
     metric, scope, _ = explanation.key
     kind = KINDS[metric]
-    in_scope = record.kind not in (Kind.PLACED, Kind.DELIVERED) or scope in explanation.business.scopes_of(record.dims)
+    in_scope = record.kind not in (Kind.PLACED, Kind.DELIVERED) or scope in explanation.business.scopes_at(
+        record.dims, record
+    )
     if record.kind == kind and in_scope and _is_dated_here(explanation, record):
         explanation.without_effect[effect] += 1
 

@@ -228,7 +228,7 @@ def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fa
     for events, sign in ((before, -1), (after, 1)):
         for unit in read_order(events).units:
             day = business.local(unit.event.time_us).date()
-            for scope in business.scopes_of(unit.dims):
+            for scope in business.scopes_of(unit.dims, day):
                 for period in business.periods_of(day):
                     changes[RowKey(unit.metric, scope, period.id)] += sign
     return Counter({key: change for key, change in changes.items() if change})

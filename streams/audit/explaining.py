@@ -141,7 +141,7 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
         home = await sources.home(number, stops, strangers)
         for records in home.orders.values():
             for unit in read_order(accepted(records, letters.by_record).events).units:
-                if unit.metric == data.metric and data.scope in business.scopes_of(unit.dims):
+                if unit.metric == data.metric and data.scope in business.scopes_at(unit.dims, unit.event):
                     day = business.local(unit.event.time_us).date()
                     counted.days[day] += 1
                     if start <= day <= end:

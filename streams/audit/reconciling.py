@@ -65,7 +65,7 @@ class Recounted:
         """Takes one order, whichever windows it counts in."""
         for unit in reading.units:
             for (metric, scope, _), window in self.windows.items():
-                if unit.metric == metric and scope in self.business.scopes_of(unit.dims):
+                if unit.metric == metric and scope in self.business.scopes_at(unit.dims, unit.event):
                     day = self.business.local(unit.event.time_us).date()
                     if window.period.start <= day <= window.period.end:
                         window.units.append(unit.event)
@@ -210,7 +210,7 @@ def _effects(business: Business, metric: str, scope: str, reading: Reading) -> l
     for unit in reading.units:
         if unit.metric == metric:
             day = f"day:{business.local(unit.event.time_us).date()}"
-            scopes = business.scopes_of(unit.dims)
+            scopes = business.scopes_at(unit.dims, unit.event)
             where = day if scope in scopes else f"{day} of {' and '.join(scopes) or 'no scope'}"
             elsewhere.append(f"counted in {where}")
     if elsewhere:

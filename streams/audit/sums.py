@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from schemas.counts import DayKey
+    from schemas.facts import Fact
     from streams.audit.judging import RecountedUnit
     from streams.settings import Settings
 
@@ -72,8 +73,10 @@ class Business:
         """Civil date and time of an instant, to the microsecond."""
         return self.local(time_us).replace(microsecond=time_us % 1_000_000)
 
-    def scopes_of(self, dims: Dims) -> tuple[str, ...]:
-        """Every scope that a unit of these dimensions counts in."""
+    def scopes_of(self, dims: Dims, on: date) -> tuple[str, ...]:
+        """Every scope that a unit of these dimensions, dated on a day, counts in."""
+        if self._has_aliases:
+            dims = self._named(dims, on)
         scopes = self._scopes.get(dims)
         if scopes is None:
             scopes = self._scopes[dims] = tuple(self._expand_scopes(dims))
@@ -82,6 +85,21 @@ class Business:
     @cached_property
     def _scopes(self) -> dict[Dims, tuple[str, ...]]:
         return {}
+
+    @cached_property
+    def _has_aliases(self) -> bool:
+        return any(getattr(self.settings.alias, dimension) for dimension in DIMENSIONS)
+
+    def _named(self, dims: Dims, on: date) -> Dims:
+        """The names that are counted where aliases say so."""
+        model, variant, factory, region = (
+            known[name].name if name in known and known[name].since <= on else name
+            for name, known in (
+                (value, getattr(self.settings.alias, dimension))
+                for dimension, value in zip(DIMENSIONS, dims, strict=True)
+            )
+        )
+        return model, variant, factory, region
 
     def _expand_scopes(self, dims: Dims) -> list[str]:
         scopes = []
@@ -95,6 +113,10 @@ class Business:
     def _counted_as(self, dimension: str, value: str) -> str:
         listed = getattr(self.settings.values, dimension)
         return "other" if listed and value not in listed else value
+
+    def scopes_at(self, dims: Dims, event: Fact) -> tuple[str, ...]:
+        """Every scope that a unit of these dimensions, dated by an event, counts in."""
+        return self.scopes_of(dims, self.local(event.time_us).date())
 
     def periods_of(self, day: date) -> tuple[Period, ...]:
         """The periods that contain a day and are counted."""
@@ -183,7 +205,7 @@ class Tally:
     def add(self, unit: RecountedUnit) -> None:
         """Counts a unit."""
         local = self._business.local(unit.event.time_us)
-        self._counter[unit.metric, self._business.scopes_of(unit.dims), local.date(), local.hour] += 1
+        self._counter[unit.metric, self._business.scopes_of(unit.dims, local.date()), local.date(), local.hour] += 1
 
     def days(self) -> dict[DayKey, Day]:
         """The days that have units."""

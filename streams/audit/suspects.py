@@ -47,7 +47,7 @@ class Lineup:
         reading = read_order(found.events)
         counted = set()
         for unit in reading.units:
-            if unit.metric == suspect.metric and suspect.scope in self._business.scopes_of(unit.dims):
+            if unit.metric == suspect.metric and suspect.scope in self._business.scopes_at(unit.dims, unit.event):
                 counted.add((unit.event.source, unit.event.id))
                 if self._is_here(unit.event):
                     self.count += 1

@@ -85,8 +85,9 @@ class DayCounts:
         self._zone = zone
         self._scopes = scopes
         self._scopes_codes: dict[Dims, int] = {}
-        self._scopes_sets: dict[tuple[str, ...], int] = {}
-        self._scopes_by_code: list[tuple[str, ...]] = []
+        # Scopes of each era of the aliases; nearly always there is one.
+        self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
+        self._scopes_by_code: list[tuple[tuple[str, ...], ...]] = []
         self._days: dict[DayKey, _Day] = {}
         self._cells: dict[int, _Cell] = {}
         self._quarters: dict[int, _Cell] = {}
@@ -159,8 +160,10 @@ class DayCounts:
 
     def _spread(self, key: int, change: _Sum, day: date, hour: int, touched: dict[DayKey, Fact | None]) -> None:
         count, latest = change.total()
+        eras = self._scopes_by_code[key >> _SCOPES_SHIFT]
+        scopes = eras[self._scopes.aliases.era(day)] if len(eras) > 1 else eras[0]
         for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
-            for scope in self._scopes_by_code[key >> _SCOPES_SHIFT]:
+            for scope in scopes:
                 day_key = (metric, scope, day)
                 total = self._days.get(day_key)
                 if total is None:
@@ -196,7 +199,7 @@ class DayCounts:
 
     def _scopes_code(self, dims: Dims) -> int:
         """The code of the scopes of these dimensions, shifted to its place in a key."""
-        scopes = self._scopes.scopes_of(dims)
+        scopes = self._scopes.scopes_by_era(dims)
         if scopes not in self._scopes_sets:
             self._scopes_sets[scopes] = len(self._scopes_by_code)
             self._scopes_by_code.append(scopes)

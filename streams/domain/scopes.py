@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import DIMENSIONS, Dims
 from schemas.texts import OTHER, escaped, unescaped
+from streams.domain.aliases import NO_ALIASES, Aliases
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import date
 
 #: The scope of the template without dimensions.
 ALL: Final = "all"
@@ -23,6 +25,10 @@ class Scopes:
         templates: Each a list of dimension names in any order; the empty one is `all`.
         values: Dimension → the values that have scopes of their own; the others count together in that of `OTHER`. A
             dimension that is not among them has a scope for each value.
+        aliases: What names are counted as.
+
+    Attributes:
+        aliases: As given.
 
     Raises:
         ValueError: A dimension is unknown or named twice in a template, a template occurs twice, or there is none.
@@ -32,6 +38,7 @@ class Scopes:
         self,
         templates: Sequence[Sequence[str]] = DEFAULT_TEMPLATES,
         values: Mapping[str, Collection[str]] | None = None,
+        aliases: Aliases = NO_ALIASES,
     ) -> None:
         if not templates:
             raise ValueError("scopes: at least one template is needed, else nothing is counted; [] is the scope `all`")
@@ -39,6 +46,7 @@ class Scopes:
         if len(set(self._templates)) < len(self._templates):
             raise ValueError("scopes: a template occurs twice, its units would be counted twice")
         self._values = [frozenset(each) if (each := (values or {}).get(name)) else None for name in DIMENSIONS]
+        self.aliases = aliases
         self._scopes: dict[Dims, tuple[str, ...]] = {}
 
     def has(self, scope: str) -> bool:
@@ -49,7 +57,7 @@ class Scopes:
         return positions in self._templates and all(self._counted(at, name) == name for at, name in names)
 
     def scopes_of(self, dims: Dims) -> tuple[str, ...]:
-        """The ids of the scopes a unit with these dimensions counts in, in the order of the templates.
+        """The ids of the scopes a unit with these dimensions counts in, in the order of the templates; without aliases.
 
         A unit that lacks a dimension of a template has no row in that scope.
         """
@@ -68,6 +76,14 @@ class Scopes:
         """The value under which a value of a dimension is counted."""
         known = self._values[at]
         return value if known is None or value in known else OTHER
+
+    def scopes_by_era(self, dims: Dims) -> tuple[tuple[str, ...], ...]:
+        """The same with aliases, for each era of `aliases`."""
+        return tuple(self.scopes_of(self.aliases.applied(dims, first)) for first in self.aliases.first_days)
+
+    def scopes_on(self, dims: Dims, day: date) -> tuple[str, ...]:
+        """The same for a unit of a business date, with the aliases of that day."""
+        return self.scopes_of(self.aliases.applied(dims, day))
 
 
 def _positions(template: Sequence[str]) -> tuple[int, ...]:

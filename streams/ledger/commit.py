@@ -114,5 +114,6 @@ class CommitRecords:
             arrived=dict(memory.arrived),
             topics=self._context.source_topics.numbers,
             cluster=memory.cluster,
+            aliases=self._context.scopes.aliases.text,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

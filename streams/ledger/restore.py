@@ -47,7 +47,8 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         is_elsewhere = marker is not None and is_another_cluster(marker.cluster, memory.cluster)
         applied = memory.positions()
         await check(memory.sources, found, decisions.gaps, reader, is_elsewhere=is_elsewhere)
-        if marker is None or marker.rebuilding:
+        # With other aliases the orders that are known have other counts: all are published again, at once.
+        if marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             for tp, first in applied.items():

@@ -147,6 +147,7 @@ def _here(context: Context, marker: Marker, number: int, cluster: str, found: Ma
         partitions=marker.partitions,
         topics=context.source_topics.numbers,
         cluster=cluster,
+        aliases=marker.aliases,
     )
 
 

@@ -15,9 +15,11 @@ from streams.audit.judging import read_order
 from streams.audit.letters import Letter, accepted
 from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Day, Tally, windows_of
-from streams.settings import Settings
+from streams.domain.ledger import Ledger
+from streams.domain.scopes import Scopes
+from streams.settings import AliasSettings, Settings
 from tests.domain.facts import SU7, YU7, cancelled, delivered, placed, reversal, void
-from tests.domain.test_ledger_properties import ZONE, arrivals, counted, new_ledger, take
+from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, arrivals, counted, new_ledger, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 BUSINESS = Business(Settings(timezone=ZONE, scopes=(("model",), ("model", "region"), ())))
 SHANGHAI = Business(Settings())
+DAY = date(2024, 10, 7)
 
 
 def days_of(events: Iterable[Fact], business: Business = BUSINESS) -> dict[Any, Day]:
@@ -50,6 +53,23 @@ def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival
     ledger = new_ledger()
     take(ledger, [[known]])
     found = {key: (day.count, day.by_hour) for key, day in days_of(known).items()}
+    assert found == {key: (count, by_hour) for key, (count, _, by_hour) in counted(ledger).items()}
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(arrivals())
+def test_the_recount_knows_the_aliases_of_the_ledger(arrival: Any) -> None:
+    """One from a day on and one from the beginning."""
+    _, steps = arrival
+    given_aliases = {
+        "model": {"YU7": {"name": "SU7", "from": date(2024, 11, 3)}},
+        "region": {"CN-11": "CN-31"},
+    }
+    settings = BUSINESS.settings.model_copy(update={"alias": AliasSettings.model_validate(given_aliases)})
+    ledger = Ledger(KEPT_ZONE, Scopes(SCOPES, aliases=settings.aliases))
+    take(ledger, steps)
+    stream = [event for batches in steps for batch in batches for event in batch]
+    found = {key: (day.count, day.by_hour) for key, day in days_of(stream, Business(settings)).items()}
     assert found == {key: (count, by_hour) for key, (count, _, by_hour) in counted(ledger).items()}
 
 
@@ -131,8 +151,8 @@ def test_days_add_up_to_months_years_and_holidays() -> None:
 
 def test_a_unit_without_a_scopes_dimension_is_not_counted_there() -> None:
     dims: Dims = ("SU7", "", "", "")
-    assert BUSINESS.scopes_of(dims) == ("model=SU7", "all")
-    assert BUSINESS.scopes_of(SU7) == ("model=SU7", "model=SU7,region=CN-11", "all")
+    assert BUSINESS.scopes_of(dims, DAY) == ("model=SU7", "all")
+    assert BUSINESS.scopes_of(SU7, DAY) == ("model=SU7", "model=SU7,region=CN-11", "all")
 
 
 def _letters(*events: Fact, reason: str = "id_conflict") -> dict[Any, Letter]:

@@ -390,7 +390,7 @@ def test_the_id_of_a_scope_is_what_the_document_says_and_names_its_model(model: 
     )
     assert isinstance(fact, Fact)
     assert Scopes().scopes_of(fact.dims) == (expected, "all")
-    assert Business(Settings()).scopes_of(fact.dims) == (expected, "all")
+    assert Business(Settings()).scopes_at(fact.dims, fact) == (expected, "all")
     assert scope_names(expected) == [name]
     assert canonical_scope(expected) == expected
     assert decode_counts_key(encode_day_key(1, "orders", expected, date(2024, 7, 3))).day == (

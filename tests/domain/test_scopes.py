@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from schemas.facts import DIMENSIONS
 from streams.audit.sums import Business
 from streams.context import Context
+from streams.domain.aliases import Alias, Aliases
 from streams.domain.scopes import Scopes
 from streams.settings import Settings, ValueSettings
 from tests.domain.facts import SU7, YU7
@@ -29,6 +32,15 @@ def test_a_unit_counts_in_each_scope_whose_dimensions_it_has(
     kept = Scopes(templates)
     assert kept.scopes_of(dims) == scopes
     assert kept.scopes_of(dims) == scopes  # remembered
+
+
+def test_an_alias_unites_names_from_the_beginning_or_from_a_day_on() -> None:
+    aliases = Aliases([Alias("model", "YU7", "SU7", date(2024, 10, 7)), Alias("region", "cn-11", "CN-11")])
+    scopes = Scopes([["model"], ["region"], []], aliases=aliases)
+    dims = ("YU7", "", "", "cn-11")
+    assert scopes.scopes_on(dims, date(2024, 10, 6)) == ("model=YU7", "region=CN-11", "all")
+    assert scopes.scopes_on(dims, date(2024, 10, 7)) == ("model=SU7", "region=CN-11", "all")
+    assert aliases.text == "model:YU7=SU7@2024-10-07|region:cn-11=CN-11"
 
 
 def test_the_default_is_each_model_and_all() -> None:

@@ -468,7 +468,8 @@ class Invariants:
         """The units and contradictions of one order, by the plain rules of `tests.support.recount`."""
         before = shard.units.get(order_id, [])
         found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
-        after = [(metric, self._counted_as(model), self._date_of(event["time"])) for metric, event, model in found]
+        dated = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
+        after = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
         shard.units[order_id] = after
         shard.unjudged.add(order_id)
         for sign, several in ((-1, before), (1, after)):
@@ -477,7 +478,10 @@ class Invariants:
                     shard.expected[cell] += sign
                     shard.uncompared.add(cell)
 
-    def _counted_as(self, model: str) -> str:
+    def _counted_as(self, model: str, day: date) -> str:
+        since = self._world.aliased_from
+        if model == "YU7" and since is not None and day >= since:
+            model = "SU7"
         listed = self._world.settings.values.model
         return model if not listed or model in listed else "other"
 

@@ -12,7 +12,7 @@ import warnings
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import count
 from random import Random
@@ -31,7 +31,7 @@ from streams.operations.dead_letters import Wanted
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lift, quarantine
 from streams.operations.replay import Repair, replay
-from streams.settings import RuleSettings, Settings, TargetSettings, TopicSettings, ValueSettings
+from streams.settings import AliasSettings, RuleSettings, Settings, TargetSettings, TopicSettings, ValueSettings
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
@@ -182,8 +182,11 @@ LISTED = ("SU7",)
 
 
 @lru_cache(maxsize=16)
-def _settings(partitions: int, timezone: str, clock: str, *, several: bool) -> Settings:
+def _settings(partitions: int, timezone: str, clock: str, *, several: bool, aliased_from: date | None) -> Settings:
     return Settings(
+        alias=AliasSettings.model_validate({"model": {"YU7": {"name": "SU7", "from": aliased_from}}})
+        if aliased_from is not None
+        else AliasSettings(),
         topics=TopicSettings(orders=("cn.orders", "eu.orders"), deliveries=("bj1", "bj2"))
         if several
         else TopicSettings(),
@@ -218,7 +221,13 @@ class World:
         self.loop = loop
         self.dice = dice
         self.nobody = contextvars.copy_context()
-        self.settings = _settings(plan.partitions, zone, plan.clock, several=plan.several)
+        #: From when on YU7 is counted as SU7, if ever: in one schedule of five, the day after the first.
+        self.aliased_from = (
+            datetime.fromisoformat(start).date() + timedelta(days=1) if Random(plan.seed + 1).random() < 0.2 else None
+        )
+        self.settings = _settings(
+            plan.partitions, zone, plan.clock, several=plan.several, aliased_from=self.aliased_from
+        )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
         self._jumps: list[tuple[float, int]] = [(0.0, 0)]
