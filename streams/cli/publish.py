@@ -18,10 +18,10 @@ from streams.cli.options import cluster_options
 from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.errors import ExpectedError
+from streams.events.event_files import EventReader, NumberedLine
+from streams.events.ndjson import LineChecker, RejectedLine
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
-from streams.operations.event_files import EventReader, NumberedLine
-from streams.operations.ndjson import LineChecker, RejectedLine
 from streams.operations.rehearsal import LoadRate, Rehearsal
 from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 

@@ -10,8 +10,8 @@ import click
 
 from streams.cli.printable import as_json, printable
 from streams.errors import ExpectedError
+from streams.events.checking import EventChecker, EventVerdict
 from streams.installation import load_settings
-from streams.operations.checking import EventChecker, EventVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.facts import Fact
+    from streams.events.ndjson import RejectedLine
     from streams.kafka.publication import Publication
-    from streams.operations.ndjson import RejectedLine
     from streams.settings import Settings
 
 _FIRST_LINES: Final = 5

@@ -19,12 +19,12 @@ from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
 from streams.errors import ExpectedError
+from streams.events.ndjson import key_of, loosely
 from streams.kafka.log import require_topics
 from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.mending import Content, Mending, filtered
-from streams.operations.ndjson import key_of, loosely
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.codec import encode_document
 from schemas.events import EVENTS
-from streams.operations.event_files import NumberedLine
+from streams.events.event_files import NumberedLine
 from streams.tables import KNOWN_COLUMNS, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
 
 if TYPE_CHECKING:

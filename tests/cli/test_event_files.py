@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streams.cli.schema import command
 from streams.errors import ExpectedError
-from streams.operations.event_files import EventReader, events_of
+from streams.events.event_files import EventReader, events_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.facts import DELIVERIES, ORDERS
+from streams.events.event_files import NumberedLine
+from streams.events.ndjson import LineChecker
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end
 from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
-from streams.operations.event_files import NumberedLine
-from streams.operations.ndjson import LineChecker
 from streams.settings import Settings
 from tests.support.installation import Installation
 from tests.support.patience import stretched

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from streams.cli.publish import command
 from streams.errors import ExpectedError
+from streams.events.event_files import NumberedLine
+from streams.events.ndjson import LineChecker
 from streams.kafka.publication import Publication
-from streams.operations.event_files import NumberedLine
-from streams.operations.ndjson import LineChecker
 from streams.operations.rehearsal import LoadRate
 from streams.operations.row_files import TableReader, propose, read_mapping
 

@@ -12,11 +12,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.outputs import ControlHeaders
+from streams.events.event_files import NumberedLine
+from streams.events.ndjson import LineChecker
 from streams.kafka.clients import read_to_end
 from streams.kafka.publisher import Publisher
 from streams.kafka.records import header_values, record_key, record_value
-from streams.operations.event_files import NumberedLine
-from streams.operations.ndjson import LineChecker
 from tests.support.installation import Installation
 from tests.support.patience import deadline
 

@@ -16,9 +16,9 @@ from schemas.facts import DELIVERIES, ORDERS, Rejection, family_of
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from schemas.wrappers import of_bytes
+from streams.events.event_files import NumberedLine, events_of
+from streams.events.ndjson import key_of, loosely, topic_of
 from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, verdicts_on
-from streams.operations.event_files import NumberedLine, events_of
-from streams.operations.ndjson import key_of, loosely, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from schemas.events import Event
-    from streams.operations.event_files import NumberedLine
+    from streams.events.event_files import NumberedLine
 
 _TOPICS = {
     "order.placed.v1": ORDERS,

@@ -1,0 +1,1 @@
+"""Events as publishers hand them in: files, lines, and the verdict that a worker would give."""
