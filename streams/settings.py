@@ -198,6 +198,11 @@ class AliasSettings(_Section):
                 )
         return tidied
 
+    @property
+    def known(self) -> frozenset[tuple[str, str]]:
+        """(dimension, name) of every alias."""
+        return frozenset((dimension, name) for dimension in DIMENSIONS for name in getattr(self, dimension))
+
     def all(self) -> Aliases:
         """The aliases of every dimension."""
         return Aliases(
@@ -228,6 +233,7 @@ class Settings(_Section):
     that an authenticating proxy at one of `web_trusted_proxies` (addresses, networks) sets, one of them needed for an
     address that is not loopback; `web_hosts` more names that may stand in the Host header; `web_lag_limit_s` how far behind
     the topics it is called stale; `web_show_payloads` whether key and value of dead letters are shown, `web_show_vins` whether VINs are shown and looked for,
+    `web_check` whether `POST /api/v1/check` judges events,
     `web_orders` whether single orders can be looked up, for which it reads the ledger's changelog; `web_max_connections`,
     `web_max_streams` (open pages) and `web_rate_per_s` (requests a second and client) its limits.
     """
@@ -290,6 +296,7 @@ class Settings(_Section):
     web_show_payloads: bool = False
     web_show_vins: bool = False
     web_orders: bool = True
+    web_check: bool = False
     web_max_connections: int = Field(default=1000, ge=10, le=100_000)
     web_max_streams: int = Field(default=500, ge=1, le=100_000)
     web_rate_per_s: float = Field(default=50.0, gt=0.0)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from schemas.codec import read_row
 from streams.checkup import Finding, failed, note, ok, wrong
+from streams.domain.slips import LikelySlip, likely_slips
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
-from streams.kafka.clients import client_options, quiet_clients
+from streams.kafka.clients import client_options, partition_counts, quiet_clients, read_latest, reader
 from streams.kafka.permissions import denied, missing_rights, topic_answers
 from streams.kafka.refusals import Reached, reach
 from streams.kafka.rights import Resource, rights_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from aiokafka.admin import AIOKafkaAdminClient
 
@@ -56,8 +59,36 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
             yield await _transactions(client, settings)
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
             yield finding
+        for finding in await _names(settings):
+            yield finding
     except ExpectedError as error:
         yield failed("topics", error)
+
+
+async def _names(settings: Settings) -> list[Finding]:
+    """Names that differ from others only in case or width, from the rows of years."""
+    windows = settings.catalogue.windows.name
+    async with reader(settings) as consumer:
+        if not (await partition_counts(consumer, [windows]))[windows]:
+            return []
+        values = await read_latest(settings, [(windows, 0)], consumer=consumer, wanted=lambda key: b"/year:" in key)
+    units: Counter[str] = Counter()
+    for value in values.values():
+        row = read_row(value)
+        units[row.scope] += row.count
+    return slip_findings(likely_slips(units, settings.alias.known))
+
+
+def slip_findings(slips: Iterable[LikelySlip]) -> list[Finding]:
+    """One note a name that is likely a slip; it is counted as what it says, so nothing is wrong with the service."""
+    return [
+        note(
+            "names",
+            f"{slip.dimension} {slip.name!r} ({slip.units:,} units) differs from {slip.like!r} only in case or width, likely a slip: "
+            f"have its events corrected, or count both as one: [alias.{slip.dimension}] {slip.alias}",
+        )
+        for slip in slips
+    ]
 
 
 async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:

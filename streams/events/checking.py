@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 #: What makes a JSON object a record rather than an event.
 _RECORD: Final = ("value", "value_b64")
-_READ_AS_TEXT: Final = frozenset({"compressed", "utf_16"})
+_COMPRESSED: Final = "compressed"
+_READ_AS_TEXT: Final = frozenset({_COMPRESSED, "utf_16"})
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class EventChecker:
         self._limit_us = settings.future_limit_s * 1_000_000
         self._framed = settings.accept_schema_registry_json
 
-    def check(self, content: bytes, topic: str | None = None) -> list[EventVerdict]:
+    def check(self, content: bytes, topic: str | None = None, *, unpacks: bool = True) -> list[EventVerdict]:
         """The verdicts on what a file holds: events in any form that `publish` reads, or records, or one raw value.
 
         A record is an object with `value` (a text) or `value_b64`, and if wanted `key`, `headers` and `topic`.
@@ -105,14 +106,22 @@ class EventChecker:
         Args:
             content: The file.
             topic: Name of the topic that all are on; else each is on that of its type.
+            unpacks: Whether what is compressed is unpacked, as that of files; else it is judged as a worker would.
 
         Raises:
             ValueError: The file is none of events; or there is no such topic.
         """
-        if of_bytes(content) not in {None, *_READ_AS_TEXT}:
-            lines: Sequence[NumberedLine] = [NumberedLine(1, content)]
-        else:
-            lines = [line for line in events_of(content) if line.text.strip()]
+        return self.verdicts(self.lines(content, unpacks=unpacks), topic)
+
+    def lines(self, content: bytes, *, unpacks: bool = True) -> Sequence[NumberedLine]:
+        """The events of a file, or the one raw value that it is; arguments and errors as of `check`."""
+        wrapper = of_bytes(content)
+        if wrapper not in {None, *_READ_AS_TEXT} or (wrapper == _COMPRESSED and not unpacks):
+            return [NumberedLine(1, content)]
+        return [line for line in events_of(content) if line.text.strip()]
+
+    def verdicts(self, lines: Sequence[NumberedLine], topic: str | None = None) -> list[EventVerdict]:
+        """The verdict on each; `topic` and errors as of `check`."""
         return [self._verdict(self._given(line, topic)) for line in lines]
 
     def _given(self, line: NumberedLine, topic: str | None) -> _Given:

@@ -179,7 +179,7 @@ class Teller:
 
     def __init__(self, settings: Settings, calendar: Calendar, *, vins_shown: bool) -> None:
         self._zone = BusinessZone(settings.timezone)
-        self._scopes = Scopes(settings.scopes)
+        self._scopes = Scopes(settings.scopes, settings.aliases)
         self._names = settings.catalogue.names()
         self._orders_known = "orders" in settings.families
         self._calendar = calendar
@@ -217,7 +217,7 @@ class Teller:
             cause = unit.cause
             if unit.metric != metric or self._zone.date_of(cause.time_us).isoformat() != day:
                 continue
-            if scope in self._scopes.scopes_of(unit.dims):
+            if scope in self._scopes.scopes_on(unit.dims, self._zone.date_of(cause.time_us)):
                 units.append(
                     DayUnit(
                         order_id=found.order_id,
@@ -267,7 +267,7 @@ class Teller:
                 OrderUnit(
                     metric=unit.metric,
                     date=day.isoformat(),
-                    scopes=list(self._scopes.scopes_of(unit.dims)),
+                    scopes=list(self._scopes.scopes_on(unit.dims, day)),
                     periods=[period.id for period in self._calendar.periods_of(day)],
                     source=unit.cause.source,
                     id=unit.cause.id,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,9 +14,11 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from streams.events.checking import EventChecker
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import Snapshot
 from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only
+from streams.web.security import MAX_BODY_BYTES
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
 from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from streams.web.context import Web
 
+_MOST_CHECKED: Final = 1_000
 _NO_STORE: Final = {"cache-control": "no-store"}
 _STREAM_TEXT: Final = """Events with one line of JSON each: `hello` (a new client), `row`, `row-gone`, `milestone`,
 `forecast`, `forecast-withdrawn`, `status` (every second), `reset` (load everything again). `Last-Event-ID` goes on after
@@ -55,6 +60,8 @@ def router(web: Web) -> APIRouter:
     _add_news(routes, web)
     _add_rejected(routes, web)
     _add_orders(routes, web)
+    if web.settings.web_check:
+        _add_check(routes, web)
     return routes
 
 
@@ -259,6 +266,59 @@ def _add_orders(routes: APIRouter, web: Web) -> None:
 def _require(problem: orders.NotKnown | None) -> None:
     if problem is not None:
         raise OrdersNotKnownError(problem.why, problem.done, problem.total)
+
+
+class CheckParameters(Parameters):
+    """`topic`: the name of the topic that all the events are on; else each is on that of its type."""
+
+    topic: Text = ""
+
+
+def _add_check(routes: APIRouter, web: Web) -> None:
+    checker = EventChecker(web.settings)
+
+    @routes.post(
+        "/check",
+        summary="What a worker would make of events",
+        description=f"As `milestones schema check`: events a line each, an array, or records; {MAX_BODY_BYTES:,} bytes and "
+        f"{_MOST_CHECKED:,} events at most. Nothing is published.",
+        tags=["service"],
+        response_class=Response,
+        responses={
+            200: {
+                "content": {"application/json": {}},
+                "description": "`accepted`, `rejected`, and a verdict an event.",
+            },
+            413: {"description": "Too much at once."},
+            422: {"description": "No events, or no such topic."},
+        },
+        openapi_extra={"requestBody": {"required": True, "content": {"application/cloudevents+json": {}}}},
+    )
+    async def check(request: Request, parameters: Annotated[CheckParameters, Query()]) -> Response:
+        content = b""
+        async for piece in request.stream():
+            content += piece
+            if len(content) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"at most {MAX_BODY_BYTES:,} bytes at once")
+        try:
+            found = await asyncio.to_thread(_judged, checker, content, parameters.topic)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        return _json(found)
+
+
+def _judged(checker: EventChecker, content: bytes, topic: str) -> str:
+    """Raises `ValueError` where there are no events, or no such topic."""
+    if not content.strip():
+        raise ValueError("no events; send JSON, an event a line or an array")
+    # Nothing is unpacked: a little that is compressed may be very much.
+    lines = checker.lines(content, unpacks=False)
+    if len(lines) > _MOST_CHECKED:
+        raise HTTPException(413, f"{len(lines):,} events; at most {_MOST_CHECKED:,} at once")
+    verdicts = checker.verdicts(lines, topic or None)
+    rejected = sum(verdict.rejection is not None for verdict in verdicts)
+    told = [verdict.document() for verdict in verdicts]
+    return json.dumps({"accepted": len(told) - rejected, "rejected": rejected, "verdicts": told}, ensure_ascii=False)
 
 
 def _from_snapshot(

@@ -1,7 +1,8 @@
 """Access control: the outermost layer of the web view.
 
 A loopback address is open to everyone on this machine. For any other, the server only starts with a token or an authenticating
-proxy. Requests must be GET or HEAD, small, for one of our host names, and not too many.
+proxy. Requests must be GET or HEAD, small, for one of our host names, and not too many; with `web_check`, events may be posted to
+be judged.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ _HEADERS: Final = [
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 #: What the page that asks for the token looks like; the same for everybody.
 _OF_LOGIN: Final = frozenset(("/static/app.css", "/static/icon.svg"))
+#: What may be posted, where `web_check` is set.
+CHECK_PATH: Final = "/api/v1/check"
 MAX_URL_BYTES: Final = 4096
+MAX_BODY_BYTES: Final = 1 << 20
 MIN_TOKEN_CHARACTERS: Final = 16
 _COOKIE: Final = "milestones_session"
 _BURST_S: Final = 8.0
@@ -67,6 +71,7 @@ class Access:
         proxy_header: In which an authenticating proxy names the user; empty is none.
         proxies: Addresses of such proxies.
         hosts: Names allowed in the Host header; `None` allows any.
+        checks: Whether events may be posted to be judged.
     """
 
     host: str
@@ -75,6 +80,7 @@ class Access:
     proxy_header: str
     proxies: tuple[Network, ...]
     hosts: frozenset[str] | None
+    checks: bool = False
 
     @property
     def session(self) -> str:
@@ -109,7 +115,15 @@ def access_of(settings: Settings) -> Access:
     hosts: frozenset[str] | None = named or None
     if loopback and not settings.web_proxy_header:
         hosts = named | {"localhost", "127.0.0.1", "::1", host}
-    return Access("127.0.0.1" if host == "localhost" else host, port, token, settings.web_proxy_header, proxies, hosts)
+    return Access(
+        "127.0.0.1" if host == "localhost" else host,
+        port,
+        token,
+        settings.web_proxy_header,
+        proxies,
+        hosts,
+        settings.web_check,
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -153,7 +167,14 @@ class Guard:
         await self._app(scope, receive, outgoing)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> _Answer | None:
-        if scope["method"] not in ("GET", "HEAD"):
+        posts = self._access.checks and scope["method"] == "POST" and scope["path"] == CHECK_PATH
+        if posts:
+            if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return _Answer(403, "pages of other sites may not post here")
+            length = headers.get("content-length", "0")
+            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+                return _Answer(413, f"at most {MAX_BODY_BYTES:,} bytes at once")
+        elif scope["method"] not in ("GET", "HEAD"):
             return _Answer(405, "only GET and HEAD are answered here", [(b"allow", b"GET, HEAD")])
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             return _Answer(414, f"an address has at most {MAX_URL_BYTES:,} bytes")

@@ -354,6 +354,15 @@ class WindowReader:
         )
         return found.fetchone() is not None
 
+    def units_of_years(self, scopes: Sequence[str]) -> dict[str, int]:
+        """Units of the rows of years, over all metrics, of each of these scopes."""
+        found = self._connection.execute(
+            f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = 'year'"  # noqa: S608 - only marks are inserted
+            f" AND scope IN ({', '.join('?' * len(scopes))}) GROUP BY scope",
+            tuple(scopes),
+        )
+        return dict(found.fetchall())
+
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
         noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}

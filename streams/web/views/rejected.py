@@ -12,6 +12,7 @@ from schemas.facts import REASONS
 from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
 from schemas.wrappers import UNWRAPS
 from streams.domain.nearest import unknown
+from streams.domain.slips import alike, likely_slips
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, UnknownNameError, View
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_RECONCILED = 1000
 _MAX_ORDERS = 500
+_MAX_SUSPECTS = 500
 
 
 def _one_of(what: str, text: str, known: Collection[str]) -> str:
@@ -76,14 +78,26 @@ class ViolationsParameters(_Paged):
     source: Text = ""
 
 
+class SlipLine(View):
+    """A name that differs from a commoner one only in case or width; `alias` is the line of the settings that unites them."""
+
+    dimension: str
+    name: str
+    like: str
+    units: int
+    units_alike: int
+    alias: str
+
+
 class ViolationsView(View):
-    """A page of violations, the newest first; `total` on all pages."""
+    """A page of violations, the newest first; `total` on all pages. `slips` are names that are likely slips."""
 
     parameters: ViolationsParameters
     vins_shown: bool
     by_kind: list[Group]
     total: int
     violations: list[ViolationEntry]
+    slips: list[SlipLine]
 
 
 class ReconciliationParameters(Parameters):
@@ -193,7 +207,16 @@ def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> Vi
         by_kind=ask.view.violations.by_kind(),
         total=total,
         violations=found,
+        slips=_slips(ask),
     )
+
+
+def _slips(ask: Ask) -> list[SlipLine]:
+    suspects = sorted(alike(ask.view.windows.scopes()))[:_MAX_SUSPECTS]
+    if not suspects:
+        return []
+    found = likely_slips(ask.view.windows.units_of_years(suspects), ask.settings.alias.known)
+    return [SlipLine(**slip._asdict(), alias=f"[alias.{slip.dimension}] {slip.alias}") for slip in found]
 
 
 def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> ReconciliationView:
