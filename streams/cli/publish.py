@@ -94,8 +94,9 @@ def command(
     if wants_proposal:
         click.echo(_proposal(file, settings.timezone), nl=False)
         return
-    checker = LineChecker(settings.future_limit_s, void_topic=min(settings.catalogue.published), backfill=backfill)
-    table = None if mapping is None else TableReader(file, _mapping(mapping), backfill)
+    void_topic = min(settings.catalogue.published)
+    table = None if mapping is None else TableReader(file, _mapping(mapping), backfill, void_topic)
+    checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and table is None)
     with _opened(file) as stream:
         pieces = _chunks(stream, name) if table is None else _rows(table, name)
         if dry_run:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import zlib
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import cramjam
 
@@ -33,12 +32,20 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
 _ENOUGH_TO_TELL: Final = 1 << 20
 
 
-@dataclass(frozen=True)
-class NumberedLine:
-    """One event of a file, or what stands in its place; `number` is that of the line it begins in, from 1."""
+class NumberedLine(NamedTuple):
+    """One event of a file, or what stands in its place.
+
+    Attributes:
+        number: Of the line it begins in, from 1.
+        text: Its JSON.
+        topic: Where it goes, as in `streams.kafka.publication`, where that is known; else -1.
+        key: Of its record, where `topic` is known.
+    """
 
     number: int
     text: bytes
+    topic: int = -1
+    key: bytes | None = None
 
 
 class _Splitter(Protocol):

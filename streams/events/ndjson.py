@@ -77,8 +77,11 @@ class LineChecker:
 
     def judge(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine], list[Fact]]:
         """The same, and the facts of the orders and deliveries among the records."""
-        given = [line for line in lines if line.text.strip()]
-        records = [self._record(line.text.strip()) for line in given]
+        given = [line for line in lines if line.topic >= 0 or line.text.strip()]
+        records = [
+            self._record(line.text.strip()) if line.topic < 0 else Publication(line.topic, line.key, line.text)
+            for line in given
+        ]
         verdicts: dict[int, Event | Fact | Rejection] = {}
         for topic in _KEY_FIELDS:
             places = [place for place, record in enumerate(records) if record.topic == topic]

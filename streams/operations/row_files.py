@@ -10,6 +10,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.codec import encode_document
 from schemas.events import EVENTS
+from schemas.facts import DELIVERIES, ORDERS
 from streams.events.event_files import NumberedLine
+from streams.events.ndjson import key_of, topic_of
 from streams.tables import KNOWN_COLUMNS, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _START_BYTES: Final = 1 << 16
@@ -43,7 +46,13 @@ _DATA_FIELDS: Final = frozenset(
     for name in model.model_fields["data"].annotation.model_fields  # type: ignore[union-attr] # a model
 )
 _NUMBERS: Final = frozenset({"value", "count"})
+_BY_ORDER: Final = frozenset({ORDERS, DELIVERIES})
 _REMEMBERED: Final = 65_536
+_PLAIN_LENGTH: Final = len("2024-10-07 14:03:11")
+#: Tabs and what else of ASCII is stripped from cells, but for ends of lines.
+_NO_CONTROLS: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
+#: Lines of CSV that are looked at together.
+_PIECE_CHARACTERS: Final = 1 << 18
 
 
 class TableMapping(BaseModel):
@@ -99,12 +108,14 @@ class TableReader:
 
     Attributes:
         backfill: Mark the events as history.
+        void_topic: Where events that void others go.
         form: How the table was read, in words.
     """
 
     path: Path
     mapping: TableMapping
     backfill: bool = False
+    void_topic: int = ORDERS
     form: str = ""
     _offsets: dict[str, str] = field(default_factory=dict)
 
@@ -116,48 +127,85 @@ class TableReader:
         """
         rows, form = rows_of(self.path)
         wanted = {name: plain_name(column) for name, column in self.mapping.columns.items()}
-        at = None
+        make: Callable[[int, Sequence[str]], NumberedLine] | None = None
         for tried, (number, cells) in enumerate(rows):
-            if at is None:
-                names = [plain_name(cell) for cell in cells]
-                if all(column in names for column in wanted.values()):
-                    at = {name: names.index(column) for name, column in wanted.items()}
-                    self.form = f"{form}, header in row {number}"
-                elif tried >= _HEADER_WITHIN:
-                    break
-            elif any(cells):
-                yield NumberedLine(number, encode_document(self._event(cells, at)))
-        if at is None:
+            if make is not None:
+                if any(cells):
+                    yield make(number, cells)
+                continue
+            names = [plain_name(cell) for cell in cells]
+            if all(column in names for column in wanted.values()):
+                make = self._maker({name: names.index(column) for name, column in wanted.items()})
+                self.form = f"{form}, header in row {number}"
+            elif tried >= _HEADER_WITHIN:
+                break
+        if make is None:
             raise ValueError(
                 f"no row within the first {_HEADER_WITHIN} has the columns {', '.join(self.mapping.columns.values())}"
             )
 
-    def _event(self, cells: Sequence[str], at: dict[str, int]) -> dict[str, Any]:
-        mapping = self.mapping
-        given: dict[str, Any] = {name: cells[place] if place < len(cells) else "" for name, place in at.items()}
-        given = {**mapping.constants, **{name: value for name, value in given.items() if value != ""}}
-        data: dict[str, Any] = {
-            name: int(value) if name in _NUMBERS and str(value).isdigit() else value
-            for name, value in given.items()
-            if name in _DATA_FIELDS
-        }
-        kind = given.get("type", mapping.type)
-        event: dict[str, Any] = {
-            "specversion": "1.0",
-            "id": given.get("id", ""),
-            "source": mapping.source,
-            "type": mapping.types.get(kind, kind),
-            "time": self._time(str(given.get("time", ""))),
-            "data": data,
-        }
-        if self.backfill or "backfill" in given:
-            event["backfill"] = self.backfill or given["backfill"]
-        if not event["id"]:
-            said = encode_document([event["type"], event["time"], sorted(data.items())])
-            event["id"] = f"row-{hashlib.blake2b(said, digest_size=12).hexdigest()}"
-        return event
+    def _maker(self, at: Mapping[str, int]) -> Callable[[int, Sequence[str]], NumberedLine]:
+        """What makes an event of a row: called a million times, so everything that rows share is found out before.
+
+        Args:
+            at: Field → place of its column.
+        """
+        mapping, constants = self.mapping, self.mapping.constants
+        kinds = mapping.types
+        # In the order of their names, as the digest has them: (name, place of the column or -1, value of all rows).
+        fields = [
+            (name, at.get(name, -1), constants.get(name, "")) for name in sorted({*at, *constants} & _DATA_FIELDS)
+        ]
+        places = {name: at.get(name, -1) for name in ("type", "id", "time", "backfill")}
+        defaults = {"type": mapping.type} | {name: constants.get(name, "") for name in ("id", "time", "backfill")}
+        topics: dict[Any, int] = {}
+        time_at, kind_of_all = places["time"], kinds.get(mapping.type, mapping.type)
+        has_kinds = "type" in {*at, *constants}
+        has_ids = "id" in {*at, *constants}
+        has_marks = self.backfill or "backfill" in {*at, *constants}
+
+        def shared(name: str, cells: Sequence[str]) -> Any:
+            place = places[name]
+            return (cells[place] if 0 <= place < len(cells) else "") or defaults[name]
+
+        def make(number: int, cells: Sequence[str]) -> NumberedLine:
+            width = len(cells)
+            data: dict[str, Any] = {}
+            for name, place, constant in fields:
+                value: Any = (cells[place] if 0 <= place < width else "") or constant
+                if value != "":
+                    data[name] = int(value) if name in _NUMBERS and str(value).isdigit() else value
+            kind = kind_of_all
+            if has_kinds:
+                kind = shared("type", cells)
+                kind = kinds.get(kind, kind)
+            time = self._time(cells[time_at] if 0 <= time_at < width else str(defaults["time"]))
+            identity = shared("id", cells) if has_ids else ""
+            if not identity:
+                said = encode_document([kind, time, list(data.items())])
+                identity = f"row-{hashlib.blake2b(said, digest_size=12).hexdigest()}"
+            event = {"specversion": "1.0", "id": identity, "source": mapping.source, "type": kind, "time": time}
+            if has_marks and (mark := self.backfill or shared("backfill", cells)) != "":
+                event["backfill"] = mark
+            event["data"] = data
+            topic = topics.get(kind)
+            if topic is None:
+                topic = topics[kind] = topic_of(kind, self.void_topic)
+            order_id = data.get("order_id")
+            # Cells are tidied already.
+            is_plain = topic in _BY_ORDER and isinstance(order_id, str) and order_id != constants.get("order_id")
+            key = order_id.encode() if is_plain else key_of({"data": data}, topic)  # type: ignore[union-attr] # it is a text
+            return NumberedLine(number, encode_document(event), topic, key)
+
+        return make
 
     def _time(self, text: str) -> str:
+        if len(text) == _PLAIN_LENGTH and text[10] in " T":
+            # As most are: what is remembered of another time in the same hour is right for this one.
+            offset = self._offsets.get(text[:13])
+            rest = text[13:].split(":")
+            if offset is not None and len(rest) == 3 and not rest[0] and (rest[1] + rest[2]).isdecimal():
+                return f"{text[:10]}T{text[11:]}{offset}"
         if _OFFSET.search(text) or not self.mapping.timezone:
             return text
         match = _LOCAL.fullmatch(text)
@@ -169,7 +217,8 @@ class TableReader:
         if offset is None:
             if len(self._offsets) >= _REMEMBERED:
                 self._offsets.clear()
-            offset = self._offsets[date_and_hour] = self._offset(int(year), int(month), int(day), int(hour or 0))
+            offset = self._offset(int(year), int(month), int(day), int(hour or 0))
+            self._offsets[date_and_hour] = self._offsets[date_and_hour.replace("T", " ")] = offset
         tail = f".{fraction}" if fraction else ""
         return f"{date_and_hour}:{minute or '00'}:{second or '00'}{tail}{offset}"
 
@@ -208,12 +257,38 @@ def rows_of(path: Path) -> tuple[Iterable[tuple[int, list[str]]], str]:
 
 def _csv_rows(path: Path, codec: str, separator: str, *, zipped: bool) -> Iterator[tuple[int, list[str]]]:
     with gzip.open(path) if zipped else path.open("rb") as file:
-        reader = csv.reader(io.TextIOWrapper(file, encoding=codec, newline=""), delimiter=separator)
+        text = io.TextIOWrapper(file, encoding=codec, newline="")
+        number = 0
         try:
-            for cells in reader:
-                yield reader.line_num, [clean_cell(cell) for cell in cells]
+            while lines := text.readlines(_PIECE_CHARACTERS):
+                piece = "".join(lines)
+                if '"' in piece:
+                    # From here on a row may go over several lines.
+                    reader = csv.reader(itertools.chain(lines, text), delimiter=separator)
+                    for cells in reader:
+                        yield number + reader.line_num, [clean_cell(cell) for cell in cells]
+                    return
+                is_clean = _is_clean(piece, separator)
+                for line in lines:
+                    number += 1
+                    cells = line.rstrip("\r\n").split(separator)
+                    yield number, cells if is_clean else [clean_cell(cell) for cell in cells]
         except UnicodeDecodeError:
-            raise ValueError(f"row {reader.line_num + 1} is not in the encoding of the rows before it") from None
+            raise ValueError(f"a row after row {number} is not in the encoding of the rows before it") from None
+        except csv.Error as error:
+            raise ValueError(f"a row after row {number} cannot be read as CSV: {error}") from None
+
+
+def _is_clean(piece: str, separator: str) -> bool:
+    """Whether cells of lines without quotation marks certainly are as `clean_cell` would give them."""
+    if not piece.isascii() or "'" in piece or (separator != "\t" and "\t" in piece):
+        return False
+    if piece.translate(_NO_CONTROLS) != piece:
+        return False
+    if " " not in piece:
+        return True
+    beside = (f" {separator}", f"{separator} ", "\n ", " \n", " \r")
+    return not (any(pair in piece for pair in beside) or piece[0] == " " or piece[-1] == " ")
 
 
 #: Names of columns that only events have → field; the others are those of the lists.
