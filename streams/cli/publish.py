@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ from streams.events.event_files import EventReader, NumberedLine
 from streams.events.ndjson import LineChecker, RejectedLine
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
+from streams.operations.loads import LoadJournal, LoadNote
 from streams.operations.rehearsal import LoadRate, Rehearsal
 from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 
@@ -33,17 +36,27 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 20
 _ROWS = 5_000
 _SHOWN_LINES = 20
+_RARELY = (200_000, 50, 1000)
 _USUAL = "one event a line"
 _TOPIC_WORDS = ("orders", "deliveries", "targets", "controls")
 
 
 @dataclass
 class _Tally:
+    """What has become of a file; `before` is what an interrupted load of it had done."""
+
+    before: LoadNote = field(default_factory=LoadNote)
     lines: int = 0
+    events: int = 0
     published: Counter[int] = field(default_factory=Counter)
     refused: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first_lines: dict[str, int] = field(default_factory=dict)
+
+    def note(self) -> LoadNote:
+        """How far the load has come."""
+        published = self.before.published + self.published.total()
+        return LoadNote(self.events, published, self.before.refused + self.refused)
 
 
 @click.command()
@@ -68,6 +81,11 @@ class _Tally:
 )
 @click.option("--backfill", is_flag=True, help="Mark the events as history: what they pass is no news.")
 @click.option("--rate", type=click.FloatRange(0.1), default=None, metavar="N", help="At most so many events a second.")
+@click.option(
+    "--from-start",
+    is_flag=True,
+    help="Publish all of FILE, also where an earlier load of it was interrupted on the way.",
+)
 @cluster_options
 def command(
     file: Path,
@@ -77,6 +95,7 @@ def command(
     dry_run: bool,  # noqa: FBT001 - an option
     backfill: bool,  # noqa: FBT001 - an option
     rate: float | None,
+    from_start: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> None:
@@ -87,7 +106,7 @@ def command(
     Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
     orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
     valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
-    event counts once.
+    event counts once. A load of a file that was interrupted goes on where it was.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
@@ -97,15 +116,26 @@ def command(
     void_topic = min(settings.catalogue.published)
     table = None if mapping is None else TableReader(file, _mapping(mapping), backfill, void_topic)
     checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and table is None)
+    gc.set_threshold(*_RARELY)  # millions of events live as long as their file is read
     with _opened(file) as stream:
+        size = _size_of(file)
         pieces = _chunks(stream, name) if table is None else _rows(table, name)
         if dry_run:
             rehearsal = Rehearsal(settings)
-            asyncio.run(_rehearse(rehearsal, checker, pieces))
+            asyncio.run(_rehearse(rehearsal, checker, pieces, name, size))
             _print_rehearsal(rehearsal, name)
             return
         publisher = Publisher(settings, topics)
-        tally = run(settings, _publish(publisher, checker, pieces, stream, name, rate))
+        journal = None
+        if size:
+            mapped = "" if mapping is None else mapping.read_text(encoding="utf-8")
+            journal = LoadJournal(settings, file, [mapped, *sorted(topics), "history" if backfill else ""])
+        tally = _Tally(before=LoadNote() if journal is None or from_start else journal.read())
+        if tally.before.events:
+            click.echo(f"{name}: goes on after {tally.before.events:,} events of an interrupted load", err=True)
+        run(settings, _publish(publisher, checker, pieces, _Load(name, size, rate, journal), tally))
+        if journal is not None:
+            journal.end()
     _summarise(tally, name, settings)
 
 
@@ -129,7 +159,7 @@ def _mapping(path: Path) -> TableMapping:
 
 async def _rows(table: TableReader, name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
     """The rows of a table as events, in pieces."""
-    rows = table.events()
+    rows, read_bytes = table.events(), 0
     while True:
         try:
             piece = await asyncio.to_thread(lambda: list(itertools.islice(rows, _ROWS)))
@@ -137,16 +167,23 @@ async def _rows(table: TableReader, name: str) -> AsyncIterator[tuple[list[Numbe
             raise ExpectedError(f"{name}: {error}", exit_code=2) from None
         if not piece:
             break
-        yield piece, sum(len(line.text) for line in piece)
+        yield piece, table.read_bytes - read_bytes
+        read_bytes = table.read_bytes
     with_ids = "" if "id" in table.mapping.columns else "; ids are digests of the rows"
     click.echo(f"{name}: {table.form}{with_ids}", err=True)
 
 
 async def _rehearse(
-    rehearsal: Rehearsal, checker: LineChecker, pieces: AsyncIterator[tuple[list[NumberedLine], int]]
+    rehearsal: Rehearsal,
+    checker: LineChecker,
+    pieces: AsyncIterator[tuple[list[NumberedLine], int]],
+    name: str,
+    size_bytes: int,
 ) -> None:
-    async for lines, _ in pieces:
-        rehearsal.take(*checker.judge(lines))
+    with _progress(name, size_bytes, "reading") as advance:
+        async for lines, piece_bytes in pieces:
+            rehearsal.take(*checker.judge(lines))
+            advance(piece_bytes, len(lines))
 
 
 def _print_rehearsal(rehearsal: Rehearsal, name: str) -> None:
@@ -165,6 +202,11 @@ def _print_rehearsal(rehearsal: Rehearsal, name: str) -> None:
         raise ExpectedError(f"{name}: {total:,} would be rejected; correct them, or publish the others", exit_code=2)
 
 
+def _size_of(file: Path) -> int:
+    """Size of a file, bytes; 0 of a pipe."""
+    return file.stat().st_size if file.is_file() else 0
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     if str(file) == "-":
@@ -178,30 +220,43 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
+@dataclass(frozen=True)
+class _Load:
+    """What is published: name and size of the file, how fast, and where its progress is noted."""
+
+    name: str
+    size_bytes: int
+    rate: float | None
+    journal: LoadJournal | None
+
+
 async def _publish(
     publisher: Publisher,
     checker: LineChecker,
     pieces: AsyncIterator[tuple[list[NumberedLine], int]],
-    stream: IO[bytes],
-    name: str,
-    rate: float | None,
-) -> _Tally:
-    tally = _Tally()
-    pace = LoadRate(rate)
+    load: _Load,
+    tally: _Tally,
+) -> None:
+    pace = LoadRate(load.rate)
+    skipped = 0
     async with publisher:
-        with _progress(stream, name) as advance:
-            async for lines, size_bytes in pieces:
+        with _progress(load.name, load.size_bytes, "publishing") as advance:
+            async for given, size_bytes in pieces:
+                lines = given[max(0, tally.before.events - skipped) :]
+                skipped += len(given) - len(lines)
                 records, refused = checker.check(lines)
                 for some in pace.portions(records):
                     await asyncio.sleep(pace.wait_s())
                     await publisher.send(some)
                     # Flush what has come through a pipe before waiting for more.
                     await publisher.flush()
-                tally.lines = lines[-1].number if lines else tally.lines
+                tally.lines = given[-1].number if given else tally.lines
+                tally.events += len(given)
                 tally.published.update(record.topic for record in records)
-                _report(refused, tally, name)
-                advance(size_bytes)
-    return tally
+                _report(refused, tally, load.name)
+                if load.journal is not None and lines:
+                    load.journal.write(tally.note())
+                advance(size_bytes, len(given))
 
 
 async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
@@ -222,18 +277,30 @@ async def _chunks(stream: IO[bytes], name: str) -> AsyncIterator[tuple[list[Numb
 
 
 @contextlib.contextmanager
-def _progress(stream: IO[bytes], name: str) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
+def _progress(name: str, size_bytes: int, verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere; to be told bytes and events that are done."""
     console = Console(stderr=True)
-    if not console.is_terminal or name == "stdin":
-        yield lambda _size_bytes: None
+    if not console.is_terminal or not size_bytes:
+        yield lambda _size_bytes, _events: None
         return
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    began_s, done = time.monotonic(), 0
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"publishing {name}", total=size)
-        yield lambda size_bytes: progress.advance(task, size_bytes)
+        task = progress.add_task(f"{verb} {name}", total=size_bytes, rate="")
+
+        def advance(more_bytes: int, events: int) -> None:
+            nonlocal done
+            done += events
+            per_second = done / max(time.monotonic() - began_s, 0.001)
+            progress.update(task, advance=more_bytes, rate=f"{per_second:,.0f} events/s")
+
+        yield advance
 
 
 def _report(refused: list[RejectedLine], tally: _Tally, name: str) -> None:
@@ -256,8 +323,14 @@ def _summarise(tally: _Tally, name: str, settings: Settings) -> None:
         for reason, count in tally.reasons.most_common():
             what = "1 line is" if count == 1 else f"{count:,} lines are"
             click.echo(f"{what} {reason}, the first is {name}:{tally.first_lines[reason]}", err=True)
-    if tally.refused:
+    if tally.before.events:
+        click.echo(
+            f"with those of the interrupted load, {total + tally.before.published:,} events of {name} are published",
+            err=True,
+        )
+    refused = tally.refused + tally.before.refused
+    if refused:
         raise ExpectedError(
-            f"{name}: {tally.refused:,} of {tally.lines:,} lines were not published; correct them and publish the file "
+            f"{name}: {refused:,} of {tally.lines:,} lines were not published; correct them and publish the file "
             "again, what is there already counts once"
         )

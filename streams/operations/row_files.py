@@ -6,6 +6,7 @@ event however often the file is published.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
@@ -15,7 +16,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,6 +52,7 @@ _REMEMBERED: Final = 65_536
 _PLAIN_LENGTH: Final = len("2024-10-07 14:03:11")
 #: Tabs and what else of ASCII is stripped from cells, but for ends of lines.
 _NO_CONTROLS: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
+_ROWS_A_REPORT: Final = 1_000
 #: Lines of CSV that are looked at together.
 _PIECE_CHARACTERS: Final = 1 << 18
 
@@ -110,6 +112,7 @@ class TableReader:
         backfill: Mark the events as history.
         void_topic: Where events that void others go.
         form: How the table was read, in words.
+        read_bytes: How much of the file was read.
     """
 
     path: Path
@@ -117,7 +120,11 @@ class TableReader:
     backfill: bool = False
     void_topic: int = ORDERS
     form: str = ""
+    read_bytes: int = 0
     _offsets: dict[str, str] = field(default_factory=dict)
+
+    def _reached(self, position: int) -> None:
+        self.read_bytes = position
 
     def events(self) -> Iterator[NumberedLine]:
         """Each row as a structured event; what is wrong in it the codec will say.
@@ -125,7 +132,7 @@ class TableReader:
         Raises:
             ValueError: The table cannot be read, or has no column that the mapping names.
         """
-        rows, form = rows_of(self.path)
+        rows, form = rows_of(self.path, self._reached)
         wanted = {name: plain_name(column) for name, column in self.mapping.columns.items()}
         make: Callable[[int, Sequence[str]], NumberedLine] | None = None
         for tried, (number, cells) in enumerate(rows):
@@ -230,8 +237,14 @@ class TableReader:
         return f"{text[:3]}:{text[3:]}"
 
 
-def rows_of(path: Path) -> tuple[Iterable[tuple[int, list[str]]], str]:
+def rows_of(
+    path: Path, reached: Callable[[int], None] = lambda _position: None
+) -> tuple[Iterable[tuple[int, list[str]]], str]:
     """The rows of a table with their numbers, and how it was read.
+
+    Args:
+        path: The file.
+        reached: Called with how many of its bytes were read.
 
     Raises:
         ValueError: It cannot be read.
@@ -239,7 +252,9 @@ def rows_of(path: Path) -> tuple[Iterable[tuple[int, list[str]]], str]:
     with path.open("rb") as file:
         start = file.read(_START_BYTES)
     if start.startswith(b"PK\x03\x04"):
-        rows, form = workbook_rows(path.read_bytes())
+        content = path.read_bytes()
+        rows, form = workbook_rows(content)
+        reached(len(content))
         return [(row.number, row.cells) for row in rows], form
     zipped = start.startswith(b"\x1f\x8b")
     if zipped:
@@ -252,20 +267,25 @@ def rows_of(path: Path) -> tuple[Iterable[tuple[int, list[str]]], str]:
     if codec == "utf-16" and not start.startswith(_UTF_16_MARKS):
         codec = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
     separator = separator_of(text)
-    return _csv_rows(path, codec, separator, zipped=zipped), f"{encoding}{', gzip' if zipped else ''}"
+    return _csv_rows(path, codec, separator, reached, zipped=zipped), f"{encoding}{', gzip' if zipped else ''}"
 
 
-def _csv_rows(path: Path, codec: str, separator: str, *, zipped: bool) -> Iterator[tuple[int, list[str]]]:
-    with gzip.open(path) if zipped else path.open("rb") as file:
-        text = io.TextIOWrapper(file, encoding=codec, newline="")
+def _csv_rows(
+    path: Path, codec: str, separator: str, reached: Callable[[int], None], *, zipped: bool
+) -> Iterator[tuple[int, list[str]]]:
+    with path.open("rb") as raw, gzip.open(raw) if zipped else contextlib.nullcontext(raw) as file:
+        text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=codec, newline="")
         number = 0
         try:
             while lines := text.readlines(_PIECE_CHARACTERS):
                 piece = "".join(lines)
+                reached(raw.tell())
                 if '"' in piece:
                     # From here on a row may go over several lines.
                     reader = csv.reader(itertools.chain(lines, text), delimiter=separator)
-                    for cells in reader:
+                    for place, cells in enumerate(reader):
+                        if not place % _ROWS_A_REPORT:
+                            reached(raw.tell())
                         yield number + reader.line_num, [clean_cell(cell) for cell in cells]
                     return
                 is_clean = _is_clean(piece, separator)
