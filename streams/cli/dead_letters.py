@@ -16,6 +16,7 @@ from streams.cli.operators import operator
 from streams.cli.options import cluster_options, instant_us
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
+from streams.cli.watching import watched
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -175,11 +176,14 @@ def replay_(
             for line in _changes(outcome.letter, outcome.after):
                 click.echo(f"  {printable(line)}")
 
-    if dry_run:
-        for outcome in run(settings, rehearse(Context(settings), wanted, repair)):
-            told(outcome)
-    else:
-        run(settings, replay(Context(settings), wanted, repair, told))
+    with watched() as listener:
+        outcomes = []
+        if dry_run:
+            outcomes = run(settings, rehearse(Context(settings), wanted, repair, listener))
+        else:
+            run(settings, replay(Context(settings), wanted, repair, told, listener))
+    for outcome in outcomes:
+        told(outcome)
     _summarise(counts, dry_run=dry_run)
 
 

@@ -22,6 +22,7 @@ from schemas.codec import decode_document, encode_document
 from schemas.instants import MissingOffsetError, parse_instant
 from schemas.notes import Place
 from schemas.wrappers import FRAME_BYTES
+from streams.listener import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -230,12 +231,14 @@ class Edited:
     failure: str = ""
 
 
-async def filtered(command: str, letters: Sequence[tuple[DeadLetter, Content]]) -> dict[Place, Edited]:
+async def filtered(
+    command: str, letters: Sequence[tuple[DeadLetter, Content]], progress: Callable[[int], None] = ignore
+) -> dict[Place, Edited]:
     """Hands all records to one command, a JSON object a line, and takes what it gives, by the place of each record.
 
     An object has `topic`, `partition`, `offset`, `reason`, `message`, `key`, `headers` (a list of name and value), and the
     value: as `value` where it is a JSON object, else as `value_text`, or `value_b64` where it is no text. A record for which
-    no line comes back is not in the answer.
+    no line comes back is not in the answer. `progress` is called with the number of lines that have come since the last call.
 
     Raises:
         ValueError: The command failed, or gave something else.
@@ -258,6 +261,7 @@ async def filtered(command: str, letters: Sequence[tuple[DeadLetter, Content]]) 
                 if line.strip() not in {b"", b"null"}:
                     place, edited = _read_line(line, number, given)
                     found[place] = edited
+            progress(len(lines))
             if not piece:
                 break
         await process.wait()

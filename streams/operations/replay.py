@@ -23,6 +23,7 @@ from streams.events.ndjson import key_of, loosely
 from streams.kafka.log import require_topics
 from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
+from streams.listener import Listener
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
 from streams.operations.mending import Content, Mending, filtered
 
@@ -41,6 +42,9 @@ _EDIT_TIMEOUT_S: Final = 60.0
 #: A transaction of one run: bounds what is repeated after a failure.
 _MOST_RECORDS: Final = 500
 _MOST_BYTES: Final = 4 << 20
+#: Dead letters between two reports of progress.
+_TOLD_TOGETHER: Final = 200
+_NOBODY: Final = Listener()
 _ASK_FOR_IT: Final = "in quarantine: ask for it with --reason quarantined, once a corrected version runs"
 
 
@@ -85,15 +89,17 @@ class Repair:
     by: str = ""
 
 
-async def rehearse(context: Context, wanted: Wanted, repair: Repair) -> list[Outcome]:
+async def rehearse(context: Context, wanted: Wanted, repair: Repair, listener: Listener = _NOBODY) -> list[Outcome]:
     """What `replay` would do; changes nothing."""
     async with context.log.reader() as reader:
-        run = _Run(context, repair, reader)
+        run = _Run(context, repair, reader, listener)
         await run.check_topics()
         return [outcome async for outcome in run.outcomes(wanted)]
 
 
-async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callable[[Outcome], None]) -> None:
+async def replay(
+    context: Context, wanted: Wanted, repair: Repair, told: Callable[[Outcome], None], listener: Listener = _NOBODY
+) -> None:
     """Publishes dead letters again.
 
     Args:
@@ -101,6 +107,7 @@ async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callabl
         wanted: Which of them.
         repair: How.
         told: Called with what has become of each; for those published, once they are committed.
+        listener: Gets progress.
 
     Raises:
         ExpectedError: Another run has taken over, or a transaction is in doubt; run it again to continue.
@@ -108,7 +115,7 @@ async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callabl
     writer = context.log.writer(context.transactional_id("replay"))
     try:
         async with context.log.reader() as reader:
-            run = _Run(context, repair, reader)
+            run = _Run(context, repair, reader, listener)
             await run.check_topics()
             await writer.start()
             await run.publish(wanted, writer, told)
@@ -127,7 +134,8 @@ async def replay(context: Context, wanted: Wanted, repair: Repair, told: Callabl
 
 
 class _Run:
-    def __init__(self, context: Context, repair: Repair, reader: LogReader) -> None:
+    def __init__(self, context: Context, repair: Repair, reader: LogReader, listener: Listener) -> None:
+        self._listener = listener
         catalogue = context.catalogue
         self._context = context
         self._repair = repair
@@ -143,13 +151,19 @@ class _Run:
 
     async def outcomes(self, wanted: Wanted) -> AsyncIterator[Outcome]:
         """What to do with each selected dead letter, in order."""
+        self._listener.say("reading the dead letters")
         letters = await read_letters(self._context, wanted, self._reader)
         missing = set(wanted.places) - {letter.place for letter in letters}
         if missing:
             raise ExpectedError(f"there is no such dead letter of {min(missing)}: see milestones dead-letters list")
         before = await read_replayed(self._context, self._reader)
+        is_filtered = self._repair.command is not None and not self._repair.gets_values
+        self._listener.plan(len(letters) * (2 if is_filtered else 1))
         edited = await self._edited(letters, wanted, before)
-        for letter in letters:
+        self._listener.say("judging and publishing")
+        for number, letter in enumerate(letters, start=1):
+            if not number % _TOLD_TOGETHER:
+                self._listener.progress(_TOLD_TOGETHER)
             note = before.get(letter.place)
             if note is not None:
                 yield Outcome(letter, "replayed before", f"by {note.by} at {note.at}")
@@ -172,7 +186,8 @@ class _Run:
         if not mended:
             return {}
         try:
-            return await filtered(self._repair.command, mended)
+            self._listener.say("in the hands of the command")
+            return await filtered(self._repair.command, mended, self._listener.progress)
         except ValueError as error:
             raise ExpectedError(f"--edit: {error}", exit_code=1) from None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +19,7 @@ from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, Violation
 from streams.web.views.common import Ask, Parameters, Text, UnknownNameError, View
 
 if TYPE_CHECKING:
+    from streams.settings import Settings
     from streams.web.orders import Orders
 
 _MAX_RECONCILED = 1000
@@ -150,12 +153,15 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
         by_reason=ask.view.dead_letters.by("reason"),
         by_topic=ask.view.dead_letters.by("topic"),
         total=total,
-        command=_replay(("--reason", parameters.reason), ("--topic", parameters.topic), *_repairs(parameters.reason)),
+        command=_replay(
+            ("--reason", parameters.reason), ("--topic", parameters.topic), *_repairs(parameters.reason, ask.settings)
+        ),
         letters=[
             LetterLine(
                 letter=letter,
                 command=_replay(
-                    ("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"), *_repairs(letter.reason)
+                    ("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"),
+                    *_repairs(letter.reason, ask.settings),
                 ),
             )
             for letter in found
@@ -170,10 +176,11 @@ def _vin(ask: Ask, text: str) -> str:
     return text.strip().upper()
 
 
-def _repairs(reason: str | None) -> tuple[tuple[str, str], ...]:
+def _repairs(reason: str | None, settings: Settings) -> tuple[tuple[str, str], ...]:
     """The options that repair most records of a reason, as a beginning."""
     if reason == "missing_offset":
-        return (("--time-offset", "+08:00"),)
+        offset = datetime.now(ZoneInfo(settings.timezone)).strftime("%z")
+        return (("--time-offset", f"{offset[:3]}:{offset[3:]}"),)
     return (("--unwrap", UNWRAPS[reason]),) if reason in UNWRAPS else ()
 
 
