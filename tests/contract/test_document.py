@@ -406,7 +406,7 @@ def test_a_value_that_is_not_listed_counts_as_another(model: str, scope: str) ->
     values = ValueSettings(model=("SU7", "SU7 Ultra"))
     dims = (name, "", "", "")
     assert Scopes(values=values.listed()).scopes_of(dims) == (expected, "all")
-    assert Business(Settings(values=values)).scopes_of(dims) == (expected, "all")
+    assert Business(Settings(values=values)).scopes_of(dims, date(2024, 10, 7)) == (expected, "all")
 
 
 @pytest.mark.parametrize("row", rows_of("dates"), ids=lambda row: row[0])

@@ -124,7 +124,7 @@ def test_the_independent_recount_counts_in_the_same_scopes(
         values=ValueSettings(**{name: tuple(each) for name, each in values.items()}),
     )
     found = Context(settings).scopes.scopes_of(dims)
-    assert found == Business(settings).scopes_of(dims)
+    assert found == Business(settings).scopes_of(dims, date(2024, 10, 7))
     assert all(Context(settings).scopes.has(scope) for scope in found)
 
 

@@ -240,8 +240,9 @@ class Invariants:
         sums: Counter[Cell] = Counter()
         for known in orders.values():
             for metric, event, model in judged(list(known.values()))[0]:
-                for period in periods_of(self._date_of(event["time"])):
-                    sums.update([(metric, "all", period), (metric, f"model={self._counted_as(model)}", period)])
+                day = self._date_of(event["time"])
+                for period in periods_of(day):
+                    sums.update([(metric, "all", period), (metric, f"model={self._counted_as(model, day)}", period)])
         return sums
 
     # On every commit ------------------------------------------------------------------------------------------------
