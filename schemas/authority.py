@@ -264,7 +264,8 @@ def _model(document: dict[str, Any], accepted: Sequence[type[E]]) -> type[E]:
             raise _RejectedError(reason, wrappers.line_of(reason))
         raise _RejectedError("not_an_event", f"{_NO_EVENT}{_ALMOST if {'type', 'source'} <= document.keys() else ''}")
     if document["specversion"] != "1.0":
-        raise _RejectedError("invalid_field", "specversion: another one; wanted: the text 1.0")
+        found = "another version" if isinstance(document["specversion"], str) else kind_of(document["specversion"])
+        raise _RejectedError("invalid_field", f"specversion: {found}; wanted: the text 1.0")
     name = document.get("type")
     if not isinstance(name, str):
         found = kind_of(name) if "type" in document else "missing"

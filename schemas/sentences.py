@@ -29,7 +29,7 @@ WANTED: Final[dict[str, tuple[str, str]]] = {
     "type": ("the name of an event", "vehicle.delivered.v1"),
     "time": ("a date and time with an offset", "2024-10-07T14:03:11+08:00"),
     "subject": (_SENTENCE, "SO-20241007-000123"),
-    "datacontenttype": ("application/json, or nothing", "application/json"),
+    "datacontenttype": ("application/json, or nothing", ""),
     "dataschema": (_SENTENCE, "https://example.com/delivered.json"),
     "backfill": ("true or false", "true"),
     "data": ("a JSON object", '{"order_id":"SO-20241007-000123"}'),
@@ -92,6 +92,8 @@ def _found(where: str, problem: ErrorDetails) -> str:
         said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing_offset":
             said = "which has no offset"
+        elif where == "time" and said.startswith("not a date and time"):
+            return _shape(value) if isinstance(value, str) else kind_of(value)  # what is wanted follows anyway
         return f"{_shape(value)}, {said}" if where == "time" and isinstance(value, str) else said
     if not isinstance(value, str) or not value:
         return _number(value) if problem["type"] in {"greater_than_equal", "less_than_equal"} else kind_of(value)
