@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.codec import read_row
 from streams.checkup import Finding, failed, note, ok, wrong
-from streams.domain.slips import LikelySlip, likely_slips
+from streams.domain.slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
 from streams.kafka.clients import client_options, partition_counts, quiet_clients, read_latest, reader
@@ -66,12 +66,12 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
 
 
 async def _names(settings: Settings) -> list[Finding]:
-    """Names that differ from others only in case or width, from the rows of years."""
-    windows = settings.catalogue.windows.name
+    """Names that differ from others only in case or width, from the rows of the longest periods."""
+    windows, kind = settings.catalogue.windows.name, f"/{longest(settings.windows)}:".encode()
     async with reader(settings) as consumer:
         if not (await partition_counts(consumer, [windows]))[windows]:
             return []
-        values = await read_latest(settings, [(windows, 0)], consumer=consumer, wanted=lambda key: b"/year:" in key)
+        values = await read_latest(settings, [(windows, 0)], consumer=consumer, wanted=lambda key: kind in key)
     units: Counter[str] = Counter()
     for value in values.values():
         row = read_row(value)

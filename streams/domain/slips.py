@@ -36,6 +36,11 @@ class LikelySlip(NamedTuple):
         return f'"{quoted[0]}" = "{quoted[1]}"'
 
 
+def longest(windows: Collection[str]) -> str:
+    """The kind of period that has the fewest rows, of those that are counted; days always are."""
+    return next(kind for kind in ("year", "month", "day") if kind in {*windows, "day"})
+
+
 def alike(scopes: Iterable[str]) -> set[str]:
     """The scopes with a name that resembles another one; to be counted, if there are any."""
     names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)

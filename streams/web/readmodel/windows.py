@@ -354,12 +354,12 @@ class WindowReader:
         )
         return found.fetchone() is not None
 
-    def units_of_years(self, scopes: Sequence[str]) -> dict[str, int]:
-        """Units of the rows of years, over all metrics, of each of these scopes."""
+    def units(self, kind: str, scopes: Sequence[str]) -> dict[str, int]:
+        """Units of the rows of one kind of period, over all metrics, of each of these scopes."""
         found = self._connection.execute(
-            f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = 'year'"  # noqa: S608 - only marks are inserted
+            f"SELECT scope, sum(count) FROM windows WHERE present = 1 AND kind = ?"  # noqa: S608 - only marks are inserted
             f" AND scope IN ({', '.join('?' * len(scopes))}) GROUP BY scope",
-            tuple(scopes),
+            (kind, *scopes),
         )
         return dict(found.fetchall())
 

@@ -14,7 +14,7 @@ from schemas.facts import REASONS
 from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
 from schemas.wrappers import UNWRAPS
 from streams.domain.nearest import unknown
-from streams.domain.slips import alike, likely_slips
+from streams.domain.slips import alike, likely_slips, longest
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.views.common import Ask, Parameters, Text, UnknownNameError, View
 
@@ -222,7 +222,7 @@ def _slips(ask: Ask) -> list[SlipLine]:
     suspects = sorted(alike(ask.view.windows.scopes()))[:_MAX_SUSPECTS]
     if not suspects:
         return []
-    found = likely_slips(ask.view.windows.units_of_years(suspects), ask.settings.alias.known)
+    found = likely_slips(ask.view.windows.units(longest(ask.settings.windows), suspects), ask.settings.alias.known)
     return [SlipLine(**slip._asdict(), alias=f"[alias.{slip.dimension}] {slip.alias}") for slip in found]
 
 
