@@ -25,6 +25,7 @@ from schemas.partitioner import homes
 from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.clients import client_options
 from streams.kafka.forwarding import unwrap
+from streams.kafka.records import header_values, record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from schemas.authority import SourceRecord
     from schemas.outputs import Marker
+    from streams.kafka.records import LogRecord
     from tests.support.installation import Installation
 
 #: Parts of one transaction show on different partitions at different moments, this far apart at most.
@@ -60,8 +63,8 @@ class _Shard:
         stalled_s: Since when the next marker waits for records of other partitions; monotonic.
     """
 
-    waiting: deque[Any] = field(default_factory=deque)
-    vocabulary: list[Any] = field(default_factory=list)
+    waiting: deque[LogRecord] = field(default_factory=deque)
+    vocabulary: list[LogRecord] = field(default_factory=list)
     words: Vocabulary = field(default_factory=Vocabulary)
     events: dict[str, dict[tuple[str, str], Fact]] = field(default_factory=lambda: defaultdict(dict))
     positions: dict[str, int] = field(default_factory=dict)
@@ -85,9 +88,9 @@ class Spy:
         self._numbers = {catalogue.orders.name: 0, catalogue.deliveries.name: 1}
         self._names = (catalogue.orders.name, catalogue.deliveries.name)
         self._shards = {number: _Shard() for number in range(catalogue.partitions)}
-        self._records: dict[TopicPartition, dict[int, Any]] = defaultdict(dict)
-        self._letters: dict[Place, Any] = {}
-        self._forwarded: dict[Place, Any] = {}
+        self._records: dict[TopicPartition, dict[int, LogRecord]] = defaultdict(dict)
+        self._letters: dict[Place, LogRecord] = {}
+        self._forwarded: dict[Place, LogRecord] = {}
         self._letters_due: set[Place] = set()
         self._forwarded_due: set[Place] = set()
         self._revisions: Counter[str] = Counter()
@@ -136,7 +139,7 @@ class Spy:
         finally:
             await self._consumer.stop()
 
-    def _take(self, tp: TopicPartition, record: Any) -> None:
+    def _take(self, tp: TopicPartition, record: LogRecord) -> None:
         catalogue = self._catalogue
         if tp.topic in self._numbers:
             self._records[tp][record.offset] = record
@@ -145,20 +148,20 @@ class Spy:
             number, original = unwrap(record)
             self._once(self._forwarded, (number, original.partition, original.offset), record, "forwarded")
         elif tp.topic == catalogue.dead_letters.name:
-            headers = dict(record.headers)
+            headers = header_values(record)
             number = self._numbers[headers[ControlHeaders.TOPIC].decode()]
             place = number, int(headers[ControlHeaders.PARTITION]), int(headers[ControlHeaders.OFFSET])
             self._once(self._letters, place, record, "a dead letter")
         elif tp.topic == catalogue.ledger.name:
             self._shards[tp.partition].waiting.append(record)
         elif tp.topic == catalogue.counts.name:
-            shard, cell = decode_counts_key(record.key)
+            shard, cell = decode_counts_key(record_key(record))
             if cell is None:
-                self._said[shard].append(record.value)
+                self._said[shard].append(record_value(record))
         else:
-            self._milestone(orjson.loads(record.value)["data"])
+            self._milestone(orjson.loads(record_value(record))["data"])
 
-    def _once(self, known: dict[Place, Any], place: Place, record: Any, what: str) -> None:
+    def _once(self, known: dict[Place, LogRecord], place: Place, record: LogRecord, what: str) -> None:
         if place in known:
             raise SpyError(f"{self._text(place)} is {what} twice: at offsets {known[place].offset} and {record.offset}")
         known[place] = record
@@ -174,8 +177,9 @@ class Spy:
     def _go_through(self, number: int, shard: _Shard) -> None:
         while shard.waiting:
             record = shard.waiting[0]
-            if record.key == STATE_KEY:
-                marker = decode_marker(record.value)
+            key = record_key(record)
+            if key == STATE_KEY:
+                marker = decode_marker(record_value(record))
                 missing = self._missing(number, shard, marker)
                 if missing:
                     now = time.monotonic()
@@ -185,18 +189,18 @@ class Spy:
                     return
                 shard.stalled_s = None
                 self._account(number, shard, marker)
-                shard.markers.append(record.value)
+                shard.markers.append(record_value(record))
                 self.steps += 1
-            elif is_vocabulary(record.key):
+            elif is_vocabulary(key):
                 shard.vocabulary.append(record)
                 shard.words = Vocabulary()
                 shard.words.restore(vocabulary_of(shard.vocabulary))
-            elif Changelog.is_chunk(record.key) and record.value is not None:
+            elif Changelog.is_chunk(key) and record.value is not None:
                 self._chunk(number, shard, record)
             shard.waiting.popleft()
 
-    def _chunk(self, number: int, shard: _Shard, record: Any) -> None:
-        for order_id, blob in _entries(record.value):
+    def _chunk(self, number: int, shard: _Shard, record: LogRecord) -> None:
+        for order_id, blob in _entries(record_value(record)):
             facts = unpack(order_id, blob, shard.words.words)
             now = {(fact.source, fact.id): fact for fact in facts}
             if len(now) != len(facts):
@@ -206,7 +210,7 @@ class Spy:
                 raise SpyError(f"ledger {number}, {record.offset}: order {order_id} has lost {lost[0]}")
             shard.events[order_id] = now
 
-    def _passed(self, number: int, shard: _Shard, marker: Marker) -> Iterator[tuple[str, Any]]:
+    def _passed(self, number: int, shard: _Shard, marker: Marker) -> Iterator[tuple[str, LogRecord]]:
         """(topic, record) of everything between the last positions and those of the marker."""
         for topic, (position, _) in marker.positions.items():
             records = self._records[TopicPartition(*source_of(topic, number))]
@@ -229,8 +233,9 @@ class Spy:
                 return f"{self._text(place)} is neither applied nor a duplicate, and there is no dead letter of it"
         return ""
 
-    def _judge(self, number: int, shard: _Shard, record: Any) -> tuple[Place, Any, str]:
+    def _judge(self, number: int, shard: _Shard, record: LogRecord) -> tuple[Place, SourceRecord, str]:
         """Where a record was published, as it was, and what it must have become by the state of the changelog."""
+        original: SourceRecord
         if record.topic == self._catalogue.rerouted.name:
             source, original = unwrap(record)
         else:
@@ -277,7 +282,7 @@ class Spy:
         if events != applied:
             raise SpyError(f"ledger {number}: {events} events in the changelog, {applied} below the positions")
 
-    def _unchanged(self, place: Place, original: Any, copy: Any, added: frozenset[str]) -> None:
+    def _unchanged(self, place: Place, original: SourceRecord, copy: SourceRecord, added: frozenset[str]) -> None:
         headers = tuple(header for header in copy.headers if header[0] not in added)
         if (copy.key, copy.value, headers) != (original.key, original.value, tuple(original.headers)):
             raise SpyError(f"{self._text(place)} was changed on its way")

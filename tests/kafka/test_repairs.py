@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.kafka.clients import read_to_end
+from streams.kafka.records import header_values, record_key
 from tests.support import processes
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation, Worker
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from schemas.topics import Topic
+    from streams.kafka.records import LogRecord
     from tests.support.shared_kafka import SharedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -54,7 +57,7 @@ async def end(installation: Installation) -> None:
     installation.workers.clear()
 
 
-async def records_of(installation: Installation, *topics: Any) -> list[Any]:
+async def records_of(installation: Installation, *topics: Topic) -> list[LogRecord]:
     found = []
     for topic in topics:
         async for records in read_to_end(installation.settings, [(topic.name, n) for n in range(topic.partitions)]):
@@ -62,7 +65,7 @@ async def records_of(installation: Installation, *topics: Any) -> list[Any]:
     return found
 
 
-async def sources(installation: Installation) -> list[Any]:
+async def sources(installation: Installation) -> list[LogRecord]:
     return await records_of(installation, installation.catalogue.orders, installation.catalogue.deliveries)
 
 
@@ -70,7 +73,7 @@ async def letters(installation: Installation) -> list[tuple[str, int, int, str, 
     """(topic, partition, offset, reason, message, value) of every dead letter."""
     found = []
     for record in await records_of(installation, installation.catalogue.dead_letters):
-        headers = {name: value.decode() for name, value in record.headers}
+        headers = {name: value.decode() for name, value in header_values(record).items()}
         found.append(
             (
                 headers[ControlHeaders.TOPIC],
@@ -150,11 +153,11 @@ async def last_words(installation: Installation) -> str:
     return worker.log.read_text().rstrip().splitlines()[-1]
 
 
-def place(record: Any) -> tuple[str, str, str]:
+def place(record: LogRecord) -> tuple[str, str, str]:
     return record.topic, str(record.partition), str(record.offset)
 
 
-def named(record: Any) -> str:
+def named(record: LogRecord) -> str:
     return f"{record.topic}-{record.partition}@{record.offset}"
 
 
@@ -260,7 +263,7 @@ async def test_dead_letters_are_repaired_published_again_once_and_then_counted(r
         (f"SO-W{number}".encode(), value) for number, value in enumerate(wrong)
     )
     assert all([name for name, _ in record.headers] == ["trace"] for record in found)
-    assert all(record.partition == home(record.key.decode()) for record in found)
+    assert all(record.partition == home(record_key(record).decode()) for record in found)
     again = await rejected.run("dead-letters", "replay", *mine)
     assert (again.returncode, again.stdout.count("published again before")) == (0, KEYS)
     assert await times(rejected, *wrong) == [2] * KEYS
