@@ -97,12 +97,12 @@ FILES: dict[str, bytes] = {
     "numbered rows without a head": lines("", "{n},{v}").encode(),
     "orders and VINs without a head": lines("", "{o};{v}").encode(),
     "head of another wording": lines("Sales Order No.,Chassis No.", "{o},{v}").encode(),
-    "head with units": lines("序号,销售订单号*,车架号（VIN）,交车日期", "{n},{o},{v},2024/10/7").encode(),  # noqa: RUF001
+    "head with units": lines("序号,销售订单号*,车架号（VIN）,交车日期", "{n},{o},{v},2024/10/7").encode(),  # noqa: RUF001 - as Chinese is written
     "workbook": workbook(["订单号", "车架号"], *TABLE),
     "workbook, title and totals": workbook(["十月交付"], [], ["Order", "VIN"], *TABLE, ["合计", 6]),
     "workbook, second sheet": workbook(["VIN"], *[[vin] for vin in VINS], before="说明"),
     "workbook without a head": workbook(*TABLE),
-    "workbook with dates": workbook(["vin", "交付日期"], *[[vin, datetime(2024, 10, 7)] for vin in VINS]),  # noqa: DTZ001
+    "workbook with dates": workbook(["vin", "交付日期"], *[[vin, datetime(2024, 10, 7)] for vin in VINS]),  # noqa: DTZ001 - cells have no zone
     "workbook with numbered rows": workbook(*[[number, vin] for number, vin in enumerate(VINS, start=1)]),
 }
 

@@ -171,7 +171,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Makes handles ready again."""
         self._calls.extend(handles)
 
-    def call_soon(  # type: ignore[override]
+    def call_soon(  # type: ignore[override] # what is used of the signature
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function in the next round."""
@@ -179,15 +179,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._calls.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    call_soon_threadsafe = call_soon  # type: ignore[assignment] # there is one thread
 
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override] # what is used of the signature
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function once the clock has come to `when`."""
         return self.set_timer(when, callback, args, context)
 
-    def call_later(  # type: ignore[override]
+    def call_later(  # type: ignore[override] # what is used of the signature
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Any:
         """Calls a function after `delay` seconds."""
@@ -202,7 +202,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         heappush(self._timers, (when_s, number, handle))
         return handle
 
-    def create_task(  # type: ignore[override]
+    def create_task(  # type: ignore[override] # what is used of the signature
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: contextvars.Context | None = None
     ) -> Any:
         """A task; names only help when debugging."""
@@ -214,7 +214,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Runs rounds until the loop is stopped."""
         calls = self._calls
-        while not self._stopping:  # type: ignore[attr-defined]
+        while not self._stopping:  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
             self._take_timers()
             for _ in range(len(calls)):
                 handle = calls.popleft()
@@ -248,7 +248,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if not handle.is_cancelled:
                 self._calls.append(handle)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override] # what is used of the signature
         """Runs a thread's function at some later moment."""
         del executor
         future = self.create_future()
@@ -275,7 +275,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for task in self._tasks:
             if task.done():
                 continue
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
             coroutine = task.get_coro()
             with suppress(BaseException):
                 coroutine.close()

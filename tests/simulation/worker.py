@@ -205,7 +205,7 @@ class Worker:
             self._flow.clear()
             consumer.pause_partitions(consumer.assignment())
             for queue in self._queues.values():
-                queue._queue.clear()  # type: ignore[attr-defined]
+                queue._queue.clear()  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
         await self.engine.quiesce()
 
     async def on_assigned(self, held: set[TP], generation: int) -> None:
@@ -229,7 +229,7 @@ class Worker:
         consumer.can_resume_flow.set()
         consumer.suspend_flow.clear()
         for queue in self._queues.values():
-            queue._queue.clear()  # type: ignore[attr-defined]
+            queue._queue.clear()  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
         self._flow.set()
         if self._fetching is None:
             self._fetching = self.process.spawn(self._drain())

@@ -192,7 +192,7 @@ def _settings(partitions: int, timezone: str, clock: str, *, several: bool, alia
         else TopicSettings(),
         partitions=partitions,
         timezone=timezone,
-        clock=clock,  # type: ignore[arg-type]
+        clock=clock,  # type: ignore[arg-type] # one of the two
         holidays=(),
         scopes=(("model",), ()),
         # Where there are several topics, one of the two models is counted as another one.
