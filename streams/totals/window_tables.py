@@ -1,4 +1,4 @@
-"""The window tables: day counts of all shards, summed to day, month, year and holiday rows by one writer.
+"""The window tables: day counts of all shards, summed to rows of all periods by one writer.
 
 The output topics are the state: a new writer reads the published rows and milestones, then the day counts and the side topics
 (targets, control totals), and commits the differences. What cannot be derived from them is remembered in
