@@ -57,7 +57,7 @@ _NO_LIMIT: Final = 1 << 62
 #: Its next version, and its first one where that is replaced.
 _RECORDS_OF_ROW: Final = 2
 #: Kinds of milestones that one row decides; the others compare rows.
-_OF_ONE_ROW: Final = ("threshold", "target")
+_OF_ONE_ROW: Final = ("threshold", "multiple", "share", "target")
 
 SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.deliveries.v1"}
 

@@ -44,6 +44,8 @@ _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
 #: More than the rows and milestones of one metric and scope come to, so that they are in one transaction.
 _SERIES_RECORDS: Final = 40
+#: More than any window has.
+_MOST_UNITS: Final = 300
 
 
 class BrokenError(AssertionError):
@@ -105,7 +107,7 @@ class _Summed:
 @lru_cache(maxsize=1000)
 def periods_of(day: date) -> tuple[str, ...]:
     """Ids of the periods that a date is in."""
-    return f"day:{day}", f"month:{day:%Y-%m}", f"year:{day:%Y}"
+    return f"day:{day}", f"week:{day:%G-W%V}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total"
 
 
 @lru_cache(maxsize=1000)
@@ -148,8 +150,8 @@ class Invariants:
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
         #: Windows that pass a threshold, and those where passing and standing disagree.
-        self._passing: set[tuple[str, str, str]] = set()
-        self._wrong: set[tuple[str, str, str]] = set()
+        self._passing: set[tuple[str, str, str, int]] = set()
+        self._wrong: set[tuple[str, str, str, int]] = set()
         self._replayed: set[bytes] = set()
         #: The contradictions that are published, by ledger partition and order.
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
@@ -582,30 +584,36 @@ class Invariants:
                 del self.standing[name]
             else:
                 self.standing[name] = data
-            if data["kind"] == "threshold":
-                self._wrong ^= {(data["rule"], data["scope"], data["period"])}
+            if data["kind"] in ("threshold", "multiple"):
+                self._wrong ^= {(data["rule"], data["scope"], data["period"], data["threshold"])}
             if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
                 row = self.table.get((data["metric"], data["scope"], data["period"]))
                 if row is None or row["status"] == "open":
-                    raise BrokenError("called over", f"{name} is a record of a day that is not over")
+                    raise BrokenError("called over", f"{name} is a record of a period that is not over")
 
     def _judge(self, key: Cell, count: int) -> None:
         """Which thresholds a window passes now."""
         metric, scope, period = key
         for rule in self._world.settings.rule:
-            if rule.exceeds is None or rule.metric != metric or (scope == "all") != (rule.scope == ()):
+            if rule.metric != metric or (scope == "all") != (rule.scope == ()):
                 continue
-            name = (rule.name, scope, period)
-            if period.startswith(f"{rule.window}:") and (name in self._passing) != (count > rule.exceeds):
-                self._passing ^= {name}
-                self._wrong ^= {name}
+            if not f"{period}:".startswith(f"{rule.window}:"):
+                continue
+            numbers = {} if rule.exceeds is None else {rule.exceeds: count > rule.exceeds}
+            if rule.every is not None:
+                numbers |= {number: count >= number for number in range(rule.every, _MOST_UNITS, rule.every)}
+            for number, passes in numbers.items():
+                name = (rule.name, scope, period, number)
+                if (name in self._passing) != passes:
+                    self._passing ^= {name}
+                    self._wrong ^= {name}
 
     def _check_numbers(self) -> None:
         """Thresholds stand where their windows pass, and nowhere else."""
         for name in sorted(self._wrong):
-            rule, scope, period = name
+            rule, scope, period, number = name
             which = "passes and does not stand" if name in self._passing else "stands and does not pass"
-            raise BrokenError("milestones", f"{rule} of {scope} in {period} {which}")
+            raise BrokenError("milestones", f"{rule} {number} of {scope} in {period} {which}")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
         """Whether everything appended before the end of a day was counted when the day was declared over."""
@@ -676,7 +684,7 @@ class Invariants:
         published = {
             key: row["count"]
             for key, row in self.table.items()
-            if row["count"] and key[2].partition(":")[0] in ("day", "month", "year")
+            if row["count"] and key[2].partition(":")[0] in ("day", "week", "month", "year", "total")
         }
         expected = {key: count for key, count in sums.items() if count}
         if published != expected:
@@ -698,13 +706,13 @@ class Invariants:
             raise BrokenError("quarantine", f"{place} was to be skipped and has no dead letter that says so")
 
     def _check_records(self) -> None:
-        """Record days are past days with more than every earlier day, at least one of which has units."""
+        """Records are periods that are over and have more than every earlier one, at least one of which has units."""
         for rule in self._world.settings.rule:
             if not rule.record:
                 continue
             by_scope: dict[str, list[tuple[str, int]]] = defaultdict(list)
             for (metric, scope, period), row in self.table.items():
-                is_judged = metric == rule.metric and period.startswith("day:") and row["status"] != "open"
+                is_judged = metric == rule.metric and period.startswith(f"{rule.window}:") and row["status"] != "open"
                 if is_judged and (scope == "all") == (rule.scope == ()):
                     by_scope[scope].append((period, row["count"]))
             expected = set()

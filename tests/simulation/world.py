@@ -194,6 +194,7 @@ def _settings(partitions: int, timezone: str, clock: str, *, several: bool, alia
         timezone=timezone,
         clock=clock,  # type: ignore[arg-type] # one of the two
         holidays=(),
+        windows=("day", "week", "month", "year", "total"),
         scopes=(("model",), ()),
         # Where there are several topics, one of the two models is counted as another one.
         values=ValueSettings(model=LISTED if several else ()),
@@ -205,9 +206,13 @@ def _settings(partitions: int, timezone: str, clock: str, *, several: bool, alia
             RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
             RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
             RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
+            RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),
+            RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
         ),
         target=(
-            TargetSettings(target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5),
+            TargetSettings(
+                target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
+            ),
         ),
     )
 
