@@ -8,7 +8,6 @@ flow control are Faust's.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -117,8 +116,8 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
             asked_us: When it was asked, microseconds since 1970.
             asked_s: The same, seconds of a steady clock.
         """
-        # The first leader that is seen is taken for one that has led for a while.
-        known, since_s = self._leaders.get(tp, (leader, -math.inf))
+        # The first leader that is seen may be as new as any other.
+        known, since_s = self._leaders.get(tp, (None, 0.0))
         if known != leader:
             since_s = asked_s
         self._leaders[tp] = leader, since_s

@@ -172,6 +172,7 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     """While the answer was on its way, records may have come that it knows nothing of."""
     clock_us = [100_000_000]
     ends = LogEnds()
+    ends.answered(ONE, 1, 0, asked_us=0, asked_s=-1000.0)
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
     state = SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False)
@@ -234,9 +235,11 @@ def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> No
     assert waits == [500, 10, 10, 10, 500]
 
 
-def test_a_new_leader_is_believed_once_it_has_answered_for_a_second() -> None:
+def test_a_leader_is_believed_once_it_has_answered_for_a_second() -> None:
     """At first it may show an earlier end than the leader before it, however long ago that was appended."""
     ends = LogEnds()
+    ends.answered(ONE, 1, 6, asked_us=99_000_000, asked_s=49.0)
+    assert not ends  # whoever asks for the first time does not know since when it has led
     ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
     assert ends[ONE] == LogEnd(7, 99_000_000)
     ends.answered(ONE, 2, 5, asked_us=109_000_000, asked_s=59.0)
@@ -248,7 +251,7 @@ def test_a_new_leader_is_believed_once_it_has_answered_for_a_second() -> None:
 
 def test_the_same_leader_may_be_a_new_one_after_it_has_not_answered() -> None:
     ends = LogEnds()
-    ends.missed(ONE)  # the first one has led for a while, as far as anybody knows
+    ends.answered(ONE, 1, 7, asked_us=99_000_000, asked_s=49.0)
     ends.answered(ONE, 1, 7, asked_us=100_000_000, asked_s=50.0)
     ends.missed(ONE)
     ends.answered(ONE, 1, 6, asked_us=103_000_000, asked_s=53.0)
