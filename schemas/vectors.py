@@ -12,12 +12,14 @@ import numpy as np
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[int]).decode
+#: Numbers that are added up between two pauses: ten milliseconds.
+_AT_ONCE = 50_000
 
 
 def packed(integers: list[int]) -> bytes:
@@ -81,8 +83,10 @@ def exclusive(one: bytes, other: bytes) -> bytes:
 
 def add_up(
     size: int, group: array[int], kind: array[int], parents: Sequence[Sequence[int]], *columns: array[int]
-) -> None:
+) -> Iterator[None]:
     """Sets each number of the columns to the sum of those that it is made of: of the same group, and a child of its kind.
+
+    With pauses, in which the columns must not change.
 
     Args:
         size: Places to look at.
@@ -107,15 +111,18 @@ def add_up(
     keys, sums = keys[order], sums[order]
     for column in columns:
         _view(column, size)[sums] = 0
-    for parent in table[kinds[parts]].T:
-        chosen = np.flatnonzero(parent >= 0)
-        wanted = groups[parts[chosen]] * len(parents) + parent[chosen]
-        places = np.searchsorted(keys, wanted)
-        if len(chosen) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != wanted).any()):
-            raise ValueError("parts without a sum")
-        for column in columns:
-            view = _view(column, size)
-            np.add.at(view, sums[places], view[parts[chosen]])
+    for first in range(0, len(parts), _AT_ONCE):
+        yield
+        some = parts[first : first + _AT_ONCE]
+        for parent in table[kinds[some]].T:
+            chosen = np.flatnonzero(parent >= 0)
+            wanted = groups[some[chosen]] * len(parents) + parent[chosen]
+            places = np.searchsorted(keys, wanted)
+            if len(chosen) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != wanted).any()):
+                raise ValueError("parts without a sum")
+            for column in columns:
+                view = _view(column, size)
+                np.add.at(view, sums[places], view[some[chosen]])
 
 
 def _taken(size: int, column: array[int], flags: bytes) -> NDArray[np.int8]:

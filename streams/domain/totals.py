@@ -152,9 +152,10 @@ class Totals:
         """All rows."""
         return self._windows
 
-    def end_snapshot(self) -> None:
-        """All rows of a snapshot have been restored in `windows`; what was published since follows."""
-        self._days_seen.update(self._windows.add_up())
+    def end_snapshot(self) -> Iterator[None]:
+        """Ends the rows of a snapshot that have been restored in `windows`, with pauses; what was published since follows."""
+        yield from self._windows.add_up()
+        self._days_seen.update(self._windows.days)
 
     def restore_row(self, row: PublishedRow) -> None:
         """Takes over the published version of a row, before the first evaluation."""

@@ -410,8 +410,8 @@ class Windows:
 
     def restore_names(
         self, series: Iterable[tuple[str, str]], periods: Sequence[tuple[str, str, str, str | None]]
-    ) -> None:
-        """Restores all series and periods, with the numbers that they had; before anything else.
+    ) -> Iterator[None]:
+        """Restores all series and periods, with the numbers that they had; before anything else, and with pauses.
 
         Raises:
             ValueError: The calendar gives a period other dates, or a day other periods; nothing is restored then.
@@ -424,12 +424,17 @@ class Windows:
         days = {period.start: self._calendar.periods_of(period.start) for period in found if period.kind == "day"}
         if not known.issuperset(period.id for of_day in days.values() for period in of_day):
             raise ValueError("days belong to more periods now")
-        for period in found:
+        yield
+        for number, period in enumerate(found):
             self._number_of(period)
+            if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
+                yield
         for day, of_day in days.items():
             self._numbers_of_day[day] = tuple(map(self._number_of, of_day))
-        for metric, scope in series:
+        for number, (metric, scope) in enumerate(series):
             self._new_series(cast("Metric", metric), scope)
+            if number % _LOOK_ROWS == _LOOK_ROWS - 1:
+                yield
 
     def restore_rows(
         self, columns: Mapping[str, bytes], kept: Sequence[bytes | None], others: Iterable[PublishedRow]
@@ -457,8 +462,8 @@ class Windows:
                 self.restore(other)
                 self.columns.published_hours[found] = hours  # its counts by hour are those of the packed day
 
-    def add_up(self) -> list[date]:
-        """Makes the sums of the days that were restored, at whatever moments each was. Returns the dates of all days.
+    def add_up(self) -> Iterator[None]:
+        """Makes the sums of the days that were restored, at whatever moments each was, with pauses.
 
         Raises:
             ValueError: A day belongs to a row that is not there.
@@ -467,8 +472,14 @@ class Windows:
         for number, *others in self._numbers_of_day.values():
             parents[number] = tuple(others)
         columns = self.columns
-        vectors.add_up(len(columns), columns.series, columns.period, parents, columns.count, columns.backfilled)
-        return list(self._numbers_of_day)
+        yield from vectors.add_up(
+            len(columns), columns.series, columns.period, parents, columns.count, columns.backfilled
+        )
+
+    @property
+    def days(self) -> Iterable[date]:
+        """The dates that have, or had, counts."""
+        return self._numbers_of_day.keys()
 
     def _is_as_published(self, day: int) -> bool:
         """Whether a day has the counts by hour of its published version, which only this one says so far."""

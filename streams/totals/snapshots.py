@@ -196,9 +196,11 @@ class Snapshots:
         periods: list[tuple[str, str, str, str | None]] = []
         for number in range(_blocks(head.series, _NAMES)):
             series += decode_series_block(expand_snapshot_part(self._parts[f"series/{number}"])).series
+            await asyncio.sleep(0)
         for number in range(_blocks(head.periods, _NAMES)):
             periods += decode_period_block(expand_snapshot_part(self._parts[f"periods/{number}"])).periods
-        self._windows.restore_names(series[: head.series], periods[: head.periods])
+        for _ in self._windows.restore_names(series[: head.series], periods[: head.periods]):
+            await asyncio.sleep(0)
         return head
 
     async def _check_topics(self, head: SnapshotHead, reader: LogReader) -> None:

@@ -96,7 +96,8 @@ class WindowTables:
             memory = await self._recall(reader)
             head = await self._snapshots.open(reader)
             if head is not None:
-                self._totals.end_snapshot()
+                for _ in self._totals.end_snapshot():
+                    await asyncio.sleep(0)
                 self._shards.restore(head.markers)
                 self._next = head.counts.next
             # Before the counts: which scopes have targets decides what is kept of them until the first step.
