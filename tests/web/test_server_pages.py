@@ -260,3 +260,13 @@ async def test_an_answer_that_a_program_has_is_not_sent_again_and_the_document_s
     document = (await site.get("/api/v1/openapi.json")).json()
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     assert document["servers"] == [{"url": "/"}]
+
+
+async def test_a_range_of_dates_is_shown_on_the_first_page(site: Site) -> None:
+    view = (await site.get(f"/api/v1/now?scope=model=SU7&first=2024-10-01&last={TODAY}")).json()
+    assert sum(day["count"] for day in view["own"]["days"]) == 107
+    page = (await site.get(f"/?scope=model=SU7&first=2024-10-01&last={TODAY}")).text
+    assert re.search(r'id="own-count">107<', page)
+    assert 'id="own-count"' not in (await site.get("/?scope=model=SU7")).text
+    for query in (f"first={TODAY}&last=2024-10-01", "first=2000-01-01&last=2024-01-01"):
+        assert (await site.get(f"/?{query}")).status_code == 404, query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import METRICS
 from schemas.outputs import CivilDate, WindowRow
@@ -20,6 +20,7 @@ from streams.web.views.common import (
     MilestoneLine,
     Parameters,
     Text,
+    UnknownNameError,
     UsualDay,
     View,
     milestone_line,
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
 _NEWEST: Final = 12
 #: A holiday is shown for so long after its end.
 _HOLIDAY_SHOWN_DAYS: Final = 60
+_MOST_DAYS: Final = 800
 
 
 class NowParameters(Parameters):
-    """`scope`: such as `model=SU7`; by default that of the targets."""
+    """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: dates of an own range."""
 
     scope: Text = ""
+    first: CivilDate | Literal[""] = ""
+    last: CivilDate | Literal[""] = ""
 
 
 class Today(View):
@@ -74,6 +78,7 @@ class Now(View):
     year: Span
     parts: list[WindowRow]
     holidays: list[Span]
+    own: Span | None
     milestones: list[MilestoneLine]
 
 
@@ -102,6 +107,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         year=_span(ask, DELIVERIES, scope, year_period(today, ask.settings.reckoning)),
         parts=_parts(ask, DELIVERIES, scope),
         holidays=_holidays(ask, scope),
+        own=_own(ask, scope, parameters),
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
     )
 
@@ -122,6 +128,17 @@ def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
     rows = (ask.view.windows.get(metric, scope, period.id) for period in periods)
     return [row for row in rows if row is not None]
+
+
+def _own(ask: Ask, scope: str, parameters: NowParameters) -> Span | None:
+    """The range that is asked for, from one date to another or up to today; `None` without one, or where it is none."""
+    if not parameters.first:
+        return None
+    start = date.fromisoformat(parameters.first)
+    end = date.fromisoformat(parameters.last) if parameters.last else ask.today
+    if not start <= end < start + timedelta(days=_MOST_DAYS):
+        raise UnknownNameError(f"{start} to {end} is no range of at most {_MOST_DAYS} days")
+    return span_of(ask, DELIVERIES, scope, None, (f"{start}..{end}", start, end))
 
 
 def _span(ask: Ask, metric: str, scope: str, period: Period) -> Span:
