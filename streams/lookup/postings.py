@@ -103,7 +103,10 @@ class Postings:
                 if not path.exists():
                     with path.open("wb") as file:
                         np.save(file, values, allow_pickle=False)
-        return [run.name for run in self._runs]
+        names = [run.name for run in self._runs]
+        # From now on the memory is the system's to take: ten million events are 240 MB.
+        self.load(folder, names)
+        return names
 
     def load(self, folder: Path, names: Iterable[str]) -> None:
         """Takes back what was written.
@@ -114,7 +117,7 @@ class Postings:
         self._runs = [
             _Run(_mapped(folder / f"{name}.h.npy"), _mapped(folder / f"{name}.o.npy"), name) for name in names
         ]
-        self._count = max((int(run.name[:8]) for run in self._runs), default=0)
+        self._count = max((self._count, *(int(run.name[:8]) for run in self._runs)))
         if any(len(run.hashes) != len(run.offsets) for run in self._runs):
             raise ValueError("arrays that do not fit each other")
 
