@@ -270,3 +270,12 @@ async def test_a_range_of_dates_is_shown_on_the_first_page(site: Site) -> None:
     assert 'id="own-count"' not in (await site.get("/?scope=model=SU7")).text
     for query in (f"first={TODAY}&last=2024-10-01", "first=2000-01-01&last=2024-01-01"):
         assert (await site.get(f"/?{query}")).status_code == 404, query
+
+
+@pytest.mark.parametrize(("timezone", "said"), [("Asia/Shanghai", "Asia/Shanghai UTC+08:00"), ("UTC", "UTC")])
+async def test_every_page_names_the_offset_of_its_times(tmp_path: Path, timezone: str, said: str) -> None:
+    with Site(tmp_path, timezone=timezone) as site:
+        site.rows(row(f"day:{TODAY}", 1))
+        page = (await site.get("/milestones")).text
+        assert f"Business time zone: {said}<" in page
+        assert f"({said})</p>" in page
