@@ -75,7 +75,8 @@ def filled(site: Site) -> None:
     site.read(
         Feed.DEAD_LETTERS, letter_record(json.dumps({"source": "/erp", "id": "x", "data": {"vin": VIN}}).encode())
     )
-    site.rows(row("day:2024-10-07", 2), row("month:2024-10", 2), row("year:2024", 2, scope="model=YU7"))
+    week = row("week:2024-W41", 2, start="2024-10-07", end="2024-10-13")
+    site.rows(row("day:2024-10-07", 2), row("month:2024-10", 2), week, row("year:2024", 2, scope="model=YU7"))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def filled(site: Site) -> None:
         ("2024\u5e7410\u67087\u65e5", "/calendar/2024-10-07"),
         ("2024-10", "/windows?period=month%3A2024-10"),
         ("year:2024", "/windows?period=year%3A2024"),
+        ("week:2024-W41", "/windows?period=week%3A2024-W41"),
         ("su7", "/?scope=model%3DSU7"),
         ("model=YU7", "/?scope=model%3DYU7"),
         (MILESTONE, "/milestones/deliveries/model%3DSU7/day%3A2024-10-07/exceeds%3A1"),

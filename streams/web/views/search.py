@@ -11,6 +11,7 @@ from pydantic import Field
 
 from schemas.texts import scope_names
 from streams.domain.nearest import period_fault
+from streams.domain.periods import parse_period
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery
 from streams.web.views.common import Ask, Parameters, View, words_of
@@ -88,9 +89,9 @@ def _periods(ask: Ask, q: str) -> Iterator[Hit]:
         period = f"month:{match[1]}-{int(match[2]):02d}"
     elif match := _YEAR.fullmatch(q):
         period = f"year:{match[1]}"
-    start = f"{period.partition(':')[2]}-01-01"[: len("2024-01-01")]
-    if ":" in period and period_fault(period) is None and ask.view.windows.has_period(period, start):
-        yield _period(period, exact=True)
+    found = parse_period(period, ask.settings.reckoning) if period_fault(period) is None else None
+    if found is not None and ask.view.windows.has_period(found.id, found.start.isoformat()):
+        yield _period(found.id, exact=True)
         return
     words = q.casefold().replace(" ", "-")
     for entry in ask.holidays:
