@@ -43,7 +43,7 @@ Contradiction = tuple[str, str, str]  # kind, source, id
 _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
 #: More than the rows and milestones of one metric and scope come to, so that they are in one transaction.
-_SERIES_RECORDS: Final = 40
+_SERIES_RECORDS: Final = 80
 #: More than any window has.
 _MOST_UNITS: Final = 300
 

@@ -156,7 +156,7 @@ class Plan:
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
-            part_rows=dice.choice([1, 6, 40, 40, PART_ROWS]),
+            part_rows=dice.choice([1, 6, 80, 80, PART_ROWS]),
             several=dice.random() < 0.2,
             rebuilds=dice.random() < 0.05,
             snapshot_after=dice.choice([20, 60, SNAPSHOT_AFTER]),
