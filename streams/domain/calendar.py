@@ -167,7 +167,7 @@ class Calendar:
         """
         kind, _, rest = period_id.partition(":")
         if kind in WINDOWS and not self.counts(kind):
-            raise ValueError(f"{period_id!r}: {kind} is not among the windows of the settings")
+            raise ValueError(f"{period_id!r}: {kind} is not among the windows of the settings; list it there")
         if kind == "holiday":
             return self._holiday(period_id, rest)
         try:

@@ -176,7 +176,7 @@ def _window_fault(window: str, calendar: Calendar) -> str | None:
     if kind not in WINDOWS or (name and kind != "holiday") or window.endswith(":"):
         return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME"
     if not calendar.counts(kind):
-        return f"{kind} is not among the windows of the settings"
+        return f"{kind} is not among the windows of the settings; list it there"
     if kind == "holiday" and name and name not in calendar.holidays:
         return f"window {window!r}: {name} is not among the holidays of the settings"
     return None

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 RULE = '[[rule]]\nname = "w"\nmetric = "deliveries"\nscope = ["model"]\n'
 TARGET = '[[target]]\ntarget_id = "q"\nmetric = "deliveries"\nscope = "model=SU7"\nvalue = 5\n'
 FAULTS = {
-    f'{RULE}window = "week"\nexceeds = 10\n': "rule 'w': no window is called 'week'; choose from day, month, year",
+    f'{RULE}window = "fortnight"\nexceeds = 10\n': "rule 'w': no window is called 'fortnight'; choose from day, week, month, ",
     f'{RULE}window = "holiday:labour-day"\nexceeds = 10\n': "labour-day is not among the holidays of the settings",
     f'{RULE}window = "day"\nexceeds = 10\nreaches = 10\n': "rule 'w': give exceeds or reaches, not both",
     f'{RULE}window = "day"\nexceeds = 1\n{RULE}window = "month"\nexceeds = 1\n': "rule 'w': two rules have this name",
     'holidays = ["国庆节"]\n': "holidays: no calendar has a holiday called '国庆节'; known are ",
-    f'{TARGET}period = "quarter:2025-Q1"\n': "target 'q': period: 'quarter:2025-Q1' is no period; write ",
+    f'{TARGET}period = "quarter:2025-Q1"\n': "target 'q': period: 'quarter:2025-Q1': quarter is not among the windows of the settings; list it there",
     f'{TARGET}period = "month:2025-1"\n': "target 'q': period: 'month:2025-1' is no period; write ",
     f'{TARGET}period = "holiday:national-day:2031"\n': "target 'q': period: 'holiday:national-day:2031': no holiday cal",
     'bootstrap_servers = "kafka://k"\n': "bootstrap_servers: 'kafka://k' is not HOST:PORT, such as k:9092",

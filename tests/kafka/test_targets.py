@@ -459,6 +459,4 @@ async def test_history_and_new_rules_are_on_record_and_only_live_events_are_news
     worker = installation.clocked()
     assert await asyncio.to_thread(worker.wait, 20) == 2
     (line,) = [line for line in worker.log.read_text().splitlines() if "week" in line]
-    assert line == (
-        "milestones: rule 'daily': no window is called 'week'; choose from day, month, year, holiday, holiday:NAME"
-    )
+    assert line == ("milestones: rule 'daily': week is not among the windows of the settings; list it there")

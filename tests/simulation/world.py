@@ -722,6 +722,9 @@ class World:
         self._heal()
 
 
+_LOGGER = logging.getLogger("streams")
+
+
 class _Listener(logging.Handler):
     """Adds the service's warnings to the steps."""
 
@@ -730,9 +733,17 @@ class _Listener(logging.Handler):
         self.note: Callable[[str], None] = lambda _: None
         self.seen: Counter[str] = Counter()
 
+    def attach(self, world: World) -> None:
+        """Listens for a world, and nobody else does: other tests of this process have ears of their own."""
+        self.note, self.seen = world.note, world.seen
+        _LOGGER.addHandler(self)
+        _LOGGER.propagate = False
+
     def forget(self) -> None:
         """Its world has ended."""
         self.note, self.seen = lambda _: None, Counter()
+        _LOGGER.removeHandler(self)
+        _LOGGER.propagate = True
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
@@ -744,9 +755,6 @@ class _Listener(logging.Handler):
 
 
 _LISTENER = _Listener()
-_LOGGER = logging.getLogger("streams")
-_LOGGER.addHandler(_LISTENER)
-_LOGGER.propagate = False
 
 
 def run(plan: Plan) -> Result:
@@ -760,7 +768,7 @@ def run(plan: Plan) -> Result:
     async def main() -> None:
         nonlocal world
         world = World(plan, loop, dice)
-        _LISTENER.note, _LISTENER.seen = world.note, world.seen
+        _LISTENER.attach(world)
         await world.run()
         world.is_over = True
 
@@ -774,6 +782,7 @@ def run(plan: Plan) -> Result:
             loop.run_until_complete(main())
         finally:
             loop.bury()
+            _LISTENER.forget()
             asyncio.set_event_loop(None)
             if collecting:
                 gc.enable()
@@ -786,5 +795,4 @@ def run(plan: Plan) -> Result:
     result.seen["rebalances"] += world.group.rebalances
     result.seen["compactions"] += world.cluster.compactions
     world.take_apart()
-    _LISTENER.forget()
     return result

@@ -272,7 +272,7 @@ async def test_a_token_guards_the_stream_and_the_pages(bootstrap: str, prefix: s
     with WebView(guarded, tmp_path / "web.txt", bind="0.0.0.0:0") as web:
         web.url = web.url.replace("0.0.0.0", "127.0.0.1")
         async with web.client() as asked:
-            for path in ("/", "/api/v1/now", "/api/v1/stream", "/static/app.css", "/metrics"):
+            for path in ("/", "/api/v1/now", "/api/v1/stream", "/static/app.js", "/metrics"):
                 assert (await asked.get(path)).status_code == 401, path
             asked.headers["authorization"] = f"Bearer {TOKEN}"
             assert (await asked.get("/api/v1/status")).status_code == 200
@@ -294,7 +294,7 @@ async def test_questions_out_of_bounds_are_refused_and_answers_are_compressed(
             "after=x",
             "offset=3",
             "sort=count;--",
-            "kind=week",
+            "kind=fortnight",
             "as_of=yesterday",
             "first=x",
         ):

@@ -111,15 +111,15 @@ def test_what_comes_after_the_filling_changes_it() -> None:
 def test_a_topic_that_is_recreated_while_it_is_read_for_the_first_time_begins_from_nothing() -> None:
     bulk = ReadModel(ZONE, bulk=True)
     try:
-        take(bulk, [row("day:2024-10-01", 1)], feed=Feed.HISTORY)
-        take(bulk, [row("day:2024-10-01", 1)])
+        take(bulk, [row("day:2024-10-01", 1, updated_at="2024-10-01T08:00:00.000Z")], feed=Feed.HISTORY)
+        take(bulk, [row("day:2024-10-01", 1, updated_at="2024-10-01T09:00:00.000Z")])
         bulk.forget(Feed.WINDOWS)
         bulk.forget(Feed.HISTORY)
-        take(bulk, [row("day:2024-10-02", 2)])
+        take(bulk, [row("day:2024-10-02", 2, updated_at="2024-10-02T10:00:00.000Z")])
         bulk.loaded()
         with bulk.snapshot() as view:
             assert [each.period for each in view.windows.page(WindowQuery()).rows] == ["day:2024-10-02"]
-            assert view.windows.history_since_us() is None
+            assert view.windows.history_since_us() == 1_727_863_200_000_000
     finally:
         bulk.close()
 

@@ -389,15 +389,13 @@ class WindowReader:
     def history_since_us(self) -> int | None:
         """When the oldest version that is still known was published, microseconds since 1970.
 
-        Where no row has been replaced yet, that is the first of the current ones; they were read as they were published.
+        Where no row has been replaced yet, that is the oldest of the current ones.
         """
         row = (
             self._connection.execute("SELECT updated_us FROM history_begins").fetchone()
-            or self._connection.execute(
-                "SELECT updated_us FROM windows WHERE present = 1 ORDER BY rowid LIMIT 1"
-            ).fetchone()
+            or self._connection.execute("SELECT min(updated_us) FROM windows WHERE present = 1").fetchone()
         )
-        found: int | None = None if row is None else row[0]
+        found: int | None = row[0]
         return found
 
     def target_changes(self, metric: str, scope: str, period: str) -> list[WindowRow]:
