@@ -193,7 +193,9 @@ class TaskRunner:
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
                 await self._look()
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
-                logger.warning("%s: %s; opened again in %.1f s", self.name, error, wait_s)
+                # Where only time has run out, there is nothing behind the colon.
+                reason = str(error).rstrip(": ") or "no answer in time"
+                logger.warning("%s: %s; opened again in %.1f s", self.name, reason, wait_s)
             except asyncio.CancelledError:
                 return
             except BaseException as error:  # noqa: BLE001 - a fault must end the worker, whatever it is
