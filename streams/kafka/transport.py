@@ -413,6 +413,14 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         """The same, for methods without a result."""
         await maybe_async(fun(*args, **kwargs))
 
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *partitions: Any, **limits: Any) -> Any:
+        """Fetches. What the group's coordinator has failed with is raised first, as aiokafka's own methods do.
+
+        Else an error between two fetches would be lost, and the coordination would wait for ever for it to be seen.
+        """
+        consumer._coordinator.check_errors()  # noqa: SLF001 - Faust fetches past the methods that look
+        return await super()._fetch_records(consumer, *partitions, **limits)
+
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         """A consumer that reads committed records only, which Faust's does just with its own transactions."""
         conf = self.app.conf

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 from faust.types.tuples import TP
 
 from streams.kafka.transport import (
@@ -16,13 +17,11 @@ from streams.kafka.transport import (
     LogEnd,
     LogEnds,
     NothingRead,
+    _ConsumerInLoop,
     _DatingConsumer,
     _NewCoordinator,
     _Position,
 )
-
-if TYPE_CHECKING:
-    import pytest
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
 
@@ -212,6 +211,18 @@ async def test_a_position_at_which_there_is_nothing_is_told() -> None:
     assignment.active = False  # a rebalance: the position is sought anyway
     await consumer._process_and_note(assignment, 1, request)
     assert lost == [(ONE, 7)]
+
+
+async def test_what_the_coordinator_fails_with_between_two_fetches_is_raised_by_the_next() -> None:
+    """A right on the group that is taken away then would never be noticed."""
+    thread = object.__new__(_ConsumerInLoop)
+
+    def failed() -> None:
+        raise GroupAuthorizationFailedError("milestones")
+
+    consumer = SimpleNamespace(_coordinator=SimpleNamespace(check_errors=failed))
+    with pytest.raises(GroupAuthorizationFailedError, match="milestones"):
+        await thread._fetch_records(consumer, {ONE}, timeout=1.0)
 
 
 def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> None:
