@@ -82,6 +82,29 @@ VIOLATION_MESSAGES: Final[dict[str, str]] = {
     "void_of_void": "voids an event that is itself a void: a void cannot be voided",
 }
 
+#: What each event of an order does, for a person; a code that is a kind of violation is the code of such an event.
+EVENT_EFFECTS: Final[dict[str, str]] = {
+    "placed": "places the order",
+    "cancelled": "cancels the order",
+    "delivered": "delivers the vehicle",
+    "delivered_without_order": "delivers the vehicle, although no order was placed before",
+    "delivered_after_cancellation": "delivers the vehicle, although the order is cancelled",
+    "placed_cancelled": "places the order, which is cancelled later",
+    "delivered_reversed": "delivers the vehicle, which comes back later",
+    "reversed": "takes the delivery back",
+    "voids": "voids another event, which counts as never sent",
+    "voided": "no effect: voided, it counts as never sent",
+    "second_placed": "no effect: the order was placed before",
+    "cancelled_without_order": "no effect: no order was placed before",
+    "cancelled_twice": "no effect: the order was cancelled before",
+    "cancelled_while_delivered": "no effect: a delivery stands",
+    "delivered_twice": "no effect: a delivery of this order stands",
+    "reversed_without_delivery": "no effect: no delivery stands",
+    "reversed_other_vin": "no effect: the delivery that stands has another VIN",
+    "void_of_unknown_event": "no effect: the event it voids is not known",
+    "void_of_void": "no effect: a void cannot be voided",
+}
+
 
 def _is_none(value: object) -> bool:
     return value is None

@@ -56,6 +56,11 @@ def share_of(data: MilestoneData) -> tuple[int, float]:
     return int(value), float(share)
 
 
+def every_of(data: MilestoneData) -> int:
+    """Of a milestone of kind `multiple`: the number whose multiples are raised."""
+    return int(data.milestone_id.rsplit(":", 2)[1])
+
+
 def _scope(scope: str) -> str:
     if scope == "all":
         return ""

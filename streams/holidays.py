@@ -14,16 +14,16 @@ from datetime import date, timedelta
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
 from streams.domain.periods import CIVIL
+from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from streams.domain.periods import Reckoning
-    from streams.domain.zone import BusinessZone
 
 #: Ending of a calendar file.
 FILE_ENDING: Final = ".json"
@@ -83,6 +83,36 @@ def load_calendar(
         timezone=zone.name,
         windows=tuple(windows),
         reckoning=reckoning,
+    )
+
+
+class CalendarSettings(Protocol):
+    """The settings that a calendar is made of."""
+
+    @property
+    def counted_holidays(self) -> tuple[str, ...]: ...  # noqa: D102 - as in `Settings`, all of these
+    @property
+    def timezone(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def calendar_name(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def windows(self) -> tuple[str, ...]: ...  # noqa: D102 - likewise
+    @property
+    def reckoning(self) -> Reckoning: ...  # noqa: D102 - likewise
+
+
+def calendar_of(settings: CalendarSettings) -> Calendar:
+    """The business calendar of an installation.
+
+    Raises:
+        ValueError: A holiday is not known.
+    """
+    return load_calendar(
+        settings.counted_holidays,
+        BusinessZone(settings.timezone),
+        settings.calendar_name,
+        windows=settings.windows,
+        reckoning=settings.reckoning,
     )
 
 

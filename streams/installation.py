@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streams.domain.rules import Rule, Target, check_rules, check_targets
-from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.holidays import load_calendar
+from streams.holidays import calendar_of
 from streams.settings import read_settings, web_address, web_proxies
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.outputs import Operator
-    from streams.domain.calendar import Calendar
     from streams.settings import RuleSettings, Settings
 
 
@@ -53,21 +51,6 @@ def check_installation(settings: Settings) -> None:
         check_targets(targets_of(settings), calendar)
     except ValueError as error:
         raise ExpectedError(str(error)) from None
-
-
-def calendar_of(settings: Settings) -> Calendar:
-    """The business calendar.
-
-    Raises:
-        ValueError: A holiday is not known.
-    """
-    return load_calendar(
-        settings.counted_holidays,
-        BusinessZone(settings.timezone),
-        settings.calendar_name,
-        windows=settings.windows,
-        reckoning=settings.reckoning,
-    )
 
 
 def rules_of(settings: Settings) -> list[Rule]:

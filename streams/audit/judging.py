@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.facts import Kind, Metric
+from schemas.outputs import EVENT_EFFECTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,26 +26,9 @@ class RecountedUnit(NamedTuple):
 
 
 #: What an event does, in words, by the codes in `Reading.effects`.
-EFFECTS: Final[dict[str, str]] = {
-    "placed": "places the order",
-    "cancelled": "cancels the order",
-    "delivered": "delivers the vehicle",
-    "delivered_unplaced": "delivers the vehicle, although no order was placed before",
-    "delivered_cancelled": "delivers the vehicle, although the order is cancelled",
-    "placed_cancelled": "places the order, which is cancelled later",
-    "delivered_reversed": "delivers the vehicle, which comes back later",
-    "reversed": "takes the delivery back",
-    "voids": "voids another event, which counts as never sent",
-    "voided": "no effect: voided, it counts as never sent",
-    "second_placed": "no effect: the order was placed before",
-    "cancelled_without_order": "no effect: no order was placed before",
-    "cancelled_twice": "no effect: the order was cancelled before",
-    "cancelled_while_delivered": "no effect: a delivery stands",
-    "delivered_twice": "no effect: a delivery of this order stands",
-    "reversed_without_delivery": "no effect: no delivery stands",
-    "reversed_other_vin": "no effect: the delivery that stands has another VIN",
-    "void_of_unknown_event": "no effect: the event it voids is not known",
-    "void_of_void": "no effect: a void cannot be voided",
+EFFECTS: Final[dict[str, str]] = EVENT_EFFECTS | {
+    "delivered_unplaced": EVENT_EFFECTS["delivered_without_order"],
+    "delivered_cancelled": EVENT_EFFECTS["delivered_after_cancellation"],
 }
 
 

@@ -12,9 +12,8 @@ from zoneinfo import ZoneInfo
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import escaped
-from streams.domain.calendar import Calendar
 from streams.domain.periods import WEEK_DAYS, Period
-from streams.holidays import holiday_years
+from streams.holidays import calendar_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from schemas.counts import DayKey
     from schemas.facts import Fact
     from streams.audit.judging import RecountedUnit
+    from streams.domain.calendar import Calendar
     from streams.settings import Settings
 
 
@@ -39,14 +39,7 @@ class Business:
     @cached_property
     def calendar(self) -> Calendar:
         """The holidays that are counted, and what ids mean."""
-        settings = self.settings
-        return Calendar(
-            years=holiday_years(settings.calendar_name),
-            holidays=settings.counted_holidays,
-            timezone=settings.timezone,
-            windows=settings.windows,
-            reckoning=settings.reckoning,
-        )
+        return calendar_of(self.settings)
 
     def is_counted(self, period_id: str) -> bool:
         """Whether the settings still count a period; rows of others stay as they were published last."""

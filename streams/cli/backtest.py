@@ -22,7 +22,8 @@ from streams.domain.daytypes import DayTypes
 from streams.domain.periods import month_period
 from streams.domain.rules import Target
 from streams.errors import ExpectedError
-from streams.installation import calendar_of, load_settings, targets_of
+from streams.holidays import calendar_of
+from streams.installation import load_settings, targets_of
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest
 from streams.settings import config_or_story

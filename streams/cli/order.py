@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from schemas.instants import utc_text
+from schemas.outputs import EVENT_EFFECTS
 from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.cli.watching import watched
 from streams.context import Context
 from streams.errors import ExpectedError
-from streams.installation import calendar_of, load_settings
+from streams.holidays import calendar_of
+from streams.installation import load_settings
 from streams.lookup.finder import Finder, Reach
 from streams.lookup.letters import said_by
-from streams.lookup.story import EFFECTS, STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
+from streams.lookup.story import STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
 from streams.operations.dead_letters import Wanted, read_letters
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ def _say(line: str) -> None:
 
 
 def _event(event: OrderEvent, settings: Settings) -> Iterator[str]:
-    yield f"{business_text(event.time, settings.timezone)}  {event.type:<21}  {EFFECTS[event.effect]}"
+    yield f"{business_text(event.time, settings.timezone)}  {event.type:<21}  {EVENT_EFFECTS[event.effect]}"
     more = [f"VIN {event.vin}"] if event.vin else []
     more += [f"{name}={value}" for name, value in event.dimensions.items()]
     more += ["history"] if event.backfill else []

@@ -28,28 +28,6 @@ _TYPES: Final = {
     REVERSED: "delivery.reversed.v1",
     VOIDED: "event.voided.v1",
 }
-#: What an event does, by the code in `OrderEvent.effect`.
-EFFECTS: Final[dict[str, str]] = {
-    "placed": "places the order",
-    "cancelled": "cancels the order",
-    "delivered": "delivers the vehicle",
-    "delivered_without_order": "delivers the vehicle, although no order was placed before",
-    "delivered_after_cancellation": "delivers the vehicle, although the order is cancelled",
-    "placed_cancelled": "places the order, which is cancelled later",
-    "delivered_reversed": "delivers the vehicle, which comes back later",
-    "reversed": "takes the delivery back",
-    "voids": "voids another event, which counts as never sent",
-    "voided": "no effect: voided, it counts as never sent",
-    "second_placed": "no effect: the order was placed before",
-    "cancelled_without_order": "no effect: no order was placed before",
-    "cancelled_twice": "no effect: the order was cancelled before",
-    "cancelled_while_delivered": "no effect: a delivery stands",
-    "delivered_twice": "no effect: a delivery of this order stands",
-    "reversed_without_delivery": "no effect: no delivery stands",
-    "reversed_other_vin": "no effect: the delivery that stands has another VIN",
-    "void_of_unknown_event": "no effect: the event it voids is not known",
-    "void_of_void": "no effect: a void cannot be voided",
-}
 #: Violations of events that count all the same.
 _COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
 
@@ -69,7 +47,7 @@ class _Model(BaseModel):
 
 
 class OrderEvent(_Model):
-    """An event of an order: what it is, which record brought it, what it does (a key of `EFFECTS`).
+    """An event of an order: what it is, which record brought it, what it does (a key of `EVENT_EFFECTS`).
 
     `vin` is left out where identifiers of vehicles are not shown; `voids` is source and id of the event that it takes back.
     """

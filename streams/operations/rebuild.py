@@ -26,7 +26,7 @@ from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
-from streams.installation import calendar_of
+from streams.holidays import calendar_of
 from streams.kafka.admin import apply_topics
 from streams.kafka.log import Partition
 from streams.kafka.records import record_key, record_value

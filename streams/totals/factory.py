@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams.domain.totals import Totals
-from streams.installation import calendar_of, rules_of, targets_of
+from streams.holidays import calendar_of
+from streams.installation import rules_of, targets_of
 
 if TYPE_CHECKING:
     from streams.context import Context

@@ -20,8 +20,7 @@ from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
-from streams.holidays import holiday_years
-from streams.installation import calendar_of
+from streams.holidays import calendar_of, holiday_years
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
 from schemas.texts import OTHER, scope_names
-from streams.headline import share_of
+from streams.headline import every_of, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,8 +245,7 @@ class Names:
         if data.period == "total":
             return self._of_total(data)
         if data.kind == "multiple":
-            every = data.milestone_id.rpartition("/")[2].split(":")[1]
-            return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(int(every))}
+            return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(every_of(data))}
         if data.kind == "first":
             return _("more than %(line)s in a %(window)s for the first time") % parts
         if data.operator == "exceeds":
@@ -256,8 +255,7 @@ class Names:
     def _of_total(self, data: MilestoneData) -> str:
         _ = self.gettext
         if data.kind == "multiple":
-            every = data.milestone_id.rpartition("/")[2].split(":")[1]
-            return _("each multiple of %(line)s in all") % {"line": self._number(int(every))}
+            return _("each multiple of %(line)s in all") % {"line": self._number(every_of(data))}
         text = _("more than %(line)s in all") if data.operator == "exceeds" else _("%(line)s or more in all")
         return text % {"line": self._number(data.threshold)}
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aiokafka.errors import KafkaError
 from starlette.exceptions import HTTPException
 
-from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.holidays import load_calendar
+from streams.holidays import calendar_of
 from streams.kafka.clients import quiet_clients
 from streams.lookup.finder import Finder, FoundOrder, Reach, Waiting
 from streams.lookup.story import DayUnit, OrderLetter, OrderStory, Teller, replay_command
@@ -59,14 +58,7 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
-        calendar = load_calendar(
-            settings.counted_holidays,
-            BusinessZone(settings.timezone),
-            settings.calendar_name,
-            windows=settings.windows,
-            reckoning=settings.reckoning,
-        )
-        self._teller = Teller(settings, calendar, vins_shown=settings.web_show_vins)
+        self._teller = Teller(settings, calendar_of(settings), vins_shown=settings.web_show_vins)
 
     @property
     def vins_shown(self) -> bool:

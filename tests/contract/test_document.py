@@ -37,8 +37,7 @@ from streams.domain.calendar import WINDOWS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
-from streams.holidays import load_calendar
-from streams.installation import calendar_of
+from streams.holidays import calendar_of, load_calendar
 from streams.operations.row_files import read_mapping
 from streams.settings import Settings, ValueSettings
 from streams.tables import KNOWN_COLUMNS

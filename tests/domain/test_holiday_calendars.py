@@ -11,8 +11,8 @@ import pytest
 from streams.domain.daytypes import HOLIDAY, DayTypes
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.holidays import holiday_years, load_calendar
-from streams.installation import calendar_of, check_installation
+from streams.holidays import calendar_of, holiday_years, load_calendar
+from streams.installation import check_installation
 from streams.settings import Settings, read_settings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.changelog import decode_entries
 from schemas.facts import NO_DIMS, Fact, Kind
+from schemas.outputs import EVENT_EFFECTS
 from streams.domain.ledger import Ledger
 from streams.domain.packing import unpack
 from streams.domain.scopes import Scopes
@@ -22,7 +23,7 @@ from streams.lookup.finder import FoundOrder, Reach, Waiting
 from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
 from streams.lookup.letters import said_by
 from streams.lookup.postings import Postings
-from streams.lookup.story import EFFECTS, OrderLetter, OrderStory, Teller
+from streams.lookup.story import OrderLetter, OrderStory, Teller
 from streams.settings import Settings
 from tests.support.outputs import Record
 
@@ -200,7 +201,7 @@ def test_a_story_says_what_each_event_did_and_where_the_order_counts() -> None:
         "v": "voids",
         "v2": "void_of_unknown_event",
     }
-    assert all(event.effect in EFFECTS for event in story.events)
+    assert all(event.effect in EVENT_EFFECTS for event in story.events)
     assert story.state == "counted"
     assert [(unit.metric, unit.date) for unit in story.units] == [
         ("orders_placed", "2024-10-05"),

@@ -10,7 +10,7 @@ from schemas.codec import encode_day_count
 from schemas.counts import encode_day_key
 from schemas.facts import DayCount
 from schemas.rows import RowKey
-from streams.installation import calendar_of
+from streams.holidays import calendar_of
 from streams.operations.rebuild import _Published
 from streams.settings import Settings
 
