@@ -44,8 +44,11 @@ Each page gets
 - `data`: see above; what the parameters were is mostly in `data.parameters`;
 - `status`: `streams.web.status.ServiceStatus`, also on the error page;
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
-- `url(path, **query)`: address of a page, keeps kiosk mode; `here(**query)`: this page with some of its query replaced
-  (`None` leaves one out), such as `here(lang="zh")`, `here(sort=None)`;
+- `url(path, **query)`: address of a page, keeps kiosk mode and the earlier moment that is shown (`as_of`); `nav(path)`: the
+  same with scope and metric of this page; `found(address)`: an address of the view; `here(**query)`: this page with some of
+  its query replaced (`None` leaves one out), such as `here(lang="zh")`, `here(sort=None)`;
+- `past`: the earlier moment that is shown, `None` is now; `dated`: whether the page can be shown as of one. `status` then has
+  the business clock of that moment;
 - `static("app.js")`: address of a static file, with the hash of its content, cached forever. A file that is imported by
   another one without it is revalidated on each request (304);
 - `_("text")`, `gettext`, `ngettext`, `{% trans %}`: translated by `locale/LANG/LC_MESSAGES/messages.po` (read at start,

@@ -22,7 +22,7 @@ from streams.web.security import MAX_BODY_BYTES
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
 from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
-from streams.web.views.common import Parameters, Text
+from streams.web.views.common import DatedParameters, Parameters, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,22 +105,22 @@ def _add_service(routes: APIRouter, web: Web) -> None:
 def _add_rows(routes: APIRouter, web: Web) -> None:
     @routes.get("/now", summary="The first page", tags=["rows"], response_model=now.Now)
     def get_now(parameters: Annotated[now.NowParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(now.now(ask, parameters))
 
     @routes.get("/calendar", summary="A year by day", tags=["rows"], response_model=calendar.CalendarView)
     def get_calendar(parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(calendar.calendar(ask, parameters))
 
     @routes.get("/calendar/{day}", summary="A day", tags=["rows"], response_model=calendar.DayView)
     def get_day(day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(calendar.day_view(ask, date_of(day), parameters))
 
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _json(windows.windows_json(ask, parameters))
 
     @routes.get("/scopes", summary="Scopes that have rows", tags=["rows"], response_model=scopes.ScopesView)
@@ -132,7 +132,7 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
         "/windows/side-by-side", summary="Counts by a dimension", tags=["rows"], response_model=windows.SideView
     )
     def get_side_by_side(parameters: Annotated[windows.SideParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(windows.side_by_side(ask, parameters))
 
     @routes.get(
@@ -163,7 +163,7 @@ def _add_comparison(routes: APIRouter, web: Web) -> None:
         "/compare", summary="Periods and scopes over each other", tags=["rows"], response_model=compare.CompareView
     )
     def get_compare(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(compare.compare(ask, parameters))
 
     @routes.get(
@@ -175,7 +175,7 @@ def _add_comparison(routes: APIRouter, web: Web) -> None:
         responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a place or value."}},
     )
     def get_compare_csv(parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             text = "".join(compare.compare_csv(ask, parameters))
         headers = {**_NO_STORE, "content-disposition": 'attachment; filename="compare.csv"'}
         return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
@@ -184,7 +184,7 @@ def _add_comparison(routes: APIRouter, web: Web) -> None:
 def _add_news(routes: APIRouter, web: Web) -> None:
     @routes.get("/milestones", summary="Milestones", tags=["milestones"], response_model=milestones.MilestonesView)
     def get_milestones(parameters: Annotated[milestones.MilestonesParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(milestones.milestones(ask, parameters))
 
     @routes.get(
@@ -193,8 +193,8 @@ def _add_news(routes: APIRouter, web: Web) -> None:
         tags=["milestones"],
         response_model=milestones.MilestoneView,
     )
-    def get_milestone(milestone_id: MilestonePath) -> Response:
-        with asking(web) as ask:
+    def get_milestone(milestone_id: MilestonePath, parameters: Annotated[DatedParameters, Query()]) -> Response:
+        with asking(web, parameters.as_of) as ask:
             found = milestones.milestone(ask, milestone_id)
         if found is None:
             raise HTTPException(404, "there is no such milestone")
@@ -202,7 +202,7 @@ def _add_news(routes: APIRouter, web: Web) -> None:
 
     @routes.get("/targets", summary="Targets and forecasts", tags=["milestones"], response_model=targets.TargetsView)
     def get_targets(parameters: Annotated[targets.TargetsParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(targets.targets(ask, parameters))
 
 
@@ -226,7 +226,7 @@ def _add_rejected(routes: APIRouter, web: Web) -> None:
         response_model=rejected.ReconciliationView,
     )
     def get_reconciliation(parameters: Annotated[rejected.ReconciliationParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             return _answer(rejected.reconciliation(ask, parameters))
 
 
@@ -341,7 +341,7 @@ def _lines(
     lines: Callable[[Snapshot, windows.WindowsParameters], Iterator[str]],
     parameters: windows.WindowsParameters,
 ) -> Iterator[str]:
-    with asking(web) as ask:
+    with asking(web, parameters.as_of) as ask:
         ask.check_scopes(parameters.scope)
         yield from lines(ask.view, parameters)
 

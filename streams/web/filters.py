@@ -34,6 +34,7 @@ _SKELETONS: Final = ("MMMd", "MMMEd")
 _DIGITS: Final = {
     "yyyy-MM-dd HH:mm:ss": "%Y-%m-%d %H:%M:%S",
     "yyyy-MM-dd HH:mm": "%Y-%m-%d %H:%M",
+    "HH:mm:ss": "%H:%M:%S",
     "yyyy-MM-dd": "%Y-%m-%d",
 }
 
@@ -71,13 +72,14 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     @lru_cache(maxsize=_REMEMBERED)
     def instant(value: str | float | None, timezone: str, form: str = "medium") -> str:
-        """Such as Oct 7, 2024, 9:10:44 PM in a time zone, of RFC 3339 text or milliseconds since 1970."""
+        """A time in a time zone, of RFC 3339 text or milliseconds since 1970.
+
+        Times of digits have their offset, as on the command line: 2024-10-07 21:10:44+08:00.
+        """
         if value is None:
             return _NOTHING
-        zone = ZoneInfo(timezone)
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value / 1000, zone)
-        local = moment.astimezone(zone)
-        return local.strftime(_DIGITS[form]) if form in _DIGITS else format_datetime(local, form, locale=locale)
+        local = _local(value, timezone)
+        return _digits(local, form) if form in _DIGITS else format_datetime(local, form, locale=locale)
 
     @lru_cache(maxsize=_REMEMBERED)
     def signed(value: float | None) -> str:
@@ -99,6 +101,18 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
     for name, function in Names(locale, gettext).filters().items():
         filters[name] = lru_cache(maxsize=_REMEMBERED)(function)
     return filters | terms.of_language(gettext)
+
+
+def _local(value: str | float, timezone: str) -> datetime:
+    zone = ZoneInfo(timezone)
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value / 1000, zone)
+    return moment.astimezone(zone)
+
+
+def _digits(moment: datetime, form: str) -> str:
+    """A time of digits with its offset; a date has none."""
+    offset = f"{moment:%z}"
+    return moment.strftime(_DIGITS[form]) + (f"{offset[:3]}:{offset[3:5]}" if "HH" in form else "")
 
 
 def _share(value: float, *, locale: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.requests import Request
@@ -12,30 +12,37 @@ from starlette.responses import RedirectResponse, Response
 from streams.web.rendering import Visitor
 from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only, replaced, tidied
 from streams.web.views import calendar, compare, milestones, now, orders, rejected, search, targets, windows
-from streams.web.views.common import LISTED_SCOPES, Ask, UnknownScopeError
+from streams.web.views.common import LISTED_SCOPES, Ask, DatedParameters, UnknownScopeError
 
 if TYPE_CHECKING:
     from streams.web.context import Web
 
 
-Render = Callable[[str, Request, Callable[[Ask], object]], Response]
+class Render(Protocol):
+    """Makes a page."""
+
+    def __call__(
+        self, name: str, request: Request, make: Callable[[Ask], object], as_of: str | None = None
+    ) -> Response:
+        """The answer; `as_of` is the moment that the page is about, `None` of one that is always of now."""
 
 
 def router(web: Web) -> APIRouter:
     """The routes."""
     routes = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
 
-    def render(name: str, request: Request, make: Callable[[Ask], object]) -> Response:
+    def render(name: str, request: Request, make: Callable[[Ask], object], as_of: str | None = None) -> Response:
         if (address := tidied(request, web.settings.timezone)) is not None:
             return RedirectResponse(address, 303)
-        with asking(web) as ask:
+        with asking(web, as_of or "") as ask:
             try:
                 data = make(ask)
             except UnknownScopeError as unknown:
                 return choose(request, unknown, ask)
         if data is None:
             raise HTTPException(404, "there is no such page")
-        return web.pages.render(name, Visitor(request), {"data": data, "status": ask.status})
+        context = {"data": data, "status": ask.status, "past": ask.past, "dated": as_of is not None}
+        return web.pages.render(name, Visitor(request), context)
 
     def choose(request: Request, unknown: UnknownScopeError, ask: Ask) -> Response:
         """Where scopes are searched for, one is led to the only one that fits, or chooses among several."""
@@ -59,43 +66,57 @@ def router(web: Web) -> APIRouter:
 def _add_rows(routes: APIRouter, render: Render) -> None:
     @routes.get("/")
     def get_now(request: Request, parameters: Annotated[now.NowParameters, Query()]) -> Response:
-        return render("now.html", request, lambda ask: now.now(ask, parameters))
+        return render("now.html", request, lambda ask: now.now(ask, parameters), parameters.as_of)
 
     @routes.get("/calendar")
     def get_calendar(request: Request, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
-        return render("calendar.html", request, lambda ask: calendar.calendar(ask, parameters))
+        return render("calendar.html", request, lambda ask: calendar.calendar(ask, parameters), parameters.as_of)
 
     @routes.get("/calendar/{day}")
     def get_day(
         request: Request, day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]
     ) -> Response:
-        return render("day.html", request, lambda ask: calendar.day_view(ask, date_of(day), parameters))
+        def make(ask: Ask) -> object:
+            return calendar.day_view(ask, date_of(day), parameters)
+
+        return render("day.html", request, make, parameters.as_of)
 
     @routes.get("/compare")
     def get_compare(request: Request, parameters: Annotated[compare.CompareParameters, Query()]) -> Response:
-        return render("compare.html", request, lambda ask: compare.compare(ask, parameters))
+        return render("compare.html", request, lambda ask: compare.compare(ask, parameters), parameters.as_of)
 
     @routes.get("/windows")
     def get_windows(request: Request, parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:
-        return render("windows.html", request, lambda ask: windows.windows_table(ask, parameters))
+        return render("windows.html", request, lambda ask: windows.windows_table(ask, parameters), parameters.as_of)
 
     @routes.get("/windows/side-by-side")
     def get_side_by_side(request: Request, parameters: Annotated[windows.SideParameters, Query()]) -> Response:
-        return render("side-by-side.html", request, lambda ask: windows.side_by_side(ask, parameters))
+        def make(ask: Ask) -> object:
+            return windows.side_by_side(ask, parameters)
+
+        return render("side-by-side.html", request, make, parameters.as_of)
 
 
 def _add_news(routes: APIRouter, render: Render) -> None:
     @routes.get("/milestones")
     def get_milestones(request: Request, parameters: Annotated[milestones.MilestonesParameters, Query()]) -> Response:
-        return render("milestones.html", request, lambda ask: milestones.milestones(ask, parameters))
+        def make(ask: Ask) -> object:
+            return milestones.milestones(ask, parameters)
+
+        return render("milestones.html", request, make, parameters.as_of)
 
     @routes.get("/milestones/{milestone_id:path}")
-    def get_milestone(request: Request, milestone_id: MilestonePath) -> Response:
-        return render("milestone.html", request, lambda ask: milestones.milestone(ask, milestone_id))
+    def get_milestone(
+        request: Request, milestone_id: MilestonePath, parameters: Annotated[DatedParameters, Query()]
+    ) -> Response:
+        def make(ask: Ask) -> object:
+            return milestones.milestone(ask, milestone_id)
+
+        return render("milestone.html", request, make, parameters.as_of)
 
     @routes.get("/targets")
     def get_targets(request: Request, parameters: Annotated[targets.TargetsParameters, Query()]) -> Response:
-        return render("targets.html", request, lambda ask: targets.targets(ask, parameters))
+        return render("targets.html", request, lambda ask: targets.targets(ask, parameters), parameters.as_of)
 
 
 def _add_rejected(routes: APIRouter, render: Render, web: Web) -> None:
@@ -111,7 +132,10 @@ def _add_rejected(routes: APIRouter, render: Render, web: Web) -> None:
     def get_reconciliation(
         request: Request, parameters: Annotated[rejected.ReconciliationParameters, Query()]
     ) -> Response:
-        return render("reconciliation.html", request, lambda ask: rejected.reconciliation(ask, parameters))
+        def make(ask: Ask) -> object:
+            return rejected.reconciliation(ask, parameters)
+
+        return render("reconciliation.html", request, make, parameters.as_of)
 
 
 def _add_orders(routes: APIRouter, render: Render, web: Web) -> None:
@@ -129,7 +153,5 @@ def _add_orders(routes: APIRouter, render: Render, web: Web) -> None:
         with asking(web) as ask:
             data = search.search(ask, web.orders, parameters)
         if (address := search.only(data)) is not None:
-            return RedirectResponse(
-                address + ("&" if "?" in address else "?") * visitor.kiosk + "kiosk=1" * visitor.kiosk, 303
-            )
+            return RedirectResponse(visitor.found(address), 303)
         return web.pages.render("search.html", visitor, {"data": data, "status": ask.status})

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from schemas.instants import parse_instant
 from streams.domain.calendar import WINDOWS
 from streams.web import filters
 from streams.web.rowlines import RowLines, page_url
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 LOCALES: Final = ("en", "zh")
 THEMES: Final = ("auto", "light", "dark")
 _YEAR_S: Final = 31_536_000
+#: What of the address goes along to another page that the navigation names.
+_KEPT: Final = {
+    "/": ("scope",),
+    "/calendar": ("metric", "scope"),
+    "/milestones": ("metric", "scope"),
+    "/compare": ("metric", "scope"),
+    "/windows": ("metric", "scope"),
+    "/targets": ("scope",),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,17 @@ class Visitor:
         """For a wall: without navigation."""
         return self.request.query_params.get("kiosk") == "1"
 
+    @cached_property
+    def as_of(self) -> str:
+        """The earlier moment that is asked for, and that links keep; empty is now, or what is no instant."""
+        # A plus sign that was not escaped arrives as a space.
+        text = self.request.query_params.get("as_of", "").strip().replace(" ", "+")
+        try:
+            parse_instant(text)
+        except ValueError:
+            return ""
+        return text
+
     def remember(self, response: HTMLResponse) -> None:
         """Lets the browser remember what the address has asked for."""
         for name, known in (("lang", LOCALES), ("theme", THEMES)):
@@ -67,8 +88,24 @@ class Visitor:
                 response.set_cookie(name, wanted, max_age=_YEAR_S, samesite="strict")
 
     def url(self, path: str, **query: object) -> str:
-        """Address of a page; `None` values are left out, and kiosk mode is kept."""
-        return page_url(path, query, kiosk=self.kiosk)
+        """Address of a page; `None` values are left out, kiosk mode and the moment that is shown are kept."""
+        return page_url(path, query, kiosk=self.kiosk, as_of=self.as_of)
+
+    def nav(self, path: str) -> str:
+        """Address of another page about the same scope and metric, as far as it takes them."""
+        given = self.request.query_params
+        kept: dict[str, object] = {name: given.get(name) for name in _KEPT.get(path, ()) if given.get(name)}
+        return self.url(path, **kept)
+
+    def found(self, address: str) -> str:
+        """An address that was found, with kiosk mode and the moment that is shown."""
+        more = [("kiosk", "1")] * self.kiosk + [("as_of", self.as_of)] * bool(self.as_of)
+        return address + ("&" if "?" in address else "?") * bool(more) + urlencode(more)
+
+    def pairs(self, *without: str) -> list[tuple[str, str]]:
+        """The query of this page, for the hidden fields of a form that changes something else."""
+        left = {*without, "lang", "theme", "after", "before"}
+        return [pair for pair in parse_qsl(self.request.url.query) if pair[0] not in left]
 
     def here(self, **query: object) -> str:
         """Address of this page with some of its query replaced; `None` leaves one out."""
@@ -121,7 +158,7 @@ class Pages:
         """
         template = self._environment(visitor.locale).get_template(name)
         text = template.render(
-            **context,
+            **{"past": None, "dated": False, **context},
             visitor=visitor,
             request=visitor.request,
             path=visitor.request.url.path,
@@ -130,6 +167,8 @@ class Pages:
             kiosk=visitor.kiosk,
             url=visitor.url,
             here=visitor.here,
+            nav=visitor.nav,
+            found=visitor.found,
         )
         response = HTMLResponse(text, status, headers={"cache-control": "no-cache", "vary": "cookie, accept-language"})
         visitor.remember(response)

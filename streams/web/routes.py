@@ -11,14 +11,17 @@ from zoneinfo import ZoneInfo
 from fastapi import HTTPException, Path
 from starlette.requests import Request
 
+from schemas.instants import format_instant, parse_instant
 from streams.domain.nearest import unknown
 from streams.web.status import service_status
-from streams.web.views.common import Ask
+from streams.web.times import text_of_us
+from streams.web.views.common import Ask, Past, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streams.web.context import Web
+    from streams.web.readmodel import Snapshot
 
 _YEARS = range(1999, 2102)
 
@@ -38,20 +41,43 @@ class NotReadYetError(Exception):
 
 
 @contextlib.contextmanager
-def asking(web: Web) -> Iterator[Ask]:
+def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
     """A consistent state of everything, for one view.
+
+    Args:
+        web: What is asked.
+        as_of: An instant with an offset: what was known then; empty is now.
 
     Raises:
         NotReadYetError: Not everything has been read yet.
     """
-    with web.model.snapshot() as view:
+    with web.model.snapshot(micros(as_of)) as view:
         if not web.state.rebuilt:
             raise NotReadYetError
-        yield Ask(view, service_status(view, web.state, web.settings), web.settings, web.holidays)
+        status, past = service_status(view, web.state, web.settings), None
+        if as_of:
+            past = past_of(view, as_of)
+            then = parse_instant(as_of).astimezone(ZoneInfo(web.settings.timezone))
+            clock = {
+                "business_now": format_instant(then.replace(microsecond=0)),
+                "business_date": then.date().isoformat(),
+            }
+            status = status.model_copy(update=clock)
+        yield Ask(view, status, web.settings, web.holidays, past)
+
+
+def past_of(view: Snapshot, as_of: str) -> Past:
+    """An earlier moment, and whether the history reaches back to it."""
+    as_of_us, since_us = micros(as_of) or 0, view.windows.history_since_us()
+    return Past(
+        at=as_of,
+        known=since_us is not None and since_us <= as_of_us,
+        known_since=None if since_us is None else text_of_us(since_us),
+    )
 
 
 #: Parameters that every page takes.
-_OF_PAGES: Final = frozenset(("lang", "theme", "kiosk", "at"))
+_OF_PAGES: Final = frozenset(("lang", "theme", "kiosk", "at", "as_of"))
 
 
 def known_only(request: Request) -> None:

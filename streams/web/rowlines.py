@@ -26,9 +26,11 @@ _SHORT_NAME: Final = 24
 _MOMENT: Final = "yyyy-MM-dd HH:mm:ss"
 
 
-def page_url(path: str, query: Mapping[str, object], *, kiosk: bool) -> str:
-    """Address of a page; what is `None` or empty is left out, and kiosk mode is kept."""
-    given = {name: value for name, value in query.items() if value not in (None, "")}
+def page_url(path: str, query: Mapping[str, object], *, kiosk: bool, as_of: str = "") -> str:
+    """Address of a page; what is `None` or empty is left out, kiosk mode and the moment that is shown are kept."""
+    given = {name: value for name, value in query.items() if value not in (None, "", [])}
+    if as_of and "as_of" not in query:
+        given["as_of"] = as_of
     if kiosk:
         given.setdefault("kiosk", "1")
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
@@ -43,12 +45,18 @@ class Manner:
         live: Counts follow the stream.
         dim: The rows are of an earlier moment.
         kiosk: Links keep kiosk mode.
+        as_of: The earlier moment that links keep; empty is now.
     """
 
     timezone: str
     live: bool
     dim: bool
     kiosk: bool
+    as_of: str = ""
+
+    def url(self, path: str, **query: object) -> str:
+        """Address of a page, as HTML."""
+        return str(escape(page_url(path, query, kiosk=self.kiosk, as_of=self.as_of)))
 
 
 class RowLines:
@@ -89,14 +97,14 @@ class RowLines:
         # A name that may not fit is also the title.
         title = f' title="{named}"' if len(scope) > _SHORT_NAME else ""
         if row.get("by_hour"):
-            address = page_url(f"/calendar/{row['start']}", {"metric": metric, "scope": scope}, kiosk=manner.kiosk)
-            name = f'<a href="{escape(address)}">{name}</a>'
+            address = manner.url(f"/calendar/{row['start']}", metric=metric, scope=scope)
+            name = f'<a href="{address}">{name}</a>'
         if manner.live:
             key = f"{self._text(metric)}|{self._text(scope)}|{self._text(row['period'])}"
             count = f'<span data-row="{key}">{count}</span>'
         if row["count"]:
-            units = {"metric": metric, "scope": scope, "period": row["period"]}
-            count = f'<a href="{escape(page_url("/units", units, kiosk=manner.kiosk))}">{count}</a>'
+            address = manner.url("/units", metric=metric, scope=scope, period=row["period"])
+            count = f'<a href="{address}">{count}</a>'
         return (
             f'{_DIM if manner.dim else "<tr>"}<th scope="row" class="nowrap">{name}</th>'
             f'<td class="num strong">{count}</td><td class="nowrap">{self._metric(metric)}</td>'
@@ -122,7 +130,7 @@ class RowLines:
             if control["difference"]:
                 said = _("different from %(source)s") % {"source": control["source"]}
                 marks.append(
-                    f'<a class="badge warn" href="{escape(page_url("/reconciliation", {}, kiosk=manner.kiosk))}" '
+                    f'<a class="badge warn" href="{manner.url("/reconciliation")}" '
                     f'title="{self._text(control["source"])}">{self._signed(control["difference"])}'
                     f'<span class="visually-hidden"> {escape(said)}</span></a> '
                 )

@@ -231,11 +231,11 @@ def test_violations_are_replaced_order_by_order_and_cured_by_a_tombstone(model: 
 
     take(model, Feed.VIOLATIONS, found("second_placed", "cancelled_twice"), found("cancelled_twice"))
     with model.snapshot() as view:
-        assert [each.kind for each in view.violations.page(ViolationQuery())[0]] == ["cancelled_twice"]
+        assert [each.kind for each in view.violations.page(ViolationQuery()).violations] == ["cancelled_twice"]
         assert [(each.name, each.count) for each in view.violations.by_kind()] == [("cancelled_twice", 1)]
     take(model, Feed.VIOLATIONS, Record(b"SO-1", None))
     with model.snapshot() as view:
-        assert view.violations.page(ViolationQuery()) == ([], 0)
+        assert view.violations.page(ViolationQuery()) == ([], 0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_dead_letter_belongs_to_the_day_of_its_own_time_where_that_can_be_read
     record.headers = [*record.headers, *headers]
     take(model, Feed.DEAD_LETTERS, record)
     with model.snapshot() as view:
-        letters, total = view.dead_letters.page(LetterQuery(day=day))
+        letters, total, *_ = view.dead_letters.page(LetterQuery(day=day))
     assert total == 1
     assert letters[0].day_is_of_event is of_event
 

@@ -58,14 +58,19 @@ __all__ = [
 
 
 class Snapshot:
-    """One moment of the read model; see the classes of its attributes for the queries."""
+    """One moment of the read model; see the classes of its attributes for the queries.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: In a transaction.
+        as_of_us: What was known then, microseconds since 1970; `None` is now. Violations and statuses are of now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
         self._connection = connection
-        self.windows = WindowReader(connection)
-        self.milestones = MilestoneReader(connection)
-        self.forecasts = ForecastReader(connection)
-        self.dead_letters = DeadLetterReader(connection)
+        self.windows = WindowReader(connection, as_of_us)
+        self.milestones = MilestoneReader(connection, as_of_us)
+        self.forecasts = ForecastReader(connection, as_of_us)
+        self.dead_letters = DeadLetterReader(connection, as_of_us)
         self.violations = ViolationReader(connection)
 
     def statuses(self) -> list[tuple[Status, int, int]]:
@@ -124,10 +129,10 @@ class ReadModel:
         self.loaded = self._writer.loaded
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """A view of one moment, to be used by one thread at a time."""
+    def snapshot(self, as_of_us: int | None = None) -> Iterator[Snapshot]:
+        """A view of one moment, to be used by one thread at a time; `as_of_us` as of `Snapshot`."""
         with self._database.reading() as connection:
-            yield Snapshot(connection)
+            yield Snapshot(connection, as_of_us)
 
     @property
     def complete_ms(self) -> int | None:

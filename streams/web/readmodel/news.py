@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.outputs import RETRACTED
+from streams.web.readmodel import places
+from streams.web.readmodel.places import Selection
 
 if TYPE_CHECKING:
     import sqlite3
 
     from schemas.outputs import Forecast, MilestoneEvent
+    from streams.web.readmodel.places import Place
 
 MAX_EVENTS: Final = 1000
+#: The newest first.
+MILESTONE_ORDER: Final = [("position", True)]
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class MilestoneQuery:
         standing: Only those that stand.
         day: Only those whose period begins on this date.
         all_events: Retractions and earlier revisions too.
-        offset: Events to skip.
+        after: The place of an event: only earlier ones.
+        before: Likewise: only later ones, the nearest of them.
         limit: Events at most, up to `MAX_EVENTS`.
     """
 
@@ -37,16 +43,19 @@ class MilestoneQuery:
     standing: bool = False
     day: str = ""
     all_events: bool = False
-    offset: int = 0
+    after: Place | None = None
+    before: Place | None = None
     limit: int = 100
 
 
 @dataclass(frozen=True)
 class MilestonePage:
-    """Events, the newest first, and how many there are on all pages."""
+    """Events, the newest first, how many there are on all pages, and the places of the pages beside this one."""
 
     bodies: list[str]
     total: int
+    previous: Place | None = None
+    next: Place | None = None
 
     @property
     def events(self) -> list[MilestoneEvent]:
@@ -55,36 +64,39 @@ class MilestonePage:
 
 
 class MilestoneReader:
-    """Milestone events as one reader sees them."""
+    """Milestone events as one reader sees them.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: In a transaction.
+        as_of_us: Only those that had been noticed by then, microseconds since 1970; `None` is now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
         self._connection = connection
+        self._as_of_us = as_of_us
 
     def page(self, query: MilestoneQuery) -> MilestonePage:
         """The events that a query wants, newest first."""
-        conditions = ["1"]
-        values: list[object] = []
-        for column, wanted in (
-            ("kind", query.kind),
-            ("metric", query.metric),
-            ("scope", query.scope),
-            ("start", query.day),
-        ):
-            if wanted:
-                conditions.append(f"{column} = ?")
-                values.append(wanted)
+        wanted = {"kind": query.kind, "metric": query.metric, "scope": query.scope, "start": query.day}
+        values: dict[str, object] = {column: value for column, value in wanted.items() if value}
+        conditions = [f"{column} = :{column}" for column in values]
+        known = "1" if self._as_of_us is None else "detected_us <= :as_of"
+        values["as_of"] = self._as_of_us
+        conditions.append(known)
         if not query.all_events:
-            conditions.append("position IN (SELECT max(position) FROM milestones GROUP BY milestone_id)")
+            conditions.append(f"position IN (SELECT max(position) FROM milestones WHERE {known} GROUP BY milestone_id)")  # noqa: S608 - fixed texts
         if query.standing:
-            conditions.append("type <> ?")
-            values.append(RETRACTED)
-        where = " AND ".join(conditions)
-        total = self._connection.execute(f"SELECT count(*) FROM milestones WHERE {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
-        found = self._connection.execute(
-            f"SELECT body FROM milestones WHERE {where} ORDER BY position DESC LIMIT ? OFFSET ?",  # noqa: S608 - fixed texts
-            (*values, min(query.limit, MAX_EVENTS), query.offset),
+            conditions.append("type <> :retracted")
+            values["retracted"] = RETRACTED
+        found = places.page(
+            self._connection,
+            Selection("milestones", "body", conditions, values),
+            MILESTONE_ORDER,
+            after=query.after,
+            before=query.before,
+            limit=min(query.limit, MAX_EVENTS),
         )
-        return MilestonePage([row["body"] for row in found], total)
+        return MilestonePage([row["body"] for row in found.rows], found.total, found.previous, found.next)
 
     def events(self) -> dict[tuple[str, str], int]:
         """(kind, what happened: `raised`, `recorded`, `retracted`, `reinstated`) → how many events there are."""
@@ -103,25 +115,34 @@ class MilestoneReader:
     def revisions(self, milestone_id: str) -> list[MilestoneEvent]:
         """Every event of one milestone, oldest first; none where there is no such milestone."""
         found = self._connection.execute(
-            "SELECT body FROM milestones WHERE milestone_id = ? ORDER BY position", (milestone_id,)
+            "SELECT body FROM milestones WHERE milestone_id = ? AND detected_us <= ifnull(?, detected_us) ORDER BY position",
+            (milestone_id, self._as_of_us),
         )
         return [decode_milestone(row["body"].encode()) for row in found]
 
 
 class ForecastReader:
-    """Forecasts as one reader sees them."""
+    """Forecasts as one reader sees them.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: In a transaction.
+        as_of_us: What had been forecast by then, microseconds since 1970, as far as it is still known; `None` is now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
         self._connection = connection
+        self._as_of_us = as_of_us
 
     def current(self) -> list[Forecast]:
-        """The forecast of each target in force, by the end of the period, the shorter first."""
+        """The forecast of each target in force now, by the end of the period, the shorter first."""
         bodies = self._connection.execute("SELECT body FROM forecasts")
         found = [decode_forecast(row["body"].encode()) for row in bodies]
         return sorted(found, key=lambda each: (each.end, -int(each.start.replace("-", "")), each.target_id))
 
     def get(self, metric: str, scope: str, period: str, target_id: str) -> Forecast | None:
         """One forecast."""
+        if self._as_of_us is not None:
+            return next(iter(self.history(metric, scope, period, target_id, limit=1)), None)
         key = f"{metric}/{scope}/{period}/{target_id}"
         found = self._connection.execute("SELECT body FROM forecasts WHERE key = ?", (key,)).fetchone()
         return None if found is None else decode_forecast(found["body"].encode())
@@ -134,6 +155,8 @@ class ForecastReader:
         """
         key = f"{metric}/{scope}/{period}/{target_id}"
         found = self._connection.execute(
-            "SELECT body FROM forecast_history WHERE key = ? ORDER BY position DESC LIMIT ?", (key, limit)
+            """SELECT body FROM forecast_history WHERE key = ? AND as_of_us <= ifnull(?, as_of_us)
+            ORDER BY position DESC LIMIT ?""",
+            (key, self._as_of_us, limit),
         )
         return [decode_forecast(row["body"].encode()) for row in found][::-1]

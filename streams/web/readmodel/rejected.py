@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from streams.web.readmodel import places
+from streams.web.readmodel.places import Selection
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+
+    from streams.web.readmodel.places import Place
 
 MAX_LETTERS: Final = 1000
+#: The newest first.
+LETTER_ORDER: Final = [("recorded_ms", True), ("part", False), ("position", True)]
+VIOLATION_ORDER: Final = [("recorded_ms", True), ("order_id", False), ("number", False), ("part", False)]
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class LetterQuery:
     order_id: str = ""
     vin: str = ""
     source: str = ""
-    offset: int = 0
+    after: Place | None = None
+    before: Place | None = None
     limit: int = 100
 
 
@@ -79,8 +87,27 @@ class ViolationQuery:
     order_id: str = ""
     order_ids: tuple[str, ...] | None = None
     source: str = ""
-    offset: int = 0
+    after: Place | None = None
+    before: Place | None = None
     limit: int = 100
+
+
+class LetterPage(NamedTuple):
+    """Dead letters, how many there are on all pages, and the places of the pages beside this one."""
+
+    letters: list[DeadLetterEntry]
+    total: int
+    previous: Place | None = None
+    next: Place | None = None
+
+
+class ViolationPage(NamedTuple):
+    """Violations, how many there are on all pages, and the places of the pages beside this one."""
+
+    violations: list[ViolationEntry]
+    total: int
+    previous: Place | None = None
+    next: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +120,20 @@ class Group:
 
 
 class DeadLetterReader:
-    """Dead letters as one reader sees them."""
+    """Dead letters as one reader sees them.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: In a transaction.
+        as_of_us: A page has only those that had been rejected by then, microseconds since 1970; `None` is now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
         self._connection = connection
+        self._as_of_us = as_of_us
 
-    def page(self, query: LetterQuery) -> tuple[list[DeadLetterEntry], int]:
-        """The dead letters that a query wants, and how many there are on all pages."""
-        where, values = _equal(
+    def page(self, query: LetterQuery) -> LetterPage:
+        """The dead letters that a query wants."""
+        conditions, values = _equal(
             ("reason", query.reason),
             ("topic", query.topic),
             ("day", query.day),
@@ -108,12 +141,18 @@ class DeadLetterReader:
             ("vin", query.vin),
             ("event_source", query.source),
         )
-        total = self._connection.execute(f"SELECT count(*) FROM dead_letters {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
-        found = self._connection.execute(
-            f"SELECT * FROM dead_letters {where} ORDER BY recorded_ms DESC, part, position DESC LIMIT ? OFFSET ?",  # noqa: S608 - fixed texts
-            (*values, min(query.limit, MAX_LETTERS), query.offset),
+        if self._as_of_us is not None:
+            conditions.append("recorded_ms <= :as_of_ms")
+            values["as_of_ms"] = self._as_of_us // 1000
+        found = places.page(
+            self._connection,
+            Selection("dead_letters", "*", conditions, values),
+            LETTER_ORDER,
+            after=query.after,
+            before=query.before,
+            limit=min(query.limit, MAX_LETTERS),
         )
-        return [_letter(row) for row in found], total
+        return LetterPage([_letter(row) for row in found.rows], found.total, found.previous, found.next)
 
     def by(self, column: str) -> list[Group]:
         """How many of each `reason` or `topic`, most first.
@@ -127,7 +166,7 @@ class DeadLetterReader:
 
     def on(self, day: str) -> list[DeadLetterEntry]:
         """Those of a business date."""
-        return self.page(LetterQuery(day=day, limit=MAX_LETTERS))[0]
+        return self.page(LetterQuery(day=day, limit=MAX_LETTERS)).letters
 
 
 class ViolationReader:
@@ -136,20 +175,23 @@ class ViolationReader:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def page(self, query: ViolationQuery) -> tuple[list[ViolationEntry], int]:
-        """The violations that a query wants, and how many there are on all pages."""
-        where, values = _equal(("kind", query.kind), ("order_id", query.order_id), ("source", query.source))
+    def page(self, query: ViolationQuery) -> ViolationPage:
+        """The violations that a query wants."""
+        conditions, values = _equal(("kind", query.kind), ("order_id", query.order_id), ("source", query.source))
         if query.order_ids is not None:
-            where = f"{where} AND" if where else "WHERE"
-            where += f" order_id IN ({', '.join('?' * len(query.order_ids))})"
-            values = [*values, *query.order_ids]
-        total = self._connection.execute(f"SELECT count(*) FROM violations {where}", values).fetchone()[0]  # noqa: S608 - fixed texts
-        found = self._connection.execute(
-            f"""SELECT order_id, kind, source, event_id, message, recorded_ms FROM violations {where}
-            ORDER BY recorded_ms DESC, order_id, number LIMIT ? OFFSET ?""",  # noqa: S608 - fixed texts
-            (*values, min(query.limit, MAX_LETTERS), query.offset),
+            names = [f"order{number}" for number in range(len(query.order_ids))]
+            conditions.append(f"order_id IN ({', '.join(f':{name}' for name in names)})")
+            values |= dict(zip(names, query.order_ids, strict=True))
+        found = places.page(
+            self._connection,
+            Selection("violations", "order_id, kind, source, event_id, message, recorded_ms", conditions, values),
+            VIOLATION_ORDER,
+            after=query.after,
+            before=query.before,
+            limit=min(query.limit, MAX_LETTERS),
         )
-        return [ViolationEntry(*row) for row in found], total
+        entries = [ViolationEntry(*tuple(row)[:6]) for row in found.rows]
+        return ViolationPage(entries, found.total, found.previous, found.next)
 
     def by_kind(self) -> list[Group]:
         """How many of each kind, most first."""
@@ -163,10 +205,9 @@ def _groups(connection: sqlite3.Connection, table: str, column: str) -> list[Gro
     return [Group(*row) for row in found]
 
 
-def _equal(*wanted: tuple[str, str]) -> tuple[str, Sequence[str]]:
-    given = [(column, value) for column, value in wanted if value]
-    conditions = " AND ".join(f"{column} = ?" for column, _ in given)
-    return f"WHERE {conditions}" if given else "", [value for _, value in given]
+def _equal(*wanted: tuple[str, str]) -> tuple[list[str], dict[str, object]]:
+    given = {column: value for column, value in wanted if value}
+    return [f"{column} = :{column}" for column in given], dict(given)
 
 
 def _letter(row: sqlite3.Row) -> DeadLetterEntry:

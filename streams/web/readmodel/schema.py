@@ -61,12 +61,13 @@ CREATE TABLE history_begins (updated_us INTEGER NOT NULL);
 CREATE TABLE milestones (
     position INTEGER PRIMARY KEY, milestone_id TEXT NOT NULL, revision INTEGER NOT NULL, type TEXT NOT NULL,
     kind TEXT NOT NULL, metric TEXT NOT NULL, scope TEXT NOT NULL, period TEXT NOT NULL, start TEXT NOT NULL,
-    body TEXT NOT NULL
+    detected_us INTEGER NOT NULL, body TEXT NOT NULL
 );
 CREATE INDEX milestones_by_id ON milestones (milestone_id, position);
 CREATE TABLE forecasts (key TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE forecast_history (
-    key TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, position)
+    key TEXT NOT NULL, position INTEGER NOT NULL, as_of_us INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (key, position)
 ) WITHOUT ROWID;
 CREATE TABLE violations (
     part INTEGER NOT NULL, order_id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,

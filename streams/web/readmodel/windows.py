@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
 from schemas.facts import METRICS
+from streams.web.readmodel import places
+from streams.web.readmodel.places import Selection
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import WindowRow
     from streams.domain.periods import Period
+    from streams.web.readmodel.places import Order, Place
 
 #: Rows of one page at most.
 MAX_ROWS: Final = 1000
@@ -50,8 +54,18 @@ _AS_OF: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, res
     WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""  # noqa: S608 - fixed texts
 
 
-#: The values of a row in the columns that an order sorts by.
-RowPlace = tuple[str | int, ...]
+#: Where rows come from: tables, a condition, and which of the tables (`w`, `h`) has count and status.
+_NOW_FROM: Final = (("windows w", "w.present = 1", "w"),)
+_AS_OF_FROM: Final = (
+    ("windows w", "w.present = 1 AND w.updated_us <= :as_of", "w"),
+    (
+        "windows w JOIN history h ON h.window_id = w.id",
+        """(h.updated_us, h.position) = (SELECT updated_us, position FROM history
+        WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)
+        AND NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of)""",
+        "h",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +97,8 @@ class WindowQuery:
     last: str = ""
     has: str = ""
     sort: str = "-start"
-    after: RowPlace | None = None
-    before: RowPlace | None = None
+    after: Place | None = None
+    before: Place | None = None
     limit: int = 100
     as_of_us: int | None = None
 
@@ -102,8 +116,8 @@ class WindowPage:
 
     bodies: list[str]
     total: int
-    previous: RowPlace | None = None
-    next: RowPlace | None = None
+    previous: Place | None = None
+    next: Place | None = None
 
     @property
     def rows(self) -> list[WindowRow]:
@@ -123,10 +137,14 @@ class WindowReader:
 
     Args:
         connection: In a transaction.
+        as_of_us: Rows and counts are those that were in force then, microseconds since 1970; `None` is now. Which scopes,
+            metrics and years there are is of now.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
         self._connection = connection
+        self._as_of_us = as_of_us
+        self._from = _NOW_FROM if as_of_us is None else _AS_OF_FROM
 
     def page(self, query: WindowQuery) -> WindowPage:
         """The rows that a query wants.
@@ -134,28 +152,13 @@ class WindowReader:
         Raises:
             ValueError: A sort that there is not.
         """
-        source, conditions, values = _where(query)
-        order = _order(query.sort)
-        total = self._connection.execute(f"SELECT count(*) FROM {source} {_all_of(conditions)}", values).fetchone()[0]  # noqa: S608 - fixed texts
+        selection = _selection(query, self._as_of_us)
         limit = min(query.limit, MAX_ROWS)
-        backwards = query.before is not None and query.after is None
-        place = query.before if backwards else query.after
-        if backwards:
-            order = [(column, not descending) for column, descending in order]
-        found = self._connection.execute(
-            *_selected(source, conditions, values, order, place, limit=limit + 1)
-        ).fetchall()
-        more = len(found) > limit
-        found = found[:limit]
-        if backwards:
-            found.reverse()
-        earlier, later = (more, True) if backwards else (place is not None, more)
-        return WindowPage(
-            self._bodies([(row[0], row[1], row[2]) for row in found]),
-            total,
-            tuple(found[0])[3:] if found and earlier else None,
-            tuple(found[-1])[3:] if found and later else None,
+        found = places.page(
+            self._connection, selection, _order(query.sort), after=query.after, before=query.before, limit=limit
         )
+        bodies = self._bodies([(row[0], row[1], row[2]) for row in found.rows])
+        return WindowPage(bodies, found.total, found.previous, found.next)
 
     def every(self, query: WindowQuery) -> Iterator[list[str]]:
         """All rows that a query wants, in its order, a thousand at a time; its limit is not looked at.
@@ -163,8 +166,8 @@ class WindowReader:
         Raises:
             ValueError: A sort that there is not.
         """
-        source, conditions, values = _where(query)
-        found = self._connection.execute(*_selected(source, conditions, values, _order(query.sort), query.after))
+        selection = _selection(query, self._as_of_us)
+        found = self._connection.execute(*places.statement(selection, _order(query.sort), query.after))
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 
@@ -179,13 +182,22 @@ class WindowReader:
 
     def sums_of(self, metric: str, dimension: str, first: str, last: str) -> dict[str, int]:
         """Scope → sum of its day rows between two dates, inclusive, of the scopes that have this dimension alone."""
-        found = self._connection.execute(
-            """SELECT w.scope, sum(w.count) FROM scopes s JOIN windows w ON w.scope = s.name
-            WHERE s.depth = 1 AND s.dimensions = ? AND w.present = 1 AND w.metric = ? AND w.period BETWEEN ? AND ?
-            GROUP BY w.scope""",
-            (dimension, metric, f"day:{first}", f"day:{last}"),
-        )
-        return {row[0]: row[1] for row in found}
+        sums: Counter[str] = Counter()
+        for tables, condition, counted in self._from:
+            found = self._connection.execute(
+                f"""SELECT w.scope, sum({counted}.count) FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name
+                AND s.depth = 1 AND s.dimensions = :dimension AND w.metric = :metric AND w.period BETWEEN :first AND :last
+                AND {condition} GROUP BY w.scope""",  # noqa: S608 - fixed texts
+                {
+                    "dimension": dimension,
+                    "metric": metric,
+                    "first": f"day:{first}",
+                    "last": f"day:{last}",
+                    "as_of": self._as_of_us,
+                },
+            )
+            sums.update({row[0]: row[1] for row in found})
+        return dict(sums)
 
     def has_scope(self, scope: str) -> bool:
         """Whether any row has a scope."""
@@ -220,6 +232,7 @@ class WindowReader:
 
     def get(self, metric: str, scope: str, period: str, as_of_us: int | None = None) -> WindowRow | None:
         """One row; `None` if there is none (or was none then)."""
+        as_of_us = self._as_of_us if as_of_us is None else as_of_us
         source = _NOW if as_of_us is None else _AS_OF
         found = self._connection.execute(
             f"""SELECT id, position, updated_us FROM {source}
@@ -230,19 +243,29 @@ class WindowReader:
 
     def days(self, metric: str, scope: str, first: str, last: str) -> list[WindowRow]:
         """Day rows from one date to another, inclusive, in order; dates without a row are left out."""
-        found = self._connection.execute(
-            """SELECT head || tail AS body FROM windows JOIN bodies USING (id) WHERE present = 1 AND metric = ?
-            AND period BETWEEN 'day:' || ? AND 'day:' || ? AND scope = ? ORDER BY period""",
-            (metric, first, last, scope),
-        )
-        return [decode_row(row["body"].encode()) for row in found]
+        if self._as_of_us is None:
+            found = self._connection.execute(
+                """SELECT head || tail AS body FROM windows JOIN bodies USING (id) WHERE present = 1 AND metric = ?
+                AND period BETWEEN 'day:' || ? AND 'day:' || ? AND scope = ? ORDER BY period""",
+                (metric, first, last, scope),
+            )
+            return [decode_row(row["body"].encode()) for row in found]
+        chosen = self._connection.execute(
+            f"""SELECT id, position, updated_us FROM {_AS_OF} WHERE metric = :metric
+            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
+            self._of_days(metric, scope, first, last),
+        ).fetchall()
+        return [decode_row(body.encode()) for body in self._bodies([(row[0], row[1], row[2]) for row in chosen])]
+
+    def _of_days(self, metric: str, scope: str, first: str, last: str) -> dict[str, object]:
+        return {"metric": metric, "scope": scope, "first": first, "last": last, "as_of": self._as_of_us}
 
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int]:
         """Date → count, as `days` but for what is only counts."""
         found = self._connection.execute(
-            """SELECT start, count FROM windows WHERE present = 1 AND metric = ?
-            AND period BETWEEN 'day:' || ? AND 'day:' || ? AND scope = ? ORDER BY period""",
-            (metric, first, last, scope),
+            f"""SELECT start, count FROM {_NOW if self._as_of_us is None else _AS_OF} WHERE metric = :metric
+            AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
+            self._of_days(metric, scope, first, last),
         )
         return {row["start"]: row["count"] for row in found}
 
@@ -251,8 +274,9 @@ class WindowReader:
         found = self._connection.execute(
             """SELECT coalesce(h.head, b.head) || h.tail AS body
             FROM windows w JOIN bodies b ON b.id = w.id JOIN history h ON h.window_id = w.id
-            WHERE w.metric = ? AND w.scope = ? AND w.period = ? ORDER BY h.position DESC LIMIT ?""",
-            (metric, scope, period, limit),
+            WHERE w.metric = ? AND w.scope = ? AND w.period = ? AND h.updated_us <= ifnull(?, h.updated_us)
+            ORDER BY h.position DESC LIMIT ?""",
+            (metric, scope, period, self._as_of_us, limit),
         )
         versions = [decode_row(row["body"].encode()) for row in found][::-1]
         current = self.get(metric, scope, period)
@@ -281,11 +305,25 @@ class WindowReader:
             last: Periods that start on this date or earlier.
             beginning: Only scopes whose ids begin so.
         """
+        selected = " UNION ALL ".join(
+            f"""SELECT w.period AS period, w.scope AS scope, {counted}.count AS count, w.start AS start
+            FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name AND s.dimensions = :dimensions
+            AND substr(s.name, 1, length(:beginning)) = :beginning AND w.metric = :metric
+            AND w.period > :after AND w.period < :before AND w.end >= :first AND w.start <= :last AND {condition}"""  # noqa: S608 - fixed texts
+            for tables, condition, counted in self._from
+        )
         found = self._connection.execute(
-            """SELECT w.period, w.scope, w.count FROM scopes s CROSS JOIN windows w ON w.scope = s.name
-            WHERE s.dimensions = ? AND substr(s.name, 1, length(?)) = ? AND w.metric = ? AND w.period > ? AND w.period < ?
-            AND w.present = 1 AND w.end >= ? AND w.start <= ? ORDER BY w.start, w.period, w.scope""",
-            (dimensions, beginning, beginning, metric, f"{kind}:", f"{kind};", first, last),
+            f"{selected} ORDER BY start, period, scope",
+            {
+                "dimensions": dimensions,
+                "beginning": beginning,
+                "metric": metric,
+                "after": f"{kind}:",
+                "before": f"{kind};",
+                "first": first,
+                "last": last,
+                "as_of": self._as_of_us,
+            },
         )
         table: dict[str, dict[str, int]] = {}
         for row in found:
@@ -413,7 +451,7 @@ def dimensions_of(scope: str) -> str:
     return ",".join(part.partition("=")[0] for part in scope.split(",") if "=" in part)
 
 
-def _order(sort: str) -> list[tuple[str, bool]]:
+def _order(sort: str) -> Order:
     """Columns, each with whether the greatest is first."""
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name not in SORTS:
@@ -423,45 +461,13 @@ def _order(sort: str) -> list[tuple[str, bool]]:
 
 
 def place_size(sort: str) -> int:
-    """How many values a `RowPlace` has in an order."""
+    """How many values a place has in an order."""
     return len(_order(sort))
 
 
-def _selected(  # noqa: PLR0913, PLR0917 - the parts of one statement
-    source: str,
-    conditions: list[str],
-    values: dict[str, object],
-    order: list[tuple[str, bool]],
-    place: RowPlace | None,
-    limit: int = -1,
-) -> tuple[str, dict[str, object]]:
-    """The statement for rows in an order, from a place on, and its values."""
-    columns = [column for column, _ in order]
-    if place is not None:
-        conditions = [*conditions, *_beyond(order)]
-        values = values | {f"place{number}": value for number, value in enumerate(place)}
-    by = ", ".join(f"{column} DESC" if descending else column for column, descending in order)
-    statement = f"""SELECT id, position, updated_us, {", ".join(columns)} FROM {source} {_all_of(conditions)}
-        ORDER BY {by} LIMIT :limit"""  # noqa: S608 - fixed texts
-    return statement, values | {"limit": limit}
-
-
-def _beyond(order: list[tuple[str, bool]]) -> list[str]:
-    """Conditions for what follows a place: first the one that an index can be entered by, then the whole truth."""
-    column, descending = order[0]
-    whole = ""
-    for number, (name, down) in reversed(list(enumerate(order))):
-        further = f"{name} {'<' if down else '>'} :place{number}"
-        whole = f"({further} OR ({name} = :place{number} AND {whole}))" if whole else f"({further})"
-    return [f"{column} {'<=' if descending else '>='} :place0", whole]
-
-
-def _all_of(conditions: list[str]) -> str:
-    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
-
-
-def _where(query: WindowQuery) -> tuple[str, list[str], dict[str, object]]:
-    values: dict[str, object] = {"as_of": query.as_of_us}
+def _selection(query: WindowQuery, as_of_us: int | None) -> Selection:
+    as_of_us = query.as_of_us if as_of_us is None else as_of_us
+    values: dict[str, object] = {"as_of": as_of_us}
     conditions: list[str] = []
     kind, colon, _ = query.period.partition(":")
     kinds = list(query.kinds) or ([kind] if colon else [])
@@ -489,5 +495,4 @@ def _where(query: WindowQuery) -> tuple[str, list[str], dict[str, object]]:
         conditions.append("start <= :last")
     if query.has in ("targets", "controls"):
         conditions.append(f"{query.has} > 0")
-    source = _NOW if query.as_of_us is None else _AS_OF
-    return source, conditions, values
+    return Selection(_NOW if as_of_us is None else _AS_OF, "id, position, updated_us", conditions, values)

@@ -304,7 +304,7 @@ class Writer:
         event = decode_milestone(record_value(record))
         data, body = event.data, encode_milestone(event).decode()
         connection.execute(
-            "INSERT OR REPLACE INTO milestones VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO milestones VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.offset,
                 data.milestone_id,
@@ -315,6 +315,7 @@ class Writer:
                 data.scope,
                 data.period,
                 data.start,
+                _micros(data.detected_at),
                 body,
             ),
         )
@@ -327,9 +328,13 @@ class Writer:
             connection.execute("DELETE FROM forecasts WHERE key = ?", (key,))
             changes.forecasts[key] = None
             return
-        body = encode_forecast(decode_forecast(record.value)).decode()
+        forecast = decode_forecast(record.value)
+        body = encode_forecast(forecast).decode()
         connection.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?)", (key, body))
-        connection.execute("INSERT OR REPLACE INTO forecast_history VALUES (?, ?, ?)", (key, record.offset, body))
+        connection.execute(
+            "INSERT OR REPLACE INTO forecast_history VALUES (?, ?, ?, ?)",
+            (key, record.offset, _micros(forecast.as_of), body),
+        )
         changes.forecasts[key] = body
 
     @staticmethod

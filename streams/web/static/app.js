@@ -15,23 +15,29 @@
   const polite = document.getElementById("polite");
   const live = body.dataset.live === "yes";
   const number = new Intl.NumberFormat(root.lang);
-  const clock = instants();
+  // Swedish writes dates as ISO 8601 does.
+  const clock = inZone("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+  const zone = inZone("en", { timeZoneName: "longOffset" });
 
   const SILENT_MS = 4000;
   const URGENT_MS = 1000;
   const UNHURRIED_MS = 4000;
   const BANNER_MS = 30_000;
 
-  function instants() {
-    // Swedish writes dates as ISO 8601 does.
-    const options = { dateStyle: "short", timeStyle: "medium" };
+  function inZone(locale, options) {
     try {
-      return new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: body.dataset.zone });
+      return new Intl.DateTimeFormat(locale, { ...options, timeZone: body.dataset.zone });
     } catch {
-      return new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: "UTC" });
+      return new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" });
     }
   }
-  const instant = (text) => (text ? clock.format(new Date(text)) : "\u2013");
+  /* Such as 2024-10-07 21:10:44+08:00, as the server writes it. */
+  function instant(text) {
+    if (!text) return "\u2013";
+    const moment = new Date(text);
+    const offset = zone.formatToParts(moment).find((part) => part.type === "timeZoneName").value.slice(3);
+    return `${clock.format(moment)}${offset || "+00:00"}`;
+  }
   const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function duration(seconds) {
     const [unit, size] = UNITS.find(([, size]) => seconds / size >= 2) ?? UNITS[UNITS.length - 1];
@@ -179,7 +185,7 @@
     const broker = status.broker.reachable ? texts.tYes : texts.tNo;
     const missing = silent.length ? ` (${silent.map((worker) => worker.name).join(", ")} ${texts.tSilent})` : "";
     const made = document.getElementById("made");
-    put(made, made.textContent.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, instant(status.now)));
+    put(made, made.textContent.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d/, instant(status.now)));
     put("s-asof", instant(status.data_as_of).slice(11) || "\u2013");
     put("s-last", instant(status.last_event_at));
     const known = status.reader.rebuilt;
@@ -206,7 +212,7 @@
     for (const row of document.querySelectorAll("[data-source]")) {
       const source = status.sources.find((each) => each.source === row.dataset.source);
       if (!source) continue;
-      put(row.cells[1], instant(source.last_event_at).slice(5));
+      put(row.cells[1], instant(source.last_event_at));
       put(row.cells[2], duration((Date.parse(status.business_now) - Date.parse(source.last_event_at)) / 1000));
     }
   }

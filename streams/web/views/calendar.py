@@ -17,10 +17,11 @@ from streams.web.views.common import (
     DELIVERIES,
     Aim,
     Ask,
+    DatedParameters,
     Goal,
     MetricName,
     MilestoneLine,
-    Parameters,
+    Past,
     Restated,
     Text,
     UsualDay,
@@ -34,7 +35,7 @@ _MAX_LETTERS = 200
 _MAX_MILESTONES = 1000
 
 
-class CalendarParameters(Parameters):
+class CalendarParameters(DatedParameters):
     """`year` by default the business date's, `metric` deliveries, `scope` that of the targets."""
 
     year: Annotated[int, Field(ge=1999, le=2101)] | None = None
@@ -98,6 +99,7 @@ class CalendarView(View):
     holidays_known: bool
     holidays: list[CalendarHoliday]
     days: list[CalendarDay]
+    past: Past | None
 
 
 class DayView(View):
@@ -127,6 +129,7 @@ class DayView(View):
     milestones: list[MilestoneLine]
     dead_letters: list[DeadLetterEntry]
     dead_letter_count: int
+    past: Past | None
 
 
 def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
@@ -156,6 +159,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
         holidays_known=not ask.holidays or any(entry.year == year for entry in ask.holidays),
         holidays=_holidays(ask, metric, scope, year),
         days=days,
+        past=ask.past,
     )
 
 
@@ -164,7 +168,7 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
     scope, metric, text = ask.scope(parameters.scope), parameters.metric, day.isoformat()
     view = ask.view
     rows = view.windows.page(WindowQuery(scopes=[scope], period=f"day:{text}", sort="metric")).rows
-    letters, letter_count = view.dead_letters.page(LetterQuery(day=text, limit=_MAX_LETTERS))
+    letters = view.dead_letters.page(LetterQuery(day=text, limit=_MAX_LETTERS))
     events = view.milestones.page(MilestoneQuery(scope=scope, day=text, all_events=True, limit=_MAX_MILESTONES)).events
     row = next((row for row in rows if row.metric == metric), None)
     return DayView(
@@ -187,8 +191,9 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         restated=[found for row in rows for found in ask.restated(row.metric, scope, row.period)],
         versions=view.windows.versions(metric, scope, f"day:{text}", limit=200),
         milestones=[milestone_line(event) for event in events],
-        dead_letters=letters,
-        dead_letter_count=letter_count,
+        dead_letters=letters.letters,
+        dead_letter_count=letters.total,
+        past=ask.past,
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from schemas.facts import DIMENSIONS, METRICS
 from schemas.instants import micros_of, parse_instant
@@ -22,11 +25,12 @@ from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.readmodel import Snapshot
+    from streams.web.readmodel.places import Place
     from streams.web.status import ServiceStatus
 
 DELIVERIES: Final = "deliveries"
@@ -84,6 +88,42 @@ def _possible_period(text: str) -> str:
     if text and (fault := period_fault(text)) is not None:
         raise ValueError(fault)
     return text
+
+
+class DatedParameters(Parameters):
+    """`as_of` is an RFC 3339 instant with an offset: what was known then, by when it was published."""
+
+    as_of: AsOf = ""
+
+
+def _place(text: str) -> tuple[str | int, ...] | None:
+    return tuple(json.loads(urlsafe_b64decode(text))) if text else None
+
+
+def text_of_place(place: Place | None) -> str | None:
+    """As it stands in an address."""
+    return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def place_of(text: str) -> Place | None:
+    """The place in an order that a page began or ended at, of a text that has been checked."""
+    return _place(text)
+
+
+def checked_place(size: Callable[[Mapping[str, Any]], int]) -> AfterValidator:
+    """Refuses what is no place in the order; `size` is how many values one has, by the parameters before it."""
+
+    def checked(text: str, info: ValidationInfo) -> str:
+        try:
+            place = _place(text)
+        except (ValueError, TypeError, RecursionError):
+            place = ()
+        fits = place is None or (len(place) == size(info.data) and all(type(each) in {str, int} for each in place))
+        if not fits:
+            raise ValueError("no place in this order; take the next or previous of a page")
+        return text
+
+    return AfterValidator(checked)
 
 
 MetricName = Annotated[Text, AfterValidator(_known_metric)]
@@ -175,6 +215,18 @@ class UsualDay(View):
     count: float
 
 
+class Past(View):
+    """An earlier moment that is shown in the place of now.
+
+    What was in force at `at` is told by the history of published versions, which goes back to `known_since`; before that
+    (`known` is false) rows are missing. A version that was in force for less than a minute can be missing too.
+    """
+
+    at: Instant
+    known: bool
+    known_since: Instant | None
+
+
 class DateCount(View):
     """The count of a date."""
 
@@ -205,15 +257,17 @@ class Ask:
 
     Attributes:
         view: A snapshot of the read model.
-        status: How the service is.
+        status: How the service is; of an earlier moment with its business clock.
         settings: For rules and what may be shown.
         holidays: What is known of them.
+        past: The earlier moment that is asked for; `None` is now.
     """
 
     view: Snapshot
     status: ServiceStatus
     settings: Settings
     holidays: tuple[HolidayYear, ...]
+    past: Past | None = None
 
     @property
     def today(self) -> date:

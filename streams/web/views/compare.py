@@ -16,7 +16,7 @@ from schemas.outputs import CivilDate
 from schemas.texts import scope_names
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.periods import month_period, parse_period
-from streams.web.views.common import Ask, MetricName, Parameters, Text, UnknownNameError, View
+from streams.web.views.common import Ask, DatedParameters, MetricName, Past, Text, UnknownNameError, View
 from streams.web.views.windows import defused
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _Chosen = BeforeValidator(_named)
 RankSort = Literal["count", "-count", "difference", "-difference", "share", "-share", "name", "-name"]
 
 
-class CompareParameters(Parameters):
+class CompareParameters(DatedParameters):
     """Each `period` with each `scope`, six lines at most.
 
     `period` is an id such as `month:2024-10`, or two dates, `2024-10-01..2024-10-15`; by default this month, the last one, and
@@ -101,7 +101,10 @@ class Ranked(View):
 
 
 class CompareView(View):
-    """Lines over each other; of the values of the dimension the first and the last ten, and how many and what they are in all."""
+    """Lines over each other; of the values of the dimension the first and the last ten, and how many and what they are in all.
+
+    `spans` are the dates on which these were counted, in the first period and in the second.
+    """
 
     parameters: CompareParameters
     metrics: list[str]
@@ -110,8 +113,10 @@ class CompareView(View):
     top: list[Ranked]
     bottom: list[Ranked]
     ranked: int
+    spans: list[str]
     total: int
     total_before: int
+    past: Past | None
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,10 @@ def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
         top=ends[:_ENDS] if len(ranked) > 2 * _ENDS else ends,
         bottom=ends[_ENDS:] if len(ranked) > 2 * _ENDS else [],
         ranked=len(ranked),
+        spans=_spans(ask, parameters, place) if parameters.dimension else [],
         total=sum(each.count for each in ranked),
         total_before=sum(each.before for each in ranked),
+        past=ask.past,
     )
 
 
@@ -226,6 +233,16 @@ def _stretches(ask: Ask, parameters: CompareParameters) -> list[_Stretch]:
     return [_Stretch(each.id, each.start, each.end) for each in (month, last, year_ago)]
 
 
+def stretch_of(ask: Ask, text: str) -> tuple[str, str]:
+    """The first and last date of a period or of two dates.
+
+    Raises:
+        UnknownNameError: It is none, or longer than can be looked at.
+    """
+    found = _stretch(ask, text)
+    return found.start.isoformat(), found.end.isoformat()
+
+
 def _stretch(ask: Ask, text: str) -> _Stretch:
     try:
         found = _parsed(ask, text)
@@ -253,18 +270,10 @@ def _parsed(ask: Ask, text: str) -> _Stretch | None:
 
 def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]:
     """Every scope of the dimension alone, the first period against the second, up to the same place."""
-    stretches = _stretches(ask, parameters)
-    sorts = DayTypes(ask.holidays)
-    sums = []
-    for stretch in (stretches[0], stretches[min(1, len(stretches) - 1)]):
-        groups = _groups(stretch, sorts, parameters.align)
-        last = groups[min(place, len(groups)) - 1][-1]
-        sums.append(
-            ask.view.windows.sums_of(
-                parameters.metric, parameters.dimension, stretch.start.isoformat(), last.isoformat()
-            )
-        )
-    now, before = sums
+    spans = (span.split("..") for span in _spans(ask, parameters, place))
+    now, before = (
+        ask.view.windows.sums_of(parameters.metric, parameters.dimension, first, last) for first, last in spans
+    )
     ranked = [
         Ranked(scope=scope, name=", ".join(scope_names(scope)), count=now.get(scope, 0), before=before.get(scope, 0))
         for scope in sorted(now.keys() | before.keys())
@@ -276,6 +285,16 @@ def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]
         known.sort(key=lambda each: each.share or 0, reverse=descending)
         return [*known, *(each for each in ranked if each.share is None)]
     return sorted(ranked, key=lambda each: getattr(each, name), reverse=descending)
+
+
+def _spans(ask: Ask, parameters: CompareParameters, place: int) -> list[str]:
+    """The dates of the first period and of the second, up to the same place."""
+    stretches, sorts = _stretches(ask, parameters), DayTypes(ask.holidays)
+    spans = []
+    for stretch in (stretches[0], stretches[min(1, len(stretches) - 1)]):
+        groups = _groups(stretch, sorts, parameters.align)
+        spans.append(f"{stretch.start}..{groups[min(place, len(groups)) - 1][-1]}")
+    return spans
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

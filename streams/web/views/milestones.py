@@ -8,29 +8,51 @@ from pydantic import Field
 
 from schemas.outputs import MilestoneKind, WindowRow
 from streams.web.readmodel import MilestoneQuery
-from streams.web.views.common import Ask, MetricName, MilestoneLine, Parameters, Text, View, milestone_line
+from streams.web.readmodel.news import MILESTONE_ORDER
+from streams.web.views.common import (
+    Ask,
+    DatedParameters,
+    MetricName,
+    MilestoneLine,
+    Past,
+    Text,
+    View,
+    checked_place,
+    milestone_line,
+    place_of,
+    text_of_place,
+)
+
+_Place = Annotated[str, Field(max_length=2048), checked_place(lambda _: len(MILESTONE_ORDER))]
 
 
-class MilestonesParameters(Parameters):
-    """Which milestones: `show` the latest event of each (`latest`), only those that stand, or every event."""
+class MilestonesParameters(DatedParameters):
+    """Which milestones: `show` the latest event of each (`latest`), only those that stand, or every event.
+
+    `after` is the `next` of a page and `before` its `previous`: the milestones beyond.
+    """
 
     kind: Literal["", MilestoneKind] = ""
     metric: MetricName = ""
     scope: Text = ""
     show: Literal["latest", "standing", "all"] = "latest"
-    offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    after: _Place = ""
+    before: _Place = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class MilestonesView(View):
-    """A page of the timeline, the newest first; `total` on all pages."""
+    """A page of the timeline, the newest first; `total` on all pages, `next` and `previous` are the `after` and `before` beside it."""
 
     parameters: MilestonesParameters
     metrics: list[str]
     scopes: list[str]
     scope_count: int
     total: int
+    previous: str | None
+    next: str | None
     milestones: list[MilestoneLine]
+    past: Past | None
 
 
 class MilestoneView(View):
@@ -44,6 +66,7 @@ class MilestoneView(View):
     revisions: list[MilestoneLine]
     row: WindowRow | None
     command: str
+    past: Past | None
 
 
 def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
@@ -56,7 +79,8 @@ def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
             scope=parameters.scope,
             standing=parameters.show == "standing",
             all_events=parameters.show == "all",
-            offset=parameters.offset,
+            after=place_of(parameters.after),
+            before=place_of(parameters.before),
             limit=parameters.limit,
         )
     )
@@ -66,7 +90,10 @@ def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:
         scopes=ask.scopes(parameters.scope),
         scope_count=ask.view.windows.scope_count(),
         total=page.total,
+        previous=text_of_place(page.previous),
+        next=text_of_place(page.next),
         milestones=[milestone_line(event) for event in page.events],
+        past=ask.past,
     )
 
 
@@ -83,4 +110,5 @@ def milestone(ask: Ask, milestone_id: str) -> MilestoneView | None:
         revisions=lines,
         row=ask.view.windows.get(data.metric, data.scope, data.period),
         command=f"milestones explain '{milestone_id}'",
+        past=ask.past,
     )

@@ -16,9 +16,10 @@ from streams.web.views.common import (
     Aim,
     Ask,
     DateCount,
+    DatedParameters,
     Goal,
     MilestoneLine,
-    Parameters,
+    Past,
     Text,
     UnknownNameError,
     UsualDay,
@@ -35,7 +36,7 @@ _HOLIDAY_SHOWN_DAYS: Final = 60
 _MOST_DAYS: Final = 800
 
 
-class NowParameters(Parameters):
+class NowParameters(DatedParameters):
     """`scope`: such as `model=SU7`; by default that of the targets. `first` and `last`: dates of an own range."""
 
     scope: Text = ""
@@ -80,6 +81,7 @@ class Now(View):
     holidays: list[Span]
     own: Span | None
     milestones: list[MilestoneLine]
+    past: Past | None
 
 
 def now(ask: Ask, parameters: NowParameters) -> Now:
@@ -109,6 +111,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         holidays=_holidays(ask, scope),
         own=_own(ask, scope, parameters),
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
+        past=ask.past,
     )
 
 

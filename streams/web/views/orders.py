@@ -22,6 +22,7 @@ from streams.web.views.common import (
     View,
     milestone_line,
 )
+from streams.web.views.compare import stretch_of
 
 if TYPE_CHECKING:
     from streams.web.orders import Orders
@@ -48,7 +49,7 @@ class OrderView(View):
 
 def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
     """Everything that is known of an order."""
-    letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000))[0]
+    letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000)).letters
     story, problem = None, None
     try:
         story = orders.story(order_id, ask.status, letters[::-1])
@@ -63,7 +64,10 @@ def not_known(error: OrdersNotKnownError) -> NotKnown:
 
 
 class UnitsParameters(Parameters):
-    """The units of a metric, scope and period by (time, id); `position` is the first to show, 0 the latest."""
+    """The units of a metric, scope and period by (time, id); `position` is the first to show, 0 the latest.
+
+    `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today.
+    """
 
     metric: MetricName = "deliveries"
     scope: Text = "all"
@@ -81,10 +85,11 @@ class UnitLine(View):
 
 
 class UnitsView(View):
-    """Units of a period as they count now; without a `row` there are none."""
+    """Units of a period as they count now, `count` in all; `row` is that of the period, null of a range of dates."""
 
     parameters: UnitsParameters
     row: WindowRow | None
+    count: int
     vins_shown: bool
     problem: NotKnown | None
     first: int
@@ -99,21 +104,28 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     """
     metric, scope, period = parameters.metric, parameters.scope, parameters.period
     period = period or f"day:{ask.today.isoformat()}"
-    if (fault := period_fault(period)) is not None:
-        raise UnknownNameError(fault)
     ask.check_scopes((scope,))
-    row = ask.view.windows.get(metric, scope, period)
+    if ".." in period:
+        row, dates = None, stretch_of(ask, period)
+        count = sum(ask.view.windows.day_counts(metric, scope, *dates).values())
+    else:
+        if (fault := period_fault(period)) is not None:
+            raise UnknownNameError(fault)
+        row = ask.view.windows.get(metric, scope, period)
+        dates, count = (row.start, row.end) if row is not None else ("", ""), row.count if row is not None else 0
     lines, problem, first = [], None, 1
-    if row is not None and row.count:
-        latest = max(row.count - parameters.limit + 1, 1)
-        first = min(parameters.position or latest, row.count)
+    if count:
+        latest = max(count - parameters.limit + 1, 1)
+        first = min(parameters.position or latest, count)
+        passed = _passed(ask, row) if row is not None else {}
         try:
-            lines = _lines(ask, orders, row, first, parameters.limit)
+            lines = _lines(ask, orders, (metric, scope, *dates), passed, first, parameters.limit)
         except OrdersNotKnownError as error:
             problem = not_known(error)
     return UnitsView(
         parameters=parameters.model_copy(update={"period": period}),
         row=row,
+        count=count,
         vins_shown=orders.vins_shown,
         problem=problem,
         first=first,
@@ -121,16 +133,23 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     )
 
 
-def _lines(ask: Ask, orders: Orders, row: WindowRow, first: int, limit: int) -> list[UnitLine]:
-    """Units from a position on: only the dates on which they are looked up."""
-    passed = _passed(ask, row)
-    counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, row.end)
+def _lines(  # noqa: PLR0913, PLR0917 - which units
+    ask: Ask,
+    orders: Orders,
+    what: tuple[str, str, str, str],
+    passed: dict[int, list[MilestoneLine]],
+    first: int,
+    limit: int,
+) -> list[UnitLine]:
+    """Units from a position on: only the dates on which they are looked up; `what` is metric, scope, first and last date."""
+    metric, scope, start, last = what
+    counts = ask.view.windows.day_counts(metric, scope, start, last)
     lines: list[UnitLine] = []
-    before, day, end = 0, date.fromisoformat(row.start), date.fromisoformat(row.end)
+    before, day, end = 0, date.fromisoformat(start), date.fromisoformat(last)
     while day <= end and len(lines) < limit:
         count = counts.get(day.isoformat(), 0)
         if before + count >= first and count:
-            for place, unit in enumerate(orders.units(row.metric, row.scope, day), before + 1):
+            for place, unit in enumerate(orders.units(metric, scope, day), before + 1):
                 if place >= first and len(lines) < limit:
                     lines.append(UnitLine(position=place, unit=unit, passed=passed.get(place, [])))
         before += count

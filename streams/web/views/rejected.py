@@ -16,7 +16,19 @@ from schemas.wrappers import UNWRAPS
 from streams.domain.nearest import unknown
 from streams.domain.slips import alike, likely_slips, longest
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
-from streams.web.views.common import Ask, Parameters, Text, UnknownNameError, View
+from streams.web.readmodel.rejected import LETTER_ORDER, VIOLATION_ORDER
+from streams.web.views.common import (
+    Ask,
+    DatedParameters,
+    Parameters,
+    Past,
+    Text,
+    UnknownNameError,
+    View,
+    checked_place,
+    place_of,
+    text_of_place,
+)
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -34,12 +46,16 @@ def _one_of(what: str, text: str, known: Collection[str]) -> str:
 
 
 class _Paged(Parameters):
-    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    after: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(LETTER_ORDER))] = ""
+    before: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(LETTER_ORDER))] = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class DeadLettersParameters(_Paged):
-    """Of a `reason`, a source `topic`, a business date (`day`), an order, a vehicle (`vin`), an event `source`."""
+    """Of a `reason`, a source `topic`, a business date (`day`), an order, a vehicle (`vin`), an event `source`.
+
+    `after` is the `next` of a page and `before` its `previous`: the records beyond.
+    """
 
     reason: Annotated[Text, AfterValidator(lambda text: _one_of("reason", text, REASONS))] = ""
     topic: Text = ""
@@ -59,7 +75,7 @@ class LetterLine(View):
 class DeadLettersView(View):
     """A page of dead letters, the newest first; `total` on all pages; `payloads_shown` says whether key and value are.
 
-    `command` publishes again all that are asked for.
+    `command` publishes again all that are asked for. `next` and `previous` are the `after` and `before` of the pages beside it.
     """
 
     parameters: DeadLettersParameters
@@ -68,13 +84,17 @@ class DeadLettersView(View):
     by_reason: list[Group]
     by_topic: list[Group]
     total: int
+    previous: str | None
+    next: str | None
     command: str
     letters: list[LetterLine]
 
 
 class ViolationsParameters(_Paged):
-    """Of a `kind`, of one order (`order_id`), of a vehicle (`vin`), of an event `source`."""
+    """Of a `kind`, of one order (`order_id`), of a vehicle (`vin`), of an event `source`; `after` and `before` as of dead letters."""
 
+    after: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(VIOLATION_ORDER))] = ""
+    before: Annotated[str, Field(max_length=2048), checked_place(lambda _: len(VIOLATION_ORDER))] = ""
     kind: Annotated[Text, AfterValidator(lambda text: _one_of("kind", text, VIOLATION_MESSAGES))] = ""
     order_id: Text = ""
     vin: Text = ""
@@ -93,17 +113,22 @@ class SlipLine(View):
 
 
 class ViolationsView(View):
-    """A page of violations, the newest first; `total` on all pages. `slips` are names that are likely slips."""
+    """A page of violations, the newest first; `total` on all pages. `slips` are names that are likely slips.
+
+    `next` and `previous` are the `after` and `before` of the pages beside it.
+    """
 
     parameters: ViolationsParameters
     vins_shown: bool
     by_kind: list[Group]
     total: int
+    previous: str | None
+    next: str | None
     violations: list[ViolationEntry]
     slips: list[SlipLine]
 
 
-class ReconciliationParameters(Parameters):
+class ReconciliationParameters(DatedParameters):
     """`show`: every window that another system counts too, or only those that differ."""
 
     show: Literal["all", "differing"] = "all"
@@ -130,11 +155,12 @@ class ReconciliationView(View):
     compared: int
     differing: int
     lines: list[ReconciledWindow]
+    past: Past | None
 
 
 def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView:
     """A page of dead letters."""
-    found, total = ask.view.dead_letters.page(
+    found = ask.view.dead_letters.page(
         LetterQuery(
             reason=parameters.reason,
             topic=parameters.topic,
@@ -142,7 +168,8 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
             order_id=parameters.order_id.strip(),
             vin=_vin(ask, parameters.vin),
             source=parameters.source.strip(),
-            offset=parameters.offset,
+            after=place_of(parameters.after),
+            before=place_of(parameters.before),
             limit=parameters.limit,
         )
     )
@@ -152,7 +179,9 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
         vins_shown=ask.settings.web_show_vins,
         by_reason=ask.view.dead_letters.by("reason"),
         by_topic=ask.view.dead_letters.by("topic"),
-        total=total,
+        total=found.total,
+        previous=text_of_place(found.previous),
+        next=text_of_place(found.next),
         command=_replay(
             ("--reason", parameters.reason), ("--topic", parameters.topic), *_repairs(parameters.reason, ask.settings)
         ),
@@ -164,7 +193,7 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
                     *_repairs(letter.reason, ask.settings),
                 ),
             )
-            for letter in found
+            for letter in found.letters
         ],
     )
 
@@ -198,13 +227,14 @@ def _reconcile(row: WindowRow, control: RowControl) -> str:
 def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> ViolationsView:
     """A page of violations."""
     vin = _vin(ask, parameters.vin)
-    found, total = ask.view.violations.page(
+    found = ask.view.violations.page(
         ViolationQuery(
             kind=parameters.kind,
             order_id=parameters.order_id.strip(),
             order_ids=tuple(orders.with_vin(vin)[:_MAX_ORDERS]) if vin else None,
             source=parameters.source.strip(),
-            offset=parameters.offset,
+            after=place_of(parameters.after),
+            before=place_of(parameters.before),
             limit=parameters.limit,
         )
     )
@@ -212,8 +242,10 @@ def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> Vi
         parameters=parameters,
         vins_shown=ask.settings.web_show_vins,
         by_kind=ask.view.violations.by_kind(),
-        total=total,
-        violations=found,
+        total=found.total,
+        previous=text_of_place(found.previous),
+        next=text_of_place(found.next),
+        violations=found.violations,
         slips=_slips(ask),
     )
 
@@ -252,4 +284,5 @@ def reconciliation(ask: Ask, parameters: ReconciliationParameters) -> Reconcilia
         compared=len(lines),
         differing=len(differing),
         lines=sorted(shown, key=lambda line: -abs(line.control.difference)),
+        past=ask.past,
     )

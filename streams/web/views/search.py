@@ -142,7 +142,7 @@ def _milestones(ask: Ask, q: str) -> list[Hit]:
 
 
 def _orders(ask: Ask, orders: Orders, q: str) -> list[Hit]:
-    if ask.view.dead_letters.page(LetterQuery(order_id=q, limit=1))[1] or orders.has(q):
+    if ask.view.dead_letters.page(LetterQuery(order_id=q, limit=1)).total or orders.has(q):
         return [_order(q)]
     found = [_order(order_id) for order_id in orders.with_event(q)[:_MOST]]
     if _VIN.fullmatch(q) and orders.vins_shown:

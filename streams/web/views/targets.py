@@ -10,7 +10,7 @@ from pydantic import Field
 
 from schemas.outputs import CivilDate, Forecast, Instant, RowTarget, WindowRow
 from streams.web.readmodel import WindowQuery
-from streams.web.views.common import Ask, Parameters, PeriodStart, Text, View
+from streams.web.views.common import Ask, DatedParameters, Past, PeriodStart, Text, View
 from streams.web.views.now import Span, span_of
 
 _POINTS: Final = 400
@@ -22,7 +22,7 @@ _CURVE_POINTS: Final = 24
 TargetState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 
 
-class TargetsParameters(Parameters):
+class TargetsParameters(DatedParameters):
     """Targets of a `scope`, of periods whose id starts with `period`, in a `state`, or one by its id (`target`).
 
     `sort`: `force`, those in force first, by the end of their period, or `behind`, those most behind their plan first.
@@ -105,6 +105,7 @@ class TargetsView(View):
     on_plan: int
     lines: list[TargetLine]
     windows: list[WindowTargets]
+    past: Past | None
 
 
 def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
@@ -128,6 +129,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
         on_plan=sum(line.state in {"ahead", "reached"} for line in running),
         lines=lines,
         windows=_windows(ask, list(chosen.values()), parameters.points) if len(lines) <= _FEW else [],
+        past=ask.past,
     )
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field
 
 from schemas.codec import row_document
 from schemas.facts import Dimension
@@ -24,14 +22,16 @@ from streams.web.times import text_of_us
 from streams.web.views.common import (
     LISTED_SCOPES,
     Ask,
-    AsOf,
+    DatedParameters,
     MetricName,
-    Parameters,
     PeriodStart,
     Text,
     View,
+    checked_place,
     levels,
     micros,
+    place_of,
+    text_of_place,
 )
 
 if TYPE_CHECKING:
@@ -73,29 +73,10 @@ def _named(values: object) -> object:
 _Chosen = BeforeValidator(_named)
 
 
-def _place(text: str) -> tuple[str | int, ...] | None:
-    """The place in an order that a page began or ended at."""
-    return tuple(json.loads(urlsafe_b64decode(text))) if text else None
+_Place = Annotated[str, Field(max_length=2048), checked_place(lambda given: place_size(given.get("sort", "-start")))]
 
 
-def _text_of(place: tuple[str | int, ...] | None) -> str | None:
-    return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).decode()
-
-
-def _checked_place(text: str, info: ValidationInfo) -> str:
-    try:
-        place = _place(text)
-    except (ValueError, TypeError, RecursionError):
-        place = ()
-    fits = place is None or (
-        len(place) == place_size(info.data.get("sort", "-start")) and all(type(each) in {str, int} for each in place)
-    )
-    if not fits:
-        raise ValueError("no place in this order; take the next or previous of a page")
-    return text
-
-
-class WindowsParameters(Parameters):
+class WindowsParameters(DatedParameters):
     """Which rows.
 
     `metric`, `scope`, `kind`, `status` may be repeated: any of them. `period` is how the id of a period starts
@@ -114,10 +95,9 @@ class WindowsParameters(Parameters):
     last: CivilDate | Literal[""] = ""
     has: Literal["", "targets", "controls"] = ""
     sort: Sort = "-start"
-    after: Annotated[str, Field(max_length=2048), AfterValidator(_checked_place)] = ""
-    before: Annotated[str, Field(max_length=2048), AfterValidator(_checked_place)] = ""
+    after: _Place = ""
+    before: _Place = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    as_of: AsOf = ""
 
     def query(self) -> WindowQuery:
         """For the read model."""
@@ -131,8 +111,8 @@ class WindowsParameters(Parameters):
             last=self.last,
             has=self.has,
             sort=self.sort,
-            after=_place(self.after),
-            before=_place(self.before),
+            after=place_of(self.after),
+            before=place_of(self.before),
             limit=self.limit,
             as_of_us=micros(self.as_of),
         )
@@ -159,7 +139,7 @@ class WindowsView(View):
     rows: list[WindowRow]
 
 
-class SideParameters(Parameters):
+class SideParameters(DatedParameters):
     """`dimension` `model`, `variant`, `factory` or `region`; `first` and `last` dates; the latest periods first.
 
     `within` is a scope, such as `model=SU7`: its parts only. `period` is the one whose counts are `ranked`, by default the
@@ -248,18 +228,18 @@ def windows_json(ask: Ask, parameters: WindowsParameters) -> str:
 
 
 def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsView:
-    as_of_us, since_us = micros(parameters.as_of), ask.view.windows.history_since_us()
+    past, since_us = ask.past, ask.view.windows.history_since_us()
     return WindowsView(
         parameters=parameters,
         as_of=parameters.as_of or None,
-        as_of_known=as_of_us is None or (since_us is not None and since_us <= as_of_us),
+        as_of_known=past is None or past.known,
         known_since=None if since_us is None else text_of_us(since_us),
         metrics=ask.view.windows.metrics(),
         scopes=ask.scopes(*parameters.scope),
         scope_count=ask.view.windows.scope_count(),
         total=page.total,
-        previous=_text_of(page.previous),
-        next=_text_of(page.next),
+        previous=text_of_place(page.previous),
+        next=text_of_place(page.next),
         rows=[],
     )
 
