@@ -1,4 +1,8 @@
-"""`explain` for a window: each unit that entered or left it between two append times, and why."""
+"""`explain` for a window: each unit that entered or left it between two append times, and why.
+
+The events are those of the ledger's changelog, by an index of their dates; of the source topics only what was appended between
+the two times is read, which tells exact copies too. With `from_sources` all of them are read again instead.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.facts import DIMENSIONS, Kind
+from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
 from streams.audit.sums import Business
+from streams.listener import ignore
+from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schemas.facts import Fact
     from schemas.rows import RowKey
     from streams.domain.periods import Period
     from streams.listener import Listener
@@ -58,6 +63,8 @@ class WindowExplanation:
         after: Its count at the second time.
         changes: In the order of (time, id) of the units.
         without_effect: Number of events in the window that arrived in between but do not count, by reason.
+        waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
+        has_copies: Whether exact copies of events are among `without_effect`.
     """
 
     key: RowKey
@@ -68,6 +75,8 @@ class WindowExplanation:
     after: int = 0
     changes: list[UnitChange] = field(default_factory=list)
     without_effect: Counter[str] = field(default_factory=Counter)
+    waiting: int | None = 0
+    has_copies: bool = True
 
     def described(self, change: UnitChange) -> dict[str, Any]:
         """A change as JSON."""
@@ -91,11 +100,18 @@ class WindowExplanation:
             "after": self.after,
             "changes": [self.described(change) for change in self.changes],
             "without_effect": dict(self.without_effect.most_common()),
+            "waiting": self.waiting,
+            "has_copies": self.has_copies,
         }
 
 
 async def explain_window(
-    settings: Settings, key: RowKey, between: tuple[int, int] | None, listener: Listener
+    settings: Settings,
+    key: RowKey,
+    between: tuple[int, int] | None,
+    listener: Listener,
+    *,
+    from_sources: bool = False,
 ) -> WindowExplanation:
     """Finds the units that entered and left a window.
 
@@ -104,6 +120,7 @@ async def explain_window(
         key: Metric, scope, period.
         between: Two append times, microseconds since 1970; `None`: from the beginning until now.
         listener: Gets progress.
+        from_sources: Read the source topics whole, not what the ledger has taken of them.
 
     Raises:
         ValueError: The scope or the period is malformed or not counted.
@@ -115,21 +132,71 @@ async def explain_window(
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
-        sources = letters.sources(settings, consumer, listener.progress)
+        sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
         explanation = WindowExplanation(key, period, business, sources.names)
         if between is None:
             first, last = dict.fromkeys(await sources.ends(), 0), await sources.ends()
         else:
             first, last = await sources.stops_at(between[0]), await sources.stops_at(between[1])
-        listener.plan(2 * sum(last.values()))
-        listener.say("reading the sources")
-        strangers = await sources.strangers(last)
-        for number in range(settings.partitions):
-            home = await sources.home(number, last, strangers)
-            for records in home.orders.values():
-                _compare(explanation, records, first, letters)
+        if from_sources:
+            listener.plan(2 * sum(last.values()))
+            listener.say("reading the sources")
+            strangers = await sources.strangers(last)
+            for number in range(settings.partitions):
+                home = await sources.home(number, last, strangers)
+                for records in home.orders.values():
+                    _compare(explanation, records, first, letters)
+        else:
+            explanation.has_copies = between is not None
+            came = await (sources.between(first, last) if between is not None else _conflicting(sources, letters))
+            async with Finder.opened(settings) as finder:
+                listener.say("reading the ledger")
+                await finder.read_on(listener=listener)
+                reach = await finder.reach()
+                explanation.waiting = None if reach.waiting is None else reach.waiting.records
+                await _compare_known(explanation, finder, came, (first, last), letters)
     explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
     return explanation
+
+
+async def _conflicting(sources: Sources, letters: Letters) -> dict[str, list[Fact]]:
+    """Order → valid events that were rejected because of other records of it."""
+    found: dict[str, list[Fact]] = {}
+    for place, letter in letters.by_record.items():
+        if letter.reason in {ID_CONFLICT, TOO_MANY_EVENTS} and (record := await sources.at(place)) is not None:
+            ((_, outcome),) = sources.decoded([record], place[0])
+            if isinstance(outcome, Fact):
+                found.setdefault(outcome.order_id, []).append(outcome)
+    return found
+
+
+async def _compare_known(
+    explanation: WindowExplanation,
+    finder: Finder,
+    came: dict[str, list[Fact]],
+    points: tuple[Stops, Stops],
+    letters: Letters,
+) -> None:
+    """Compares what the ledger has of the orders of the window, with all that came of them in between."""
+    first, last = points
+
+    def compare(facts: Sequence[Fact], more: Sequence[Fact]) -> None:
+        # Former topics have no stops: what came from one was there before.
+        known = {coordinates_of(fact): fact for fact in facts if _is_before(fact, last)}
+        every = known | {coordinates_of(fact): fact for fact in more}
+        _compare(explanation, [every[place] for place in sorted(every)], first, letters)
+
+    async for order in finder.orders_within(explanation.period.start, explanation.period.end):
+        compare(order.facts, came.pop(order.order_id, ()))
+    for order_id, facts in came.items():
+        if any(_is_dated_here(explanation, fact) for fact in facts):
+            found = await finder.order(order_id)
+            compare([] if found is None else found.facts, facts)
+
+
+def _is_before(record: Fact, stops: Stops) -> bool:
+    stop = stops.get((record.topic, record.partition))
+    return stop is None or record.offset < stop
 
 
 def _check_scope(scope: str, settings: Settings) -> None:
@@ -142,7 +209,7 @@ def _check_scope(scope: str, settings: Settings) -> None:
 
 def _compare(explanation: WindowExplanation, records: Sequence[Fact], first: Stops, letters: Letters) -> None:
     """One order, before and after."""
-    then = [record for record in records if record.offset < first[record.topic, record.partition]]
+    then = [record for record in records if _is_before(record, first)]
     after, effects, same_again = _reading(explanation, records, letters)
     explanation.after += len(after)
     if len(then) == len(records):

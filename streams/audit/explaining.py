@@ -1,4 +1,9 @@
-"""`explain` for a milestone: the unit that passed the threshold, its order's whole history, and its neighbours."""
+"""`explain` for a milestone: the unit that passed the threshold, its order's whole history, and its neighbours.
+
+The events are those of the ledger's changelog, judged here by the recount's own reading of the contract: an index finds the
+orders of the day in question, and the rows of the days before say which unit of the day it is. Where they disagree, the units
+of the whole period are counted. With `from_sources` all source topics are read again instead.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,10 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.codec import decode_milestone
-from schemas.facts import Fact
+from schemas.codec import decode_milestone, decode_row
+from schemas.facts import Fact, Rejection
 from schemas.outputs import RETRACTED
 from streams.audit.judging import EFFECTS, read_order
 from streams.audit.letters import Letters, accepted, read_letters
@@ -20,14 +25,20 @@ from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
-from streams.kafka.records import record_value
+from streams.kafka.records import record_key, record_value
+from streams.listener import ignore
+from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import MilestoneData, MilestoneEvent
+    from streams.audit.sources import Coordinates
     from streams.domain.periods import Period
     from streams.listener import Listener
+    from streams.lookup.finder import Reach
     from streams.settings import Settings
 
 _SUGGESTED: Final = 3
@@ -48,6 +59,8 @@ class MilestoneExplanation:
         after: The one after it.
         history: Every record of the unit's order in append order, with its effect.
         earlier_best: For a record: the best earlier period of its window and its count.
+        waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
+        from_sources: Whether it was counted from the source topics.
     """
 
     data: MilestoneData
@@ -60,6 +73,8 @@ class MilestoneExplanation:
     after: dict[str, Any] | None
     history: list[dict[str, Any]]
     earlier_best: tuple[Period, int] | None
+    waiting: int | None = 0
+    from_sources: bool = True
 
     def document(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -76,12 +91,22 @@ class MilestoneExplanation:
             "after": self.after,
             "earlier_best": None if best is None else _described_best(*best),
             "history": self.history,
+            "waiting": self.waiting,
+            "from_sources": self.from_sources,
             "revisions": [event.model_dump(mode="json") for event in self.revisions],
         }
 
 
-async def explain_milestone(settings: Settings, milestone_id: str, listener: Listener) -> MilestoneExplanation:
-    """Finds what raised a milestone, from the source topics as they are now.
+async def explain_milestone(
+    settings: Settings, milestone_id: str, listener: Listener, *, from_sources: bool = False
+) -> MilestoneExplanation:
+    """Finds what raised a milestone.
+
+    Args:
+        settings: The installation.
+        milestone_id: Of the milestone.
+        listener: Gets progress.
+        from_sources: Count from the source topics as they are now, not from what the ledger has taken of them.
 
     Raises:
         ExpectedError: There is no such milestone (exit code 2; the message suggests similar ids), or no cluster.
@@ -91,13 +116,180 @@ async def explain_milestone(settings: Settings, milestone_id: str, listener: Lis
         listener.say("reading the milestones")
         revisions = await _revisions(settings, consumer, milestone_id)
         letters = await read_letters(settings, consumer)
-        sources = letters.sources(settings, consumer, listener.progress)
-        stops = await sources.ends()
-        listener.plan(3 * sum(stops.values()))
-        listener.say("reading the sources")
-        data = revisions[-1].data
-        counted = await _count(data, Business(settings), sources, stops, letters)
-        return await _explanation(revisions, counted, sources, stops, letters)
+        sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
+        data, business = revisions[-1].data, Business(settings)
+        if from_sources:
+            stops = await sources.ends()
+            listener.plan(3 * sum(stops.values()))
+            listener.say("reading the sources")
+            counted = await _count(data, business, sources, stops, letters)
+            return await _explanation(revisions, counted, sources, stops, letters)
+        async with Finder.opened(settings) as finder:
+            listener.say("reading the ledger")
+            await finder.read_on(listener=listener)
+            reach = await finder.reach()
+            listener.say("reading the rows")
+            days = await _published_days(settings, consumer, data)
+            units = await _Units.found(data, business, finder, days)
+            return await _known(revisions, units, sources, letters, reach)
+
+
+class _Units:
+    """The units of a milestone's window, of which only the days that are asked about are looked up.
+
+    Attributes:
+        days: Date → how many there are of its metric and scope, in all periods.
+        business: For scopes and dates.
+        finder: Finds orders.
+    """
+
+    def __init__(self, data: MilestoneData, business: Business, finder: Finder, days: Counter[date]) -> None:
+        self.business, self.finder, self.days = business, finder, days
+        self._data = data
+        self._start, self._end = date.fromisoformat(data.start), date.fromisoformat(data.end)
+        self._of_day: dict[date, list[Fact]] = {}
+
+    @classmethod
+    async def found(cls, data: MilestoneData, business: Business, finder: Finder, days: Counter[date]) -> _Units:
+        """By the counts of days; by the units themselves where days have no rows, or where the two disagree."""
+        units = cls(data, business, finder, days)
+        if not await units.are_as_counted():
+            await units.count_all()
+        return units
+
+    @property
+    def count(self) -> int:
+        """How many there are in the period."""
+        return sum(self._in_period().values())
+
+    @property
+    def position(self) -> int:
+        """Which of them passes the threshold."""
+        return _position(self._data, self.earlier_best)
+
+    @property
+    def earlier_best(self) -> tuple[Period, int] | None:
+        """For a record: what it had to exceed."""
+        return _earlier_best(self._data, self.days, self.business)
+
+    async def at(self, position: int) -> Fact | None:
+        """The unit at a position, by (time, id), from 1."""
+        before = 0
+        for day, count in sorted(self._in_period().items()):
+            if before < position <= before + count:
+                units = await self._on(day)
+                return units[position - before - 1] if position - before <= len(units) else None
+            before += count
+        return None
+
+    async def are_as_counted(self) -> bool:
+        """Whether the days of the unit and its neighbours have as many units as their rows say."""
+        if not self.days:
+            return False
+        before, wanted = 0, self.position
+        for day, count in sorted(self._in_period().items()):
+            if before + count >= wanted - 1 and before <= wanted and len(await self._on(day)) != count:
+                return False
+            before += count
+        return True
+
+    async def count_all(self) -> None:
+        """Counts the units of the whole period, and of a record all that came before it."""
+        self.days, self._of_day = Counter(), {}
+        is_record = self._data.kind == "record"
+        async for order in self.finder.orders() if is_record else self.finder.orders_within(self._start, self._end):
+            for day, event in self._counted(order.facts):
+                self.days[day] += 1
+                if self._start <= day <= self._end:
+                    self._of_day.setdefault(day, []).append(event)
+        for units in self._of_day.values():
+            units.sort(key=_by_time)
+
+    def _in_period(self) -> dict[date, int]:
+        return {day: count for day, count in self.days.items() if self._start <= day <= self._end and count}
+
+    async def _on(self, day: date) -> list[Fact]:
+        if day not in self._of_day:
+            found = [
+                event
+                async for order in self.finder.orders_on(day)
+                for on, event in self._counted(order.facts)
+                if on == day
+            ]
+            self._of_day[day] = sorted(found, key=_by_time)
+        return self._of_day[day]
+
+    def _counted(self, facts: list[Fact]) -> Iterator[tuple[date, Fact]]:
+        """The units of an order in this metric and scope, each with its date."""
+        for unit in read_order(facts).units:
+            if unit.metric == self._data.metric and self._data.scope in self.business.scopes_at(unit.dims, unit.event):
+                yield self.business.local(unit.event.time_us).date(), unit.event
+
+
+def _by_time(event: Fact) -> tuple[int, str, str]:
+    return event.time_us, event.id, event.source
+
+
+async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
+    """Date → its count of the milestone's metric and scope, as the rows of days say; none where days have no rows."""
+    topic = settings.catalogue.windows.name
+    wanted = f"{data.metric}/{data.scope}/day:".encode()
+    latest: dict[bytes, bytes | None] = {}
+    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+        latest.update((key, record.value) for record in records if (key := record_key(record)).startswith(wanted))
+    rows = (decode_row(value) for value in latest.values() if value is not None)
+    return Counter({date.fromisoformat(row.start): row.count for row in rows})
+
+
+async def _known(
+    revisions: list[MilestoneEvent], units: _Units, sources: Sources, letters: Letters, reach: Reach
+) -> MilestoneExplanation:
+    """The explanation by what the ledger has."""
+    data, position = revisions[-1].data, units.position
+    around = [await units.at(position + step) for step in (-1, 0, 1)]
+    before, unit, after = (
+        None if each is None else describe_event(each, units.business, sources.names) for each in around
+    )
+    history: list[dict[str, Any]] = []
+    if around[1] is not None:
+        found = await units.finder.order(around[1].order_id)
+        history = await _history(
+            around[1].order_id, [] if found is None else found.facts, units.business, sources, letters
+        )
+    return MilestoneExplanation(
+        data=data,
+        standing=revisions[-1].type != RETRACTED,
+        revisions=revisions,
+        count=units.count,
+        position=position,
+        unit=unit,
+        before=before,
+        after=after,
+        history=history,
+        earlier_best=units.earlier_best,
+        waiting=None if reach.waiting is None else reach.waiting.records,
+        from_sources=False,
+    )
+
+
+async def _history(
+    order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters
+) -> list[dict[str, Any]]:
+    """What the ledger has of an order and what was rejected of it, each read again where its record is."""
+    known = {coordinates_of(fact): fact for fact in facts}
+    told = []
+    for place in [*known, *(at for at in letters.by_key.get(order_id.encode(), ()) if at not in known)]:
+        record = await sources.at(place)
+        if record is not None:
+            outcome = known.get(place) or next(sources.decoded([record], place[0]))[1]
+            told.append(_Told(place, record.timestamp, outcome))
+        elif place in known:
+            told.append(_Told(place, None, known[place]))
+        else:
+            message = "its record is no longer in the topic"
+            told.append(_Told(place, None, Rejection(letters.by_record[place].reason, message)))
+    told.sort(key=lambda each: (each.appended_ms or 0, each.place))
+    return _described_history(told, business, sources, letters)
 
 
 @dataclass
@@ -146,7 +338,7 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
                     counted.days[day] += 1
                     if start <= day <= end:
                         counted.units.append(unit.event)
-    counted.units.sort(key=lambda event: (event.time_us, event.id, event.source))
+    counted.units.sort(key=_by_time)
     return counted
 
 
@@ -212,22 +404,40 @@ async def order_history(
     order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
 ) -> list[dict[str, Any]]:
     """Every record of an order in append order: what it is, where it is, what it does."""
-    records = await sources.history({order_id}, stops)
+    told = [
+        _Told((sources.numbers[record.topic], record.partition, record.offset), record.timestamp, outcome)
+        for record, outcome in await sources.history({order_id}, stops)
+    ]
+    return _described_history(told, business, sources, letters)
+
+
+class _Told(NamedTuple):
+    """A record of an order; `appended_ms` is `None` where it is no longer in its topic."""
+
+    place: Coordinates
+    appended_ms: int | None
+    outcome: Fact | Rejection
+
+
+def _described_history(
+    records: list[_Told], business: Business, sources: Sources, letters: Letters
+) -> list[dict[str, Any]]:
     # Read in the recount's order, so that the same one of two contents with one id counts.
-    events = sorted((one for _, one in records if isinstance(one, Fact)), key=coordinates_of)
+    events = sorted((one.outcome for one in records if isinstance(one.outcome, Fact)), key=coordinates_of)
     found = accepted(events, letters.by_record)
     effects = {coordinates_of(event): effect for event, effect in read_order(found.events).effects}
     duplicates = {coordinates_of(event) for event in found.duplicates}
     history = []
-    for record, outcome in records:
-        appended = business.exact(record.timestamp * 1000).isoformat(timespec="milliseconds")
+    for at, appended_ms, outcome in records:
+        appended = (
+            None if appended_ms is None else business.exact(appended_ms * 1000).isoformat(timespec="milliseconds")
+        )
         if not isinstance(outcome, Fact):
-            described = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            described = {"topic": sources.names[at[0]], "partition": at[1], "offset": at[2]}
             history.append(
                 {**described, "appended_at": appended, "effect": f"dead letter: {outcome.reason}: {outcome.message}"}
             )
             continue
-        at = coordinates_of(outcome)
         letter = letters.by_record.get(at)
         if at in effects:
             effect = EFFECTS[effects[at]]

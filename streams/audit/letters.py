@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.facts import BY_STATE, FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
+from schemas.texts import tidy_key
 from streams.audit.judging import Distinct, content_of, distinct
 from streams.audit.sources import Coordinates, Sources, coordinates_of, digest_of
 from streams.kafka.admin import catalogue_of
@@ -41,10 +42,12 @@ class Letters(NamedTuple):
     Attributes:
         by_record: The first dead letter of each source record.
         repeated: Source records with more than one dead letter → how many.
+        by_key: Key of a record, without what is around it → the records with this key that were rejected.
     """
 
     by_record: dict[Coordinates, Letter]
     repeated: dict[Coordinates, int]
+    by_key: dict[bytes, list[Coordinates]]
 
     def of_the_future(self) -> frozenset[Coordinates]:
         """Records rejected as being in the future, by a clock that may no longer exist."""
@@ -76,6 +79,7 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
     numbers = {name.encode(): number for number, name in catalogue.names().items()}
     topic = catalogue.dead_letters
     by_record: dict[Coordinates, Letter] = {}
+    by_key: dict[bytes, list[Coordinates]] = {}
     times: Counter[Coordinates] = Counter()
     partitions = [(topic.name, number) for number in range(topic.partitions)]
     async for records in read_to_end(settings, partitions, consumer=consumer):
@@ -86,9 +90,11 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
                 continue
             at = number, int(headers[ControlHeaders.PARTITION]), int(headers[ControlHeaders.OFFSET])
             reason = headers[ControlHeaders.REASON].decode()
+            if at not in by_record and record.key is not None:
+                by_key.setdefault(tidy_key(record.key), []).append(at)
             by_record.setdefault(at, Letter(reason, record.offset, digest_of(record.key, record.value)))
             times[at] += 1
-    return Letters(by_record, {at: count for at, count in times.items() if count > 1})
+    return Letters(by_record, {at: count for at, count in times.items() if count > 1}, by_key)
 
 
 def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> Distinct:

@@ -230,6 +230,32 @@ class Sources:
                 found += list(self.decoded([record for record in records if is_asked_for(record.key)], topic))
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
+    async def between(self, first: Stops, last: Stops) -> dict[str, list[Fact]]:
+        """Order → its valid events from one point of the sources to another."""
+        found: dict[str, list[Fact]] = {}
+        for (topic, partition), stop in sorted(last.items()):
+            begin = first[topic, partition]
+            if begin >= stop:
+                continue
+            async for records in self.read(TopicPartition(self.names[topic], partition), stop, begin):
+                for _, outcome in self.decoded(records, topic):
+                    if isinstance(outcome, Fact):
+                        found.setdefault(outcome.order_id, []).append(outcome)
+        return found
+
+    async def at(self, place: Coordinates) -> LogRecord | None:
+        """One record; `None` where it is no longer there."""
+        topic, partition, offset = place
+        if topic not in self.names:
+            return None
+        tp = TopicPartition(self.names[topic], partition)
+        begins, ends = await self._consumer.beginning_offsets([tp]), await self._consumer.end_offsets([tp])
+        if not begins[tp] <= offset < ends[tp]:
+            return None
+        async for records in self.read(tp, offset + 1, offset):
+            return records[0] if records[0].offset == offset else None
+        return None
+
     def decoded(self, records: Sequence[R], topic: int) -> Iterator[tuple[R, Fact | Rejection]]:
         """Each record with its decoded outcome."""
         outcomes = self._decode(records, topic, self._future_limit_us)
@@ -260,11 +286,14 @@ class Sources:
             return Rejection(FUTURE_TIME, "ahead of the clock when it was taken in")
         return outcome
 
-    async def read(self, tp: TopicPartition, stop: int) -> AsyncIterator[list[LogRecord]]:
-        """Yields the committed records of a partition below an offset, in lists."""
+    async def read(self, tp: TopicPartition, stop: int, begin: int | None = None) -> AsyncIterator[list[LogRecord]]:
+        """Yields the committed records of a partition below an offset, in lists; from its first on, or from another."""
         consumer = self._consumer
         consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
+        if begin is None:
+            await consumer.seek_to_beginning(tp)
+        else:
+            consumer.seek(tp, begin)
         while await consumer.position(tp) < stop:
             for records in (await consumer.getmany(tp, timeout_ms=500)).values():
                 below = records if records[-1].offset < stop else [one for one in records if one.offset < stop]

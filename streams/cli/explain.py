@@ -35,11 +35,15 @@ _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
     default=None,
     help="Of a window: two append times with an offset, such as 2024-10-07T18:00:00+08:00. Default: all there is.",
 )
+@click.option(
+    "--sources", "from_sources", is_flag=True, help="Read all source topics again: slow, and finds exact copies."
+)
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 @cluster_options
 def command(
     what: str,
     between: tuple[str, str] | None,
+    from_sources: bool,  # noqa: FBT001 - an option
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -50,7 +54,9 @@ def command(
     records lie, and every revision. Of a window, such as deliveries/model=SU7/day:2024-10-07: each unit that entered
     or left between two times of appending, and the events that did it.
 
-    Recounts the source topics as they are now, with the events of one ledger partition in memory at a time.
+    The orders are found in the ledger's changelog by an index, which is kept on this machine and made when it is first needed,
+    and judged by the code of verify. Exact copies of an event change nothing and are not kept by the ledger: with --between those that
+    came in between are told, with --sources all.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     key = _row_key(what)
@@ -58,7 +64,7 @@ def command(
         if between:
             raise click.UsageError("--between is about a window, METRIC/SCOPE/PERIOD; this is the id of a milestone")
         with watched() as listener:
-            milestone = run(settings, explain_milestone(settings, what, listener))
+            milestone = run(settings, explain_milestone(settings, what, listener, from_sources=from_sources))
         if as_json:
             click.echo(json.dumps(milestone.document(), ensure_ascii=False))
         else:
@@ -67,7 +73,7 @@ def command(
     times = _times(between) if between else None
     with watched() as listener:
         try:
-            window = run(settings, explain_window(settings, key, times, listener))
+            window = run(settings, explain_window(settings, key, times, listener, from_sources=from_sources))
         except ValueError as error:
             raise ExpectedError(str(error), exit_code=2) from None
     if as_json:
@@ -98,8 +104,10 @@ def _print_milestone(found: MilestoneExplanation) -> None:
     data = found.data
     click.echo(f"{sentence(data)}  [{data.milestone_id}]")
     click.echo(
-        f"{'stands' if found.standing else 'RETRACTED'}; the source topics now hold {found.count:,} in {data.period}"
+        f"{'stands' if found.standing else 'RETRACTED'}; "
+        f"{'the source topics now hold' if found.from_sources else 'the ledger now has'} {found.count:,} in {data.period}"
     )
+    _print_waiting(found.waiting)
     if found.earlier_best is not None:
         period, count = found.earlier_best
         best = period.start.isoformat() if period.kind == "day" else period.id
@@ -145,7 +153,15 @@ def _print_record(record: dict[str, Any]) -> None:
     when = f"{record['time']}  {record['type']:<21}  " if "time" in record else ""
     click.echo(f"  {when}{record['effect']}")
     identity = f"{record['source']} {record['id']}  " if "id" in record else ""
-    click.echo(f"      {identity}{place_text(record)}  appended {record['appended_at']}")
+    appended = f"appended {record['appended_at']}" if record["appended_at"] else "no longer in its topic"
+    click.echo(f"      {identity}{place_text(record)}  {appended}")
+
+
+def _print_waiting(waiting: int | None) -> None:
+    if waiting is None:
+        click.echo("No worker has ever said how far it is: what waits is not known.")
+    elif waiting:
+        click.echo(f"{waiting:,} records have arrived and are not counted yet.")
 
 
 def _ordinal(number: int) -> str:
@@ -162,6 +178,7 @@ def _print_window(found: WindowExplanation, between: tuple[str, str] | None) -> 
     when = f"appended after {between[0]} until {between[1]}" if between else "from the first record until now"
     click.echo(f"{'/'.join(found.key)}, {when}")
     click.echo(f"{found.before:,} before, {len(entered):,} entered, {len(left):,} left, {found.after:,} after")
+    _print_waiting(found.waiting)
     for title, changes in (("Left", left), ("Entered", entered)):
         if not changes:
             continue

@@ -15,6 +15,7 @@ import shutil
 import stat
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
 from aiokafka import TopicPartition
@@ -33,7 +34,7 @@ from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
 from streams.settings import state_dir
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -53,6 +54,9 @@ _IN_A_THREAD: Final = 50
 _CHECK_INTERVAL_S: Final = 30.0
 #: Where nothing was written, a marker is this many offsets before the end at most, with its transaction's own record.
 _TAIL: Final = 64
+#: Chunks that are fetched together: so many at most, each so near the one before.
+_BLOCK: Final = 32
+_NEAR: Final = 16
 
 
 class Waiting(NamedTuple):
@@ -270,33 +274,58 @@ class Finder:
 
     async def orders_on(self, day: date) -> AsyncIterator[FoundOrder]:
         """Every order that has an event on a date."""
+        async for found in self.orders_within(day, day):
+            yield found
+
+    async def orders_within(self, first: date, last: date) -> AsyncIterator[FoundOrder]:
+        """Every order that has an event between two dates, inclusive."""
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        for number, index in self._indexes.items():
+            # The latest chunk that has an order has it whole; whatever an older one says of it is of before.
+            seen: set[str] = set()
+            for block in _blocks(index.find_days(days)):
+                found = await self._chunks(number, block)
+                for offset in block:
+                    for order_id, blob in found.get(offset, ()):
+                        if order_id in seen:
+                            continue
+                        if any(first <= self._zone.date_of(time_us) <= last for _, _, time_us in terms(blob)):
+                            seen.add(order_id)
+                            yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
+
+    async def orders(self) -> AsyncIterator[FoundOrder]:
+        """Every order there is."""
         for number, index in self._indexes.items():
             seen: set[str] = set()
-            for offset in index.find_day(day):
-                for order_id, blob in await self._chunk(number, offset):
-                    # The latest chunk that has an order has it whole. An older one, of before, names it no more than once more.
-                    if order_id in seen:
-                        continue
-                    if any(self._zone.date_of(time_us) == day for _, _, time_us in terms(blob)):
-                        seen.add(order_id)
-                        yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
+            for block in _blocks(sorted(index.chunks, reverse=True)):
+                found = await self._chunks(number, block)
+                for offset in block:
+                    for order_id, blob in found.get(offset, ()):
+                        if order_id not in seen:
+                            seen.add(order_id)
+                            yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
 
     async def _chunk(self, number: int, offset: int) -> Entries:
         """What the chunk at an offset holds; nothing where it is gone."""
+        return (await self._chunks(number, [offset])).get(offset, [])
+
+    async def _chunks(self, number: int, offsets: Sequence[int]) -> dict[int, Entries]:
+        """What the chunks at some offsets that are near each other hold, without those that are gone."""
         tp = TopicPartition(self._topic, number)
+        last = max(offsets)
+        found: dict[int, Entries] = {}
         async with self._fetch_lock:
             self._fetching.assign([tp])
-            self._fetching.seek(tp, offset)
+            self._fetching.seek(tp, min(offsets))
             try:
-                while await self._fetching.position(tp) <= offset:
-                    for records in (await self._fetching.getmany(tp, timeout_ms=500, max_records=1)).values():
-                        if records[0].offset == offset and is_chunk(record_key(records[0])) and records[0].value:
-                            return decode_entries(records[0].value)
-                        if records[0].offset > offset:
-                            return []
+                while await self._fetching.position(tp) <= last:
+                    fetched = await self._fetching.getmany(tp, timeout_ms=500, max_records=last - min(offsets) + 1)
+                    for record in fetched.get(tp, ()):
+                        if record.offset in offsets and is_chunk(record_key(record)) and record.value:
+                            found[record.offset] = decode_entries(record.value)
             finally:
                 self._fetching.unsubscribe()
-        return []
+        return found
 
     # How far the ledger is ------------------------------------------------------------------------------------------
 
@@ -372,6 +401,18 @@ class Finder:
             async for records in self._read(self._fetching, since):
                 tails[records[0].partition].add([record for record in records if record.key == STATE_KEY])
         return markers | {number: tail.marker or markers[number] for number, tail in tails.items()}
+
+
+def _blocks(offsets: Sequence[int]) -> Iterator[list[int]]:
+    """Offsets that fall, in groups that one fetch brings: near each other, and not too many."""
+    block: list[int] = []
+    for offset in offsets:
+        if block and (len(block) == _BLOCK or block[-1] - offset > _NEAR):
+            yield block
+            block = []
+        block.append(offset)
+    if block:
+        yield block
 
 
 class _Kept:

@@ -125,9 +125,13 @@ class PartitionIndex:
         live = set(self._chunks.values())
         return sorted(self._postings.find(hash_of(kind, text)) & live, reverse=True)
 
-    def find_day(self, day: date) -> list[int]:
-        """Offsets of the current chunks that have an event of a date, the latest first."""
-        return self.find(DAY, b"%d" % day.toordinal())
+    def find_days(self, days: Iterable[date]) -> list[int]:
+        """Offsets of the current chunks that have an event of any of these dates, the latest first."""
+        live = set(self._chunks.values())
+        found: set[int] = set()
+        for day in days:
+            found |= self._postings.find(hash_of(DAY, b"%d" % day.toordinal()))
+        return sorted(found & live, reverse=True)
 
     # Keeping --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from schemas.instants import format_instant, parse_instant
 from streams.domain.nearest import unknown
 from streams.web.status import service_status
 from streams.web.times import text_of_us
-from streams.web.views.common import Ask, Past, micros
+from streams.web.views.common import Ask, EarlierMoment, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +66,10 @@ def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
         yield Ask(view, status, web.settings, web.holidays, past)
 
 
-def past_of(view: Snapshot, as_of: str) -> Past:
+def past_of(view: Snapshot, as_of: str) -> EarlierMoment:
     """An earlier moment, and whether the history reaches back to it."""
     as_of_us, since_us = micros(as_of) or 0, view.windows.history_since_us()
-    return Past(
+    return EarlierMoment(
         at=as_of,
         known=since_us is not None and since_us <= as_of_us,
         known_since=None if since_us is None else text_of_us(since_us),

@@ -144,6 +144,40 @@ async def test_explain_names_the_exact_unit_its_neighbours_and_the_history(insta
     assert found["unit"]["topic"] == installation.catalogue.deliveries.name
     code, out, _ = await run(installation, "explain", milestone_id)
     assert "The 21st unit by time and id passed the line" in out
+    # The source topics, read again, say the same, and know copies and records of other homes besides.
+    _, out, _ = await run(installation, "explain", milestone_id, "--sources", "--json")
+    recounted = json.loads(out)
+    assert (found["from_sources"], recounted["from_sources"]) == (False, True)
+    for name in ("count", "position", "revisions"):
+        assert found[name] == recounted[name], name
+    # Which of several copies of an event is the one that counts depends on what was applied first.
+    for name in ("before", "unit", "after"):
+        assert _identity(found[name]) == _identity(recounted[name]), name
+    same_again = "no effect: the same event again"
+    told = [{(each["id"], each["effect"]) for each in one["history"]} for one in (found, recounted)]
+    assert told[0] == {each for each in told[1] if each[1] != same_again}
+    assert all(each["appended_at"] for each in found["history"])
+
+
+def _identity(unit: dict[str, Any] | None) -> tuple[str, str] | None:
+    return None if unit is None else (unit["source"], unit["id"])
+
+
+async def test_a_record_and_a_window_are_explained_by_the_ledger_as_by_the_sources(installation: Installation) -> None:
+    records = [one for one in await installation.milestones() if one["data"]["kind"] == "record"]
+    for what in (records[-1]["subject"], "deliveries/all/month:2024-10"):
+        (_, known, _), (_, recounted, _) = (
+            await run(installation, "explain", what, "--json"),
+            await run(installation, "explain", what, "--json", "--sources"),
+        )
+        found, expected = json.loads(known), json.loads(recounted)
+        for name in ("count", "position", "earlier_best"):
+            assert found.get(name) == expected.get(name), (what, name)
+        if "unit" in expected:
+            assert _identity(found["unit"]) == _identity(expected["unit"])
+        assert [each["id"] for each in found.get("changes", [])] == [each["id"] for each in expected.get("changes", [])]
+        expected.get("without_effect", {}).pop("no effect: the same event again", None)
+        assert found.get("without_effect") == expected.get("without_effect")
 
 
 async def _delivered(installation: Installation, day: str, model: str) -> list[dict[str, Any]]:

@@ -427,7 +427,9 @@ async def both(installation: Installation, *arguments: str) -> tuple[int, str, s
 async def test_explain_says_that_a_milestone_was_taken_back_and_which_records_had_no_effect(
     installation: Installation,
 ) -> None:
-    code, text, in_json = await both(installation, "explain", f"deliveries/model=SU7/day:{FIRST_DAY}/exceeds:2")
+    code, text, in_json = await both(
+        installation, "explain", "--sources", f"deliveries/model=SU7/day:{FIRST_DAY}/exceeds:2"
+    )
     found = json.loads(in_json)
     assert (code, found["standing"], [one["data"]["revision"] for one in found["revisions"]]) == (0, False, [1, 2])
     assert "RETRACTED; the source topics now hold" in text
@@ -437,14 +439,16 @@ async def test_explain_says_that_a_milestone_was_taken_back_and_which_records_ha
 async def test_explain_says_that_no_unit_passes_the_line_of_a_milestone_without_reason(
     installation: Installation,
 ) -> None:
-    code, text, in_json = await both(installation, "explain", f"deliveries/model=YU7/day:{SECOND_DAY}/exceeds:2")
+    code, text, in_json = await both(
+        installation, "explain", "--sources", f"deliveries/model=YU7/day:{SECOND_DAY}/exceeds:2"
+    )
     found = json.loads(in_json)
     assert (code, found["unit"], found["history"], found["position"], found["count"]) == (0, None, [], 3, 1)
     assert "No unit passes the line: it takes 3, there are 1" in text
 
 
 async def test_explain_of_a_window_counts_the_records_that_have_no_effect(installation: Installation) -> None:
-    code, text, in_json = await both(installation, "explain", f"deliveries/model=SU7/day:{FIRST_DAY}")
+    code, text, in_json = await both(installation, "explain", "--sources", f"deliveries/model=SU7/day:{FIRST_DAY}")
     found = json.loads(in_json)
     assert (code, found["before"], found["after"]) == (0, 0, len(found["changes"]))
     assert {change["change"] for change in found["changes"]} == {"entered"}

@@ -116,9 +116,9 @@ def test_every_order_is_found_as_it_is_now_whatever_was_merged_kept_and_read_on(
                 }
                 assert not text or order_id in holders
             day = ZONE.date_of(event.time_us)
-            assert set(index.find_day(day)) & set(index.find(ORDER, order_id.encode()))
+            assert set(index.find_days([day])) & set(index.find(ORDER, order_id.encode()))
     assert log.blob(index, "SO-none") is None
-    assert index.find_day(date(2001, 1, 1)) == []
+    assert index.find_days([date(2001, 1, 1)]) == []
 
 
 def test_what_was_kept_by_another_zone_or_is_broken_is_not_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from schemas.outputs import Forecast, MilestoneEvent
-    from streams.web.readmodel.places import Place
+    from streams.web.readmodel.places import LinePlace
 
 MAX_EVENTS: Final = 1000
 #: The newest first.
@@ -43,8 +43,8 @@ class MilestoneQuery:
     standing: bool = False
     day: str = ""
     all_events: bool = False
-    after: Place | None = None
-    before: Place | None = None
+    after: LinePlace | None = None
+    before: LinePlace | None = None
     limit: int = 100
 
 
@@ -54,8 +54,8 @@ class MilestonePage:
 
     bodies: list[str]
     total: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: LinePlace | None = None
+    next: LinePlace | None = None
 
     @property
     def events(self) -> list[MilestoneEvent]:

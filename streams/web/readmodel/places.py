@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: The values of a line in the columns that an order sorts by.
-Place = tuple[str | int, ...]
+LinePlace = tuple[str | int, ...]
 #: Columns, each with whether the greatest is first; together they tell every line from every other.
-Order = list[tuple[str, bool]]
+SortOrder = list[tuple[str, bool]]
 
 
 class Selection(NamedTuple):
@@ -50,17 +50,17 @@ class Lines(NamedTuple):
 
     rows: list[sqlite3.Row]
     total: int
-    previous: Place | None
-    next: Place | None
+    previous: LinePlace | None
+    next: LinePlace | None
 
 
 def page(  # noqa: PLR0913 - after or before, by name
     connection: sqlite3.Connection,
     selection: Selection,
-    order: Order,
+    order: SortOrder,
     *,
-    after: Place | None,
-    before: Place | None,
+    after: LinePlace | None,
+    before: LinePlace | None,
     limit: int,
 ) -> Lines:
     """The lines after a place, or the nearest before one, or the first ones."""
@@ -83,7 +83,7 @@ def page(  # noqa: PLR0913 - after or before, by name
 
 
 def statement(
-    selection: Selection, order: Order, place: Place | None, *, limit: int = -1
+    selection: Selection, order: SortOrder, place: LinePlace | None, *, limit: int = -1
 ) -> tuple[str, dict[str, object]]:
     """The statement for the lines in an order, from a place on, and its values."""
     values = dict(selection.values) | {"limit": limit}
@@ -99,11 +99,11 @@ def statement(
     )
 
 
-def _place(row: sqlite3.Row, order: Order) -> Place:
+def _place(row: sqlite3.Row, order: SortOrder) -> LinePlace:
     return tuple(row[f"place_{column}"] for column, _ in order)
 
 
-def _beyond(order: Order) -> list[str]:
+def _beyond(order: SortOrder) -> list[str]:
     """Conditions for what follows a place: first the one that an index can be entered by, then the whole truth."""
     column, descending = order[0]
     whole = ""

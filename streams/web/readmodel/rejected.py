@@ -11,7 +11,7 @@ from streams.web.readmodel.places import Selection
 if TYPE_CHECKING:
     import sqlite3
 
-    from streams.web.readmodel.places import Place
+    from streams.web.readmodel.places import LinePlace
 
 MAX_LETTERS: Final = 1000
 #: The newest first.
@@ -62,8 +62,8 @@ class LetterQuery:
     order_id: str = ""
     vin: str = ""
     source: str = ""
-    after: Place | None = None
-    before: Place | None = None
+    after: LinePlace | None = None
+    before: LinePlace | None = None
     limit: int = 100
 
 
@@ -87,8 +87,8 @@ class ViolationQuery:
     order_id: str = ""
     order_ids: tuple[str, ...] | None = None
     source: str = ""
-    after: Place | None = None
-    before: Place | None = None
+    after: LinePlace | None = None
+    before: LinePlace | None = None
     limit: int = 100
 
 
@@ -97,8 +97,8 @@ class LetterPage(NamedTuple):
 
     letters: list[DeadLetterEntry]
     total: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: LinePlace | None = None
+    next: LinePlace | None = None
 
 
 class ViolationPage(NamedTuple):
@@ -106,8 +106,8 @@ class ViolationPage(NamedTuple):
 
     violations: list[ViolationEntry]
     total: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: LinePlace | None = None
+    next: LinePlace | None = None
 
 
 @dataclass(frozen=True)

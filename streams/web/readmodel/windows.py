@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import WindowRow
     from streams.domain.periods import Period
-    from streams.web.readmodel.places import Order, Place
+    from streams.web.readmodel.places import LinePlace, SortOrder
 
 #: Rows of one page at most.
 MAX_ROWS: Final = 1000
@@ -97,8 +97,8 @@ class WindowQuery:
     last: str = ""
     has: str = ""
     sort: str = "-start"
-    after: Place | None = None
-    before: Place | None = None
+    after: LinePlace | None = None
+    before: LinePlace | None = None
     limit: int = 100
     as_of_us: int | None = None
 
@@ -116,8 +116,8 @@ class WindowPage:
 
     bodies: list[str]
     total: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: LinePlace | None = None
+    next: LinePlace | None = None
 
     @property
     def rows(self) -> list[WindowRow]:
@@ -451,7 +451,7 @@ def dimensions_of(scope: str) -> str:
     return ",".join(part.partition("=")[0] for part in scope.split(",") if "=" in part)
 
 
-def _order(sort: str) -> Order:
+def _order(sort: str) -> SortOrder:
     """Columns, each with whether the greatest is first."""
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if name not in SORTS:

@@ -18,10 +18,10 @@ from streams.web.views.common import (
     Aim,
     Ask,
     DatedParameters,
+    EarlierMoment,
     Goal,
     MetricName,
     MilestoneLine,
-    Past,
     Restated,
     Text,
     UsualDay,
@@ -99,7 +99,7 @@ class CalendarView(View):
     holidays_known: bool
     holidays: list[CalendarHoliday]
     days: list[CalendarDay]
-    past: Past | None
+    past: EarlierMoment | None
 
 
 class DayView(View):
@@ -129,7 +129,7 @@ class DayView(View):
     milestones: list[MilestoneLine]
     dead_letters: list[DeadLetterEntry]
     dead_letter_count: int
-    past: Past | None
+    past: EarlierMoment | None
 
 
 def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:

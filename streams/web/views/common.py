@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.readmodel import Snapshot
-    from streams.web.readmodel.places import Place
+    from streams.web.readmodel.places import LinePlace
     from streams.web.status import ServiceStatus
 
 DELIVERIES: Final = "deliveries"
@@ -100,12 +100,12 @@ def _place(text: str) -> tuple[str | int, ...] | None:
     return tuple(json.loads(urlsafe_b64decode(text))) if text else None
 
 
-def text_of_place(place: Place | None) -> str | None:
+def text_of_place(place: LinePlace | None) -> str | None:
     """As it stands in an address."""
     return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
-def place_of(text: str) -> Place | None:
+def place_of(text: str) -> LinePlace | None:
     """The place in an order that a page began or ended at, of a text that has been checked."""
     return _place(text)
 
@@ -215,7 +215,7 @@ class UsualDay(View):
     count: float
 
 
-class Past(View):
+class EarlierMoment(View):
     """An earlier moment that is shown in the place of now.
 
     What was in force at `at` is told by the history of published versions, which goes back to `known_since`; before that
@@ -267,7 +267,7 @@ class Ask:
     status: ServiceStatus
     settings: Settings
     holidays: tuple[HolidayYear, ...]
-    past: Past | None = None
+    past: EarlierMoment | None = None
 
     @property
     def today(self) -> date:

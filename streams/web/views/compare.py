@@ -16,7 +16,7 @@ from schemas.outputs import CivilDate
 from schemas.texts import scope_names
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.periods import month_period, parse_period
-from streams.web.views.common import Ask, DatedParameters, MetricName, Past, Text, UnknownNameError, View
+from streams.web.views.common import Ask, DatedParameters, EarlierMoment, MetricName, Text, UnknownNameError, View
 from streams.web.views.windows import defused
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class CompareView(View):
     spans: list[str]
     total: int
     total_before: int
-    past: Past | None
+    past: EarlierMoment | None
 
 
 @dataclass(frozen=True)

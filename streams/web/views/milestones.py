@@ -12,9 +12,9 @@ from streams.web.readmodel.news import MILESTONE_ORDER
 from streams.web.views.common import (
     Ask,
     DatedParameters,
+    EarlierMoment,
     MetricName,
     MilestoneLine,
-    Past,
     Text,
     View,
     checked_place,
@@ -52,7 +52,7 @@ class MilestonesView(View):
     previous: str | None
     next: str | None
     milestones: list[MilestoneLine]
-    past: Past | None
+    past: EarlierMoment | None
 
 
 class MilestoneView(View):
@@ -66,7 +66,7 @@ class MilestoneView(View):
     revisions: list[MilestoneLine]
     row: WindowRow | None
     command: str
-    past: Past | None
+    past: EarlierMoment | None
 
 
 def milestones(ask: Ask, parameters: MilestonesParameters) -> MilestonesView:

@@ -17,9 +17,9 @@ from streams.web.views.common import (
     Ask,
     DateCount,
     DatedParameters,
+    EarlierMoment,
     Goal,
     MilestoneLine,
-    Past,
     Text,
     UnknownNameError,
     UsualDay,
@@ -81,7 +81,7 @@ class Now(View):
     holidays: list[Span]
     own: Span | None
     milestones: list[MilestoneLine]
-    past: Past | None
+    past: EarlierMoment | None
 
 
 def now(ask: Ask, parameters: NowParameters) -> Now:

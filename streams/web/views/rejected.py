@@ -20,8 +20,8 @@ from streams.web.readmodel.rejected import LETTER_ORDER, VIOLATION_ORDER
 from streams.web.views.common import (
     Ask,
     DatedParameters,
+    EarlierMoment,
     Parameters,
-    Past,
     Text,
     UnknownNameError,
     View,
@@ -155,7 +155,7 @@ class ReconciliationView(View):
     compared: int
     differing: int
     lines: list[ReconciledWindow]
-    past: Past | None
+    past: EarlierMoment | None
 
 
 def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView:

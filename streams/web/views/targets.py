@@ -10,7 +10,7 @@ from pydantic import Field
 
 from schemas.outputs import CivilDate, Forecast, Instant, RowTarget, WindowRow
 from streams.web.readmodel import WindowQuery
-from streams.web.views.common import Ask, DatedParameters, Past, PeriodStart, Text, View
+from streams.web.views.common import Ask, DatedParameters, EarlierMoment, PeriodStart, Text, View
 from streams.web.views.now import Span, span_of
 
 _POINTS: Final = 400
@@ -105,7 +105,7 @@ class TargetsView(View):
     on_plan: int
     lines: list[TargetLine]
     windows: list[WindowTargets]
-    past: Past | None
+    past: EarlierMoment | None
 
 
 def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
