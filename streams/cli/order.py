@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -35,12 +36,19 @@ _NOT_KNOWN: Final = 1
 @click.argument("order_id", metavar="ORDER_ID", required=False)
 @click.option("--vin", default=None, help="The order, or orders, of this vehicle instead of a number.")
 @click.option("--event", "event_id", metavar="ID", default=None, help="Those that have an event with this id.")
+@click.option(
+    "--copies",
+    "with_copies",
+    is_flag=True,
+    help="List exact copies of its events too: reads the sources of its partition.",
+)
 @click.option("--json", "in_json", is_flag=True, help="One JSON object an order.")
 @cluster_options
 def command(
     order_id: str | None,
     vin: str | None,
     event_id: str | None,
+    with_copies: bool,  # noqa: FBT001 - an option
     in_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -50,7 +58,7 @@ def command(
     Shows each of its events in the order of arrival with the record that brought it and what it does, what the order counts
     as today in which windows, what was rejected or contradicts, and the command that corrects it. It is found in the ledger's
     own changelog by an index, which is kept on this machine and made when it is first needed. Exact copies of an event change
-    nothing and are not kept by the ledger; milestones explain finds them in the source topics.
+    nothing and are not kept by the ledger: --copies looks for them in the source topics.
 
     Exit code 1 where nothing of it is known, although records that could be of it wait, and 2 where nothing ever came.
     """
@@ -58,7 +66,8 @@ def command(
         raise click.UsageError("give an order number, or --vin VIN, or --event ID")
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     with watched() as listener:
-        stories = run(settings, _stories(settings, order_id, vin, event_id, listener))
+        wanted = _Wanted(order_id, vin, event_id, with_copies=with_copies)
+        stories = run(settings, _stories(settings, wanted, listener))
     for number, story in enumerate(stories):
         if in_json:
             click.echo(as_json(story.model_dump(mode="json")))
@@ -72,9 +81,16 @@ def command(
     return _NOT_KNOWN if any(story.state in {"waiting", "not_known"} for story in stories) else 0
 
 
-async def _stories(
-    settings: Settings, order_id: str | None, vin: str | None, event_id: str | None, listener: Listener
-) -> list[OrderStory]:
+@dataclass(frozen=True)
+class _Wanted:
+    order_id: str | None
+    vin: str | None
+    event_id: str | None
+    with_copies: bool
+
+
+async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> list[OrderStory]:
+    order_id, vin, event_id = wanted.order_id, wanted.vin, wanted.event_id
     context = Context(settings)
     teller = Teller(settings, calendar_of(settings), vins_shown=True)
     async with Finder.opened(settings) as finder:
@@ -114,7 +130,11 @@ async def _stories(
         for number in sorted({*numbers, *by_order}):
             home = finder.home(number)
             found, reach = await finder.look(number, [home] if order_id is not None else None)
-            stories.append(teller.story(number, home, found, reach, by_order.get(number, [])))
+            copies = None
+            if wanted.with_copies and found is not None:
+                listener.say("reading the sources")
+                copies = await finder.copies(found, listener)
+            stories.append(teller.story(number, home, found, reach, by_order.get(number, []), copies=copies))
         return stories
 
 
@@ -125,6 +145,7 @@ def _print(story: OrderStory, settings: Settings) -> None:
     if story.rebuilding:
         _say(f"Ledger partition {story.partition} is being read again from the beginning.")
     _section("What came, in the order of arrival", [line for event in story.events for line in _event(event, settings)])
+    _section("Exact copies, which change nothing", _copies(story))
     _section(
         "What counts today",
         [
@@ -157,6 +178,14 @@ def _event(event: OrderEvent, settings: Settings) -> Iterator[str]:
     yield "  ".join([f"    {event.source} {event.id}", event.place, *more])
     if event.voids is not None:
         yield f"    voids {event.voids[0]} {event.voids[1]}"
+
+
+def _copies(story: OrderStory) -> list[str]:
+    if story.copies is not None:
+        return [f"{each.source} {each.id}  {each.topic}-{each.partition}@{each.offset}" for each in story.copies]
+    if not story.copies_in_partition or not story.events:
+        return []
+    return [f"{story.copies_in_partition:,} in its ledger partition, of all orders: --copies lists those of this one"]
 
 
 def _letter(letter: OrderLetter, settings: Settings) -> Iterator[str]:

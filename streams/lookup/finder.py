@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 from aiokafka import TopicPartition
 
 from schemas.changelog import STATE_KEY, decode_entries, is_chunk
+from schemas.codec import decode_batch
+from schemas.facts import Fact
 from schemas.outputs import source_name
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
@@ -28,6 +30,7 @@ from streams.domain.packing import terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.forwarding import unwrap
 from streams.kafka.records import record_key
 from streams.listener import Listener
 from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from schemas.changelog import Entries
-    from schemas.facts import Fact
     from schemas.outputs import Marker
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
@@ -57,6 +59,8 @@ _TAIL: Final = 64
 #: Chunks that are fetched together: so many at most, each so near the one before.
 _BLOCK: Final = 32
 _NEAR: Final = 16
+#: Whether an event was too far ahead has been decided when it came.
+_NO_LIMIT_US: Final = 1 << 62
 
 
 class Waiting(NamedTuple):
@@ -93,10 +97,12 @@ class Reach:
     Attributes:
         waiting: What the ledger has not taken yet; `None` where it is not known, because a partition has never said.
         rebuilding: Partitions that are read again from the beginning, without publishing.
+        copies: Ledger partition → exact copies of events it has met; those that have said nothing are left out.
     """
 
     waiting: Waiting | None
     rebuilding: list[int] = field(default_factory=list)
+    copies: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -117,6 +123,7 @@ class Finder:
         self._catalogue = settings.catalogue
         self._reading, self._fetching = reading, fetching
         self._zone = BusinessZone(settings.timezone)
+        self._framed = settings.accept_schema_registry_json
         self._indexes = {number: PartitionIndex(self._zone) for number in range(settings.partitions)}
         self._lock, self._fetch_lock = asyncio.Lock(), asyncio.Lock()
         self._kept: _Kept | None = None
@@ -327,6 +334,38 @@ class Finder:
                 self._fetching.unsubscribe()
         return found
 
+    async def copies(self, found: FoundOrder, listener: Listener = Listener()) -> list[Fact]:  # noqa: B008 - frozen
+        """The records that bring an event of an order again, of what its home partition has been given; reads all of that."""
+        numbers = {name: number for number, name in self._catalogue.names().items()}
+        rerouted = self._catalogue.rerouted.name
+        counts = await partition_counts(self._fetching, [*numbers, rerouted])
+        places = {(fact.topic, fact.partition, fact.offset) for fact in found.facts}
+        events = {(fact.source, fact.id): fact for fact in found.facts}
+        since = {
+            (name, number): 0
+            for name, count in counts.items()
+            for number in range(count)
+            if number % self._settings.partitions == found.home
+        }
+        copies = []
+        async with self._fetch_lock:
+            tps = [TopicPartition(*place) for place in since]
+            since = {(tp.topic, tp.partition): at for tp, at in (await self._fetching.beginning_offsets(tps)).items()}
+            ends = await self._fetching.end_offsets(tps)
+            listener.plan(sum(ends.values()) - sum(since.values()))
+            async for records in self._read(self._fetching, since):
+                listener.progress(len(records))
+                for record in records:
+                    if tidy_key(record.key or b"") != found.order_id.encode():
+                        continue
+                    topic, original = unwrap(record) if record.topic == rerouted else (numbers[record.topic], record)
+                    ((fact),) = decode_batch([original], topic=topic, future_limit_us=_NO_LIMIT_US, framed=self._framed)
+                    if isinstance(fact, Fact) and (fact.topic, fact.partition, fact.offset) not in places:
+                        known = events.get((fact.source, fact.id))
+                        if known is not None and _content(known) == _content(fact):
+                            copies.append(fact)
+        return copies
+
     # How far the ledger is ------------------------------------------------------------------------------------------
 
     async def look(self, order_id: str, partitions: Iterable[int] | None = None) -> tuple[FoundOrder | None, Reach]:
@@ -367,7 +406,12 @@ class Finder:
             if end > first:
                 gaps[tp] = first
         rebuilding = [number for number, marker in markers.items() if marker is not None and marker.rebuilding]
-        return Reach(None if unheard else await self._waiting(gaps, ends, order_id), rebuilding)
+        copies = {
+            number: sum(books.duplicates for books in marker.books.values())
+            for number, marker in markers.items()
+            if marker is not None
+        }
+        return Reach(None if unheard else await self._waiting(gaps, ends, order_id), rebuilding, copies)
 
     async def _waiting(
         self, gaps: dict[TopicPartition, int], ends: dict[TopicPartition, int], order_id: str | None
@@ -401,6 +445,11 @@ class Finder:
             async for records in self._read(self._fetching, since):
                 tails[records[0].partition].add([record for record in records if record.key == STATE_KEY])
         return markers | {number: tail.marker or markers[number] for number, tail in tails.items()}
+
+
+def _content(fact: Fact) -> tuple[object, ...]:
+    """By which two records with one identity are the same event."""
+    return fact.kind, fact.time_us, fact.vin, fact.dims, fact.extra, fact.voids
 
 
 def _blocks(offsets: Sequence[int]) -> Iterator[list[int]]:

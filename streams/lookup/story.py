@@ -83,6 +83,16 @@ class OrderUnit(_Model):
     id: str
 
 
+class OrderCopy(_Model):
+    """A record with the same event as one of an order's: source and id of the event, and where the copy is."""
+
+    source: str
+    id: str
+    topic: str
+    partition: int
+    offset: int
+
+
 class OrderLetter(_Model):
     """A rejected record of an order; `command` publishes it again, once it is repaired."""
 
@@ -114,6 +124,9 @@ class OrderStory(_Model):
         waiting: Records of all orders that have arrived and are not counted yet; `None` where that is not known.
         waiting_of_order: How many of them are of this order; `None` where that is not known.
         rebuilding: Whether its ledger partition is being read again from the beginning.
+        copies_in_partition: Exact copies of events that its ledger partition has met, of all orders: they change nothing and are
+            not kept. `None` where that is not known.
+        copies: Those of this order, where they were looked for: the source topics have to be read for them.
         read_at: As of when.
     """
 
@@ -127,6 +140,8 @@ class OrderStory(_Model):
     waiting: int | None
     waiting_of_order: int | None
     rebuilding: bool
+    copies_in_partition: int | None
+    copies: list[OrderCopy] | None
     read_at: str
 
 
@@ -163,10 +178,17 @@ class Teller:
         self._calendar = calendar
         self._vins_shown = vins_shown
 
-    def story(
-        self, order_id: str, partition: int, found: FoundOrder | None, reach: Reach, letters: Sequence[OrderLetter]
+    def story(  # noqa: PLR0913 - what is known, from wherever
+        self,
+        order_id: str,
+        partition: int,
+        found: FoundOrder | None,
+        reach: Reach,
+        letters: Sequence[OrderLetter],
+        *,
+        copies: Sequence[Fact] | None = None,
     ) -> OrderStory:
-        """Everything about an order."""
+        """Everything about an order; `copies` of its events where they were looked for."""
         facts = [] if found is None else found.facts
         judgement = judge(facts, orders_known=self._orders_known)
         effects = _effects(facts, judgement)
@@ -185,6 +207,19 @@ class Teller:
             waiting=None if waiting is None else waiting.records,
             waiting_of_order=None if waiting is None else waiting.of_order,
             rebuilding=partition in reach.rebuilding,
+            copies_in_partition=reach.copies.get(partition),
+            copies=None
+            if copies is None
+            else [
+                OrderCopy(
+                    source=fact.source,
+                    id=fact.id,
+                    topic=self._topic(fact),
+                    partition=fact.partition,
+                    offset=fact.offset,
+                )
+                for fact in copies
+            ],
             read_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 

@@ -191,6 +191,6 @@ class Orders:
 def reach_of(status: ServiceStatus) -> Reach:
     """How far what the ledger has goes, by what its workers have reported."""
     rebuilding = [each.partition for each in status.partitions if each.rebuilding]
-    if status.lag is None:
-        return Reach(None, rebuilding)
-    return Reach(Waiting(status.lag, None if status.lag else 0), rebuilding)
+    copies = {each.partition: sum(books.duplicates for books in each.books.values()) for each in status.partitions}
+    waiting = None if status.lag is None else Waiting(status.lag, None if status.lag else 0)
+    return Reach(waiting, rebuilding, copies)

@@ -40,7 +40,9 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
             {"order_id": "SO-waits", "vin": VIN, "model": "SU7"},
         )
         worker = installation.worker()
-        records = [*lifecycle(3, 60), Published("deliveries", b"SO-waits", delivered, 2)]
+        # Once more, on its own and away from its home.
+        copies = [Published("deliveries", b"SO-waits", delivered, number) for number in (2, 0, 1)]
+        records = [*lifecycle(3, 60), *copies]
         await installation.publish([*records, Published("orders", b"SO-bad", b"{", None)])
         await installation.applied()
 
@@ -48,13 +50,21 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         assert found.returncode == 0, found.stderr
         assert found.stdout.startswith("Order SO-waits: counted\n")
         assert f"VIN {VIN}" in found.stdout
-        assert f"{installation.catalogue.deliveries.name}-2@" in found.stdout
         assert "deliveries  2024-09-29  in day:2024-09-29, month:2024-09, year:2024  of model=SU7, all" in found.stdout
         by_vin = await installation.run("order", "--vin", VIN, "--json")
         by_event = await installation.run("order", "--event", "d-1", "--json")
         stories = [json.loads(each.stdout) for each in (by_vin, by_event)]
         assert [story["order_id"] for story in stories] == ["SO-waits", "SO-waits"]
         assert [each["effect"] for each in stories[0]["events"]] == ["placed", "delivered"]
+
+        copied = json.loads((await installation.run("order", "SO-waits", "--copies", "--json")).stdout)
+        known = {(each["partition"], each["offset"]) for each in copied["events"] if each["id"] == "d-1"}
+        found_again = {(each["partition"], each["offset"]) for each in copied["copies"]}
+        assert ({each["id"] for each in copied["copies"]}, len(found_again | known)) == ({"d-1"}, 3)
+        ((partition, offset),) = known
+        assert f"{installation.catalogue.deliveries.name}-{partition}@{offset}" in found.stdout
+        assert copied["copies_in_partition"] >= 2
+        assert " of all orders: --copies lists those of this one" in found.stdout
 
         bad = await installation.run("order", "SO-bad", "--json")
         told = json.loads(bad.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -39,9 +40,10 @@ class NotKnown(View):
 
 
 class OrderView(View):
-    """An order; without a `story` it is not known yet, and `problem` says why."""
+    """An order, its number also as a shell wants it; without a `story` it is not known yet, and `problem` says why."""
 
     order_id: str
+    quoted: str
     vins_shown: bool
     problem: NotKnown | None
     story: OrderStory | None
@@ -55,7 +57,8 @@ def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
         story = orders.story(order_id, ask.status, letters[::-1])
     except OrdersNotKnownError as error:
         problem = not_known(error)
-    return OrderView(order_id=order_id, vins_shown=orders.vins_shown, problem=problem, story=story)
+    quoted = shlex.quote(order_id)
+    return OrderView(order_id=order_id, quoted=quoted, vins_shown=orders.vins_shown, problem=problem, story=story)
 
 
 def not_known(error: OrdersNotKnownError) -> NotKnown:
