@@ -397,6 +397,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
         cluster: Id of the cluster whose offsets these are.
         aliases: What names were counted as.
+        moved: Events that were applied on another cluster: the places of their records are those that they had there.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -415,3 +416,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     topics: dict[str, int] = {}
     cluster: str = ""
     aliases: str = ""
+    moved: int = 0

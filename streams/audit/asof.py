@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from streams.audit.judging import read_order
 from streams.audit.letters import accepted, read_letters
 from streams.audit.sources import Sources, audit_reader
 from streams.audit.sums import Business, Tally, windows_of
@@ -72,7 +71,7 @@ async def rows_as_of(
         for number in range(settings.partitions):
             home = await sources.home(number, stops, strangers)
             for records in home.orders.values():
-                for unit in read_order(accepted(records, letters.by_record).events).units:
+                for unit in business.read_order(accepted(records, letters.by_record).events).units:
                     tally.add(unit)
     rows = [
         AsOfRow(metric, scope, period_id, window.period.start, window.period.end, window.count, window.by_hour)

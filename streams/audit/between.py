@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
-from streams.audit.judging import EFFECTS, read_order
+from streams.audit.judging import EFFECTS
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
@@ -244,7 +244,7 @@ def _reading(
     if not records:
         return {}, {}, []
     found = accepted(records, letters.by_record)
-    reading = read_order(found.events)
+    reading = explanation.business.read_order(found.events)
     metric, scope, _ = explanation.key
     units = {
         (unit.event.source, unit.event.id): unit.event

@@ -18,7 +18,7 @@ from schemas.facts import DELIVERIES, Fact, Kind, family_of
 from schemas.outputs import RETRACTED
 from schemas.rows import RowKey
 from schemas.texts import tidy
-from streams.audit.judging import EFFECTS, read_order
+from streams.audit.judging import EFFECTS
 from streams.audit.letters import accepted, read_letters
 from streams.audit.sources import Sources, audit_reader, coordinates_of
 from streams.audit.standing import TargetInForce, expected_standing
@@ -47,13 +47,15 @@ class Judged(NamedTuple):
 
     Attributes:
         event: The event.
-        record: The record that brought it.
+        record: The record that brought it; `None` where it was deleted, and only the ledger still has the event.
         effect: What it does: a key of `EFFECTS`.
+        topic: Name of the topic on which it was published.
     """
 
     event: Fact
-    record: LogRecord
+    record: LogRecord | None
     effect: str
+    topic: str = ""
 
     @property
     def counts(self) -> bool:
@@ -115,7 +117,7 @@ async def find_orders(settings: Settings, text: str, listener: Listener) -> Foun
     Raises:
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    order_id, vin = tidy(text), vin_of(text)
+    order_id, vin, business = tidy(text), vin_of(text), Business(settings)
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
@@ -125,6 +127,10 @@ async def find_orders(settings: Settings, text: str, listener: Listener) -> Foun
         listener.say("looking for the order")
         asked = {order_id} | (await _orders_of(vin, sources, stops) if vin else set())
         records = await sources.history(asked, stops)
+        events = [outcome for _, outcome in records if isinstance(outcome, Fact)]
+        gone: dict[str, list[Fact]] = {}
+        for event in await sources.remembered(asked, stops, events):
+            gone.setdefault(event.order_id, []).append(event)
     orders: dict[str, OrderEvents] = {}
     by_place: dict[tuple[int, int, int], LogRecord] = {}
     facts: dict[str, list[Fact]] = {}
@@ -137,10 +143,17 @@ async def find_orders(settings: Settings, text: str, listener: Listener) -> Foun
             orders.setdefault(name, OrderEvents(name)).refused.append(f"{outcome.reason}: {outcome.message}")
     for name, found in facts.items():
         order = orders.setdefault(name, OrderEvents(name))
-        distinct = accepted(sorted(found, key=coordinates_of), letters.by_record)
+        here = sorted(found, key=coordinates_of)
+        brought = {id(event): by_place[coordinates_of(event)] for event in here}
+        distinct = accepted([*gone.pop(name, ()), *here], letters.by_record)
         order.events = [
-            Judged(event, by_place[coordinates_of(event)], effect)
-            for event, effect in read_order(distinct.events).effects
+            Judged(event, brought.get(id(event)), effect, sources.names[event.topic])
+            for event, effect in business.read_order(distinct.events).effects
+        ]
+    for name, found in gone.items():
+        effects = business.read_order(accepted(found, letters.by_record).events).effects
+        orders.setdefault(name, OrderEvents(name)).events = [
+            Judged(event, None, effect, sources.names[event.topic]) for event, effect in effects
         ]
     return FoundOrders(
         order_id, vin, orders, {(sources.names[topic], partition): stop for (topic, partition), stop in stops.items()}
@@ -159,7 +172,7 @@ async def _orders_of(vin: str, sources: Sources, stops: Stops) -> set[str]:
                 for _, outcome in sources.decoded(records, topic)
                 if isinstance(outcome, Fact) and outcome.vin == vin
             }
-    return found
+    return found | await sources.orders_of(vin)
 
 
 # What a correction would change -------------------------------------------------------------------------------------
@@ -226,7 +239,7 @@ def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fa
     """How many units each row would gain or lose, where that is not 0."""
     changes: Counter[RowKey] = Counter()
     for events, sign in ((before, -1), (after, 1)):
-        for unit in read_order(events).units:
+        for unit in business.read_order(events).units:
             day = business.local(unit.event.time_us).date()
             for scope in business.scopes_of(unit.dims, day):
                 for period in business.periods_of(day):
@@ -278,13 +291,14 @@ def consequences(
         row = state.rows.get(key)
         count = row.count if row is not None else 0
         rows.append(RowChange(key, count, max(0, count + change), row is not None and row.status == "closed"))
-    return Consequences(_effects(before, after), rows, _milestones(settings, business, changes, state))
+    return Consequences(_effects(business, before, after), rows, _milestones(settings, business, changes, state))
 
 
-def _effects(before: Sequence[Fact], after: Sequence[Fact]) -> list[tuple[Fact, str, str]]:
-    was = {coordinates_of(event): EFFECTS[effect] for event, effect in read_order(before).effects}
+def _effects(business: Business, before: Sequence[Fact], after: Sequence[Fact]) -> list[tuple[Fact, str, str]]:
+    was = {coordinates_of(event): EFFECTS[effect] for event, effect in business.read_order(before).effects}
     found = [
-        (event, was.get(coordinates_of(event), ""), EFFECTS[effect]) for event, effect in read_order(after).effects
+        (event, was.get(coordinates_of(event), ""), EFFECTS[effect])
+        for event, effect in business.read_order(after).effects
     ]
     return [(event, earlier, later) for event, earlier, later in found if earlier != later]
 
@@ -426,6 +440,12 @@ def placed(found: FoundOrders, business: Business) -> Meant:
     if len(candidates) > 1:
         raise ExpectedError(
             f"{found.text} is ambiguous: name the order, {' or '.join(meant.order.order_id for meant in candidates)}",
+            exit_code=2,
+        )
+    if not candidates and "orders" not in business.settings.families:
+        raise ExpectedError(
+            f"{found.text}: orders are not among the families of this installation, so there is nothing to cancel; "
+            f"{_all_of(found, business)}",
             exit_code=2,
         )
     if not candidates:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from schemas.codec import decode_milestone, decode_row
 from schemas.facts import Fact, Rejection
 from schemas.outputs import RETRACTED
-from streams.audit.judging import EFFECTS, read_order
+from schemas.texts import tidy_key
+from streams.audit.judging import EFFECTS
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
@@ -57,7 +58,7 @@ class MilestoneExplanation:
         unit: That unit; `None` if there are no longer that many.
         before: The one before it.
         after: The one after it.
-        history: Every record of the unit's order in append order, with its effect.
+        history: Every record of the unit's order in append order, with its effect; see `order_history`.
         earlier_best: For a record: the best earlier period of its window and its count.
         waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
         from_sources: Whether it was counted from the source topics.
@@ -221,7 +222,7 @@ class _Units:
 
     def _counted(self, facts: list[Fact]) -> Iterator[tuple[date, Fact]]:
         """The units of an order in this metric and scope, each with its date."""
-        for unit in read_order(facts).units:
+        for unit in self.business.read_order(facts).units:
             if unit.metric == self._data.metric and self._data.scope in self.business.scopes_at(unit.dims, unit.event):
                 yield self.business.local(unit.event.time_us).date(), unit.event
 
@@ -280,7 +281,9 @@ async def _history(
     told = []
     for place in [*known, *(at for at in letters.by_key.get(order_id.encode(), ()) if at not in known)]:
         record = await sources.at(place)
-        if record is not None:
+        # After a move, places of earlier events are those of another cluster.
+        is_it = record is not None and tidy_key(record.key or b"") == order_id.encode()
+        if record is not None and is_it:
             outcome = known.get(place) or next(sources.decoded([record], place[0]))[1]
             told.append(_Told(place, record.timestamp, outcome))
         elif place in known:
@@ -332,7 +335,7 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
     for number in range(business.settings.partitions):
         home = await sources.home(number, stops, strangers)
         for records in home.orders.values():
-            for unit in read_order(accepted(records, letters.by_record).events).units:
+            for unit in business.read_order(accepted(records, letters.by_record).events).units:
                 if unit.metric == data.metric and data.scope in business.scopes_at(unit.dims, unit.event):
                     day = business.local(unit.event.time_us).date()
                     counted.days[day] += 1
@@ -403,10 +406,17 @@ def _described_best(period: Period, count: int) -> dict[str, Any]:
 async def order_history(
     order_id: str, business: Business, sources: Sources, stops: Stops, letters: Letters
 ) -> list[dict[str, Any]]:
-    """Every record of an order in append order: what it is, where it is, what it does."""
-    told = [
+    """Every record of an order in append order: what it is, where it is, what it does.
+
+    First come the events whose records are gone; when those were appended is not known, `None`.
+    """
+    records = await sources.history({order_id}, stops)
+    events = [outcome for _, outcome in records if isinstance(outcome, Fact)]
+    gone = await sources.remembered({order_id}, stops, events)
+    told = [_Told(coordinates_of(event), None, event) for event in gone]
+    told += [
         _Told((sources.numbers[record.topic], record.partition, record.offset), record.timestamp, outcome)
-        for record, outcome in await sources.history({order_id}, stops)
+        for record, outcome in records
     ]
     return _described_history(told, business, sources, letters)
 
@@ -425,7 +435,7 @@ def _described_history(
     # Read in the recount's order, so that the same one of two contents with one id counts.
     events = sorted((one.outcome for one in records if isinstance(one.outcome, Fact)), key=coordinates_of)
     found = accepted(events, letters.by_record)
-    effects = {coordinates_of(event): effect for event, effect in read_order(found.events).effects}
+    effects = {coordinates_of(event): effect for event, effect in business.read_order(found.events).effects}
     duplicates = {coordinates_of(event) for event in found.duplicates}
     history = []
     for at, appended_ms, outcome in records:

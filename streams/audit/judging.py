@@ -45,11 +45,14 @@ class Reading:
     effects: list[tuple[Fact, str]] = field(default_factory=list)
 
 
-def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR0915 - as the contract's table is written
+def read_order(  # noqa: C901, PLR0912, PLR0915 - as the contract's table is written
+    events: Sequence[Fact], *, orders_known: bool = True
+) -> Reading:
     """Judges one order.
 
     Args:
         events: One event per identity (source, id), in any order.
+        orders_known: Whether orders are published; else nothing is said about an order that was not placed.
     """
     reading = Reading()
     kinds = {(event.source, event.id): event.kind for event in events}
@@ -83,7 +86,7 @@ def read_order(events: Sequence[Fact]) -> Reading:  # noqa: C901, PLR0912, PLR09
                 delivery = event
                 effect = "delivered"
                 if order is None:
-                    effect = "delivered_unplaced"
+                    effect = "delivered_unplaced" if orders_known else "delivered"
                 elif cancellation is not None:
                     effect = "delivered_cancelled"
         elif delivery is None:

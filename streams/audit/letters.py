@@ -26,14 +26,15 @@ MAX_EVENTS: Final = 64
 
 
 class Letter(NamedTuple):
-    """A rejected record: why, the offset of its dead letter, and a digest of key and value.
+    """A rejected record: why, where its dead letter is, and a digest of key and value.
 
-    All conflicts of one home are in one partition, so their offsets tell which came first.
+    All conflicts of one home are in one partition, which has its number, so their offsets tell which came first.
     """
 
     reason: str
     offset: int
     digest: int
+    partition: int = 0
 
 
 class Letters(NamedTuple):
@@ -92,7 +93,9 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
             reason = headers[ControlHeaders.REASON].decode()
             if at not in by_record and record.key is not None:
                 by_key.setdefault(tidy_key(record.key), []).append(at)
-            by_record.setdefault(at, Letter(reason, record.offset, digest_of(record.key, record.value)))
+            by_record.setdefault(
+                at, Letter(reason, record.offset, digest_of(record.key, record.value), record.partition)
+            )
             times[at] += 1
     return Letters(by_record, {at: count for at, count in times.items() if count > 1}, by_key)
 

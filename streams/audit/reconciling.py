@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Kind, Rejection
 from streams.audit.between import KINDS
-from streams.audit.judging import EFFECTS, read_order
+from streams.audit.judging import EFFECTS
 from streams.audit.letters import accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Sources, audit_reader
@@ -112,7 +112,7 @@ async def recount_windows(
         for number in range(settings.partitions):
             home = await sources.home(number, stops, strangers)
             for order_id, records in home.orders.items():
-                found.take(order_id, read_order(accepted(records, letters.by_record).events))
+                found.take(order_id, business.read_order(accepted(records, letters.by_record).events))
         await _add_refused(found, sources, stops)
     found.sort()
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS
-from streams.audit.judging import content_of, read_order
+from streams.audit.judging import content_of
 from streams.audit.letters import MAX_EVENTS, Letter, accepted
 from streams.audit.report import Check, describe_event, place_text
 from streams.audit.sources import Coordinates, Home, coordinates_of
@@ -101,7 +101,7 @@ class Recounting:
                     f"order {order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed",
                     order_id=order_id,
                 )
-            for unit in read_order(found.events).units:
+            for unit in self._business.read_order(found.events).units:
                 shard.tally.add(unit)
                 if unit.metric == "deliveries":
                     self._note_vin(unit, order_id)

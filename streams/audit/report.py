@@ -67,11 +67,16 @@ class Check:
 
 @dataclass
 class Report:
-    """All checks of a run, the point up to which they hold, and notes that are not differences."""
+    """All checks of a run, the point up to which they hold, and notes that are not differences.
+
+    Attributes:
+        beginnings: Where records are no longer there, and what was counted in their place.
+    """
 
     point: dict[str, Any]
     checks: list[Check]
     warnings: list[Difference]
+    beginnings: list[Difference]
     conflicts: list[dict[str, Any]]
     books: list[dict[str, Any]]
     records: int
@@ -95,6 +100,7 @@ class Report:
                 }
                 for check in self.checks
             ],
+            "beginnings": [{"line": found.line, **found.details} for found in self.beginnings],
             "warnings": [{"line": found.line, **found.details} for found in self.warnings],
             "id_conflicts": self.conflicts,
             "books": self.books,

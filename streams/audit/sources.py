@@ -1,5 +1,7 @@
 """The source topics, read again up to a fixed point, one ledger partition at a time.
 
+Where retention has removed records, the events that the ledger keeps of them stand in for them; see `kept`.
+
 Memory: the valid events of one ledger partition, about 500 bytes each, plus those published away from the home of their
 order.
 """
@@ -7,6 +9,7 @@ order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
@@ -18,6 +21,7 @@ from schemas.facts import FUTURE_TIME, QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from schemas.wrappers import WRAPPERS
+from streams.audit.kept import Kept
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, reader
@@ -25,7 +29,7 @@ from streams.kafka.records import record_key
 from streams.listener import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
@@ -75,7 +79,7 @@ class Part:
 
     Attributes:
         read: Records below the stop.
-        firsts: Partition → its first offset; above 0 if the topic was trimmed.
+        firsts: Partition → its first offset after it was read; above 0 if the topic was trimmed.
         refused: Records that are not valid events.
         away: Number of valid records whose home is elsewhere.
     """
@@ -91,12 +95,14 @@ class Home:
     """Everything whose home is one ledger partition.
 
     Attributes:
-        orders: Order → its valid records in the order they were read: orders, deliveries, then those from elsewhere.
+        orders: Order → its valid records in the order they were read: kept ones, orders, deliveries, then those from elsewhere.
         parts: Number of a topic → its partitions.
+        kept: Where the records were of those events that only the ledger still has.
     """
 
     orders: dict[str, list[Fact]]
     parts: dict[int, Part]
+    kept: list[Coordinates] = field(default_factory=list)
 
 
 def audit_reader(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
@@ -120,6 +126,9 @@ class Sources:
             these are.
         judged: Record → the reason a worker gave for rejecting it; kept where only an earlier version would reject it.
         progress: Called with the number of records read since the last call.
+
+    Attributes:
+        firsts: Partition that was read → the first offset that it has left.
     """
 
     def __init__(  # noqa: PLR0913 - what the dead letters say, by name
@@ -143,6 +152,8 @@ class Sources:
         self._judged = judged or {}
         self._framed = settings.accept_schema_registry_json
         self._progress = progress
+        self._kept = Kept(settings, consumer)
+        self.firsts: Stops = {}
 
     async def check(self) -> None:
         """Checks that the topics exist as the settings say.
@@ -169,12 +180,25 @@ class Sources:
 
         Args:
             appended_us: Microseconds since 1970; Kafka keeps milliseconds.
+
+        Raises:
+            ExpectedError: Records that were appended by then may be among those that retention has removed; exit code 2.
         """
         stops = await self.ends()
-        found = await self._consumer.offsets_for_times(dict.fromkeys(await self._all(), appended_us // 1000 + 1))
+        every = await self._all()
+        firsts = await self._consumer.beginning_offsets(every)
+        found = await self._consumer.offsets_for_times(dict.fromkeys(every, appended_us // 1000 + 1))
         for tp, later in found.items():
-            if later is not None:
-                stops[self._numbered(tp)] = min(stops[self._numbered(tp)], later.offset)
+            if later is None:
+                continue
+            if 0 < firsts[tp] >= later.offset:
+                begins = datetime.fromtimestamp(later.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+                raise ExpectedError(
+                    f"{tp.topic}-{tp.partition} begins with a record of {begins}, earlier ones were deleted: what was there at an "
+                    "earlier time cannot be told any more, ask for a later one",
+                    exit_code=2,
+                )
+            stops[self._numbered(tp)] = min(stops[self._numbered(tp)], later.offset)
         return stops
 
     async def strangers(self, stops: Stops) -> dict[int, list[Fact]]:
@@ -188,10 +212,24 @@ class Sources:
                 for record, outcome in self.decoded(away, topic):
                     if isinstance(outcome, Fact):
                         found[homes([record_key(record)], self._partitions)[0]].append(outcome)
+            await self._look_where_it_begins(topic, partition)
         return found
 
-    async def home(self, number: int, stops: Stops, strangers: Mapping[int, list[Fact]]) -> Home:
-        """Reads everything that belongs to one ledger partition."""
+    async def home(
+        self,
+        number: int,
+        stops: Stops,
+        strangers: Mapping[int, list[Fact]],
+        elsewhere: Mapping[Coordinates, Fact | None] | None = None,
+    ) -> Home:
+        """Reads everything that belongs to one ledger partition.
+
+        Args:
+            number: Of the ledger partition.
+            stops: Where to stop.
+            strangers: From `strangers`, which has to be called before, or those of them that count.
+            elsewhere: Records, with their events, that are among the strangers if they count.
+        """
         orders: dict[str, list[Fact]] = {}
         parts: dict[int, Part] = {}
         for topic, partition in sorted(stops):
@@ -199,7 +237,6 @@ class Sources:
             if partition % self._partitions != number:
                 continue
             tp = TopicPartition(self.names[topic], partition)
-            part.firsts[partition] = (await self._consumer.beginning_offsets([tp]))[tp]
             async for records in self.read(tp, stops[topic, partition]):
                 part.read += len(records)
                 placed = homes([record.key or b"" for record in records], self._partitions)
@@ -213,9 +250,97 @@ class Sources:
                         orders.setdefault(outcome.order_id, []).append(outcome)
                     else:
                         part.away.append((topic, partition, record.offset))
+            part.firsts[partition] = await self._look_where_it_begins(topic, partition)
         for event in strangers.get(number, ()):
             orders.setdefault(event.order_id, []).append(event)
-        return Home(orders, parts)
+        kept = await self._gone(number, stops, orders, elsewhere or {})
+        for event in reversed(kept):
+            orders.setdefault(event.order_id, []).insert(0, event)
+        return Home(orders, parts, [coordinates_of(event) for event in kept])
+
+    def is_gone(self, at: Coordinates) -> bool:
+        """Whether retention had removed a record when its partition was read."""
+        return at[2] < self.firsts.get(at[:2], 0)
+
+    async def _look_where_it_begins(self, topic: int, partition: int) -> int:
+        """Asks after reading: what retention has removed meanwhile may not have been read."""
+        tp = TopicPartition(self.names[topic], partition)
+        first = int((await self._consumer.beginning_offsets([tp]))[tp])
+        self.firsts[topic, partition] = first
+        return first
+
+    async def _gone(
+        self,
+        number: int,
+        stops: Stops,
+        orders: Mapping[str, Sequence[Fact]],
+        elsewhere: Mapping[Coordinates, Fact | None],
+    ) -> list[Fact]:
+        """The events of a ledger partition whose records are no longer there, in the order in which it took them."""
+        moved = await self._kept.moved(number)
+        if not moved and not any(self.firsts.values()):
+            return []
+        facts = await self._kept.facts(number)
+        if moved:
+            here = [event for events in orders.values() for event in events]
+            here += [event for event in elsewhere.values() if event is not None]
+            return await self._unread(facts, stops, here)
+        read = {coordinates_of(event) for events in orders.values() for event in events}
+        return [
+            event
+            for event in facts
+            if self.is_gone(at := coordinates_of(event))
+            and at[2] < stops.get(at[:2], 0)
+            and at not in read
+            and at not in elsewhere
+        ]
+
+    async def _unread(self, facts: Sequence[Fact], stops: Stops, here: Sequence[Fact]) -> list[Fact]:
+        """The same where coordinates may be those of another cluster: the events that no record here has brought."""
+        known = set(map(_identity, here))
+        left = [event for event in facts if _identity(event) not in known]
+        later = await self._later(stops) if left else set()
+        return [event for event in left if _identity(event) not in later]
+
+    async def _later(self, stops: Stops) -> set[tuple[str, str, str]]:
+        """The identities of the events that have come after the fixed point."""
+        found: set[tuple[str, str, str]] = set()
+        for (topic, partition), end in (await self.ends()).items():
+            first = max(stops.get((topic, partition), 0), self.firsts.get((topic, partition), 0))
+            if first < end:
+                tp = TopicPartition(self.names[topic], partition)
+                async for records in self.read(tp, end, first):
+                    outcomes = (outcome for _, outcome in self.decoded(records, topic))
+                    found |= {_identity(outcome) for outcome in outcomes if isinstance(outcome, Fact)}
+        return found
+
+    async def remembered(self, order_ids: set[str], stops: Stops, records: Iterable[Fact]) -> list[Fact]:
+        """The events of some orders whose records are no longer there.
+
+        Args:
+            order_ids: The orders.
+            stops: Up to which `records` were read.
+            records: All their events that are there, from `history`.
+        """
+        by_home: dict[int, dict[str, list[Fact]]] = {}
+        for order_id in order_ids:
+            by_home.setdefault(homes([order_id.encode()], self._partitions)[0], {})[order_id] = []
+        for event in records:
+            by_home.setdefault(homes([event.order_id.encode()], self._partitions)[0], {}).setdefault(
+                event.order_id, []
+            ).append(event)
+        found = []
+        for number, orders in by_home.items():
+            found += [event for event in await self._gone(number, stops, orders, {}) if event.order_id in orders]
+        return found
+
+    async def orders_of(self, vin: str) -> set[str]:
+        """The orders with an event of a VIN in a ledger partition that has events whose records are no longer there."""
+        found: set[str] = set()
+        for number in range(self._partitions):
+            if any(self.firsts.values()) or await self._kept.moved(number):
+                found |= {event.order_id for event in await self._kept.facts(number) if event.vin == vin}
+        return found
 
     async def history(self, order_ids: set[str], stops: Stops) -> list[tuple[LogRecord, Fact | Rejection]]:
         """Every record of some orders, valid or not, with its decoded outcome, in append order."""
@@ -228,6 +353,7 @@ class Sources:
         for (topic, partition), stop in sorted(stops.items()):
             async for records in self.read(TopicPartition(self.names[topic], partition), stop):
                 found += list(self.decoded([record for record in records if is_asked_for(record.key)], topic))
+            await self._look_where_it_begins(topic, partition)
         return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].topic, pair[0].partition, pair[0].offset))
 
     async def between(self, first: Stops, last: Stops) -> dict[str, list[Fact]]:
@@ -308,6 +434,10 @@ class Sources:
 
     def _numbered(self, tp: TopicPartition) -> tuple[int, int]:
         return self.numbers[tp.topic], tp.partition
+
+
+def _identity(event: Fact) -> tuple[str, str, str]:
+    return event.order_id, event.source, event.id
 
 
 def future_limit_us(record: _Timed, settings: Settings) -> int:

@@ -12,15 +12,16 @@ from zoneinfo import ZoneInfo
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import escaped
+from streams.audit.judging import read_order
 from streams.domain.periods import WEEK_DAYS, Period
 from streams.holidays import calendar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.counts import DayKey
     from schemas.facts import Fact
-    from streams.audit.judging import RecountedUnit
+    from streams.audit.judging import Reading, RecountedUnit
     from streams.domain.calendar import Calendar
     from streams.settings import Settings
 
@@ -40,6 +41,10 @@ class Business:
     def calendar(self) -> Calendar:
         """The holidays that are counted, and what ids mean."""
         return calendar_of(self.settings)
+
+    def read_order(self, events: Sequence[Fact]) -> Reading:
+        """Judges one order, of which there is one event per identity."""
+        return read_order(events, orders_known="orders" in self.settings.families)
 
     def is_counted(self, period_id: str) -> bool:
         """Whether the settings still count a period; rows of others stay as they were published last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Kind
-from streams.audit.judging import EFFECTS, read_order
+from streams.audit.judging import EFFECTS
 from streams.audit.letters import Letter, accepted
 from streams.audit.report import describe_event
 
@@ -44,7 +44,7 @@ class Lineup:
         if suspect.shard not in (None, shard):
             return
         found = accepted(records, letters)
-        reading = read_order(found.events)
+        reading = self._business.read_order(found.events)
         counted = set()
         for unit in reading.units:
             if unit.metric == suspect.metric and suspect.scope in self._business.scopes_at(unit.dims, unit.event):

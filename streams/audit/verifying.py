@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import BY_STATE
@@ -19,7 +21,7 @@ from streams.audit.letters import read_letters
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
-from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sources import Coordinates, Home, Sources, Stops, audit_reader, coordinates_of
 from streams.audit.sums import Business, Day, add_days, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
@@ -42,6 +44,23 @@ if TYPE_CHECKING:
 _MOST_VINS: Final = 1000
 #: Differences whose units are named; the first ones are enough to find the cause.
 _MOST_SUSPECTS: Final = 20
+
+
+@dataclass
+class _Gone:
+    """What retention has removed of the records in the books of one stream.
+
+    Attributes:
+        records: How many at most; the ends of transactions take offsets, too.
+        dead_letters: How many of them are among the dead letters.
+        rerouted: How many of them were forwarded.
+        is_exact: Whether all of it is in the books; not where the books begin later.
+    """
+
+    records: int = 0
+    dead_letters: int = 0
+    rerouted: int = 0
+    is_exact: bool = True
 
 
 async def verify(settings: Settings, listener: Listener | None = None) -> Report:
@@ -67,7 +86,8 @@ class _Run:
         self._business = Business(settings)
         self._consumer = consumer
         self._listener = listener
-        self._firsts: dict[tuple[int, int], int] = {}
+        self._gone: dict[tuple[int, int], _Gone] = {}
+        self._beginnings: list[Difference] = []
         self._checks = {
             name: Check(name, 0, of)
             for name, of in (
@@ -148,13 +168,18 @@ class _Run:
         strangers = await self._sources.strangers(self._stops)
         self._arrivals = await read_arrivals(self._settings, self._sources, rerouted, check)
         self._strangers = strangers_applied(strangers, self._arrivals, self._sources, check)
+        # Of what was forwarded and is gone where it was published, the forwarded record is left.
+        for shard, places in self._arrivals.applied.items():
+            events = (self._arrivals.by_record[at].event for at in places if self._sources.is_gone(at))
+            self._strangers[shard] += [event for event in events if event is not None]
         self._recounting = Recounting(
             self._business, self._letters.by_record, self._sources.names, self._checks["dead letters"]
         )
         explained: set[Coordinates] = set()
         shards: dict[int, ShardCount] = {}
+        arrived = {at: arrival.event for at, arrival in self._arrivals.by_record.items()}
         for number in range(self._settings.partitions):
-            home = await self._sources.home(number, self._stops, self._strangers)
+            home = await self._sources.home(number, self._stops, self._strangers, arrived)
             shards[number] = self._recounting.count(number, home)
             forwarded = self._arrivals.applied[number]
             shards[number].books[FORWARDED].read = len(forwarded)
@@ -164,23 +189,54 @@ class _Run:
             explained |= shards[number].explained | {
                 at for at in forwarded if self._arrivals.by_record[at].event is None
             }
-            for topic, part in home.parts.items():
-                for partition, first in part.firsts.items():
-                    self._firsts[topic, partition] = first
-                    name = self._sources.names[topic]
-                    # What was deleted before it was read is counted nowhere: of that there is nothing to lack.
-                    if first > self._published.markers[number].lost.get(source_name(name, partition, number), 0):
-                        self._checks["sources"].differ(
-                            f"{name}-{partition}: begins at {first}: earlier records were deleted, so this recount lacks them",
-                            topic=name,
-                            partition=partition,
-                            begins_at=first,
-                        )
+            self._note_beginnings(number, home)
+            for part in home.parts.values():
                 for refused in part.refused:
                     explained.add(refused.at)
                     self._check_letter(refused.at, refused.reason, refused.digest)
         self._check_strange_letters(explained, strangers)
         return shards
+
+    def _note_beginnings(self, number: int, home: Home) -> None:
+        """Notes what is no longer there, and what stands in for it."""
+        kept = Counter(at[:2] for at in home.kept)
+        lost = self._published.markers[number].lost
+        for topic, part in home.parts.items():
+            name = self._sources.names[topic]
+            for partition, first in part.firsts.items():
+                # What was deleted before it was read is counted nowhere: of that there is nothing to lack.
+                uncounted = lost.get(source_name(name, partition, number), 0)
+                if first <= uncounted:
+                    continue
+                self._note_gone(number, (topic, partition), first - uncounted, is_exact=not uncounted)
+                events = kept[topic, partition]
+                self._beginnings.append(
+                    Difference(
+                        f"{name}-{partition} begins at offset {first:,}: {events:,} events that the ledger keeps of what was there "
+                        "before were counted with what is there",
+                        {"topic": name, "partition": partition, "begins_at": first, "events": events},
+                    )
+                )
+        moved = self._published.markers[number].moved
+        if moved:
+            self._beginnings.append(
+                Difference(
+                    f"ledger partition {number} was moved here with {moved:,} events: {len(home.kept):,} of them whose records are "
+                    "not here were counted with what is there",
+                    {"ledger": number, "moved": moved, "events": len(home.kept)},
+                )
+            )
+
+    def _note_gone(self, number: int, source: tuple[int, int], records: int, *, is_exact: bool) -> None:
+        gone = self._gone.setdefault((number, source[0]), _Gone())
+        gone.records += records
+        gone.is_exact &= is_exact
+        letters, arrivals = self._letters.by_record.items(), self._arrivals.by_record
+        # A dead letter lies in the partition of the ledger that has rejected it; what was forwarded first is in other books.
+        gone.dead_letters += sum(
+            at[:2] == source and self._sources.is_gone(at) and letter.partition == number for at, letter in letters
+        )
+        gone.rerouted += sum(at[:2] == source and self._sources.is_gone(at) for at in arrivals)
 
     def _check_letter(self, at: Coordinates, reason: str, digest: int) -> None:
         check = self._checks["dead letters"]
@@ -201,7 +257,7 @@ class _Run:
         on_their_way = {coordinates_of(event) for events in strangers.values() for event in events} - applied
         for at, letter in sorted(self._letters.by_record.items()):
             stop = self._stops.get(at[:2])
-            if stop is None or not self._firsts[at[:2]] <= at[2] < stop or at in on_their_way:
+            if stop is None or self._sources.is_gone(at) or at[2] >= stop or at in on_their_way:
                 continue  # not applied yet, or deleted: there is nothing to compare it with
             where = f"{self._sources.names[at[0]]}-{at[1]}@{at[2]}"
             if letter.reason in BY_STATE and at in explained:
@@ -239,6 +295,7 @@ class _Run:
             point=self._point(shards),
             checks=checks,
             warnings=self._warnings(),
+            beginnings=self._beginnings,
             conflicts=[conflict for shard in shards.values() for conflict in shard.conflicts],
             books=self._books(shards),
             records=sum(books.read for shard in shards.values() for books in shard.books.values()),
@@ -276,15 +333,20 @@ class _Run:
             marker = self._published.markers[number]
             for stream, name, theirs in self._ordered(marker.books, number):
                 check.compared += 1
-                for line in _book_faults(theirs, shard.books[stream]):
+                for line in _book_faults(theirs, shard.books[stream], self._of_gone(number, stream), marker.moved):
                     check.differ(f"{name}-{number}: {line}", topic=name, partition=number)
-            for what, found, said in (
-                ("applied", shard.events, sum(books.applied for books in marker.books.values())),
-                ("duplicates", shard.duplicates, sum(books.duplicates for books in marker.books.values())),
+            # Each deleted record, and each event that was moved here, may have been a duplicate.
+            unknown = sum(self._of_gone(number, stream).records for stream in self._sources.names) + marker.moved
+            for what, found, said, more in (
+                ("applied", shard.events - marker.moved, sum(books.applied for books in marker.books.values()), 0),
+                ("duplicates", shard.duplicates, sum(books.duplicates for books in marker.books.values()), unknown),
             ):
-                if found != said:
+                if not found <= said <= found + more:
                     check.differ(f"ledger partition {number}: {what} {said:,}, counted {found:,}", partition=number)
         return check
+
+    def _of_gone(self, number: int, stream: int) -> _Gone:
+        return self._gone.get((number, stream), _Gone())
 
     def _books(self, shards: Mapping[int, ShardCount]) -> list[dict[str, Any]]:
         return [
@@ -359,23 +421,36 @@ class _Run:
         ]
 
 
-def _book_faults(theirs: Books, ours: StreamBooks) -> list[str]:
-    """The differences in the books of one stream of one partition."""
+def _book_faults(theirs: Books, ours: StreamBooks, gone: _Gone, moved: int) -> list[str]:
+    """The differences in the books of one stream of one partition; `moved` of its events came from another cluster."""
     faults = []
     if theirs.read != theirs.applied + theirs.duplicates + theirs.dead_letters + theirs.rerouted:
         faults.append(
             f"read {theirs.read:,} is not applied {theirs.applied:,} + duplicates {theirs.duplicates:,} + "
             f"dead letters {theirs.dead_letters:,} + rerouted {theirs.rerouted:,}"
         )
+    most = ours.duplicates + ours.uncertain + gone.records + moved
     faults += [
-        f"{what} {said:,}, counted {found:,}"
-        for what, said, found in (
-            ("read", theirs.read, ours.read),
-            ("dead letters", theirs.dead_letters, ours.dead_letters),
-            ("rerouted", theirs.rerouted, ours.rerouted),
+        f"{what} {said:,}, counted {found:,}{_of_deleted(least, more)}"
+        for what, said, found, least, more in (
+            ("read", theirs.read, ours.read, 0, gone.records),
+            *(
+                (what, said, found, of_gone if gone.is_exact else 0, of_gone)
+                for what, said, found, of_gone in (
+                    ("dead letters", theirs.dead_letters, ours.dead_letters, gone.dead_letters),
+                    ("rerouted", theirs.rerouted, ours.rerouted, gone.rerouted),
+                )
+            ),
         )
-        if said != found
+        if not found + least <= said <= found + more
     ]
-    if not ours.duplicates <= theirs.duplicates <= ours.duplicates + ours.uncertain:
+    if not ours.duplicates <= theirs.duplicates <= most:
         faults.append(f"duplicates {theirs.duplicates:,}, counted {ours.duplicates:,}")
     return faults
+
+
+def _of_deleted(least: int, most: int) -> str:
+    """What comes on top of a count for records that were deleted."""
+    if not most:
+        return ""
+    return f" and {least:,} of deleted records" if least == most else f" and up to {most:,} of deleted records"

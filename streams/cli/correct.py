@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from streams.audit.correcting import Judged
     from streams.settings import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -121,7 +122,7 @@ def void(
     found = _found(settings, which)
     order, judged = choose(found, business, moves=False, what=what, event_id=event_id)
     correction = _correction("void", order, note, judged.event.source, judged.event.id)
-    correction.void(Corrected(judged.event, judged.record))
+    correction.void(_corrected(judged))
     title = f"order {order.order_id}: the {described(business, judged.event)} counts as never sent"
     return _carry_out(settings, found, order, correction, title, how)
 
@@ -168,8 +169,8 @@ def move(
             f"order {order.order_id}: the {described(business, judged.event)} is there already", exit_code=2
         )
     correction = _correction("move", order, note, judged.event.source, judged.event.id, time)
-    correction.void(Corrected(judged.event, judged.record))
-    correction.again(Corrected(judged.event, judged.record), time)
+    correction.void(_corrected(judged))
+    correction.again(_corrected(judged), time)
     title = f"order {order.order_id}: the {described(business, judged.event)} moves to {time.replace('T', ' ')}"
     return _carry_out(settings, found, order, correction, title, how)
 
@@ -201,7 +202,7 @@ def cancel(
     except ValueError as error:
         raise click.UsageError(f"--at {at}: {error}") from None
     correction = _correction("cancel", order, note, *([] if at is None else [time]))
-    correction.cancel(Corrected(judged.event, judged.record), time)
+    correction.cancel(_corrected(judged), time)
     title = f"order {order.order_id}: the {described(business, judged.event)} is cancelled at {time.replace('T', ' ')}"
     return _carry_out(settings, found, order, correction, title, how, must_be="cancelled")
 
@@ -263,8 +264,12 @@ def _exact(business: Business, time_us: int) -> str:
     return format_instant(business.exact(time_us))
 
 
+def _corrected(judged: Judged) -> Corrected:
+    return Corrected(judged.event, judged.record, judged.topic)
+
+
 def _events_of(order: OrderEvents) -> list[Corrected]:
-    return [Corrected(judged.event, judged.record) for judged in order.events]
+    return [_corrected(judged) for judged in order.events]
 
 
 def _correction(action: str, order: OrderEvents, note: Note, *about: str) -> Correction:

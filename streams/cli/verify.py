@@ -75,17 +75,13 @@ def _print(report: Report, elapsed_s: float) -> None:
 
 def _print_beginnings(report: Report) -> None:
     """Where the sources begin whose earlier records were counted and are deleted."""
-    found = [found.details for check in report.checks for found in check.differences if "begins_at" in found.details]
-    if not found:
-        return
-    named = [
-        f"{one['topic']}-{one['partition']} from offset {one['begins_at']:,} on" for one in found[:_SHOWN_BEGINNINGS]
-    ]
-    more = f" and {len(found) - _SHOWN_BEGINNINGS} more" if len(found) > _SHOWN_BEGINNINGS else ""
-    click.echo(
-        f"note  recounted {', '.join(named)}{more}: what was there before is deleted, so a difference below may be one of what "
-        "cannot be recounted any more"
-    )
+    found = report.beginnings
+    for beginning in found[:_SHOWN_BEGINNINGS]:
+        click.echo(f"note  {beginning.line}")
+    if len(found) > _SHOWN_BEGINNINGS:
+        click.echo(f"note  {len(found) - _SHOWN_BEGINNINGS:,} more such partitions; --json lists them")
+    if found:
+        click.echo("note  which of the deleted records were rejected, forwarded or duplicates is not judged again")
 
 
 def _print_check(check: Check) -> None:

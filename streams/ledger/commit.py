@@ -115,5 +115,6 @@ class CommitRecords:
             topics=self._context.source_topics.numbers,
             cluster=memory.cluster,
             aliases=self._context.scopes.aliases.text,
+            moved=memory.moved,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

@@ -30,6 +30,7 @@ class Memory:
         forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
         arrived: Partition → number of records that it has forwarded here.
         cluster: Id of the cluster that the sources are on.
+        moved: Number of events that were applied on another one.
         recovery: Set during a rebuild, which publishes nothing.
     """
 
@@ -41,6 +42,7 @@ class Memory:
         self.forwarded: Counter[int] = Counter()
         self.arrived: Counter[int] = Counter()
         self.cluster = ""
+        self.moved = 0
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:
@@ -71,6 +73,7 @@ class Memory:
         self.ledger.clock_us = max(self.ledger.clock_us, marker.clock_us)
         self.forwarded.update(marker.forwarded)
         self.arrived.update(marker.arrived)
+        self.moved = marker.moved
 
     def finish_recovery(self, changes: LedgerChanges) -> bool:
         """During a rebuild, holds the changes back; at its end adds all of them again. Returns whether it ends now."""

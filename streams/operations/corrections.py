@@ -55,10 +55,24 @@ class Note(NamedTuple):
 
 
 class Corrected(NamedTuple):
-    """An event of the order, and the record that brought it."""
+    """An event of the order.
+
+    Attributes:
+        event: As it was applied.
+        record: The record that brought it; `None` where that was deleted.
+        topic: Name of its topic, where there is no record to say it.
+    """
 
     event: Fact
-    record: LogRecord
+    record: LogRecord | None
+    topic: str = ""
+
+    @property
+    def published_at(self) -> tuple[int, int]:
+        """Sorts events by when they were published: milliseconds since 1970, and an offset."""
+        if self.record is None:
+            return self.event.time_us // 1000, self.event.offset
+        return self.record.timestamp, self.record.offset
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,17 @@ class Correction:
         self._add(given, "event.voided.v1", utc_text(self._note.at_us), data)
 
     def again(self, given: Corrected, time: str | None = None) -> None:
-        """Publishes an event again, at its own time or at another, RFC 3339."""
+        """Publishes an event again, at its own time or at another, RFC 3339.
+
+        Raises:
+            ExpectedError: Its record was deleted; exit code 2.
+        """
+        if given.record is None:
+            raise ExpectedError(
+                f"the record of event {given.event.id} was deleted (retention), so it cannot be published again from here: void "
+                "it, and publish it again from where it came",
+                exit_code=2,
+            )
         document = json.loads(encode_event(canonical(given.record, framed=True)[0]))
         self._add(given, document["type"], time or document["time"], document["data"])
 
@@ -135,7 +159,7 @@ class Correction:
         if given.event.backfill:
             event["backfill"] = True
         event |= {"operator": self._note.by, "operatorreason": self._note.reason, "data": data}
-        self.drafts.append(Draft(given.record.topic, given.event.topic, event))
+        self.drafts.append(Draft(given.record.topic if given.record else given.topic, given.event.topic, event))
 
     def facts(self, settings: Settings) -> list[Fact]:
         """The events as a worker would take them.
@@ -163,7 +187,7 @@ def last_correction(events: Sequence[Corrected]) -> list[Corrected]:
     if not groups:
         return []
     # The records of one correction are in one transaction, so of one time; offsets tell them apart within a partition.
-    last = max(groups.values(), key=lambda group: max((one.record.timestamp, one.record.offset) for one in group))
+    last = max(groups.values(), key=lambda group: max(one.published_at for one in group))
     return sorted(last, key=lambda given: int(given.event.id.rpartition("-")[2]))
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schemas.changelog import STATE_KEY, decode_entries, is_chunk
 from schemas.codec import encode_marker
 from schemas.counts import encode_marker_key
 from schemas.memory import SIDE, name_of
 from schemas.outputs import Books, Marker, source_name, source_of
+from streams.domain.packing import heads
 from streams.errors import ExpectedError, GapError
 from streams.kafka.log import Partition, require_topics
+from streams.kafka.records import record_key
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
-from streams.ledger.changelog import STATE_KEY
 from streams.ledger.restore import check_settings
 from streams.ledger.sources import Source, bounds, check, is_another_cluster
 from streams.operations.record_status import last_marker
@@ -70,12 +72,14 @@ async def move(context: Context) -> list[Moved]:
                 "cluster catch up, stop them, and mirror it again"
             )
         sides = await _side_keys(context, reader)
+        events = {number: await _events(context, number, reader) for number in markers}
     moved = []
     for number, marker in markers.items():
+        begins = {source_name(*tp, number): span.first for tp, span in found[number].items()}
         await _commit(
             context,
             f"ledger-{number}",
-            _records(context, number, _here(context, marker, number, cluster, found[number])),
+            _records(context, number, _here(context, marker, events[number], cluster, begins)),
         )
         for tp, span in found[number].items():
             before = marker.positions.get(source_name(*tp, number), (0, ""))[0]
@@ -131,12 +135,21 @@ async def _fits(
     return True
 
 
-def _here(context: Context, marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds]) -> Marker:
-    """The marker of the same state before anything here was read."""
-    names = {source_name(*tp, number): span.first for tp, span in found.items()}
+async def _events(context: Context, number: int, reader: LogReader) -> int:
+    """How many events a ledger partition has applied."""
+    orders: dict[str, bytes] = {}
+    async for records in reader.read([(context.catalogue.ledger.name, number)]):
+        for record in records:
+            if record.value is not None and is_chunk(record_key(record)):
+                orders.update(decode_entries(record.value))
+    return sum(len(heads(blob)) for blob in orders.values())
+
+
+def _here(context: Context, marker: Marker, events: int, cluster: str, found: Mapping[str, int]) -> Marker:
+    """The marker of the same state before anything here was read; `found` is where the sources begin."""
     return Marker(
-        positions={name: (first, "") for name, first in names.items()},
-        books=dict.fromkeys(names, _EMPTY),
+        positions={name: (first, "") for name, first in found.items()},
+        books=dict.fromkeys(found, _EMPTY),
         fingerprint=marker.fingerprint,
         rebuilding=False,
         caught_up=False,
@@ -148,6 +161,7 @@ def _here(context: Context, marker: Marker, number: int, cluster: str, found: Ma
         topics=context.source_topics.numbers,
         cluster=cluster,
         aliases=marker.aliases,
+        moved=events,
     )
 
 

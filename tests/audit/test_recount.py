@@ -197,3 +197,10 @@ def test_events_beyond_what_an_order_takes_are_left_out_by_their_dead_letters() 
 def test_a_month_has_its_first_and_last_date(day: str, start: str, end: str) -> None:
     month = SHANGHAI.periods_of(date.fromisoformat(day))[1]
     assert (month.id, str(month.start), str(month.end)) == (f"month:{day[:7]}", start, end)
+
+
+def test_where_orders_are_not_published_nothing_is_said_about_them() -> None:
+    delivery = delivered("2024-10-08T10:00:00")
+    assert [effect for _, effect in read_order([delivery]).effects] == ["delivered_unplaced"]
+    alone = Business(Settings(families=("deliveries",)))
+    assert [effect for _, effect in alone.read_order([delivery]).effects] == ["delivered"]

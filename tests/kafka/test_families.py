@@ -57,6 +57,10 @@ async def test_deliveries_alone_are_counted_without_orders_and_without_contradic
         assert not any(found), "nothing can be judged that is not published"
         verified = await installation.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
+        milestone = (await installation.milestones())[0]["subject"]
+        explained = await installation.run("explain", milestone)
+        assert "delivers the vehicle" in explained.stdout, explained.stdout
+        assert "no order was placed" not in explained.stdout
         worker.kill(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait) == 0
     finally:

@@ -141,6 +141,9 @@ async def goes_on_with_what_was_mirrored(
         }
         assert (await made.books_balance())["duplicates"] > 0
         await ended(made)
+        checked = await made.run("verify")
+        assert checked.returncode == 0, checked.stdout
+        assert "note  ledger partition 0 was moved here with" in checked.stdout
         assert await move(context) == [], "it fits now"
     finally:
         made.end()

@@ -28,6 +28,8 @@ from streams.web.views.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.domain.periods import Period
 
 _NEWEST: Final = 12
@@ -93,7 +95,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     row = next((row for row in rows if row.metric == DELIVERIES), None)
     return Now(
         business_date=today.isoformat(),
-        sample=_sample(ask.status.business_now),
+        sample=_sample(ask.status.business_now, ask.settings.families),
         scope=scope,
         scopes=ask.scopes(scope),
         scope_count=windows.scope_count(),
@@ -115,15 +117,12 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     )
 
 
-def _sample(now: str) -> str:
-    event = {
-        "specversion": "1.0",
-        "id": "first",
-        "source": "/try",
-        "type": "order.placed.v1",
-        "time": now,
-        "data": {"order_id": "TRY-1", "model": "SU7"},
-    }
+def _sample(now: str, families: Sequence[str]) -> str:
+    data = {"order_id": "TRY-1", "model": "SU7"}
+    kind = "order.placed.v1"
+    if "orders" not in families:
+        kind, data = "vehicle.delivered.v1", data | {"vin": "LNBSU7A10R1000001"}
+    event = {"specversion": "1.0", "id": "first", "source": "/try", "type": kind, "time": now, "data": data}
     return json.dumps(event, separators=(",", ":"))
 
 
