@@ -29,7 +29,7 @@ ONLY_IN = {
     "uvicorn": ("streams.web",),
 }
 #: What the recount may use of the domain: data, and what ids mean.
-RECOUNT_MAY_IMPORT = ("streams.domain.calendar", "streams.domain.periods")
+RECOUNT_MAY_IMPORT = ("streams.domain.calendar", "streams.domain.packing", "streams.domain.periods")
 #: The web view reads what is published, and the changelog by way of `lookup`: it knows neither how it is written nor the
 #: sources and how they are counted again. Of what is below it, these are what it may use.
 WEB_MAY_IMPORT = (
@@ -191,7 +191,8 @@ def test_the_web_view_knows_nothing_of_how_its_topics_are_written(path: Path) ->
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("streams/audit/**/*.py")), ids=name_of)
 def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
-    """Of the domain it knows which dates a holiday has and what a period is, and nothing that counts, sums or judges."""
+    """Of the domain it knows which dates a holiday has, what a period is and how the ledger packs events, and nothing that counts,
+    sums or judges."""
     for imported in imports_of(path):
         if within(imported, ("streams.domain",)):
             assert within(imported, RECOUNT_MAY_IMPORT), f"{name_of(path)} imports {imported}"
