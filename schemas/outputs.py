@@ -398,6 +398,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cluster: Id of the cluster whose offsets these are.
         aliases: What names were counted as.
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
+        topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -417,3 +418,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cluster: str = ""
     aliases: str = ""
     moved: int = 0
+    topic_ids: dict[str, str] = {}

@@ -6,6 +6,7 @@ Both `faust -A streams.app worker` and `milestones worker` use it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.worker import Worker
 
@@ -51,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 #: After a signal everything is closed within this time, or the process exits anyway.
 _SHUTDOWN_S = 4.5
+#: How often to ask whether the partitions are open: before, the clients may not be there yet.
+_FIRST_LOOK_S = 0.5
 #: Records of one fetch call; bounds how long one batch occupies the event loop (about 30 ms).
 _POLL_RECORDS = 6000
 #: Batches that wait between fetching and the runner.
@@ -191,7 +195,17 @@ class MilestonesApp(faust.App):
         _tune_interpreter()
         await super().on_start()
         self._reporter.start()
+        self.add_future(self._look_at_topics())
         self._heartbeat.start()
+
+    async def _look_at_topics(self) -> None:
+        """Asks now and then whether the source topics are still the same."""
+        while not self.should_stop and not self.engine.settled:
+            await self.sleep(_FIRST_LOOK_S)
+        while not self.should_stop:
+            with contextlib.suppress(KafkaError):
+                await self.engine.look_at_topics()
+            await self.sleep(self.context.settings.metadata_max_age_s)
 
     async def on_stop(self) -> None:
         """Closes every state before the consumer leaves."""

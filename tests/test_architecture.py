@@ -191,8 +191,7 @@ def test_the_web_view_knows_nothing_of_how_its_topics_are_written(path: Path) ->
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("streams/audit/**/*.py")), ids=name_of)
 def test_the_recount_shares_nothing_with_what_it_checks(path: Path) -> None:
-    """Of the domain it knows which dates a holiday has, what a period is and how the ledger packs events, and nothing that counts,
-    sums or judges."""
+    """Of the domain it knows holidays, periods and how the ledger packs events, and nothing that counts, sums or judges."""
     for imported in imports_of(path):
         if within(imported, ("streams.domain",)):
             assert within(imported, RECOUNT_MAY_IMPORT), f"{name_of(path)} imports {imported}"

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 
 from streams.errors import ExpectedError
 from streams.kafka.clients import cluster_id, partition_counts, read_to_end, reader
+from streams.kafka.topic_ids import topic_ids
 from streams.kafka.transactions import Outgoing, TransactionalWriter
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class LogReader(Protocol):
 
     async def cluster_id(self) -> str:
         """Id of the cluster; empty if it has none."""
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """The id of each topic, which a topic that is made again does not keep; those without one are left out."""
 
 
 class LogWriter(Protocol):
@@ -167,3 +171,6 @@ class _KafkaReader:
 
     async def cluster_id(self) -> str:
         return await cluster_id(self._consumer)
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return await topic_ids(self._consumer._client, topics)  # noqa: SLF001 - aiokafka has no request for it

@@ -19,8 +19,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
+from streams.kafka.topic_ids import topic_ids
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
     from streams.kafka.records import LogRecord
 
@@ -279,6 +281,14 @@ class BatchConsumer(driver.Consumer):
         """The epoch of the last seek, 0 before the first."""
         position = self._positions.get(tp)
         return position.epoch if position else 0
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """The id of each topic; see `streams.kafka.topic_ids`.
+
+        Raises:
+            KafkaError: The cluster does not answer.
+        """
+        return await topic_ids(self._thread._ensure_consumer()._client, topics)  # noqa: SLF001 - aiokafka has no request for it
 
     def held(self) -> set[TP]:
         """The partitions assigned now."""

@@ -116,5 +116,6 @@ class CommitRecords:
             cluster=memory.cluster,
             aliases=self._context.scopes.aliases.text,
             moved=memory.moved,
+            topic_ids=memory.topic_ids,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

@@ -31,6 +31,7 @@ class Memory:
         arrived: Partition → number of records that it has forwarded here.
         cluster: Id of the cluster that the sources are on.
         moved: Number of events that were applied on another one.
+        topic_ids: Topic of orders or deliveries → its id.
         recovery: Set during a rebuild, which publishes nothing.
     """
 
@@ -43,6 +44,7 @@ class Memory:
         self.arrived: Counter[int] = Counter()
         self.cluster = ""
         self.moved = 0
+        self.topic_ids: dict[str, str] = {}
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:

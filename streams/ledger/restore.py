@@ -13,7 +13,7 @@ from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.quarantine import SkippedRecords, read_decisions
 from streams.ledger.recovery import prepare
-from streams.ledger.sources import Source, bounds, check, is_another_cluster
+from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         is_elsewhere = marker is not None and is_another_cluster(marker.cluster, memory.cluster)
         applied = memory.positions()
         await check(memory.sources, found, decisions.gaps, reader, is_elsewhere=is_elsewhere)
+        memory.topic_ids = await reader.topic_ids(context.source_topics.published)
+        if marker is not None and not is_elsewhere:
+            check_ids(marker.topic_ids, memory.topic_ids)
         # With other aliases the orders that are known have other counts: all are published again, at once.
         if marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text:
             ends = {tp: end for tp, (_, end) in found.items()}

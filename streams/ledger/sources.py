@@ -161,6 +161,19 @@ async def check(
             )
 
 
+def check_ids(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Checks that topics are those that were read before: one that was made again may be as long, and begin alike.
+
+    Raises:
+        ExpectedError: One was recreated.
+    """
+    for name, was in before.items():
+        if now.get(name, was) != was:
+            raise ExpectedError(
+                f"{name} is not the topic that the ledger applied, but one made again: {NOT_THE_SAME_TOPIC}"
+            )
+
+
 def gap_error(tp: Partition, following: int, first: int) -> GapError:
     """The error for records that were removed before they were read; says how to continue."""
     return GapError(

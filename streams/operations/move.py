@@ -21,7 +21,7 @@ from streams.kafka.log import Partition, require_topics
 from streams.kafka.records import record_key
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.ledger.restore import check_settings
-from streams.ledger.sources import Source, bounds, check, is_another_cluster
+from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
 from streams.operations.record_status import last_marker
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ async def move(context: Context) -> list[Moved]:
         require_topics(await reader.partition_counts([topic.name for topic in context.catalogue.all()]))
         markers = {number: await _marker(context, number, reader) for number in range(context.settings.partitions)}
         cluster = await reader.cluster_id()
+        ids = await reader.topic_ids(context.source_topics.published)
         found = {number: await bounds(reader, context.source_topics, number, len(markers)) for number in markers}
-        if all([await _fits(markers[number], number, cluster, found[number], reader) for number in markers]):
+        if all([await _fits(markers[number], number, cluster, found[number], ids, reader) for number in markers]):
             return []
         await _check_empty(context, reader)
         on_their_way = sum(sum(marker.forwarded.values()) - sum(marker.arrived.values()) for marker in markers.values())
@@ -79,7 +80,7 @@ async def move(context: Context) -> list[Moved]:
         await _commit(
             context,
             f"ledger-{number}",
-            _records(context, number, _here(context, marker, events[number], cluster, begins)),
+            _records(context, number, _here(context, marker, events[number], cluster, begins, ids)),
         )
         for tp, span in found[number].items():
             before = marker.positions.get(source_name(*tp, number), (0, ""))[0]
@@ -116,8 +117,13 @@ async def _marker(context: Context, number: int, reader: LogReader) -> Marker:
     return marker
 
 
-async def _fits(
-    marker: Marker, number: int, cluster: str, found: Mapping[Partition, Bounds], reader: LogReader
+async def _fits(  # noqa: PLR0913, PLR0917 - what is here, by name
+    marker: Marker,
+    number: int,
+    cluster: str,
+    found: Mapping[Partition, Bounds],
+    ids: Mapping[str, str],
+    reader: LogReader,
 ) -> bool:
     """Whether the workers would go on with the state as it is."""
     sources = {}
@@ -126,6 +132,8 @@ async def _fits(
     is_elsewhere = is_another_cluster(marker.cluster, cluster)
     try:
         await check(sources, found, {}, reader, is_elsewhere=is_elsewhere)
+        if not is_elsewhere:
+            check_ids(marker.topic_ids, ids)
     except GapError:
         if not is_elsewhere:
             raise
@@ -145,7 +153,14 @@ async def _events(context: Context, number: int, reader: LogReader) -> int:
     return sum(len(heads(blob)) for blob in orders.values())
 
 
-def _here(context: Context, marker: Marker, events: int, cluster: str, found: Mapping[str, int]) -> Marker:
+def _here(  # noqa: PLR0913, PLR0917 - what is here, by name
+    context: Context,
+    marker: Marker,
+    events: int,
+    cluster: str,
+    found: Mapping[str, int],
+    ids: Mapping[str, str],
+) -> Marker:
     """The marker of the same state before anything here was read; `found` is where the sources begin."""
     return Marker(
         positions={name: (first, "") for name, first in found.items()},
@@ -162,6 +177,7 @@ def _here(context: Context, marker: Marker, events: int, cluster: str, found: Ma
         cluster=cluster,
         aliases=marker.aliases,
         moved=events,
+        topic_ids=dict(ids),
     )
 
 

@@ -45,6 +45,7 @@ class Engine:
         self._look = look
         self._ledgers: dict[int, TaskRunner] = {}
         self._had: dict[int, set[Partition]] = {}
+        self._topic_ids: dict[str, str] = {}
         self._totals: TaskRunner | None = None
         self._consumer: BatchConsumer | None = None
         self._lock = asyncio.Lock()
@@ -157,6 +158,19 @@ class Engine:
         runner = self._ledgers.get(tp.partition % self.context.settings.partitions) if is_source else self._totals
         if runner is not None:
             runner.doubt(f"{tp.topic}-{tp.partition} has no offset {offset}")
+
+    async def look_at_topics(self) -> None:
+        """Notices source topics that were made again, which offsets do not tell where they are as long already.
+
+        Raises:
+            KafkaError: The cluster does not answer.
+        """
+        found = await self._fetching().topic_ids(self.context.source_topics.published)
+        for name, identity in found.items():
+            if self._topic_ids.setdefault(name, identity) != identity:
+                self._topic_ids[name] = identity
+                for runner in self._ledgers.values():
+                    runner.doubt(f"{name} was made again")
 
     async def quiesce(self) -> None:
         """Before partitions move: running transactions may end, within bounds."""

@@ -141,6 +141,9 @@ class _Reader:
     async def cluster_id(self) -> str:
         return "files"
 
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return dict.fromkeys(topics, "files")
+
 
 class _Writer:
     def __init__(self, log: FileLog) -> None:

@@ -124,6 +124,20 @@ async def test_a_ledger_is_opened_again_when_one_of_its_topics_is_gone_or_back()
     made[-1].doubt.assert_called_once_with("vehicle.orders.v1-0 has no offset 7")
 
 
+async def test_every_ledger_is_opened_again_when_a_source_topic_was_made_again() -> None:
+    context = Context(Settings(partitions=1))
+    engine = Engine(context, "w1", AsyncMock(), AsyncMock())
+    runner = Mock(is_open=True, positions={}, release=AsyncMock())
+    engine._runner = Mock(return_value=runner)  # type: ignore[method-assign]
+    orders, deliveries = context.source_topics.published
+    answers = [{orders: "a", deliveries: "b"}, {}, {orders: "a"}, {orders: "c", deliveries: "b"}, {orders: "c"}]
+    engine.attach(Mock(topic_ids=AsyncMock(side_effect=answers)))
+    await engine.assigned({Partition(topic, 0) for topic in context.source_topics})
+    for _ in answers:
+        await engine.look_at_topics()
+    runner.doubt.assert_called_once_with(f"{orders} was made again")
+
+
 def test_commits_that_are_not_its_own_are_none_of_fausts_business() -> None:
     """It would report every partition as never fetched, every few seconds, from five minutes after the start on."""
     bare = object.__new__(BatchConsumer)  # nothing that it could look at

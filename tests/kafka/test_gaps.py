@@ -12,9 +12,17 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
+from schemas.changelog import STATE_KEY
+from schemas.codec import encode_marker
+from schemas.outputs import Books, Marker
 from schemas.partitioner import homes
+from streams.context import Context
+from streams.errors import ExpectedError
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
+from streams.ledger.memory import Memory
+from streams.ledger.restore import restore
+from streams.operations.move import move
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
@@ -207,6 +215,47 @@ async def test_a_topic_that_is_recreated_under_a_worker_ends_it_with_one_line(
     finally:
         installation.workers.clear()
         installation.end()
+
+
+async def test_a_topic_that_was_made_again_is_known_by_its_id(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    """It may be as long as before, and begin alike."""
+    installation = await Installation(bootstrap, prefix, tmp_path, partitions=1).create()
+    context, catalogue = Context(installation.settings), installation.catalogue
+    orders = catalogue.orders.name
+    async with context.log.reader() as reader:
+        before = await reader.topic_ids([*catalogue.names().values(), "there-is-no-such-topic"])
+    assert set(before) == set(catalogue.names().values())
+    marker = Marker(
+        positions=dict.fromkeys(context.source_topics, (0, "")),
+        books=dict.fromkeys(context.source_topics, Books(0, 0, 0, 0, 0)),
+        fingerprint=context.fingerprint,
+        rebuilding=False,
+        caught_up=True,
+        caught_up_us=0,
+        clock_us=0,
+        sources={},
+        backfilled=0,
+        partitions=1,
+        topics=context.source_topics.numbers,
+        topic_ids=before,
+    )
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(catalogue.ledger.name, encode_marker(marker), STATE_KEY, 0)
+    memory = Memory(context, 0)
+    await restore(memory, context)
+    assert memory.topic_ids == before
+    async with admin(installation.settings) as client:
+        await client.delete_topics([orders])
+        give_up_s = deadline(60)
+        while orders in await client.list_topics():
+            assert time.monotonic() < give_up_s
+            await asyncio.sleep(0.05)
+        await client.create_topics([NewTopic(orders, 1, 1)])
+    with pytest.raises(ExpectedError, match=f"{orders} is not the topic that the ledger applied, but one made again"):
+        await restore(Memory(context, 0), context)
+    assert await move(context)
+    await restore(Memory(context, 0), context)
+    assert await move(context) == []
 
 
 async def test_a_compacted_source_is_refused_with_the_reason(bootstrap: str, prefix: str, tmp_path: Path) -> None:

@@ -132,6 +132,9 @@ class _Reader:
         await self._world.network.travel()
         return "simulated"
 
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return {topic: topic for topic in topics}
+
 
 class _Writer:
     """A producer that asks for the end of a transaction once."""
