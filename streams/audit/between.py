@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
-from streams.audit.judging import EFFECTS
+from streams.audit.judging import EFFECTS, OF_VEHICLES
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
@@ -154,7 +154,9 @@ async def explain_window(
                 await finder.read_on(listener=listener)
                 reach = await finder.reach()
                 explanation.waiting = None if reach.waiting is None else reach.waiting.records
-                await _compare_known(explanation, finder, came, (first, last), letters)
+                # Without times everything counts that the ledger has, also what has come while it was read.
+                points = first, last if between is not None else {}
+                await _compare_known(explanation, finder, came, points, letters)
     explanation.changes.sort(key=lambda change: (change.event.time_us, change.event.id, change.event.source))
     return explanation
 
@@ -186,7 +188,8 @@ async def _compare_known(
         every = known | {coordinates_of(fact): fact for fact in more}
         _compare(explanation, [every[place] for place in sorted(every)], first, letters)
 
-    async for order in finder.orders_within(explanation.period.start, explanation.period.end):
+    start, end = explanation.period.start, explanation.period.end
+    async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric in OF_VEHICLES):
         compare(order.facts, came.pop(order.order_id, ()))
     for order_id, facts in came.items():
         if any(_is_dated_here(explanation, fact) for fact in facts):

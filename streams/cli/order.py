@@ -17,6 +17,7 @@ from streams.context import Context
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.installation import load_settings
+from streams.kafka.log import KafkaLog
 from streams.lookup.finder import Finder, Reach
 from streams.lookup.letters import said_by
 from streams.lookup.story import STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _NOT_KNOWN: Final = 1
+#: At the end of a partition one waits no longer.
+_FETCH_WAIT_MS: Final = 50
 
 
 @click.command()
@@ -104,7 +107,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
             reach = await finder.reach()
             numbers = await finder.orders_with(vin=vin or "", event_id=event_id or "")
         listener.say("reading the dead letters")
-        async with context.log.reader() as reader:
+        async with KafkaLog(settings, fetch_wait_ms=_FETCH_WAIT_MS).reader() as reader:
             letters = await read_letters(context, Wanted(), reader)
         by_order: dict[str, list[OrderLetter]] = {}
         for letter in letters:

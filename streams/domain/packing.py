@@ -26,7 +26,9 @@ _EVENT: Final = Struct("<BHQBqIIHHH")
 _COORDINATES_BYTES: Final = 11
 #: The content of an event up to the length of its text, without the codes.
 _SOLE: Final = Struct("<Bq8xH")
-_TEXT_BYTES: Final = 7  # place of that length in what an event unpacks to
+#: Places in what an event unpacks to.
+_TIME: Final = 4
+_TEXT_BYTES: Final = 7
 
 _BACKFILL: Final = 0b1
 _TOPIC_SHIFT: Final = 1
@@ -209,6 +211,17 @@ def heads(blob: bytes) -> list[Head]:
         found.append((content & _KIND, time_us, source, dims, origin & _BACKFILL == _BACKFILL))
         at += _EVENT.size + text_bytes
     return found
+
+
+def has_event_between(blob: bytes, first_us: int, end_us: int) -> bool:
+    """Whether an event has its time from the first instant on and before the other, microseconds since 1970."""
+    at, end, size, unpack_from = 0, len(blob), _EVENT.size, _EVENT.unpack_from
+    while at < end:
+        event = unpack_from(blob, at)
+        if first_us <= event[_TIME] < end_us:
+            return True
+        at += size + event[_TEXT_BYTES]
+    return False
 
 
 def terms(blob: bytes) -> list[tuple[bytes, bytes, int]]:

@@ -83,10 +83,12 @@ class BusinessZone:
 
         Where a change of the clocks skips midnight, the day starts at the change.
         """
-        day = self.date_of(time_us)
+        return self.first_us(self.date_of(time_us))
+
+    def first_us(self, day: date) -> int:
+        """The first instant of a civil date, microseconds since 1970."""
         # In a gap, fold 0 takes the offset before the change, which leads to the instant of the change itself.
-        midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
-        return int(midnight.timestamp()) * _SECOND_US
+        return int(datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp()) * _SECOND_US
 
     def datetime_of(self, time_us: int) -> datetime:
         """The instant as an aware datetime of this zone."""

@@ -26,7 +26,7 @@ from schemas.facts import Fact
 from schemas.outputs import source_name
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
-from streams.domain.packing import terms, unpack
+from streams.domain.packing import has_event_between, terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.kafka.clients import partition_counts, read_to_end, reader
@@ -279,24 +279,30 @@ class Finder:
                 }
         return sorted(found)
 
-    async def orders_on(self, day: date) -> AsyncIterator[FoundOrder]:
-        """Every order that has an event on a date."""
-        async for found in self.orders_within(day, day):
+    async def orders_on(self, day: date, *, of_vehicles: bool = False) -> AsyncIterator[FoundOrder]:
+        """Every order that has an event on a date; see `orders_within`."""
+        async for found in self.orders_within(day, day, of_vehicles=of_vehicles):
             yield found
 
-    async def orders_within(self, first: date, last: date) -> AsyncIterator[FoundOrder]:
-        """Every order that has an event between two dates, inclusive."""
+    async def orders_within(self, first: date, last: date, *, of_vehicles: bool = False) -> AsyncIterator[FoundOrder]:
+        """Every order that has an event between two dates, inclusive.
+
+        Args:
+            first: The first date.
+            last: The last one.
+            of_vehicles: Only events that name a vehicle, deliveries and reversals: fewer chunks have those of a date, since they
+                were written on it.
+        """
+        first_us, end_us = self._zone.first_us(first), self._zone.first_us(last + timedelta(days=1))
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         for number, index in self._indexes.items():
             # The latest chunk that has an order has it whole; whatever an older one says of it is of before.
             seen: set[str] = set()
-            for block in _blocks(index.find_days(days)):
+            for block in _blocks(index.find_days(days, of_vehicles=of_vehicles)):
                 found = await self._chunks(number, block)
                 for offset in block:
                     for order_id, blob in found.get(offset, ()):
-                        if order_id in seen:
-                            continue
-                        if any(first <= self._zone.date_of(time_us) <= last for _, _, time_us in terms(blob)):
+                        if order_id not in seen and has_event_between(blob, first_us, end_us):
                             seen.add(order_id)
                             yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
 

@@ -34,9 +34,11 @@ ORDER: Final = 1
 EVENT: Final = 2
 VIN: Final = 3
 DAY: Final = 4
+#: A date of an event that names a vehicle: deliveries are written on their day, whenever their orders were placed.
+VEHICLE_DAY: Final = 5
 
 _MANIFEST: Final = "index.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def hash_of(kind: int, text: bytes) -> int:
@@ -45,8 +47,8 @@ def hash_of(kind: int, text: bytes) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _day_hash(ordinal: int) -> int:
-    return crc32(b"%d" % ordinal, DAY)
+def _day_hash(ordinal: int, kind: int) -> int:
+    return crc32(b"%d" % ordinal, kind)
 
 
 class PartitionIndex:
@@ -104,15 +106,18 @@ class PartitionIndex:
             self._postings.add(self._hashes(decode_entries(value)), offset, self._chunks.values())
 
     def _hashes(self, entries: Entries) -> list[int]:
-        found, quarters = [], set()
+        found = []
+        quarters: dict[int, set[int]] = {DAY: set(), VEHICLE_DAY: set()}
         for order_id, blob in entries:
             found.append(crc32(order_id.encode(), ORDER))
             for identity, vin, time_us in terms(blob):
                 found.append(crc32(identity, EVENT))
                 if vin:
                     found.append(crc32(vin, VIN))
-                quarters.add(time_us // QUARTER_HOUR_US)
-        found += {_day_hash(day) for quarter in quarters for day in self._days_of(quarter)}
+                    quarters[VEHICLE_DAY].add(time_us // QUARTER_HOUR_US)
+                quarters[DAY].add(time_us // QUARTER_HOUR_US)
+        for kind, of_kind in quarters.items():
+            found += {_day_hash(day, kind) for quarter in of_kind for day in self._days_of(quarter)}
         return found
 
     def _days_of(self, quarter: int) -> set[int]:
@@ -125,12 +130,18 @@ class PartitionIndex:
         live = set(self._chunks.values())
         return sorted(self._postings.find(hash_of(kind, text)) & live, reverse=True)
 
-    def find_days(self, days: Iterable[date]) -> list[int]:
-        """Offsets of the current chunks that have an event of any of these dates, the latest first."""
+    def find_days(self, days: Iterable[date], *, of_vehicles: bool = False) -> list[int]:
+        """Offsets of the current chunks that have an event of any of these dates, the latest first.
+
+        Args:
+            days: In the business time zone.
+            of_vehicles: Only events that name a vehicle: deliveries and their reversals.
+        """
+        kind = VEHICLE_DAY if of_vehicles else DAY
         live = set(self._chunks.values())
         found: set[int] = set()
         for day in days:
-            found |= self._postings.find(hash_of(DAY, b"%d" % day.toordinal()))
+            found |= self._postings.find(hash_of(kind, b"%d" % day.toordinal()))
         return sorted(found & live, reverse=True)
 
     # Keeping --------------------------------------------------------------------------------------------------------

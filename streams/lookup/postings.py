@@ -36,6 +36,8 @@ class Postings:
         self._hashes: list[int] = []
         self._offsets: list[int] = []
         self._count = 0
+        #: Names of the arrays that are in the folder; a file of the same name may be of something else.
+        self._kept: set[str] = set()
 
     def __len__(self) -> int:
         return sum(len(run.hashes) for run in self._runs) + len(self._hashes)
@@ -99,10 +101,11 @@ class Postings:
         self.gather(live)
         for run in self._runs:
             for suffix, values in (("h", run.hashes), ("o", run.offsets)):
-                path = folder / f"{run.name}.{suffix}.npy"
-                if not path.exists():
-                    with path.open("wb") as file:
+                if run.name not in self._kept:
+                    draft = folder / f"{run.name}.{suffix}.new"
+                    with draft.open("wb") as file:
                         np.save(file, values, allow_pickle=False)
+                    draft.replace(folder / f"{run.name}.{suffix}.npy")
         names = [run.name for run in self._runs]
         # From now on the memory is the system's to take: ten million events are 240 MB.
         self.load(folder, names)
@@ -120,6 +123,7 @@ class Postings:
         self._count = max((self._count, *(int(run.name[:8]) for run in self._runs)))
         if any(len(run.hashes) != len(run.offsets) for run in self._runs):
             raise ValueError("arrays that do not fit each other")
+        self._kept = {run.name for run in self._runs}
 
 
 def _mapped(path: Path) -> NDArray[Any]:

@@ -116,7 +116,9 @@ def test_every_order_is_found_as_it_is_now_whatever_was_merged_kept_and_read_on(
                 }
                 assert not text or order_id in holders
             day = ZONE.date_of(event.time_us)
-            assert set(index.find_days([day])) & set(index.find(ORDER, order_id.encode()))
+            holding = set(index.find(ORDER, order_id.encode()))
+            assert set(index.find_days([day])) & holding
+            assert not event.vin or set(index.find_days([day], of_vehicles=True)) & holding
     assert log.blob(index, "SO-none") is None
     assert index.find_days([date(2001, 1, 1)]) == []
 
@@ -132,6 +134,20 @@ def test_what_was_kept_by_another_zone_or_is_broken_is_not_used(tmp_path: Path) 
     (tmp_path / "index.json").write_text('{"format": 1')
     index.load(tmp_path)
     assert (index.next, index.chunks) == (0, [])
+
+
+def test_what_is_kept_replaces_files_of_another_content(tmp_path: Path) -> None:
+    log, berlin = Log(), PartitionIndex(BusinessZone("Europe/Berlin"))
+    # Half past midnight in Shanghai, the day before in Berlin.
+    log.commit([fact(Kind.DELIVERED, "d", 12.5 / 24, vin="LNBSU7A10R1000123")])
+    berlin.add(log.records)
+    berlin.save(tmp_path)
+    index = PartitionIndex(ZONE)
+    index.load(tmp_path)
+    index.add(log.records)
+    index.save(tmp_path)
+    for day, found in ((7, 0), (8, 1)):
+        assert len(index.find_days([date(2024, 10, day)], of_vehicles=True)) == found
 
 
 def test_hashes_that_collide_are_all_found() -> None:

@@ -58,7 +58,8 @@ class FakeFinder:
         )
         return sorted(found)
 
-    async def orders_on(self, day: date) -> AsyncIterator[FoundOrder]:
+    async def orders_on(self, day: date, *, of_vehicles: bool) -> AsyncIterator[FoundOrder]:
+        assert of_vehicles, "the tests ask for deliveries"
         assert day.isoformat() == "2024-10-07"
         for order_id, facts in self.orders.items():
             yield FoundOrder(order_id, 0, facts)
