@@ -320,6 +320,7 @@ def _summarise(tally: _Tally, name: str, settings: Settings) -> None:
     )
     if tally.refused > _SHOWN_LINES:
         click.echo(f"{tally.refused - _SHOWN_LINES:,} more lines like these", err=True)
+    if tally.refused > len(tally.reasons):
         for reason, count in tally.reasons.most_common():
             what = "1 line is" if count == 1 else f"{count:,} lines are"
             click.echo(f"{what} {reason}, the first is {name}:{tally.first_lines[reason]}", err=True)

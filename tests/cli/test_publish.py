@@ -191,6 +191,15 @@ async def test_bad_lines_are_named_and_left_out_and_all_others_published(setting
 
 
 @pytest.mark.kafka
+async def test_bad_lines_are_grouped_by_reason(settings: Settings) -> None:
+    done = await publish(settings, "-", stdin=b"no\n17\nno\n" + PLACED + b"\nno")
+    said = done.stderr.decode().splitlines()
+    assert sum(words.startswith("stdin:") for words in said) == 4
+    assert "3 lines are malformed_json, the first is stdin:1" in said
+    assert "1 line is not_an_event, the first is stdin:2" in said
+
+
+@pytest.mark.kafka
 async def test_many_bad_lines_do_not_flood_the_terminal(settings: Settings) -> None:
     done = await publish(settings, "-", stdin=b"{\n" * 25)
     said = done.stderr.decode().splitlines()

@@ -226,6 +226,24 @@ async def test_an_empty_installation_says_how_to_publish_the_first_event_and_sho
     assert isinstance(decode(sample.encode()), Fact)
 
 
+async def test_where_only_orders_are_counted_the_pages_speak_of_orders(tmp_path: Path) -> None:
+    with Site(tmp_path, families=["orders"], clock="events") as site:
+        assert (await site.get("/api/v1/status")).status_code == 200
+        site.read(Feed.STATUS, source("2024-10-07T12:00:00.000Z"))
+        site.rows(*(row(f"{kind}", 107, metric="orders_placed") for kind in (f"day:{TODAY}", "month:2024-10")))
+        for language, title in (("en", "Orders placed today"), ("zh", "\u4eca\u65e5")):
+            page = (await site.get("/", accept_language=language)).text
+            assert title in page
+            assert "Deliveries" not in page
+            assert "\u4eca\u65e5\u4ea4\u4ed8" not in page
+            assert f'data-row="orders_placed|model=SU7|day:{TODAY}">107<' in page
+        for path, count in (("calendar?year=2024", "total"), ("units", "count")):
+            view = (await site.get(f"/api/v1/{path}{'&' if '?' in path else '?'}scope=model=SU7")).json()
+            assert view[count] == 107 if count in view else view["detail"] == "orders cannot be looked up yet"
+        compared = (await site.get("/api/v1/compare")).json()
+        assert (compared["parameters"]["metric"], compared["lines"][0]["whole"]) == ("orders_placed", 107)
+
+
 def decode(value: bytes) -> Fact | Rejection:
     """As a worker reads it."""
     headers = [("content-type", b"application/cloudevents+json")]

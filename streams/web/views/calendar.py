@@ -14,7 +14,6 @@ from schemas.outputs import CivilDate, MilestoneKind, WindowRow, WindowStatus
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
 from streams.web.views.common import (
-    DELIVERIES,
     Aim,
     Ask,
     DatedParameters,
@@ -36,10 +35,10 @@ _MAX_MILESTONES = 1000
 
 
 class CalendarParameters(DatedParameters):
-    """`year` by default the business date's, `metric` deliveries, `scope` that of the targets."""
+    """`year` by default the business date's, `metric` deliveries, or orders placed where there are only these, `scope` that of the targets."""
 
     year: Annotated[int, Field(ge=1999, le=2101)] | None = None
-    metric: MetricName = DELIVERIES
+    metric: MetricName = ""
     scope: Text = ""
 
 
@@ -134,7 +133,7 @@ class DayView(View):
 
 def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     """A year."""
-    year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), parameters.metric
+    year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), ask.metric(parameters.metric)
     first, last = date(year, 1, 1), date(year, 12, 31)
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
     marks = _marks(ask, metric, scope)
@@ -165,7 +164,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
 
 def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
     """A date."""
-    scope, metric, text = ask.scope(parameters.scope), parameters.metric, day.isoformat()
+    scope, metric, text = ask.scope(parameters.scope), ask.metric(parameters.metric), day.isoformat()
     view = ask.view
     rows = view.windows.page(WindowQuery(scopes=[scope], period=f"day:{text}", sort="metric")).rows
     letters = view.dead_letters.page(LetterQuery(day=text, limit=_MAX_LETTERS))

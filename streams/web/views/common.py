@@ -281,11 +281,25 @@ class Ask:
         return round((end - begin) / 3600)
 
     def scope(self, wanted: str) -> str:
-        """The scope to show: the wanted one, else the first that targets or rules speak of, else all."""
+        """The scope to show: the wanted one, else the first that targets or rules speak of, else all, or what there is."""
         if wanted:
             self.check_scopes((wanted,))
             return wanted
-        return next(iter(self.spoken_of), ALL)
+        windows = self.view.windows
+        there = [] if self.spoken_of or windows.has_scope(ALL) else windows.scopes(limit=1)
+        return next(iter((*self.spoken_of, *there)), ALL)
+
+    def metric(self, wanted: str) -> str:
+        """The metric to show: the wanted one, else deliveries, or where only orders are counted those that were placed."""
+        known = self.view.windows.metrics() if not wanted else []
+        return wanted or next(
+            (each for each in (DELIVERIES, ORDERS_PLACED, *known) if each in known), self._usual_metric
+        )
+
+    @property
+    def _usual_metric(self) -> str:
+        """What an installation without any row will be asked for."""
+        return DELIVERIES if "deliveries" in self.settings.families else ORDERS_PLACED
 
     @cached_property
     def spoken_of(self) -> list[str]:

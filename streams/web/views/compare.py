@@ -49,7 +49,7 @@ class CompareParameters(DatedParameters):
     before it. `dimension` also lists its values, the first period against the second, in the order of `sort`.
     """
 
-    metric: MetricName = "deliveries"
+    metric: MetricName = ""
     period: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
     scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=_MOST_LINES)] = ()
     align: Literal["day", "working-day"] = "day"
@@ -132,6 +132,7 @@ def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
     Raises:
         UnknownNameError: A period or scope is none.
     """
+    parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     lines, place = _lines(ask, parameters)
     ranked = _ranked(ask, parameters, place) if parameters.dimension else []
     ends = ranked if len(ranked) <= 2 * _ENDS else [*ranked[:_ENDS], *ranked[-_ENDS:]]
@@ -152,6 +153,7 @@ def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
 
 def compare_csv(ask: Ask, parameters: CompareParameters) -> Iterator[str]:
     """The lines by place, or with a dimension all of its values, as CSV with a header and a byte order mark."""
+    parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     lines, place = _lines(ask, parameters)
     if parameters.dimension:
         stretches = _stretches(ask, parameters)

@@ -11,7 +11,6 @@ from schemas.outputs import CivilDate, WindowRow
 from streams.domain.periods import PERIOD_OF, TOTAL, month_period, year_period
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
-    DELIVERIES,
     ORDERS_PLACED,
     Aim,
     Ask,
@@ -69,10 +68,11 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page; `parts` are the week, quarter and half-year that are on and the total, `sample` is an event that could be published now, for a first try."""
+    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on and the total, `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
     sample: str
+    metric: str
     scope: str
     scopes: list[str]
     scope_count: int
@@ -92,26 +92,28 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     windows = ask.view.windows
     day = f"day:{today.isoformat()}"
     rows = windows.page(WindowQuery(scopes=[scope], period=day, limit=len(METRICS))).rows
-    row = next((row for row in rows if row.metric == DELIVERIES), None)
+    metric = ask.metric("")
+    row = next((row for row in rows if row.metric == metric), None)
     return Now(
         business_date=today.isoformat(),
         sample=_sample(ask.status.business_now, ask.settings.families),
+        metric=metric,
         scope=scope,
         scopes=ask.scopes(scope),
         scope_count=windows.scope_count(),
         today=Today(
             row=row,
-            usual=ask.usual(DELIVERIES, scope, today),
-            goal=ask.goal_of(DELIVERIES, scope, row),
-            aims=ask.aims(DELIVERIES, scope, day, row),
+            usual=ask.usual(metric, scope, today),
+            goal=ask.goal_of(metric, scope, row),
+            aims=ask.aims(metric, scope, day, row),
             hours=ask.hours_of(today),
-            others={row.metric: row.count for row in rows if row.metric != DELIVERIES},
+            others={row.metric: row.count for row in rows if row.metric != metric},
         ),
-        month=_span(ask, DELIVERIES, scope, month_period(today)),
-        year=_span(ask, DELIVERIES, scope, year_period(today, ask.settings.reckoning)),
-        parts=_parts(ask, DELIVERIES, scope),
+        month=_span(ask, metric, scope, month_period(today)),
+        year=_span(ask, metric, scope, year_period(today, ask.settings.reckoning)),
+        parts=_parts(ask, metric, scope),
         holidays=_holidays(ask, scope),
-        own=_own(ask, scope, parameters),
+        own=_own(ask, metric, scope, parameters),
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
         past=ask.past,
     )
@@ -132,7 +134,7 @@ def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     return [row for row in rows if row is not None]
 
 
-def _own(ask: Ask, scope: str, parameters: NowParameters) -> Span | None:
+def _own(ask: Ask, metric: str, scope: str, parameters: NowParameters) -> Span | None:
     """The range that is asked for, from one date to another or up to today; `None` without one, or where it is none."""
     if not parameters.first:
         return None
@@ -140,7 +142,7 @@ def _own(ask: Ask, scope: str, parameters: NowParameters) -> Span | None:
     end = date.fromisoformat(parameters.last) if parameters.last else ask.today
     if not start <= end < start + timedelta(days=_MOST_DAYS):
         raise UnknownNameError(f"{start} to {end} is no range of at most {_MOST_DAYS} days")
-    return span_of(ask, DELIVERIES, scope, None, (f"{start}..{end}", start, end))
+    return span_of(ask, metric, scope, None, (f"{start}..{end}", start, end))
 
 
 def _span(ask: Ask, metric: str, scope: str, period: Period) -> Span:

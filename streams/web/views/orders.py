@@ -72,7 +72,7 @@ class UnitsParameters(Parameters):
     `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today.
     """
 
-    metric: MetricName = "deliveries"
+    metric: MetricName = ""
     scope: Text = "all"
     period: Text = ""
     position: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
@@ -105,7 +105,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     Raises:
         UnknownNameError: The period is none, or the scope.
     """
-    metric, scope, period = parameters.metric, parameters.scope, parameters.period
+    metric, scope, period = ask.metric(parameters.metric), parameters.scope, parameters.period
     period = period or f"day:{ask.today.isoformat()}"
     ask.check_scopes((scope,))
     if ".." in period:
@@ -126,7 +126,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         except OrdersNotKnownError as error:
             problem = not_known(error)
     return UnitsView(
-        parameters=parameters.model_copy(update={"period": period}),
+        parameters=parameters.model_copy(update={"metric": metric, "period": period}),
         row=row,
         count=count,
         vins_shown=orders.vins_shown,

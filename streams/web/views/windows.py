@@ -148,7 +148,7 @@ class SideParameters(DatedParameters):
 
     dimension: Dimension = "model"
     within: Text = ""
-    metric: MetricName = "deliveries"
+    metric: MetricName = ""
     kind: PeriodKind = "month"
     first: CivilDate | Literal[""] = ""
     last: CivilDate | Literal[""] = ""
@@ -250,6 +250,7 @@ def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
     Raises:
         UnknownScopeError: There are no rows of the scope that its parts are wanted of.
     """
+    parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     windows, within = ask.view.windows, parameters.within
     ask.check_scopes((within,))
     sets = [each for each in windows.dimension_sets() if each.split(",")[-1] == parameters.dimension]
