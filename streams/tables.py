@@ -208,7 +208,7 @@ def workbook_rows(content: bytes) -> tuple[list[TableRow], str]:
     filled = []
     for sheet in book.worksheets:
         rows = [
-            TableRow(number, [clean_cell(_text_of(cell)) for cell in cells])
+            TableRow(number, [clean_cell(cell_text(cell)) for cell in cells])
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
             if any(cell is not None for cell in cells)
         ]
@@ -221,14 +221,21 @@ def workbook_rows(content: bytes) -> tuple[list[TableRow], str]:
     return rows, f"Excel, sheet {name}{others}"
 
 
-def _text_of(cell: Any) -> str:
+def cell_text(cell: Any) -> str:
+    """A cell of a workbook or of a column as text; empty where there is none."""
     if cell is None:
         return ""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
     if isinstance(cell, datetime | date):
         return cell.isoformat().removesuffix("T00:00:00")
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 10**_EXACT_DIGITS:
         return str(int(cell))
-    if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) >= 10**_EXACT_DIGITS:
+    if isinstance(cell, int | float) and abs(cell) >= 10**_EXACT_DIGITS:
         return f"{cell:.14E}"  # Excel has lost the digits behind the fifteenth
     return str(cell)
 

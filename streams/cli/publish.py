@@ -69,10 +69,13 @@ class _Tally:
     "mapping",
     type=click.Path(path_type=Path),
     default=None,
-    help="FILE is CSV or Excel: its columns are as this TOML file says.",
+    help="FILE is CSV, Excel or Parquet: its columns are as this TOML file says.",
 )
 @click.option(
-    "--propose", "wants_proposal", is_flag=True, help="Print a first mapping for FILE, CSV or Excel; publish nothing."
+    "--propose",
+    "wants_proposal",
+    is_flag=True,
+    help="Print a first mapping for FILE, CSV, Excel or Parquet; publish nothing.",
 )
 @click.option(
     "--dry-run",
@@ -143,7 +146,7 @@ def _proposal(file: Path, timezone: str) -> str:
     try:
         return propose(file, timezone)
     except OSError as error:
-        raise ExpectedError(f"{file}: {error.strerror}; name a table, CSV or Excel") from None
+        raise ExpectedError(f"{file}: {error.strerror}; name a table, CSV, Excel or Parquet") from None
     except ValueError as error:
         raise ExpectedError(f"{file}: {error}", exit_code=2) from None
 

@@ -27,6 +27,7 @@ _OTHERS: Final = (
     (b"\xfd7zXZ", "compressed with xz"),
     (b"Obj\x01", "an Avro file"),
 )
+_TABLES: Final = {b"PK\x03\x04", b"PAR1"}
 _WHITE: Final = b" \t\r\n\x1e"  # \x1e begins each text of a JSON text sequence
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
 _ENOUGH_TO_TELL: Final = 1 << 20
@@ -179,7 +180,8 @@ class _Decoder:
 def _refuse_others(start: bytes) -> None:
     for magic, words in _OTHERS:
         if start.startswith(magic):
-            raise ValueError(f"is {words}, and not a file of events as JSON")
+            advice = "; a table is published with --map" if magic in _TABLES else ""
+            raise ValueError(f"is {words}, and not a file of events as JSON{advice}")
 
 
 def _kind_of(text: bytes, *, last: bool) -> type[_Lines | _Objects] | None:

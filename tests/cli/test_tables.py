@@ -5,12 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
+import tempfile
 import tomllib
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import openpyxl
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.cli.publish import command
 from streams.errors import ExpectedError
@@ -18,10 +25,7 @@ from streams.events.event_files import NumberedLine
 from streams.events.ndjson import LineChecker
 from streams.kafka.publication import Publication
 from streams.operations.rehearsal import LoadRate
-from streams.operations.row_files import TableReader, propose, read_mapping
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 
 MAPPING = """
 type = "vehicle.delivered.v1"
@@ -208,3 +212,132 @@ def test_a_rate_cuts_a_load_into_portions_and_has_it_wait() -> None:
         assert len(some) <= 10
     assert len(waits) == 3
     assert waits[2] > 0.1 > waits[0]
+
+
+# Parquet -------------------------------------------------------------------------------------------------------------
+
+
+def parquet(path: Path, columns: dict[str, Any]) -> Path:
+    """A file with such columns: values, or arrays of a type of their own."""
+    arrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(arrow.table(columns), path, row_group_size=3)
+    return path
+
+
+def test_parquet_is_read_as_csv_of_the_same_rows_with_the_same_ids(tmp_path: Path) -> None:
+    table = parquet(
+        tmp_path / "t.parquet",
+        {name: list(cells) for name, *cells in zip(HEAD, *ROWS, strict=True)} | {"x": [None] * 5},
+    )
+    (tmp_path / "t.csv").write_bytes(TABLES["utf-8.csv"])
+    assert events(table) == events(tmp_path / "t.csv")
+    reader = TableReader(table, read_mapping(MAPPING))
+    assert [line.number for line in reader.events()] == [1, 2, 3, 4, 5]
+    assert (reader.form, reader.read_bytes) == ("Parquet, 5 rows", table.stat().st_size)
+
+
+def test_columns_of_parquet_keep_what_their_types_say(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    local = datetime(2024, 10, 7, 14, 3, 11)  # noqa: DTZ001 - a column without a time zone
+    columns = {
+        "no": arrow.array([20241007000000017, 20241007000000018]),  # beyond what Excel and doubles can tell apart
+        "chassis": arrow.array(["lnbsu7a10r1000001", ' LNB"1']).dictionary_encode(),
+        "utc": arrow.array([local, None], arrow.timestamp("ns", "UTC")),
+        "local": arrow.array([local, local], arrow.timestamp("ms")),
+        "day": arrow.array([local.date(), local.date()]),
+        "old": arrow.array([True, False]),
+    }
+    path = parquet(tmp_path / "t.parquet", columns)
+
+    def read(time: str) -> list[dict[str, Any]]:
+        mapping = (
+            'type = "vehicle.delivered.v1"\nsource = "/s"\ntimezone = "Asia/Shanghai"\nconstants = {model = "SU7"}\n'
+            f'[columns]\norder_id = "no"\nvin = "chassis"\nbackfill = "old"\ntime = "{time}"\n'
+        )
+        return events(path, mapping)
+
+    first, second = read("utc")
+    assert first["data"] == {"model": "SU7", "order_id": "20241007000000017", "vin": "lnbsu7a10r1000001"}
+    assert second["data"] == {"model": "SU7", "order_id": "20241007000000018", "vin": 'LNB"1'}
+    assert (first["time"], second["time"]) == ("2024-10-07T14:03:11+00:00", "")
+    assert (first["backfill"], second["backfill"]) == ("true", "false")
+    assert read("local")[0]["time"] == "2024-10-07T14:03:11+08:00"
+    assert read("day")[0]["time"] == "2024-10-07T00:00:00+08:00"
+
+
+def test_a_mapping_is_proposed_for_parquet_and_a_rehearsal_counts_its_rows(tmp_path: Path) -> None:
+    table = parquet(tmp_path / "t.parquet", {name: list(cells) for name, *cells in zip(HEAD, *ROWS, strict=True)})
+    proposed = propose(table, "Asia/Shanghai")
+    assert proposed.startswith("# t.parquet: Parquet, 5 rows. Look it through")
+    (tmp_path / "m.toml").write_text(proposed.replace("# model = ...", 'model = "SU7"'), encoding="utf-8")
+    done = CliRunner().invoke(command, [str(table), "--map", str(tmp_path / "m.toml"), "--dry-run"])
+    assert (done.exit_code, done.stdout) == (0, "deliveries     2024-10          5\n"), done.output
+    assert "5 would be published, 0 rejected; 0 are duplicates" in done.stderr
+
+
+def test_parquet_that_is_damaged_or_takes_an_extra_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mapping = tmp_path / "t.parquet", tmp_path / "m.toml"
+    path.write_bytes(b"PAR1 and no more")
+    mapping.write_text(MAPPING, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExpectedError) as refused:
+        CliRunner().invoke(command, [str(path), "--map", str(mapping), "--dry-run"], catch_exceptions=False)
+    line = str(refused.value)
+    assert line.endswith(
+        "is a Parquet file, which takes an extra to read: pip install 'milestones[files]', or save it as CSV"
+    )
+    monkeypatch.undo()
+    with pytest.raises(
+        ExpectedError, match="is a Parquet file, and not a file of events as JSON; a table is published"
+    ):
+        CliRunner().invoke(command, [str(path), "--dry-run"], catch_exceptions=False)
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ExpectedError, match="is no Parquet file, or is damaged; export it again"):
+        CliRunner().invoke(command, [str(path), "--map", str(mapping), "--dry-run"], catch_exceptions=False)
+
+
+# The fast way --------------------------------------------------------------------------------------------------------
+
+CELLS = st.one_of(
+    st.sampled_from(["SU7", "", " SU7", "D-1", "a b", "100%", "%s", "'1", "\\", "é", "{", "2024-10-07 14:03:11"]),
+    st.text(st.characters(codec="utf-8", exclude_characters=',;|\t\r\n"'), max_size=6),
+)
+WHENS = st.one_of(
+    st.sampled_from([*TIMES, "2024-10-07 14:59:60", "2024-10-07 14:0:011", "2024-10-07T14:03:11Z", "", "later"]),
+    st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1)).map(lambda when: when.isoformat(" ", "seconds")),  # noqa: DTZ001 - local
+)
+
+
+PLAIN = st.sampled_from(["SU7", "D-1", "", "a b", "100%", "%s", "{", "a/b=c"])
+
+
+@given(
+    st.one_of(
+        st.lists(st.tuples(CELLS, WHENS, CELLS, CELLS), min_size=1, max_size=8),
+        st.lists(st.tuples(PLAIN, st.sampled_from(TIMES[:2]), PLAIN, PLAIN), min_size=1, max_size=8),
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["/archive", "/100%/s", '/a"b', "/厂"]),
+)
+def test_rows_that_are_read_fast_are_the_same_events(
+    rows: list[tuple[str, ...]], has_id: bool, backfill: bool, source: str
+) -> None:
+    columns = {"order_id": "no", "time": "when", "model": "m"} | ({"id": "i"} if has_id else {})
+    mapping = TableMapping(
+        type="order.placed.v1",
+        source=source,
+        timezone="Europe/Berlin",
+        columns=columns,
+        constants={"region": "100%", "channel": 'a"b'},
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        path.write_text("\n".join(",".join(row) for row in [("no", "when", "m", "i"), *rows]), encoding="utf-8")
+        fast = list(TableReader(path, mapping, backfill).events())
+        with mock.patch.object(TableReader, "_plain_maker", return_value=None):
+            slow = list(TableReader(path, mapping, backfill).events())
+    assert fast == slow
