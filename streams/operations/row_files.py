@@ -68,7 +68,7 @@ _ROWS_A_BATCH: Final = 10_000
 _PIECE_CHARACTERS: Final = 1 << 18
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row of a table.
 
     Attributes:
@@ -315,7 +315,7 @@ class TableReader:
         return f"{text[:3]}:{text[3:]}"
 
 
-def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None) -> tuple[Iterable[Row], str]:
+def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None) -> tuple[Iterable[FileRow], str]:
     """The rows of a table, and how it was read.
 
     Args:
@@ -331,7 +331,7 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
         content = path.read_bytes()
         rows, form = workbook_rows(content)
         reached(len(content))
-        return [Row(row.number, row.cells) for row in rows], form
+        return [FileRow(row.number, row.cells) for row in rows], form
     if start.startswith(b"PAR1"):
         return _parquet_rows(path, reached)
     zipped = start.startswith(b"\x1f\x8b")
@@ -348,7 +348,9 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
     return _csv_rows(path, codec, separator, reached, zipped=zipped), f"{encoding}{', gzip' if zipped else ''}"
 
 
-def _csv_rows(path: Path, codec: str, separator: str, reached: Callable[[int], None], *, zipped: bool) -> Iterator[Row]:
+def _csv_rows(
+    path: Path, codec: str, separator: str, reached: Callable[[int], None], *, zipped: bool
+) -> Iterator[FileRow]:
     with path.open("rb") as raw, gzip.open(raw) if zipped else contextlib.nullcontext(raw) as file:
         text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=codec, newline="")
         number = 0
@@ -362,21 +364,21 @@ def _csv_rows(path: Path, codec: str, separator: str, reached: Callable[[int], N
                     for place, cells in enumerate(reader):
                         if not place % _ROWS_A_REPORT:
                             reached(raw.tell())
-                        yield Row(number + reader.line_num, [clean_cell(cell) for cell in cells])
+                        yield FileRow(number + reader.line_num, [clean_cell(cell) for cell in cells])
                     return
                 is_clean = _is_clean(piece, separator)
                 is_plain = is_clean and "\\" not in piece
                 for line in lines:
                     number += 1
                     cells = line.rstrip("\r\n").split(separator)
-                    yield Row(number, cells if is_clean else [clean_cell(cell) for cell in cells], is_plain)
+                    yield FileRow(number, cells if is_clean else [clean_cell(cell) for cell in cells], is_plain)
         except UnicodeDecodeError:
             raise ValueError(f"a row after row {number} is not in the encoding of the rows before it") from None
         except csv.Error as error:
             raise ValueError(f"a row after row {number} cannot be read as CSV: {error}") from None
 
 
-def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[Row], str]:
+def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[FileRow], str]:
     """The names of the columns as row 0, then the rows from 1 on."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra that only such files need
@@ -390,8 +392,8 @@ def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[
     except (pa.ArrowException, OSError):
         raise ValueError("is no Parquet file, or is damaged; export it again") from None
 
-    def rows() -> Iterator[Row]:
-        yield Row(0, [clean_cell(name) for name in file.schema_arrow.names])
+    def rows() -> Iterator[FileRow]:
+        yield FileRow(0, [clean_cell(name) for name in file.schema_arrow.names])
         number, size_bytes, count = 0, path.stat().st_size, max(file.metadata.num_rows, 1)
         try:
             for batch in file.iter_batches(_ROWS_A_BATCH):
@@ -401,7 +403,7 @@ def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[
                     columns = [[clean_cell(cell) for cell in column] for column in columns]
                 for cells in zip(*columns, strict=True):
                     number += 1
-                    yield Row(number, cells, is_plain)
+                    yield FileRow(number, cells, is_plain)
                 reached(size_bytes * number // count)
         except (pa.ArrowException, OSError):
             raise ValueError(f"is damaged behind row {number}; export it again") from None
