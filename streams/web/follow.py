@@ -177,6 +177,8 @@ class Follower:
                     await asyncio.sleep(_RETRY_S)
                 self.state.reconnects += 1
         finally:
+            if self.state.rebuilt and not self.state.problem and not self.state.lag():
+                self._writing.submit(self._model.complete)
             self._writing.shutdown(wait=True)
 
     def _lost(self, error: Exception) -> None:
