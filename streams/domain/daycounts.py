@@ -10,10 +10,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
+from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from datetime import date
 
     from schemas.counts import DayKey
@@ -30,6 +31,10 @@ _LEAVING: Final = 0b10
 _GROUP_SHIFT: Final = 2
 _SCOPES_SHIFT: Final = 5
 _GROUP: Final = (1 << (_SCOPES_SHIFT - _GROUP_SHIFT)) - 1
+
+#: Sums that are spread, and days that are copied, between two pauses: five to ten milliseconds.
+_PAUSE_SUMS: Final = 500
+_PAUSE_DAYS: Final = 2000
 
 _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
@@ -142,17 +147,31 @@ class DayCounts:
 
     def end_step(self) -> dict[DayKey, DayCount]:
         """Adds the step to the counts. Returns the days it touched, ordered by metric, scope and date."""
+        return whole(self.ending_step())
+
+    def ending_step(self) -> Generator[None, None, dict[DayKey, DayCount]]:
+        """The same with pauses, between which nothing may be added."""
         touched: dict[DayKey, Fact | None] = {}
+        spread = 0
         for number, cell in self._cells.items():
             day, hour = day_of_cell(number), hour_of_cell(number)
             for key, change in cell.items():
                 self._spread(key, change, day, hour, touched)
+            spread += len(cell)
+            if spread >= _PAUSE_SUMS:
+                spread = 0
+                yield
         self._cells.clear()
         self._quarters.clear()
-        for day_key, latest in touched.items():
+        made: dict[DayKey, DayCount] = {}
+        for place, day_key in enumerate(sorted(touched, key=_order), 1):
+            counted, latest = self._days[day_key], touched[day_key]
             if latest is not None:
-                self._days[day_key].latest = _latest_unit(latest)
-        return {key: self._days[key].published() for key in sorted(touched, key=_order)}
+                counted.latest = _latest_unit(latest)
+            made[day_key] = counted.published()
+            if place % _PAUSE_DAYS == 0:
+                yield
+        return made
 
     def all(self) -> dict[DayKey, DayCount]:
         """Every day that ever had a count, those that came back to zero too."""

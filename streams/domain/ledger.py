@@ -7,7 +7,7 @@ before the step. So units and violations that come and go within a step leave no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -39,12 +39,16 @@ from streams.domain.packing import (
     sole_event,
     unpack,
 )
+from streams.domain.pauses import whole
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey
     from streams.domain.scopes import Scopes
     from streams.domain.zone import BusinessZone
 
+
+#: Orders that are judged between two pauses.
+_PAUSE_ORDERS: Final = 1000
 
 #: (index in the facts that were given, reason, one line for a person)
 Refusal = tuple[int, str, str]
@@ -207,12 +211,18 @@ class Ledger:
 
     def drain(self) -> LedgerChanges:
         """Ends the step: everything that has changed since the last drain."""
+        return whole(self.draining())
+
+    def draining(self) -> Generator[None, None, LedgerChanges]:
+        """The same with pauses, between which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
         known_violations = self._violations
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
-        for order_id, entry in self._touched.items():
+        for number, (order_id, entry) in enumerate(self._touched.items(), 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
             now: OrderViolations = ()
             if len(entry) == 2:
                 blob, fact = entry
@@ -237,7 +247,9 @@ class Ledger:
         own = self._orders
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
-        return LedgerChanges(orders, self._vocabulary.drain(), self._days.end_step(), violations)
+        vocabulary = self._vocabulary.drain()
+        counts = yield from self._days.ending_step()
+        return LedgerChanges(orders, vocabulary, counts, violations)
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""

@@ -26,6 +26,7 @@ from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, S
 
 from streams.errors import ExpectedError
 from streams.kafka.clients import client_options
+from streams.kafka.pacing import paced
 from streams.kafka.permissions import denial
 from streams.kafka.records import append_to
 
@@ -192,7 +193,7 @@ class TransactionalWriter:
         await producer.begin_transaction()
         _retrieved(producer.transaction_end())
         # The first batches of all partitions come first, so that one request adds them all to the transaction.
-        queues = self._batches(records)
+        queues = await self._batches(records)
         sent: dict[asyncio.Future[Any], str] = {}
         for round_of_batches in zip_longest(*queues.values()):
             for (topic, partition), batch in zip(queues, round_of_batches, strict=True):
@@ -211,10 +212,10 @@ class TransactionalWriter:
                 raise outcome
         await producer.commit_transaction()
 
-    def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[BatchBuilder]]:
+    async def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[BatchBuilder]]:
         """The records in batches by topic and partition; sending them one by one costs ten times as much."""
         queues: dict[tuple[str, int], list[BatchBuilder]] = {}
-        for record in records:
+        async for record in paced(records):
             queue = queues.setdefault((record.topic, record.partition), [])
             if not queue or not append_to(queue[-1], record):
                 queue.append(self._producer.create_batch())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Asks for the first offset that a source partition still has.
 LogStart = Callable[[Partition], Awaitable[int]]
+#: Records that are applied between two pauses: ten to twenty milliseconds.
+_TURN_RECORDS = 1_000
 _BEFORE = "rejected by an earlier version"
 
 
@@ -73,12 +76,11 @@ class Application:
                 source.next, source.digest = batch.next, ""
             return []
         source.read += len(records)
-        if batch.topic == self._topics.rerouted:
-            taken = self._intake.forwarded(records)
-        else:
-            dated = with_append_times(records, self._now_us() // 1000, self._was_future)
-            taken = self._intake.published(dated, self._topics.numbers[batch.topic])
-        out = self._take(taken, source)
+        out: list[Outgoing] = []
+        for first in range(0, len(records), _TURN_RECORDS):
+            if first:
+                await asyncio.sleep(0)
+            out += self._take(self._judged(batch.topic, records[first : first + _TURN_RECORDS]), source)
         last = records[-1]
         source.next = batch.next
         # After the marker of a publisher's transaction, no record before the position can identify the topic.
@@ -86,6 +88,12 @@ class Application:
         if batch.topic == self._topics.rerouted or last.timestamp_type == LOG_APPEND_TIME:
             source.append_us = last.timestamp * 1000
         return out
+
+    def _judged(self, topic: str, records: Sequence[LogRecord]) -> Taken:
+        if topic == self._topics.rerouted:
+            return self._intake.forwarded(records)
+        dated = with_append_times(records, self._now_us() // 1000, self._was_future)
+        return self._intake.published(dated, self._topics.numbers[topic])
 
     def _was_future(self, record: LogRecord) -> bool:
         recovery = self._memory.recovery

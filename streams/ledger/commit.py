@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import encode_day_count, encode_marker, encode_violations
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.outputs import Marker
+from streams.kafka.pacing import paced
 from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.partition_status import partition_record
@@ -55,7 +56,7 @@ class CommitRecords:
         """The records were committed."""
         self._must_say_so = False
 
-    def records(self, changes: LedgerChanges, out: list[Outgoing], now_us: int) -> list[Outgoing]:
+    async def records(self, changes: LedgerChanges, out: list[Outgoing], now_us: int) -> list[Outgoing]:
         """All records of the transaction, in order.
 
         Args:
@@ -75,7 +76,7 @@ class CommitRecords:
         for order_id, violations in changes.violations.items():
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
-        for (metric, scope, day), count in changes.counts.items():
+        async for (metric, scope, day), count in paced(changes.counts.items()):
             records.append(Outgoing(counts, 0, encode_day_key(number, metric, scope, day), encode_day_count(count)))
         # 4: the marker, which is last
         marker = self._marker(now_us)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
+from streams.kafka.pacing import in_turns
 from streams.ledger.application import Application, LogStart
 from streams.ledger.commit import CommitRecords
 from streams.ledger.memory import Memory
@@ -104,14 +105,14 @@ class LedgerPartition:
         # The broker's answers tell that there is more to read; only batches tell how far was read.
         for tp, source in memory.sources.items():
             source.hear(self._log_end(tp))
-        changes = memory.ledger.drain()
+        changes = await in_turns(memory.ledger.draining())
         if memory.finish_recovery(changes):
             self._commit.say_so()
         now_us = self._context.now_us()
         if not batches and not self._commit.is_due(now_us):
             return []
         # 3: gather, 4: the marker last
-        return self._commit.records(changes, out, now_us)
+        return await self._commit.records(changes, out, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
         """The error, or one that names the record that causes it. This object must not be used afterwards."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_row, read_row
 from schemas.rows import RowKey
+from streams.kafka.pacing import ITEMS, paced
 from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
-from streams.totals.pacing import ITEMS, paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

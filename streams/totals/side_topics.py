@@ -25,9 +25,9 @@ from streams.kafka.append_time import with_append_times
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Partition
+from streams.kafka.pacing import paced
 from streams.kafka.records import header_values
 from streams.kafka.transactions import Outgoing
-from streams.totals.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -29,13 +29,13 @@ from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
 from streams.kafka.log import Partition
+from streams.kafka.pacing import paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
 from streams.totals.limits import LimitWatch
-from streams.totals.pacing import paced
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.snapshots import Snapshots

@@ -3,6 +3,7 @@
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
+    .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
 
 Everything runs on its own embedded Kafka on this machine. Absolute numbers depend on the machine; read the ratios.
 """
@@ -28,6 +29,7 @@ from rich.table import Table
 from streams.embedded.broker import EmbeddedKafka
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
+from tests.bench.opening import KILLS, bench_opening, show_opening
 from tests.bench.readers import bench as bench_readers
 from tests.bench.readers import show as show_readers
 from tests.bench.totals import bench as bench_totals
@@ -143,10 +145,11 @@ def _print(results: dict[str, Any]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("service", "totals", "readers"), default="service")
+    parser.add_argument("what", nargs="?", choices=("service", "totals", "readers", "opening"), default="service")
     parser.add_argument(
-        "--rows", type=int, default=1_000_000, help="rows of the totals, or of the readers (default: 1,000,000)"
+        "--rows", type=int, default=1_000_000, help="rows of the totals, the readers, the opening (default: 1,000,000)"
     )
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"kills of the opening (default: {KILLS})")
     parser.add_argument(
         "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
     )
@@ -168,10 +171,13 @@ def main() -> None:
         kafka = EmbeddedKafka(Path(folder) / "kafka")
         bootstrap = kafka.start()
         try:
-            results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
+            if options.what == "opening":
+                results = asyncio.run(bench_opening(bootstrap, options.rows, options.kills, Path(folder)))
+            else:
+                results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
         finally:
             kafka.stop()
-    _print(results)
+    (show_opening if options.what == "opening" else _print)(results)
     _keep(results, options.json)
 
 

@@ -75,6 +75,8 @@ class Units:
         self._scopes = Scopes(TEMPLATES)
         self.cells: dict[_Key, list[int]] = {}
         self.rows: set[tuple[str, str, str]] = set()
+        #: Of each order: placed, delivered, model, region.
+        self.lives: list[tuple[date, date, str, str]] = []
         self.orders = 0
 
     def order(self) -> list[_Key]:
@@ -84,11 +86,13 @@ class Units:
         shard, hour = dice.randrange(SHARDS), dice.randrange(7, 23)
         dims = (f"M{int(dice.betavariate(1, 3) * MODELS)}", "", "", f"CN-{int(dice.betavariate(1, 2) * REGIONS)}")
         placed = FIRST_DAY + timedelta(days=dice.randrange(DAYS))
+        delivered = min(placed + timedelta(days=28), FIRST_DAY + timedelta(days=DAYS - 1))
+        self.lives.append((placed, delivered, dims[0], dims[3]))
         changed: list[_Key] = []
         metrics: tuple[tuple[Metric, date], ...] = (
             ("orders_placed", placed),
             ("orders", placed),
-            ("deliveries", min(placed + timedelta(days=28), FIRST_DAY + timedelta(days=DAYS - 1))),
+            ("deliveries", delivered),
         )
         for metric, day in metrics:
             for scope in self._scopes.scopes_of(dims):

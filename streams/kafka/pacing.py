@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Generator, Iterable
 
 Item = TypeVar("Item")
 
@@ -23,3 +23,14 @@ async def paced(items: Iterable[Item]) -> AsyncIterator[Item]:
         yield item
         if number % ITEMS == 0:
             await asyncio.sleep(0)
+
+
+async def in_turns(pieces: Generator[None, None, Item]) -> Item:
+    """What long work comes to, with a pause wherever it allows one."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            made: Item = end.value
+            return made
+        await asyncio.sleep(0)
