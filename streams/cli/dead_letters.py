@@ -13,7 +13,7 @@ import click
 from schemas.instants import micros_of, utc_text
 from schemas.notes import Place
 from streams.cli.operators import operator
-from streams.cli.options import cluster_options, instant_us
+from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.cli.watching import watched
@@ -92,7 +92,7 @@ def list_(
         return
     for letter in letters:
         note = replayed.get(letter.place)
-        click.echo(as_json(_document(letter, note)) if as_lines else _line(letter, note))
+        click.echo(as_json(_document(letter, note)) if as_lines else _line(letter, note, settings.timezone))
     if not as_lines:
         again = sum(letter.place in replayed for letter in letters)
         parts = [f"{count:,} {printable(name)}" for name, count in counts.most_common()]
@@ -284,9 +284,10 @@ def _place(text: str) -> Place:
     return Place(topic, int(partition), int(offset))
 
 
-def _line(letter: DeadLetter, note: Replayed | None) -> str:
-    again = f"  (published again by {note.by} at {note.at})" if note is not None else ""
-    return printable(f"{utc_text(letter.rejected_us)}  {letter.place}  {letter.reason}  {letter.message}{again}")
+def _line(letter: DeadLetter, note: Replayed | None, timezone: str) -> str:
+    again = f"  (published again by {note.by} at {business_text(note.at, timezone)})" if note is not None else ""
+    rejected = business_text(utc_text(letter.rejected_us), timezone)
+    return printable(f"{rejected}  {letter.place}  {letter.reason}  {letter.message}{again}")
 
 
 def _document(letter: DeadLetter, note: Replayed | None) -> dict[str, Any]:

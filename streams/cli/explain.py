@@ -12,7 +12,7 @@ from schemas.rows import RowKey
 from streams.audit.between import WindowExplanation, explain_window
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
-from streams.cli.options import cluster_options, instant_us
+from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.running import run
 from streams.cli.watching import watched
 from streams.errors import ExpectedError
@@ -139,7 +139,9 @@ def _print_milestone(found: MilestoneExplanation) -> None:
             if cause is not None
             else "by a clock, a target, a setting or a correction"
         )
-        click.echo(f"  {event.data.revision}  detected {event.data.detected_at}  {headline(event)}")
+        click.echo(
+            f"  {event.data.revision}  detected {business_text(event.data.detected_at, data.timezone)}  {headline(event)}"
+        )
         click.echo(f"     {because}")
 
 

@@ -8,7 +8,7 @@ import click
 
 from schemas.instants import utc_text
 from streams.cli.operators import one_line, operator
-from streams.cli.options import cluster_options
+from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -51,7 +51,7 @@ def list_(
             f"{gap.source.topic}-{gap.source.partition}  {gap.state}  read up to {gap.read:,}, begins at {gap.first:,}"
         )
         line += f", {gap.lost:,} lost" if gap.lost else ""
-        line += f"  {note.at}  {note.by}: {note.reason}" if note is not None else ""
+        line += f"  {business_text(note.at, settings.timezone)}  {note.by}: {note.reason}" if note is not None else ""
         click.echo(printable(line))
     if not found:
         click.echo("nothing is missing", err=True)

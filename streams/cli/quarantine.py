@@ -9,7 +9,7 @@ import click
 from schemas.instants import utc_text
 from schemas.notes import Place, Quarantine
 from streams.cli.operators import one_line, operator
-from streams.cli.options import cluster_options
+from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.context import Context, wall_clock_us
@@ -94,7 +94,11 @@ def list_(
         if as_lines:
             click.echo(as_json({**place._asdict(), **order.model_dump(), "state": standing.state}))
         else:
-            click.echo(printable(f"{place}  {standing.state}  {order.at}  {order.by}: {order.reason}"))
+            click.echo(
+                printable(
+                    f"{place}  {standing.state}  {business_text(order.at, settings.timezone)}  {order.by}: {order.reason}"
+                )
+            )
     if not found:
         click.echo("nothing is in quarantine", err=True)
 

@@ -14,7 +14,7 @@ from streams.audit.differences import WRITERS, differences
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, place_text
 from streams.audit.theirs import EITHER, Theirs, read_list
-from streams.cli.options import cluster_options
+from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
 from streams.cli.running import run
 from streams.cli.watching import watched
@@ -125,7 +125,7 @@ def command(
             more = {} if found is None else {"units": found.described(one.key)}
             click.echo(as_json({**one.document(), **more}))
     else:
-        _print(listed, found)
+        _print(listed, found, settings.timezone)
     _say_the_rest(situation, wanted, chosen, differing)
     return 1 if differing else 0
 
@@ -141,7 +141,7 @@ def _recounted(settings: Settings, keys: Collection[RowKey], asked: frozenset[st
 # Totals -------------------------------------------------------------------------------------------------------------
 
 
-def _print(listed: Sequence[Compared], found: Recounted | None) -> None:
+def _print(listed: Sequence[Compared], found: Recounted | None, timezone: str) -> None:
     if listed:
         table = Table(box=None, pad_edge=False)
         for column in ("metric", "scope", "period", "source"):
@@ -154,7 +154,11 @@ def _print(listed: Sequence[Compared], found: Recounted | None) -> None:
             row, control = one
             difference = f"{control.difference:+,}" if control.difference else "agrees"
             numbers = (f"{row.count:,}", f"{control.count:,}", difference)
-            when = (control.differs_since or "", control.as_of)
+            since = control.differs_since
+            when = (
+                business_text(since, timezone) if since else "",
+                business_text(control.as_of, timezone),
+            )
             table.add_row(*one.key, printable(control.source), *numbers, *when, row.status)
         # Piped output is for other programs: keep lines whole, whatever the terminal width.
         Console(width=None if click.get_text_stream("stdout").isatty() else 240).print(table)

@@ -10,7 +10,7 @@ import click
 
 from streams.audit.report import place_text
 from streams.audit.verifying import verify
-from streams.cli.options import cluster_options
+from streams.cli.options import business_text, cluster_options
 from streams.cli.running import run
 from streams.cli.watching import watched
 from streams.installation import load_settings
@@ -50,13 +50,15 @@ def command(
     if as_json:
         click.echo(json.dumps(report.document(), ensure_ascii=False))
     else:
-        _print(report, time.monotonic() - started)
+        _print(report, time.monotonic() - started, settings.timezone)
     return 1 if report.differences else 0
 
 
-def _print(report: Report, elapsed_s: float) -> None:
+def _print(report: Report, elapsed_s: float, timezone: str) -> None:
     records = ", ".join(f"{count:,} of {name}" for name, count in report.point["records"].items())
-    click.echo(f"recounted up to {records}; rows of {report.point['rows_updated_at']}")
+    rows_at = report.point["rows_updated_at"]
+    rows_at = "no time" if rows_at is None else business_text(rows_at, timezone)
+    click.echo(f"recounted up to {records}; rows of {rows_at}")
     _print_beginnings(report)
     behind = report.point["counts_behind"]
     if behind:

@@ -223,3 +223,27 @@ async def test_what_is_printed_is_whole_and_says_when_it_was_made(browser: Brows
         await page.emulate_media(media="screen")
         await page.set_viewport_size({"width": 1280, "height": 900})
     await context.close()
+
+
+async def test_one_walks_through_an_earlier_moment_and_from_a_number_to_its_units(
+    browser: Browser, crowded: str
+) -> None:
+    context = await opened(browser, crowded)
+    page = await context.new_page()
+    await page.goto(f"/calendar?year=2024&scope={LONG}")
+    await page.locator("form.moment input[name=at]").fill("2024-10-08T20:00:00")
+    await page.locator("form.moment button").click()
+    await expect(page.locator("#as-of")).to_contain_text("published at 2024-10-08 20:00:00+08:00")
+    await expect(page.locator("body")).to_have_attribute("data-live", "no")
+    for name in ("Now", "Milestones", "Windows", "Targets", "Comparison", "Calendar"):
+        await page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+        await expect(page.locator("#nav a[aria-current]")).to_have_text(name)
+        await expect(page.locator("#as-of")).to_be_visible()
+        assert "scope=" in page.url
+    await page.locator("main a.count").first.click()
+    await expect(page.locator("#of-now")).to_contain_text("This page is of now.")
+    assert "/units?" in page.url
+    await page.get_by_role("link", name="Back to now").click()
+    await expect(page.locator("#of-now")).to_have_count(0)
+    assert "as_of" not in page.url
+    await context.close()
