@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -36,18 +35,17 @@ from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
 from streams.kafka.clients import reader
 from streams.settings import RuleSettings, Settings
-from streams.story import Story, StoryFacts, load_facts, tell
 from streams.story.expected import standing_milestones
-from streams.story.lives import Rates
-from streams.story.mess import Transport
 from streams.worker.child_process import WorkerProcess
 from tests.support.patience import deadline, stretched
+from tests.support.small_demo import small_story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from schemas.facts import Metric
     from streams.kafka.publication import Publication
+    from streams.story import Story
 
 ROOT = Path(__file__).parents[2]
 MUST_STAND = (
@@ -59,27 +57,17 @@ MUST_STAND = (
     "orders_placed/model=SU7/holiday:national-day:2024/exceeds:6000",
 )
 
+#: The demo with a story of some thousand events.
+SMALL = "tests.support.small_demo"
 INSTANT = "2024-10-07T11:42:09.310Z"
 SETTINGS = Settings(
     rule=(RuleSettings(name="ten", metric="deliveries", window="day", scope=("model",), exceeds=10, first=True),)
 )
 
 
-def small_facts() -> StoryFacts:
-    facts = load_facts()
-    return dataclasses.replace(
-        facts,
-        deliveries=dataclasses.replace(
-            facts.deliveries, months={"2024-05": 200}, fixed_days={}, first=date(2024, 5, 20)
-        ),
-        orders=dataclasses.replace(facts.orders, months={"2024-03": 300, "2024-04": 300}, fixed_days={}),
-    )
-
-
 @pytest.fixture(scope="module")
 def story() -> Story:
-    none = {each.name: 0 for each in dataclasses.fields(Rates)}
-    return tell(small_facts(), Rates(**none), Transport(id_conflicts=2))
+    return small_story()
 
 
 def row(metric: str, day: date, count: int) -> tuple[bytes, bytes]:
@@ -319,7 +307,7 @@ def test_a_worker_that_ends_by_itself_is_told_with_its_last_words_and_its_log(tm
 class Demo:
     """A running `milestones demo`."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, module: str = "streams") -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
         self.out, self.err = directory / "out", directory / "err"
         with self.out.open("ab") as out, self.err.open("ab") as err:
@@ -327,7 +315,7 @@ class Demo:
                 [
                     sys.executable,
                     "-m",
-                    "streams",
+                    module,
                     "demo",
                     "--headless",
                     "--data-dir",
@@ -359,8 +347,8 @@ class Demo:
 def demo(tmp_path: Path) -> Iterator[Any]:
     started: list[Demo] = []
 
-    def start(*options: str) -> Demo:
-        started.append(Demo(tmp_path, *options))
+    def start(*options: str, module: str = "streams") -> Demo:
+        started.append(Demo(tmp_path, *options, module=module))
         return started[-1]
 
     yield start
@@ -415,14 +403,14 @@ def test_a_signal_in_the_middle_ends_the_demo_and_all_its_children(
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_a_demo_that_is_killed_leaves_no_process_and_its_story_can_be_told_to_the_end_later(demo: Any) -> None:
-    run = demo("--speed", "2")
-    run.wait_for("2024-03: ")
+    run = demo("--speed", "2", module=SMALL)
+    run.wait_for("2024-04: ")
     children = run.descendants()
     run.process.kill()
     run.process.wait(stretched(10))
     assert gone(children, 25)
     run.out.write_text("")
-    again = demo("--exit")
+    again = demo("--exit", module=SMALL)
     assert again.process.wait(stretched(240)) == 0, again.err.read_text()
     assert "counts and milestones are exactly those of the simulation" in again.out.read_text()
 

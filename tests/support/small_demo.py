@@ -1,0 +1,30 @@
+"""The command line with a demo that tells a story of some thousand events; otherwise the real thing."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+from unittest.mock import patch
+
+from streams.cli import main
+from streams.story import Story, load_facts, tell
+from streams.story.lives import Rates
+from streams.story.mess import Transport
+
+
+def small_story() -> Story:
+    """Two months of orders and one of deliveries in which nothing goes wrong but twice the same id."""
+    facts = load_facts()
+    small = dataclasses.replace(
+        facts,
+        deliveries=dataclasses.replace(
+            facts.deliveries, months={"2024-05": 1500}, fixed_days={date(2024, 5, 25): 1100}, first=date(2024, 5, 20)
+        ),
+        orders=dataclasses.replace(facts.orders, months={"2024-03": 1000, "2024-04": 1000}, fixed_days={}),
+    )
+    return tell(small, Rates(**{each.name: 0 for each in dataclasses.fields(Rates)}), Transport(id_conflicts=2))
+
+
+if __name__ == "__main__":
+    with patch("streams.demo.run.tell", lambda _: small_story()):  # the one change to the real thing
+        main()
