@@ -12,18 +12,12 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tests.support.installation import Installation
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_RULES = """
-[[rule]]
-name = "first-of-its-model"
-metric = "orders_placed"
-window = "day"
-scope = ["model"]
-reaches = 1
-"""
+_RULES = rule("first-of-its-model", "orders_placed", reaches=1)
 _RATE = 500
 _SECONDS = 20
 #: A new broker compiles its hot paths for half a minute at this rate, on the same cores.

@@ -19,6 +19,7 @@ from streams.kafka.clients import read_latest
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import ZONE, recount, units
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,29 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-RULES = """
-[[rule]]
-name = "daily-20"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 20
-first = true
-
-[[rule]]
-name = "record"
-metric = "deliveries"
-window = "day"
-scope = []
-record = true
-
-[[target]]
-target_id = "october"
-metric = "deliveries"
-scope = "all"
-period = "month:2024-10"
-value = 50
-"""
+RULES = rule("daily-20", exceeds=20, first=True) + rule("record", scope=(), record=True) + target("october", 50)
 NOON = datetime(2024, 10, 7, 4, tzinfo=UTC)
 VIN = "LNBSU7A10R1000123"
 DELIVERED = "vehicle.delivered.v1"

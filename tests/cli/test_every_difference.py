@@ -28,6 +28,7 @@ from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
 from tests.support.installation import Installation
 from tests.support.patience import deadline
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -38,22 +39,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
 
-RULES: Final = """
-[[rule]]
-name = "daily"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 2
-first = true
-
-[[target]]
-target_id = "october"
-metric = "deliveries"
-scope = "all"
-period = "month:2024-10"
-value = 3
-"""
+RULES: Final = rule("daily", exceeds=2, first=True) + target("october", 3)
 PARTITIONS: Final = 2
 FIRST_DAY, SECOND_DAY = "2024-10-02", "2024-10-03"
 VIN: Final = "LNBSU7A10R10000"

@@ -30,27 +30,12 @@ from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
 from tests.support.recount import recount
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RULES: Final = """
-[[rule]]
-name = "daily-20"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 20
-first = true
-retract_after_s = 0
-
-[[target]]
-target_id = "october"
-metric = "deliveries"
-scope = "all"
-period = "month:2024-10"
-value = 150
-"""
+RULES: Final = rule("daily-20", exceeds=20, first=True, retract_after_s=0) + target("october", 150)
 WORKERS: Final = ("w1", "w2", "w3")
 #: A worker paused for longer than the session timeout of 6 s is removed from the group and wakes as a zombie.
 _ZOMBIE_S: Final = 9.0

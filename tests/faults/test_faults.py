@@ -23,6 +23,7 @@ from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline, stretched
 from tests.support.recount import recount
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,29 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULES = """
-[[rule]]
-name = "daily-20"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 20
-first = true
-
-[[rule]]
-name = "national-day"
-metric = "orders_placed"
-window = "holiday:national-day"
-scope = []
-reaches = 100
-
-[[target]]
-target_id = "october"
-metric = "deliveries"
-scope = "all"
-period = "month:2024-10"
-value = 150
-"""
+RULES = (
+    rule("daily-20", exceeds=20, first=True)
+    + rule("national-day", "orders_placed", window="holiday:national-day", scope=(), reaches=100)
+    + target("october", 150)
+)
 
 
 @pytest.fixture

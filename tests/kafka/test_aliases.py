@@ -14,20 +14,14 @@ import pytest
 from tests.support.events import Published, event
 from tests.support.installation import Installation
 from tests.support.patience import deadline
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULE = """
-[[rule]]
-name = "daily-2"
-metric = "orders_placed"
-window = "day"
-scope = ["model"]
-reaches = 2
-"""
+RULE = rule("daily-2", "orders_placed", reaches=2)
 ZONE = ZoneInfo("Asia/Shanghai")
 
 

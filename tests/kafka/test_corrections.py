@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.events import Published, event
 from tests.support.installation import Installation
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,15 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULES = """
-[[rule]]
-name = "daily-3"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-reaches = 3
-first = true
-"""
+RULES = rule("daily-3", reaches=3, first=True)
 ZONE = ZoneInfo("Asia/Shanghai")
 FIRST, THIRTIETH = "deliveries/model=SU7/day:2024-10-01", "deliveries/model=SU7/day:2024-10-30"
 MILESTONES = {f"{FIRST}/reaches:3", "deliveries/model=SU7/first:day/reaches:3"}

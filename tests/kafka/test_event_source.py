@@ -15,6 +15,7 @@ from streams.kafka.clients import client_options
 from tests.contract.goldens import OUTPUTS
 from tests.support.events import FIRST, Published, event
 from tests.support.installation import Installation
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-RULES = '[[rule]]\nname = "any"\nmetric = "orders_placed"\nwindow = "day"\nscope = []\nreaches = 1\n'
+RULES = rule("any", "orders_placed", scope=(), reaches=1)
 
 
 @pytest.fixture

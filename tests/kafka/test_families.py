@@ -13,21 +13,14 @@ from streams.kafka.clients import read_to_end
 from tests.support.events import FIRST, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.kafka
 
-CONFIG = """
-families = ["deliveries"]
-[[rule]]
-name = "daily"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 1
-"""
+CONFIG = 'families = ["deliveries"]\n' + rule("daily", exceeds=1)
 
 
 async def test_deliveries_alone_are_counted_without_orders_and_without_contradictions(

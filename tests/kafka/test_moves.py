@@ -21,6 +21,7 @@ from streams.operations.move import move
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import deadline
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,15 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULE = """
-[[rule]]
-name = "daily"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = 2
-first = true
-"""
+RULE = rule("daily", exceeds=2, first=True)
 GARBAGE = Published("orders", b"x", b"{", 1)
 
 

@@ -17,20 +17,14 @@ from streams.settings import TopicSettings
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
+from tests.support.rules import rule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULE = """
-[[rule]]
-name = "daily"
-metric = "orders_placed"
-window = "day"
-scope = ["model"]
-exceeds = 2
-"""
+RULE = rule("daily", "orders_placed", exceeds=2)
 
 
 def listed(cn: str, eu: str, *handovers: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
 from tests.support.patience import stretched
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +48,7 @@ async def test_every_topic_for_others_is_read_without_optional_libraries(
     bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:
     installation = Installation(bootstrap, prefix, tmp_path)
-    installation.configure(
-        '[[rule]]\nname = "one"\nmetric = "deliveries"\nwindow = "day"\nscope = []\nreaches = 1\n'
-        '[[target]]\ntarget_id = "t"\nmetric = "deliveries"\nscope = "all"\nperiod = "year:2024"\nvalue = 10000\n'
-    )
+    installation.configure(rule("one", scope=(), reaches=1) + target("t", 10_000, period="year:2024"))
     await installation.create()
     try:
         installation.worker("w1")

@@ -14,6 +14,7 @@ from streams.kafka.clients import client_options, read_to_end
 from streams.kafka.records import header_values, record_value
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,28 +22,15 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULES = """
-{settings}
-[[rule]]
-name = "daily"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = {daily}
-first = true
 
-[[target]]
-target_id = "october"
-metric = "deliveries"
-scope = "all"
-period = "month:2024-10"
-value = 20
-"""
+def rules(daily: int) -> str:
+    """Settings whose rule speaks of days above a number."""
+    return rule("daily", exceeds=daily, first=True) + target("october", 20)
 
 
 @pytest.fixture
 async def installation(bootstrap: str, prefix: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    config = RULES.format(settings="", daily=2)
+    config = rules(2)
     async with Installation.created(bootstrap, tmp_path, config=config, prefix=prefix, partitions=2) as made:
         yield made
 
@@ -88,7 +76,7 @@ async def test_a_rebuild_beside_the_live_one_counts_the_same_by_the_same_rules_a
     assert json.loads(on.stdout)["equal"] is True
 
     changed = tmp_path / "changed.toml"
-    changed.write_text(RULES.format(settings='timezone = "America/New_York"', daily=3))
+    changed.write_text('timezone = "America/New_York"\n' + rules(3))
     differing = await installation.run(
         "rebuild", "--output-prefix", f"y-{prefix}", "--diff", "--json", "--config", str(changed), timeout_s=120
     )

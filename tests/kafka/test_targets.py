@@ -22,6 +22,7 @@ from streams.kafka.records import header_values, record_key, record_value
 from tests.support.events import Published
 from tests.support.installation import ROOT, Installation, Worker
 from tests.support.patience import deadline
+from tests.support.rules import rule, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -33,30 +34,11 @@ PARTITIONS = 2
 SHANGHAI = timezone(timedelta(hours=8))
 SCOPE = "deliveries/model=SU7"
 
-RULES = """
-{settings}
-[[rule]]
-name = "daily"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-exceeds = {daily}
-first = true
 
-[[rule]]
-name = "records"
-metric = "deliveries"
-window = "day"
-scope = ["model"]
-record = true
-
-[[target]]
-target_id = "start"
-metric = "deliveries"
-scope = "model=SU7"
-period = "month:2024-10"
-value = 4
-"""
+def rules(daily: int, *, window: str = "day", **more: Any) -> str:
+    """Settings whose first rule speaks of windows above a number."""
+    first = rule("daily", window=window, exceeds=daily, first=True, **more)
+    return first + rule("records", record=True) + target("start", 4, scope="model=SU7")
 
 
 class Clocked(Installation):
@@ -79,7 +61,7 @@ class Clocked(Installation):
 
 @pytest.fixture
 async def installation(bootstrap: str, tmp_path: Path) -> AsyncIterator[Clocked]:
-    config = RULES.format(settings="", daily=3)
+    config = rules(3)
     async with Clocked.created(bootstrap, tmp_path, config=config, partitions=PARTITIONS) as made:
         made.clock(datetime.now(UTC))
         yield made
@@ -306,9 +288,7 @@ async def without_memory(installation: Clocked) -> None:
 
 async def test_the_history_has_a_version_a_minute_and_the_last_before_a_pause_once(installation: Clocked) -> None:
     """Also where the worker is killed in the minute; and a retraction that is held back outlives it."""
-    installation.configure(
-        RULES.format(settings="", daily=3).replace("exceeds = 3", "exceeds = 3\nretract_after_s = 600")
-    )
+    installation.configure(rules(3, retract_after_s=600))
     day, row = date(2024, 10, 7), f"{SCOPE}/day:2024-10-07"
     begun, retraction = datetime.now(UTC), ("retracted", "day:2024-10-07/exceeds:3")
 
@@ -443,7 +423,7 @@ async def test_history_and_new_rules_are_on_record_and_only_live_events_are_news
     assert len([name for kind, name in events if kind == "recorded" and name.endswith("exceeds:3")]) == passed + 1
 
     await end(installation, signal.SIGTERM)
-    installation.configure(RULES.format(settings="", daily=4))
+    installation.configure(rules(4))
     installation.clocked()
     six = delivered("live-6", today, hour=0)
     await installation.publish([six])
@@ -455,7 +435,7 @@ async def test_history_and_new_rules_are_on_record_and_only_live_events_are_news
     await verified(installation)
 
     await end(installation, signal.SIGTERM)
-    installation.configure(RULES.format(settings="", daily=4).replace('window = "day"', 'window = "week"', 1))
+    installation.configure(rules(4, window="week"))
     worker = installation.clocked()
     assert await asyncio.to_thread(worker.wait, 20) == 2
     (line,) = [line for line in worker.log.read_text().splitlines() if "week" in line]
