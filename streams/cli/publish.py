@@ -161,17 +161,26 @@ def _mapping(path: Path) -> TableMapping:
 
 
 async def _rows(table: TableReader, name: str) -> AsyncIterator[tuple[list[NumberedLine], int]]:
-    """The rows of a table as events, in pieces."""
+    """The rows of a table as events, in pieces; the next is made while one is published."""
     rows, read_bytes = table.events(), 0
-    while True:
-        try:
-            piece = await asyncio.to_thread(lambda: list(itertools.islice(rows, _ROWS)))
-        except (ValueError, OSError) as error:
-            raise ExpectedError(f"{name}: {error}", exit_code=2) from None
-        if not piece:
-            break
-        yield piece, table.read_bytes - read_bytes
-        read_bytes = table.read_bytes
+
+    def make() -> tuple[list[NumberedLine], int]:
+        return list(itertools.islice(rows, _ROWS)), table.read_bytes
+
+    making = asyncio.ensure_future(asyncio.to_thread(make))
+    try:
+        while True:
+            try:
+                piece, reached = await making
+            except (ValueError, OSError) as error:
+                raise ExpectedError(f"{name}: {error}", exit_code=2) from None
+            if not piece:
+                break
+            making = asyncio.ensure_future(asyncio.to_thread(make))
+            yield piece, reached - read_bytes
+            read_bytes = reached
+    finally:
+        making.cancel()
     with_ids = "" if "id" in table.mapping.columns else "; ids are digests of the rows"
     click.echo(f"{name}: {table.form}{with_ids}", err=True)
 

@@ -12,7 +12,9 @@ import binascii
 import contextlib
 import gzip
 import json
+import os
 import re
+import signal
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -244,7 +246,7 @@ async def filtered(
         ValueError: The command failed, or gave something else.
     """
     process = await asyncio.create_subprocess_shell(
-        command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_PIECE_BYTES
+        command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_PIECE_BYTES, process_group=0
     )
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("a process without pipes")
@@ -270,12 +272,18 @@ async def filtered(
     finally:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await ended(process)
     if process.returncode:
         raise ValueError(f"the command ended with {process.returncode}")
     return found
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """Ends a shell that leads a process group, and the commands that it has started: they hold its pipes open."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def _write(stdin: asyncio.StreamWriter, letters: Sequence[tuple[DeadLetter, Content]]) -> None:

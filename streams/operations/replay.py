@@ -25,7 +25,7 @@ from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.listener import Listener
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
-from streams.operations.mending import Content, Mending, filtered
+from streams.operations.mending import Content, Mending, ended, filtered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -318,14 +318,15 @@ async def _edit(command: str, letter: DeadLetter, value: bytes | None) -> tuple[
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **environment},
+        process_group=0,
     )
     try:
         async with asyncio.timeout(_EDIT_TIMEOUT_S):
             output, _ = await process.communicate(value or b"")
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return b"", f"the command took longer than {_EDIT_TIMEOUT_S:.0f} s"
+    finally:
+        await ended(process)
     if process.returncode:
         return b"", f"the command ended with {process.returncode}"
     # Commands end their output with a line feed, which is not part of the value.

@@ -220,6 +220,14 @@ async def test_a_filter_that_fails_is_told(command: str, words: str) -> None:
         await filtered(command, letters(2, Content(KEY, EVENT, ())))
 
 
+async def test_a_filter_that_goes_wrong_while_more_is_written_is_ended_with_what_it_has_started() -> None:
+    """The shell is not the one that waits for the rest of the records."""
+    command = "sed s/{/[/; true"
+    many = letters(5_000, Content(KEY, EVENT, ()))
+    with pytest.raises(ValueError, match="line 1 of the command's output is none of the records"):
+        await asyncio.wait_for(filtered(command, many), stretched(20))
+
+
 async def test_a_record_that_the_filter_spoils_is_left() -> None:
     found = await filtered(python(f'd["key"] = 7; {PRINT}'), letters(1, Content(KEY, EVENT, ())))
     (edited,) = found.values()
