@@ -160,6 +160,12 @@ class LimitSettings(_Section):
     values: int = Field(default=1_000, ge=1)
     scopes: int = Field(default=20_000, ge=1)
     rows: int = Field(default=2_000_000, ge=1)
+    beyond: Literal["warn", "other"] = "warn"
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """The numbers by name."""
+        return {"values": self.values, "scopes": self.scopes, "rows": self.rows}
 
 
 class AliasTarget(_Section):

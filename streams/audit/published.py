@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
 from schemas.counts import decode_counts_key
 from schemas.rows import RowKey
-from streams.audit.sums import Day
+from streams.audit.sums import Day, within_limits
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end
@@ -74,13 +74,16 @@ class _Sums:
     counts: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     hours: dict[RowKey, list[int]] = field(default_factory=dict)
     differing: set[RowKey] = field(default_factory=set)
+    with_rows: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.with_rows = {key.scope for key in self.rows}
         self.differing = {key for key, row in self.rows.items() if row.count and self.business.is_counted(key.period)}
 
     def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
         """Replaces one shard's day count; `None` means there is none."""
         metric, scope, day = key
+        scope = within_limits(scope, self.with_rows, self.business.settings)
         added = (new.count if new else 0) - (old.count if old else 0)
         for period in self.business.periods_of(day):
             row = RowKey(metric, scope, period.id)

@@ -17,7 +17,7 @@ from streams.domain.periods import WEEK_DAYS, Period
 from streams.holidays import calendar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from schemas.counts import DayKey
     from schemas.facts import Fact
@@ -225,6 +225,28 @@ def add_days(all_days: Iterable[Mapping[DayKey, Day]]) -> dict[DayKey, Day]:
             whole.count += day.count
             whole.by_hour = [one + other for one, other in zip(whole.by_hour, day.by_hour, strict=True)]
     return total
+
+
+def within_limits(scope: str, with_rows: Collection[str], settings: Settings) -> str:
+    """The scope in whose rows a unit of a scope counts: its own, or where the limits keep it out that of the others.
+
+    Args:
+        scope: Its id.
+        with_rows: The scopes that have rows.
+        settings: Of the installation.
+    """
+    if settings.limits.beyond == "warn" or scope in with_rows or scope == "all":
+        return scope
+    return ",".join(f"{part.split('=')[0]}=other" for part in scope.split(","))
+
+
+def limited(days: Mapping[DayKey, Day], with_rows: Collection[str], settings: Settings) -> Mapping[DayKey, Day]:
+    """The days of the scopes that have rows, with those of the others that the limits keep out."""
+    if settings.limits.beyond == "warn":
+        return days
+    return add_days(
+        {(metric, within_limits(scope, with_rows, settings), on): day} for (metric, scope, on), day in days.items()
+    )
 
 
 def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, Window]:

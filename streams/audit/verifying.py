@@ -22,7 +22,7 @@ from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
 from streams.audit.sources import Coordinates, Home, Sources, Stops, audit_reader, coordinates_of
-from streams.audit.sums import Business, Day, add_days, windows_of
+from streams.audit.sums import Business, Day, add_days, limited, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
 from streams.audit.totals import compare_row_controls, read_sent_totals
@@ -30,15 +30,17 @@ from streams.kafka.admin import catalogue_of
 from streams.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
 
     from schemas.counts import DayKey
     from schemas.facts import Fact
+    from schemas.rows import RowKey
     from streams.audit.published import Published
     from streams.audit.recount import StreamBooks
     from streams.audit.standing import TargetInForce
+    from streams.audit.sums import Window
     from streams.settings import Settings
 
 _MOST_VINS: Final = 1000
@@ -127,10 +129,15 @@ class _Run:
     def _belongs_together(self, published: Published) -> bool:
         """Whether the milestones match the published counts; they may a moment later."""
         self._published = published
-        windows = windows_of(add_days(published.shards.values()), self._business)
+        windows = self._windows_of(published, published.shards.values())
         check = compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets)
         targets = compare_row_targets(published.rows.values(), self._targets)
         return not check.differences and not targets.differences
+
+    def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
+        """The rows that day counts come to, with the limits on scopes."""
+        with_rows = {key.scope for key in published.rows}
+        return windows_of(limited(add_days(shards), with_rows, self._settings), self._business)
 
     async def _source_stops(self) -> Stops:
         """How far the ledger partitions have applied the sources, and whether those records still exist."""
@@ -272,8 +279,8 @@ class _Run:
     async def _compare(self, shards: Mapping[int, ShardCount]) -> Report:
         published, business = self._published, self._business
         recounted: dict[int, dict[DayKey, Day]] = {number: shard.tally.days() for number, shard in shards.items()}
-        windows = windows_of(add_days(recounted.values()), business)
-        totals = windows_of(add_days(published.shards.values()), business)
+        windows = self._windows_of(published, recounted.values())
+        totals = self._windows_of(published, published.shards.values())
         checks = [
             compare_shards(published.shards, recounted),
             compare_rows(published.rows, windows, business, Check("rows", 0, "window rows equal the events")),

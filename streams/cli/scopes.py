@@ -46,7 +46,7 @@ def command(
     costs = _read(settings)
     sets = {",".join(each) or "all": cost for each, cost in costs.sets().items()}
     added = None if wanted is None else _added(costs, wanted)
-    uses = limit_uses(settings.limits.model_dump(), costs.values(), costs.scopes(), costs.rows())
+    uses = limit_uses(settings.limits.bounds, costs.values(), costs.scopes(), costs.rows())
     if as_json:
         click.echo(json.dumps(_document(costs, sets, uses, wanted, added)))
     elif sets:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from operator import mul
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from schemas.facts import DayCount
 from schemas.vectors import packed as pack
 from schemas.vectors import unpacked as unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from schemas.facts import DayCount
 
 HOURS: Final = 24
 _ENTRY: Final = 4
@@ -89,6 +88,21 @@ def hours_of(packed: bytes | None) -> list[int]:
                 hours[flat[place]] += flat[place + 1]
             at = end
     return hours
+
+
+def of_shard(packed: bytes | None, shard: int) -> DayCount:
+    """What one partition counts, without its latest unit; nothing where it has not counted any."""
+    flat = unpack(packed) if packed is not None else []
+    at = 0
+    while at < len(flat):
+        end = at + _ENTRY + 2 * flat[at + 3]
+        if flat[at] == shard:
+            hours = [0] * HOURS
+            for place in range(at + _ENTRY, end, 2):
+                hours[flat[place]] = flat[place + 1]
+            return DayCount(flat[at + 1], flat[at + 2], hours, None)
+        at = end
+    return DayCount(0, 0, [0] * HOURS, None)
 
 
 def of_hours(by_hour: Sequence[int]) -> bytes:

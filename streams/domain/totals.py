@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
+from streams.domain.bounds import scope_of_others
 from streams.domain.controls import Controls
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
@@ -35,7 +36,7 @@ from streams.domain.rules import (
     template_of,
     threshold_id,
 )
-from streams.domain.scopes import Scopes
+from streams.domain.scopes import ALL, Scopes
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount, Metric
     from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
+    from streams.domain.bounds import ScopeBounds
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
@@ -104,6 +106,7 @@ class Totals:
         closed_after_s: Seconds after the end of a period until its row is closed.
         topics: Names of the source topics, orders first, for the causes of milestones.
         scopes: The scopes that are counted; control totals of others have nothing to be compared with.
+        bounds: Which scopes have rows; without them all have.
 
     Raises:
         ValueError: A rule or target is not valid; the line names it.
@@ -119,6 +122,7 @@ class Totals:
         closed_after_s: int = 259_200,
         topics: Mapping[int, str] = SOURCE_TOPICS,
         scopes: Scopes | None = None,
+        bounds: ScopeBounds | None = None,
     ) -> None:
         check_rules(rules, calendar)
         check_targets(targets, calendar)
@@ -139,6 +143,8 @@ class Totals:
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
         self._windows = Windows(calendar, closed_after_s, self._is_watched)
         self._scopes = scopes or Scopes()
+        self._bounds = bounds
+        self._others_before = False
         self._controls = Controls()
         self._targets: tuple[Target, ...] = ()
 
@@ -180,7 +186,40 @@ class Totals:
     def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
         self._days_seen.add(day)
+        if self._bounds is not None:
+            scope, count = self._within(self._bounds, shard, metric, scope, day, count)
         self._windows.update(shard, metric, scope, day, count)
+
+    @property
+    def bounds(self) -> ScopeBounds | None:
+        """Which scopes have rows; None where all have."""
+        return self._bounds
+
+    def let_in(self, scope: str) -> None:
+        """A scope has published rows; all that have any must be told before the first count."""
+        if self._bounds is not None:
+            self._others_before |= scope != ALL and scope == scope_of_others(scope)
+            self._bounds.let_in(scope)
+
+    def _give_rows(self, scope: str) -> None:
+        """A target or a control total gives a scope a row, so all that it counts is in its rows."""
+        if self._bounds is not None and not self._bounds.is_in(scope):
+            for shard, metric, of, day, count in self._bounds.release(scope):
+                self._windows.update(shard, metric, of, day, count)
+
+    def _within(  # noqa: PLR0913, PLR0917 - a count and where it is from
+        self, bounds: ScopeBounds, shard: int, metric: Metric, scope: str, day: date, count: DayCount
+    ) -> tuple[str, DayCount]:
+        """Where a count counts, and what is counted there with it."""
+        is_new = not bounds.is_in(scope)
+        if not bounds.has_room(scope, len(self._windows)):
+            others = scope_of_others(scope)
+            return bounds.keep(
+                shard, metric, scope, day, count, lambda: self._windows.shard_count(shard, metric, others, day)
+            )
+        if is_new and self._others_before and not self._started:
+            self._windows.know_before(scope)
+        return scope, bounds.add_kept(shard, metric, scope, day, count)
 
     def take_target(self, change: TargetChange) -> Disposition:
         """Takes a target event, which takes effect with the first evaluation at its time or later."""
@@ -190,6 +229,7 @@ class Totals:
         """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
         taken = self._controls.take(control)
         if taken == APPLIED and self._scopes.has(control.row.scope):
+            self._give_rows(control.row.scope)
             self._windows.set_controls(control.row, self._controls.of(control.row))
         return taken
 
@@ -236,10 +276,7 @@ class Totals:
             A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
             taken before the first and after the last.
         """
-        targets = self._target_book.in_force(now_us)
-        if targets is not self._targets:
-            self._targets = targets
-            self._windows.set_targets(targets)
+        self._put_in_force(self._target_book.in_force(now_us))
         due = set(self._held.due(now_us))
         self._now_us = now_us
         self._book.begin_step(now_us)
@@ -271,6 +308,14 @@ class Totals:
                 gathered = Step()
             gathered.decided.update(dict.fromkeys(void[first : first + most]))
         yield _ordered(gathered, is_last=True)
+
+    def _put_in_force(self, targets: tuple[Target, ...]) -> None:
+        if targets is self._targets:
+            return
+        self._targets = targets
+        for target in targets:
+            self._give_rows(target.scope)
+        self._windows.set_targets(targets)
 
     def _judge(self, places: Sequence[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
         """What comes of rows of one scope; None is a pause."""

@@ -249,6 +249,8 @@ class Windows:
         self._loaded: dict[int, Row] = {}
         #: Before the first step: the latest unit of each day and shard that milestones can come of.
         self._latest: dict[tuple[int, int], LatestUnit] = {}
+        #: Scopes whose units before the first step were known before, though their rows are new.
+        self._known_before: set[str] = set()
         #: The instant that was read last: all rows of a step have the same.
         self._instant = "", 0
         self._started = False
@@ -276,6 +278,11 @@ class Windows:
         """The counts of a business date as they are now; None where there are none."""
         place = self.find((metric, scope, f"day:{day.isoformat()}"))
         return CountedDay(self.columns.count[place], self.columns.cells[place]) if place is not None else None
+
+    def shard_count(self, shard: int, metric: str, scope: str, day: date) -> DayCount:
+        """What one ledger partition counts on a business date, without its latest unit; nothing where there is no row."""
+        place = self.find((metric, scope, f"day:{day.isoformat()}"))
+        return cells.of_shard(self.columns.cells[place] if place is not None else None, shard)
 
     def day_counts(self, metric: str, scope: str) -> Iterator[tuple[date, int]]:
         """Dates and counts of the days of a metric and scope, in no order."""
@@ -325,6 +332,10 @@ class Windows:
                 tuple((target.target_id, target.value, target.reached) for target in row.targets),
                 {control.source: control for control in row.controls},
             )
+
+    def know_before(self, scope: str) -> None:
+        """What is counted in a scope before the first step is no news: it was counted in another one."""
+        self._known_before.add(scope)
 
     def set_targets(self, targets: Iterable[Target]) -> None:
         """Puts these targets in force and no others; rows that did not exist begin to.
@@ -571,6 +582,7 @@ class Windows:
         self._grown = {}
         self._loaded = {}
         self._first_cells = {}
+        self._known_before = set()
 
     def changes(self, row: Row) -> int:
         """Records that the next version of a row comes to: none where it equals what is published or has never held anything."""
@@ -741,7 +753,7 @@ class Windows:
         What is published is known only of the whole day: when that has risen, each cell of it may be the one that grew.
         """
         for row in rows:
-            if row.period.kind != "day" or row.count <= row.published_count:
+            if row.period.kind != "day" or row.count <= row.published_count or row.scope in self._known_before:
                 continue
             rows_of_series = self._series[self.columns.series[row.place]].rows
             numbers = self._numbers_of_day.get(row.period.start, ())

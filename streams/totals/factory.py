@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streams.domain.bounds import ScopeBounds
 from streams.domain.totals import Totals
 from streams.holidays import calendar_of
 from streams.installation import rules_of, targets_of
@@ -27,4 +28,5 @@ def make_totals(context: Context) -> Totals:
         closed_after_s=settings.closed_after_s,
         topics=context.source_topics.names,
         scopes=context.scopes,
+        bounds=ScopeBounds(settings.limits.bounds) if settings.limits.beyond == "other" else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from schemas.texts import OTHER
 from streams.domain.limits import limit_uses
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ class LimitWatch:
         self._scopes: set[str] = set()
         self._values: defaultdict[str, set[str]] = defaultdict(set)
         self._said: set[tuple[str, bool]] = set()
+        #: From how many scopes without rows on it is said again.
+        self._kept_out = 1
 
-    def lines(self, rows: Windows) -> list[str]:
+    def lines(self, rows: Windows, kept_out: int = 0) -> list[str]:
         """What is to be warned of now.
 
         Args:
             rows: All there are; a metric and scope that has had a row keeps its place among their names.
+            kept_out: Scopes that have counts and no rows.
         """
         _, series, _ = rows.sizes
         for _, scope in rows.series_names(self._series, series):
@@ -47,4 +51,10 @@ class LimitWatch:
             if use.is_near and level not in self._said:
                 self._said.add(level)
                 lines.append(f"{use.line()}; milestones scopes says what they cost, [values] bounds them")
+        if kept_out >= self._kept_out:
+            self._kept_out = 2 * kept_out
+            what = "1 scope is" if kept_out == 1 else f"{kept_out:,} scopes are"
+            lines.append(
+                f"{what} beyond the limits and counted under {OTHER}: raise [limits] and start again to give them rows"
+            )
         return lines

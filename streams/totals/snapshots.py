@@ -67,6 +67,7 @@ class Snapshots:
         self._head: SnapshotHead | None = None
         self._to_write: deque[str] = deque()
         self._not_before_us = 0
+        self._is_given_up = False
 
     def recall(self, name: str, value: bytes | None) -> None:
         """Takes over a part of a snapshot, the last one of each name last."""
@@ -143,6 +144,12 @@ class Snapshots:
         )
         self._to_write.extend(_names(self._head))
 
+    def give_up(self) -> None:
+        """Makes no further snapshot, until it is opened again; the last one that was complete stays as good as it was."""
+        self._is_given_up = True
+        self._head = None
+        self._to_write.clear()
+
     async def records(self) -> list[Outgoing]:
         """The next records of the snapshot that is being written; to be called between two steps."""
         records: list[Outgoing] = []
@@ -162,6 +169,8 @@ class Snapshots:
     @property
     def is_due(self) -> bool:
         """Whether a snapshot is to be begun, or to be gone on with."""
+        if self._is_given_up:
+            return False
         least = max(self._context.snapshot_after, len(self._windows) // _PART_OF_ROWS)
         return self._head is not None or self._changes >= least
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import Context
+    from streams.domain.bounds import ScopeBounds
     from streams.domain.disposition import Disposition
     from streams.domain.totals import Step, Totals
     from streams.kafka.log import LogReader
@@ -82,7 +83,7 @@ class WindowTables:
         self._next = 0
         self._source_times = SourceTimes(context)
         self._warned: set[str] = set()
-        self._limits = LimitWatch(context.settings.limits.model_dump())
+        self._limits = LimitWatch(context.settings.limits.bounds)
         self._last_status_us = 0
         #: The clock of the current step, and whether days may end in it.
         self._step_us = 0
@@ -100,6 +101,8 @@ class WindowTables:
                     await asyncio.sleep(0)
                 self._shards.restore(head.markers)
                 self._next = head.counts.next
+            if self._totals.bounds is not None:
+                await self._find_scopes(reader, self._totals.bounds, head.windows.next if head else 0)
             # Before the counts: which scopes have targets decides what is kept of them until the first step.
             await self._sides.open(memory, reader)
             await self._read_counts(reader)
@@ -151,6 +154,9 @@ class WindowTables:
         """
         if self._parts is None and not self._later:
             await self._take_in(batches)
+            if self._totals.bounds is not None and self._totals.bounds.keeps_out:
+                # What is kept out is only in the counts: a snapshot would have to keep it, too.
+                self._snapshots.give_up()
             await self._snapshots.begin(self._shards.counted_before(self._next))
             self._begin_step()
         elif batches:
@@ -173,6 +179,21 @@ class WindowTables:
     async def close(self) -> None:
         """Closes the producer."""
         await self._writer.stop()
+
+    async def _find_scopes(self, reader: LogReader, bounds: ScopeBounds, since: int) -> None:
+        """Finds which scopes have rows, before it is asked whether there is room for another."""
+        windows = self._totals.windows
+        rows, series, _ = windows.sizes
+        for _, scope in windows.series_names(0, series):
+            self._totals.let_in(scope)
+        others: set[int] = set()
+        async for record in self._read(reader, self._context.catalogue.windows.name, since):
+            key = record_key(record)
+            row = RowKey.parse(key.decode())
+            if windows.find(row) is None:
+                others.add(hash(key))
+                self._totals.let_in(row.scope)
+        bounds.note_rows(rows + len(others))
 
     @staticmethod
     async def _read(reader: LogReader, topic: str, since: int = 0) -> AsyncIterator[LogRecord]:
@@ -248,7 +269,8 @@ class WindowTables:
 
     def _warn(self) -> None:
         """Logs gaps in the holiday calendars and limits that are near, each once."""
-        for line in self._limits.lines(self._totals.windows):
+        bounds = self._totals.bounds
+        for line in self._limits.lines(self._totals.windows, bounds.kept_out if bounds is not None else 0):
             logger.warning("%s", line)
         for line in self._totals.warnings:
             if line not in self._warned:

@@ -201,7 +201,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
 
 def _limits(view: Snapshot, settings: Settings) -> list[LimitState]:
     windows = view.windows
-    uses = limit_uses(settings.limits.model_dump(), windows.value_counts(), windows.scope_count(), windows.row_number())
+    uses = limit_uses(settings.limits.bounds, windows.value_counts(), windows.scope_count(), windows.row_number())
     return [LimitState(what=use.what, used=use.used, limit=use.limit) for use in uses if use.is_near]
 
 

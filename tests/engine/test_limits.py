@@ -14,7 +14,7 @@ from streams.totals.limits import LimitWatch
 def test_a_limit_is_said_to_be_near_once_and_once_more_when_it_is_passed() -> None:
     settings = Settings(limits=LimitSettings(values=5, scopes=100, rows=1000))
     windows = make_totals(Context(settings)).windows
-    watch = LimitWatch(settings.limits.model_dump())
+    watch = LimitWatch(settings.limits.bounds)
     unit = LatestUnit(1_728_000_000_000_000, "e", "/s", 1, 0, 7)
 
     def count(model: int) -> list[str]:

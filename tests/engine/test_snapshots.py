@@ -18,16 +18,20 @@ from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, sa
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streams.settings import Settings
+
 ROWS, BLOCK_ROWS = 3000, 100
 
 
 class World:
     """An installation whose log is files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         self.folder = folder
         self.units = Units()
-        self.context = Context(settings_of(), other_log=FileLog(folder), snapshot_after=100, block_rows=BLOCK_ROWS)
+        self.context = Context(
+            settings or settings_of(), other_log=FileLog(folder), snapshot_after=100, block_rows=BLOCK_ROWS
+        )
         self.counts = self.context.catalogue.counts.name
 
     @property

@@ -44,6 +44,8 @@ _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
 #: More than the rows and milestones of one metric and scope come to, so that they are in one transaction.
 _SERIES_RECORDS: Final = 80
+#: The scope in which models count that the limits keep out.
+OTHERS: Final = "model=other"
 #: More than any window has.
 _MOST_UNITS: Final = 300
 
@@ -104,6 +106,28 @@ class _Summed:
         self.next = upto
 
 
+class _KeptOut:
+    """What the rows of the others have where limits keep models out, by the plain rule: who has a row keeps it."""
+
+    @staticmethod
+    def _counted_in(scope: str, with_rows: set[str]) -> str:
+        return scope if scope == "all" or scope in with_rows else OTHERS
+
+    def folded(self, table: Mapping[Cell, Any], sums: Mapping[Cell, int]) -> Counter[Cell]:
+        """The sums of the rows."""
+        with_rows = {scope for _, scope, _ in table}
+        found: Counter[Cell] = Counter()
+        for (metric, scope, period), count in sums.items():
+            found[metric, self._counted_in(scope, with_rows), period] += count
+        return found
+
+    def expected(self, table: Mapping[Cell, Any], sums: Mapping[Cell, int], key: Cell) -> int:
+        """The sum of one row."""
+        metric, _, period = key
+        some = {found: sums[found] for found in sums if (found[0], found[2]) == (metric, period)}
+        return self.folded(table, some)[key]
+
+
 @lru_cache(maxsize=1000)
 def periods_of(day: date) -> tuple[str, ...]:
     """Ids of the periods that a date is in."""
@@ -142,6 +166,7 @@ class Invariants:
         #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
+        self._kept = _KeptOut() if world.plan.bounded else None
         self._summed = _Summed()
         #: Every committed record of the counts by offset, including those since removed by compaction.
         self._counted: list[Entry] = []
@@ -531,6 +556,8 @@ class Invariants:
             self._unchecked.add(key)
             published.add(key)
             self._judge(key, row["count"])
+        if self._kept is not None:
+            self._unchecked |= {(metric, OTHERS, period) for metric, scope, period in self._unchecked if scope != "all"}
         if settled:
             self._check_sums(position, summed, self._unchecked if is_whole else self._consistent(published))
         elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
@@ -544,6 +571,10 @@ class Invariants:
 
     def _consistent(self, published: set[Cell]) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
+        if self._kept is not None:
+            # Which models are let in shows only when all of them are published.
+            self._world.seen["parts of a step with limits"] += 1
+            return {key for key in published if key[1] == "all"}
         if self._world.plan.part_rows < _SERIES_RECORDS:
             return published  # so small that even the rows of one metric and scope are split
         self._world.seen["parts of a step"] += 1
@@ -553,10 +584,9 @@ class Invariants:
     def _check_sums(self, position: int, summed: _Summed, keys: set[Cell]) -> None:
         for key in keys:
             count = self.table[key]["count"] if key in self.table else 0
-            if count != summed.sums[key]:
-                raise BrokenError(
-                    "sums", f"{key} is published as {count}, the counts up to {position} give {summed.sums[key]}"
-                )
+            expected = summed.sums[key] if self._kept is None else self._kept.expected(self.table, summed.sums, key)
+            if count != expected:
+                raise BrokenError("sums", f"{key} is published as {count}, the counts up to {position} give {expected}")
         self._unchecked -= keys
 
     def _hear_side_errors(self, letters: list[Entry]) -> None:
@@ -676,11 +706,7 @@ class Invariants:
         for number, shard in enumerate(self._shards):
             self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
             self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
-        sums: Counter[Cell] = Counter()
-        for shard in self._shards:
-            for (metric, scope, day), count in shard.expected.items():
-                for period in periods_of(day):
-                    sums[metric, scope, period] += count
+        sums = self._expected_sums()
         published = {
             key: row["count"]
             for key, row in self.table.items()
@@ -699,6 +725,19 @@ class Invariants:
         self._check_skipped()
         self._check_numbers()
         self._check_records()
+
+    def _expected_sums(self) -> Counter[Cell]:
+        """What the events give for each row."""
+        sums: Counter[Cell] = Counter()
+        for shard in self._shards:
+            for (metric, scope, day), count in shard.expected.items():
+                for period in periods_of(day):
+                    sums[metric, scope, period] += count
+        if self._kept is None:
+            return sums
+        folded = self._kept.folded(self.table, sums)
+        self._world.seen["models kept out"] += any(count and scope == OTHERS for (_, scope, _), count in folded.items())
+        return folded
 
     def _check_skipped(self) -> None:
         """What was to be skipped has a dead letter that says so, unless retention has removed it first."""

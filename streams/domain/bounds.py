@@ -1,0 +1,189 @@
+"""Scopes beyond the limits: they have no rows, and their units count together in the scope whose values are all `other`.
+
+Which scopes have rows is what the rows themselves say, so nothing else must be remembered: a scope that has any keeps them,
+and a further one is let in while the limits leave room. Day counts are absolute and arrive for every scope alone, so what was
+kept out is exact at every moment, and comes to rows once a limit is raised.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import DayCount
+from schemas.texts import OTHER
+from schemas.vectors import packed as pack
+from schemas.vectors import unpacked as unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import date
+
+    from schemas.facts import LatestUnit, Metric
+
+_HOURS: Final = 24
+#: Metric, scope of the others, day, ledger partition.
+_Cell = tuple["Metric", str, "date", int]
+
+
+def scope_of_others(scope: str) -> str:
+    """The scope with the same dimensions whose values are all `other`; `all` is its own."""
+    return ",".join(f"{name}={OTHER}" if is_one else name for name, is_one, _ in _parts(scope))
+
+
+def counted_in(scope: str, with_rows: Collection[str]) -> str:
+    """The scope in whose rows a unit of a scope counts, where these have any."""
+    return scope if scope in with_rows else scope_of_others(scope)
+
+
+def _parts(scope: str) -> list[tuple[str, str, str]]:
+    return [part.partition("=") for part in scope.split(",")]
+
+
+class ScopeBounds:
+    """Which scopes have rows. Tell it first which have any; then ask for every count that arrives.
+
+    Args:
+        limits: Of `values` of one dimension, `scopes`, `rows`.
+    """
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = limits
+        self._let_in: set[str] = set()
+        self._values: defaultdict[str, set[str]] = defaultdict(set)
+        self._number = 0
+        self._least_rows = 0
+        #: Scope that is kept out → what it has counted: units, those loaded as history, and hours with their units.
+        self._kept: defaultdict[str, dict[_Cell, bytes]] = defaultdict(dict)
+        #: The sum of these by cell, and what the scope of the others counts itself.
+        self._sums: dict[_Cell, list[int]] = {}
+        self._own: dict[_Cell, list[int]] = {}
+
+    @property
+    def keeps_out(self) -> bool:
+        """Whether units of other scopes count in those of the others."""
+        return bool(self._kept)
+
+    @property
+    def kept_out(self) -> int:
+        """How many scopes have counts and no rows."""
+        return len(self._kept)
+
+    def let_in(self, scope: str) -> None:
+        """A scope has rows."""
+        if scope in self._let_in:
+            return
+        self._let_in.add(scope)
+        others = True
+        for name, is_one, value in _parts(scope):
+            if is_one and value != OTHER:
+                self._values[name].add(value)
+                others = False
+        # Those of the others, of which there is one for each set of dimensions, take no room.
+        self._number += not others
+
+    def is_in(self, scope: str) -> bool:
+        """Whether a scope has rows."""
+        return scope in self._let_in
+
+    def note_rows(self, rows: int) -> None:
+        """There are so many rows at least, although they are still being read."""
+        self._least_rows = rows
+
+    def has_room(self, scope: str, rows: int) -> bool:
+        """Whether a scope has rows, or gets them now.
+
+        Args:
+            scope: Its id.
+            rows: How many rows there are.
+        """
+        if scope in self._let_in:
+            return True
+        if scope in self._kept:
+            return False
+        named = [(name, value) for name, is_one, value in _parts(scope) if is_one and value != OTHER]
+        if named and (
+            max(rows, self._least_rows) >= self._limits["rows"]
+            or self._number >= self._limits["scopes"]
+            or any(
+                value not in self._values[name] and len(self._values[name]) >= self._limits["values"]
+                for name, value in named
+            )
+        ):
+            return False
+        self.let_in(scope)
+        return True
+
+    def keep(  # noqa: PLR0913, PLR0917 - a count and where it is from
+        self,
+        shard: int,
+        metric: Metric,
+        scope: str,
+        day: date,
+        count: DayCount,
+        before: Callable[[], DayCount],
+    ) -> tuple[str, DayCount]:
+        """Takes the count of a scope that is kept out.
+
+        Args:
+            shard: Ledger partition.
+            metric: Of the count.
+            scope: The one that is kept out.
+            day: Business date.
+            count: Absolute.
+            before: What the partition counts in the scope of the others.
+
+        Returns:
+            The scope of the others, and what the partition counts in it now.
+        """
+        others = scope_of_others(scope)
+        self.let_in(others)
+        cell = (metric, others, day, shard)
+        if cell not in self._sums:
+            self._sums[cell] = [0] * (2 + _HOURS)
+            self._own.setdefault(cell, _numbers(before()))
+        sums, numbers = self._sums[cell], _numbers(count)
+        kept = self._kept[scope]
+        earlier = kept.get(cell)
+        for place, number in enumerate(numbers):
+            sums[place] += number
+        if earlier is not None:
+            for place, number in enumerate(unpack(earlier)):
+                sums[place] -= number
+        kept[cell] = pack(numbers)
+        return others, self._together(cell, count.latest)
+
+    def release(self, scope: str) -> list[tuple[int, Metric, str, date, DayCount]]:
+        """Lets a scope in that was kept out, whatever the limits say: something else has given it a row.
+
+        Returns:
+            Ledger partition, metric, scope, day and count of all that counts elsewhere now: in the scope, and in that of the others.
+        """
+        self.let_in(scope)
+        moved: list[tuple[int, Metric, str, date, DayCount]] = []
+        for cell, packed in self._kept.pop(scope, {}).items():
+            metric, others, day, shard = cell
+            numbers = unpack(packed)
+            self._sums[cell] = [every - one for every, one in zip(self._sums[cell], numbers, strict=True)]
+            moved.append((shard, metric, scope, day, _count(numbers)))
+            moved.append((shard, metric, others, day, self._together(cell, None)))
+        return moved
+
+    def add_kept(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> DayCount:
+        """The count of a scope that has rows, with what was kept out and counts in it."""
+        cell = (metric, scope, day, shard)
+        if cell not in self._sums:
+            return count
+        self._own[cell] = _numbers(count)
+        return self._together(cell, count.latest)
+
+    def _together(self, cell: _Cell, latest: LatestUnit | None) -> DayCount:
+        return _count(list(map(sum, zip(self._own[cell], self._sums[cell], strict=True))), latest)
+
+
+def _numbers(count: DayCount) -> list[int]:
+    return [count.count, count.backfilled, *count.by_hour]
+
+
+def _count(numbers: list[int], latest: LatestUnit | None = None) -> DayCount:
+    return DayCount(numbers[0], numbers[1], numbers[2:], latest)
