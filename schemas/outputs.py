@@ -258,13 +258,14 @@ class Forecast(_Output):
     rest of today as the part of a day's units that usually comes in it; `pace_needed` (units per remaining day) is null
     once the target is reached or the period over; `pace_recent` (units a day) is what the projection starts from.
     `quality` says how far the `history_days` (complete days) carry: `none`, `little` (no range), `fair`, `good`. `note`
-    is a line for a person.
+    is a line for a person. `label`, what the target is called, is left out if it has none.
     """
 
     metric: Metric
     scope: str
     period: str
     target_id: str
+    label: str | None = Field(default=None, exclude_if=_is_none)
     value: Positive
     start: CivilDate
     end: CivilDate

@@ -235,6 +235,7 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         scope=target.scope,
         period=period.id,
         target_id=target.target_id,
+        label=target.label or None,
         value=target.value,
         start=period.start.isoformat(),
         end=period.end.isoformat(),

@@ -114,6 +114,7 @@ def is_news(before: Forecast, made: Forecast) -> bool:
 def _fixed_part(made: Forecast) -> tuple[object, ...]:
     return (
         made.value,
+        made.label,
         made.start,
         made.end,
         made.state,

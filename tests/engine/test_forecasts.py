@@ -208,6 +208,12 @@ def test_a_changed_target_is_forecast_at_once(world: World) -> None:
     assert [each and each.value for each in world.step(1)] == [2000]
 
 
+def test_a_forecast_has_the_label_of_its_target_and_another_one_is_news(world: World) -> None:
+    assert [each and each.label for each in world.step()] == [None]
+    world.targets = [Target("may", "deliveries", "all", "month:2024-05", 3000, "May")]
+    assert [each and each.label for each in world.step(61)] == ["May"]
+
+
 def test_a_target_that_comes_back_is_forecast_again(world: World) -> None:
     world.step()
     world.targets = []

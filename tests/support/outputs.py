@@ -83,6 +83,21 @@ def milestone_record(document: dict[str, Any], offset: int = 0) -> Record:
     return Record(document["subject"].encode(), json.dumps(document).encode(), offset)
 
 
+def forecast(period: str, **changes: Any) -> dict[str, Any]:
+    """The forecast of a target of a month of deliveries that has too little history."""
+    start, end = _span(period)
+    nothing = {"p10": None, "p50": None, "p90": None}
+    document: dict[str, Any] = {
+        "metric": "deliveries", "scope": "model=SU7", "period": period, "target_id": "plan", "value": 20000,
+        "start": start, "end": end, "timezone": "Asia/Shanghai", "count": 107, "state": "behind",
+        "business_date": "2024-10-07", "as_of": "2024-10-07T12:00:00.000Z", "horizon": "2024-12-01", "reached_on": None,
+        "projected_total": nothing, "projected_date": nothing, "remaining_days": 24.0, "pace_needed": 800.0,
+        "pace_recent": None, "plan_count": 4000, "ahead_units": -3893, "ahead_days": -6.0, "history_days": 0,
+        "quality": "none", "note": "", "model": "m", "model_version": "1",
+    }  # fmt: skip
+    return document | changes
+
+
 def letter_record(value: bytes, reason: str = "invalid_field", offset: int = 0, **changes: Any) -> Record:
     """A dead letter of a delivery."""
     headers = [

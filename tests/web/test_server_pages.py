@@ -12,7 +12,7 @@ import pytest
 from schemas.codec import decode_batch
 from schemas.facts import Fact, Rejection
 from streams.web.readmodel import Feed
-from tests.support.outputs import Record, milestone, milestone_record, row
+from tests.support.outputs import Record, forecast, milestone, milestone_record, row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
@@ -163,14 +163,7 @@ async def test_a_file_of_rows_has_all_of_them_and_begins_with_a_byte_order_mark(
 
 
 async def test_metrics_tell_counts_targets_milestones_and_silences_by_the_conventions(tmp_path: Path) -> None:
-    aim = {
-        "metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10", "target_id": 'a"b', "value": 20000,
-        "start": "2024-10-01", "end": "2024-10-31", "timezone": "Asia/Shanghai", "count": 107, "state": "behind",
-        "business_date": TODAY, "as_of": "2024-10-07T12:00:00.000Z", "horizon": "2024-12-01", "reached_on": None,
-        "projected_total": {"p10": None, "p50": None, "p90": None}, "projected_date": {"p10": None, "p50": None, "p90": None},
-        "remaining_days": 24.0, "pace_needed": 800.0, "pace_recent": None, "plan_count": 4000, "ahead_units": -3893,
-        "ahead_days": -6.0, "history_days": 0, "quality": "none", "note": "", "model": "m", "model_version": "1",
-    }  # fmt: skip
+    aim = forecast("month:2024-10", target_id='a"b')
     key = f"deliveries/model=SU7/month:2024-10/{aim['target_id']}".encode()
     with Site(tmp_path, **EVENTS) as site:
         assert "milestones_window_units" not in (await site.get("/metrics")).text, "not everything has been read"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streams.web.readmodel import Feed
-from tests.support.outputs import Record, row
+from tests.support.outputs import Record, forecast, row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ async def test_what_is_in_force_comes_first_and_is_summed_up(site: Site) -> None
     assert "0 of 1 target in force on plan" in page
     assert page.count('class="course"') == 1
     assert "October push" in page
+
+
+async def test_the_label_of_a_target_event_is_shown(site: Site) -> None:
+    aim = forecast("month:2024-11", target_id="plan-11", value=300, label="Singles day")
+    site.read(Feed.FORECASTS, Record(b"deliveries/model=SU7/month:2024-11/plan-11", json.dumps(aim).encode()))
+    view = await asked(site, "target=plan-11")
+    assert (view["lines"][0]["label"], view["windows"][0]["span"]["aims"][0]["label"]) == ("Singles day", "Singles day")
+    assert "Singles day" in (await site.get("/targets?target=plan-11")).text
+    assert (await site.get("/search?q=singles+day")).headers["location"] == "/targets?target=plan-11"
 
 
 async def test_targets_are_filtered_and_few_are_shown_whole(site: Site) -> None:

@@ -195,9 +195,10 @@ class Goal(View):
 
 
 class Aim(View):
-    """A target in force on a window, with its forecast."""
+    """A target in force on a window, with its forecast; `label` is what it is called, empty without one."""
 
     target_id: str
+    label: str
     value: int
     reached: bool
     forecast: Forecast | None
@@ -331,15 +332,22 @@ class Ask:
     def aims(self, metric: str, scope: str, period: str, row: WindowRow | None) -> list[Aim]:
         """The targets in force on a window, the greatest last."""
         targets = sorted(row.targets if row is not None else [], key=lambda target: target.value)
+        forecasts = [self.view.forecasts.get(metric, scope, period, target.target_id) for target in targets]
         return [
             Aim(
                 target_id=target.target_id,
+                label=self.label(target.target_id, forecast),
                 value=target.value,
                 reached=target.reached,
-                forecast=self.view.forecasts.get(metric, scope, period, target.target_id),
+                forecast=forecast,
             )
-            for target in targets
+            for target, forecast in zip(targets, forecasts, strict=True)
         ]
+
+    def label(self, target_id: str, forecast: Forecast | None) -> str:
+        """What a target is called, as its event or the settings say; empty without a name."""
+        told = None if forecast is None else forecast.label
+        return told or next((each.label or "" for each in self.settings.target if each.target_id == target_id), "")
 
     def goal_of(self, metric: str, scope: str, row: WindowRow | None) -> Goal | None:
         """What is wanted of a day: its next target, the greatest once all are reached; without any, what a rule wants."""

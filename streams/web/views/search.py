@@ -116,10 +116,9 @@ def _scopes(ask: Ask, q: str) -> list[Hit]:
 
 def _targets(ask: Ask, q: str) -> list[Hit]:
     wanted = q.casefold()
-    labels = {target.target_id: target.label or "" for target in ask.settings.target}
     found = []
     for forecast in ask.view.forecasts.current():
-        label = labels.get(forecast.target_id, "")
+        label = ask.label(forecast.target_id, forecast)
         if wanted in forecast.target_id.casefold() or (label and wanted in label.casefold()):
             exact = wanted in {forecast.target_id.casefold(), label.casefold()}
             text = f"{label} ({forecast.target_id})" if label else forecast.target_id

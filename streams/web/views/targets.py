@@ -143,7 +143,6 @@ def _is_wanted(line: TargetLine, parameters: TargetsParameters) -> bool:
 
 
 def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
-    labels = {target.target_id: target.label or "" for target in ask.settings.target}
     today = ask.today.isoformat()
     last = min(row.end, today)
     counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, last)
@@ -158,7 +157,7 @@ def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
             start=row.start,
             end=row.end,
             target_id=aim.target_id,
-            label=labels.get(aim.target_id, ""),
+            label=aim.label,
             value=aim.value,
             count=row.count,
             in_force=row.start <= today <= row.end,
