@@ -24,7 +24,7 @@ Templates are in `templates/`, one a page:
 | `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
 | `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |
-| `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side` |
+| `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side`, `/windows/side-by-side.csv` |
 | `/compare` | `compare.html` | `compare.CompareView` | `/compare`, `/compare.csv` |
 | `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
 | `/orders/{id}` | `order.html` | `orders.OrderView` | `/orders/{id}` |

@@ -136,6 +136,20 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
             return _answer(windows.side_by_side(ask, parameters))
 
     @routes.get(
+        "/windows/side-by-side.csv",
+        summary="Counts by a dimension as a CSV file",
+        description="A line a value and a column a period; their sums at the end.",
+        tags=["rows"],
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "A header and a line a value."}},
+    )
+    def get_side_csv(parameters: Annotated[windows.SideParameters, Query()]) -> Response:
+        with asking(web, parameters.as_of) as ask:
+            text = "".join(windows.side_csv(ask, parameters))
+        headers = {**_NO_STORE, "content-disposition": 'attachment; filename="side-by-side.csv"'}
+        return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
+
+    @routes.get(
         "/windows.csv",
         summary="Window rows as a CSV file",
         description="All rows; `limit` is ignored. Text that a spreadsheet would take for a formula begins with an apostrophe.",

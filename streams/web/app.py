@@ -134,7 +134,7 @@ def _add_documents(app: FastAPI, web: Web, assets: Assets) -> None:
     @cache
     def document() -> dict[str, Any]:
         made = app.openapi()
-        # Where no token is set, none is asked for: whoever reads the document may leave it out.
+        # Where no token is set, none is asked for, so clients may leave it out.
         bearer = {"type": "http", "scheme": "bearer", "description": "web_token, where one is set"}
         made.setdefault("components", {})["securitySchemes"] = {"token": bearer}
         return {**made, "servers": [{"url": "/"}], "security": [{}, {"token": []}]}

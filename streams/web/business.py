@@ -1,7 +1,7 @@
 """What Prometheus can scrape of the business: counts of today, targets, milestones, silent sources.
 
 Labels are bounded: where there are more scopes, targets or sources than a monitoring system should be given, the greatest,
-those that end first and the longest silent are given, and how many are left out is a number of its own.
+those that end first and the longest silent are given, and a separate metric says how many are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tells whether a topic is still the one it was.
 
-A topic that is deleted and made again has the old name and offsets that soon look like the old ones; its id is not among
-what the Kafka client is told. So a record that was read is looked up again now and then: where another one is at its
+A recreated topic has the old name, and offsets that soon look like the old ones; its id is not among what the Kafka client
+is told. So a record that was read is looked up again now and then: where another one is at its
 offset now, the topic was recreated. One that no longer exists (compacted away) proves nothing, and the next takes
 its place.
 """

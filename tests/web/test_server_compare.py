@@ -33,6 +33,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+async def test_counts_side_by_side_are_a_file_too(site: Site) -> None:
+    answer = await site.get("/api/v1/windows/side-by-side.csv?dimension=region&kind=day")
+    lines = answer.text.splitlines()
+    assert lines[0] == "\ufeffscope,name,day:2024-09-09,day:2024-10-09"
+    assert lines[1] == "region=R24,R24,10,24"
+    assert (len(lines), lines[-1]) == (27, ",,250,300")
+    named = await site.get("/api/v1/windows/side-by-side.csv?dimension=region&kind=day&sort=name")
+    assert named.text.splitlines()[1] == "region=R00,R00,10,0"
+    page = (await site.get("/windows/side-by-side?dimension=region&kind=day")).text
+    assert 'href="/api/v1/windows/side-by-side.csv?dimension=region&amp;kind=day"' in page
+
+
 async def asked(site: Site, query: str) -> Any:
     return (await site.get(f"/api/v1/compare?{query}")).json()
 

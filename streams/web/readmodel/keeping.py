@@ -1,8 +1,8 @@
 """Where the read model is kept between two runs, so that a restart shows what was known last and reads only what is new.
 
-One process at a time has the folder of an installation; another one on the same machine works with a temporary file, and
-so does one that may not write there. What was written by another version, or for other settings, is not used. Whether the
-topics are still those that were read is the follower's to find out.
+One process at a time uses the folder of an installation. Another one on the same machine works with a temporary file, as does
+one that may not write there. Files of another version or of other settings are not used; the follower finds out whether the
+topics are still the same.
 """
 
 from __future__ import annotations

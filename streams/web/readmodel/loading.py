@@ -1,7 +1,7 @@
 """The first filling of the tables: records are only appended, and put in order once all are there.
 
-Looking up the window of each record would take longer than everything else. So a window that comes again is appended again
-and only its last version is kept at the end; what was taken away, and versions of the history, wait in tables beside.
+Looking up the window of each record would take longer than everything else. So each version of a window is appended and only
+the last one is kept at the end; deletions and versions of the history wait in side tables.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ CREATE INDEX windows_by_count ON windows (count) WHERE present = 1;
 CREATE INDEX windows_with_targets ON windows (targets) WHERE targets > 0;
 CREATE INDEX windows_with_controls ON windows (controls) WHERE controls > 0;
 """
-#: Not used any more when it was last complete so long ago: topics keep the tombstones of what was deleted for a week.
+#: A file that was last complete longer ago is not used: topics keep tombstones for a week.
 _KEPT_FOR_S: Final = 5 * 86_400
 
 

@@ -1,4 +1,4 @@
 """What each page shows, as models: a page renders one, `/api/v1` answers the same as JSON.
 
-A module a page; each has its models, its parameters where it takes any, and the function that makes it of a snapshot.
+One module per page: its models, its parameters, and the function that makes the view from a snapshot.
 """

@@ -319,8 +319,8 @@ class Ask:
     def scopes(self, *chosen: str) -> list[str]:
         """The scopes to choose from, of many a list's worth.
 
-        Those chosen now and those that targets and rules speak of come first, then `all`, then the ones with fewest
-        dimensions. Where all have place, they are in that order of dimensions and names.
+        The chosen ones and those that targets and rules speak of come first, then `all`, then those with the fewest dimensions.
+        Where all of them fit, they are ordered by dimensions and names.
         """
         windows = self.view.windows
         found = windows.scopes(limit=LISTED_SCOPES + 1)

@@ -282,7 +282,7 @@ def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]
     ]
     name, descending = parameters.sort.removeprefix("-"), parameters.sort.startswith("-")
     if name == "share":
-        # What there was not before has no share: it comes last, whichever way.
+        # A scope without a count before has no share; it comes last in either direction.
         known = [each for each in ranked if each.share is not None]
         known.sort(key=lambda each: each.share or 0, reverse=descending)
         return [*known, *(each for each in ranked if each.share is None)]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _MAX_LINES: Final = 1000
 _MAX_NAMES: Final = 1000
-#: What a spreadsheet takes for the beginning of a formula.
+#: Characters that begin a formula in a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLUMNS: Final = (
     "metric",
@@ -244,8 +244,10 @@ def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsV
     )
 
 
-def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
-    """Counts by a dimension.
+def side_by_side(
+    ask: Ask, parameters: SideParameters, *, names: int | None = _MAX_NAMES, lines: int | None = _MAX_LINES
+) -> SideView:
+    """Counts by a dimension, of so many names and periods at most; `None` is all.
 
     Raises:
         UnknownScopeError: There are no rows of the scope that its parts are wanted of.
@@ -264,7 +266,7 @@ def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
     totals: Counter[str] = Counter()
     for counts in table.values():
         totals.update(counts)
-    scopes = sorted(scope for scope, _ in totals.most_common(_MAX_NAMES))
+    scopes = sorted(scope for scope, _ in totals.most_common(names))
     periods = list(table)[::-1]
     chosen = parameters.period if parameters.period in table else next(iter(periods), None)
     chosen_before = next(iter(periods[periods.index(chosen) + 1 :]), None) if chosen is not None else None
@@ -278,13 +280,23 @@ def side_by_side(ask: Ask, parameters: SideParameters) -> SideView:
         scopes=scopes,
         left_out=len(totals) - len(scopes),
         lines=[
-            SideLine(period=period, counts=[table[period].get(scope) for scope in scopes])
-            for period in periods[:_MAX_LINES]
+            SideLine(period=period, counts=[table[period].get(scope) for scope in scopes]) for period in periods[:lines]
         ],
         ranking=None
         if chosen is None
         else _ranking(table, chosen, chosen_before, scopes, by_name=parameters.sort == "name"),
     )
+
+
+def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
+    """The counts side by side as CSV: a line a scope, a column a period, the oldest first, and their sums."""
+    view = side_by_side(ask, parameters, names=None, lines=None)
+    lines = view.lines[::-1]
+    yield "\ufeff" + _csv([("scope", "name", *(line.period for line in lines))])
+    by_count = sorted(range(len(view.scopes)), key=lambda at: (-sum(line.counts[at] or 0 for line in lines), at))
+    for at in by_count if parameters.sort == "count" else range(len(view.scopes)):
+        yield _csv([(defused(view.scopes[at]), defused(view.names[at]), *(line.counts[at] for line in lines))])
+    yield _csv([("", "", *(sum(count or 0 for count in line.counts) for line in lines))])
 
 
 def _name(scope: str) -> str:
@@ -319,7 +331,7 @@ def _ranking(
 def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
     """All rows that are asked for, from `after` on, as CSV with a header; text that could be a formula is defused.
 
-    It begins with a byte order mark, without which Excel takes UTF-8 for something else.
+    It begins with a byte order mark, which Excel needs to recognise UTF-8.
     """
     yield f"\ufeff{_csv([_COLUMNS])}"
     for bodies in view.windows.every(parameters.query()):
@@ -333,7 +345,7 @@ def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
 
 
 def defused(text: str) -> str:
-    """Text that a spreadsheet takes for text: an apostrophe before what would begin a formula."""
+    """Text that a spreadsheet does not take for a formula: an apostrophe is put before its first character."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
