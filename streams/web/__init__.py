@@ -10,7 +10,7 @@ serving, marked stale, while workers or brokers are down.
     rendering.py  templates, languages, themes        pages.py     the views as pages
     filters.py    numbers, dates, names of things     assets.py    static files under their content's hash
     security.py   access control                      app.py, server.py   composition and life cycle
-    rowlines.py   the lines of the table of windows
+    rowlines.py   the lines of the table of windows              workbook.py  a table as an Excel file
 
 ## What a template gets
 
@@ -24,7 +24,7 @@ Templates are in `templates/`, one a page:
 | `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
 | `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |
-| `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side`, `/windows/side-by-side.csv` |
+| `/windows/side-by-side` | `side-by-side.html` | `windows.SideView` | `/windows/side-by-side`, also `.csv` and `.xlsx` |
 | `/compare` | `compare.html` | `compare.CompareView` | `/compare`, `/compare.csv` |
 | `/targets` | `targets.html` | `targets.TargetsView` | `/targets` |
 | `/orders/{id}` | `order.html` | `orders.OrderView` | `/orders/{id}` |

@@ -23,6 +23,7 @@ from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
 from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
 from streams.web.views.common import DatedParameters, Parameters, Text
+from streams.web.workbook import MEDIA_TYPE, workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ def router(web: Web) -> APIRouter:
     )
     _add_service(routes, web)
     _add_rows(routes, web)
+    _add_files(routes, web)
     _add_comparison(routes, web)
     _add_news(routes, web)
     _add_rejected(routes, web)
@@ -135,6 +137,8 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
         with asking(web, parameters.as_of) as ask:
             return _answer(windows.side_by_side(ask, parameters))
 
+
+def _add_files(routes: APIRouter, web: Web) -> None:
     @routes.get(
         "/windows/side-by-side.csv",
         summary="Counts by a dimension as a CSV file",
@@ -148,6 +152,26 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
             text = "".join(windows.side_csv(ask, parameters))
         headers = {**_NO_STORE, "content-disposition": 'attachment; filename="side-by-side.csv"'}
         return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
+
+    @routes.get(
+        "/windows/side-by-side.xlsx",
+        summary="Counts by a dimension as an Excel workbook",
+        description="As the CSV file.",
+        tags=["rows"],
+        response_class=Response,
+        responses={
+            200: {"content": {MEDIA_TYPE: {}}, "description": "A sheet with a header and a line a value."},
+            422: {"description": "More than a sheet has room for."},
+        },
+    )
+    def get_side_workbook(parameters: Annotated[windows.SideParameters, Query()]) -> Response:
+        with asking(web, parameters.as_of) as ask:
+            try:
+                content = workbook(windows.side_table(ask, parameters))
+            except ValueError as error:
+                raise HTTPException(422, f"{error}; choose fewer periods, or take the CSV file") from None
+        headers = {**_NO_STORE, "content-disposition": 'attachment; filename="side-by-side.xlsx"'}
+        return Response(content, headers=headers, media_type=MEDIA_TYPE)
 
     @routes.get(
         "/windows.csv",

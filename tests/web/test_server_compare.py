@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pytest
 
 from streams.web.readmodel import Feed
+from streams.web.workbook import workbook
 from tests.support.outputs import Record, row
 from tests.support.site import Site
 
@@ -41,8 +44,21 @@ async def test_counts_side_by_side_are_a_file_too(site: Site) -> None:
     assert (len(lines), lines[-1]) == (27, ",,250,300")
     named = await site.get("/api/v1/windows/side-by-side.csv?dimension=region&kind=day&sort=name")
     assert named.text.splitlines()[1] == "region=R00,R00,10,0"
+    book = await site.get("/api/v1/windows/side-by-side.xlsx?dimension=region&kind=day")
+    sheet = openpyxl.load_workbook(io.BytesIO(book.content), data_only=True).active
+    read = [["" if cell is None else str(cell) for cell in line] for line in sheet.iter_rows(values_only=True)]
+    assert read == [line.removeprefix("\ufeff").split(",") for line in lines]
     page = (await site.get("/windows/side-by-side?dimension=region&kind=day")).text
     assert 'href="/api/v1/windows/side-by-side.csv?dimension=region&amp;kind=day"' in page
+
+
+def test_text_in_a_workbook_stays_text_and_too_much_is_refused() -> None:
+    texts: list[str | int | None] = ["=1+1", " a <b>&\x00", "\u5317\u4eac", None, 7]
+    sheet = openpyxl.load_workbook(io.BytesIO(workbook([texts]))).active
+    assert [cell.value for cell in sheet[1]] == ["=1+1", " a <b>&", "\u5317\u4eac", None, 7]
+    assert sheet["A1"].data_type != "f"
+    with pytest.raises(ValueError, match="16,384 columns"):
+        workbook([[0] * 16_385])
 
 
 async def asked(site: Site, query: str) -> Any:

@@ -288,15 +288,22 @@ def side_by_side(
     )
 
 
-def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
-    """The counts side by side as CSV: a line a scope, a column a period, the oldest first, and their sums."""
+def side_table(ask: Ask, parameters: SideParameters) -> Iterator[list[str | int | None]]:
+    """The counts side by side: after a header a line a scope, a column a period, the oldest first; their sums at the end."""
     view = side_by_side(ask, parameters, names=None, lines=None)
     lines = view.lines[::-1]
-    yield "\ufeff" + _csv([("scope", "name", *(line.period for line in lines))])
+    yield ["scope", "name", *(line.period for line in lines)]
     by_count = sorted(range(len(view.scopes)), key=lambda at: (-sum(line.counts[at] or 0 for line in lines), at))
     for at in by_count if parameters.sort == "count" else range(len(view.scopes)):
-        yield _csv([(defused(view.scopes[at]), defused(view.names[at]), *(line.counts[at] for line in lines))])
-    yield _csv([("", "", *(sum(count or 0 for count in line.counts) for line in lines))])
+        yield [view.scopes[at], view.names[at], *(line.counts[at] for line in lines)]
+    yield ["", "", *(sum(count or 0 for count in line.counts) for line in lines)]
+
+
+def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
+    """The same as CSV; text that could be a formula is defused."""
+    yield "\ufeff"
+    for line in side_table(ask, parameters):
+        yield _csv([[defused(cell) if isinstance(cell, str) else cell for cell in line]])
 
 
 def _name(scope: str) -> str:
