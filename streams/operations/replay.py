@@ -40,7 +40,7 @@ DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED}
 
 _EDIT_TIMEOUT_S: Final = 60.0
 #: A transaction of one run: bounds what is repeated after a failure.
-_MOST_RECORDS: Final = 500
+_MOST_RECORDS: Final = 4_000
 _MOST_BYTES: Final = 4 << 20
 #: Dead letters between two reports of progress.
 _TOLD_TOGETHER: Final = 200
