@@ -22,15 +22,15 @@ PROTOBUF: Final = "protobuf"
 #: Reason → what was seen, and what the publisher changes; together the line of a dead letter.
 WRAPPERS: Final[dict[str, tuple[str, str]]] = {
     SCHEMA_REGISTRY: (
-        "Confluent's wire format: a zero byte, the id of a schema, then the value",
+        "in Confluent's wire format: a zero byte, the id of a schema, then the event",
         "use a plain JSON or string serializer; or set accept_schema_registry_json where the rest is JSON",
     ),
     CONNECT: (
-        "Kafka Connect's envelope of schema and payload",
+        "in Kafka Connect's envelope of schema and payload",
         "set value.converter.schemas.enable=false, so that the payload is the value",
     ),
     DEBEZIUM: (
-        "Debezium's envelope of a changed row: before, after, op",
+        "in Debezium's envelope of a changed row: before, after, op",
         "publish events instead of rows, by the outbox event router or a transformation",
     ),
     OUTBOX: (
@@ -38,17 +38,17 @@ WRAPPERS: Final[dict[str, tuple[str, str]]] = {
         "let the outbox event router publish the payload (table.expand.json.payload=true)",
     ),
     JSON_TEXT: (
-        "JSON within a JSON text: it was encoded twice",
+        "a JSON text that holds the event as JSON: it was encoded twice",
         "give the serializer the object, or its text to a string serializer",
     ),
     UTF_16: ("text in UTF-16", "encode the text in UTF-8"),
     COMPRESSED: (
-        "a value that is compressed by itself",
-        "send the JSON as it is and set the producer's compression.type",
+        "compressed before the producer got it",
+        "send the JSON as it is; to save space set the producer's compression.type",
     ),
-    MESSAGEPACK: ("MessagePack", "use a JSON serializer"),
-    AVRO: ("Avro", "use a JSON serializer"),
-    PROTOBUF: ("Protobuf", "use a JSON serializer"),
+    MESSAGEPACK: ("in MessagePack, not JSON", "use a JSON serializer"),
+    AVRO: ("in Avro, not JSON", "use a JSON serializer"),
+    PROTOBUF: ("in Protobuf, not JSON", "use a JSON serializer"),
 }
 
 #: Reason → the option of `milestones dead-letters replay` that takes the wrapper off.

@@ -58,7 +58,7 @@ _REJECTIONS: Final = {
     "outbox_row": N_("A row of an outbox table"),
     "json_in_json": N_("JSON encoded twice"),
     "utf_16": N_("In UTF-16"),
-    "compressed": N_("Compressed within the value"),
+    "compressed": N_("Compressed before it was sent"),
     "messagepack": N_("MessagePack, not JSON"),
     "avro": N_("Avro, not JSON"),
     "protobuf": N_("Protobuf, not JSON"),
