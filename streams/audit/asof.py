@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from streams.audit.letters import accepted, read_letters
+from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, audit_reader
-from streams.audit.sums import Business, Tally, windows_of
+from streams.audit.sums import Tally, windows_of
 from streams.listener import ignore
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def rows_as_of(
     Raises:
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    business = Business(settings)
+    business = await business_of(settings)
     tally = Tally(business)
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()

@@ -14,8 +14,8 @@ from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
 from streams.audit.judging import EFFECTS, OF_VEHICLES
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
+from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
-from streams.audit.sums import Business
 from streams.listener import ignore
 from streams.lookup.finder import Finder
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.rows import RowKey
+    from streams.audit.sums import Business
     from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings
@@ -126,8 +127,8 @@ async def explain_window(
         ValueError: The scope or the period is malformed or not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    business = Business(settings)
     _check_scope(key.scope, settings)
+    business = await business_of(settings)
     period = business.calendar.period(key.period)
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()

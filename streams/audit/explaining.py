@@ -20,8 +20,8 @@ from schemas.texts import tidy_key
 from streams.audit.judging import EFFECTS, OF_VEHICLES
 from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
+from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
-from streams.audit.sums import Business
 from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneData, MilestoneEvent
     from streams.audit.sources import Coordinates
+    from streams.audit.sums import Business
     from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.lookup.finder import Reach
@@ -118,7 +119,7 @@ async def explain_milestone(
         revisions = await _revisions(settings, consumer, milestone_id)
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
-        data, business = revisions[-1].data, Business(settings)
+        data, business = revisions[-1].data, await business_of(settings)
         if from_sources:
             stops = await sources.ends()
             listener.plan(3 * sum(stops.values()))

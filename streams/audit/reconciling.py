@@ -10,8 +10,8 @@ from streams.audit.between import KINDS
 from streams.audit.judging import EFFECTS
 from streams.audit.letters import accepted, read_letters
 from streams.audit.report import describe_event
+from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, audit_reader
-from streams.audit.sums import Business
 from streams.kafka.records import record_key
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schemas.rows import RowKey
     from streams.audit.judging import Reading
     from streams.audit.sources import Stops
+    from streams.audit.sums import Business
     from streams.audit.theirs import Entry, Theirs
     from streams.domain.periods import Period
     from streams.listener import Listener
@@ -98,7 +99,7 @@ async def recount_windows(
         ValueError: A period is malformed or not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    business = Business(settings)
+    business = await business_of(settings)
     windows = {key: Counted(key, business.calendar.period(key.period)) for key in keys}
     async with audit_reader(settings) as consumer:
         await Sources(settings, consumer).check()

@@ -28,9 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Business:
-    """Everything besides the events that counts depend on: time zone, scopes, holidays."""
+    """Everything besides the events that counts depend on: time zone, scopes, holidays.
+
+    Attributes:
+        settings: Of the installation.
+        with_rows: The scopes that have rows, where units of others are to be found in the scope in which these count; see
+            `streams.audit.scopes`. By default every unit is in its own.
+    """
 
     settings: Settings
+    with_rows: frozenset[str] | None = None
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -105,7 +112,8 @@ class Business:
             named = [(name, value) for name, value in zip(DIMENSIONS, dims, strict=True) if name in template]
             if all(value for _, value in named):
                 counted = [(name, self._counted_as(name, value)) for name, value in named]
-                scopes.append(",".join(f"{name}={escaped(value)}" for name, value in counted) or "all")
+                scope = ",".join(f"{name}={escaped(value)}" for name, value in counted) or "all"
+                scopes.append(scope if self.with_rows is None else within_limits(scope, self.with_rows, self.settings))
         return scopes
 
     def _counted_as(self, dimension: str, value: str) -> str:

@@ -17,7 +17,7 @@ from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Day, Tally, windows_of
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
-from streams.settings import AliasSettings, Settings
+from streams.settings import AliasSettings, LimitSettings, Settings
 from tests.domain.facts import SU7, YU7, cancelled, delivered, placed, reversal, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, arrivals, counted, new_ledger, take
 
@@ -204,3 +204,11 @@ def test_where_orders_are_not_published_nothing_is_said_about_them() -> None:
     assert [effect for _, effect in read_order([delivery]).effects] == ["delivered_unplaced"]
     alone = Business(Settings(families=("deliveries",)))
     assert [effect for _, effect in alone.read_order([delivery]).effects] == ["delivered"]
+
+
+def test_units_of_scopes_without_rows_are_found_where_they_count() -> None:
+    settings = Settings(scopes=(("model",), ("model", "region"), ()), limits=LimitSettings(beyond="other"))
+    business = Business(settings, frozenset({"all", "model=SU7", "model=other"}))
+    on = date(2024, 10, 7)
+    assert business.scopes_of(("SU7", "", "", "CN-11"), on) == ("model=SU7", "model=other,region=other", "all")
+    assert business.scopes_of(("YU7", "", "", ""), on) == ("model=other", "all")
