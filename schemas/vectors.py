@@ -76,6 +76,22 @@ def places(mask: bytes | bytearray) -> list[int]:
     return found
 
 
+def beyond(size: int, column: array[int], other: array[int], least: int) -> bytearray:
+    """Mask of the places at which a column is greater than another one and than a number."""
+    found = _view(column, size)
+    return bytearray((found > _view(other, size)) & (found > least))
+
+
+def both(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
+    """Mask of the places that two masks share."""
+    return bytearray(np.frombuffer(one, np.bool_) & np.frombuffer(other, np.bool_))
+
+
+def not_less(size: int, column: array[int], least: int) -> bytearray:
+    """Mask of the places at which a column has a number or a greater one."""
+    return bytearray(_view(column, size) >= least)
+
+
 def exclusive(one: bytes, other: bytes) -> bytes:
     """The bits in which two runs of bytes of one length differ: zeros, which take no space once compressed, where they are equal."""
     return np.bitwise_xor(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)).tobytes()

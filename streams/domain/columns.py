@@ -168,7 +168,7 @@ class Columns:
         """Raises the status of every row to the level of its period. Returns the mask of those that rose."""
         return vectors.raised(len(self), self.status, self.period, bytes(levels))
 
-    def not_in_history(self) -> list[int]:
-        """Rows whose published version the history does not have, and is not their first."""
-        found = vectors.places(vectors.differing(len(self), (self.version, self.history_version)))
-        return [place for place in found if self.version[place] > max(self.history_version[place], 1)]
+    def not_in_history(self, since_us: int) -> list[int]:
+        """Rows whose published version the history does not have, and is not their first and from an instant or later."""
+        missing = vectors.beyond(len(self), self.version, self.history_version, 1)
+        return vectors.places(vectors.both(missing, vectors.not_less(len(self), self.updated_us, since_us)))

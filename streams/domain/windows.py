@@ -655,8 +655,7 @@ class Windows:
         Args:
             since_us: By the service's clock, microseconds since 1970.
         """
-        columns = self.columns
-        return [place for place in columns.not_in_history() if columns.updated_us[place] >= since_us]
+        return self.columns.not_in_history(since_us)
 
     def _version(
         self, place: int, timezone: str, earlier: Mapping[int, bytes | None] = MappingProxyType({})
