@@ -296,14 +296,14 @@ class Sources:
         ]
 
     async def _unread(self, facts: Sequence[Fact], stops: Stops, here: Sequence[Fact]) -> list[Fact]:
-        """The same where coordinates may be those of another cluster: the events that no record here has brought."""
+        """The same where coordinates may be those of another cluster: events without a record on this cluster."""
         known = set(map(_identity, here))
         left = [event for event in facts if _identity(event) not in known]
         later = await self._later(stops) if left else set()
         return [event for event in left if _identity(event) not in later]
 
     async def _later(self, stops: Stops) -> set[tuple[str, str, str]]:
-        """The identities of the events that have come after the fixed point."""
+        """The identities of the events that arrived after the fixed point."""
         found: set[tuple[str, str, str]] = set()
         for (topic, partition), end in (await self.ends()).items():
             first = max(stops.get((topic, partition), 0), self.firsts.get((topic, partition), 0))

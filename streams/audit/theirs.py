@@ -104,7 +104,7 @@ class Theirs:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every order number and VIN in it, also in small letters: a list may write an order in another case than we do."""
+        """Every order number and VIN in it, also in small letters: a list may write order numbers in another case."""
         return frozenset(form for entry in self.entries for name in entry if name for form in (name, name.casefold()))
 
 

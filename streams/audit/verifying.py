@@ -211,7 +211,7 @@ class _Run:
         for topic, part in home.parts.items():
             name = self._sources.names[topic]
             for partition, first in part.firsts.items():
-                # What was deleted before it was read is counted nowhere: of that there is nothing to lack.
+                # What was deleted before it was read is counted nowhere, so nothing can be missing.
                 uncounted = lost.get(source_name(name, partition, number), 0)
                 if first <= uncounted:
                     continue
@@ -457,7 +457,7 @@ def _book_faults(theirs: Books, ours: StreamBooks, gone: _Gone, moved: int) -> l
 
 
 def _of_deleted(least: int, most: int) -> str:
-    """What comes on top of a count for records that were deleted."""
+    """The text that is added to a count for deleted records."""
     if not most:
         return ""
     return f" and {least:,} of deleted records" if least == most else f" and up to {most:,} of deleted records"

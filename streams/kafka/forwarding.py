@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from schemas.authority import SourceRecord
     from streams.kafka.records import LogRecord
 
-#: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC 0 for orders, 1 for deliveries.
+#: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC its number (`schemas.facts.topic_number`).
 ORIGIN_HEADER = "milestones.origin"
 
 
@@ -53,7 +53,7 @@ def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
 
 
 def unwrap(record: LogRecord) -> tuple[int, Original]:
-    """Source topic (0 orders, 1 deliveries) and source record of a forwarded record.
+    """Number of the source topic and source record of a forwarded record.
 
     Raises:
         ValueError: The record was not forwarded by this service.

@@ -80,7 +80,7 @@ class Application:
         for first in range(0, len(records), _TURN_RECORDS):
             if first:
                 await asyncio.sleep(0)
-            out += self._take(self._judged(batch.topic, records[first : first + _TURN_RECORDS]), source)
+            out += self._take(self._taken_in(batch.topic, records[first : first + _TURN_RECORDS]), source)
         last = records[-1]
         source.next = batch.next
         # After the marker of a publisher's transaction, no record before the position can identify the topic.
@@ -89,7 +89,7 @@ class Application:
             source.append_us = last.timestamp * 1000
         return out
 
-    def _judged(self, topic: str, records: Sequence[LogRecord]) -> Taken:
+    def _taken_in(self, topic: str, records: Sequence[LogRecord]) -> Taken:
         if topic == self._topics.rerouted:
             return self._intake.forwarded(records)
         dated = with_append_times(records, self._now_us() // 1000, self._was_future)

@@ -66,7 +66,7 @@ class CommitRecords:
         """
         catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
         ledger, counts = catalogue.ledger.name, catalogue.counts.name
-        # 3: gather
+        # 4: gather
         records = [*out]
         if changes.vocabulary:
             key, value = vocabulary_record(changes.vocabulary)
@@ -78,7 +78,7 @@ class CommitRecords:
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         async for (metric, scope, day), count in paced(changes.counts.items()):
             records.append(Outgoing(counts, 0, encode_day_key(number, metric, scope, day), encode_day_count(count)))
-        # 4: the marker, which is last
+        # 5: the marker, here and as the last record
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))

@@ -71,8 +71,8 @@ class LedgerPartition:
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
 
-        The numbered steps are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 4 the last
-        commit, after 5 an open transaction that the next owner aborts, after 6 the old or the new commit, as the log says.
+        The numbered steps are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 5 the last
+        commit, after 6 an open transaction that the next owner aborts, after 7 the old or the new commit, as the log says.
         """
         try:
             records = await self._step(batches)
@@ -81,9 +81,9 @@ class LedgerPartition:
         except Exception as error:
             raise await self._blame(error, batches) from error
         if records:
-            # 5: begin, add partitions, send; 6: end, asked once
+            # 6: begin, add partitions, send; 7: end, asked once
             await self._writer.commit(records)
-            # 7: continue
+            # 8: continue
             self._commit.committed()
 
     async def rehearse(self, batches: Sequence[Batch]) -> None:
@@ -105,13 +105,14 @@ class LedgerPartition:
         # The broker's answers tell that there is more to read; only batches tell how far was read.
         for tp, source in memory.sources.items():
             source.hear(self._log_end(tp))
+        # 3: judge and count
         changes = await in_turns(memory.ledger.draining())
         if memory.finish_recovery(changes):
             self._commit.say_so()
         now_us = self._context.now_us()
         if not batches and not self._commit.is_due(now_us):
             return []
-        # 3: gather, 4: the marker last
+        # 4: gather, 5: the marker last
         return await self._commit.records(changes, out, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:

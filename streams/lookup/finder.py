@@ -1,4 +1,4 @@
-"""Reads the ledger's changelog on, finds orders in it, and knows how far the ledger is.
+"""Follows the ledger's changelog, finds orders in it, and knows how far the ledger is.
 
 What is found is what the ledger has committed; `Reach` says whether that is everything there is. Both are of one moment: first
 the ends of the sources are asked for, then the changelog is read to its end.
@@ -59,7 +59,7 @@ _TAIL: Final = 64
 #: Chunks that are fetched together: so many at most, each so near the one before.
 _BLOCK: Final = 32
 _NEAR: Final = 16
-#: Whether an event was too far ahead has been decided when it came.
+#: No limit on the future: that was checked on arrival.
 _NO_LIMIT_US: Final = 1 << 62
 
 

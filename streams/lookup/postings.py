@@ -59,7 +59,7 @@ class Postings:
         """Sorts what is new, and merges arrays where there are many of a size."""
         if self._hashes:
             hashes, offsets = np.array(self._hashes, np.uint32), np.array(self._offsets, np.int64)
-            # The arrays are there before the lists are gone: who searches meanwhile finds everything, perhaps twice.
+            # The arrays are there before the lists are gone: a concurrent search finds everything, perhaps twice.
             self._runs = [*self._runs, self._made(hashes, offsets)]
             self._hashes, self._offsets = [], []
         while (group := self._alike()) is not None:

@@ -251,7 +251,7 @@ async def publish(context: Context, correction: Correction, since: Mapping[tuple
     try:
         async with context.log.reader() as reader:
             counts = await reader.partition_counts({draft.topic for draft in correction.drafts})
-            # Whoever begins later fences us, so nobody else corrects between this look and our commit.
+            # A later run would fence us, so no other correction can commit between this read and our commit.
             await writer.start()
             await _refuse_if_changed(reader, key, since)
             home = {topic: homes([key], count)[0] for topic, count in counts.items()}

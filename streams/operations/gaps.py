@@ -31,7 +31,7 @@ class GapState:
         source: The partition.
         read: Offset up to which it was read.
         first: First offset that is left.
-        lost: Offsets that were done without so far.
+        lost: Offsets accepted as lost so far.
         accepted: The note that was written last, if there is one.
     """
 
@@ -50,7 +50,7 @@ class GapState:
 
 
 async def find_gaps(context: Context) -> list[GapState]:
-    """Source partitions that lack records, or were gone on with in spite of it."""
+    """Source partitions that lack records, or that continued without them."""
     async with context.log.reader() as reader:
         return [gap for gap in await _states(context, reader) if gap.state != "behind" or gap.lost]
 

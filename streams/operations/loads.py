@@ -1,6 +1,6 @@
 """How far loads of files have come, so that one that was interrupted goes on where it was.
 
-A note a load, in the folder of the settings' state, under a digest of the file and of everything that makes its events. What
+One note per load, in the state directory, under a digest of the file and of everything that makes its events. What
 was published between the last note and the interruption is published again, and counts once: its ids are the same.
 """
 

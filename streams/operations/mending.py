@@ -128,7 +128,7 @@ def _text(value: bytes) -> bytes:
     return text.encode()
 
 
-#: What is taken off, by the name of the option.
+#: Wrappers that can be removed, by the name of the option.
 UNWRAPPERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "connect": _payload,
     "debezium": _row,

@@ -1,4 +1,4 @@
-"""Goes on with a state that was mirrored from another cluster, where the source topics have other offsets.
+"""Continues from a mirrored state from another cluster, where the source topics have other offsets.
 
 Each source partition is read from where it begins here. The ledger knows its events by (order, source, id), so what was
 applied before is a duplicate and counts once, and what is older than the mirror need not be here. The milestones that were

@@ -55,7 +55,7 @@ class Counting(Protocol):
     """A worker of the other installation."""
 
     def check(self) -> object:
-        """Does nothing while the worker runs.
+        """Checks that the worker is still running.
 
         Raises:
             ExpectedError: It has ended.

@@ -141,7 +141,7 @@ async def _check_exists(settings: Settings, consumer: AIOKafkaConsumer) -> None:
 
 
 def _milestone(event: MilestoneEvent) -> dict[str, Any]:
-    # Not its count: that is the one of the moment at which it was seen to have passed.
+    # Not the count, which is from when the crossing was detected.
     return {"period": event.data.period}
 
 

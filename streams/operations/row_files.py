@@ -59,7 +59,7 @@ _NO_CONTROLS: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
 _ROWS_A_REPORT: Final = 1_000
 #: Of the digests that are ids.
 _ID_BYTES: Final = 12
-#: A field of an event as its digest has it, and as JSON has it.
+#: How a field is written in the digest (`_SAID`) and in JSON (`_MEMBER`).
 _SAID: Final = '["%s",%s]'
 _MEMBER: Final = '"%s":%s'
 #: Rows of Parquet that are looked at together.
@@ -287,7 +287,7 @@ class TableReader:
         return make
 
     def _time(self, text: str) -> str:
-        # As most are: what is remembered of another time in the same hour is right for this one.
+        # The usual case: the offset remembered for this hour applies.
         offset = self._offsets.get(text[:13])
         if offset is not None and text[13:] in _WITHIN_AN_HOUR:
             return f"{text[:10]}T{text[11:]}{offset}"

@@ -109,7 +109,7 @@ class ReadModel:
         keep_payloads: Whether key and value of dead letters may be kept, to be shown.
         keep_vins: Whether VINs may be kept, to be looked for.
         place: Where to keep the tables between two runs; a temporary file without it.
-        bulk: Whether new tables are filled without being in order until `loaded`: three times as fast. Until then the
+        bulk: Whether new tables are filled without indexes until `loaded`: three times as fast. Until then the
             questions of `Snapshot.windows` have no answer.
     """
 

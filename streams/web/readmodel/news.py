@@ -26,7 +26,7 @@ class MilestoneQuery:
     """Which milestones; each by its latest event unless `all_events`.
 
     Attributes:
-        kind: `threshold`, `first`, `target`, `record`; empty is all.
+        kind: `threshold`, `multiple`, `first`, `share`, `target`, `record`; empty is all.
         metric: Only of this metric.
         scope: Only of this scope.
         standing: Only those that stand.

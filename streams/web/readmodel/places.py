@@ -104,7 +104,7 @@ def _place(row: sqlite3.Row, order: SortOrder) -> LinePlace:
 
 
 def _beyond(order: SortOrder) -> list[str]:
-    """Conditions for what follows a place: first the one that an index can be entered by, then the whole truth."""
+    """Conditions for what follows a place: first one that an index can use, then the exact condition."""
     column, descending = order[0]
     whole = ""
     for number, (name, down) in reversed(list(enumerate(order))):

@@ -371,7 +371,7 @@ class WindowReader:
         return {row[0]: row[1] for row in found}
 
     def row_number(self) -> int:
-        """How many rows there have ever been, without looking at them; of those that were taken away some may be counted."""
+        """How many rows there have ever been, without looking at them; may include deleted rows."""
         found: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM windows").fetchone()[0]
         return found
 
@@ -404,7 +404,7 @@ class WindowReader:
     def metrics(self) -> list[str]:
         """Every metric that has a row, in the order of the contract."""
         noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}
-        # One scope after the other, until a row of the metric is found; of one without any that would be all of them.
+        # One scope after the other, until a row of the metric is found; for a metric without rows that would scan every scope.
         question = """SELECT EXISTS (SELECT 1 FROM scopes s CROSS JOIN windows w ON w.scope = s.name
             WHERE w.metric = ? AND w.present = 1)"""
         return [

@@ -1,4 +1,4 @@
-"""Records of the output topics → tables of the read model, and what of it pages want to hear of.
+"""Records of the output topics → tables of the read model, and the changes that pages are told about.
 
 What is kept of a record is what the models of `schemas.outputs` know: they ignore other fields, so that nothing of an
 event that is not meant to be public can come through here.
@@ -279,7 +279,7 @@ class Writer:
     def _window_of(
         self, connection: sqlite3.Connection, key: RowKey, row: WindowRow | PlainRow, head: str
     ) -> tuple[int, str]:
-        """The window's id and present head; one that is known from its history only is made, not present."""
+        """The window's id and present head; creates a window that is known only from its history, marked not present."""
         found = self._find(connection, key)
         if found is not None:
             return found
@@ -402,7 +402,7 @@ class Writer:
 
     @staticmethod
     def _unreadable(connection: sqlite3.Connection, feed: Feed, record: LogRecord, error: Exception) -> None:
-        # The text of an error quotes what it does not like: only its sort is kept.
+        # Error texts quote the payload, so only the type of the error is kept.
         problem = error.errors()[0]["type"] if isinstance(error, ValidationError) else type(error).__name__
         connection.execute(
             "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?, ?)", (feed, record.partition, record.offset, problem)

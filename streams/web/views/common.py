@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 DELIVERIES: Final = "deliveries"
 ORDERS_PLACED: Final = "orders_placed"
 ALL: Final = "all"
-#: So many scopes are offered as a list; where there are more, one is searched for.
+#: The largest number of scopes that are offered as a list; beyond it there is a search field.
 LISTED_SCOPES: Final = 60
-#: Among so many the one is looked for that may have been meant.
+#: Scopes that are compared to suggest what a misspelt name meant.
 _NEAR_SCOPES: Final = 500
 _MOST_WORDS: Final = 8
 _LEVELS: Final = 6
-#: Milestones that are looked at for the scope that is spoken of most.
+#: Recent milestones that are examined for the scope that most of them are about.
 _RECENT_MILESTONES: Final = 200
 #: The usual curve of a day is the mean of this many earlier days of the same type, from at most `_USUAL_REACH_DAYS` back.
 USUAL_DAYS: Final = 8
@@ -299,7 +299,7 @@ class Ask:
 
     @property
     def _usual_metric(self) -> str:
-        """What an installation without any row will be asked for."""
+        """The default metric while there are no rows."""
         return DELIVERIES if "deliveries" in self.settings.families else ORDERS_PLACED
 
     @cached_property

@@ -96,7 +96,7 @@ class Ranked(View):
 
     @property
     def share(self) -> float | None:
-        """By which part of what it was; `None` where it was nothing."""
+        """Relative change; `None` where it was nothing."""
         return self.difference / self.before if self.before else None
 
 

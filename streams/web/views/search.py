@@ -38,7 +38,7 @@ class SearchParameters(Parameters):
 
 
 class Hit(View):
-    """Something that the text may mean; `exact` where it is just that."""
+    """Something that the text may mean; `exact` if the text is exactly its name."""
 
     kind: HitKind
     text: str

@@ -190,7 +190,7 @@ class SideView(View):
     """Counts by a dimension, side by side; `names` are its values and `scopes` what is counted under each.
 
     Of more than 1,000 names the greatest are given, and `left_out` is the number of the others. `withins` are scopes whose
-    parts are counted by the dimension too, some of them where they are many.
+    parts are counted by the dimension too, only the first ones if there are many.
     """
 
     parameters: SideParameters
@@ -250,7 +250,7 @@ def side_by_side(
     """Counts by a dimension, of so many names and periods at most; `None` is all.
 
     Raises:
-        UnknownScopeError: There are no rows of the scope that its parts are wanted of.
+        UnknownScopeError: The scope in `within` has no rows.
     """
     parameters = parameters.model_copy(update={"metric": ask.metric(parameters.metric)})
     windows, within = ask.view.windows, parameters.within
