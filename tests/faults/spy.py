@@ -28,6 +28,7 @@ from streams.kafka.forwarding import unwrap
 from streams.kafka.records import header_values, record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
+from tests.support.patience import stretched
 
 if TYPE_CHECKING:
     import asyncio
@@ -184,7 +185,7 @@ class Spy:
                 if missing:
                     now = time.monotonic()
                     shard.stalled_s = shard.stalled_s or now
-                    if now - shard.stalled_s > _PATIENCE_S:
+                    if now - shard.stalled_s > stretched(_PATIENCE_S):
                         raise SpyError(f"ledger {number}, marker at {record.offset}: {missing}")
                     return
                 shard.stalled_s = None
