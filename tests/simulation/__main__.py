@@ -13,7 +13,6 @@ import argparse
 import gc
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter, deque
@@ -24,7 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.world import FAULTS, Plan, Result, run
+from tests.simulation.world import ALL_WINDOWS, FAULTS, Plan, Result, run
+from tests.support.version import version_of_the_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,12 +52,12 @@ TO_BE_SEEN = (
     *(f"killed: {role} {boundary}" for role in _ROLES for boundary in _BOUNDARIES),
     *(f"fault: {fault}" for fault in FAULTS),
     *(f"{kind} {what}" for kind in ("threshold", "first", "target", "record") for what in ("raised", "retracted")),
-    "threshold reinstated",
+    "threshold reinstated", "retractions held back",
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "snapshots", "dead letters", "dead letters of side topics", "forwarded records",
-    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "rows called over",
+    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over",
 )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def simpler(plan: Plan) -> Iterator[Plan]:
                 yield replace(plan, **less)
         elif part.name in ("workers", "partitions") and getattr(plan, part.name) > 1:
             yield replace(plan, **{part.name: getattr(plan, part.name) - 1})
-        elif part.name in ("clock", "place", "crash_at", "rebuilds") and getattr(plan, part.name) != getattr(
+        elif part.name in ("clock", "place", "crash_at", "rebuilds", "held_s") and getattr(plan, part.name) != getattr(
             plain, part.name
         ):
             yield replace(plan, **{part.name: getattr(plain, part.name)})
@@ -140,6 +140,7 @@ def from_text(text: str) -> Plan:
     """Reads a printed plan."""
     values = json.loads(text)
     values["faults"] = tuple((at_s, fault) for at_s, fault in values.get("faults", ()))
+    values["windows"] = tuple(values.get("windows", ALL_WINDOWS))
     return Plan(**values)
 
 
@@ -211,15 +212,15 @@ def main() -> int:
 
 @dataclass
 class Kept:
-    """The progress of a run in a file, so that a long run can be stopped and continued.
+    """The progress of a run in a file, so that a long run can be stopped and continued, also with another version.
 
     Attributes:
         path: The file, `None` to keep nothing.
         first: The first seed of all.
         following: The seed to continue with.
         seconds: Running time.
-        seen: What was covered.
-        versions: The commits and versions of Python that ran it, and the dates.
+        seen: What was covered, by all versions.
+        sittings: Which version ran which seeds, and when: `first`, `following`, `version`, `from` and `to`.
     """
 
     path: Path | None
@@ -227,7 +228,7 @@ class Kept:
     following: int
     seconds: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
-    versions: list[str] = field(default_factory=list)
+    sittings: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, path: Path | None, first: int) -> Kept:
@@ -235,29 +236,28 @@ class Kept:
         kept = cls(path, first, first)
         if path is not None and path.exists():
             said = json.loads(path.read_text())
-            kept = cls(path, said["first"], said["following"], said["seconds"], Counter(said["seen"]), said["versions"])
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        commit = done.stdout.strip() or "no commit"
-        today = f"{datetime.now(UTC):%Y-%m-%d}, {commit}, Python {sys.version.split()[0]}"
-        if today not in kept.versions:
-            kept.versions.append(today)
+            kept = cls(path, said["first"], said["following"], said["seconds"], Counter(said["seen"]), said["sittings"])
+        version = version_of_the_tree()
+        if not kept.sittings or kept.sittings[-1]["version"] != version:
+            today = f"{datetime.now(UTC):%Y-%m-%d}"
+            kept.sittings.append({"first": kept.following, "version": version, "from": today})
         return kept
+
+    @property
+    def by_this_version(self) -> int:
+        """How many of the schedules this version has run; a seed is another schedule in each."""
+        return self.following - int(self.sittings[-1]["first"])
 
     def save(self) -> None:
         """Replaces the file."""
         if self.path is None:
             return
+        self.sittings[-1] |= {"following": self.following, "to": f"{datetime.now(UTC):%Y-%m-%d}"}
         said = {
             "first": self.first,
             "following": self.following,
             "seconds": round(self.seconds),
-            "versions": self.versions,
+            "sittings": [one for one in self.sittings if one["following"] > one["first"]],
             "never happened": [name for name in TO_BE_SEEN if not self.seen[name]],
             "seen": dict(sorted(self.seen.items())),
         }
@@ -276,11 +276,11 @@ def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> i
         running = deque(pool.submit(run_chunk, chunk) for chunk in islice(waiting, 2 * jobs))
         while running and not failed:
             count, seen, failed = running.popleft().result()
-            if not failed:
+            if not failed:  # else they are run again once it is mended
                 kept.following += count
-            kept.seen.update(seen)
-            kept.seconds = before_s + time.monotonic() - started
-            kept.save()
+                kept.seen.update(seen)
+                kept.seconds = before_s + time.monotonic() - started
+                kept.save()
             if sys.stderr.isatty():
                 print(f"\r{kept.following - kept.first:,} schedules", end="", file=sys.stderr, flush=True)
             computed_s = (kept.seen[_COMPUTED] - before_ms) / 1000 / jobs
@@ -290,6 +290,8 @@ def run_all(plans: Iterable[Plan], kept: Kept, *, jobs: int, stop_s: float) -> i
         for future in running:
             future.cancel()
     print("\n".join(summary(kept.following - kept.first, kept.seconds, kept.seen)))
+    if len(kept.sittings) > 1:
+        print(f"{kept.by_this_version:,} of them with this version, {kept.sittings[-1]['version']}")
     if failed:
         report(min(failed, key=lambda result: result.plan.records))
         return 1

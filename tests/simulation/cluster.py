@@ -283,6 +283,8 @@ class Cluster:
     def answer(self, tp: Partition) -> tuple[float, int, int]:
         """Until when nobody leads the partition, who leads it then, and its next offset as the leader knows it."""
         log = self._logs[tp]
+        if not log.behind_until_s:  # its first leader
+            return 0.0, 0, log.next
         return log.away_until_s, log.leader, self._shown(log)
 
     def _shown(self, log: _PartitionLog) -> int:
@@ -335,8 +337,9 @@ class Cluster:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether each transaction has ended and all its markers are written."""
-        return not any(log.open for log in self._logs.values())
+        """Whether each transaction has ended with all its markers, and each leader is there and shows everything."""
+        now_s = self._loop.now_s
+        return not any(log.open or log.behind_until_s > now_s for log in self._logs.values())
 
     async def init(self, transactional_id: str) -> int:
         """Gives the next epoch; aborts what is open first."""

@@ -53,7 +53,7 @@ class Publishers:
             return dice.choice(self._sent)
         if roll < 0.5 * self._mischief:
             sent = self._wrong(now_us)
-        elif roll < 0.65 * self._mischief and self._delivered:
+        elif roll < 0.75 * self._mischief and self._delivered:
             sent = self._never_sent(now_us)
         else:
             if not self._running or dice.random() < 0.45:

@@ -42,8 +42,6 @@ Contradiction = tuple[str, str, str]  # kind, source, id
 
 _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
-#: More than the rows and milestones of one metric and scope come to, so that they are in one transaction.
-_SERIES_RECORDS: Final = 80
 #: The scope in which models count that the limits keep out.
 OTHERS: Final = "model=other"
 #: More than any window has.
@@ -80,7 +78,8 @@ class _Shard:
 class _Summed:
     """The counts topic up to an offset, with whole transactions only."""
 
-    def __init__(self) -> None:
+    def __init__(self, windows: tuple[str, ...]) -> None:
+        self._windows = windows
         self.next = 0
         self.waiting: dict[int, list[tuple[DayKey, int]]] = defaultdict(list)
         self.cells: dict[tuple[int, DayKey], int] = {}
@@ -99,7 +98,7 @@ class _Summed:
                 moved = count - self.cells.get((shard, found), 0)
                 self.cells[shard, found] = count
                 metric, scope, day = found
-                for period in periods_of(day):
+                for period in periods_of(day, self._windows):
                     key = (metric, scope, period)
                     self.sums[key] += moved
                     self.changed.add(key)
@@ -129,9 +128,10 @@ class _KeptOut:
 
 
 @lru_cache(maxsize=1000)
-def periods_of(day: date) -> tuple[str, ...]:
+def periods_of(day: date, windows: tuple[str, ...]) -> tuple[str, ...]:
     """Ids of the periods that a date is in."""
-    return f"day:{day}", f"week:{day:%G-W%V}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total"
+    ids = (f"day:{day}", f"week:{day:%G-W%V}", f"month:{day:%Y-%m}", f"year:{day:%Y}", "total")
+    return tuple(id_ for id_ in ids if id_.partition(":")[0] in windows)
 
 
 @lru_cache(maxsize=1000)
@@ -153,6 +153,7 @@ class Invariants:
     def __init__(self, world: World) -> None:
         self._world = world
         self._zone = ZoneInfo(world.settings.timezone)
+        self._windows = tuple(world.settings.windows)
         self._topics = world.context.source_topics
         self._catalogue = world.context.catalogue
         self._shards = [_Shard() for _ in range(world.settings.partitions)]
@@ -167,7 +168,7 @@ class Invariants:
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
         self._kept = _KeptOut() if world.plan.bounded else None
-        self._summed = _Summed()
+        self._summed = _Summed(self._windows)
         #: Every committed record of the counts by offset, including those since removed by compaction.
         self._counted: list[Entry] = []
         self._unchecked: set[Cell] = set()
@@ -177,6 +178,11 @@ class Invariants:
         #: Windows that pass a threshold, and those where passing and standing disagree.
         self._passing: set[tuple[str, str, str, int]] = set()
         self._wrong: set[tuple[str, str, str, int]] = set()
+        #: How long each rule holds a retraction back, and since when those that stand and do not pass have done so: by the
+        #: service's clock, in microseconds.
+        self._held_us = {rule.name: rule.retract_after_s * 1_000_000 for rule in world.settings.rule}
+        self._below_since_us: dict[tuple[str, str, str, int], int] = {}
+        self._step_us = 0
         self._replayed: set[bytes] = set()
         #: The contradictions that are published, by ledger partition and order.
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
@@ -208,8 +214,13 @@ class Invariants:
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.unjudged.update(published)
         self._applied = set()
-        self._summed = _Summed()
+        self._summed = _Summed(self._windows)
         self._counted = []
+        self._below_since_us = {}  # those that are held back wait again from when they are found
+
+    def forget_decisions(self) -> None:
+        """What operators had decided is deleted: it holds where it has taken effect, which the dead letters say."""
+        self._ordered = {place for place in self._ordered if place in self._dead and is_skipped(self._dead[place])}
 
     def position(self, tp: Partition) -> int:
         """How far a source partition is applied by what is committed."""
@@ -257,7 +268,7 @@ class Invariants:
             for shard in self._shards
             for order_id in later & shard.orders.keys()
             for event in shard.orders[order_id].values()
-            for period in periods_of(self._date_of(event["time"]))
+            for period in periods_of(self._date_of(event["time"]), self._windows)
         }
 
     def _sums_of(self, events: Iterable[dict[str, Any]]) -> Counter[Cell]:
@@ -268,7 +279,7 @@ class Invariants:
         for known in orders.values():
             for metric, event, model in judged(list(known.values()))[0]:
                 day = self._date_of(event["time"])
-                for period in periods_of(day):
+                for period in periods_of(day, self._windows):
                     sums.update([(metric, "all", period), (metric, f"model={self._counted_as(model, day)}", period)])
         return sums
 
@@ -530,10 +541,10 @@ class Invariants:
 
     def _totals(self, transaction: Transaction) -> None:
         found = self._by_topic(transaction)
-        position, settled, is_whole = transaction.meta
+        position, settled, is_whole, self._step_us = transaction.meta
         summed = self._summed
         if position < summed.next:
-            summed = self._summed = _Summed()  # another writer, from what is committed
+            summed = self._summed = _Summed(self._windows)  # another writer, from what is committed
         summed.advance(self._counted, position)
         self._unchecked |= summed.changed
         summed.changed = set()
@@ -567,7 +578,7 @@ class Invariants:
         self._world.seen["rows called over"] += len(over)
         for key in {key[2]: key for key in over}.values():
             self._check_over(key, summed)
-        self._check_numbers()
+        self._check_numbers(is_whole=is_whole and settled)
 
     def _consistent(self, published: set[Cell]) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
@@ -575,7 +586,7 @@ class Invariants:
             # Which models are let in shows only when all of them are published.
             self._world.seen["parts of a step with limits"] += 1
             return {key for key in published if key[1] == "all"}
-        if self._world.plan.part_rows < _SERIES_RECORDS:
+        if self._world.plan.part_rows < self._world.plan.series_records:
             return published  # so small that even the rows of one metric and scope are split
         self._world.seen["parts of a step"] += 1
         touched = {key[:2] for key in published}
@@ -615,7 +626,10 @@ class Invariants:
             else:
                 self.standing[name] = data
             if data["kind"] in ("threshold", "multiple"):
-                self._wrong ^= {(data["rule"], data["scope"], data["period"], data["threshold"])}
+                number = (data["rule"], data["scope"], data["period"], data["threshold"])
+                self._wrong ^= {number}
+                if event["type"] == "milestone.retracted.v1":
+                    self._check_held(number)
             if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
                 row = self.table.get((data["metric"], data["scope"], data["period"]))
                 if row is None or row["status"] == "open":
@@ -638,12 +652,41 @@ class Invariants:
                     self._passing ^= {name}
                     self._wrong ^= {name}
 
-    def _check_numbers(self) -> None:
-        """Thresholds stand where their windows pass, and nowhere else."""
+    def _check_numbers(self, *, is_whole: bool) -> None:
+        """Thresholds stand where their windows pass, and nowhere else, but for those that a rule holds back for a time.
+
+        Args:
+            is_whole: Whether everything has been judged by the clock of the step.
+        """
+        before, self._below_since_us = self._below_since_us, {}
         for name in sorted(self._wrong):
             rule, scope, period, number = name
-            which = "passes and does not stand" if name in self._passing else "stands and does not pass"
-            raise BrokenError("milestones", f"{rule} {number} of {scope} in {period} {which}")
+            what = f"{rule} {number} of {scope} in {period}"
+            held_us = self._held_us[rule]
+            if not held_us or name in self._passing:
+                which = "passes and does not stand" if name in self._passing else "stands and does not pass"
+                raise BrokenError("milestones", f"{what} {which}")
+            if name not in before and not self._step_us:
+                continue  # nothing has been judged by this writer yet
+            since_us = self._below_since_us[name] = before.get(name, self._step_us)
+            if is_whole and self._step_us >= since_us + held_us:
+                raise BrokenError("held back", f"{what} has not passed for {(self._step_us - since_us) / 1e6} s")
+
+    def _check_numbers_at_the_end(self) -> None:
+        if self._world.settings.clock != "events":
+            self._step_us = self._world.now_us()
+        self._check_numbers(is_whole=True)
+
+    def _check_held(self, name: tuple[str, str, str, int]) -> None:
+        """A retraction that its rule holds back comes when its reason has lasted so long."""
+        held_us = self._held_us[name[0]]
+        # In small parts it is remembered that one is held back before its row says why.
+        if not held_us or self._world.plan.part_rows < self._world.plan.series_records:
+            return
+        self._world.seen["retractions held back"] += 1
+        since_us = self._below_since_us.get(name, self._step_us)
+        if self._step_us < since_us + held_us:
+            raise BrokenError("held back", f"{name} was retracted after {(self._step_us - since_us) / 1e6} s")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
         """Whether everything appended before the end of a day was counted when the day was declared over."""
@@ -723,7 +766,7 @@ class Invariants:
         if self.side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
         self._check_skipped()
-        self._check_numbers()
+        self._check_numbers_at_the_end()
         self._check_records()
 
     def _expected_sums(self) -> Counter[Cell]:
@@ -731,7 +774,7 @@ class Invariants:
         sums: Counter[Cell] = Counter()
         for shard in self._shards:
             for (metric, scope, day), count in shard.expected.items():
-                for period in periods_of(day):
+                for period in periods_of(day, self._windows):
                     sums[metric, scope, period] += count
         if self._kept is None:
             return sums

@@ -214,19 +214,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Runs rounds until the loop is stopped."""
         calls = self._calls
+        process_of = _PROCESS
         while not self._stopping:  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
             self._take_timers()
             for _ in range(len(calls)):
                 handle = calls.popleft()
                 if handle.is_cancelled:
                     continue
-                process = handle.context.get(_PROCESS)
+                context = handle.context
+                process = context.get(process_of)
                 if process is not None and (process.paused or not process.alive):
                     process.hold(handle)
                     continue
                 self.steps += 1
                 try:
-                    handle.context.run(handle.call, *handle.args)
+                    context.run(handle.call, *handle.args)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:  # noqa: BLE001 - told as asyncio tells it
@@ -236,17 +238,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _take_timers(self) -> None:
         """Makes due timers ready; advances the clock if nothing is."""
-        timers = self._timers
-        while timers and timers[0][2].is_cancelled:
-            heappop(timers)
-        if not self._calls:
+        timers, calls, now_s = self._timers, self._calls, self.now_s
+        if not calls:
+            while timers and timers[0][2].is_cancelled:
+                heappop(timers)
             if not timers:
                 raise RuntimeError("the simulation is stuck: nothing is ready and no timer is set")
-            self.now_s = max(self.now_s, timers[0][0])
-        while timers and timers[0][0] <= self.now_s:
+            if timers[0][0] > now_s:
+                self.now_s = now_s = timers[0][0]
+        while timers and timers[0][0] <= now_s:
             handle = heappop(timers)[2]
             if not handle.is_cancelled:
-                self._calls.append(handle)
+                calls.append(handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override] # what is used of the signature
         """Runs a thread's function at some later moment."""
@@ -263,6 +266,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
         self.call_later(self._dice.uniform(0.0, 0.05), run)
         return future
+
+    def _asyncgen_firstiter_hook(self, agen: object) -> None:
+        """Does not keep the generators: `bury` ends what is left."""
 
     def _process_events(self, event_list: Any) -> None:
         """There is no input."""

@@ -28,7 +28,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_schedules_of_all_kinds_hold_and_have_come_past_everything() -> None:
-    done = command("--seeds", "2000")
+    done = command("--seeds", "5000")
     assert done.returncode == 0, done.stdout
     assert "never happened: nothing of what is known" in done.stdout, done.stdout
 

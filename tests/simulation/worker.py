@@ -100,18 +100,19 @@ class SimulatedConsumer(BatchConsumer):
             found: dict[TP, list[Entry]] = {}
             next_ready_s = until_s
             moved = False
+            still_active = self._active_partitions
             for tp in in_order:
                 position = positions.get(tp)
-                if position is None or tp not in self._active_partitions:
+                if position is None or tp not in still_active:
                     continue
-                if now_s >= ready_s.get(tp, 0.0):
+                if not ready_s or now_s >= ready_s.get(tp, 0.0):
                     following, records = self._ask(tp, position, asked_us, asked_s)
                     if following > position:
                         moved = True
                         positions[tp] = following
                         if records:
                             found[tp] = records
-                if tp in ready_s and now_s < ready_s[tp] < next_ready_s:
+                if ready_s and tp in ready_s and now_s < ready_s[tp] < next_ready_s:
                     next_ready_s = ready_s[tp]
             if moved or now_s >= until_s or not self.flow_active:
                 return found

@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
@@ -61,6 +61,7 @@ _LOOKS_OF_A_SUPERVISOR = 8
 #: Longer than any timer of the service.
 _QUIET_S = 1.2
 _LAST_STEPS = 40
+_TRIES_TO_SKIP = 3
 
 #: Places and times: an ordinary midnight, a month's end, and the ends of two days with clock changes.
 _PLACES = (
@@ -88,6 +89,36 @@ FAULTS = (
     "move leaders",
     "next day",
 )
+
+
+ALL_WINDOWS = ("day", "week", "month", "year", "total")
+_FEW_WINDOWS = ("day", "month"), ("day", "month", "total"), ("day", "week", "month")
+
+
+class _Size(NamedTuple):
+    """A kind of schedules: its share of all, how many records, how many faults and of how many kinds, and what is counted.
+
+    By the second of computing the long ones find somewhat more; of the short ones there are more, and what they find is
+    understood sooner.
+    """
+
+    share: float
+    records: range
+    faults: int
+    kinds: int
+    windows: tuple[tuple[str, ...], ...]
+    part_rows: tuple[int, ...]
+
+
+_SIZES = (
+    _Size(0.74, range(3, 9), 4, 2, (*_FEW_WINDOWS, ALL_WINDOWS), (1, 6, 40, 40, *([PART_ROWS] * 4))),
+    _Size(0.19, range(8, 16), 5, 4, (*_FEW_WINDOWS, ALL_WINDOWS), (1, 6, 40, 40, *([PART_ROWS] * 4))),
+    _Size(0.07, range(30, 31), 7, len(FAULTS) - 1, (ALL_WINDOWS,), (1, 6, 80, 80, PART_ROWS)),
+)
+
+
+#: Records of a history whose windows have many rows.
+_LONG = 16
 
 
 @dataclass(frozen=True)
@@ -125,29 +156,47 @@ class Plan:
     block_rows: int = BLOCK_ROWS
     #: Whether only as many models have rows as the limit says, which is one.
     bounded: bool = False
+    #: How long retractions of the daily threshold are held back.
+    held_s: int = 0
+    #: The windows that are counted, and with them the rules that watch them.
+    windows: tuple[str, ...] = ALL_WINDOWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
 
+    @property
+    def series_records(self) -> int:
+        """More than the rows and milestones of one metric and scope come to, so that a transaction of so many holds them."""
+        return 40 if self.records < _LONG and all(fault != "next day" for _, fault in self.faults) else 80
+
     @classmethod
     def of(cls, seed: int) -> Plan:
-        """The plan of a seed."""
+        """The plan of a seed: mostly a short history with a few kinds of faults, now and then a long one with all kinds."""
         dice = Random(seed)
-        records = dice.choice([10, 15, 30])
+        size = _SIZES[dice.choices(range(len(_SIZES)), [size.share for size in _SIZES])[0]]
+        records = dice.choice(size.records)
         pace_s = dice.choice([0.05, 0.3, 0.6])
         length_s = records * pace_s + 5
+        kinds = dice.sample(FAULTS[:-1], size.kinds)
         faults = tuple(
-            sorted((round(dice.uniform(0.5, length_s), 3), dice.choice(FAULTS[:-1])) for _ in range(dice.randrange(7)))
+            sorted(
+                (round(dice.uniform(0.5, length_s), 3), dice.choice(kinds)) for _ in range(dice.randrange(size.faults))
+            )
         )
-        mischief = dice.choice([0.0, 0.2, 0.5])
-        if dice.random() < 0.15:
+        if any(fault == "quarantine" for _, fault in faults) and dice.random() < 0.4:
+            # What was skipped is skipped again when everything is counted again.
+            faults = (*faults, (length_s + 1.0, "forget"))
+        is_replayed = any(fault == "replay" for _, fault in faults)
+        mischief = 0.5 if is_replayed else dice.choice([0.0, 0.2, 0.5])
+        part_rows = size.part_rows
+        if dice.random() < 0.1:
             # Days pass, so that there are record days and later events change them.
-            records, mischief = 30, 0.5
+            records, mischief, part_rows = max(records, 20), 0.8, _SIZES[-1].part_rows
             days = dice.randrange(2, 5)
             leaps = [(round(length_s * day / (days + 1), 3), "next day") for day in range(1, days + 1)]
             faults = tuple(sorted([*leaps, *faults[:2]]))
         return cls(
             seed,
-            partitions=dice.choice([1, 2, 2, 3]),
+            partitions=dice.choice([1, 1, 2, 2, 2, 3]),
             orders=dice.choice([0, 0, 0, 1, 3, 4]),
             deliveries=dice.choice([0, 0, 0, 2, 5]),
             workers=dice.choice([1, 2, 2, 3]),
@@ -166,11 +215,13 @@ class Plan:
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
-            part_rows=dice.choice([1, 6, 80, 80, PART_ROWS]),
+            part_rows=dice.choice(part_rows),
             several=dice.random() < 0.2,
-            rebuilds=dice.random() < 0.05,
+            rebuilds=dice.random() < 0.03,
             snapshot_after=dice.choice([20, 60, SNAPSHOT_AFTER]),
             block_rows=dice.choice([3, 10, BLOCK_ROWS]),
+            held_s=dice.choice([0, 0, 3, 6]),
+            windows=dice.choice(size.windows),
         ).with_bounds(Random(seed + 2))
 
     def with_bounds(self, dice: Random) -> Self:
@@ -195,10 +246,38 @@ class Result:
 LISTED = ("SU7",)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=500)
 def _settings(
-    partitions: int, timezone: str, clock: str, *, several: bool, aliased_from: date | None, bounded: bool
+    partitions: int,
+    timezone: str,
+    clock: str,
+    *,
+    several: bool,
+    aliased_from: date | None,
+    bounded: bool,
+    held_s: int,
+    windows: tuple[str, ...],
 ) -> Settings:
+    rules = (
+        RuleSettings(
+            name="daily",
+            metric="deliveries",
+            window="day",
+            scope=("model",),
+            exceeds=1 if held_s else 2,
+            retract_after_s=held_s,
+        ),
+        RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
+        RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
+        RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
+        RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),
+        RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
+    )
+    targets = (
+        TargetSettings(
+            target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
+        ),
+    )
     return Settings(
         limits=LimitSettings(values=1, beyond="other") if bounded else LimitSettings(),
         alias=AliasSettings.model_validate({"model": {"YU7": {"name": "SU7", "from": aliased_from}}})
@@ -211,26 +290,15 @@ def _settings(
         timezone=timezone,
         clock=clock,  # type: ignore[arg-type] # one of the two
         holidays=(),
-        windows=("day", "week", "month", "year", "total"),
+        windows=windows,
         scopes=(("model",), ()),
         # Where there are several topics, one of the two models is counted as another one.
         values=ValueSettings(model=LISTED if several else ()),
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,
-        rule=(
-            RuleSettings(name="daily", metric="deliveries", window="day", scope=("model",), exceeds=2),
-            RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
-            RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
-            RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
-            RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),
-            RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
-        ),
-        target=(
-            TargetSettings(
-                target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
-            ),
-        ),
+        rule=tuple(rule for rule in rules if rule.window in windows),
+        target=targets,
     )
 
 
@@ -254,6 +322,8 @@ class World:
             several=plan.several,
             aliased_from=self.aliased_from,
             bounded=plan.bounded,
+            held_s=plan.held_s,
+            windows=plan.windows,
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
@@ -284,6 +354,8 @@ class World:
         #: All there have been, to be taken apart.
         self._started: list[Worker] = []
         self._forgetting = False
+        #: Commands that have a record skipped.
+        self._deciding: list[Process] = []
 
     def take_apart(self) -> None:
         """Releases memory at once that would wait for the collector: the collector is slower than a schedule's own work."""
@@ -332,7 +404,7 @@ class World:
         for worker in of_both:
             if worker.process is process and worker.engine._totals is not None:
                 state: Any = worker.engine._totals._state
-                return state._next, state._shards.settled, state.between_steps
+                return state._next, state._shards.settled, state.between_steps, state._step_us
         return None
 
     def is_killed_at(self, role: str, boundary: str, process: Process) -> bool:
@@ -371,7 +443,8 @@ class World:
 
     def sources(self) -> list[Partition]:
         """All partitions of the orders and deliveries."""
-        return [tp for tp in self.cluster.partitions() if tp.topic in self.context.source_topics.published]
+        numbers = self.context.source_topics.numbers
+        return [tp for tp in self.cluster.partitions() if tp.topic in numbers]
 
     def source_entry(self, place: Place) -> Entry:
         """The record at a place of the sources."""
@@ -482,7 +555,7 @@ class World:
             and len(totals) == 1
             and self.cluster.is_at_rest
             and not self._lags()
-            and not totals[0]._busy.locked()
+            and not any(runner._busy.locked() for engine in engines for runner in engine._runners())
             and all(totals[0].positions.get(tp) == self.cluster.bounds(tp).end for tp in read_by_totals)
         )
 
@@ -674,13 +747,24 @@ class World:
         self.note(f"the clock jumps by {seconds} s")
 
     async def _fault_replay(self) -> None:
-        self._command("replay", self._replay(), most=12)
+        self._command("replay", self._replay(), most=8)
 
     async def _replay(self) -> None:
         await replay(self.context_of(current_process()), Wanted(), Repair(by="somebody"), lambda _: None)
 
     async def _fault_quarantine(self) -> None:
-        """Somebody has a record skipped, mostly one that was published just now; now and then it is taken back."""
+        """Somebody has a record skipped, mostly one that was published just now; now and then it is taken back.
+
+        Where it was too late, another one is tried.
+        """
+        before = self.seen["records to be skipped"]
+        for _ in range(_TRIES_TO_SKIP):
+            await self._skip_one()
+            await self.loop.pause(0.5)
+            if self.seen["records to be skipped"] > before:
+                return
+
+    async def _skip_one(self) -> None:
         ends = {tp: self.cluster.high_water(tp) for tp in self.sources()}
         for _ in range(100):
             await self.loop.pause(0.01)
@@ -691,7 +775,9 @@ class World:
         found = [entry for entry in self.cluster.entries(tp) if not entry.is_marker]
         if found:
             entry = found[-1] if new else self.dice.choice(found)
-            self._command("quarantine", self._quarantine(Place(entry.topic, entry.partition, entry.offset)), most=16)
+            place = Place(entry.topic, entry.partition, entry.offset)
+            process, _ = self._command("quarantine", self._quarantine(place), most=16)
+            self._deciding.append(process)
 
     async def _quarantine(self, place: Place) -> None:
         context = self.context_of(current_process())
@@ -703,7 +789,7 @@ class World:
             self.invariants.will_be_skipped(place)
         except BrokenError as error:
             self._fail(error)
-        if self.dice.random() < 0.3:
+        if self.dice.random() < 0.5:
             await self.loop.pause(self.dice.uniform(0.0, 0.5))
             self.invariants.asked_to_lift(place)
             await lift(context, place)
@@ -733,13 +819,17 @@ class World:
     async def _fault_forget(self) -> None:
         """All processes stop, the internal topics are deleted, all start again."""
         self._forgetting = True
-        for worker in self.workers.values():
-            worker.process.kill()
+        for process in (*(worker.process for worker in self.workers.values()), *self._deciding):
+            process.kill()
         await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # messages still under way arrive
         catalogue = self.context.catalogue
         for topic in (catalogue.ledger, catalogue.counts, catalogue.totals):
             self.cluster.delete(topic.name)
         self.invariants.forget_internals()
+        if self.dice.random() < (0.8 if self._deciding else 0.2):
+            self.cluster.delete(catalogue.quarantine.name)
+            self.invariants.forget_decisions()
+            self.seen["operators' decisions deleted"] += 1
         self._forgetting = False
         self._heal()
 
