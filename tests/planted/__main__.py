@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -33,6 +32,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from tests.support.version import version_of_the_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +75,9 @@ class Bug:
 
     @property
     def digest(self) -> str:
-        """Tells one version of the patch from another."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:12]
+        """Tells one version of the bug from another: by its title and the lines that it changes, wherever they stand."""
+        changed = [line for line in self.path.read_text().splitlines() if re.match(r"[-+](?!-- |\+\+ )", line)]
+        return hashlib.sha256("\n".join([self.title, *changed]).encode()).hexdigest()[:12]
 
     @classmethod
     def read(cls, path: Path) -> Bug:
@@ -272,7 +274,7 @@ class Kept:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._version = _version()
+        self._version = version_of_the_tree()
         #: Bug → its title, the digest of its patch, and layer → seconds, test or `None`, date and version.
         self.bugs: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path and path.exists() else {}
 
@@ -317,14 +319,6 @@ class Kept:
             else:
                 outcome.caught[layer], outcome.by[layer] = result["seconds"], result["by"]
         return outcome
-
-
-def _version() -> str:
-    """The commit and the interpreter that the bugs are tried with."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return f"{done.stdout.strip() or 'no commit'}, Python {platform.python_version()}"
 
 
 def row(outcome: Outcome, layers: Sequence[str]) -> str:

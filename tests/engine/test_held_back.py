@@ -1,0 +1,83 @@
+"""A retraction that a rule holds back is due when it was due, also where another writer has taken over meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+from schemas.codec import decode_milestone, encode_day_count, encode_marker
+from schemas.counts import encode_day_key, encode_marker_key
+from schemas.facts import DayCount
+from streams.context import Context
+from streams.settings import RuleSettings, Settings
+from streams.totals.window_tables import WindowTables
+from tests.bench.file_log import FileLog
+from tests.bench.totals import batches_of, marker_of, process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECOND_US = 1_000_000
+DAY = date(2024, 10, 7)
+#: Noon of that day in Shanghai.
+NOON_US = 1_728_273_600 * SECOND_US
+
+
+class World:
+    """One ledger partition and the totals, on a log of files and a clock that is set."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = FileLog(folder)
+        self.now_us = NOON_US
+        rule = RuleSettings(name="daily", metric="deliveries", window="day", scope=(), exceeds=1, retract_after_s=60)
+        settings = Settings(partitions=1, scopes=((),), rule=(rule,))
+        self._context = Context(settings, now_us=lambda: self.now_us, other_log=self._log)
+        self._counts = self._context.catalogue.counts.name
+
+    async def opened(self) -> WindowTables:
+        """A writer that takes over."""
+        tables = WindowTables(replace(self._context))
+        await tables.open()
+        return tables
+
+    async def count(self, tables: WindowTables, deliveries: int) -> None:
+        """So many deliveries on that day."""
+        first = self._log.end_of(self._counts)
+        records = [
+            (
+                encode_day_key(0, "deliveries", "all", DAY),
+                encode_day_count(DayCount(deliveries, 0, [deliveries, *([0] * 23)], None)),
+            ),
+            (encode_marker_key(0), encode_marker(marker_of(self.now_us))),
+        ]
+        self._log.append(self._counts, records)
+        (batch,) = batches_of(self._counts, iter(records), first)
+        await process(tables, [batch])
+
+    def milestones(self) -> list[str]:
+        """The kinds of the published events, in order."""
+        topic = self._context.catalogue.milestones.name
+        return [decode_milestone(record.value or b"").type for record in self._log.records_of(topic)]
+
+
+async def test_it_comes_when_it_would_have_come_without_a_takeover(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tables = await world.opened()
+    await world.count(tables, 2)
+    world.now_us += 10 * SECOND_US
+    await world.count(tables, 1)
+    raised = world.milestones()
+    assert len(raised) == 1
+    await tables.close()
+    world.now_us += 40 * SECOND_US
+    after = await world.opened()
+    await process(after, [])
+    assert world.milestones() == raised
+    world.now_us += 19 * SECOND_US
+    await process(after, [])
+    assert world.milestones() == raised
+    world.now_us += 1 * SECOND_US
+    await process(after, [])
+    assert world.milestones() == [*raised, "milestone.retracted.v1"]
+    await after.close()
