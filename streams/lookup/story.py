@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.facts import DIMENSIONS, METRICS, Fact, Metric
+from streams.domain.bounds import counted_in
 from streams.domain.orders import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Judgement, judge
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from streams.domain.calendar import Calendar
     from streams.lookup.finder import FoundOrder, Reach
@@ -223,14 +224,25 @@ class Teller:
             read_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 
-    def units_on(self, found: FoundOrder, metric: str, scope: str, day: str) -> list[DayUnit]:
-        """What an order counts as on a date, in a metric and scope."""
+    def units_on(
+        self, found: FoundOrder, metric: str, scope: str, day: str, with_rows: Collection[str] | None = None
+    ) -> list[DayUnit]:
+        """What an order counts as on a date, in a metric and scope.
+
+        Args:
+            found: The order.
+            metric: Such as `deliveries`.
+            scope: Such as `model=SU7`.
+            day: ISO date.
+            with_rows: The scopes that have rows, where units of others count in another one; at least all of the same dimensions.
+        """
         units = []
         for unit in judge(found.facts, orders_known=self._orders_known).units:
             cause = unit.cause
             if unit.metric != metric or self._zone.date_of(cause.time_us).isoformat() != day:
                 continue
-            if scope in self._scopes.scopes_on(unit.dims, self._zone.date_of(cause.time_us)):
+            scopes = self._scopes.scopes_on(unit.dims, self._zone.date_of(cause.time_us))
+            if scope in (scopes if with_rows is None else [counted_in(each, with_rows) for each in scopes]):
                 units.append(
                     DayUnit(
                         order_id=found.order_id,

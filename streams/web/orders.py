@@ -19,7 +19,7 @@ from streams.web.patience import within
 from streams.web.times import text_of_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
     from datetime import date
 
     from streams.settings import Settings
@@ -159,8 +159,14 @@ class Orders:
 
         return self._asked(found)
 
-    def units(self, metric: str, scope: str, day: date) -> list[DayUnit]:
+    def units(self, metric: str, scope: str, day: date, with_rows: Collection[str] | None = None) -> list[DayUnit]:
         """The units of a metric and scope on a date, by time and id.
+
+        Args:
+            metric: Such as `deliveries`.
+            scope: Such as `model=SU7`.
+            day: Business date.
+            with_rows: As of `Teller.units_on`.
 
         Raises:
             OrdersNotKnownError: Orders cannot be looked up now.
@@ -170,7 +176,7 @@ class Orders:
             await finder.read_on()
             units = []
             async for order in finder.orders_on(day, of_vehicles=metric in _OF_VEHICLES):
-                units += self._teller.units_on(order, metric, scope, day.isoformat())
+                units += self._teller.units_on(order, metric, scope, day.isoformat(), with_rows)
             return sorted(units, key=lambda unit: (unit.time, unit.id, unit.source))
 
         return self._asked(found)

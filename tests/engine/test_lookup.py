@@ -261,3 +261,15 @@ def test_what_a_rejected_record_says_of_itself(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], said: tuple[str, ...]
 ) -> None:
     assert said_by(key, value, headers) == said
+
+
+def test_units_of_a_scope_without_rows_are_found_where_they_count() -> None:
+    teller = Teller(Settings(), load_calendar(("national-day",), ZONE, "CN"), vins_shown=True)
+    order = FoundOrder("SO-1", 0, [fact(Kind.PLACED, "p", 0)])
+
+    def found(scope: str, with_rows: set[str] | None) -> int:
+        return len(teller.units_on(order, "orders", scope, "2024-10-07", with_rows))
+
+    assert [found("model=SU7", rows) for rows in (None, {"model=SU7"}, {"model=other"})] == [1, 1, 0]
+    assert [found("model=other", rows) for rows in (None, {"model=SU7"}, {"model=other"})] == [0, 0, 1]
+    assert [found("all", rows) for rows in (None, {"all"}, set())] == [1, 1, 1]

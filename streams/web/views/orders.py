@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from schemas.outputs import WindowRow
+from streams.domain.limits import dimensions_of
 from streams.domain.nearest import period_fault
 from streams.lookup.story import DayUnit, OrderStory
 from streams.web.orders import OrdersNotKnownError
@@ -147,12 +148,15 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
     """Units from a position on: only the dates on which they are looked up; `what` is metric, scope, first and last date."""
     metric, scope, start, last = what
     counts = ask.view.windows.day_counts(metric, scope, start, last)
+    with_rows = None
+    if ask.settings.limits.beyond == "other":
+        with_rows = frozenset(ask.view.windows.scopes(dimensions=[",".join(dimensions_of(scope))]))
     lines: list[UnitLine] = []
     before, day, end = 0, date.fromisoformat(start), date.fromisoformat(last)
     while day <= end and len(lines) < limit:
         count = counts.get(day.isoformat(), 0)
         if before + count >= first and count:
-            for place, unit in enumerate(orders.units(metric, scope, day), before + 1):
+            for place, unit in enumerate(orders.units(metric, scope, day, with_rows), before + 1):
                 if place >= first and len(lines) < limit:
                     lines.append(UnitLine(position=place, unit=unit, passed=passed.get(place, [])))
         before += count
