@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import shutil
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -114,14 +116,16 @@ def command(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     name = "stdin" if str(file) == "-" else str(file)
     if wants_proposal:
-        click.echo(_proposal(file, settings.timezone), nl=False)
+        with _on_disk(file) as path:
+            click.echo(_proposal(path, settings.timezone), nl=False)
         return
     void_topic = min(settings.catalogue.published)
-    table = None if mapping is None else TableReader(file, _mapping(mapping), backfill, void_topic)
-    checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and table is None)
+    columns = None if mapping is None else _mapping(mapping)
+    checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and columns is None)
     gc.set_threshold(*_RARELY)  # millions of events live as long as their file is read
-    with _opened(file) as stream:
+    with _opened(file) as stream, _on_disk(file, needed=columns is not None) as path:
         size = _size_of(file)
+        table = None if columns is None else TableReader(path, columns, backfill, void_topic)
         pieces = _chunks(stream, name) if table is None else _rows(table, name)
         if dry_run:
             rehearsal = Rehearsal(settings)
@@ -217,6 +221,19 @@ def _print_rehearsal(rehearsal: Rehearsal, name: str) -> None:
 def _size_of(file: Path) -> int:
     """Size of a file, bytes; 0 of a pipe."""
     return file.stat().st_size if file.is_file() else 0
+
+
+@contextlib.contextmanager
+def _on_disk(file: Path, *, needed: bool = True) -> Iterator[Path]:
+    """The file; where it is a pipe and `needed`, a copy of all that comes through it, since tables are not read in one go."""
+    if str(file) != "-" or not needed:
+        yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="milestones-") as folder:
+        copy = Path(folder) / "stdin"
+        with copy.open("wb") as kept:
+            shutil.copyfileobj(click.get_binary_stream("stdin"), kept)
+        yield copy
 
 
 @contextlib.contextmanager

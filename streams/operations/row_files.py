@@ -6,7 +6,6 @@ event however often the file is published.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import gzip
 import hashlib
@@ -14,11 +13,13 @@ import io
 import itertools
 import re
 import tomllib
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import cramjam
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.codec import encode_document
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     _PlainMaker = Callable[[int, Sequence[str]], NumberedLine | None]
 
 _START_BYTES: Final = 1 << 16
+_ZSTD: Final = "zstd"
+#: Beginnings of compressed files → what they are compressed with.
+_PACKINGS: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", _ZSTD))
+_DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error, cramjam.DecompressionError)
+_COPY_AGAIN: Final = "is compressed and damaged: copy it again"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _HEADER_WITHIN: Final = 10
 #: A date as people and tools write it, with or without a time of day.
@@ -334,10 +340,13 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
         return [FileRow(row.number, row.cells) for row in rows], form
     if start.startswith(b"PAR1"):
         return _parquet_rows(path, reached)
-    zipped = start.startswith(b"\x1f\x8b")
-    if zipped:
-        with gzip.open(path) as packed:
-            start = packed.read(_START_BYTES)
+    packing = next((words for magic, words in _PACKINGS if start.startswith(magic)), "")
+    if packing:
+        try:
+            with path.open("rb") as raw:
+                start = _unpacked(raw, packing).read(_START_BYTES)
+        except _DAMAGED:
+            raise ValueError(_COPY_AGAIN) from None
     if len(start) == _START_BYTES and not start.startswith(_UTF_16_MARKS):
         start = start[: start.rfind(b"\n") + 1] or start  # not in the middle of a character
     text, encoding = decoded_text(start)
@@ -345,13 +354,20 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
     if codec == "utf-16" and not start.startswith(_UTF_16_MARKS):
         codec = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
     separator = separator_of(text)
-    return _csv_rows(path, codec, separator, reached, zipped=zipped), f"{encoding}{', gzip' if zipped else ''}"
+    return _csv_rows(path, packing, codec, separator, reached), f"{encoding}{f', {packing}' if packing else ''}"
+
+
+def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
+    """What is in a file; zstd is unpacked in memory, and a damaged file raises one of `_DAMAGED`, at the latest when it is read."""
+    if packing != _ZSTD:
+        return cast("IO[bytes]", gzip.open(raw)) if packing else raw
+    return io.BytesIO(cramjam.zstd.decompress(raw.read()))
 
 
 def _csv_rows(
-    path: Path, codec: str, separator: str, reached: Callable[[int], None], *, zipped: bool
+    path: Path, packing: str, codec: str, separator: str, reached: Callable[[int], None]
 ) -> Iterator[FileRow]:
-    with path.open("rb") as raw, gzip.open(raw) if zipped else contextlib.nullcontext(raw) as file:
+    with path.open("rb") as raw, _unpacked(raw, packing) as file:
         text = io.TextIOWrapper(cast("io.BufferedReader", file), encoding=codec, newline="")
         number = 0
         try:
@@ -374,6 +390,8 @@ def _csv_rows(
                     yield FileRow(number, cells if is_clean else [clean_cell(cell) for cell in cells], is_plain)
         except UnicodeDecodeError:
             raise ValueError(f"a row after row {number} is not in the encoding of the rows before it") from None
+        except _DAMAGED:
+            raise ValueError(_COPY_AGAIN) from None
         except csv.Error as error:
             raise ValueError(f"a row after row {number} cannot be read as CSV: {error}") from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cramjam
 import openpyxl
 import pytest
 from click.testing import CliRunner
@@ -71,6 +72,7 @@ TABLES = {
     "gbk.csv": as_csv(title="2024 交付\r\n").encode("gbk"),
     "utf-16.csv": as_csv("\t").encode("utf-16"),
     "gbk.csv.gz": gzip.compress(as_csv().encode("gbk")),
+    "utf-8.csv.zst": bytes(cramjam.zstd.compress(as_csv(";").encode())),
     "book.xlsx": workbook(),
 }
 
@@ -89,6 +91,15 @@ def test_each_row_is_an_event_whatever_the_table_looks_like(tmp_path: Path, name
     ]
     assert tuple(event["time"] for event in found) == READ_AS
     assert {event["source"] for event in found} == {"/archive"}
+
+
+@pytest.mark.parametrize("name", ["gbk.csv.gz", "utf-8.csv.zst"])
+def test_a_compressed_table_that_is_cut_off_is_said_to_be_damaged(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for end in (len(TABLES[name]) // 2, -3):
+        path.write_bytes(TABLES[name][:end])
+        with pytest.raises(ValueError, match="is compressed and damaged: copy it again"):
+            events(path)
 
 
 def test_the_same_row_is_the_same_event_whatever_else_is_in_the_table(tmp_path: Path) -> None:
@@ -212,6 +223,16 @@ def test_a_rate_cuts_a_load_into_portions_and_has_it_wait() -> None:
         assert len(some) <= 10
     assert len(waits) == 3
     assert waits[2] > 0.1 > waits[0]
+
+
+@pytest.mark.parametrize("name", ["utf-8.csv", "gbk.csv.gz", "book.xlsx"])
+def test_a_table_may_come_through_a_pipe(tmp_path: Path, name: str) -> None:
+    mapping = tmp_path / "m.toml"
+    proposed = CliRunner().invoke(command, ["-", "--propose"], input=TABLES[name])
+    assert proposed.exit_code == 0, proposed.output
+    mapping.write_text(proposed.stdout.replace("# model = ...", 'model = "SU7"'), encoding="utf-8")
+    done = CliRunner().invoke(command, ["-", "--map", str(mapping), "--dry-run"], input=TABLES[name])
+    assert (done.exit_code, done.stdout) == (0, "deliveries     2024-10          5\n"), done.output
 
 
 # Parquet -------------------------------------------------------------------------------------------------------------
