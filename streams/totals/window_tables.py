@@ -157,7 +157,8 @@ class WindowTables:
             if self._totals.bounds is not None and self._totals.bounds.keeps_out:
                 # What is kept out is only in the counts: a snapshot would have to keep it, too.
                 self._snapshots.give_up()
-            await self._snapshots.begin(self._shards.counted_before(self._next))
+            if self._shards.settled:
+                await self._snapshots.begin(self._shards.counted_before(self._next))
             self._begin_step()
         elif batches:
             raise RuntimeError("a step of the totals is under way")
@@ -172,7 +173,10 @@ class WindowTables:
         self._snapshots.note(len(records))
         if self._parts is None:
             records += self._sides.records(wall_us)
-            records += await self._snapshots.records()
+            # Before everything is counted again, rows differ from what is published, and no snapshot has what only their first
+            # versions say.
+            if self._shards.settled:
+                records += await self._snapshots.records()
         if records:
             await self._writer.commit(records)
 
