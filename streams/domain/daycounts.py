@@ -164,12 +164,12 @@ class DayCounts:
         self._cells.clear()
         self._quarters.clear()
         made: dict[DayKey, DayCount] = {}
-        for place, day_key in enumerate(sorted(touched, key=_order), 1):
+        for day_key in (yield from _in_order(touched)):
             counted, latest = self._days[day_key], touched[day_key]
             if latest is not None:
                 counted.latest = _latest_unit(latest)
             made[day_key] = counted.published()
-            if place % _PAUSE_DAYS == 0:
+            if len(made) % _PAUSE_DAYS == 0:
                 yield
         return made
 
@@ -233,6 +233,24 @@ def _is_later(fact: Fact, other: Fact | None) -> bool:
 
 def _latest_unit(fact: Fact) -> LatestUnit:
     return LatestUnit(fact.time_us, fact.id, fact.source, fact.topic, fact.partition, fact.offset)
+
+
+def _in_order(touched: Iterable[DayKey]) -> Generator[None, None, list[DayKey]]:
+    """Days in the order of `_order`, scope by scope: to sort a hundred thousand at once takes a fifth of a second."""
+    by_metric: dict[Metric, dict[str, list[DayKey]]] = {metric: {} for metric in METRICS}
+    for place, day_key in enumerate(touched, 1):
+        by_metric[day_key[0]].setdefault(day_key[1], []).append(day_key)
+        if place % _PAUSE_DAYS == 0:
+            yield
+    ordered: list[DayKey] = []
+    for by_scope in by_metric.values():
+        yield
+        for scope in sorted(by_scope):
+            paused = len(ordered) // _PAUSE_DAYS
+            ordered += sorted(by_scope[scope])
+            if len(ordered) // _PAUSE_DAYS > paused:
+                yield
+    return ordered
 
 
 def _order(key: DayKey) -> tuple[int, str, date]:

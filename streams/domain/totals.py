@@ -281,24 +281,27 @@ class Totals:
         self._now_us = now_us
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
-        gathered = Step()
+        gathered, judged = Step(), 0
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
             if not places:
                 yield None
                 continue
-            is_much = len(places) * _RECORDS_OF_ROW > most
-            parts = self._windows.by_metric(places) if is_much else [places]
-            for part in parts:
-                for made in self._judge(part, due, most):
-                    if made is None:
-                        yield None
-                        continue
-                    if gathered.size and gathered.size + made.size > most:
-                        yield _ordered(gathered)
-                        gathered = Step()
-                    gathered.add(made)
+            for made in self._judge_scope(places, due, most):
+                if made is None:
+                    yield None
+                    continue
+                if gathered.size and gathered.size + made.size > most:
+                    yield _ordered(gathered)
+                    gathered = Step()
+                gathered.add(made)
+            # Most scopes have few rows: many of them are as much work as one that has many.
+            judged += len(places)
+            if judged >= _PAUSE_ROWS:
+                judged = 0
+                yield None
         self._started = True
-        self._windows.finish_step()
+        for _ in self._windows.finishing_step():
+            yield None
         self._held.end_step()
         gathered.held.update(self._held.drain())
         void = self._book.forget_decided() if caught_up else []
@@ -317,12 +320,19 @@ class Totals:
             self._give_rows(target.scope)
         self._windows.set_targets(targets)
 
+    def _judge_scope(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
+        """What comes of rows of one scope, by metric where they are many; None is a pause."""
+        is_much = len(places) * _RECORDS_OF_ROW > most
+        for part in self._windows.by_metric(places) if is_much else [places]:
+            yield from self._judge(part, due, most)
+
     def _judge(self, places: Sequence[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
-        """What comes of rows of one scope; None is a pause."""
+        """What comes of rows of one scope, all or those of a metric; None is a pause."""
         self._windows.begin_group()
         for first in range(0, len(places), _PAUSE_ROWS):
+            if first:
+                yield None
             self._windows.load(places[first : first + _PAUSE_ROWS])
-            yield from _pause(first)
         rows = self._windows.group()
         yield from self._judge_numbers(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])

@@ -7,7 +7,7 @@ Sums are kept up to date count by count, so a step costs only what it changes. W
 from __future__ import annotations
 
 import heapq
-from itertools import compress
+from itertools import compress, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -37,6 +37,8 @@ _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
 _FEW_ROWS = 20_000
 #: Changed days that are looked at between two pauses.
 _PAUSE_DAYS = 500
+#: Entries of a dictionary that are let go between two pauses.
+_LET_GO = 10_000
 #: Rows of which the marked ones are looked for at a time.
 _LOOK_ROWS = 2_000
 
@@ -577,6 +579,13 @@ class Windows:
 
     def finish_step(self) -> None:
         """All rows of a step have been loaded."""
+        for _ in self.finishing_step():
+            pass
+
+    def finishing_step(self) -> Iterator[None]:
+        """The same with pauses: to let go of what a million days have told before the first step takes a second."""
+        yield from _let_go(self._latest)
+        yield from _let_go(self._first_cells)
         self._is_first = False
         self._latest = {}
         self._grown = {}
@@ -852,6 +861,14 @@ class Windows:
 
 
 _NOTHING: Mapping[str, Any] = {}
+
+
+def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
+    """Removes nearly all of many entries, with pauses."""
+    while len(kept) > _LET_GO:
+        for key in list(islice(kept, _LET_GO)):
+            del kept[key]
+        yield
 
 
 def _later(one: LatestUnit | None, other: LatestUnit | None) -> LatestUnit | None:
