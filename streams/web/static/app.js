@@ -38,6 +38,11 @@
     const offset = zone.formatToParts(moment).find((part) => part.type === "timeZoneName").value.slice(3);
     return `${clock.format(moment)}${offset || "+00:00"}`;
   }
+  /* Of another day with its date. */
+  function lately(text, now) {
+    const whole = instant(text);
+    return whole.slice(0, 10) === instant(now).slice(0, 10) ? whole.slice(11) : whole;
+  }
   const UNITS = [["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function duration(seconds) {
     const [unit, size] = UNITS.find(([, size]) => seconds / size >= 2) ?? UNITS[UNITS.length - 1];
@@ -186,11 +191,12 @@
     const missing = silent.length ? ` (${silent.map((worker) => worker.name).join(", ")} ${texts.tSilent})` : "";
     const made = document.getElementById("made");
     put(made, made.textContent.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d/, instant(status.now)));
-    put("s-asof", instant(status.data_as_of).slice(11) || "\u2013");
+    const asOf = lately(status.data_as_of, status.now);
+    put("s-asof", asOf);
     put("s-last", instant(status.last_event_at));
     const known = status.reader.rebuilt;
     for (const id of ["s-workers", "o-workers"]) put(id, known ? number.format(running.length) + missing : "\u2013");
-    const unknown = known && status.data_as_of ? texts.tUnknown.replace("#", instant(status.data_as_of).slice(11)) : "\u2013";
+    const unknown = known && status.data_as_of ? texts.tUnknown.replace("#", asOf) : "\u2013";
     for (const id of ["s-lag", "o-lag"]) put(id, status.lag === null ? unknown : number.format(status.lag));
     for (const id of ["s-broker", "o-broker"]) put(id, broker);
     readingAt(status.reader);
