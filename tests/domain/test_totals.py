@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streams.domain.windows import Windows
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOON = "2024-10-07T12:00:00+08:00"
 EXCEEDS = rule(exceeds=1000, first=True)
@@ -787,3 +792,34 @@ def test_achieved_at_has_the_offset_of_the_business_zone_at_that_time() -> None:
         "2024-03-09T12:00:02-05:00",
         "2024-03-10T12:00:02-04:00",
     ]
+
+
+# --- pauses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scopes", "days"), [(800, 1), (1, 900), (40, 20)])
+def test_only_a_few_hundred_rows_are_judged_or_published_between_two_pauses(
+    scopes: int, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the rows are those of many small scopes or of a large one, and whether anything has changed or not."""
+    world, work, longest = World(EXCEEDS), [0], [0]
+    load, publish = Windows.load, Windows.publish
+
+    def loaded(self: Windows, places: Sequence[int]) -> None:
+        work[0] += len(places)
+        load(self, places)
+
+    def published(self: Windows, *arguments: Any) -> Any:
+        work[0] += 1
+        return publish(self, *arguments)
+
+    monkeypatch.setattr(Windows, "load", loaded)
+    monkeypatch.setattr(Windows, "publish", published)
+    for scope in range(scopes):
+        for day in range(days):
+            world.put(date(2022, 1, 1) + timedelta(days=day), 1, scope=f"model=M{scope}")
+    for _ in range(2):
+        for _ in world.totals.steps(now_us=us(NOON), caught_up=True, most=4000):
+            work[0], longest[0] = 0, max(longest[0], work[0])
+        world.put("2022-01-01", 2)
+    assert 0 < longest[0] <= 600
