@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.__main__ import as_text, from_text
+from tests.simulation.__main__ import Kept, as_text, from_text
 from tests.simulation.world import Plan, run
 from tests.support import processes
 
@@ -128,3 +129,19 @@ def test_a_plan_is_a_schedule() -> None:
     assert from_text(as_text(plan)) == plan
     one, other = run(plan), run(plan)
     assert (one.steps, one.seen, one.last) == (other.steps, other.seen, other.last)
+
+
+def test_a_kept_run_that_is_continued_says_which_version_ran_which_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    for version, first, following in (("one", 0, 10), ("one", 10, 30), ("two", 30, 50)):
+        monkeypatch.setattr("tests.simulation.__main__.version_of_the_tree", lambda version=version: version)
+        kept = Kept.of(path, 0)
+        assert kept.following == first
+        kept.following = following
+        kept.save()
+        kept.save()
+    sittings = json.loads(path.read_text())["sittings"]
+    assert [(one["version"], one["first"], one["following"]) for one in sittings] == [("one", 0, 30), ("two", 30, 50)]
+    assert kept.by_this_version == 20
