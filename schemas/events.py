@@ -156,7 +156,8 @@ PeriodId = Annotated[str, AfterValidator(_period)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    # A command uses few of the models, and would wait for all of them at its start.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
 
 class OrderPlacedData(_Model):

@@ -37,7 +37,8 @@ class Place(NamedTuple):
 
 
 class _Note(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    # A command uses few of the models, and would wait for all of them at its start.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
     by: Line
     at: str

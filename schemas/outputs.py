@@ -120,7 +120,8 @@ def _is_empty(value: list[object]) -> bool:
 
 class _Output(BaseModel):
     # Readers ignore what they do not know, so that a field can be added.
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    # A command uses few of the models, and would wait for all of them at its start.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
 
 class RowTarget(_Output):
