@@ -24,7 +24,7 @@ from streams.installation import load_settings
 from streams.settings import ENVIRONMENT_PREFIX
 from streams.web.security import OPEN_PATHS, access_of
 from tests.support.installation import ROOT, Installation
-from tests.support.patience import deadline
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from streams.audit.letters import accepted, read_letters
+from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, audit_reader
 from streams.audit.sums import Tally, windows_of

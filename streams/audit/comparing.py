@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows import RowKey
+from streams.audit.expected_milestones import expected_standing, found_standing, is_judged, may_be_held
 from streams.audit.report import Check, Suspect
-from streams.audit.standing import expected_standing, found_standing, is_judged, may_be_held
 from streams.audit.sums import Day, Window
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from schemas.counts import DayKey
     from schemas.outputs import MilestoneEvent, WindowRow
-    from streams.audit.standing import TargetInForce
+    from streams.audit.expected_milestones import TargetInForce
     from streams.audit.sums import Business
     from streams.settings import Settings
 

@@ -18,10 +18,10 @@ from schemas.facts import DELIVERIES, Fact, Kind, family_of
 from schemas.outputs import RETRACTED
 from schemas.rows import RowKey
 from schemas.texts import tidy
+from streams.audit.dead_letters import accepted, read_letters
+from streams.audit.expected_milestones import TargetInForce, expected_standing
 from streams.audit.judging import EFFECTS
-from streams.audit.letters import accepted, read_letters
 from streams.audit.sources import Sources, audit_reader, coordinates_of
-from streams.audit.standing import TargetInForce, expected_standing
 from streams.audit.sums import Business, Window
 from streams.errors import ExpectedError
 from streams.headline import share_of
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.outputs import MilestoneEvent, WindowRow
+    from streams.audit.expected_milestones import ExpectedStanding
     from streams.audit.sources import Stops
-    from streams.audit.standing import ExpectedStanding
     from streams.kafka.records import LogRecord
     from streams.listener import Listener
     from streams.settings import Settings

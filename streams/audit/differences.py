@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from streams.audit.foreign_list import Theirs
     from streams.audit.reconciling import Match, Recounted
-    from streams.audit.theirs import Theirs
 
 HEAD: Final = ("order", "VIN", "side", "date here", "date there", "reason", "coordinates")
 #: What a spreadsheet would take for a formula.

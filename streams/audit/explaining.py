@@ -17,8 +17,8 @@ from schemas.codec import decode_milestone, decode_row
 from schemas.facts import Fact, Rejection
 from schemas.outputs import RETRACTED
 from schemas.texts import tidy_key
+from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS, OF_VEHICLES
-from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of

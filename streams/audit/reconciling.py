@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Kind, Rejection
-from streams.audit.between import KINDS
+from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.judging import EFFECTS
-from streams.audit.letters import accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, audit_reader
+from streams.audit.window_changes import KINDS
 from streams.kafka.records import record_key
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact
     from schemas.rows import RowKey
+    from streams.audit.foreign_list import Entry, Theirs
     from streams.audit.judging import Reading
     from streams.audit.sources import Stops
     from streams.audit.sums import Business
-    from streams.audit.theirs import Entry, Theirs
     from streams.domain.periods import Period
     from streams.listener import Listener
     from streams.settings import Settings

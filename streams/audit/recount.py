@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS
+from streams.audit.dead_letters import MAX_EVENTS, Letter, accepted
 from streams.audit.judging import content_of
-from streams.audit.letters import MAX_EVENTS, Letter, accepted
 from streams.audit.report import Check, describe_event, place_text
 from streams.audit.sources import Coordinates, Home, coordinates_of
 from streams.audit.sums import Tally

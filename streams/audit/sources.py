@@ -21,7 +21,7 @@ from schemas.facts import FUTURE_TIME, QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from schemas.wrappers import WRAPPERS
-from streams.audit.kept import Kept
+from streams.audit.kept_events import Kept
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, reader

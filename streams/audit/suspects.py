@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import Kind
+from streams.audit.dead_letters import Letter, accepted
 from streams.audit.judging import EFFECTS
-from streams.audit.letters import Letter, accepted
 from streams.audit.report import describe_event
 
 if TYPE_CHECKING:

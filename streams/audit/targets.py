@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from schemas.codec import decode_target
 from schemas.events import TargetSet
 from schemas.facts import Rejection
+from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
-from streams.audit.standing import TargetInForce
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end
 

@@ -16,8 +16,9 @@ from streams.audit.comparing import (
     compare_shards,
     compare_sums,
 )
+from streams.audit.control_totals import compare_row_controls, read_sent_totals
+from streams.audit.dead_letters import read_letters
 from streams.audit.forwarded import read_arrivals, strangers_applied
-from streams.audit.letters import read_letters
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
@@ -25,7 +26,6 @@ from streams.audit.sources import Coordinates, Home, Sources, Stops, audit_reade
 from streams.audit.sums import Business, Day, add_days, limited, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
-from streams.audit.totals import compare_row_controls, read_sent_totals
 from streams.kafka.admin import catalogue_of
 from streams.listener import Listener
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from schemas.counts import DayKey
     from schemas.facts import Fact
     from schemas.rows import RowKey
+    from streams.audit.expected_milestones import TargetInForce
     from streams.audit.published import Published
     from streams.audit.recount import StreamBooks
-    from streams.audit.standing import TargetInForce
     from streams.audit.sums import Window
     from streams.settings import Settings
 

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.codec import read_row
 from streams.checkup import Finding, failed, note, ok, wrong
-from streams.domain.slips import LikelySlip, likely_slips, longest
+from streams.domain.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
 from streams.kafka.clients import client_options, partition_counts, quiet_clients, read_latest, reader

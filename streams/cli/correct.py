@@ -27,8 +27,8 @@ from streams.audit.sums import Business
 from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.context import Context, wall_clock_us
 from streams.errors import ExpectedError
 from streams.installation import load_settings

@@ -15,13 +15,13 @@ from schemas.notes import Place
 from streams.cli.operators import operator
 from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.printable import as_json, printable
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
-from streams.operations.mending import UNWRAPPERS, Mending
+from streams.operations.repairs import UNWRAPPERS, Mending
 from streams.operations.replay import Outcome, Repair, rehearse, replay
 
 if TYPE_CHECKING:

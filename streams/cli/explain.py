@@ -9,12 +9,12 @@ import click
 
 from schemas.facts import METRICS
 from schemas.rows import RowKey
-from streams.audit.between import WindowExplanation, explain_window
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
+from streams.audit.window_changes import WindowExplanation, explain_window
 from streams.cli.options import business_text, cluster_options, instant_us
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.headline import headline, sentence
 from streams.installation import load_settings

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from schemas.codec import decode_forecast
-from streams.cli.columns import print_columns
 from streams.cli.options import business_text, cluster_options
 from streams.cli.running import run
-from streams.domain.nearest import unknown
+from streams.cli.text_tables import print_columns
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of

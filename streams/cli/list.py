@@ -13,7 +13,7 @@ from schemas.facts import METRICS
 from schemas.outputs import MilestoneKind
 from streams.cli.options import cluster_options
 from streams.cli.running import run
-from streams.domain.nearest import period_fault, unknown
+from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.headline import headline
 from streams.installation import load_settings

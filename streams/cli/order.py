@@ -11,16 +11,16 @@ from schemas.instants import utc_text
 from schemas.outputs import EVENT_EFFECTS
 from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.installation import load_settings
 from streams.kafka.log import KafkaLog
 from streams.lookup.finder import Finder, Reach
-from streams.lookup.letters import said_by
-from streams.lookup.story import STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
+from streams.lookup.order_history import STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
+from streams.lookup.rejected_records import said_by
 from streams.operations.dead_letters import Wanted, read_letters
 
 if TYPE_CHECKING:

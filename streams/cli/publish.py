@@ -26,7 +26,7 @@ from streams.events.event_files import EventReader, NumberedLine
 from streams.events.ndjson import LineChecker, RejectedLine
 from streams.installation import load_settings
 from streams.kafka.publisher import Publisher
-from streams.operations.loads import LoadJournal, LoadNote
+from streams.operations.load_progress import LoadJournal, LoadNote
 from streams.operations.rehearsal import LoadRate, Rehearsal
 from streams.operations.row_files import TableMapping, TableReader, propose, read_mapping
 

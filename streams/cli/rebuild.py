@@ -10,8 +10,8 @@ import click
 from streams.cli.operators import operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.clients import quiet_clients

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from schemas.rows import RowKey
 from streams.audit.differences import WRITERS, differences
+from streams.audit.foreign_list import EITHER, Theirs, read_list
 from streams.audit.reconciling import Match, Recounted, match, recount_windows
 from streams.audit.report import describe_event, place_text
-from streams.audit.theirs import EITHER, Theirs, read_list
 from streams.cli.options import business_text, cluster_options
 from streams.cli.printable import as_json, printable
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.operations.reconcile import Compared, Situation, read_situation

@@ -11,12 +11,12 @@ import click
 from schemas.codec import read_row
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
-from streams.cli.columns import print_columns
 from streams.cli.options import cluster_options
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
-from streams.domain.limits import LimitUse, ScopeCosts, SetCost, limit_uses
-from streams.domain.nearest import unknown
+from streams.cli.text_tables import print_columns
+from streams.domain.limit_usage import LimitUse, ScopeCosts, SetCost, limit_uses
+from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of

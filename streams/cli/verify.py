@@ -11,8 +11,8 @@ import click
 from streams.audit.report import place_text
 from streams.audit.verifying import verify
 from streams.cli.options import business_text, cluster_options
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
 from streams.installation import load_settings
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import click
 from schemas.codec import decode_row, encode_row, read_row
 from schemas.facts import METRICS
 from schemas.rows import RowKey
-from streams.cli.columns import print_columns
 from streams.cli.options import business_text, cluster_options, instant_us
+from streams.cli.progress import watched
 from streams.cli.running import run
-from streams.cli.watching import watched
+from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
-from streams.domain.nearest import period_fault, unknown
+from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
@@ -250,7 +250,7 @@ def _as_of(settings: Settings, as_of: str, appended_us: int) -> list[_Shown]:
 
 
 def _first_closed(settings: Settings) -> list[_Shown]:
-    from streams.audit.closed import rows_as_first_closed  # noqa: PLC0415 - see above
+    from streams.audit.first_closed import rows_as_first_closed  # noqa: PLC0415 - see above
 
     found = run(settings, rows_as_first_closed(settings))
     shown = []

@@ -2,7 +2,7 @@
 
 What stands counted is kept, and the model of `streams.domain.pace` gives the days to come. Of today, what has come so far
 counts as it is, and the part of the day that usually comes after this hour is projected; the estimates themselves rest
-on complete days. The range is that of `streams.domain.spread`: `p10` and `p90` held the truth between them in 8 of 10
+on complete days. The range is that of `streams.domain.forecast_range`: `p10` and `p90` held the truth between them in 8 of 10
 cases of the series' own past. All in units (whole ones in results) and civil dates of the business time zone.
 """
 
@@ -15,8 +15,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from schemas.outputs import Forecast, ForecastQuality, ForecastState, ProjectedDate, ProjectedTotal
+from streams.domain.forecast_range import Spread, Spreads
 from streams.domain.pace import MODEL, MODEL_VERSION, PaceModel
-from streams.domain.spread import Spread, Spreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

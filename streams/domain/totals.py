@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
-from streams.domain.bounds import scope_of_others
 from streams.domain.controls import Controls
+from streams.domain.delayed_retractions import HeldBack
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
-from streams.domain.held import HeldBack
 from streams.domain.milestones import Claim, MilestoneBook, in_order
+from streams.domain.overflow import scope_of_others
 from streams.domain.records import RecordPeriods, records_among
 from streams.domain.rules import (
     Rule,
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
     from schemas.facts import DayCount, Metric
     from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
-    from streams.domain.bounds import ScopeBounds
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
+    from streams.domain.overflow import ScopeBounds
     from streams.domain.targets import TargetChange
     from streams.domain.windows import CountedDay, PublishedRow, Row
 

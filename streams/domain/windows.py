@@ -1,7 +1,7 @@
 """Window rows: day counts of all shards summed to days, months, years and holidays, with status and version.
 
 Sums are kept up to date count by count, so a step costs only what it changes. What there is lies packed in columns
-(`columns.py`, `cells.py`); rows as objects are made for a step and dropped after it.
+(`row_columns.py`, `packed_days.py`); rows as objects are made for a step and dropped after it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from schemas.facts import METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, RowKey, full_fields
-from streams.domain import cells
-from streams.domain.columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
+from streams.domain import packed_days
 from streams.domain.controls import compare
+from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -167,7 +167,7 @@ class CountedDay:
     @property
     def by_hour(self) -> list[int]:
         """24 units by local hour."""
-        return cells.hours_of(self._packed)
+        return packed_days.hours_of(self._packed)
 
 
 class Cut(NamedTuple):
@@ -284,7 +284,7 @@ class Windows:
     def shard_count(self, shard: int, metric: str, scope: str, day: date) -> DayCount:
         """What one ledger partition counts on a business date, without its latest unit; nothing where there is no row."""
         place = self.find((metric, scope, f"day:{day.isoformat()}"))
-        return cells.of_shard(self.columns.cells[place] if place is not None else None, shard)
+        return packed_days.of_shard(self.columns.cells[place] if place is not None else None, shard)
 
     def day_counts(self, metric: str, scope: str) -> Iterator[tuple[date, int]]:
         """Dates and counts of the days of a metric and scope, in no order."""
@@ -317,9 +317,9 @@ class Windows:
         columns.updated_us[place] = self._micros_of(row.updated_at)
         by_hour = row.by_hour
         if by_hour is not None:
-            hours = columns.published_hours[place] = cells.fingerprint(by_hour)
+            hours = columns.published_hours[place] = packed_days.fingerprint(by_hour)
             if row.version == 1 and hours != columns.hours[place]:
-                self._first_cells[place] = cells.of_hours(by_hour)
+                self._first_cells[place] = packed_days.of_hours(by_hour)
             elif self._first_cells:
                 self._first_cells.pop(place, None)
         start, end, is_day = self._dates[number]
@@ -379,7 +379,7 @@ class Windows:
         own, cells_of = places[0], self.columns.cells
         if self.columns.version[own] == 1 and own not in self._first_cells and self._is_as_published(own):
             self._first_cells[own] = cells_of[own]
-        replaced = cells.replace(cells_of[own], shard, count)
+        replaced = packed_days.replace(cells_of[own], shard, count)
         cells_of[own], before = replaced.packed, replaced.units
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
         if self._started:
@@ -460,7 +460,7 @@ class Windows:
             others: Published versions with what the columns do not hold; of other rows too.
         """
         first = len(self.columns)
-        self.columns.extend(columns, [cells.shared(packed) for packed in kept])
+        self.columns.extend(columns, [packed_days.shared(packed) for packed in kept])
         # The numbers of periods as they are kept once.
         numbers, series = list(self._numbers.values()), self._series
         places = range(first, len(self.columns))
@@ -682,7 +682,7 @@ class Windows:
             end=end,
             timezone=timezone,
             count=columns.published_count[place],
-            by_hour=cells.hours_of(earlier.get(place, columns.cells[place])) if is_day else None,
+            by_hour=packed_days.hours_of(earlier.get(place, columns.cells[place])) if is_day else None,
             targets=[],
             status=STATUSES[columns.published_status[place]],
             restated=columns.restated[place],
@@ -766,7 +766,7 @@ class Windows:
             rows_of_series = self._series[self.columns.series[row.place]].rows
             numbers = self._numbers_of_day.get(row.period.start, ())
             places = [rows_of_series[number] for number in numbers]
-            for shard, count in cells.counts_of(self.columns.cells[row.place]):
+            for shard, count in packed_days.counts_of(self.columns.cells[row.place]):
                 if count > 0:
                     latest = self._latest.get((row.place, shard))
                     for place in places:

@@ -10,7 +10,7 @@ from schemas.notes import Place, Replayed
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.records import record_key
-from streams.lookup.letters import said_by
+from streams.lookup.rejected_records import said_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection

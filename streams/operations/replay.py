@@ -25,7 +25,7 @@ from streams.kafka.publication import CONTROLS, TARGETS, Candidate, verdicts_on
 from streams.kafka.transactions import FencedError, InDoubtError, Outgoing
 from streams.listener import Listener
 from streams.operations.dead_letters import DeadLetter, Wanted, read_letters, read_replayed
-from streams.operations.mending import Content, Mending, ended, filtered
+from streams.operations.repairs import Content, Mending, ended, filtered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from schemas.notes import Place
     from streams.context import Context
     from streams.kafka.log import LogReader, LogWriter
-    from streams.operations.mending import Edited
+    from streams.operations.repairs import Edited
 
 #: Whether these are accepted is decided by what came before them, which a replay does not change.
 DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED}
@@ -76,7 +76,7 @@ class Repair:
     Attributes:
         command: For the shell, after the common repairs; `None` leaves records as they are.
         gets_values: Whether the command is started for each record, gets its value and gives the new one; else it is started
-            once and gets all records, as `mending.filtered` writes them.
+            once and gets all records, as `repairs.filtered` writes them.
         mending: The common repairs.
         force: Publish also what would be rejected again.
         by: Who does it.

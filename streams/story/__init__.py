@@ -11,10 +11,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from streams.kafka.publication import Publication
+from streams.story.delivery_faults import Mess, Transport
 from streams.story.events import EventWriter
 from streams.story.figures import StoryFacts, load_facts
 from streams.story.lives import Lives, Rates
-from streams.story.mess import Mess, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -35,7 +35,7 @@ from streams.kafka.transactions import Outgoing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
-from streams.totals.limits import LimitWatch
+from streams.totals.limit_warnings import LimitWatch
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.snapshots import Snapshots
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from streams.context import Context
-    from streams.domain.bounds import ScopeBounds
     from streams.domain.disposition import Disposition
+    from streams.domain.overflow import ScopeBounds
     from streams.domain.totals import Step, Totals
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord

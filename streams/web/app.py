@@ -21,17 +21,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from streams.web import api, health, pages
 from streams.web.assets import Assets
+from streams.web.bounded_waits import ended
 from streams.web.conditional import Conditional
 from streams.web.context import Web
-from streams.web.follow import Follower
 from streams.web.orders import Orders
-from streams.web.patience import ended
 from streams.web.readmodel import ReadModel
-from streams.web.readmodel.keeping import kept_folder
+from streams.web.readmodel.persistence import kept_folder
 from streams.web.rendering import Pages, Visitor
 from streams.web.routes import RETRY_AFTER_S, NotReadYetError
 from streams.web.security import Access, Guard
 from streams.web.sse import Hub
+from streams.web.topic_follower import Follower
 from streams.web.views.common import UnknownNameError
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from streams.web.status import ServiceStatus, service_status
 if TYPE_CHECKING:
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
-    from streams.web.follow import FollowState
     from streams.web.orders import Orders
     from streams.web.readmodel import ReadModel
     from streams.web.rendering import Pages
     from streams.web.sse import Hub
+    from streams.web.topic_follower import FollowState
 
 
 @dataclass(frozen=True)

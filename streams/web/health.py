@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from streams.web import business
+from streams.web import business_metrics
 from streams.web.metrics import MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def router(web: Web) -> APIRouter:
     def metrics() -> Response:
         status = web.status()
         with web.model.snapshot() as view:
-            found = business.families(view, status, web.settings.reckoning)
+            found = business_metrics.families(view, status, web.settings.reckoning)
         return Response(web.metrics.text(status, web.hub, found), media_type=MEDIA_TYPE)
 
     return routes

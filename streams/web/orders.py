@@ -14,8 +14,8 @@ from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.clients import quiet_clients
 from streams.lookup.finder import Finder, FoundOrder, Reach, Waiting
-from streams.lookup.story import DayUnit, OrderLetter, OrderStory, Teller, replay_command
-from streams.web.patience import within
+from streams.lookup.order_history import DayUnit, OrderLetter, OrderStory, Teller, replay_command
+from streams.web.bounded_waits import within
 from streams.web.times import text_of_ms
 
 if TYPE_CHECKING:

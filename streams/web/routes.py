@@ -12,7 +12,7 @@ from fastapi import HTTPException, Path
 from starlette.requests import Request
 
 from schemas.instants import format_instant, parse_instant
-from streams.domain.nearest import unknown
+from streams.domain.suggestions import unknown
 from streams.web.status import service_status
 from streams.web.times import text_of_us
 from streams.web.views.common import Ask, EarlierMoment, micros

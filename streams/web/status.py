@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.instants import format_instant
 from schemas.outputs import Books, PartitionStatus, SourceStatus, WorkerStatus
-from streams.domain.limits import limit_uses
+from streams.domain.limit_usage import limit_uses
 from streams.settings import installation_digest
 from streams.web.times import text_of, text_of_ms
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-    from streams.web.follow import FollowState
     from streams.web.readmodel import Snapshot
+    from streams.web.topic_follower import FollowState
 
 #: A worker reports every 1.5 s.
 WORKER_SILENT_S: Final = 4.0

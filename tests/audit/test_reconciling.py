@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.rows import RowKey
+from streams.audit.foreign_list import Entry, Theirs, read_theirs
 from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
-from streams.audit.theirs import Entry, Theirs, read_theirs
 from streams.settings import Settings
 from tests.domain.facts import OTHER_VIN, VIN, YU7, cancelled, delivered, placed, reversal, void
 

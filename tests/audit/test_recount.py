@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from streams.audit.dead_letters import Letter, accepted
 from streams.audit.judging import read_order
-from streams.audit.letters import Letter, accepted
 from streams.audit.sources import coordinates_of
 from streams.audit.sums import Business, Day, Tally, windows_of
 from streams.domain.ledger import Ledger

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.outputs import RowControl, WindowRow
 from schemas.rows import RowKey
-from streams.audit.totals import Sent, SentTotals, compare_row_controls
+from streams.audit.control_totals import Sent, SentTotals, compare_row_controls
 
 KEY = RowKey("deliveries", "all", "day:2024-10-07")
 FACTORY = "/factories/bj1"

@@ -12,8 +12,8 @@ from schemas.instants import micros_of, parse_instant
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
 from streams.audit.comparing import compare_milestones, compare_row_targets, compare_rows, compare_sums
+from streams.audit.expected_milestones import TargetInForce, expected_standing, is_judged
 from streams.audit.report import Check
-from streams.audit.standing import TargetInForce, expected_standing, is_judged
 from streams.audit.sums import Business, Window
 from streams.audit.targets import TargetEvents
 from streams.settings import RuleSettings, Settings

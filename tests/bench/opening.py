@@ -29,7 +29,7 @@ from streams.kafka.records import record_value
 from tests.bench.load import publish
 from tests.bench.totals import SHARDS, TEMPLATES, Units
 from tests.support.installation import Installation, Worker
-from tests.support.patience import deadline
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

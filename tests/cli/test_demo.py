@@ -37,8 +37,8 @@ from streams.kafka.clients import reader
 from streams.settings import RuleSettings, Settings
 from streams.story.expected import standing_milestones
 from streams.worker.child_process import WorkerProcess
-from tests.support.patience import deadline, stretched
 from tests.support.small_demo import small_story
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

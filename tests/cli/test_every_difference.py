@@ -27,8 +27,8 @@ from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.rules import rule, target
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

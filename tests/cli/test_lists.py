@@ -11,17 +11,17 @@ import pytest
 
 from schemas.rows import RowKey
 from streams.audit.differences import HEAD, WRITERS, differences
+from streams.audit.foreign_list import read_list
 from streams.audit.judging import read_order
 from streams.audit.reconciling import Counted, Recounted, match
 from streams.audit.sums import Business
-from streams.audit.theirs import read_list
 from streams.settings import Settings
 from tests.domain.facts import delivered
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from streams.audit.theirs import Theirs
+    from streams.audit.foreign_list import Theirs
 
 ORDERS = [f"D-10{number}" for number in range(6)]
 VINS = [f"LNBSU7A10R100010{number}" for number in range(6)]

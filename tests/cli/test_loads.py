@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import streams.cli.publish
 from streams.errors import ExpectedError
-from streams.operations.loads import LoadJournal, LoadNote
+from streams.operations.load_progress import LoadJournal, LoadNote
 from streams.settings import Settings
 
 if TYPE_CHECKING:

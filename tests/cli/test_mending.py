@@ -15,9 +15,9 @@ import pytest
 
 from schemas.notes import Place
 from streams.operations.dead_letters import DeadLetter
-from streams.operations.mending import Content, Mending, filtered
+from streams.operations.repairs import Content, Mending, filtered
 from tests.contract.builders import APPENDED_MS, ORDER_ID, Record, binary, decoded, document, structured
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from schemas.facts import Rejection

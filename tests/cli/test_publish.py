@@ -21,7 +21,7 @@ from streams.kafka.publication import CONTROLS, TARGETS, Publication
 from streams.kafka.publisher import Publisher
 from streams.settings import Settings
 from tests.support.installation import Installation
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

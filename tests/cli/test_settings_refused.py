@@ -11,7 +11,7 @@ import pytest
 
 from streams.cli import COMMANDS, main
 from tests.support.commands import USES, uses
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

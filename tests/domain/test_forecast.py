@@ -11,7 +11,7 @@ import pytest
 
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.forecast import project, usual_share
-from streams.domain.spread import measure
+from streams.domain.forecast_range import measure
 from tests.domain.forecast_world import AUTUMN, DAY, START, forecast_of, known, of
 from tests.domain.forecast_world import period as period_of
 

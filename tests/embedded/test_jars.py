@@ -18,7 +18,7 @@ import pytest
 from streams.embedded import jars, machine
 from streams.embedded.jars import Jar
 from streams.errors import ExpectedError
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import pytest
 
 from streams.embedded import diagnosis, java, machine, probe, supervisor
 from streams.errors import ExpectedError
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 STUBBORN = """
 import signal, time

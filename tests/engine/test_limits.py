@@ -8,7 +8,7 @@ from schemas.facts import DayCount, LatestUnit
 from streams.context import Context
 from streams.settings import LimitSettings, Settings
 from streams.totals.factory import make_totals
-from streams.totals.limits import LimitWatch
+from streams.totals.limit_warnings import LimitWatch
 
 
 def test_a_limit_is_said_to_be_near_once_and_once_more_when_it_is_passed() -> None:

@@ -21,9 +21,9 @@ from streams.ledger.vocabulary import vocabulary_record
 from streams.lookup import postings as module
 from streams.lookup.finder import FoundOrder, Reach, Waiting
 from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
-from streams.lookup.letters import said_by
+from streams.lookup.order_history import OrderLetter, OrderStory, Teller
 from streams.lookup.postings import Postings
-from streams.lookup.story import OrderLetter, OrderStory, Teller
+from streams.lookup.rejected_records import said_by
 from streams.settings import Settings
 from tests.support.outputs import Record
 

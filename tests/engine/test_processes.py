@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support import processes
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,9 +28,9 @@ from streams.kafka.records import record_value
 from tests.faults.spy import Spy
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.recount import recount
 from tests.support.rules import rule, target
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

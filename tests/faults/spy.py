@@ -28,7 +28,7 @@ from streams.kafka.forwarding import unwrap
 from streams.kafka.records import header_values, record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     import asyncio

@@ -21,9 +21,9 @@ from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.records import header_values
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import deadline, stretched
 from tests.support.recount import recount
 from tests.support.rules import rule, target
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,9 +21,9 @@ from streams.kafka.rights import transactional_prefix
 from tests.support.commands import uses
 from tests.support.events import lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.recount import recount
 from tests.support.shared_kafka import LIGHT_JAVA
+from tests.support.time_limits import deadline
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.events import Published, event
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.rules import rule
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from streams.embedded import jars, machine, probe
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
-from tests.support.patience import deadline, stretched
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

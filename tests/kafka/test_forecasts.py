@@ -16,7 +16,7 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.records import record_key
 from tests.support.events import Published, event
 from tests.support.installation import Installation
-from tests.support.patience import deadline
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

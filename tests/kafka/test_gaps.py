@@ -25,8 +25,8 @@ from streams.ledger.restore import restore
 from streams.operations.move import move
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.recount import recount
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

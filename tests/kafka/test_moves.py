@@ -20,8 +20,8 @@ from streams.kafka.clients import client_options, read_to_end, reader
 from streams.operations.move import move
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import deadline
 from tests.support.rules import rule
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.events import Published, lifecycle
 from tests.support.installation import Installation
-from tests.support.patience import stretched
 from tests.support.rules import rule, target
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from pathlib import Path

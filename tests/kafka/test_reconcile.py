@@ -18,7 +18,7 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.publisher import Publisher
 from streams.kafka.records import header_values, record_key, record_value
 from tests.support.installation import Installation
-from tests.support.patience import deadline
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

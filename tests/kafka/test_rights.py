@@ -20,8 +20,8 @@ from streams.kafka.rights import ROLES, Operation, Resource, Right, Role, rights
 from streams.settings import Settings
 from tests.support.events import lifecycle
 from tests.support.installation import ROOT, Installation
-from tests.support.patience import deadline, stretched
 from tests.support.recount import recount
+from tests.support.time_limits import deadline, stretched
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from streams.settings import Settings
 from tests.support import processes
 from tests.support.events import lifecycle
 from tests.support.installation import ROOT, Installation
-from tests.support.patience import deadline, stretched
 from tests.support.recount import recount
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

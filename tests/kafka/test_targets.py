@@ -21,8 +21,8 @@ from streams.kafka.clients import read_to_end
 from streams.kafka.records import header_values, record_key, record_value
 from tests.support.events import Published
 from tests.support.installation import ROOT, Installation, Worker
-from tests.support.patience import deadline
 from tests.support.rules import rule, target
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

@@ -19,9 +19,9 @@ from streams.installation import load_settings
 from streams.kafka.publication import Publication, partitions_for
 from streams.settings import STORY
 from streams.story import Story, StoryFacts, load_facts, tell
+from streams.story.delivery_faults import Transport
 from streams.story.expected import standing_milestones
 from streams.story.lives import Rates
-from streams.story.mess import Transport
 
 if TYPE_CHECKING:
     from streams.settings import Settings

@@ -26,7 +26,7 @@ from streams.kafka.clients import client_options, partition_counts, read_latest,
 from streams.kafka.records import record_value
 from streams.settings import Settings
 from tests.support import processes
-from tests.support.patience import deadline, stretched
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.config import BrokerListener
-from tests.support.patience import deadline
 from tests.support.shared_kafka import LIGHT_JAVA
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

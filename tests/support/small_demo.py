@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 from streams.cli import main
 from streams.story import Story, load_facts, tell
+from streams.story.delivery_faults import Transport
 from streams.story.lives import Rates
-from streams.story.mess import Transport
 
 
 def small_story() -> Story:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from tests.support.installation import ROOT
-from tests.support.patience import deadline, stretched
+from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -23,7 +23,7 @@ from streams.kafka.clients import reader
 from tests.support import hostile
 from tests.support.browser import WATCH, Heard, arguments, chromium, picture_lines
 from tests.support.installation import Installation
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from playwright.async_api import Browser, async_playwright, expect
 from streams.web.readmodel import Feed
 from tests.support.browser import arguments, chromium
 from tests.support.outputs import Record, row
-from tests.support.patience import stretched
 from tests.support.site import Site
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

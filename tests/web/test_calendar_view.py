@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from streams.holidays import holiday_years
 from streams.settings import Settings
-from streams.web.follow import FollowState
 from streams.web.readmodel import Feed
 from streams.web.status import service_status
+from streams.web.topic_follower import FollowState
 from streams.web.views.calendar import CalendarParameters, calendar
 from streams.web.views.common import Ask
 from tests.support.outputs import row, row_record

@@ -21,7 +21,7 @@ from streams.kafka.admin import admin, apply_topics
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import ROOT, Installation
 from tests.support.outputs import milestone, milestone_record, row, row_record
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 from tests.support.webview import WebView, listening
 
 if TYPE_CHECKING:

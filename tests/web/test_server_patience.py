@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from streams.web.patience import ended, within
+from streams.web.bounded_waits import ended, within
 
 
 async def stubborn(seconds: float) -> None:

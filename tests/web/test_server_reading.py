@@ -12,9 +12,9 @@ import pytest
 from aiokafka import TopicPartition
 
 from streams.settings import Settings
-from streams.web.follow import Follower
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
-from streams.web.readmodel.keeping import kept_folder
+from streams.web.readmodel.persistence import kept_folder
+from streams.web.topic_follower import Follower
 from tests.support.outputs import Record, row, row_record
 from tests.support.site import Site
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.settings import Settings
-from streams.web.follow import FollowState
 from streams.web.readmodel import Feed
 from streams.web.status import WORKER_SILENT_S, ServiceStatus, service_status
+from streams.web.topic_follower import FollowState
 from tests.support.outputs import Record
 
 if TYPE_CHECKING:

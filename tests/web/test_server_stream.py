@@ -12,7 +12,7 @@ from schemas.rows import RowKey
 from streams.web import sse
 from streams.web.readmodel import Changes
 from streams.web.sse import Filter, Hub, Stream
-from tests.support.patience import stretched
+from tests.support.time_limits import stretched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_status
-from streams.web.readmodel.news import ForecastReader, MilestonePage, MilestoneQuery, MilestoneReader
+from streams.web.readmodel.database import Database
+from streams.web.readmodel.milestones import ForecastReader, MilestonePage, MilestoneQuery, MilestoneReader
 from streams.web.readmodel.rejected import (
     DeadLetterEntry,
     DeadLetterReader,
@@ -26,7 +27,6 @@ from streams.web.readmodel.rejected import (
     ViolationQuery,
     ViolationReader,
 )
-from streams.web.readmodel.schema import Database
 from streams.web.readmodel.windows import Restatement, WindowPage, WindowQuery, WindowReader
 from streams.web.readmodel.writing import Changes, Feed, Writer
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from schemas.outputs import Status
-    from streams.web.readmodel.keeping import KeptFolder
+    from streams.web.readmodel.persistence import KeptFolder
 
 __all__ = [
     "Changes",

@@ -10,7 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from streams.web.readmodel.schema import Database
+    from streams.web.readmodel.database import Database
 
 #: Memory for the time of sorting and joining, KiB.
 _CACHE_KIB: Final = 64 * 1024

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from streams.web.readmodel import places
-from streams.web.readmodel.places import Selection
+from streams.web.readmodel import keyset_pages
+from streams.web.readmodel.keyset_pages import Selection
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from streams.web.readmodel.places import LinePlace
+    from streams.web.readmodel.keyset_pages import LinePlace
 
 MAX_LETTERS: Final = 1000
 #: The newest first.
@@ -144,7 +144,7 @@ class DeadLetterReader:
         if self._as_of_us is not None:
             conditions.append("recorded_ms <= :as_of_ms")
             values["as_of_ms"] = self._as_of_us // 1000
-        found = places.page(
+        found = keyset_pages.page(
             self._connection,
             Selection("dead_letters", "*", conditions, values),
             LETTER_ORDER,
@@ -182,7 +182,7 @@ class ViolationReader:
             names = [f"order{number}" for number in range(len(query.order_ids))]
             conditions.append(f"order_id IN ({', '.join(f':{name}' for name in names)})")
             values |= dict(zip(names, query.order_ids, strict=True))
-        found = places.page(
+        found = keyset_pages.page(
             self._connection,
             Selection("violations", "order_id, kind, source, event_id, message, recorded_ms", conditions, values),
             VIOLATION_ORDER,

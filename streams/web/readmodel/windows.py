@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
 from schemas.facts import METRICS
-from streams.web.readmodel import places
-from streams.web.readmodel.places import Selection
+from streams.web.readmodel import keyset_pages
+from streams.web.readmodel.keyset_pages import Selection
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import WindowRow
     from streams.domain.periods import Period
-    from streams.web.readmodel.places import LinePlace, SortOrder
+    from streams.web.readmodel.keyset_pages import LinePlace, SortOrder
 
 #: Rows of one page at most.
 MAX_ROWS: Final = 1000
@@ -154,7 +154,7 @@ class WindowReader:
         """
         selection = _selection(query, self._as_of_us)
         limit = min(query.limit, MAX_ROWS)
-        found = places.page(
+        found = keyset_pages.page(
             self._connection, selection, _order(query.sort), after=query.after, before=query.before, limit=limit
         )
         bodies = self._bodies([(row[0], row[1], row[2]) for row in found.rows])
@@ -167,7 +167,7 @@ class WindowReader:
             ValueError: A sort that there is not.
         """
         selection = _selection(query, self._as_of_us)
-        found = self._connection.execute(*places.statement(selection, _order(query.sort), query.after))
+        found = self._connection.execute(*keyset_pages.statement(selection, _order(query.sort), query.after))
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
 

@@ -34,7 +34,7 @@ from schemas.outputs import ControlHeaders
 from schemas.rows import RowKey
 from schemas.texts import scope_names
 from streams.kafka.records import header_values, record_key, record_value
-from streams.lookup.letters import said_by
+from streams.lookup.rejected_records import said_by
 from streams.web.readmodel.loading import Loading
 from streams.web.readmodel.windows import dimensions_of
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from schemas.outputs import WindowRow
     from schemas.rows import PlainRow
     from streams.kafka.records import LogRecord
-    from streams.web.readmodel.schema import Database
+    from streams.web.readmodel.database import Database
 
 #: Where the part of a row begins that differs between its versions. Inside a string its quotes would be escaped.
 _TAIL: Final = '"count":'

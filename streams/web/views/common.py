@@ -20,7 +20,7 @@ from schemas.facts import DIMENSIONS, METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
-from streams.domain.nearest import period_fault, unknown
+from streams.domain.suggestions import period_fault, unknown
 from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
     from streams.web.readmodel import Snapshot
-    from streams.web.readmodel.places import LinePlace
+    from streams.web.readmodel.keyset_pages import LinePlace
     from streams.web.status import ServiceStatus
 
 DELIVERIES: Final = "deliveries"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.outputs import MilestoneKind, WindowRow
 from streams.web.readmodel import MilestoneQuery
-from streams.web.readmodel.news import MILESTONE_ORDER
+from streams.web.readmodel.milestones import MILESTONE_ORDER
 from streams.web.views.common import (
     Ask,
     DatedParameters,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from schemas.outputs import WindowRow
-from streams.domain.limits import dimensions_of
-from streams.domain.nearest import period_fault
-from streams.lookup.story import DayUnit, OrderStory
+from streams.domain.limit_usage import dimensions_of
+from streams.domain.suggestions import period_fault
+from streams.lookup.order_history import DayUnit, OrderStory
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery, MilestoneQuery
 from streams.web.views.common import (

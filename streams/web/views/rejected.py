@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field
 from schemas.facts import REASONS
 from schemas.outputs import VIOLATION_MESSAGES, CivilDate, RowControl, WindowRow
 from schemas.wrappers import UNWRAPS
-from streams.domain.nearest import unknown
-from streams.domain.slips import alike, likely_slips, longest
+from streams.domain.likely_slips import alike, likely_slips, longest
+from streams.domain.suggestions import unknown
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.readmodel.rejected import LETTER_ORDER, VIOLATION_ORDER
 from streams.web.views.common import (

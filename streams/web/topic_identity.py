@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
 
-from streams.web.patience import within
+from streams.web.bounded_waits import within
 from streams.web.readmodel.writing import digest
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.facts import DIMENSIONS, METRICS, Fact, Metric
-from streams.domain.bounds import counted_in
 from streams.domain.orders import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Judgement, judge
+from streams.domain.overflow import counted_in
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 

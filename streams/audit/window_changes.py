@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
+from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS, OF_VEHICLES
-from streams.audit.letters import Letters, accepted, read_letters
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of

@@ -1,7 +1,7 @@
 """Output topics → read model: from the beginning, then as they grow, through outages of the brokers.
 
 It reads committed records without a consumer group, so workers do not notice it. A lost connection is reopened, and reading
-continues after the last record. If a topic was recreated (see `streams.web.witness`), its tables are emptied and it is read from
+continues after the last record. If a topic was recreated (see `streams.web.topic_identity`), its tables are emptied and it is read from
 its beginning.
 """
 
@@ -22,9 +22,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import live_options, partition_counts, quiet_clients
-from streams.web.patience import ended, within
+from streams.web.bounded_waits import ended, within
 from streams.web.readmodel import Changes, Feed
-from streams.web.witness import Witness
+from streams.web.topic_identity import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.outputs import RETRACTED
-from streams.web.readmodel import places
-from streams.web.readmodel.places import Selection
+from streams.web.readmodel import keyset_pages
+from streams.web.readmodel.keyset_pages import Selection
 
 if TYPE_CHECKING:
     import sqlite3
 
     from schemas.outputs import Forecast, MilestoneEvent
-    from streams.web.readmodel.places import LinePlace
+    from streams.web.readmodel.keyset_pages import LinePlace
 
 MAX_EVENTS: Final = 1000
 #: The newest first.
@@ -88,7 +88,7 @@ class MilestoneReader:
         if query.standing:
             conditions.append("type <> :retracted")
             values["retracted"] = RETRACTED
-        found = places.page(
+        found = keyset_pages.page(
             self._connection,
             Selection("milestones", "body", conditions, values),
             MILESTONE_ORDER,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from schemas.texts import OTHER
-from streams.domain.limits import limit_uses
+from streams.domain.limit_usage import limit_uses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

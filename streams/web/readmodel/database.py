@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.web.readmodel.keeping import KeptFolder
+    from streams.web.readmodel.persistence import KeptFolder
 
 #: Read connections kept open; more are opened and closed when more requests run at once.
 _KEPT_READERS: Final = 16
