@@ -94,6 +94,18 @@ def test_what_our_image_is_built_on_is_named_by_its_digest() -> None:
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases.pop())
 
 
+def test_our_image_reads_workbooks_and_parquet_with_the_versions_that_are_tested() -> None:
+    (lock,) = set(re.findall(r"-r (\S+)", (ROOT / "deploy" / "Dockerfile").read_text()))
+
+    def versions(path: Path) -> set[str]:
+        return set(re.findall(r"^[\w.-]+==\S+", path.read_text(), re.MULTILINE))
+
+    installed = versions(ROOT / lock)
+    assert {"openpyxl", "pyarrow"} <= {each.partition("==")[0] for each in installed}
+    assert installed <= versions(ROOT / "deploy" / "requirements-dev.lock")
+    assert versions(ROOT / "deploy" / "requirements.lock") <= installed
+
+
 def test_the_images_are_of_this_version() -> None:
     image = f"milestones:{importlib.metadata.version('milestones')}"
     assert {service["image"] for service in OURS.values()} == {image}
