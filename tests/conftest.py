@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support import shared_kafka
 from tests.support.scheduling import LongestFirst, longest_first
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 # A process started in the background of a script ignores Ctrl-C, and so would the commands that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Chosen with --hypothesis-profile. Not derandomized, as it would be where CI is set: each run tries other examples.
+settings.register_profile("long", max_examples=20_000, deadline=None, derandomize=False)
 
 
 _lender = pytest.StashKey[shared_kafka.Lender]()

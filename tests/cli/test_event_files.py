@@ -161,6 +161,14 @@ def test_what_would_be_a_dead_letter_is_told_and_ends_with_1(tmp_path: Path) -> 
     assert "1 of 6 events would be rejected (1 missing_offset)" in ended
 
 
+def test_lines_in_gbk_are_named_as_such(tmp_path: Path) -> None:
+    lines, ended = checked(tmp_path, READABLE.encode("gbk"))
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "rejected: malformed_json: not UTF-8 from byte 147 on, text in GBK?; wanted: text in UTF-8"
+    ] * 5
+    assert "5 of 5 events would be rejected (5 malformed_json)" in ended
+
+
 def test_what_was_made_good_and_the_canonical_form_are_shown(tmp_path: Path) -> None:
     odd = EVENTS[0] | {"time": "2025-10-06 12:00:00+0800", "data": '{"order_id":" A ","model":"SU7"}'}
     lines, _ = checked(tmp_path, json.dumps(odd).encode())

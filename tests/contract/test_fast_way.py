@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 KINDS = [*TOPICS, "target.set.v1"]
 
 
+def at_least(examples: int) -> settings:
+    """So many examples, or as many as the profile of the run has, where those are more."""
+    return settings(max_examples=max(examples, settings().max_examples), deadline=None)
+
+
 def fast_alone(record: Record, topic: int) -> Fact | None:
     (found,) = fast.plain_facts([record], topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
     return found
@@ -448,13 +453,13 @@ def edited(value: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return value
 
 
-@settings(max_examples=400, deadline=None)
+@at_least(400)
 @given(st.sampled_from(KINDS), EDITS)
 def test_edited_structured_events_are_read_alike(kind: str, edits: list[tuple[int, int, bytes]]) -> None:
     assert_agreement(Record(edited(structured(kind), edits)), TOPICS.get(kind, 0))
 
 
-@settings(max_examples=200, deadline=None)
+@at_least(200)
 @given(st.sampled_from(list(TOPICS)), st.integers(0, 8), EDITS)
 def test_edited_binary_events_are_read_alike(kind: str, which: int, edits: list[tuple[int, int, bytes]]) -> None:
     record = binary(kind)
@@ -505,7 +510,7 @@ ATTRIBUTES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@at_least(300)
 @given(
     st.sampled_from(list(TOPICS)),
     st.dictionaries(ATTRIBUTES, FIELD_VALUES, max_size=2),
@@ -532,7 +537,7 @@ TIMES = st.from_regex(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@at_least(400)
 @given(TIMES)
 @example("2024-10-07T14:03:11.+08:00")
 @example("2024-10-07T14:03:11.5")

@@ -118,6 +118,9 @@ def accepted() -> Iterator[tuple[str, bytes, Headers]]:
     yield "binary, data encoded twice", json.dumps(JSON_DATA).encode(), headers_of()
     yield "binary, mark", b"\xef\xbb\xbf" + JSON_DATA.encode(), headers_of()
     yield "binary, each header twice", JSON_DATA.encode(), headers_of() * 2
+    yield "binary, content type twice", JSON_DATA.encode(), (("Content-Type", b"application/json"), *headers_of())
+    capitals: Headers = tuple((name.upper(), text) for name, text in headers_of())
+    yield "binary, every header in capitals", JSON_DATA.encode(), capitals
     yield "binary, both spellings", JSON_DATA.encode(), (*headers_of(), *headers_of("ce-{}"))
     yield (
         "binary, empty optional headers",
@@ -131,6 +134,18 @@ def accepted() -> Iterator[tuple[str, bytes, Headers]]:
         "structured, JavaScript's content type",
         structured(),
         (("content-type", b"application/cloudevents+json; charset=utf-8"),),
+    )
+    bytes_, text = BODIES["bytes"] | {"partitionkey": ORDER}, BODIES["text without content type"]
+    yield "structured, Go, bytes and nanoseconds", structured(bytes_, time="2025-10-06T04:00:00.000000789Z"), STRUCTURED
+    yield (
+        "structured, JavaScript, bytes",
+        structured(bytes_, time="2025-10-06T04:00:00.000Z"),
+        (("content-type", b"application/cloudevents+json; charset=utf-8"),),
+    )
+    yield (
+        "structured, Python, text",
+        structured(text, partitionkey=ORDER),
+        (("content-type", b"application/json"),),
     )
     yield "structured, content type in capitals", structured(), (("Content-Type", b"Application/CloudEvents+JSON"),)
     yield "structured, content type twice", structured(), STRUCTURED * 2
@@ -340,3 +355,36 @@ def test_what_is_wrong_is_told_in_a_line_for_a_person(
     assert words in outcome.message
     for jargon in ("validation error", "pydantic", "Expecting", "expecting value", "dictionary", "^[", "{1,64}"):
         assert jargon not in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("vin", "words"),
+    [
+        ("LNBSU7A10R1 000123", "a space as the 12th of 18 characters"),
+        ("WDB1234567890", "13 characters, as no VIN has had since 1981"),
+        ("LNBSU7A10RI000123", "the letter I as the 11th character, where a VIN has 1"),
+        ("lnbsu7a10r100012", "16 characters"),
+        ("车架LNBSU7A10R10001", "as the 1st of 17 characters"),
+    ],
+)
+def test_a_wrong_vin_is_told_in_words_and_with_an_example(vin: str, words: str) -> None:
+    event = structured({"data": DATA | {"vin": vin}}, type="vehicle.delivered.v1")
+    record = Record(event, ORDER.encode(), STRUCTURED, APPENDED_MS)
+    outcome = decoded(record, topic=1)
+    assert outcome == by_authority(record, topic=1)
+    assert isinstance(outcome, Rejection), outcome
+    assert outcome.reason == "invalid_field"
+    assert outcome.message.startswith("data.vin: ")
+    assert words in outcome.message
+    assert outcome.message.endswith("such as LNBSU7A10R1000123")
+    assert "[" not in outcome.message
+
+
+@pytest.mark.parametrize("name", ["SU7 Ultra", "su7", "小米YU7", "广东", "ＳＵ７"])  # noqa: RUF001 - full width, as it is typed
+def test_a_name_is_counted_as_it_is_written(name: str) -> None:
+    event = structured({"data": DATA | {"model": name, "region": name}})
+    record = Record(event, ORDER.encode(), STRUCTURED, APPENDED_MS)
+    fact = decoded(record, topic=0)
+    assert fact == by_authority(record, topic=0)
+    assert isinstance(fact, Fact), fact
+    assert fact.dims == (name, "", "", name)
