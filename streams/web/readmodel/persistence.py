@@ -28,7 +28,7 @@ _WRITERS: Final = (
     ("schemas", "outputs.py"),
     ("schemas", "rows.py"),
     ("schemas", "codec.py"),
-    ("streams.web.readmodel", "schema.py"),
+    ("streams.web.readmodel", "database.py"),
     ("streams.web.readmodel", "writing.py"),
     ("streams.web.readmodel", "loading.py"),
 )
