@@ -32,6 +32,8 @@ _RIVAL_ASSIGNMENTS = 12
 class Engine:
     """The runners of one worker."""
 
+    runner_type: type[TaskRunner] = TaskRunner
+
     def __init__(
         self,
         context: Context,
@@ -197,7 +199,7 @@ class Engine:
     ) -> TaskRunner:
         settings = self.context.settings
         interval_ms = settings.commit_interval_ms / commits
-        return TaskRunner(
+        return self.runner_type(
             name,
             make,
             self._fetching,

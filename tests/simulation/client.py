@@ -45,10 +45,11 @@ class Network:
         """Whether this one gets lost."""
         return self._loss_share > 0 and self._world.faults_on and self._dice.random() < self._loss_share
 
-    def later(self, action: Callable[[], object]) -> None:
+    def later(self, fault: str, action: Callable[[], object]) -> None:
         """Delivers a request whose sender no longer waits, or is dead."""
 
         def arrive() -> None:
+            self._world.coverage_of(fault)
             with contextlib.suppress(FencedRequestError, NotLeaderError):
                 action()
 
@@ -156,6 +157,7 @@ class _Writer:
         if network.is_lost():
             raise KafkaConnectionError("simulated: InitProducerId lost")
         self._epoch = await cluster.init(self._id)
+        self._world.took_over(self._role, self._epoch)
         await self._at("after the takeover")
         await network.travel()
         if network.is_lost():
@@ -186,27 +188,27 @@ class _Writer:
         for piece in self._pieces(records):
             await network.travel()
             if network.is_lost():
-                self._world.seen["records lost"] += 1
+                self._world.happened("records lost")
                 if self._world.dice.random() < 0.5:
                     self._world.seen["records that arrive late"] += 1
-                    network.later(partial(cluster.produce, self._id, epoch, piece, meta))
+                    network.later("records arrive late", partial(cluster.produce, self._id, epoch, piece, meta))
                 raise InDoubtError("simulated: records lost on their way")
             await cluster.led({Partition(record.topic, record.partition) for record in piece})
             cluster.produce(self._id, epoch, piece, meta)
             await self._at("between records")
         await network.travel()
         if network.is_lost():
-            self._world.seen["EndTxn lost"] += 1
+            self._world.happened("EndTxn lost")
             if self._world.dice.random() < 0.5:
                 self._world.seen["EndTxn that arrives late"] += 1
-                network.later(lambda: cluster.end(self._id, epoch, commit=True))
+                network.later("EndTxn arrives late", lambda: cluster.end(self._id, epoch, commit=True))
             raise InDoubtError("simulated: EndTxn lost on its way")
         await self._at("before the end")
         cluster.end(self._id, epoch, commit=True)
         await self._at("after the end")
         await network.travel()
         if network.is_lost():
-            self._world.seen["answer to EndTxn lost"] += 1
+            self._world.happened("answer to EndTxn lost")
             raise InDoubtError("simulated: no answer to EndTxn")
 
     def _pieces(self, records: Sequence[Outgoing]) -> list[list[Outgoing]]:

@@ -341,6 +341,14 @@ class Cluster:
         now_s = self._loop.now_s
         return not any(log.open or log.behind_until_s > now_s for log in self._logs.values())
 
+    def open_transactions(self) -> list[str]:
+        """Transactional ids whose transaction is open."""
+        return [
+            one
+            for one, state in self._coordinated.items()
+            if state.transaction is not None and state.transaction.outcome is Outcome.OPEN
+        ]
+
     async def init(self, transactional_id: str) -> int:
         """Gives the next epoch; aborts what is open first."""
         state = self._coordinated[transactional_id]

@@ -29,6 +29,8 @@ class Process:
         self.paused = False
         #: It is killed after this many more write boundaries; 0 for never.
         self.boundaries_left = 0
+        #: Told the transitions of its task runners: the state before and after.
+        self.runner_changed: Callable[[str, str], None] = _nothing
         self._loop = loop
         self._held: list[_Handle] = []
 
@@ -292,8 +294,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.close()
 
 
-def _nothing() -> None:
-    """Stands in for a cancelled call."""
+def _nothing(*_: object) -> None:
+    """Stands in for a call that nobody wants."""
 
 
 def current_process() -> Process:

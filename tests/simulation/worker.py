@@ -16,6 +16,7 @@ from streams.kafka.log import Partition
 from streams.kafka.transport import BatchConsumer, LogEnds, NothingRead
 from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
+from tests.simulation.coverage import WatchedRunner
 from tests.simulation.loop import Process
 
 if TYPE_CHECKING:
@@ -142,6 +143,12 @@ class SimulatedConsumer(BatchConsumer):
         return following, records
 
 
+class _Engine(Engine):
+    """The real engine with runners that tell their states."""
+
+    runner_type = WatchedRunner
+
+
 async def _look() -> None:
     """Everything is permitted here."""
 
@@ -168,7 +175,8 @@ class Worker:
         self._queues: dict[TP, asyncio.Queue[Batch]] = {}
         self._actors: dict[TP, asyncio.Task[None]] = {}
         self._flow = asyncio.Event()
-        self.engine = Engine(self.context, instance, self._fail, _look)
+        self.process.runner_changed = world.coverage.changed
+        self.engine = _Engine(self.context, instance, self._fail, _look)
         self.consumer = SimulatedConsumer(world, self)
         self.engine.attach(self.consumer)
         self._fetching: asyncio.Task[None] | None = None
@@ -177,6 +185,13 @@ class Worker:
     def alive(self) -> bool:
         """Whether it has not been killed."""
         return self.process.alive
+
+    def tell_runners(self, end: str) -> None:
+        """Counts in which states its runners are paused or killed."""
+        if self.process.alive and not self.process.paused:
+            for runner in self.engine._runners():
+                if isinstance(runner, WatchedRunner):
+                    self.world.coverage.changed(runner.at, end)
 
     async def assigned(self, held: set[TP]) -> Mapping[TP, int]:
         """As `MilestonesApp.on_batch_assignment`."""

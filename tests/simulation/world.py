@@ -43,6 +43,7 @@ from streams.settings import (
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
+from tests.simulation.coverage import Coverage
 from tests.simulation.group import Group
 from tests.simulation.history import Planners, Publishers, meaning
 from tests.simulation.invariants import BrokenError, Invariants, home_of
@@ -89,6 +90,32 @@ FAULTS = (
     "move leaders",
     "next day",
 )
+
+
+#: Faults that come by shares of messages, by boundaries of writes, or from other faults.
+MISHAPS = (
+    "killed at a write",
+    "wake up",
+    "expelled",
+    "late batch",
+    "records lost",
+    "records arrive late",
+    "EndTxn lost",
+    "EndTxn arrives late",
+    "answer to EndTxn lost",
+)
+
+
+def kind_of(transactional_id: str) -> str:
+    """The kind of write of a transactional id, empty for a publisher's.
+
+    Commands that decide on records write under the ids of ledger partitions, and count as these.
+    """
+    _, is_own, role = transactional_id.rpartition("milestones-")
+    if not is_own:
+        return ""
+    kind = role.partition("-")[0]
+    return kind if kind in ("ledger", "totals") else "command"
 
 
 ALL_WINDOWS = ("day", "week", "month", "year", "total")
@@ -332,6 +359,7 @@ class World:
         self.faults_on = True
         self.is_over = False
         self.seen: Counter[str] = Counter()
+        self.coverage = Coverage(self.seen)
         self.last: deque[str] = deque(maxlen=_LAST_STEPS)
         self.boundaries = 0
         self._numbers = count(1)
@@ -392,7 +420,7 @@ class World:
         """How long a batch waits between Faust and the runner."""
         share = self.plan.slow_hand_over_share
         if share and self.faults_on and self.dice.random() < share:
-            self.seen["late batch"] += 1
+            self.happened("late batch")
             return self.dice.uniform(0.5, 8.0)
         return 0.0
 
@@ -415,8 +443,27 @@ class World:
             return False
         self.note(f"{process} is killed {boundary} of {role}")
         self.seen[f"killed: {role} {boundary}"] += 1
+        self.coverage_of("killed at a write")
+        for worker in self.workers.values():
+            if worker.process is process:
+                worker.tell_runners("killed")
         process.kill()
         return True
+
+    def coverage_of(self, fault: str) -> None:
+        """A fault has come, wherever the writers are."""
+        self.coverage.happened(fault, {kind for one in self.cluster.open_transactions() if (kind := kind_of(one))})
+
+    def happened(self, fault: str) -> None:
+        """A fault that is counted by its name, and by where it came."""
+        self.seen[fault] += 1
+        self.coverage_of(fault)
+
+    def took_over(self, role: str, epoch: int) -> None:
+        """A writer has its epoch; with the first one it has taken over from nobody."""
+        if epoch:
+            self.seen[f"takeover: {role}"] += 1
+        self.coverage.wrote("takeover")
 
     def worker_ended(self, worker: Worker, error: BaseException) -> None:
         """A worker has ended by itself."""
@@ -432,7 +479,7 @@ class World:
     def expelled(self, worker: Worker) -> None:
         """The group continues without a worker."""
         self.note(f"{worker.process} is expelled from the group")
-        self.seen["expelled"] += 1
+        self.happened("expelled")
 
     # Records and their meaning ----------------------------------------------------------------------------------------
 
@@ -483,6 +530,9 @@ class World:
         if self.failure is not None:
             return
         self.note(f"{transaction.transactional_id} commits {len(transaction.records)} records")
+        kind = kind_of(transaction.transactional_id)
+        if kind:
+            self.coverage.wrote(kind)
         beside = self.beside
         is_beside = beside is not None and transaction.transactional_id.startswith(PREFIX)
         try:
@@ -644,6 +694,7 @@ class World:
             await asyncio.sleep(max(0.0, at_s - self.loop.time()))
             self.note(f"fault: {fault}")
             self.seen[f"fault: {fault}"] += 1
+            self.coverage_of(fault)
             await getattr(self, "_fault_" + fault.replace(" ", "_"))()
         await asyncio.sleep(0)
 
@@ -672,11 +723,13 @@ class World:
 
     async def _fault_crash(self) -> None:
         worker = self._anyone()
+        worker.tell_runners("killed")
         worker.process.kill()
         self.loop.call_later(self.dice.uniform(0.1, 15.0), self._heal)
 
     async def _fault_pause(self) -> None:
         worker = self._anyone()
+        worker.tell_runners("paused")
         worker.process.pause()
         self.loop.call_later(self.dice.choice([0.5, 5.0, 14.0, 30.0]), self._wake, worker)
 
@@ -684,6 +737,7 @@ class World:
         if not worker.process.paused:
             return
         self.note(f"{worker.process} wakes up")
+        self.coverage_of("wake up")
         worker.process.resume()
 
     async def _fault_rebalance(self) -> None:

@@ -1,0 +1,174 @@
+"""What schedules have come past: faults by the writes they came between, and the states of the task runners.
+
+It only counts; it throws no dice, so it changes no schedule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.errors import GapError
+from streams.kafka.transactions import FencedError
+from streams.worker.task_runner import TaskRunner
+from tests.simulation.loop import current_process
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+    from streams.kafka.transport import Batch
+    from streams.worker.task_runner import State
+
+#: Commits of the service, of operators' commands, and the takeover of a transactional id.
+WRITES = ("ledger", "totals", "command", "takeover")
+#: What can be open when something happens.
+_OPEN = WRITES[:3]
+BETWEEN = tuple((before, after) for before in WRITES for after in WRITES)
+
+#: Transitions of a task runner. A runner is paused, woken and killed with its process.
+TRANSITIONS = (
+    "new → opening",
+    "opening → open",
+    "opening → in doubt",
+    "opening → fenced",
+    "opening → stands still",
+    "opening → closed",
+    "open → processing",
+    "open → in doubt",
+    "open → closed",
+    "processing → open",
+    "processing → in doubt",
+    "processing → fenced",
+    "processing → stands still",
+    "processing → closed",
+    "in doubt → reopening",
+    "in doubt → closed",
+    "fenced → reopening",
+    "fenced → closed",
+    "stands still → reopening",
+    "stands still → closed",
+    "reopening → open",
+    "reopening → in doubt",
+    "reopening → fenced",
+    "reopening → stands still",
+    "reopening → closed",
+    *(
+        f"{state} → {end}"
+        for state in ("opening", "open", "processing", "in doubt", "fenced", "stands still", "reopening")
+        for end in ("paused", "killed")
+    ),
+)
+
+
+class Coverage:
+    """Counts of one schedule, in the names of `seen`."""
+
+    def __init__(self, seen: Counter[str]) -> None:
+        self._seen = seen
+        self._before = ""
+        self._waiting: list[str] = []
+
+    def happened(self, fault: str, open_roles: Iterable[str]) -> None:
+        """A fault has come; `open_roles` are the kinds of the transactions that are open."""
+        for role in open_roles:
+            self._seen[f"{fault}: in {role}"] += 1
+        if self._before:
+            self._waiting.append(f"{fault}: {self._before} → ")
+
+    def wrote(self, kind: str) -> None:
+        """The next write: what came since the last one lies between them."""
+        if self._waiting:
+            for fault in self._waiting:
+                self._seen[fault + kind] += 1
+            self._waiting.clear()
+        self._before = kind
+
+    def changed(self, before: str, after: str) -> None:
+        """A task runner has gone from one state to another."""
+        self._seen[f"runner: {before} → {after}"] += 1
+
+
+class WatchedRunner(TaskRunner):
+    """The real runner, which tells its states."""
+
+    at = "new"
+
+    def _to(self, state: str) -> None:
+        if state != self.at:
+            current_process().runner_changed(self.at, state)
+            self.at = state
+
+    async def _open(self, state: State) -> None:
+        self._to("opening" if self.at == "new" else "reopening")
+        await self._watch(super()._open(state))
+        if self.is_open:
+            self._to("open")
+
+    async def _serve(self, state: State) -> None:
+        await self._watch(super()._serve(state))
+
+    async def _watch(self, running: Awaitable[None]) -> None:
+        try:
+            await running
+        except FencedError:
+            self._to("fenced")
+            raise
+        except GapError:
+            self._to("stands still")
+            raise
+        except Exception:
+            self._to("in doubt")
+            raise
+
+    async def _wait_for_work(self) -> None:
+        self._to("open")
+        await super()._wait_for_work()
+
+    def _take(self) -> list[Batch]:
+        self._to("processing")
+        return super()._take()
+
+    async def release(self) -> None:
+        await super().release()
+        self._to("closed")
+
+
+def table(seen: Mapping[str, int], faults: Sequence[str]) -> list[str]:
+    """A line for each fault: how often it came between which writes, and while which transactions were open."""
+    width = max(len(fault) for fault in faults)
+    lines = [
+        "faults between two writes (before → after), and in open transactions:",
+        f"  {'':{width}}" + "".join(f"{before:>8}" + " " * 21 for before in WRITES) + "   open in",
+        f"  {'':{width}}"
+        + "".join(f"→{after[:6]:>6}" for _, after in BETWEEN)
+        + "".join(f"{role:>8}" for role in _OPEN),
+    ]
+    for fault in faults:
+        between = "".join(f"{seen.get(f'{fault}: {before} → {after}', 0) or '·':>7}" for before, after in BETWEEN)
+        inside = "".join(f"{seen.get(f'{fault}: in {role}', 0) or '·':>8}" for role in _OPEN)
+        lines.append(f"  {fault:{width}}{between}{inside}")
+    return lines
+
+
+def runners(seen: Mapping[str, int]) -> list[str]:
+    """The transitions of the task runners, and those that never happened."""
+    counts = {one: seen.get(f"runner: {one}", 0) for one in TRANSITIONS}
+    others = sorted(key.removeprefix("runner: ") for key in seen if key.startswith("runner: "))
+    counts |= {one: seen[f"runner: {one}"] for one in others}
+    never = [one for one, count in counts.items() if not count]
+    return [
+        "states of the task runners:",
+        *(f"  {count:>9,}  {one}" for one, count in counts.items() if count),
+        "transitions that never happened: " + (", ".join(never) or "none"),
+    ]
+
+
+def never_between(seen: Mapping[str, int], faults: Sequence[str]) -> list[str]:
+    """Each fault with the writes it never came between."""
+    lines = []
+    for fault in faults:
+        places = [f"{before} → {after}" for before, after in BETWEEN] + [f"in {role}" for role in _OPEN]
+        never = [place for place in places if not seen.get(f"{fault}: {place}")]
+        if never:
+            lines.append(f"  {fault}: " + (", ".join(never) if len(never) < len(places) else "anywhere"))
+    return ["never came between or in: " + ("" if lines else "nothing"), *lines]
