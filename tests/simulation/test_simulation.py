@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     return processes.run(
-        [sys.executable, "-m", "tests.simulation", *arguments], cwd=ROOT, env=environment, timeout_s=200
+        [sys.executable, "-m", "tests.simulation", *arguments], cwd=ROOT, env=environment, timeout_s=420
     )
 
 
