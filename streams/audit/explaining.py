@@ -14,11 +14,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.codec import decode_milestone, decode_row
-from schemas.facts import Fact, Rejection
+from schemas.facts import METRICS_OF, Fact, Rejection
 from schemas.outputs import RETRACTED
 from schemas.texts import tidy_key
 from streams.audit.dead_letters import Letters, accepted, read_letters
-from streams.audit.judging import EFFECTS, OF_VEHICLES
+from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
@@ -199,7 +199,9 @@ class _Units:
         """Counts the units of the whole period, and of a record all that came before it."""
         self.days, self._of_day = Counter(), {}
         is_record = self._data.kind == "record"
-        within = self.finder.orders_within(self._start, self._end, of_vehicles=self._data.metric in OF_VEHICLES)
+        within = self.finder.orders_within(
+            self._start, self._end, of_vehicles=self._data.metric in METRICS_OF["deliveries"]
+        )
         async for order in self.finder.orders() if is_record else within:
             for day, event in self._counted(order.facts):
                 self.days[day] += 1
@@ -215,7 +217,7 @@ class _Units:
         if day not in self._of_day:
             found = [
                 event
-                async for order in self.finder.orders_on(day, of_vehicles=self._data.metric in OF_VEHICLES)
+                async for order in self.finder.orders_on(day, of_vehicles=self._data.metric in METRICS_OF["deliveries"])
                 for on, event in self._counted(order.facts)
                 if on == day
             ]

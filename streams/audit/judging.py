@@ -32,10 +32,6 @@ EFFECTS: Final[dict[str, str]] = EVENT_EFFECTS | {
 }
 
 
-#: Metrics whose units are events that name a vehicle.
-OF_VEHICLES: Final = frozenset(("deliveries", "reversals"))
-
-
 @dataclass
 class Reading:
     """The judgement of an order's events.

@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.facts import DIMENSIONS, ID_CONFLICT, TOO_MANY_EVENTS, Fact, Kind
+from schemas.facts import DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
 from streams.audit.dead_letters import Letters, accepted, read_letters
-from streams.audit.judging import EFFECTS, OF_VEHICLES
+from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
@@ -190,7 +190,7 @@ async def _compare_known(
         _compare(explanation, [every[place] for place in sorted(every)], first, letters)
 
     start, end = explanation.period.start, explanation.period.end
-    async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric in OF_VEHICLES):
+    async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric in METRICS_OF["deliveries"]):
         compare(order.facts, came.pop(order.order_id, ()))
     for order_id, facts in came.items():
         if any(_is_dated_here(explanation, fact) for fact in facts):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aiokafka.errors import KafkaError
 from starlette.exceptions import HTTPException
 
+from schemas.facts import METRICS_OF
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.clients import quiet_clients
@@ -35,8 +36,6 @@ _KEEP_INTERVAL_S: Final = 60.0
 _RETRY_S: Final = 3.0
 #: How long a question waits for an answer before it is told that there is none yet.
 _PATIENCE_S: Final = 4.0
-#: Metrics whose units are events that name a vehicle.
-_OF_VEHICLES: Final = frozenset(("deliveries", "reversals"))
 _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
 
@@ -175,7 +174,7 @@ class Orders:
         async def found(finder: Finder) -> list[DayUnit]:
             await finder.read_on()
             units = []
-            async for order in finder.orders_on(day, of_vehicles=metric in _OF_VEHICLES):
+            async for order in finder.orders_on(day, of_vehicles=metric in METRICS_OF["deliveries"]):
                 units += self._teller.units_on(order, metric, scope, day.isoformat(), with_rows)
             return sorted(units, key=lambda unit: (unit.time, unit.id, unit.source))
 
