@@ -24,7 +24,7 @@ from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import live_options, partition_counts, quiet_clients
 from streams.web.bounded_waits import ended, within
 from streams.web.readmodel import Changes, Feed
-from streams.web.topic_identity import Witness
+from streams.web.topic_identity import TopicIdentities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ _RETRY_S: Final = 1.0
 #: How often to look for a topic that did not exist.
 _MISSING_INTERVAL_S: Final = 5.0
 #: How often to check whether the topics are still the same ones.
-_WITNESS_INTERVAL_S: Final = 5.0
+_IDENTITY_INTERVAL_S: Final = 5.0
 #: How often to note that the tables have everything.
 _KEEP_INTERVAL_S: Final = 2.0
 
@@ -146,7 +146,7 @@ class Follower:
             catalogue.status.name: Feed.STATUS,
             catalogue.dead_letters.name: Feed.DEAD_LETTERS,
         }
-        self._witness = Witness()
+        self._identities = TopicIdentities()
         self._in_order = model.complete_ms is not None
         self._resume()
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-model")
@@ -159,7 +159,7 @@ class Follower:
         topics = {feed: topic for topic, feed in self._feeds.items()}
         for read in self._model.read_so_far():
             self.state.positions[read.feed, read.partition] = read.next
-            self._witness.recall(TopicPartition(topics[read.feed], read.partition), read.last, read.digest)
+            self._identities.recall(TopicPartition(topics[read.feed], read.partition), read.last, read.digest)
         age_s = max(time.time() - complete_ms / 1000, 0.0)
         self.state.caught_up_s = time.monotonic() - age_s
 
@@ -238,7 +238,7 @@ class Follower:
                 await self._check_bounds(consumer, *await self._bounds(consumer))
                 continue
             for tp, records in fetched.items():
-                self._witness.note(tp, records[-1])
+                self._identities.note(tp, records[-1])
             if fetched:
                 await self._take([(self._feeds[tp.topic], records) for tp, records in fetched.items()])
             for tp in consumer.assignment():
@@ -265,7 +265,7 @@ class Follower:
             beginnings, ends = await self._bounds(consumer)
             self._answered(ends)
             now_s = time.monotonic()
-            if self.state.rebuilt and now_s - proved_s > _WITNESS_INTERVAL_S:
+            if self.state.rebuilt and now_s - proved_s > _IDENTITY_INTERVAL_S:
                 proved_s = now_s
                 await self._check(consumer, prover, beginnings, ends)
             else:
@@ -288,7 +288,7 @@ class Follower:
     ) -> None:
         """Starts over on topics that are no longer the ones that were read."""
         await self._check_bounds(consumer, beginnings, ends)
-        for feed in {self._feeds[tp.topic] for tp in await self._witness.recreated(prover, ends)}:
+        for feed in {self._feeds[tp.topic] for tp in await self._identities.recreated(prover, ends)}:
             await self._start_over(consumer, feed)
 
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
@@ -320,7 +320,7 @@ class Follower:
             for place in [place for place in places if place[0] is feed]:
                 del places[place]
         tps = [tp for tp in consumer.assignment() if self._feeds[tp.topic] is feed]
-        self._witness.forget(tps)
+        self._identities.forget(tps)
         for tp in tps:
             self.state.positions[self._place(tp)] = self.state.starts[self._place(tp)] = 0
         if tps:

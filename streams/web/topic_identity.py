@@ -31,7 +31,7 @@ class _Seen(NamedTuple):
     digest: bytes
 
 
-class Witness:
+class TopicIdentities:
     """Remembers a record of each partition."""
 
     def __init__(self) -> None:

@@ -97,7 +97,7 @@ def test_a_restart_begins_with_the_last_complete_state_and_its_age(tmp_path: Pat
         assert follower.state.rebuilt
         assert follower.state.positions == {(Feed.WINDOWS, 0): 8}
         assert follower.state.caught_up_s == pytest.approx(time.monotonic(), abs=30)
-        asked = follower._witness._proven[TopicPartition("vehicle.windows.v1", 0)]
+        asked = follower._identities._proven[TopicPartition("vehicle.windows.v1", 0)]
         assert asked.offset == 7, "it is looked up whether the topic is still the one that was read"
     finally:
         model.close()
