@@ -34,6 +34,7 @@ from streams.kafka.forwarding import unwrap
 from streams.kafka.records import record_key
 from streams.listener import Listener
 from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
+from streams.lookup.moments import Moment
 from streams.settings import state_dir
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ _TAIL: Final = 64
 #: Chunks that are fetched together: so many at most, each so near the one before.
 _BLOCK: Final = 32
 _NEAR: Final = 16
+#: Earlier moments that are remembered; one that is younger than a minute, by any broker's clock, is asked for again.
+_MOMENTS: Final = 64
+_SETTLED_US: Final = 60_000_000
 #: No limit on the future: that was checked on arrival.
 _NO_LIMIT_US: Final = 1 << 62
 
@@ -130,6 +134,7 @@ class Finder:
         self._checked_s: dict[int, float] = {}
         self._saved = 0
         self._is_there = False
+        self._moments: dict[int, Moment] = {}
         self.ready = False
         self.done = self.total = 0
 
@@ -338,6 +343,17 @@ class Finder:
                             found[record.offset] = decode_entries(record.value)
             finally:
                 self._fetching.unsubscribe()
+        return found
+
+    async def moment(self, appended_us: int) -> Moment:
+        """What the sources had when the last of it had been appended at a time, microseconds since 1970."""
+        if (known := self._moments.get(appended_us)) is not None:
+            return known
+        found = await Moment.at(self._fetching, self._catalogue.names(), appended_us)
+        if appended_us < time.time() * 1_000_000 - _SETTLED_US:
+            while len(self._moments) >= _MOMENTS:
+                del self._moments[next(iter(self._moments))]
+            self._moments[appended_us] = found
         return found
 
     async def copies(self, found: FoundOrder, listener: Listener = Listener()) -> list[Fact]:  # noqa: B008 - frozen

@@ -227,21 +227,33 @@ class Teller:
     def units_on(
         self, found: FoundOrder, metric: str, scope: str, day: str, with_rows: Collection[str] | None = None
     ) -> list[DayUnit]:
-        """What an order counts as on a date, in a metric and scope.
+        """What an order counts as on a date, ISO, in a metric and scope; see `units_within`."""
+        return self.units_within(found, metric, scope, (day, day), with_rows)
+
+    def units_within(
+        self,
+        found: FoundOrder,
+        metric: str,
+        scope: str,
+        dates: tuple[str, str],
+        with_rows: Collection[str] | None = None,
+    ) -> list[DayUnit]:
+        """What an order counts as between two dates, in a metric and scope.
 
         Args:
             found: The order.
             metric: Such as `deliveries`.
             scope: Such as `model=SU7`.
-            day: ISO date.
+            dates: The first and the last, ISO.
             with_rows: The scopes that have rows, where units of others count in another one; at least all of the same dimensions.
         """
         units = []
         for unit in judge(found.facts, orders_known=self._orders_known).units:
             cause = unit.cause
-            if unit.metric != metric or self._zone.date_of(cause.time_us).isoformat() != day:
+            day = self._zone.date_of(cause.time_us)
+            if unit.metric != metric or not dates[0] <= day.isoformat() <= dates[1]:
                 continue
-            scopes = self._scopes.scopes_on(unit.dims, self._zone.date_of(cause.time_us))
+            scopes = self._scopes.scopes_on(unit.dims, day)
             if scope in (scopes if with_rows is None else [counted_in(each, with_rows) for each in scopes]):
                 units.append(
                     DayUnit(

@@ -272,12 +272,12 @@ def _add_orders(routes: APIRouter, web: Web) -> None:
     @routes.get(
         "/orders/{order_id:path}",
         summary="An order: what came, what counts, and why not",
-        description="503 as long as it cannot be known.",
+        description="503 as long as it cannot be known; 410 where it cannot be told any more as of that moment.",
         tags=["orders"],
         response_model=orders.OrderView,
     )
-    def get_order(order_id: OrderPath) -> Response:
-        with asking(web) as ask:
+    def get_order(order_id: OrderPath, parameters: Annotated[DatedParameters, Query()]) -> Response:
+        with asking(web, parameters.as_of) as ask:
             found = orders.order_view(ask, web.orders, order_id)
         _require(found.problem)
         return _answer(found)
@@ -285,12 +285,13 @@ def _add_orders(routes: APIRouter, web: Web) -> None:
     @routes.get(
         "/units",
         summary="The units behind a number",
-        description="503 as long as they cannot be known.",
+        description="503 as long as they cannot be known; 410 where they cannot be told any more as of that moment, 422 of too long "
+        "a period.",
         tags=["orders"],
         response_model=orders.UnitsView,
     )
     def get_units(parameters: Annotated[orders.UnitsParameters, Query()]) -> Response:
-        with asking(web) as ask:
+        with asking(web, parameters.as_of) as ask:
             found = orders.units_view(ask, web.orders, parameters)
         _require(found.problem)
         return _answer(found)
@@ -303,7 +304,7 @@ def _add_orders(routes: APIRouter, web: Web) -> None:
 
 def _require(problem: orders.NotKnown | None) -> None:
     if problem is not None:
-        raise OrdersNotKnownError(problem.why, problem.done, problem.total)
+        raise OrdersNotKnownError(problem.why, problem.done, problem.total, problem.reason)
 
 
 class CheckParameters(Parameters):

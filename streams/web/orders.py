@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -15,6 +16,7 @@ from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.clients import quiet_clients
 from streams.lookup.finder import Finder, FoundOrder, Reach, Waiting
+from streams.lookup.moments import MomentNotKnownError, Reason
 from streams.lookup.order_history import DayUnit, OrderLetter, OrderStory, Teller, replay_command
 from streams.web.bounded_waits import within
 from streams.web.times import text_of_ms
@@ -40,11 +42,17 @@ _OUTAGES: Final = (KafkaError, OSError, TimeoutError, ExpectedError)
 
 
 class OrdersNotKnownError(HTTPException):
-    """Orders cannot be looked up now; `detail` says why, and `done` of `total` offsets have been read."""
+    """Orders cannot be looked up now; `detail` says why, and `done` of `total` offsets have been read.
 
-    def __init__(self, why: str, done: int = 0, total: int = 0) -> None:
-        super().__init__(503, why, {"retry-after": "2"})
-        self.done, self.total = done, total
+    With a `reason` it is the earlier moment that cannot be told, and asking again does not help.
+    """
+
+    def __init__(self, why: str, done: int = 0, total: int = 0, reason: Reason | None = None) -> None:
+        if reason is None:
+            super().__init__(503, why, {"retry-after": "2"})
+        else:
+            super().__init__(422 if reason == "long" else 410, why)
+        self.done, self.total, self.reason = done, total, reason
 
 
 class Orders:
@@ -59,7 +67,8 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
-        self._teller = Teller(settings, calendar_of(settings), vins_shown=settings.web_show_vins)
+        self._calendar = calendar_of(settings)
+        self._teller = Teller(settings, self._calendar, vins_shown=settings.web_show_vins)
 
     @property
     def vins_shown(self) -> bool:
@@ -96,21 +105,29 @@ class Orders:
     def _now_s() -> float:
         return asyncio.get_running_loop().time()
 
-    def story(self, order_id: str, status: ServiceStatus, letters: Iterable[DeadLetterEntry]) -> OrderStory:
+    def story(
+        self, order_id: str, status: ServiceStatus, letters: Iterable[DeadLetterEntry], as_of_us: int | None = None
+    ) -> OrderStory:
         """Everything about an order.
 
         Args:
             order_id: Its number.
             status: How the service is: whether events wait.
             letters: Its rejected records.
+            as_of_us: Only what had been appended to the sources by then, microseconds since 1970; `None` is now.
 
         Raises:
-            OrdersNotKnownError: Orders cannot be looked up now.
+            OrdersNotKnownError: Orders cannot be looked up now, or not as of then.
         """
+        self._check_clock(as_of_us)
 
         async def found(finder: Finder) -> tuple[FoundOrder | None, int]:
             await finder.read_on()
-            return await finder.order(order_id), finder.home(order_id)
+            order = await finder.order(order_id)
+            if order is not None and as_of_us is not None:
+                had = (await finder.moment(as_of_us)).before(order.facts)
+                order = FoundOrder(order_id, order.home, had) if had else None
+            return order, finder.home(order_id)
 
         order, home = self._asked(found)
         rejected = [
@@ -125,7 +142,12 @@ class Orders:
             )
             for letter in letters
         ]
-        return self._teller.story(order_id, home, order, reach_of(status), rejected)
+        story = self._teller.story(order_id, home, order, reach_of(status), rejected)
+        if as_of_us is None:
+            return story
+        # Copies are only counted, without their times; and what would correct it depends on what has come since.
+        events = [event.model_copy(update={"correction": None}) for event in story.events]
+        return story.model_copy(update={"events": events, "copies_in_partition": None})
 
     def with_vin(self, vin: str) -> list[str]:
         """Numbers of the orders of a vehicle.
@@ -180,8 +202,57 @@ class Orders:
 
         return self._asked(found)
 
-    def _asked(self, work: Callable[[Finder], Coroutine[Any, Any, T]]) -> T:
-        """The answer of the finder, asked from another thread."""
+    def dates_of(self, period: str) -> tuple[date, date] | None:
+        """The first and the last date of a period; `None` where it is not counted."""
+        try:
+            found = self._calendar.period(period)
+        except ValueError:
+            return None
+        return found.start, found.end
+
+    def units_then(
+        self,
+        metric: str,
+        scope: str,
+        dates: tuple[date, date],
+        as_of_us: int,
+        with_rows: Collection[str] | None = None,
+    ) -> list[DayUnit]:
+        """The units of a metric and scope between two dates by time and id, of what had been appended to the sources.
+
+        Args:
+            metric: Such as `deliveries`.
+            scope: Such as `model=SU7`.
+            dates: The first and the last.
+            as_of_us: The last append time, microseconds since 1970.
+            with_rows: As of `Teller.units_within`.
+
+        Raises:
+            OrdersNotKnownError: Orders cannot be looked up now, or not as of then.
+        """
+        self._check_clock(as_of_us)
+        within_dates = dates[0].isoformat(), dates[1].isoformat()
+
+        async def found(finder: Finder) -> list[DayUnit]:
+            await finder.read_on()
+            moment = await finder.moment(as_of_us)
+            units = []
+            async for order in finder.orders_within(*dates, of_vehicles=metric in METRICS_OF["deliveries"]):
+                then = FoundOrder(order.order_id, order.home, moment.before(order.facts))
+                units += self._teller.units_within(then, metric, scope, within_dates, with_rows)
+            return sorted(units, key=lambda unit: (datetime.fromisoformat(unit.time), unit.id, unit.source))
+
+        return self._asked(found, late="long" if dates[0] < dates[1] else None)
+
+    def _check_clock(self, as_of_us: int | None) -> None:
+        if as_of_us is not None and self._settings.clock == "events":
+            raise OrdersNotKnownError(
+                'clock = "events": moments are those of the events, and records are known by when they were appended',
+                reason="clock",
+            )
+
+    def _asked(self, work: Callable[[Finder], Coroutine[Any, Any, T]], late: Reason | None = None) -> T:
+        """The answer of the finder, asked from another thread; `late` is the reason if it takes too long."""
         finder, loop = self._finder, self._loop
         if finder is None or loop is None:
             raise OrdersNotKnownError(self._problem or "orders cannot be looked up yet")
@@ -190,8 +261,12 @@ class Orders:
         try:
             with contextlib.suppress(TimeoutError):
                 return asyncio.run_coroutine_threadsafe(within(_PATIENCE_S, work(finder)), loop).result(_PATIENCE_S + 1)
+        except MomentNotKnownError as error:
+            raise OrdersNotKnownError(str(error), reason=error.reason) from None
         except _OUTAGES as error:
             raise OrdersNotKnownError((str(error) or type(error).__name__).splitlines()[0]) from None
+        if late is not None:
+            raise OrdersNotKnownError("counting all units of the period again takes too long", reason=late)
         raise OrdersNotKnownError("the ledger does not answer in time", finder.done, finder.total)
 
 

@@ -140,12 +140,18 @@ def _add_rejected(routes: APIRouter, render: Render, web: Web) -> None:
 
 def _add_orders(routes: APIRouter, render: Render, web: Web) -> None:
     @routes.get("/orders/{order_id:path}")
-    def get_order(request: Request, order_id: OrderPath) -> Response:
-        return render("order.html", request, lambda ask: orders.order_view(ask, web.orders, order_id))
+    def get_order(request: Request, order_id: OrderPath, parameters: Annotated[DatedParameters, Query()]) -> Response:
+        def make(ask: Ask) -> object:
+            return orders.order_view(ask, web.orders, order_id)
+
+        return render("order.html", request, make, parameters.as_of)
 
     @routes.get("/units")
     def get_units(request: Request, parameters: Annotated[orders.UnitsParameters, Query()]) -> Response:
-        return render("units.html", request, lambda ask: orders.units_view(ask, web.orders, parameters))
+        def make(ask: Ask) -> object:
+            return orders.units_view(ask, web.orders, parameters)
+
+        return render("units.html", request, make, parameters.as_of)
 
     @routes.get("/search")
     def get_search(request: Request, parameters: Annotated[search.SearchParameters, Query()]) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,18 @@ def placed(order_id: str) -> Published:
     return Published("orders", order_id.encode(), value, None)
 
 
+async def check_moments(finder: Finder, order_id: str, begun_s: float) -> None:
+    """Before the test nothing of the order had been appended, by now everything."""
+    found = await finder.order(order_id)
+    assert found is not None
+    before, now = [await finder.moment(int(at_s * 1_000_000)) for at_s in (begun_s, time.time())]
+    assert (before.before(found.facts), now.before(found.facts)) == ([], found.facts)
+
+
 async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_called_uncounted(
     bootstrap: str, tmp_path: Path
 ) -> None:
+    begun = time.time() - 1
     async with Installation.created(bootstrap, tmp_path) as installation:
         await installation.publish([placed("SO-waits")])
         before = await installation.run("order", "SO-waits", "--json")
@@ -89,7 +99,7 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         # What was kept of topics that were made again is not used.
         async with Finder.opened(installation.settings) as finder:
             await finder.read_on()
-            assert await finder.order("SO-waits") is not None
+            await check_moments(finder, "SO-waits", begun)
             assert {found.order_id async for found in finder.orders_on((FIRST + timedelta(days=1)).date())} >= {
                 "SO-waits"
             }

@@ -11,17 +11,21 @@ from pydantic import Field
 from schemas.outputs import WindowRow
 from streams.domain.limit_usage import dimensions_of
 from streams.domain.suggestions import period_fault
+from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery, MilestoneQuery
 from streams.web.views.common import (
+    ALL,
     Ask,
+    DatedParameters,
+    EarlierMoment,
     MetricName,
     MilestoneLine,
-    Parameters,
     Text,
     UnknownNameError,
     View,
+    micros,
     milestone_line,
 )
 from streams.web.views.compare import stretch_of
@@ -33,16 +37,25 @@ _MAX_MILESTONES: Final = 200
 
 
 class NotKnown(View):
-    """Why there is no answer yet; `done` of `total` offsets of the ledger have been read."""
+    """Why there is no answer yet; `done` of `total` offsets of the ledger have been read.
 
+    With a `reason` there will be none as of this moment: the sources were `trimmed` beyond it, an event came by a `former` topic,
+    the `clock` is that of the events, the period is too `long` to be counted again.
+    """
+
+    reason: Reason | None
     why: str
     done: int
     total: int
 
 
 class OrderView(View):
-    """An order, its number also as a shell wants it; without a `story` it is not known yet, and `problem` says why."""
+    """An order, its number also as a shell wants it; without a `story` it is not known yet, and `problem` says why.
 
+    As of an earlier moment (`past`), the events are those that had been appended to the source topics by then.
+    """
+
+    past: EarlierMoment | None
     order_id: str
     quoted: str
     vins_shown: bool
@@ -55,26 +68,34 @@ def order_view(ask: Ask, orders: Orders, order_id: str) -> OrderView:
     letters = ask.view.dead_letters.page(LetterQuery(order_id=order_id, limit=1000)).letters
     story, problem = None, None
     try:
-        story = orders.story(order_id, ask.status, letters[::-1])
+        story = orders.story(order_id, ask.status, letters[::-1], _as_of_us(ask))
     except OrdersNotKnownError as error:
         problem = not_known(error)
     quoted = shlex.quote(order_id)
-    return OrderView(order_id=order_id, quoted=quoted, vins_shown=orders.vins_shown, problem=problem, story=story)
+    return OrderView(
+        past=ask.past, order_id=order_id, quoted=quoted, vins_shown=orders.vins_shown, problem=problem, story=story
+    )
+
+
+def _as_of_us(ask: Ask) -> int | None:
+    return None if ask.past is None else micros(ask.past.at)
 
 
 def not_known(error: OrdersNotKnownError) -> NotKnown:
     """As a model."""
-    return NotKnown(why=error.detail, done=error.done, total=error.total)
+    return NotKnown(reason=error.reason, why=error.detail, done=error.done, total=error.total)
 
 
-class UnitsParameters(Parameters):
+class UnitsParameters(DatedParameters):
     """The units of a metric, scope and period by (time, id); `position` is the first to show, 0 the latest.
 
-    `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today.
+    `period` is an id such as `day:2024-10-07`, or two dates, `2024-10-01..2024-10-15`; by default today. `scope` is by default
+    `all`, or where that is not counted the one that targets speak of. `as_of` is an RFC 3339 instant with an offset: the units
+    of what had been appended to the source topics by then.
     """
 
     metric: MetricName = ""
-    scope: Text = "all"
+    scope: Text = ""
     period: Text = ""
     position: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     limit: Annotated[int, Field(ge=1, le=500)] = 50
@@ -89,8 +110,14 @@ class UnitLine(View):
 
 
 class UnitsView(View):
-    """Units of a period as they count now, `count` in all; `row` is that of the period, null of a range of dates."""
+    """Units of a period as they count now, `count` in all; `row` is that of the period, null of a range of dates.
 
+    As of an earlier moment (`past`), they are counted again from what had been appended to the source topics by then; `published`
+    is the figure that had been published by then: what was appended last was published a moment later.
+    """
+
+    past: EarlierMoment | None
+    published: int | None
     parameters: UnitsParameters
     row: WindowRow | None
     count: int
@@ -106,9 +133,8 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     Raises:
         UnknownNameError: The period is none, or the scope.
     """
-    metric, scope, period = ask.metric(parameters.metric), parameters.scope, parameters.period
-    period = period or f"day:{ask.today.isoformat()}"
-    ask.check_scopes((scope,))
+    metric, period = ask.metric(parameters.metric), parameters.period or f"day:{ask.today.isoformat()}"
+    scope = ask.scope(parameters.scope or (ALL if ask.view.windows.has_scope(ALL) else ""))
     if ".." in period:
         row, dates = None, stretch_of(ask, period)
         count = sum(ask.view.windows.day_counts(metric, scope, *dates).values())
@@ -117,17 +143,26 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
             raise UnknownNameError(fault)
         row = ask.view.windows.get(metric, scope, period)
         dates, count = (row.start, row.end) if row is not None else ("", ""), row.count if row is not None else 0
-    lines, problem, first = [], None, 1
-    if count:
-        latest = max(count - parameters.limit + 1, 1)
-        first = min(parameters.position or latest, count)
-        passed = _passed(ask, row) if row is not None else {}
-        try:
+    passed = _passed(ask, row) if row is not None else {}
+    lines, problem, first, published = [], None, 1, None
+    try:
+        if ask.past is not None:
+            published, count = (None if row is None and ".." not in period else count), 0
+            span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates[0] else orders.dates_of(period)
+            units = _units_then(ask, orders, (metric, scope), span)
+            count = len(units)
+            first = max(min(parameters.position or count - parameters.limit + 1, count), 1)
+            shown = enumerate(units[first - 1 : first - 1 + parameters.limit], first)
+            lines = [UnitLine(position=place, unit=unit, passed=passed.get(place, [])) for place, unit in shown]
+        elif count:
+            first = min(parameters.position or max(count - parameters.limit + 1, 1), count)
             lines = _lines(ask, orders, (metric, scope, *dates), passed, first, parameters.limit)
-        except OrdersNotKnownError as error:
-            problem = not_known(error)
+    except OrdersNotKnownError as error:
+        problem = not_known(error)
     return UnitsView(
-        parameters=parameters.model_copy(update={"metric": metric, "period": period}),
+        parameters=parameters.model_copy(update={"metric": metric, "scope": scope, "period": period}),
+        past=ask.past,
+        published=published,
         row=row,
         count=count,
         vins_shown=orders.vins_shown,
@@ -135,6 +170,12 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         first=first,
         lines=lines,
     )
+
+
+def _units_then(ask: Ask, orders: Orders, what: tuple[str, str], span: tuple[date, date] | None) -> list[DayUnit]:
+    """The units of a metric and scope between two dates, of what the sources had at the earlier moment; none without dates."""
+    moment = _as_of_us(ask)
+    return [] if span is None or moment is None else orders.units_then(*what, span, moment, _rows(ask, what[1]))
 
 
 def _lines(  # noqa: PLR0913, PLR0917 - which units
@@ -148,9 +189,7 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
     """Units from a position on: only the dates on which they are looked up; `what` is metric, scope, first and last date."""
     metric, scope, start, last = what
     counts = ask.view.windows.day_counts(metric, scope, start, last)
-    with_rows = None
-    if ask.settings.limits.beyond == "other":
-        with_rows = frozenset(ask.view.windows.scopes(dimensions=[",".join(dimensions_of(scope))]))
+    with_rows = _rows(ask, scope)
     lines: list[UnitLine] = []
     before, day, end = 0, date.fromisoformat(start), date.fromisoformat(last)
     while day <= end and len(lines) < limit:
@@ -162,6 +201,13 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
         before += count
         day += timedelta(days=1)
     return lines
+
+
+def _rows(ask: Ask, scope: str) -> frozenset[str] | None:
+    """The scopes with rows of the same dimensions, where units of others count in another one."""
+    if ask.settings.limits.beyond != "other":
+        return None
+    return frozenset(ask.view.windows.scopes(dimensions=[",".join(dimensions_of(scope))]))
 
 
 def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:

@@ -1,0 +1,107 @@
+"""What the sources had at an earlier moment, by the append times of their records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from aiokafka import TopicPartition
+
+from streams.kafka.clients import partition_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.structs import OffsetAndTimestamp
+
+    from schemas.facts import Fact
+
+#: Why a moment cannot be told: the sources were trimmed beyond it, an event is from a former topic, the installation's clock is
+#: that of the events, the period is too long to be counted again while somebody waits.
+Reason = Literal["trimmed", "former", "clock", "long"]
+_BEFORE_ALL: Final = 0
+
+
+class MomentNotKnownError(Exception):
+    """What was there at a moment cannot be told; `reason` says why in a word, the message in full."""
+
+    def __init__(self, reason: Reason, why: str) -> None:
+        super().__init__(why)
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where each partition of the sources ended at a moment.
+
+    Attributes:
+        names: Number of a source topic → its name.
+        stops: (number of a topic, partition) → the first offset that was appended later.
+        trimmed: Partitions whose records of that moment were deleted → (first offset left, its append time in milliseconds since
+            1970, or `None` where nothing is left). Which of the deleted ones had been appended by then is not known.
+    """
+
+    names: Mapping[int, str]
+    stops: Mapping[tuple[int, int], int]
+    trimmed: Mapping[tuple[int, int], tuple[int, int | None]]
+
+    @classmethod
+    async def at(cls, consumer: AIOKafkaConsumer, names: Mapping[int, str], appended_us: int) -> Self:
+        """Asks the brokers.
+
+        Args:
+            consumer: Of the cluster; its assignment stays as it is.
+            names: Number of a source topic → its name.
+            appended_us: The last append time of the moment, microseconds since 1970; Kafka keeps milliseconds.
+        """
+        counts = await partition_counts(consumer, names.values())
+        tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        # Ends first, beginnings last: what is appended or deleted in between is then taken for later, and for deleted.
+        ends = await consumer.end_offsets(tps)
+        later = await consumer.offsets_for_times(dict.fromkeys(tps, appended_us // 1000 + 1))
+        return cls.of(names, ends, later, await consumer.beginning_offsets(tps))
+
+    @classmethod
+    def of(
+        cls,
+        names: Mapping[int, str],
+        ends: Mapping[TopicPartition, int],
+        later: Mapping[TopicPartition, OffsetAndTimestamp | None],
+        begins: Mapping[TopicPartition, int],
+    ) -> Self:
+        """By the brokers' answers: the ends, the first record that was appended later, the beginnings."""
+        numbers = {name: number for number, name in names.items()}
+        stops, trimmed = {}, {}
+        for tp, end in ends.items():
+            place, first, begin = (numbers[tp.topic], tp.partition), later[tp], begins[tp]
+            stops[place] = end if first is None else min(end, first.offset)
+            if begin > 0 and begin >= stops[place]:
+                trimmed[place] = begin, None if first is None else first.timestamp
+        return cls(names, stops, trimmed)
+
+    def before(self, facts: Sequence[Fact]) -> list[Fact]:
+        """Those of the facts that had been appended.
+
+        Raises:
+            MomentNotKnownError: Of one it is not known.
+        """
+        return [fact for fact in facts if self._had(fact)]
+
+    def _had(self, fact: Fact) -> bool:
+        place = fact.topic, fact.partition
+        if fact.topic not in self.names:
+            raise MomentNotKnownError(
+                "former",
+                f"the event {fact.id} of {fact.source} came by a former topic (number {fact.topic}), which no longer tells when",
+            )
+        if place in self.trimmed and fact.offset < self.trimmed[place][0]:
+            _, timestamp = self.trimmed[place]
+            begins = "" if timestamp is None else f" before {datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()}"
+            raise MomentNotKnownError(
+                "trimmed",
+                f"{self.names[fact.topic]}-{fact.partition}: the records{begins} were deleted, that of the event {fact.id} too",
+            )
+        # A partition that has been added since had nothing.
+        return fact.offset < self.stops.get(place, _BEFORE_ALL)
