@@ -1,16 +1,17 @@
 """Connections that are replaced before the broker ends their session, and that notice when a token is refused.
 
 A broker may limit how long an authentication is valid (`connections.max.reauth.ms`, or the life of a token). It then closes the
-connection at the next request, even within a transaction. aiokafka does not authenticate again, so the connection is closed a
-little earlier, while no answer is awaited; the next request opens a new one, which reads the token or password again.
+connection at the next request, even within a transaction. aiokafka does not authenticate again, so a connection takes no
+further request from a little earlier on: the next one opens another, which reads the token or password again, and the old one
+is closed when its last answer is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
@@ -30,15 +31,26 @@ from aiokafka.protocol.admin import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Share of a session after which its connection is replaced at the first opportunity, and how often to look for one.
+#: Share of a session after which its connection takes no further request, and how often to look whether all are answered.
 _RENEWED_AFTER = 0.8
 _LOOK_S = 0.02
 
 
 class Connection(AIOKafkaConnection):
-    """aiokafka's connection, replaced before its session ends."""
+    """aiokafka's connection, replaced before its session ends.
 
+    Attributes:
+        client: Whose connection it is, if a client opened it.
+    """
+
+    client: AIOKafkaClient | None = None
+    _renewed_at_s = math.inf
     _renewal: asyncio.TimerHandle | None = None
+
+    def connected(self) -> bool:
+        """Whether it takes requests; a client that finds it does not opens another."""
+        # Asked again here because an event loop that has stood still may write before it runs timers that are due.
+        return bool(super().connected()) and self._loop.time() < self._renewed_at_s
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - aiokafka's signature
         """Sends a request; returns what its answer is awaited by."""
@@ -49,6 +61,7 @@ class Connection(AIOKafkaConnection):
         """Closes the connection."""
         if self._renewal is not None:
             self._renewal.cancel()
+        _draining.discard(self)
         return super().close(reason, exc)
 
     async def _authenticated(self, answer: Awaitable[Any]) -> Any:
@@ -59,19 +72,21 @@ class Connection(AIOKafkaConnection):
             raise SaslAuthenticationFailed(response.sasl_auth_bytes.decode(errors="replace"))
         lifetime_ms = getattr(response, "session_lifetime_ms", 0)
         if lifetime_ms > 0:
-            after_s = lifetime_ms / 1000 * _RENEWED_AFTER
-            self._renewal = asyncio.get_running_loop().call_later(after_s, _close_when_idle, weakref.ref(self))
+            self._renewed_at_s = self._loop.time() + lifetime_ms / 1000 * _RENEWED_AFTER
+            # This also keeps the connection in memory, which its client forgets before the last answer is there.
+            self._renewal = self._loop.call_at(self._renewed_at_s, self._close_when_idle)
         return response
 
+    def _close_when_idle(self) -> None:
+        if self._requests:
+            _draining.add(self)
+            self._renewal = self._loop.call_later(_LOOK_S, self._close_when_idle)
+        else:
+            self.close(CloseReason.IDLE_DROP)
 
-def _close_when_idle(reference: weakref.ref[Connection]) -> None:
-    connection = reference()
-    if connection is None or not connection.connected():
-        return
-    if connection._requests:  # noqa: SLF001 - our class
-        connection._renewal = asyncio.get_running_loop().call_later(_LOOK_S, _close_when_idle, reference)  # noqa: SLF001 - likewise
-    else:
-        connection.close(CloseReason.IDLE_DROP)
+
+#: Connections that wait for their last answer.
+_draining: set[Connection] = set()
 
 
 class _NoSecrets(logging.Filter):
@@ -118,6 +133,7 @@ def tell_refusals(to: Callable[[], None]) -> None:
 async def create_conn(host: str, port: int, **options: Any) -> Connection:
     """Connects and authenticates; what aiokafka's clients call."""
     connection = Connection(host, port, **options)
+    connection.client = getattr(options.get("on_close"), "__self__", None)
     try:
         await connection.connect()
     except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, ssl.SSLError, TokenError):
@@ -126,6 +142,19 @@ async def create_conn(host: str, port: int, **options: Any) -> Connection:
         raise
     return connection
 
+
+_close_client = AIOKafkaClient.close
+
+
+async def _close_all(client: AIOKafkaClient) -> None:
+    """Closes a client with all its connections."""
+    await asyncio.gather(
+        *(connection.close(CloseReason.SHUTDOWN) for connection in list(_draining) if connection.client is client)
+    )
+    await _close_client(client)
+
+
+AIOKafkaClient.close = _close_all
 
 # aiokafka's clients have no parameter for the class of their connections.
 aiokafka.client.create_conn = create_conn

@@ -48,7 +48,7 @@ _AUDIENCE, _ISSUER = "kafka", "https://tokens.example.com"
 _SCRAM_SHA_512 = 2
 _ITERATIONS = 4096
 #: Short, so that a test sees a connection outlive its session.
-_SESSION_MS = 8000
+SESSION_S = 8
 #: What the controller has taken is known to the broker a moment later.
 _SETTLE_S = 0.3
 
@@ -189,9 +189,9 @@ class SecuredKafka:
             "sasl.enabled.mechanisms": "OAUTHBEARER",
             "oauthbearer.sasl.jaas.config": _OAUTH,
             "oauthbearer.sasl.server.callback.handler.class": _VALIDATOR,
-            "oauthbearer.connections.max.reauth.ms": f"{_SESSION_MS}",
+            "oauthbearer.connections.max.reauth.ms": f"{SESSION_S * 1000}",
         }
-        session = {"scram-sha-512.connections.max.reauth.ms": f"{_SESSION_MS}"}
+        session = {"scram-sha-512.connections.max.reauth.ms": f"{SESSION_S * 1000}"}
         server = tls(made.server)
         return [
             BrokerListener("SCRAM", "SASL_SSL", server | scram),
