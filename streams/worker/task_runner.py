@@ -270,8 +270,8 @@ class TaskRunner:
                 await state.process(self._take())
 
     async def _wait_for_work(self) -> None:
-        """Waits for a batch, the timer or the end."""
-        if not self._queue:
+        """Waits for a batch, the timer or the end; not for what came while it was busy."""
+        if not (self._queue or self._doubt or self._stopping.is_set()):
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):

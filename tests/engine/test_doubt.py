@@ -102,6 +102,56 @@ async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
     assert (state.opened, state.taken) == (2, [])
 
 
+class Busy(Recreated):
+    """A state whose first step lasts until it may end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_at_it, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def process(self, batches: Sequence[Batch]) -> None:
+        """Lasts."""
+        await super().process(batches)
+        self.is_at_it.set()
+        await self.may_end.wait()
+
+
+@pytest.mark.parametrize("what", ["its end", "a doubt"])
+async def test_what_comes_during_a_step_is_heeded_after_it_and_not_at_the_next_beat_of_the_timer(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("streams.worker.task_runner._TICK_S", 600.0)
+    state, consumer, ended = Busy(), Consumer(), asyncio.Event()
+
+    async def fatal(_error: BaseException) -> None:
+        ended.set()
+
+    runner = TaskRunner(
+        "ledger 0",
+        lambda: state,
+        lambda: consumer,
+        now_us=lambda: 0,
+        commit_interval_s=0.01,
+        open_timeout_s=10,
+        fenced_backoff_s=10,
+        fatal=fatal,
+        wanted=lambda _: True,
+        look=AsyncMock(),
+    )
+    await asyncio.wait_for(consumer.is_sought.wait(), 30)
+    await runner.submit(Batch(*ORDERS, 1, 7, 9, 9, []))
+    await asyncio.wait_for(state.is_at_it.wait(), 30)
+    if what == "a doubt":
+        runner.doubt("vehicle.orders.v1-0 has no offset 7")
+    else:
+        monkeypatch.setattr("streams.worker.task_runner._RELEASE_TIMEOUT_S", 600.0)
+        releasing = asyncio.create_task(runner.release())
+        releasing.add_done_callback(lambda _: ended.set())
+        await asyncio.sleep(0)
+    state.may_end.set()
+    await asyncio.wait_for(ended.wait(), 30)
+
+
 async def test_a_ledger_is_opened_again_when_one_of_its_topics_is_gone_or_back() -> None:
     context = Context(Settings(partitions=1))
     engine = Engine(context, "w1", AsyncMock(), AsyncMock())
