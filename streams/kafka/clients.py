@@ -9,14 +9,16 @@ import json
 import logging
 import ssl
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
 
 from streams.errors import ExpectedError
 from streams.kafka.connection import TokenError
@@ -28,7 +30,9 @@ from streams.kafka.rights import Operation, Resource, Right
 from streams.settings import Settings, secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
 
     from streams.kafka.records import LogRecord
 
@@ -38,6 +42,13 @@ create_nothing()
 _FETCH_BYTES = 8 << 20
 #: Records unpacked at a time, while no other task runs.
 _UNPACKED_RECORDS = 2000
+
+#: ListOffsets: the next offset to be written, with what is in open transactions.
+_NEXT_OFFSET = -1
+_READ_UNCOMMITTED = 0
+_ASK_AGAIN_S = 0.1
+#: Brokers look for transactions that have timed out this often.
+_EXPIRY_CHECK_S = 10.0
 
 _CONNECT_TIMEOUT_S = 15.0
 _LAST_PORT = 65_535
@@ -271,35 +282,40 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
         await consumer.stop()
 
 
-async def read_to_end(
+async def read_to_end(  # noqa: PLR0913 - one reading
     settings: Settings,
     partitions: Iterable[tuple[str, int]],
     *,
     consumer: AIOKafkaConsumer | None = None,
     since: Mapping[tuple[str, int], int] | None = None,
+    complete: bool = False,
     plan: Callable[[int], None] = lambda _records: None,
 ) -> AsyncIterator[list[LogRecord]]:
     """Yields every committed record of the partitions, in lists, at least up to the ends seen at the start.
 
     The end of a read_committed consumer is the last stable offset: an open transaction of another producer is not
-    waited for. `since` names the offset to begin at, for partitions that are not wanted from their beginning. `plan` is
-    told once how many offsets there are to read, at most so many records.
+    waited for, and what was committed behind its first record is not read, unless the reading is to be `complete`. `since`
+    names the offset to begin at, for partitions that are not wanted from their beginning. `plan` is told once how many
+    offsets there are to read, at most so many records.
     """
     if consumer is None:
         async with reader(settings) as own:
-            async for records in read_to_end(settings, partitions, consumer=own, since=since, plan=plan):
+            async for records in read_to_end(
+                settings, partitions, consumer=own, since=since, complete=complete, plan=plan
+            ):
                 yield records
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
     await _require_partitions(consumer, tps)
     consumer.assign(tps)
-    ends = await consumer.end_offsets(tps)
+    ends = await (_written_ends(settings, consumer, tps) if complete else consumer.end_offsets(tps))
     await consumer.seek_to_beginning(*tps)
     for (topic, partition), offset in (since or {}).items():
         consumer.seek(TopicPartition(topic, partition), offset)
     begins = await consumer.beginning_offsets(tps) | {TopicPartition(*each): at for each, at in (since or {}).items()}
     plan(sum(max(ends[tp] - begins[tp], 0) for tp in tps))
     waiting = set(tps)
+    patience_s = settings.cluster_timeout_s + (settings.transaction_timeout_s + _EXPIRY_CHECK_S if complete else 0.0)
     heard_s = time.monotonic()
     seen: dict[TopicPartition, int] = {}
     while waiting:
@@ -312,21 +328,61 @@ async def read_to_end(
             return
         if positions != seen:
             seen, heard_s = positions, time.monotonic()
-        _refuse_silence(settings, waiting, time.monotonic() - heard_s)
+        silent_s = time.monotonic() - heard_s
+        if silent_s > patience_s:
+            raise _silence(waiting, silent_s)
         fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
             # All of them, even beyond the end, so that the consumer's position is after what was yielded.
             yield records
 
 
-def _refuse_silence(settings: Settings, waiting: Iterable[TopicPartition], silent_s: float) -> None:
-    if silent_s > settings.cluster_timeout_s:
-        names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(waiting)[:3])
-        raise ExpectedError(
-            f"nothing has come of {names} for {silent_s:.0f} s, and there is more; look at its leader, or wait longer with "
-            "--timeout",
-            exit_code=3,
-        )
+def _silence(waiting: Iterable[TopicPartition], silent_s: float) -> ExpectedError:
+    names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(waiting)[:3])
+    return ExpectedError(
+        f"nothing has come of {names} for {silent_s:.0f} s, and there is more; look at its leader, or wait longer with "
+        "--timeout",
+        exit_code=3,
+    )
+
+
+async def _written_ends(
+    settings: Settings, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The next offsets to be written; aiokafka asks only for those of the consumer's isolation level.
+
+    Raises:
+        KafkaError: The cluster does not say.
+    """
+    client = consumer._client  # noqa: SLF001 - see above
+    give_up_s = time.monotonic() + settings.cluster_timeout_s
+    while True:
+        try:
+            return await _ask_written_ends(client, tps)
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > give_up_s:
+                raise
+            if error.invalid_metadata:
+                client.force_metadata_update()
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+
+async def _ask_written_ends(client: AIOKafkaClient, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    by_leader: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for tp in tps:
+        leader = client.cluster.leader_for_partition(tp)
+        if leader is None or leader < 0:
+            raise LeaderNotAvailableError(tp)
+        by_leader[leader][tp.topic].append((tp.partition, _NEXT_OFFSET))
+    ends: dict[TopicPartition, int] = {}
+    for leader, topics in by_leader.items():
+        answer: Any = await client.send(leader, OffsetRequest(-1, _READ_UNCOMMITTED, list(topics.items())))
+        for topic, partitions in answer.topics:
+            for number, code, *_, end in partitions:
+                if code:
+                    raise for_code(code)(TopicPartition(topic, number))
+                ends[TopicPartition(topic, number)] = end
+    return ends
 
 
 async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:

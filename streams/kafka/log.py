@@ -45,13 +45,19 @@ class LogReader(Protocol):
     """Reads committed records, without a group."""
 
     def read(
-        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
+        self,
+        partitions: Iterable[tuple[str, int]],
+        *,
+        since: Mapping[tuple[str, int], int] | None = None,
+        complete: bool = False,
     ) -> AsyncIterator[Sequence[LogRecord]]:
         """The committed records of the partitions, at least up to their ends at the start.
 
         Args:
             partitions: Topics and numbers.
             since: Partition → offset to start at; by default the first.
+            complete: Wait for transactions that are open, which hide what others have committed behind their records. For
+                partitions with several writers, where nothing that is committed may be missed.
         """
 
     async def position(self, partition: tuple[str, int]) -> int:
@@ -148,9 +154,13 @@ class _KafkaReader:
         self._consumer = consumer
 
     def read(
-        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
+        self,
+        partitions: Iterable[tuple[str, int]],
+        *,
+        since: Mapping[tuple[str, int], int] | None = None,
+        complete: bool = False,
     ) -> AsyncIterator[Sequence[LogRecord]]:
-        return read_to_end(self._settings, partitions, consumer=self._consumer, since=since)
+        return read_to_end(self._settings, partitions, consumer=self._consumer, since=since, complete=complete)
 
     async def position(self, partition: tuple[str, int]) -> int:
         return int(await self._consumer.position(TopicPartition(*partition)))

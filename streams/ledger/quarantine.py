@@ -56,10 +56,14 @@ class Decisions(NamedTuple):
 
 
 async def read_decisions(context: Context, reader: LogReader) -> Decisions:
-    """Reads the decisions that were not taken back."""
+    """Reads the decisions that were not taken back.
+
+    Every one that was committed before: commands write them under different transactional ids, and one that was killed leaves
+    its transaction open until the broker ends it.
+    """
     orders: dict[Place, Quarantine] = {}
     gaps: dict[tuple[str, int], Gap] = {}
-    async for records in reader.read([(context.catalogue.quarantine.name, 0)]):
+    async for records in reader.read([(context.catalogue.quarantine.name, 0)], complete=True):
         for record in records:
             source = gap_of_key(record_key(record))
             if source is not None:

@@ -101,15 +101,15 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     """Reads what partition `number` has published before.
 
     Its forwarded records are in the partitions of their homes. Published counts and violations are withdrawn at the end unless
-    they are found again.
+    they are found again. All but the violations have other writers too, behind whose open transactions some of it may be.
     """
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
     everywhere = [(dead_letters.name, other) for other in range(dead_letters.partitions)]
-    async for records in reader.read(everywhere):
+    async for records in reader.read(everywhere, complete=True):
         for record in records:
             recovery.hear(record, number)
-    async for records in reader.read([(context.catalogue.counts.name, 0)]):
+    async for records in reader.read([(context.catalogue.counts.name, 0)], complete=True):
         recovery.counts.update(
             (day, _NOTHING) for record in records if (day := _day(record_key(record), number)) is not None
         )
@@ -119,7 +119,7 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
         )
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
-        async for records in reader.read(homes):
+        async for records in reader.read(homes, complete=True):
             for record in records:
                 origin = origin_of(record.headers)
                 if origin is not None and origin.partition % rerouted.partitions == number:

@@ -125,10 +125,10 @@ async def last_marker(context: Context, number: int, reader: LogReader) -> Marke
 
 
 async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], reader: LogReader) -> dict[Place, str]:
-    """Why each record with a dead letter in one of the partitions was rejected."""
+    """Why each record with a dead letter in one of the partitions was rejected; in the first the totals write, too."""
     topic = context.catalogue.dead_letters.name
     found: dict[Place, str] = {}
-    async for records in reader.read([(topic, number) for number in numbers]):
+    async for records in reader.read([(topic, number) for number in numbers], complete=True):
         for record in records:
             place = rejected_place(record)
             if place is not None:

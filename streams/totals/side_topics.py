@@ -210,12 +210,12 @@ class SideTopics:
                 raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
 
     async def _recall_letters(self, sides: Sequence[_Side], reader: LogReader) -> None:
-        """Finds the dead letters of topics without a memory; like their records, they are in partition 0."""
+        """Finds the dead letters of topics without a memory; like their records, they are in partition 0, with those of a ledger."""
         if not sides:
             return
         by_name = {side.name: side for side in sides}
         letters = self._context.catalogue.dead_letters.name
-        async for records in reader.read([(letters, 0)]):
+        async for records in reader.read([(letters, 0)], complete=True):
             async for record in paced(records):
                 place = rejected_place(record)
                 if place is not None and place.topic in by_name:

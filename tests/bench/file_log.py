@@ -112,8 +112,13 @@ class _Reader:
         self._ends: Counter[tuple[str, int]] = Counter()
 
     async def read(
-        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
+        self,
+        partitions: Iterable[tuple[str, int]],
+        *,
+        since: Mapping[tuple[str, int], int] | None = None,
+        complete: bool = False,
     ) -> AsyncIterator[Sequence[LogRecord]]:
+        del complete  # no transaction is ever open
         for partition in partitions:
             fetched: list[FileRecord] = []
             first = self._ends[partition] = (since or {}).get(partition, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,3 +82,29 @@ async def test_what_was_aborted_is_not_given_and_what_is_undecided_ends_the_read
         found = [record.value async for records in read_to_end(settings, [(topic, 0)]) for record in records]
         await producer.abort_transaction()
     assert found == [b"1", b"3"]
+
+
+async def test_what_was_committed_behind_an_open_transaction_is_waited_for_where_nothing_may_be_missed(
+    settings: Settings,
+) -> None:
+    topic = catalogue_of(settings).quarantine.name
+    options = {"bootstrap_servers": settings.bootstrap_servers}
+    async with (
+        AIOKafkaProducer(**options, transactional_id=f"{settings.output_prefix}one") as hanging,
+        AIOKafkaProducer(**options, transactional_id=f"{settings.output_prefix}two") as other,
+    ):
+        await hanging.begin_transaction()
+        await hanging.send_and_wait(topic, b"1", b"a", partition=0)
+        async with other.transaction():
+            await other.send_and_wait(topic, b"2", b"b", partition=0)
+
+        async def found(*, complete: bool) -> list[bytes | None]:
+            reading = read_to_end(settings, [(topic, 0)], complete=complete)
+            return [record.value async for records in reading for record in records]
+
+        everything = asyncio.create_task(found(complete=True))
+        assert await found(complete=False) == []
+        assert not everything.done()
+        await hanging.abort_transaction()
+        assert await everything == [b"2"]
+    assert await found(complete=True) == [b"2"]

@@ -3,6 +3,7 @@
 python -m tests.simulation --seeds 5000            # from 0 on
 python -m tests.simulation --seeds 1 --first 1234  # one of them
 python -m tests.simulation --crashes               # a history of 200 records, killed at each write boundary
+python -m tests.simulation --found                 # the plans that have failed
 python -m tests.simulation --plan '{"seed": 1, ...}'
 python -m tests.simulation --seeds 1000000 --keep tests/simulation/results.json  # a long run, to be stopped and continued
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.coverage import never_between, runners, table
+from tests.simulation.found import FOUND
 from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, Plan, Result, run
 from tests.support.version import version_of_the_tree
 
@@ -188,6 +190,14 @@ def crash_plans() -> list[Plan]:
     return [replace(HISTORY, crash_at=boundary) for boundary in range(1, whole.boundaries + 1)]
 
 
+def run_found() -> int:
+    """Runs the plans that have failed; 1 if one fails again."""
+    broken = {name: result.broken for name, plan in FOUND.items() if (result := run(plan)).broken}
+    for name in FOUND:
+        print(f"{broken.get(name, 'holds')}: {name}")
+    return 1 if broken else 0
+
+
 def main() -> int:
     """The command; 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -195,6 +205,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--crashes", action="store_true", help="a crash at each write boundary of one history")
+    parser.add_argument("--found", action="store_true", help="the plans that have failed")
     parser.add_argument("--plan", help="one plan, as a failure prints it")
     parser.add_argument("--keep", type=Path, help="a file that keeps the results; if it exists, continue from it")
     parser.add_argument(
@@ -217,6 +228,8 @@ def main() -> int:
         print("\n".join(result.last))
         print(result.broken or "nothing is broken")
         return 1 if result.broken else 0
+    if arguments.found:
+        return run_found()
     kept = Kept.of(arguments.keep, arguments.first)
     plans: Iterable[Plan]
     if arguments.crashes:

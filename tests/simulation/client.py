@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _READ_MOST = 40
+_LONG_POLL_S = 0.5
 
 
 class Network:
@@ -89,12 +90,16 @@ class _Reader:
         self._positions: dict[Partition, int] = {}
 
     async def read(
-        self, partitions: Iterable[tuple[str, int]], *, since: Mapping[tuple[str, int], int] | None = None
+        self,
+        partitions: Iterable[tuple[str, int]],
+        *,
+        since: Mapping[tuple[str, int], int] | None = None,
+        complete: bool = False,
     ) -> AsyncIterator[Sequence[Any]]:
         tps = [Partition(*partition) for partition in partitions]
         await self._world.network.travel()
         await self._cluster.led(tps, caught_up=True)
-        ends = {tp: self._cluster.bounds(tp).end for tp in tps}
+        ends = {tp: self._cluster.high_water(tp) if complete else self._cluster.bounds(tp).end for tp in tps}
         self._positions = {tp: (since or {}).get(tp, self._cluster.bounds(tp).first) for tp in tps}
         while True:
             waiting = [tp for tp in tps if self._positions[tp] < ends[tp]]
@@ -104,11 +109,16 @@ class _Reader:
             if self._world.network.is_lost():
                 raise KafkaConnectionError("simulated: connection lost while reading")
             await self._cluster.led(waiting, caught_up=True)
+            moved = False
             for tp in waiting:
                 most = self._world.dice.randint(1, _READ_MOST)
-                records, self._positions[tp] = self._cluster.fetch(tp, self._positions[tp], most)
+                before = self._positions[tp]
+                records, self._positions[tp] = self._cluster.fetch(tp, before, most)
+                moved = moved or self._positions[tp] > before
                 if records:
                     yield records
+            if not moved:  # the rest is behind an open transaction
+                await self._cluster.change({*waiting}, _LONG_POLL_S)
 
     async def position(self, partition: tuple[str, int]) -> int:
         return self._positions[Partition(*partition)]
