@@ -77,7 +77,9 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     """
     zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
     vins, place = settings.web_show_vins, kept_folder(settings)
-    model = ReadModel(zone, keep_payloads=payloads, keep_vins=vins, place=place, bulk=True)
+    model = ReadModel(
+        zone, keep_payloads=payloads, keep_vins=vins, place=place, bulk=True, events=settings.clock == "events"
+    )
     follower = Follower(settings, model)
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed

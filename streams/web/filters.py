@@ -19,7 +19,7 @@ from streams.web import terms
 from streams.web.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from streams.web.views.common import Aim
     from streams.web.views.windows import RankedCount
@@ -88,6 +88,7 @@ def of_locale(locale: str, gettext: Callable[[str], str]) -> dict[str, Callable[
 
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
+        "sum_of": sum_of,
         "compact": lru_cache(maxsize=_REMEMBERED)(partial(_compact, locale=locale)),
         "percent": percent,
         "share": lru_cache(maxsize=_REMEMBERED)(partial(_share, locale=locale)),
@@ -126,6 +127,12 @@ def _compact(value: float, *, locale: str) -> str:
         return str(format_decimal(value, locale=locale))
     digits = 0 if value < 10 * _COMPACT_FROM or locale == "zh" else 2
     return str(format_compact_decimal(value, format_type="short", locale=locale, fraction_digits=digits))
+
+
+def sum_of(counts: Iterable[int | None]) -> int | None:
+    """The sum; `None` where one of the counts is not known."""
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
 
 
 def natural(scope: str) -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 THEN = "2024-10-07T12:00:00+08:00"
 AS_OF = f"as_of={quote(THEN)}"
@@ -148,3 +149,73 @@ async def test_lists_are_paged_by_the_place_of_their_lines(tmp_path_factory: pyt
             assert [reduce(getitem, keys, line) for line in back[lines]] == seen[1]
             assert (await site.get(f"/api/v1/{path}?after=nonsense")).status_code == 422
             assert 'rel="next"' in (await site.get(f"/{path}?limit=3")).text
+
+
+def played_fast(folder: Path, clock: str) -> Site:
+    """History was played fast: of the periods that are on, versions between the first and the ninth are not known."""
+    site = Site(folder, clock=clock)
+    periods = ("day:2024-10-07", "month:2024-10", "year:2024")
+    aims = [{"target_id": "plan", "value": 250, "reached": False}]
+    for place, period in enumerate(periods):
+        site.read(Feed.HISTORY, row_record(row(period, 0, version=1, updated_at=EARLY, targets=aims), place))
+    site.rows(
+        *(row(period, 150, version=9, updated_at=LATE, targets=aims) for period in periods),
+        row("day:2024-10-06", 40, version=3, updated_at=EARLY),
+        row("day:2024-10-07", 150, version=1, updated_at=LATE, metric="orders"),
+    )
+    return site
+
+
+async def test_what_was_counted_then_is_not_said_to_be_nothing_where_it_is_not_known(tmp_path: Path) -> None:
+    with played_fast(tmp_path, "events") as site:
+        now = await asked(site, f"now?{SU7}&{AS_OF}&first=2024-10-06")
+        assert [now[span]["count"] for span in ("today", "month", "year", "own")] == [None] * 4
+        assert (now["today"]["others"], now["month"]["days"][5:]) == (
+            {"orders": None},
+            [{"date": "2024-10-06", "count": 40}, {"date": "2024-10-07", "count": None}],
+        )
+        assert (await asked(site, f"now?{SU7}&{AS_OF}&first=2024-10-05&last=2024-10-06"))["own"]["count"] == 40
+        calendar = await asked(site, f"calendar?year=2024&{SU7}&{AS_OF}")
+        days = {day["date"]: (day["count"], day["known"]) for day in calendar["days"]}
+        assert (calendar["total"], days["2024-10-07"], days["2024-10-08"]) == (None, (None, False), (None, True))
+        day = await asked(site, f"calendar/2024-10-07?{SU7}&{AS_OF}")
+        assert (day["count"], day["unknown"]) == (None, ["deliveries", "orders"])
+        assert (await asked(site, f"targets?{AS_OF}"))["unknown"] == 3
+        compared = await asked(site, f"compare?period=month:2024-10&{SU7}&dimension=model&{AS_OF}")
+        assert [compared["lines"][0][each] for each in ("whole", "so_far")] == [None, None]
+        assert (compared["total"], compared["top"][0]["count"]) == (None, None)
+        beside = await asked(site, f"windows/side-by-side?{AS_OF}")
+        assert (beside["lines"][0], beside["ranking"]["total"], beside["ranking"]["rows"][0]["count"]) == (
+            {"period": "month:2024-10", "counts": [None], "total": None},
+            None,
+            None,
+        )
+        assert (await asked(site, f"windows?{AS_OF}"))["unknown"] == 4
+        file = (await site.get(f"/api/v1/windows.csv?{AS_OF}&kind=month")).text
+        assert file.splitlines()[1:] == [f"deliveries,model=SU7,month:2024-10,2024-10-01,2024-10-31,,,,,,,,{THEN}"]
+        for path in (
+            "/",
+            "/calendar",
+            "/calendar/2024-10-07",
+            "/targets",
+            "/compare",
+            "/windows/side-by-side",
+            "/windows",
+        ):
+            scope = "" if path.endswith("side") else f"&{SU7}"
+            page = (await site.get(f"{path}?{AS_OF}{scope}", accept_language="en")).text
+            main = re.sub(r"<[^>]*>", " ", page[page.index("<main") : page.index("</main>")])
+            assert "\u2013" in main or "not known" in main, path
+            assert "No target is in force" not in main, path
+        assert (await asked(site, f"calendar/2024-10-07?{SU7}"))["count"] == 150
+
+
+async def test_by_the_wall_clock_what_had_no_version_was_not_there_unless_its_first_ones_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    with played_fast(tmp_path, "wall") as site:
+        before = quote("2024-10-06T12:00:00+08:00")
+        now = await asked(site, f"now?{SU7}&as_of={before}")
+        assert (now["month"]["count"], now["year"]["count"]) == (0, 0), "their first version is of the next day"
+        assert now["today"]["count"] is None, "the first of its versions that is left is the third"
+        assert (await asked(site, f"now?{SU7}&{AS_OF}"))["month"]["count"] == 0

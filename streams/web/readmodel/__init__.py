@@ -63,11 +63,13 @@ class Snapshot:
     Args:
         connection: In a transaction.
         as_of_us: What was known then, microseconds since 1970; `None` is now. Violations and statuses are of now.
+        zone: As of `WindowReader`.
+        events: Likewise.
     """
 
-    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None, zone: ZoneInfo, *, events: bool) -> None:
         self._connection = connection
-        self.windows = WindowReader(connection, as_of_us)
+        self.windows = WindowReader(connection, as_of_us, zone, events=events)
         self.milestones = MilestoneReader(connection, as_of_us)
         self.forecasts = ForecastReader(connection, as_of_us)
         self.dead_letters = DeadLetterReader(connection, as_of_us)
@@ -111,9 +113,10 @@ class ReadModel:
         place: Where to keep the tables between two runs; a temporary file without it.
         bulk: Whether new tables are filled without indexes until `loaded`: three times as fast. Until then the
             questions of `Snapshot.windows` have no answer.
+        events: Whether the clock is that of the events.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         zone: ZoneInfo,
         *,
@@ -121,7 +124,10 @@ class ReadModel:
         keep_vins: bool = False,
         place: KeptFolder | None = None,
         bulk: bool = False,
+        events: bool = False,
     ) -> None:
+        self._zone = zone
+        self._events = events
         self._database = Database(place, indexed=not bulk)
         self._writer = Writer(self._database, zone, keep_payloads=keep_payloads, keep_vins=keep_vins)
         self.apply = self._writer.apply
@@ -132,7 +138,7 @@ class ReadModel:
     def snapshot(self, as_of_us: int | None = None) -> Iterator[Snapshot]:
         """A view of one moment, to be used by one thread at a time; `as_of_us` as of `Snapshot`."""
         with self._database.reading() as connection:
-            yield Snapshot(connection, as_of_us)
+            yield Snapshot(connection, as_of_us, self._zone, events=self._events)
 
     @property
     def complete_ms(self) -> int | None:

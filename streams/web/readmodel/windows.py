@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from streams.web.readmodel.keyset_pages import Selection
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
+    from zoneinfo import ZoneInfo
 
     from schemas.outputs import WindowRow
     from streams.domain.periods import Period
@@ -42,30 +44,51 @@ _COLUMNS: Final = "metric, scope, period, kind, start, end, targets, controls"
 #: Columns that rows are filtered and sorted by; their bodies are fetched for those of the page only.
 _NOW: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
     FROM windows WHERE present = 1)"""  # noqa: S608 - fixed texts
-# The version in force at an instant: the current one if it is that old, else the last of the history up to then.
-_AS_OF: Final = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us
-    FROM windows WHERE present = 1 AND updated_us <= :as_of
+#: In force at an instant, where the current version is that old.
+_CURRENT: Final = "w.present = 1 AND w.updated_us <= :as_of"
+_THERE: Final = "(w.deleted_us IS NULL OR w.deleted_us > :as_of)"
+#: Else the last of the history up to then.
+_LAST: Final = """(h.updated_us, h.position) = (SELECT updated_us, position FROM history
+    WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)"""
+# The history has one version a minute of real time, in which the clock of the events may go on for months: there a version
+# is known to have been in force only if the one after it is known too.
+_FOLLOWED: Final = """ AND h.version + 1 >= ifnull((SELECT n.version FROM history n WHERE n.window_id = w.id
+    AND (n.updated_us, n.position) > (h.updated_us, h.position) ORDER BY n.updated_us, n.position LIMIT 1),
+    CASE WHEN w.present = 1 THEN w.version ELSE 0 END)"""
+_FIRST_VERSION: Final = """ifnull((SELECT version FROM history WHERE window_id = w.id ORDER BY updated_us, position LIMIT 1),
+    w.version)"""
+
+
+class _Sources(NamedTuple):
+    """Where rows come from: a table to select from, and the same as tables, a condition, and which of the tables has the count.
+
+    `unknown` has the rows of which it is not known whether or with which count they were there, `None` of now.
+    """
+
+    rows: str
+    parts: tuple[tuple[str, str, str], ...]
+    unknown: str | None
+
+
+def _of_past(*, events: bool) -> _Sources:
+    last = _LAST + _FOLLOWED if events else _LAST
+    joined, then = "windows w JOIN history h ON h.window_id = w.id", f"{last} AND NOT ({_CURRENT}) AND {_THERE}"
+    rows = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us FROM windows w
+    WHERE {_CURRENT}
     UNION ALL
     SELECT w.id, h.position, w.metric, w.scope, w.period, w.kind, w.start, w.end, w.targets, w.controls, h.count,
-    h.status, h.restated, h.version, h.updated_us
-    FROM windows w JOIN history h ON h.window_id = w.id
-    AND (h.updated_us, h.position) = (SELECT updated_us, position FROM history
-        WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)
-    WHERE NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of))"""  # noqa: S608 - fixed texts
+    h.status, h.restated, h.version, h.updated_us FROM {joined} WHERE {then})"""  # noqa: S608 - fixed texts
+    # By the wall clock a row whose first version is known was not there before it.
+    unknown = f"""(SELECT id, NULL AS position, {_COLUMNS}, count, status, restated, version, updated_us FROM windows w
+    WHERE {_THERE} AND w.start <= :as_of_day AND NOT ({_CURRENT})
+    AND NOT EXISTS (SELECT 1 FROM history h WHERE h.window_id = w.id AND {last})
+    AND {"1" if events else f"{_FIRST_VERSION} > 1"})"""  # noqa: S608 - fixed texts
+    return _Sources(rows, (("windows w", _CURRENT, "w"), (joined, then, "h")), unknown)
 
 
-#: Where rows come from: tables, a condition, and which of the tables (`w`, `h`) has count and status.
-_NOW_FROM: Final = (("windows w", "w.present = 1", "w"),)
-_AS_OF_FROM: Final = (
-    ("windows w", "w.present = 1 AND w.updated_us <= :as_of", "w"),
-    (
-        "windows w JOIN history h ON h.window_id = w.id",
-        """(h.updated_us, h.position) = (SELECT updated_us, position FROM history
-        WHERE window_id = w.id AND updated_us <= :as_of ORDER BY updated_us DESC, position DESC LIMIT 1)
-        AND NOT (w.present = 1 AND w.updated_us <= :as_of) AND (w.deleted_us IS NULL OR w.deleted_us > :as_of)""",
-        "h",
-    ),
-)
+_OF_NOW: Final = _Sources(_NOW, (("windows w", "w.present = 1", "w"),), None)
+_OF_WALL_TIME: Final = _of_past(events=False)
+_OF_EVENT_TIME: Final = _of_past(events=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,16 @@ class WindowPage:
         return [decode_row(body.encode()) for body in self.bodies]
 
 
+class UnknownRow(NamedTuple):
+    """A row of which it is not known what it was at a moment."""
+
+    metric: str
+    scope: str
+    period: str
+    start: str
+    end: str
+
+
 class Restatement(NamedTuple):
     """A count that changed after its period was closed: `before` and `after` are versions of the history."""
 
@@ -139,12 +172,32 @@ class WindowReader:
         connection: In a transaction.
         as_of_us: Rows and counts are those that were in force then, microseconds since 1970; `None` is now. Which scopes,
             metrics and years there are is of now.
+        zone: The business time zone: what begins later was not there.
+        events: Whether `as_of_us` is of the clock of the events.
+
+    A count of which it is not known what it was then is `None`, and its row is none.
     """
 
-    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None = None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, as_of_us: int | None, zone: ZoneInfo, *, events: bool = False
+    ) -> None:
         self._connection = connection
         self._as_of_us = as_of_us
-        self._from = _NOW_FROM if as_of_us is None else _AS_OF_FROM
+        self._zone = zone
+        self._past = _OF_EVENT_TIME if events else _OF_WALL_TIME
+        self._from = self._sources(as_of_us)
+
+    def _sources(self, as_of_us: int | None) -> _Sources:
+        return _OF_NOW if as_of_us is None else self._past
+
+    def _moment(self, as_of_us: int | None) -> dict[str, object]:
+        """Parameters of every question."""
+        if as_of_us is None:
+            return {"as_of": None}
+        return {
+            "as_of": as_of_us,
+            "as_of_day": datetime.fromtimestamp(as_of_us / 1_000_000, self._zone).date().isoformat(),
+        }
 
     def page(self, query: WindowQuery) -> WindowPage:
         """The rows that a query wants.
@@ -152,7 +205,7 @@ class WindowReader:
         Raises:
             ValueError: A sort that there is not.
         """
-        selection = _selection(query, self._as_of_us)
+        selection = self._selection(query)
         limit = min(query.limit, MAX_ROWS)
         found = keyset_pages.page(
             self._connection, selection, _order(query.sort), after=query.after, before=query.before, limit=limit
@@ -166,10 +219,34 @@ class WindowReader:
         Raises:
             ValueError: A sort that there is not.
         """
-        selection = _selection(query, self._as_of_us)
+        selection = self._selection(query)
         found = self._connection.execute(*keyset_pages.statement(selection, _order(query.sort), query.after))
         while batch := found.fetchmany(MAX_ROWS):
             yield self._bodies([(row[0], row[1], row[2]) for row in batch])
+
+    def unknown(self, query: WindowQuery, limit: int = -1) -> list[UnknownRow]:
+        """Rows that a query may want, of which it is not known what they were at its moment; none of now.
+
+        Args:
+            query: Its states and order are not looked at.
+            limit: So many at most; by default all.
+        """
+        as_of_us = query.as_of_us if self._as_of_us is None else self._as_of_us
+        source = self._sources(as_of_us).unknown
+        if source is None:
+            return []
+        selection = self._selection(replace(query, statuses=()), source)
+        found = self._connection.execute(
+            f"""SELECT metric, scope, period, start, end FROM {source} WHERE {" AND ".join(selection.conditions) or "1"}
+            ORDER BY start DESC, period, metric, scope LIMIT :most""",  # noqa: S608 - fixed texts
+            {**selection.values, "most": limit},
+        )
+        return [UnknownRow(*row) for row in found]
+
+    def is_unknown(self, metric: str, scope: str, period: str) -> bool:
+        """Whether it is not known what a row was at the moment."""
+        query = WindowQuery(metrics=[metric], scopes=[scope], period=period)
+        return any(row.period == period for row in self.unknown(query))
 
     def counts(self, metric: str, period: Period) -> list[tuple[str, int]]:
         """Scope and count of every row of a metric and period."""
@@ -180,10 +257,10 @@ class WindowReader:
         )
         return [(row["scope"], row["count"]) for row in found]
 
-    def sums_of(self, metric: str, dimension: str, first: str, last: str) -> dict[str, int]:
+    def sums_of(self, metric: str, dimension: str, first: str, last: str) -> dict[str, int | None]:
         """Scope → sum of its day rows between two dates, inclusive, of the scopes that have this dimension alone."""
         sums: Counter[str] = Counter()
-        for tables, condition, counted in self._from:
+        for tables, condition, counted in self._from.parts:
             found = self._connection.execute(
                 f"""SELECT w.scope, sum({counted}.count) FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name
                 AND s.depth = 1 AND s.dimensions = :dimension AND w.metric = :metric AND w.period BETWEEN :first AND :last
@@ -193,11 +270,13 @@ class WindowReader:
                     "metric": metric,
                     "first": f"day:{first}",
                     "last": f"day:{last}",
-                    "as_of": self._as_of_us,
+                    **self._moment(self._as_of_us),
                 },
             )
             sums.update({row[0]: row[1] for row in found})
-        return dict(sums)
+        query = WindowQuery(metrics=[metric], kinds=["day"], first=first, last=last)
+        missing = {row.scope for row in self.unknown(query) if dimensions_of(row.scope) == dimension}
+        return {**sums, **dict.fromkeys(missing)}
 
     def has_scope(self, scope: str) -> bool:
         """Whether any row has a scope."""
@@ -233,11 +312,10 @@ class WindowReader:
     def get(self, metric: str, scope: str, period: str, as_of_us: int | None = None) -> WindowRow | None:
         """One row; `None` if there is none (or was none then)."""
         as_of_us = self._as_of_us if as_of_us is None else as_of_us
-        source = _NOW if as_of_us is None else _AS_OF
         found = self._connection.execute(
-            f"""SELECT id, position, updated_us FROM {source}
+            f"""SELECT id, position, updated_us FROM {self._sources(as_of_us).rows}
             WHERE metric = :metric AND scope = :scope AND period = :period""",  # noqa: S608 - fixed texts
-            {"metric": metric, "scope": scope, "period": period, "as_of": as_of_us},
+            {"metric": metric, "scope": scope, "period": period, **self._moment(as_of_us)},
         ).fetchone()
         return None if found is None else decode_row(self._body(*found).encode())
 
@@ -251,23 +329,24 @@ class WindowReader:
             )
             return [decode_row(row["body"].encode()) for row in found]
         chosen = self._connection.execute(
-            f"""SELECT id, position, updated_us FROM {_AS_OF} WHERE metric = :metric
+            f"""SELECT id, position, updated_us FROM {self._from.rows} WHERE metric = :metric
             AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
             self._of_days(metric, scope, first, last),
         ).fetchall()
         return [decode_row(body.encode()) for body in self._bodies([(row[0], row[1], row[2]) for row in chosen])]
 
     def _of_days(self, metric: str, scope: str, first: str, last: str) -> dict[str, object]:
-        return {"metric": metric, "scope": scope, "first": first, "last": last, "as_of": self._as_of_us}
+        return {"metric": metric, "scope": scope, "first": first, "last": last, **self._moment(self._as_of_us)}
 
-    def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int]:
-        """Date → count, as `days` but for what is only counts."""
+    def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
+        """Date → count, as `days` but for what is only counts; those that are not known too."""
         found = self._connection.execute(
-            f"""SELECT start, count FROM {_NOW if self._as_of_us is None else _AS_OF} WHERE metric = :metric
+            f"""SELECT start, count FROM {self._from.rows} WHERE metric = :metric
             AND period BETWEEN 'day:' || :first AND 'day:' || :last AND scope = :scope ORDER BY period""",  # noqa: S608 - fixed texts
             self._of_days(metric, scope, first, last),
         )
-        return {row["start"]: row["count"] for row in found}
+        query = WindowQuery(metrics=[metric], scopes=[scope], kinds=["day"], first=first, last=last)
+        return {row["start"]: row["count"] for row in found} | {row.start: None for row in self.unknown(query)}
 
     def versions(self, metric: str, scope: str, period: str, limit: int = MAX_ROWS) -> list[WindowRow]:
         """The latest published versions of a row that are known, oldest first: those of the history, and the current one."""
@@ -294,7 +373,7 @@ class WindowReader:
 
     def side_by_side(  # noqa: PLR0913, PLR0917 - one question
         self, metric: str, kind: str, dimensions: str, first: str, last: str, beginning: str = ""
-    ) -> dict[str, dict[str, int]]:
+    ) -> dict[str, dict[str, int | None]]:
         """Period → (scope → count), for the scopes of exactly these dimensions.
 
         Args:
@@ -310,7 +389,7 @@ class WindowReader:
             FROM scopes s CROSS JOIN {tables} WHERE w.scope = s.name AND s.dimensions = :dimensions
             AND substr(s.name, 1, length(:beginning)) = :beginning AND w.metric = :metric
             AND w.period > :after AND w.period < :before AND w.end >= :first AND w.start <= :last AND {condition}"""  # noqa: S608 - fixed texts
-            for tables, condition, counted in self._from
+            for tables, condition, counted in self._from.parts
         )
         found = self._connection.execute(
             f"{selected} ORDER BY start, period, scope",
@@ -322,12 +401,21 @@ class WindowReader:
                 "before": f"{kind};",
                 "first": first,
                 "last": last,
-                "as_of": self._as_of_us,
+                **self._moment(self._as_of_us),
             },
         )
-        table: dict[str, dict[str, int]] = {}
-        for row in found:
-            table.setdefault(row["period"], {})[row["scope"]] = row["count"]
+        rows: list[tuple[str, str, str, int | None]] = [
+            (row["start"], row["period"], row["scope"], row["count"]) for row in found
+        ]
+        query = WindowQuery(metrics=[metric], period=f"{kind}:", first=first, last=last)
+        rows += [
+            (row.start, row.period, row.scope, None)
+            for row in self.unknown(query)
+            if dimensions_of(row.scope) == dimensions and row.scope.startswith(beginning)
+        ]
+        table: dict[str, dict[str, int | None]] = {}
+        for _, period, scope, count in sorted(rows, key=lambda row: row[:3]):
+            table.setdefault(period, {})[scope] = count
         return table
 
     def dimension_sets(self) -> list[str]:
@@ -445,6 +533,38 @@ class WindowReader:
                 changed.append(row)
         return changed if any(row.targets for row in changed) else []
 
+    def _selection(self, query: WindowQuery, source: str = "") -> Selection:
+        as_of_us = query.as_of_us if self._as_of_us is None else self._as_of_us
+        values: dict[str, object] = self._moment(as_of_us)
+        conditions: list[str] = []
+        kind, colon, _ = query.period.partition(":")
+        kinds = list(query.kinds) or ([kind] if colon else [])
+        if kinds and "day" not in kinds:
+            # As the index of longer periods says it: most rows are of days.
+            conditions.append("kind <> 'day'")
+        for column, wanted in (
+            ("metric", query.metrics),
+            ("scope", query.scopes),
+            ("kind", kinds),
+            ("status", query.statuses),
+        ):
+            if wanted:
+                names = [f"{column}{number}" for number in range(len(wanted))]
+                values.update(zip(names, wanted, strict=True))
+                conditions.append(f"{column} IN ({', '.join(f':{name}' for name in names)})")
+        if query.period:
+            values["period"] = query.period
+            conditions.append("substr(period, 1, length(:period)) = :period")
+        if query.first:
+            values["first"] = query.first
+            conditions.append("end >= :first")
+        if query.last:
+            values["last"] = query.last
+            conditions.append("start <= :last")
+        if query.has in ("targets", "controls"):
+            conditions.append(f"{query.has} > 0")
+        return Selection(source or self._sources(as_of_us).rows, "id, position, updated_us", conditions, values)
+
 
 def dimensions_of(scope: str) -> str:
     """Such as `model,region` of `model=SU7,region=CN-11`; empty of `all`."""
@@ -463,36 +583,3 @@ def _order(sort: str) -> SortOrder:
 def place_size(sort: str) -> int:
     """How many values a place has in an order."""
     return len(_order(sort))
-
-
-def _selection(query: WindowQuery, as_of_us: int | None) -> Selection:
-    as_of_us = query.as_of_us if as_of_us is None else as_of_us
-    values: dict[str, object] = {"as_of": as_of_us}
-    conditions: list[str] = []
-    kind, colon, _ = query.period.partition(":")
-    kinds = list(query.kinds) or ([kind] if colon else [])
-    if kinds and "day" not in kinds:
-        # As the index of longer periods says it: most rows are of days.
-        conditions.append("kind <> 'day'")
-    for column, wanted in (
-        ("metric", query.metrics),
-        ("scope", query.scopes),
-        ("kind", kinds),
-        ("status", query.statuses),
-    ):
-        if wanted:
-            names = [f"{column}{number}" for number in range(len(wanted))]
-            values.update(zip(names, wanted, strict=True))
-            conditions.append(f"{column} IN ({', '.join(f':{name}' for name in names)})")
-    if query.period:
-        values["period"] = query.period
-        conditions.append("substr(period, 1, length(:period)) = :period")
-    if query.first:
-        values["first"] = query.first
-        conditions.append("end >= :first")
-    if query.last:
-        values["last"] = query.last
-        conditions.append("start <= :last")
-    if query.has in ("targets", "controls"):
-        conditions.append(f"{query.has} > 0")
-    return Selection(_NOW if as_of_us is None else _AS_OF, "id, position, updated_us", conditions, values)

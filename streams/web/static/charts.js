@@ -31,7 +31,9 @@ window.Charts = (() => {
   }
 
   const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const runningSum = (values) => values.reduce((sums, value) => [...sums, sums[sums.length - 1] + value], [0]);
+  /* What is not known (null) is not known from there on. */
+  const plus = (sum, value) => (sum === null || value === null ? null : sum + value);
+  const runningSum = (values) => values.reduce((sums, value) => [...sums, plus(sums[sums.length - 1], value)], [0]);
   const atUtc = (date) => Date.parse(`${date}T00:00:00Z`);
   const daysBetween = (first, last) => Math.round((atUtc(last) - atUtc(first)) / DAY_MS);
   /* The hour of an instant that is written in the business time zone: 14.5 is half past two. */
@@ -40,7 +42,7 @@ window.Charts = (() => {
   function interpolated(sums, x) {
     const low = Math.min(Math.floor(x), sums.length - 1);
     const high = Math.min(low + 1, sums.length - 1);
-    return sums[low] + (sums[high] - sums[low]) * (x - low);
+    return sums[low] === null || sums[high] === null ? null : sums[low] + (sums[high] - sums[low]) * (x - low);
   }
 
   const LOOKS = {

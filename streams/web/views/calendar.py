@@ -12,6 +12,7 @@ from pydantic import Field
 
 from schemas.outputs import CivilDate, MilestoneKind, WindowRow, WindowStatus
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
+from streams.web.filters import sum_of
 from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     Aim,
@@ -28,6 +29,7 @@ from streams.web.views.common import (
     levels,
     milestone_line,
 )
+from streams.web.views.now import others_of
 
 DaySort = Literal["working", "weekend", "holiday", "make-up"]
 _MAX_LETTERS = 200
@@ -43,14 +45,16 @@ class CalendarParameters(DatedParameters):
 
 
 class CalendarDay(View):
-    """A date: `count` is null where there is no row; `marks` are the kinds of milestones that stand on it.
+    """A date: `marks` are the kinds of milestones that stand on it.
 
+    `count` is null where there is no row, or where it is not `known` what it was at the earlier moment that is shown.
     `level` is 1 to 6 by the place of its count among those of the year's days, so that one huge day makes no other pale; 0
     without any unit.
     """
 
     date: CivilDate
     count: int | None
+    known: bool
     level: int
     status: WindowStatus | None
     restated: int
@@ -72,7 +76,8 @@ class CalendarDay(View):
 class CalendarHoliday(View):
     """A holiday period with the days that are worked to make up for it.
 
-    `count` is that of its row, where the holiday is counted as a period, else the sum of its days; null without any.
+    `count` is that of its row, where the holiday is counted as a period, else the sum of its days; null without any, or where it
+    is not known.
     """
 
     name: str
@@ -83,7 +88,7 @@ class CalendarHoliday(View):
 
 
 class CalendarView(View):
-    """A year: every date of it in order."""
+    """A year: every date of it in order; `total` is null where a count of them is not known."""
 
     year: int
     years: list[int]
@@ -94,7 +99,7 @@ class CalendarView(View):
     scope_count: int
     goal: Goal | None
     greatest: int
-    total: int
+    total: int | None
     holidays_known: bool
     holidays: list[CalendarHoliday]
     days: list[CalendarDay]
@@ -104,6 +109,8 @@ class CalendarView(View):
 class DayView(View):
     """A date: its row and hours, the other metrics, what was restated, its milestones and dead letters.
 
+    `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row; `unknown` are
+    the metrics of which this is so.
     `dead_letters` are those whose own time was on this date, else those rejected on it; `dead_letter_count` is of all.
     """
 
@@ -118,6 +125,8 @@ class DayView(View):
     sort: DaySort
     holiday: str | None
     row: WindowRow | None
+    count: int | None
+    unknown: list[str]
     usual: UsualDay | None
     goal: Goal | None
     aims: list[Aim]
@@ -136,11 +145,20 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), ask.metric(parameters.metric)
     first, last = date(year, 1, 1), date(year, 12, 31)
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
+    every = ask.view.windows.day_counts(metric, scope, first.isoformat(), last.isoformat())
     marks = _marks(ask, metric, scope)
     sorts, names = DayTypes(ask.holidays), _holiday_names(ask)
     level = levels([row.count for row in rows.values()])
     days = [
-        _day(day, rows.get(day.isoformat()), sorts, names, marks[day.isoformat()], level)
+        _day(
+            day,
+            rows.get(day.isoformat()),
+            every.get(day.isoformat(), 0) is not None,
+            sorts,
+            names,
+            marks[day.isoformat()],
+            level,
+        )
         for day in (first + timedelta(days=number) for number in range((last - first).days + 1))
     ]
     counts = [row.count for row in rows.values()]
@@ -154,7 +172,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
         scope_count=ask.view.windows.scope_count(),
         goal=ask.goal(metric, scope),
         greatest=max(counts, default=0),
-        total=sum(counts),
+        total=sum_of(every.values()),
         holidays_known=not ask.holidays or any(entry.year == year for entry in ask.holidays),
         holidays=_holidays(ask, metric, scope, year),
         days=days,
@@ -182,6 +200,8 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         sort=_sort(day, DayTypes(ask.holidays)),
         holiday=_holiday_names(ask).get(day),
         row=row,
+        count=ask.count_of(metric, scope, f"day:{text}", row),
+        unknown=[name for name, count in others_of(ask, scope, f"day:{text}", rows).items() if count is None],
         usual=ask.usual(metric, scope, day),
         goal=ask.goal_of(metric, scope, row),
         aims=ask.aims(metric, scope, f"day:{text}", row),
@@ -199,6 +219,7 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
 def _day(  # noqa: PLR0913, PLR0917 - what is known of the year
     day: date,
     row: WindowRow | None,
+    known: bool,  # noqa: FBT001 - what is known
     sorts: DayTypes,
     names: dict[date, str],
     marks: set[MilestoneKind],
@@ -207,6 +228,7 @@ def _day(  # noqa: PLR0913, PLR0917 - what is known of the year
     return CalendarDay(
         date=day.isoformat(),
         count=row.count if row is not None else None,
+        known=known,
         level=level(row.count) if row is not None else 0,
         status=row.status if row is not None else None,
         restated=row.restated if row is not None else 0,
@@ -250,13 +272,14 @@ def _holiday_names(ask: Ask) -> dict[date, str]:
 
 def _holidays(ask: Ask, metric: str, scope: str, year: int) -> list[CalendarHoliday]:
     query = WindowQuery(metrics=[metric], scopes=[scope], kinds=["holiday"], limit=1000)
-    counts = {row.period: row.count for row in ask.view.windows.page(query).rows}
+    counts: dict[str, int | None] = {row.period: None for row in ask.view.windows.unknown(query)}
+    counts |= {row.period: row.count for row in ask.view.windows.page(query).rows}
 
     def count(period: str, first: str, last: str) -> int | None:
         if period in counts:
             return counts[period]
         days = ask.view.windows.day_counts(metric, scope, first, last)
-        return sum(days.values()) if days else None
+        return sum_of(days.values()) if days else None
 
     return [
         CalendarHoliday(

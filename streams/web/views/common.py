@@ -220,7 +220,8 @@ class EarlierMoment(View):
     """An earlier moment that is shown in the place of now.
 
     What was in force at `at` is told by the history of published versions, which goes back to `known_since`; before that
-    (`known` is false) rows are missing. A version that was in force for less than a minute can be missing too.
+    (`known` is false) rows are missing. A version that was in force for less than a minute can be missing too. Where the clock is
+    that of the events, a minute of real time may be months: counts of which it is not known what they were are null.
     """
 
     at: Instant
@@ -229,10 +230,10 @@ class EarlierMoment(View):
 
 
 class DateCount(View):
-    """The count of a date."""
+    """The count of a date; null where it is not known what it was at the earlier moment that is shown."""
 
     date: CivilDate
-    count: int
+    count: int | None
 
     @property
     def month(self) -> str:
@@ -356,6 +357,12 @@ class Ask:
             return self.goal(metric, scope)
         wanted = targets[-1] if targets[0].reached else targets[0]
         return Goal(rule="", operator="reaches", value=wanted.value, target_id=wanted.target_id)
+
+    def count_of(self, metric: str, scope: str, period: str, row: WindowRow | None) -> int | None:
+        """What a window counts: 0 without a row; `None` where it is not known what the row was at the earlier moment."""
+        if row is not None:
+            return row.count
+        return None if self.view.windows.is_unknown(metric, scope, period) else 0
 
     def check_scopes(self, wanted: Iterable[str]) -> None:
         """Checks that there are rows of each scope.

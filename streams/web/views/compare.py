@@ -16,7 +16,16 @@ from schemas.outputs import CivilDate
 from schemas.texts import scope_names
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.periods import month_period, parse_period
-from streams.web.views.common import Ask, DatedParameters, EarlierMoment, MetricName, Text, UnknownNameError, View
+from streams.web.filters import sum_of
+from streams.web.views.common import (
+    Ask,
+    DatedParameters,
+    EarlierMoment,
+    MetricName,
+    Text,
+    UnknownNameError,
+    View,
+)
 from streams.web.views.windows import defused
 
 if TYPE_CHECKING:
@@ -58,7 +67,7 @@ class CompareParameters(DatedParameters):
 
 
 class ComparedDay(View):
-    """A place of a line: its dates, what was counted on them, and in all up to there; null after today."""
+    """A place of a line: its dates, what was counted on them, and in all up to there; null after today, or if not known."""
 
     first: CivilDate
     last: CivilDate
@@ -69,35 +78,36 @@ class ComparedDay(View):
 class ComparedLine(View):
     """A period of a scope.
 
-    `whole` is its count as far as it is known, `so_far` that up to the place at which the first line is today.
+    `whole` is its count up to today, `so_far` that up to the place at which the first line is today; null where it is not known
+    what they were at the earlier moment that is shown.
     """
 
     period: str
     scope: str
     start: CivilDate
     end: CivilDate
-    whole: int
-    so_far: int
+    whole: int | None
+    so_far: int | None
     days: list[ComparedDay]
 
 
 class Ranked(View):
-    """A value of the dimension: its count in the first period and in the second, up to the same place."""
+    """A value of the dimension: its count in the first period and in the second, up to the same place; null if not known."""
 
     scope: str
     name: str
-    count: int
-    before: int
+    count: int | None
+    before: int | None
 
     @property
-    def difference(self) -> int:
-        """How much it has gained."""
-        return self.count - self.before
+    def difference(self) -> int | None:
+        """How much it has gained; `None` if not known."""
+        return None if self.count is None or self.before is None else self.count - self.before
 
     @property
     def share(self) -> float | None:
-        """Relative change; `None` where it was nothing."""
-        return self.difference / self.before if self.before else None
+        """Relative change; `None` where it was nothing, or if not known."""
+        return self.difference / self.before if self.before and self.difference is not None else None
 
 
 class CompareView(View):
@@ -114,8 +124,8 @@ class CompareView(View):
     bottom: list[Ranked]
     ranked: int
     spans: list[str]
-    total: int
-    total_before: int
+    total: int | None
+    total_before: int | None
     past: EarlierMoment | None
 
 
@@ -145,8 +155,8 @@ def compare(ask: Ask, parameters: CompareParameters) -> CompareView:
         bottom=ends[_ENDS:] if len(ranked) > 2 * _ENDS else [],
         ranked=len(ranked),
         spans=_spans(ask, parameters, place) if parameters.dimension else [],
-        total=sum(each.count for each in ranked),
-        total_before=sum(each.before for each in ranked),
+        total=sum_of(each.count for each in ranked),
+        total_before=sum_of(each.before for each in ranked),
         past=ask.past,
     )
 
@@ -191,7 +201,7 @@ def _line(  # noqa: PLR0913, PLR0917 - what a line is made of
     ask: Ask, metric: str, scope: str, stretch: _Stretch, groups: list[list[date]], place: int
 ) -> ComparedLine:
     counts = ask.view.windows.day_counts(metric, scope, stretch.start.isoformat(), stretch.end.isoformat())
-    sums = [sum(counts.get(day.isoformat(), 0) for day in dates) for dates in groups]
+    sums = [sum_of(counts.get(day.isoformat(), 0) for day in dates) for dates in groups]
     days = [
         ComparedDay(
             first=dates[0].isoformat(),
@@ -199,17 +209,22 @@ def _line(  # noqa: PLR0913, PLR0917 - what a line is made of
             count=count if dates[0] <= ask.today else None,
             total=total if dates[0] <= ask.today else None,
         )
-        for dates, count, total in zip(groups, sums, accumulate(sums), strict=True)
+        for dates, count, total in zip(groups, sums, _running(sums), strict=True)
     ]
     return ComparedLine(
         period=stretch.name,
         scope=scope,
         start=stretch.start.isoformat(),
         end=stretch.end.isoformat(),
-        whole=sum(sums),
-        so_far=sum(sums[:place]),
+        whole=sum_of(sums),
+        so_far=sum_of(sums[:place]),
         days=days,
     )
+
+
+def _running(sums: list[int | None]) -> Iterator[int | None]:
+    """The sum up to each place; `None` from the first that is not known."""
+    return accumulate(sums, lambda total, count: None if total is None or count is None else total + count)
 
 
 def _groups(stretch: _Stretch, sorts: DayTypes, align: str) -> list[list[date]]:
@@ -281,12 +296,10 @@ def _ranked(ask: Ask, parameters: CompareParameters, place: int) -> list[Ranked]
         for scope in sorted(now.keys() | before.keys())
     ]
     name, descending = parameters.sort.removeprefix("-"), parameters.sort.startswith("-")
-    if name == "share":
-        # A scope without a count before has no share; it comes last in either direction.
-        known = [each for each in ranked if each.share is not None]
-        known.sort(key=lambda each: each.share or 0, reverse=descending)
-        return [*known, *(each for each in ranked if each.share is None)]
-    return sorted(ranked, key=lambda each: getattr(each, name), reverse=descending)
+    # What is not known, or the share of a scope without a count before, comes last in either direction.
+    known = [each for each in ranked if getattr(each, name) is not None]
+    known.sort(key=lambda each: getattr(each, name), reverse=descending)
+    return [*known, *(each for each in ranked if getattr(each, name) is None)]
 
 
 def _spans(ask: Ask, parameters: CompareParameters, place: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from schemas.facts import METRICS
 from schemas.outputs import CivilDate, WindowRow
 from streams.domain.periods import PERIOD_OF, TOTAL, month_period, year_period
+from streams.web.filters import sum_of
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     ORDERS_PLACED,
@@ -46,23 +47,31 @@ class NowParameters(DatedParameters):
 
 
 class Today(View):
-    """The day so far: its row, what is usual, what is wanted of it, its targets, and how many hours it has."""
+    """The day so far: its row, what is usual, what is wanted of it, its targets, and how many hours it has.
+
+    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row.
+    """
 
     row: WindowRow | None
+    count: int | None
     usual: UsualDay | None
     goal: Goal | None
     aims: list[Aim]
     hours: int
-    others: dict[str, int]
+    others: dict[str, int | None]
 
 
 class Span(View):
-    """A period so far: its row, its targets (the greatest last), and the count of each of its dates up to today."""
+    """A period so far: its row, its targets (the greatest last), and the count of each of its dates up to today.
+
+    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row.
+    """
 
     period: str
     start: CivilDate
     end: CivilDate
     row: WindowRow | None
+    count: int | None
     aims: list[Aim]
     days: list[DateCount]
 
@@ -103,11 +112,12 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         scope_count=windows.scope_count(),
         today=Today(
             row=row,
+            count=ask.count_of(metric, scope, day, row),
             usual=ask.usual(metric, scope, today),
             goal=ask.goal_of(metric, scope, row),
             aims=ask.aims(metric, scope, day, row),
             hours=ask.hours_of(today),
-            others={row.metric: row.count for row in rows if row.metric != metric},
+            others={name: count for name, count in others_of(ask, scope, day, rows).items() if name != metric},
         ),
         month=_span(ask, metric, scope, month_period(today)),
         year=_span(ask, metric, scope, year_period(today, ask.settings.reckoning)),
@@ -117,6 +127,14 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
         past=ask.past,
     )
+
+
+def others_of(ask: Ask, scope: str, period: str, rows: list[WindowRow]) -> dict[str, int | None]:
+    """Metric → count of a period that has these rows; `None` where it is not known what it was."""
+    unknown = ask.view.windows.unknown(WindowQuery(scopes=[scope], period=period))
+    return dict.fromkeys(row.metric for row in unknown if row.period == period) | {
+        row.metric: row.count for row in rows
+    }
 
 
 def _sample(now: str, families: Sequence[str]) -> str:
@@ -155,12 +173,14 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
     period_id, start, end = period
     last = min(end, ask.today)
     counts = ask.view.windows.day_counts(metric, scope, start.isoformat(), last.isoformat())
+    count = sum_of(counts.values()) if ".." in period_id else ask.count_of(metric, scope, period_id, row)
     dates = [(start + timedelta(days=number)).isoformat() for number in range((last - start).days + 1)]
     return Span(
         period=period_id,
         start=start.isoformat(),
         end=end.isoformat(),
         row=row,
+        count=count,
         aims=ask.aims(metric, scope, period_id, row),
         days=[DateCount(date=day, count=counts.get(day, 0)) for day in dates],
     )

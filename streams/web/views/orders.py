@@ -13,6 +13,7 @@ from streams.domain.limit_usage import dimensions_of
 from streams.domain.suggestions import period_fault
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
+from streams.web.filters import sum_of
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery, MilestoneQuery
 from streams.web.views.common import (
@@ -113,14 +114,15 @@ class UnitsView(View):
     """Units of a period as they count now, `count` in all; `row` is that of the period, null of a range of dates.
 
     As of an earlier moment (`past`), they are counted again from what had been appended to the source topics by then; `published`
-    is the figure that had been published by then: what was appended last was published a moment later.
+    is the figure that had been published by then, null if not known: what was appended last was published a moment later. `count`
+    is null where they cannot be told.
     """
 
     past: EarlierMoment | None
     published: int | None
     parameters: UnitsParameters
     row: WindowRow | None
-    count: int
+    count: int | None
     vins_shown: bool
     problem: NotKnown | None
     first: int
@@ -137,17 +139,18 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     scope = ask.scope(parameters.scope or (ALL if ask.view.windows.has_scope(ALL) else ""))
     if ".." in period:
         row, dates = None, stretch_of(ask, period)
-        count = sum(ask.view.windows.day_counts(metric, scope, *dates).values())
+        published = sum_of(ask.view.windows.day_counts(metric, scope, *dates).values())
     else:
         if (fault := period_fault(period)) is not None:
             raise UnknownNameError(fault)
         row = ask.view.windows.get(metric, scope, period)
-        dates, count = (row.start, row.end) if row is not None else ("", ""), row.count if row is not None else 0
+        published = ask.count_of(metric, scope, period, row)
+        dates = (row.start, row.end) if row is not None else ("", "")
     passed = _passed(ask, row) if row is not None else {}
-    lines, problem, first, published = [], None, 1, None
+    lines, problem, first = [], None, 1
+    count = published if ask.past is None else None
     try:
         if ask.past is not None:
-            published, count = (None if row is None and ".." not in period else count), 0
             span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates[0] else orders.dates_of(period)
             units = _units_then(ask, orders, (metric, scope), span)
             count = len(units)
@@ -162,7 +165,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     return UnitsView(
         parameters=parameters.model_copy(update={"metric": metric, "scope": scope, "period": period}),
         past=ask.past,
-        published=published,
+        published=None if ask.past is None else published,
         row=row,
         count=count,
         vins_shown=orders.vins_shown,
@@ -193,7 +196,7 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
     lines: list[UnitLine] = []
     before, day, end = 0, date.fromisoformat(start), date.fromisoformat(last)
     while day <= end and len(lines) < limit:
-        count = counts.get(day.isoformat(), 0)
+        count = counts.get(day.isoformat()) or 0
         if before + count >= first and count:
             for place, unit in enumerate(orders.units(metric, scope, day, with_rows), before + 1):
                 if place >= first and len(lines) < limit:

@@ -95,7 +95,8 @@ class TargetsView(View):
     """The targets that are asked for.
 
     `lines` are all of them, `windows` their windows with everything that was forecast, only where there are at most five.
-    `on_plan` of `running` in force are reached or ahead of their plan.
+    `on_plan` of `running` in force are reached or ahead of their plan. `unknown` windows that have targets now are left out: it is
+    not known what they were at the earlier moment that is shown.
     """
 
     parameters: TargetsParameters
@@ -103,6 +104,7 @@ class TargetsView(View):
     total: int
     running: int
     on_plan: int
+    unknown: int
     lines: list[TargetLine]
     windows: list[WindowTargets]
     past: EarlierMoment | None
@@ -127,6 +129,7 @@ def targets(ask: Ask, parameters: TargetsParameters) -> TargetsView:
         total=len(every),
         running=len(running),
         on_plan=sum(line.state in {"ahead", "reached"} for line in running),
+        unknown=len(ask.view.windows.unknown(WindowQuery(has="targets"))),
         lines=lines,
         windows=_windows(ask, list(chosen.values()), parameters.points) if len(lines) <= _FEW else [],
         past=ask.past,
@@ -146,7 +149,8 @@ def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
     today = ask.today.isoformat()
     last = min(row.end, today)
     counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, last)
-    sums = list(accumulate(counts.values()))
+    # What is not known is left out of the curve: its end is the count.
+    sums = list(accumulate(count for count in counts.values() if count is not None))
     step = max(1, -(-len(sums) // _CURVE_POINTS))
     curve = sums[::-1][::step][::-1]
     return [

@@ -15,9 +15,9 @@ from schemas.codec import row_document
 from schemas.facts import Dimension
 from schemas.outputs import PERIOD_KINDS, CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
 from schemas.texts import scope_names
-from streams.web.filters import natural
+from streams.web.filters import natural, sum_of
 from streams.web.readmodel import WindowPage, WindowQuery
-from streams.web.readmodel.windows import dimensions_of, place_size
+from streams.web.readmodel.windows import UnknownRow, dimensions_of, place_size
 from streams.web.times import text_of_us
 from streams.web.views.common import (
     LISTED_SCOPES,
@@ -123,13 +123,14 @@ class WindowsView(View):
 
     `as_of` is the instant that was asked for, null for now. What was in force then is told by the history of published
     versions, which goes back to `known_since`; before that (`as_of_known` is false), rows are missing. A version that was
-    in force for less than a minute can be missing too.
+    in force for less than a minute can be missing too. `unknown` rows are left out: it is not known what they were.
     """
 
     parameters: WindowsParameters
     as_of: Instant | None
     as_of_known: bool
     known_since: Instant | None
+    unknown: int
     metrics: list[str]
     scopes: list[str]
     scope_count: int
@@ -157,32 +158,36 @@ class SideParameters(DatedParameters):
 
 
 class SideLine(View):
-    """A period: its counts in the order of the view's `names`, null where there is no row."""
+    """A period: its counts in the order of the view's `names`, null where there is no row, or if not known.
+
+    `total` is of all that are counted by the dimension, null where one of them is not known.
+    """
 
     period: str
     counts: list[int | None]
+    total: int | None
 
 
 class RankedCount(View):
-    """A count of the period in question and that of the period before, null where there is none.
+    """A count of the period in question and that of the period before, null where there is none, or if not known.
 
     `rank` is 1 for the greatest, `level` 1 to 6 by the place of the count among the others; 0 without any unit.
     """
 
     scope: str
     name: str
-    count: int
+    count: int | None
     before: int | None
     rank: int
     level: int
 
 
 class Ranking(View):
-    """The counts of one period, in the order that was asked for."""
+    """The counts of one period, in the order that was asked for; `total` is null where one is not known."""
 
     period: str
     before: str | None
-    total: int
+    total: int | None
     rows: list[RankedCount]
 
 
@@ -234,6 +239,7 @@ def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsV
         as_of=parameters.as_of or None,
         as_of_known=past is None or past.known,
         known_since=None if since_us is None else text_of_us(since_us),
+        unknown=len(ask.view.windows.unknown(parameters.query())),
         metrics=ask.view.windows.metrics(),
         scopes=ask.scopes(*parameters.scope),
         scope_count=ask.view.windows.scope_count(),
@@ -265,7 +271,7 @@ def side_by_side(
     )
     totals: Counter[str] = Counter()
     for counts in table.values():
-        totals.update(counts)
+        totals.update({scope: count or 0 for scope, count in counts.items()})
     scopes = sorted(scope for scope, _ in totals.most_common(names))
     periods = list(table)[::-1]
     chosen = parameters.period if parameters.period in table else next(iter(periods), None)
@@ -280,7 +286,12 @@ def side_by_side(
         scopes=scopes,
         left_out=len(totals) - len(scopes),
         lines=[
-            SideLine(period=period, counts=[table[period].get(scope) for scope in scopes]) for period in periods[:lines]
+            SideLine(
+                period=period,
+                counts=[table[period].get(scope) for scope in scopes],
+                total=sum_of(table[period].values()),
+            )
+            for period in periods[:lines]
         ],
         ranking=None
         if chosen is None
@@ -296,7 +307,7 @@ def side_table(ask: Ask, parameters: SideParameters) -> Iterator[list[str | int 
     by_count = sorted(range(len(view.scopes)), key=lambda at: (-sum(line.counts[at] or 0 for line in lines), at))
     for at in by_count if parameters.sort == "count" else range(len(view.scopes)):
         yield [view.scopes[at], view.names[at], *(line.counts[at] for line in lines)]
-    yield ["", "", *(sum(count or 0 for count in line.counts) for line in lines)]
+    yield ["", "", *(line.total for line in lines)]
 
 
 def side_csv(ask: Ask, parameters: SideParameters) -> Iterator[str]:
@@ -311,16 +322,16 @@ def _name(scope: str) -> str:
 
 
 def _ranking(
-    table: dict[str, dict[str, int]], period: str, before: str | None, scopes: list[str], *, by_name: bool
+    table: dict[str, dict[str, int | None]], period: str, before: str | None, scopes: list[str], *, by_name: bool
 ) -> Ranking:
     counts, earlier = table[period], table.get(before or "", {})
-    level = levels([counts.get(scope, 0) for scope in scopes])
-    ordered = sorted(scopes, key=lambda scope: (-counts.get(scope, 0), scope))
+    level = levels([counts.get(scope, 0) or 0 for scope in scopes])
+    ordered = sorted(scopes, key=lambda scope: (-(counts.get(scope, 0) or 0), scope))
     ranks = {scope: rank for rank, scope in enumerate(ordered, 1)}
     return Ranking(
         period=period,
         before=before,
-        total=sum(counts.values()),
+        total=sum_of(counts.values()),
         rows=[
             RankedCount(
                 scope=scope,
@@ -328,7 +339,7 @@ def _ranking(
                 count=counts.get(scope, 0),
                 before=earlier.get(scope, 0) if before is not None else None,
                 rank=ranks[scope],
-                level=level(counts.get(scope, 0)),
+                level=level(counts.get(scope, 0) or 0),
             )
             for scope in (sorted(scopes, key=natural) if by_name else ordered)
         ],
@@ -338,11 +349,16 @@ def _ranking(
 def csv_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
     """All rows that are asked for, from `after` on, as CSV with a header; text that could be a formula is defused.
 
-    It begins with a byte order mark, which Excel needs to recognise UTF-8.
+    It begins with a byte order mark, which Excel needs to recognise UTF-8. Rows of which it is not known what they were at the
+    moment come last, without a count.
     """
     yield f"\ufeff{_csv([_COLUMNS])}"
     for bodies in view.windows.every(parameters.query()):
         yield _csv([_cells(row_document(body), parameters.as_of) for body in bodies])
+    if unknown := view.windows.unknown(parameters.query()):
+        of_row = len(UnknownRow._fields)
+        empty = [""] * (len(_COLUMNS) - of_row - 1)
+        yield _csv([[*map(defused, row), *empty, parameters.as_of] for row in unknown])
 
 
 def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
