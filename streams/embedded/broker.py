@@ -72,6 +72,7 @@ class EmbeddedKafka:
         self.log_path = self.data_dir / "broker.log"
         self._wanted_port = port
         self._port = port
+        self._controller_port = 0
         self._heap_mb = heap_mb
         self._listeners: dict[config.BrokerListener, int] = dict.fromkeys(listeners, 0)
         self._properties = dict(properties or {})
@@ -185,12 +186,16 @@ class EmbeddedKafka:
 
     def _choose_ports(self) -> None:
         self._choose_port()
-        taken = {self._port}
-        for listener, port in self._listeners.items():
-            while port in taken or not port or not machine.port_is_free(port):
-                port = machine.free_port()  # noqa: PLW2901 - the former one, if there was one, is only tried first
-            taken.add(port)
+        chosen = {self._port}
+        for listener, former in self._listeners.items():
+            port = (
+                former
+                if former and former not in chosen and machine.port_is_free(former)
+                else machine.free_port(chosen)
+            )
+            chosen.add(port)
             self._listeners[listener] = port
+        self._controller_port = machine.free_port(chosen)
 
     def _choose_port(self) -> None:
         if self._port is not None and machine.port_is_free(self._port):
@@ -260,7 +265,7 @@ class EmbeddedKafka:
         if self._port is None or self._archive is None:
             raise RuntimeError("not prepared")
         properties = config.server_properties(
-            "kafka", self._port, machine.free_port(), self._listeners, self._properties
+            "kafka", self._port, self._controller_port, self._listeners, self._properties
         )
         self._write("kafka.properties", properties)
         options = [*self._java(write_archive=True), *java.broker_options(self._heap_mb), *self._java_options]

@@ -8,8 +8,12 @@ import random
 import shutil
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streams.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 LOOPBACK = "127.0.0.1"
 
@@ -29,14 +33,14 @@ def cache_root() -> Path:
     return Path(home) / ".cache" / "milestones"
 
 
-def free_port() -> int:
-    """A free port on the loopback address.
+def free_port(besides: Collection[int | None] = ()) -> int:
+    """A free port on the loopback address, none of those that are meant for something else.
 
     Raises:
         ExpectedError: A thousand ports tried were all taken.
     """
     for port in random.sample(_PORTS, 1000):
-        if port_is_free(port):
+        if port not in besides and port_is_free(port):
             return port
     raise ExpectedError(f"no free port found between {_PORTS.start} and {_PORTS.stop - 1}; name one with --port")
 

@@ -192,6 +192,12 @@ def test_a_connection_to_itself_is_not_taken_for_a_broker(monkeypatch: pytest.Mo
     assert machine.port_is_free(address[1])
 
 
+def test_a_free_port_is_none_that_is_meant_for_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PORTS", [20001, 20002])
+    monkeypatch.setattr("streams.embedded.machine.random.sample", lambda ports, _count: list(ports))
+    assert machine.free_port({20001}) == 20002
+
+
 def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     from streams.embedded.lock import DataLock  # noqa: PLC0415 - used here only
 

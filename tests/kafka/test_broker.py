@@ -202,7 +202,7 @@ def test_a_port_taken_at_the_last_moment_is_replaced_where_the_choice_was_ours(
     with socket.create_server(("127.0.0.1", machine.free_port())) as other:
         taken = other.getsockname()[1]
         free_port, offered = machine.free_port, iter([taken])
-        monkeypatch.setattr(machine, "free_port", lambda: next(offered, None) or free_port())
+        monkeypatch.setattr(machine, "free_port", lambda besides=(): next(offered, None) or free_port(besides))
         lies, port_is_free = iter([True]), machine.port_is_free
         monkeypatch.setattr(machine, "port_is_free", lambda port: next(lies, False) or port_is_free(port))
         with EmbeddedKafka(used) as kafka:
