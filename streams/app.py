@@ -18,6 +18,7 @@ from zlib import crc32
 import faust
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.worker import Worker
 
 from schemas.facts import FAMILIES
@@ -68,6 +69,15 @@ class _Boot(BootStrategy):
         return []
 
 
+class _NoTables(TableManager):
+    """Of an app without Faust tables: does not wait a second for agents to register theirs."""
+
+    async def on_start(self) -> None:
+        """Called at start."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class MilestonesWorker(Worker):
     """Faust's worker with a bounded shutdown time."""
 
@@ -81,6 +91,10 @@ class MilestonesWorker(Worker):
         await super().on_startup_finished()
         line = f"milestones: worker {self.app.instance} has joined group {self.app.conf.id}"
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the operator
+
+    async def _sentinel_task(self) -> None:
+        """Runs last in the event loop; the original sleeps for a second."""
+        await asyncio.sleep(0)
 
     def _on_sigint(self) -> None:
         _end_within(_SHUTDOWN_S, 130)
@@ -140,6 +154,7 @@ class MilestonesApp(faust.App):
             worker_redirect_stdouts=False,
             Worker=MilestonesWorker,
             PartitionAssignor=SharesAssignor,
+            TableManager=_NoTables,
             consumer_metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
             Topic=BatchTopic,
         )
