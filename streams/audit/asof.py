@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.scopes import business_of
-from streams.audit.sources import Sources, audit_reader
+from streams.audit.sources import Sources
 from streams.audit.sums import Tally, windows_of
+from streams.kafka.clients import reader
 from streams.listener import ignore
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def rows_as_of(
     """
     business = await business_of(settings)
     tally = Tally(business)
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, progress)

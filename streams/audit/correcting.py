@@ -21,12 +21,12 @@ from schemas.texts import tidy
 from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.expected_milestones import TargetInForce, expected_standing
 from streams.audit.judging import EFFECTS
-from streams.audit.sources import Sources, audit_reader, coordinates_of
+from streams.audit.sources import Sources, coordinates_of
 from streams.audit.sums import Business, Window
 from streams.errors import ExpectedError
 from streams.headline import share_of
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, read_latest, read_to_end
+from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ async def find_orders(settings: Settings, text: str, listener: Listener) -> Foun
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     order_id, vin, business = tidy(text), vin_of(text), Business(settings)
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress)
@@ -256,7 +256,7 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
     wanted = {f"{key.metric}/{key.scope}/".encode() for key in changes}
     prefixes = tuple(wanted)
     catalogue = catalogue_of(settings)
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         names = (catalogue.windows.name, catalogue.milestones.name)
         if not prefixes or not all((await partition_counts(consumer, names)).values()):
             return ScopeState({}, ())

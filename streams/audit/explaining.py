@@ -21,11 +21,11 @@ from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
-from streams.audit.sources import Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sources import Sources, Stops, coordinates_of
 from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.clients import partition_counts, read_to_end, reader
 from streams.kafka.records import record_key, record_value
 from streams.listener import ignore
 from streams.lookup.finder import Finder
@@ -113,7 +113,7 @@ async def explain_milestone(
     Raises:
         ExpectedError: There is no such milestone (exit code 2; the message suggests similar ids), or no cluster.
     """
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
         listener.say("reading the milestones")
         revisions = await _revisions(settings, consumer, milestone_id)

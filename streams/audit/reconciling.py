@@ -10,8 +10,9 @@ from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
-from streams.audit.sources import Sources, audit_reader
+from streams.audit.sources import Sources
 from streams.audit.window_changes import KINDS
+from streams.kafka.clients import reader
 from streams.kafka.records import record_key
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ async def recount_windows(
     """
     business = await business_of(settings)
     windows = {key: Counted(key, business.calendar.period(key.period)) for key in keys}
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress)

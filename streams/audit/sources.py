@@ -24,13 +24,12 @@ from schemas.wrappers import WRAPPERS
 from streams.audit.kept_events import Kept
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, reader
+from streams.kafka.clients import partition_counts
 from streams.kafka.records import record_key
 from streams.listener import ignore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from aiokafka import AIOKafkaConsumer
 
@@ -42,8 +41,6 @@ Coordinates = tuple[int, int, int]
 #: (number of the topic, partition) → the offset at which reading stops.
 Stops = dict[tuple[int, int], int]
 
-
-_FETCH_WAIT_MS = 20
 
 #: Kafka's `LogAppendTime`; any other timestamp is the publisher's.
 _APPEND_TIME = 1
@@ -103,11 +100,6 @@ class Home:
     orders: dict[str, list[Fact]]
     parts: dict[int, Part]
     kept: list[Coordinates] = field(default_factory=list)
-
-
-def audit_reader(settings: Settings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
-    """A consumer for reading one partition after another: it must not wait long at the end of each."""
-    return reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS)
 
 
 class _Timed(SourceRecord, Protocol):

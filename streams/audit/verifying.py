@@ -22,11 +22,12 @@ from streams.audit.forwarded import read_arrivals, strangers_applied
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
-from streams.audit.sources import Coordinates, Home, Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates_of
 from streams.audit.sums import Business, Day, add_days, limited, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
 from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import reader
 from streams.listener import Listener
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def verify(settings: Settings, listener: Listener | None = None) -> Report
         ExpectedError: The cluster is unreachable, or there is nothing to compare with yet.
     """
     listener = listener or Listener()
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         return await _Run(settings, consumer, listener).report()
 
 

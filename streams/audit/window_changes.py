@@ -15,7 +15,8 @@ from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
-from streams.audit.sources import Coordinates, Sources, Stops, audit_reader, coordinates_of
+from streams.audit.sources import Coordinates, Sources, Stops, coordinates_of
+from streams.kafka.clients import reader
 from streams.listener import ignore
 from streams.lookup.finder import Finder
 
@@ -130,7 +131,7 @@ async def explain_window(
     _check_scope(key.scope, settings)
     business = await business_of(settings)
     period = business.calendar.period(key.period)
-    async with audit_reader(settings) as consumer:
+    async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)

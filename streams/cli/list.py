@@ -108,7 +108,7 @@ class _Printer:
 
 async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
     topic = catalogue_of(settings).milestones.name
-    async with reader(settings) as consumer:
+    async with reader(settings, follows=follow) as consumer:
         async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
             for record in records:
                 printer.take(record)

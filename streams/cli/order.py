@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _NOT_KNOWN: Final = 1
-#: At the end of a partition one waits no longer.
-_FETCH_WAIT_MS: Final = 50
 
 
 @click.command()
@@ -107,7 +105,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
             reach = await finder.reach()
             numbers = await finder.orders_with(vin=vin or "", event_id=event_id or "")
         listener.say("reading the dead letters")
-        async with KafkaLog(settings, fetch_wait_ms=_FETCH_WAIT_MS).reader() as reader:
+        async with KafkaLog(settings).reader() as reader:
             letters = await read_letters(context, Wanted(), reader)
         by_order: dict[str, list[OrderLetter]] = {}
         for letter in letters:

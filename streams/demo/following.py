@@ -140,7 +140,7 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
     windows, milestones, status = (
         TopicPartition(topic.name, 0) for topic in (catalogue.windows, catalogue.milestones, catalogue.status)
     )
-    async with reader(settings) as consumer:
+    async with reader(settings, follows=True) as consumer:
         consumer.assign([windows, milestones, status])
         await consumer.seek_to_beginning(windows, milestones, status)
         while True:

@@ -40,6 +40,8 @@ create_nothing()
 
 #: Large, for fewer round trips in reads of whole topics.
 _FETCH_BYTES = 8 << 20
+#: How long a broker waits for records where there are none.
+_READER_WAIT_MS, _FOLLOWER_WAIT_MS = 20, 500
 #: Records unpacked at a time, while no other task runs.
 _UNPACKED_RECORDS = 2000
 
@@ -264,8 +266,12 @@ def quiet_clients() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group that sees committed records only."""
+async def reader(settings: Settings, *, follows: bool = False, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group that sees committed records only.
+
+    One that `follows` has the broker wait for records that are still to come. Otherwise it wants what is there: a broker that
+    waits at the end of a partition holds up the next request to it, so each change of partitions would cost half a second.
+    """
     consumer = AIOKafkaConsumer(
         **await live_options(settings),
         isolation_level="read_committed",
@@ -273,6 +279,7 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_BYTES,
         request_timeout_ms=timeout_ms(settings),
+        fetch_max_wait_ms=_FOLLOWER_WAIT_MS if follows else _READER_WAIT_MS,
         **options,
     )
     try:

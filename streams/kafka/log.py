@@ -130,17 +130,15 @@ class KafkaLog:
 
     Args:
         settings: Of the cluster.
-        fetch_wait_ms: How long a broker waits for records where there are none, for readers that only want what is there.
     """
 
-    def __init__(self, settings: Settings, *, fetch_wait_ms: int = 500) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._fetch_wait_ms = fetch_wait_ms
 
     @contextlib.asynccontextmanager
     async def reader(self) -> AsyncIterator[LogReader]:
         """A reader for a while."""
-        async with reader(self._settings, fetch_max_wait_ms=self._fetch_wait_ms) as consumer:
+        async with reader(self._settings) as consumer:
             yield _KafkaReader(self._settings, consumer)
 
     def writer(self, transactional_id: str) -> LogWriter:

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 #: Waiting records of so many at most are looked at, for those of the order that is asked for.
 _LOOKED_AT: Final = 20_000
 _FETCH_BYTES: Final = 1 << 20
-_FETCH_WAIT_MS: Final = 50
 _IN_A_THREAD: Final = 50
 _CHECK_INTERVAL_S: Final = 30.0
 #: Where nothing was written, a marker is this many offsets before the end at most, with its transaction's own record.
@@ -143,8 +142,8 @@ class Finder:
     async def opened(cls, settings: Settings) -> AsyncIterator[Self]:
         """A finder with its own connections; it goes on with what was kept on this machine, and keeps what it has read."""
         async with (
-            reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS) as reading,
-            reader(settings, fetch_max_wait_ms=_FETCH_WAIT_MS) as fetching,
+            reader(settings) as reading,
+            reader(settings) as fetching,
         ):
             found = cls(settings, reading, fetching)
             found._kept = _Kept(settings)
