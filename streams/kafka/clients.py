@@ -315,11 +315,15 @@ async def read_to_end(  # noqa: PLR0913 - one reading
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
     await _require_partitions(consumer, tps)
     consumer.assign(tps)
+    given = {TopicPartition(*place): offset for place, offset in (since or {}).items()}
+    # At once: else the fetcher begins at the beginning, and what comes is thrown away.
+    for tp, offset in given.items():
+        consumer.seek(tp, offset)
     ends = await (_written_ends(settings, consumer, tps) if complete else consumer.end_offsets(tps))
-    await consumer.seek_to_beginning(*tps)
-    for (topic, partition), offset in (since or {}).items():
-        consumer.seek(TopicPartition(topic, partition), offset)
-    begins = await consumer.beginning_offsets(tps) | {TopicPartition(*each): at for each, at in (since or {}).items()}
+    begins: dict[TopicPartition, int] = {**given}
+    if whole := [tp for tp in tps if tp not in given]:
+        await consumer.seek_to_beginning(*whole)
+        begins |= await consumer.beginning_offsets(whole)
     plan(sum(max(ends[tp] - begins[tp], 0) for tp in tps))
     waiting = set(tps)
     patience_s = settings.cluster_timeout_s + (settings.transaction_timeout_s + _EXPIRY_CHECK_S if complete else 0.0)
@@ -459,6 +463,12 @@ async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) ->
     if missing:
         raise RefusedError(denied(missing))
     return {name: answer.partitions for name, answer in answers.items()}
+
+
+async def meet(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
+    """Has a consumer learn who leads the partitions of existing topics: by itself it asks for one after the other, 0.1 s each."""
+    client = consumer._client  # noqa: SLF001 - the public calls do as said
+    await asyncio.gather(*(client.add_topic(name) for name in topics))
 
 
 async def cluster_id(consumer: AIOKafkaConsumer) -> str:

@@ -29,9 +29,10 @@ from schemas.texts import tidy_key
 from streams.domain.packing import has_event_between, terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
-from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.kafka.clients import meet, partition_counts, read_to_end, reader
 from streams.kafka.forwarding import unwrap
 from streams.kafka.records import record_key
+from streams.kafka.topic_ids import topic_ids
 from streams.listener import Listener
 from streams.lookup.index import EVENT, ORDER, VIN, PartitionIndex
 from streams.lookup.moments import Moment
@@ -209,25 +210,35 @@ class Finder:
             consumer.unsubscribe()
 
     async def _check(self, tps: dict[int, TopicPartition]) -> None:
-        """Starts over on a partition that is not the one that was read: it ends earlier, or what is in it is younger."""
+        """Starts over on a partition that is not the one that was read: of another topic of this name, or it ends earlier."""
         if not self._is_there:
             await self._require_topic()
         now_s = time.monotonic()
-        asked = [
-            n
-            for n in tps
-            if self._indexes[n].next and now_s - self._checked_s.get(n, -_CHECK_INTERVAL_S) >= _CHECK_INTERVAL_S
-        ]
+        asked = [n for n in tps if now_s - self._checked_s.get(n, -_CHECK_INTERVAL_S) >= _CHECK_INTERVAL_S]
         if not asked:
             return
+        client = self._reading._client  # noqa: SLF001 - aiokafka has no request for it
+        topic_id = (await topic_ids(client, [self._topic])).get(self._topic, "")
         ends = await self._reading.end_offsets([tps[number] for number in asked])
-        younger = await self._reading.offsets_for_times({tps[n]: self._indexes[n].newest_ms + 1 for n in asked})
+        kept = [number for number in asked if self._indexes[number].next]
+        younger = {} if topic_id else await self._younger([tps[number] for number in kept])
         for number in asked:
             self._checked_s[number] = now_s
-            index, first = self._indexes[number], younger[tps[number]]
-            # Everything that was read is no younger than the youngest of it, in a topic that is still the same.
-            if ends[tps[number]] < index.next or (first is not None and first.offset < index.next):
+            index, first = self._indexes[number], younger.get(tps[number])
+            # Without ids: everything that was read is no younger than the youngest of it, in a topic that is still the same.
+            if (
+                ends[tps[number]] < index.next
+                or index.topic_id != topic_id
+                or (first is not None and first <= index.last)
+            ):
                 index.reset()
+            index.topic_id = topic_id
+
+    async def _younger(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Partition → the first offset whose record is younger than all that was read; those without one are left out."""
+        asked = {tp: self._indexes[tp.partition].newest_ms + 1 for tp in tps}
+        found = await self._reading.offsets_for_times(asked) if asked else {}
+        return {tp: each.offset for tp, each in found.items() if each is not None}
 
     async def _require_topic(self) -> None:
         found = (await partition_counts(self._reading, [self._topic]))[self._topic]
@@ -412,6 +423,7 @@ class Finder:
         async with self._fetch_lock:
             counts = await partition_counts(self._fetching, sources)
             tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+            await meet(self._fetching, {tp.topic for tp in tps})
             return dict(await self._fetching.end_offsets(tps))
 
     async def _reach(self, ends: dict[TopicPartition, int], order_id: str | None) -> Reach:

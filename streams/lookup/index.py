@@ -38,7 +38,7 @@ DAY: Final = 4
 VEHICLE_DAY: Final = 5
 
 _MANIFEST: Final = "index.json"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 def hash_of(kind: int, text: bytes) -> int:
@@ -62,6 +62,8 @@ class PartitionIndex:
         marker: The last one read.
         vocabulary: Words in the packed events.
         newest_ms: The greatest timestamp of a record read.
+        last: The offset of the last record read; those that end transactions are not read, and lie between it and `next`.
+        topic_id: Of the topic that was read; empty where brokers give none.
     """
 
     def __init__(self, zone: BusinessZone) -> None:
@@ -71,7 +73,8 @@ class PartitionIndex:
     def reset(self) -> None:
         """Forgets everything."""
         self.next = 0
-        self.newest_ms = -1
+        self.newest_ms = self.last = -1
+        self.topic_id = ""
         self.marker: Marker | None = None
         self.vocabulary = Vocabulary()
         self._state = b""
@@ -94,7 +97,7 @@ class PartitionIndex:
                 self.vocabulary.restore(decode_words(record_value(record)))
             elif is_chunk(key):
                 self._chunk(chunk_number(key), record.offset, record.value)
-            self.next = record.offset + 1
+            self.last, self.next = record.offset, record.offset + 1
             self.newest_ms = max(self.newest_ms, record.timestamp)
         if state is not None:
             self._state, self.marker = state, decode_marker(state)
@@ -155,6 +158,8 @@ class PartitionIndex:
             "zone": self._zone.name,
             "next": self.next,
             "newest_ms": self.newest_ms,
+            "last": self.last,
+            "topic_id": self.topic_id,
             "state": base64.b64encode(self._state).decode(),
             "words": self.vocabulary.words,
             "chunks": list(self._chunks.items()),
@@ -182,7 +187,8 @@ class PartitionIndex:
         self._chunks = dict(kept["chunks"])
         self._state = base64.b64decode(kept["state"])
         self.marker = decode_marker(self._state) if self._state else None
-        self.next, self.newest_ms = kept["next"], kept["newest_ms"]
+        self.next, self.last, self.newest_ms = kept["next"], kept["last"], kept["newest_ms"]
+        self.topic_id = kept["topic_id"]
 
 
 def entries_with(entries: Entries, order_ids: Sequence[str]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from aiokafka import TopicPartition
 
-from streams.kafka.clients import partition_counts
+from streams.kafka.clients import meet, partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,7 @@ class Moment:
         """
         counts = await partition_counts(consumer, names.values())
         tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        await meet(consumer, {tp.topic for tp in tps})
         # Ends first, beginnings last: what is appended or deleted in between is then taken for later, and for deleted.
         ends = await consumer.end_offsets(tps)
         later = await consumer.offsets_for_times(dict.fromkeys(tps, appended_us // 1000 + 1))
