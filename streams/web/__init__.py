@@ -45,7 +45,7 @@ Each page gets
 - `status`: `streams.web.status.ServiceStatus`, also on the error page;
 - `locale` (`en`, `zh`), `locales`, `theme` (`auto`, `light`, `dark`), `kiosk` (bool), `path`, `visitor`, `request`;
 - `url(path, **query)`: address of a page, keeps kiosk mode and the earlier moment that is shown (`as_of`); `nav(path)`: the
-  same with scope and metric of this page; `found(address)`: an address of the view; `here(**query)`: this page with some of
+  same with scope, metric and period of this page; `found(address)`: an address of the view; `here(**query)`: this page with some of
   its query replaced (`None` leaves one out), such as `here(lang="zh")`, `here(sort=None)`;
 - `past`: the earlier moment that is shown, `None` is now; `dated`: whether the page can be shown as of one. `status` then has
   the business clock of that moment;

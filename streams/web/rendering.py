@@ -19,6 +19,7 @@ from schemas.instants import parse_instant
 from streams.domain.calendar import WINDOWS
 from streams.web import filters
 from streams.web.rowlines import RowLines, page_url
+from streams.web.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
 LOCALES: Final = ("en", "zh")
 THEMES: Final = ("auto", "light", "dark")
 _YEAR_S: Final = 31_536_000
-#: What of the address goes along to another page that the navigation names.
-_KEPT: Final = {
-    "/": ("scope",),
-    "/calendar": ("metric", "scope"),
-    "/milestones": ("metric", "scope"),
-    "/compare": ("metric", "scope"),
-    "/windows": ("metric", "scope"),
-    "/targets": ("scope",),
-}
 
 
 @dataclass(frozen=True)
@@ -91,11 +83,10 @@ class Visitor:
         """Address of a page; `None` values are left out, kiosk mode and the moment that is shown are kept."""
         return page_url(path, query, kiosk=self.kiosk, as_of=self.as_of)
 
-    def nav(self, path: str) -> str:
-        """Address of another page about the same scope and metric, as far as it takes them."""
+    def subject(self, data: object) -> Subject:
+        """What this page is about."""
         given = self.request.query_params
-        kept: dict[str, object] = {name: given.get(name) for name in _KEPT.get(path, ()) if given.get(name)}
-        return self.url(path, **kept)
+        return Subject.of(self.request.url.path, {name: given.getlist(name) for name in given}, data)
 
     def found(self, address: str) -> str:
         """An address that was found, with kiosk mode and the moment that is shown."""
@@ -157,6 +148,7 @@ class Pages:
             status: HTTP status.
         """
         template = self._environment(visitor.locale).get_template(name)
+        subject = Subject() if context.get("data") is None else visitor.subject(context["data"])
         text = template.render(
             **{"past": None, "dated": False, **context},
             visitor=visitor,
@@ -167,7 +159,7 @@ class Pages:
             kiosk=visitor.kiosk,
             url=visitor.url,
             here=visitor.here,
-            nav=visitor.nav,
+            nav=lambda address: visitor.url(address, **subject.query(address)),
             found=visitor.found,
         )
         response = HTMLResponse(text, status, headers={"cache-control": "no-cache", "vary": "cookie, accept-language"})

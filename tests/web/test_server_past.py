@@ -124,6 +124,42 @@ async def test_scope_and_metric_go_along_and_a_link_keeps_everything(site: Site)
     assert moved.headers["location"] == f"/calendar?{SU7}&as_of={quote(THEN, safe='')}"
 
 
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        (f"/calendar/2024-10-07?metric=orders&{SU7}", {
+            "/": SU7, "/calendar": f"metric=orders&{SU7}&year=2024", "/compare": f"metric=orders&{SU7}&period=day%3A2024-10-07",
+            "/windows": f"metric=orders&{SU7}&period=day%3A2024-10-07", "/targets": SU7, "/dead-letters": "day=2024-10-07",
+        }),
+        ("/units?period=month:2024-10", {
+            "/calendar": f"metric=deliveries&{SU7}&year=2024", "/compare": f"metric=deliveries&{SU7}&period=month%3A2024-10",
+        }),
+        ("/milestones/deliveries/model=SU7/day:2024-10-07/exceeds:99", {
+            "/windows": f"metric=deliveries&{SU7}&period=day%3A2024-10-07", "/milestones": f"metric=deliveries&{SU7}",
+        }),
+        (f"/?{SU7}&first=2024-10-01&last=2024-10-07", {
+            "/": f"{SU7}&first=2024-10-01&last=2024-10-07", "/compare": f"{SU7}&period=2024-10-01..2024-10-07",
+            "/windows": f"{SU7}&first=2024-10-01&last=2024-10-07",
+        }),
+        (f"/compare?period=2024-10-01..2024-10-07&{SU7}", {"/": f"{SU7}&first=2024-10-01&last=2024-10-07"}),
+        ("/calendar?year=2023", {"/calendar": "year=2023", "/compare": "period=year%3A2023", "/milestones": ""}),
+        ("/windows?period=month:2024-1", {"/compare": "", "/windows": ""}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_of", ["", AS_OF])
+async def test_what_was_chosen_goes_along_to_every_page_that_takes_it(
+    site: Site, path: str, leads: dict[str, str], as_of: str
+) -> None:
+    page = (await site.get(f"{path}{'&' if '?' in path else '?'}{as_of}", accept_language="en")).text
+    nav = page[page.index('<nav class="nav"') :].partition("</nav>")[0]
+    links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/[^"]*)"', nav)]
+    for address, query in leads.items():
+        kept = "&".join(filter(None, (query, as_of and f"as_of={quote(THEN, safe='')}")))
+        assert (f"{address}?{kept}" if kept else address) in links
+    for link in links:
+        assert (await site.get(link)).status_code == 200, link
+
+
 async def test_lists_are_paged_by_the_place_of_their_lines(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Site(tmp_path_factory.mktemp("many")) as site:
         site.read(Feed.MILESTONES, *(milestone_record(milestone(f"m{number}"), number) for number in range(7)))

@@ -1,0 +1,90 @@
+"""What a page is about, so that the navigation leads to the same on another one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.domain.periods import parse_period
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Of each page in the navigation, the parameters that it takes; of `scope` and `metric` many where it takes many.
+_TAKES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/": ("scope", "first", "last"),
+    "/calendar": ("metric", "scope", "year"),
+    "/milestones": ("metric", "scope"),
+    "/compare": ("metric", "scopes", "stretch"),
+    "/windows": ("metrics", "scopes", "period", "first", "last"),
+    "/targets": ("scope",),
+    "/dead-letters": ("day",),
+}
+_YEAR: Final = re.compile(r"(?<!\d)\d{4}(?!\d)")
+_RANGE: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)")
+
+
+def _is_whole(period: str) -> bool:
+    """Whether it is a period rather than how the ids of several begin."""
+    if _RANGE.fullmatch(period) or re.fullmatch(r"holiday:.+:\d{4}", period):
+        return True
+    try:
+        return parse_period(period) is not None
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was chosen: metrics, scopes, and a period, by its id or as two dates (`2024-10-01..2024-10-15`); empty is nothing."""
+
+    metrics: Sequence[str] = ()
+    scopes: Sequence[str] = ()
+    period: str = ""
+
+    @classmethod
+    def of(cls, path: str, query: Mapping[str, Sequence[str]], data: Any) -> Subject:
+        """What a page shows.
+
+        Args:
+            path: Its address.
+            query: What its address asks for: all values of each parameter.
+            data: Its view.
+        """
+        metrics, scopes = query.get("metric", ()), query.get("scope", ())
+        period = next(iter(query.get("period", ())), "")
+        if path.startswith("/calendar/"):
+            period = f"day:{data.date}"
+        elif path == "/calendar" and "year" in query:
+            period = f"year:{data.year}"
+        elif path == "/units":
+            metrics, scopes, period = [data.parameters.metric], [data.parameters.scope], data.parameters.period
+        elif path.startswith("/milestones/"):
+            about = data.latest.event.data
+            metrics, scopes, period = [about.metric], [about.scope], about.period
+        elif first := next(iter(query.get("first", ())), ""):
+            last = next(iter(query.get("last", ())), "")
+            period = f"{first}..{last}" if last else ""
+        elif not _is_whole(period):
+            period = ""
+        return cls([each for each in metrics if each], [each for each in scopes if each], period)
+
+    def query(self, path: str) -> dict[str, object]:
+        """The parameters with which another page is about the same, as far as it takes them."""
+        dates = _RANGE.fullmatch(self.period)
+        year = _YEAR.search(self.period)
+        first, last = dates.groups() if dates else ("", "")
+        known: dict[str, tuple[str, object]] = {
+            "metric": ("metric", self.metrics[0] if self.metrics else ""),
+            "metrics": ("metric", list(self.metrics)),
+            "scope": ("scope", self.scopes[0] if self.scopes else ""),
+            "scopes": ("scope", list(self.scopes)),
+            "year": ("year", year.group() if year else ""),
+            "period": ("period", "" if dates else self.period),
+            "stretch": ("period", "" if self.period.startswith("total") else self.period),
+            "first": ("first", first),
+            "last": ("last", last),
+            "day": ("day", self.period.removeprefix("day:") if self.period.startswith("day:") else ""),
+        }
+        return {name: value for name, value in (known[each] for each in _TAKES.get(path, ())) if value}
