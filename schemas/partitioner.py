@@ -60,6 +60,11 @@ def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
     return found
 
 
+def totals_partition(name: str, partitions: int) -> int:
+    """The partition of the totals that a scope, or a set of dimensions, belongs to."""
+    return (murmur2(name.encode()) & _POSITIVE) % partitions if partitions > 1 else 0
+
+
 def _homes_of_one_length(keys: Sequence[bytes], partitions: int) -> list[int]:
     if len(keys) < _WORTH_A_VECTOR:
         return [(murmur2(key) & _POSITIVE) % partitions for key in keys]

@@ -38,6 +38,10 @@ _COMPACT: Final = {
 #: The greatest session timeout that can be set.
 _LONGEST_SESSION_MS: Final = 300_000
 
+#: The settings that give topics their partitions.
+_HOMES: Final = "partitions"
+_TOTALS: Final = "totals_partitions"
+
 #: Of what this service writes: whatever the brokers take otherwise, its batches fit.
 _WRITTEN: Final = {"max.message.bytes": str(SOURCE_MAX_BYTES)}
 #: Of what others read: every client has gzip built in, and none of the others without a further library. The broker does it.
@@ -57,6 +61,7 @@ class Topic:
         internal: Not an interface for others.
         is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
         is_named_by_others: How long its records are kept is its owners' affair too; `configs` is for creating it.
+        sized_by: The setting that says how many partitions it has; empty if it has one in any case.
     """
 
     name: str
@@ -67,6 +72,12 @@ class Topic:
     internal: bool = False
     is_sized_by_others: bool = False
     is_named_by_others: bool = False
+    sized_by: str = ""
+
+    @property
+    def whole(self) -> list[tuple[str, int]]:
+        """All its partitions, as a reader names them."""
+        return [(self.name, number) for number in range(self.partitions)]
 
 
 class Catalogue:
@@ -76,6 +87,7 @@ class Catalogue:
         source_prefix: Before the names of the topics that are read.
         output_prefix: Before the names of the topics that are written, and in those of the internal ones.
         partitions: Partitions of the topics that are keyed by order.
+        totals_partitions: Partitions of the topics that are keyed by window.
         orders: Names of the topics of orders; if empty there is one, named by the prefix; `None` if none are published.
         deliveries: Likewise, of deliveries.
 
@@ -83,16 +95,18 @@ class Catalogue:
         published: Number → topic of orders or deliveries, in the order of their numbers (`schemas.facts.topic_number`).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an installation's names and sizes come from
         self,
         source_prefix: str = "",
         output_prefix: str = "",
         partitions: int = 4,
         *,
+        totals_partitions: int = 1,
         orders: Sequence[str] | None = (),
         deliveries: Sequence[str] | None = (),
     ) -> None:
         self.partitions = partitions
+        self.totals_partitions = totals_partitions
         source = _KEEP_ALL | {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(SOURCE_MAX_BYTES)}
         passed_on = _KEEP_ALL | {"max.message.bytes": str(SOURCE_MAX_BYTES + HEADROOM_BYTES)}
         written = _FOR_EVERYONE | _COMPACT
@@ -122,32 +136,47 @@ class Catalogue:
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
         )
 
-        self.windows = Topic(f"{output_prefix}vehicle.windows.v1", 1, written, row_key, (outputs.WindowRow,))
+        self.windows = Topic(
+            f"{output_prefix}vehicle.windows.v1",
+            totals_partitions,
+            written,
+            row_key,
+            (outputs.WindowRow,),
+            sized_by=_TOTALS,
+        )
         self.history = Topic(
             f"{output_prefix}vehicle.window-history.v1",
-            1,
+            totals_partitions,
             _FOR_EVERYONE
             | {"cleanup.policy": "delete", "retention.ms": str(HISTORY_DAYS * DAY_MS), "retention.bytes": "-1"},
             row_key,
             (outputs.WindowRow,),
+            sized_by=_TOTALS,
         )
         self.milestones = Topic(
             f"{output_prefix}vehicle.milestones.v1",
-            1,
+            totals_partitions,
             _FOR_EVERYONE | _KEEP_ALL,
             "milestone_id",
             (outputs.MilestoneEvent,),
+            sized_by=_TOTALS,
         )
         self.forecasts = Topic(
             f"{output_prefix}vehicle.forecasts.v1",
-            1,
+            totals_partitions,
             # Kept as long as the history of rows, so that forecasts can be compared with what happened.
             written | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
             "metric/scope/period/target_id",
             (outputs.Forecast,),
+            sized_by=_TOTALS,
         )
         self.violations = Topic(
-            f"{output_prefix}vehicle.violations.v1", partitions, written, "order_id", (outputs.ViolationRecord,)
+            f"{output_prefix}vehicle.violations.v1",
+            partitions,
+            written,
+            "order_id",
+            (outputs.ViolationRecord,),
+            sized_by=_HOMES,
         )
         self.status = Topic(
             f"{output_prefix}vehicle.status.v1",
@@ -161,16 +190,18 @@ class Catalogue:
             partitions,
             _FOR_EVERYONE | passed_on,
             "the rejected record's own key",
+            sized_by=_HOMES,
         )
 
         self.counts = Topic(
             f"{internal}counts",
-            1,
+            totals_partitions,
             # Who sums the counts must see each transaction whole: a unit that moves to another day would else be missing in
             # both until a later transaction. A reader that is further behind than its session timeout has left the group.
             _WRITTEN | _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
             "partition|metric|scope|date",
             internal=True,
+            sized_by=_TOTALS,
         )
         self.ledger = Topic(
             f"{internal}ledger",
@@ -178,9 +209,26 @@ class Catalogue:
             _COMPACT | {"max.message.bytes": str(LEDGER_MAX_BYTES)},
             "kind of record and number",
             internal=True,
+            sized_by=_HOMES,
         )
-        self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True)
-        self.totals = Topic(f"{internal}totals", 1, _WRITTEN | _COMPACT, "kind of record and name", internal=True)
+        self.rerouted = Topic(f"{internal}rerouted", partitions, passed_on, "order_id", internal=True, sized_by=_HOMES)
+        self.totals = Topic(
+            f"{internal}totals",
+            totals_partitions,
+            _WRITTEN | _COMPACT,
+            "kind of record and name",
+            internal=True,
+            sized_by=_TOTALS,
+        )
+        #: Accepted events of the targets and controls for the totals that do not read these topics; none where one reads all.
+        self.sides = Topic(
+            f"{internal}sides",
+            totals_partitions,
+            passed_on,
+            "target_id or metric/scope/period",
+            internal=True,
+            sized_by=_TOTALS,
+        )
         # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
         self.quarantine = Topic(
             f"{internal}quarantine",
@@ -227,6 +275,7 @@ class Catalogue:
             self.ledger,
             self.rerouted,
             self.totals,
+            *((self.sides,) if self.totals_partitions > 1 else ()),
             self.quarantine,
             self.replayed,
         )

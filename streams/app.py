@@ -113,15 +113,16 @@ def _end_within(seconds: float, code: int) -> None:
 
 
 def member_name(instance: str, context: Context) -> str:
-    """The name of a worker in its group: another one when the settings list other topics.
+    """The name of a worker in its group: another one when the settings list other topics, or others are read for the totals.
 
     A group gives a member that comes back under its name what it had, and asks nobody what it reads now: a topic that was
     added would stay unread until the next rebalance.
     """
     settings = context.settings
-    if not settings.topics.model_fields_set and settings.families == FAMILIES:
+    more = [f"totals={settings.totals_partitions}"] if settings.totals_partitions > 1 else []
+    if not settings.topics.model_fields_set and settings.families == FAMILIES and not more:
         return instance
-    return f"{instance}-{crc32(','.join(context.source_topics.published).encode()):08x}"
+    return f"{instance}-{crc32(','.join([*context.source_topics.published, *more]).encode()):08x}"
 
 
 class MilestonesApp(faust.App):

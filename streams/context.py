@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.facts import FAMILIES, family_of
 from streams.domain.scopes import Scopes
+from streams.domain.totals_homes import TotalsHomes
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -144,14 +145,32 @@ class Context:
         return Scopes(self.settings.scopes, self.settings.values.listed(), self.settings.aliases)
 
     @cached_property
+    def totals_homes(self) -> TotalsHomes:
+        """Which partition of the totals a scope belongs to."""
+        return TotalsHomes(self.settings.totals_partitions, by_dimensions=self.settings.limits.beyond == "other")
+
+    @cached_property
     def source_topics(self) -> SourceTopics:
         """Topics of a ledger partition."""
         return SourceTopics(self.catalogue.names(), self.catalogue.rerouted.name)
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:
-        """Single-partition topics that the totals read besides the counts; each is read in full on every takeover."""
+        """Single-partition topics that partition 0 of the totals reads besides the counts; in full on every takeover."""
         return self.catalogue.targets.name, self.catalogue.controls.name
+
+    @cached_property
+    def read_by_totals(self) -> tuple[frozenset[tuple[str, int]], ...]:
+        """What each partition of the totals reads: topics and numbers that have to stay together."""
+        counts, sides = self.catalogue.counts.whole, self.catalogue.sides.whole
+        first = frozenset({counts[0], *((name, 0) for name in self.side_topics)})
+        return first, *(frozenset(pair) for pair in zip(counts[1:], sides[1:], strict=True))
+
+    @cached_property
+    def totals_topics(self) -> tuple[str, ...]:
+        """The topics that partitions of the totals read."""
+        several = (self.catalogue.sides.name,) if self.settings.totals_partitions > 1 else ()
+        return self.catalogue.counts.name, *self.side_topics, *several
 
     @cached_property
     def fingerprint(self) -> str:
@@ -162,7 +181,14 @@ class Context:
         told += "".join(
             f" {name}={len(values)}:{_digest(sorted(values))}" for name, values in self.settings.values.listed().items()
         )
+        if self.settings.totals_partitions > 1:
+            told += f" totals={self.settings.totals_partitions}"
+            told += "-by-dimensions" * self.totals_homes.by_dimensions
         return told if self.settings.families == FAMILIES else f"{told} families={','.join(self.settings.families)}"
+
+    def totals_role(self, number: int) -> str:
+        """Role of a partition of the totals."""
+        return f"totals-{number}" if number else "totals"
 
     def transactional_id(self, role: str) -> str:
         """Transactional id of a role such as `ledger-2` or `totals`."""

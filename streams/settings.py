@@ -434,12 +434,18 @@ class Settings(_Section):
         return self
 
     @property
+    def totals_partitions(self) -> int:
+        """Partitions of the topics that are keyed by window."""
+        return 1
+
+    @property
     def catalogue(self) -> Catalogue:
         """The topics of the installation."""
         return Catalogue(
             self.source_prefix,
             self.output_prefix,
             self.partitions,
+            totals_partitions=self.totals_partitions,
             orders=self.topics.orders if "orders" in self.families else None,
             deliveries=self.topics.deliveries if "deliveries" in self.families else None,
         )

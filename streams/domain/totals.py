@@ -41,7 +41,7 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -106,6 +106,7 @@ class Totals:
         closed_after_s: Seconds after the end of a period until its row is closed.
         topics: Names of the source topics, orders first, for the causes of milestones.
         scopes: The scopes that are counted; control totals of others have nothing to be compared with.
+        is_home: Whether the rows of a scope are here; targets and control totals of other scopes are only known.
         bounds: Which scopes have rows; without them all have.
 
     Raises:
@@ -122,6 +123,7 @@ class Totals:
         closed_after_s: int = 259_200,
         topics: Mapping[int, str] = SOURCE_TOPICS,
         scopes: Scopes | None = None,
+        is_home: Callable[[str], bool] = lambda _scope: True,
         bounds: ScopeBounds | None = None,
     ) -> None:
         check_rules(rules, calendar)
@@ -143,10 +145,12 @@ class Totals:
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
         self._windows = Windows(calendar, closed_after_s, self._is_watched)
         self._scopes = scopes or Scopes()
+        self._is_home = is_home
         self._bounds = bounds
         self._others_before = False
         self._controls = Controls()
         self._targets: tuple[Target, ...] = ()
+        self._in_force: tuple[Target, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -228,14 +232,15 @@ class Totals:
     def take_control(self, control: Control) -> Disposition:
         """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
         taken = self._controls.take(control)
-        if taken == APPLIED and self._scopes.has(control.row.scope):
-            self._give_rows(control.row.scope)
+        scope = control.row.scope
+        if taken == APPLIED and self._is_home(scope) and self._scopes.has(scope):
+            self._give_rows(scope)
             self._windows.set_controls(control.row, self._controls.of(control.row))
         return taken
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """The targets in force at the last evaluation, by id."""
+        """The targets in force at the last evaluation whose rows are here, by id."""
         return self._targets
 
     def day(self, metric: Metric, scope: str, day: date) -> CountedDay | None:
@@ -313,12 +318,13 @@ class Totals:
         yield _ordered(gathered, is_last=True)
 
     def _put_in_force(self, targets: tuple[Target, ...]) -> None:
-        if targets is self._targets:
+        if targets is self._in_force:
             return
-        self._targets = targets
-        for target in targets:
+        self._in_force = targets
+        self._targets = tuple(target for target in targets if self._is_home(target.scope))
+        for target in self._targets:
             self._give_rows(target.scope)
-        self._windows.set_targets(targets)
+        self._windows.set_targets(self._targets)
 
     def _judge_scope(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
         """What comes of rows of one scope, by metric where they are many; None is a pause."""

@@ -261,11 +261,11 @@ def _copies(replicas: int) -> str:
 
 
 def _wrong_number(topic: Topic, found: int) -> str:
-    if topic.partitions == 1:
+    if not topic.sized_by:
         return f"{found} partitions, 1 is wanted, whatever the settings: delete it and create it again with one"
     return (
-        f"{found} partition{'s' if found > 1 else ''}, {topic.partitions} are wanted: set partitions = {found}, with which "
-        "it was created, or count again under another output_prefix"
+        f"{found} partition{'s' if found > 1 else ''}, {topic.partitions} {'are' if topic.partitions > 1 else 'is'} wanted: "
+        f"set {topic.sized_by} = {found}, with which it was created, or count again under another output_prefix"
     )
 
 

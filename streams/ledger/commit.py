@@ -65,7 +65,7 @@ class CommitRecords:
             now_us: The clock, microseconds since 1970.
         """
         catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
-        ledger, counts = catalogue.ledger.name, catalogue.counts.name
+        ledger, counts, home_of = catalogue.ledger.name, catalogue.counts.name, self._context.totals_homes.of
         # 4: gather
         records = [*out]
         if changes.vocabulary:
@@ -77,7 +77,8 @@ class CommitRecords:
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
         async for (metric, scope, day), count in paced(changes.counts.items()):
-            records.append(Outgoing(counts, 0, encode_day_key(number, metric, scope, day), encode_day_count(count)))
+            key = encode_day_key(number, metric, scope, day)
+            records.append(Outgoing(counts, home_of(scope), key, encode_day_count(count)))
         # 5: the marker, here and as the last record
         marker = self._marker(now_us)
         body = encode_marker(marker)
@@ -89,7 +90,7 @@ class CommitRecords:
             lags = {name: source.lag for name, source in memory.named_sources()}
             records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
         # Last in the transaction: a reader of the counts applies those of this partition up to here.
-        records.append(Outgoing(counts, 0, encode_marker_key(number), body))
+        records += [Outgoing(*part, encode_marker_key(number), body) for part in catalogue.counts.whole]
         return records
 
     def _marker(self, now_us: int) -> Marker:

@@ -109,7 +109,7 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     async for records in reader.read(everywhere, complete=True):
         for record in records:
             recovery.hear(record, number)
-    async for records in reader.read([(context.catalogue.counts.name, 0)], complete=True):
+    async for records in reader.read(context.catalogue.counts.whole, complete=True):
         recovery.counts.update(
             (day, _NOTHING) for record in records if (day := _day(record_key(record), number)) is not None
         )

@@ -72,7 +72,7 @@ async def move(context: Context) -> list[Moved]:
                 f"{on_their_way} forwarded records had not arrived when the state was mirrored: let the workers of the other "
                 "cluster catch up, stop them, and mirror it again"
             )
-        sides = await _side_keys(context, reader)
+        sides = {part: await _side_keys(part, reader) for part in context.catalogue.totals.whole}
         events = {number: await _events(context, number, reader) for number in markers}
     moved = []
     for number, marker in markers.items():
@@ -85,7 +85,8 @@ async def move(context: Context) -> list[Moved]:
         for tp, span in found[number].items():
             before = marker.positions.get(source_name(*tp, number), (0, ""))[0]
             moved.append(Moved(tp, before, span.first, span.end))
-    await _commit(context, "totals", [Outgoing(context.catalogue.totals.name, 0, key, None) for key in sides])
+    for part, keys in sides.items():
+        await _commit(context, context.totals_role(part[1]), [Outgoing(*part, key, None) for key in keys])
     return moved
 
 
@@ -186,14 +187,14 @@ def _records(context: Context, number: int, marker: Marker) -> list[Outgoing]:
     catalogue = context.catalogue
     return [
         Outgoing(catalogue.ledger.name, number, STATE_KEY, body),
-        Outgoing(catalogue.counts.name, 0, encode_marker_key(number), body),
+        *(Outgoing(*part, encode_marker_key(number), body) for part in catalogue.counts.whole),
     ]
 
 
-async def _side_keys(context: Context, reader: LogReader) -> list[bytes]:
-    """Keys of what is remembered of the topics that are read whole: they are judged again."""
+async def _side_keys(part: tuple[str, int], reader: LogReader) -> list[bytes]:
+    """Keys of what a partition of the totals remembers of the topics that are read whole: they are judged again."""
     latest: dict[bytes, bytes | None] = {}
-    async for records in reader.read([(context.catalogue.totals.name, 0)]):
+    async for records in reader.read([part]):
         latest |= {record.key or b"": record.value for record in records}
     return [key for key, value in latest.items() if value is not None and name_of(key)[0] == SIDE]
 

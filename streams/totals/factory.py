@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from streams.context import Context
 
 
-def make_totals(context: Context) -> Totals:
-    """The totals that the settings describe, without any state.
+def make_totals(context: Context, number: int = 0) -> Totals:
+    """A partition of the totals that the settings describe, without any state.
 
     Raises:
         ValueError: A rule or target is not valid, which `streams.installation.load_settings` would have refused.
     """
-    settings = context.settings
+    settings, homes = context.settings, context.totals_homes
     return Totals(
         calendar=calendar_of(settings),
         rules=rules_of(settings),
@@ -28,5 +28,6 @@ def make_totals(context: Context) -> Totals:
         closed_after_s=settings.closed_after_s,
         topics=context.source_topics.names,
         scopes=context.scopes,
+        is_home=lambda scope: homes.of(scope) == number,
         bounds=ScopeBounds(settings.limits.bounds) if settings.limits.beyond == "other" else None,
     )

@@ -129,7 +129,7 @@ class Forecasts:
     """The forecasts of the targets in force: restore first, then ask for records at every commit.
 
     Args:
-        topic: Name of the topic.
+        part: The topic's name and the partition that is written.
         calendar: Periods by id.
         zone: The business time zone.
         day_types: Types of dates.
@@ -138,13 +138,13 @@ class Forecasts:
 
     def __init__(
         self,
-        topic: str,
+        part: tuple[str, int],
         calendar: Calendar,
         zone: BusinessZone,
         day_types: DayTypes,
         cpu_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._topic = topic
+        self._part = part
         self._calendar = calendar
         self._zone = zone
         self._day_types = day_types
@@ -202,7 +202,7 @@ class Forecasts:
             made = self._make(watch, days, today, now_us)
             if watch.is_news(made, now_us, is_still=is_still):
                 watch.published, watch.published_us = made, now_us
-                records.append(Outgoing(self._topic, 0, key, encode_forecast(made)))
+                records.append(Outgoing(*self._part, key, encode_forecast(made)))
             watch.due_us, watch.made_wall_us = now_us + MINUTE_US, wall_us
         self._round_s += self._cpu_s() - started
         if len(due) <= _MOST_AT_ONCE:
@@ -239,7 +239,7 @@ class Forecasts:
             series = (watch.target.metric, watch.target.scope)
             self._starts[series] = min(watch.period.start, self._starts.get(series, watch.period.start))
         self._due_us = self._wall_due_us = 0
-        return [Outgoing(self._topic, 0, key, None) for key in known if key not in self._watches]
+        return [Outgoing(*self._part, key, None) for key in known if key not in self._watches]
 
     def _watch(self, target: Target) -> _Watch | None:
         try:
@@ -277,15 +277,15 @@ class Forecasts:
         return [sum(hour) for hour in zip(*curves, strict=True)]
 
 
-def make_forecasts(context: Context) -> Forecasts:
-    """The forecasts of an installation, without any state.
+def make_forecasts(context: Context, number: int = 0) -> Forecasts:
+    """The forecasts of a partition of the totals, without any state.
 
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
     day_types = DayTypes(holiday_years(context.settings.calendar_name))
-    topic = context.catalogue.forecasts.name
-    return Forecasts(topic, calendar_of(context.settings), context.zone, day_types, context.cpu_s)
+    part = context.catalogue.forecasts.name, number
+    return Forecasts(part, calendar_of(context.settings), context.zone, day_types, context.cpu_s)
 
 
 def _key(target: Target) -> bytes:

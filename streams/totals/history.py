@@ -56,10 +56,10 @@ class Rows(Protocol):
 class History:
     """The history of all rows: open once, then tell it what is published, and collect records to commit."""
 
-    def __init__(self, context: Context, rows: Rows) -> None:
+    def __init__(self, context: Context, rows: Rows, number: int = 0) -> None:
         self._context = context
         self._rows = rows
-        self._topic = context.catalogue.history.name
+        self._part = context.catalogue.history.name, number
         #: Rows whose current version is not in the history yet: when it is due.
         self._waiting: dict[int, int] = {}
         #: A heap of the same by time; entries whose time differs from that in `_waiting` are obsolete.
@@ -75,7 +75,7 @@ class History:
             since: Offset to read from; what the history had before is known.
         """
         kept_since_us = 0
-        async for records in reader.read([(self._topic, 0)], since={(self._topic, 0): since} if since else None):
+        async for records in reader.read([self._part], since={self._part: since} if since else None):
             if not since and not kept_since_us and records[0].offset:
                 # What is older has been in it, too.
                 kept_since_us = records[0].timestamp * 1000
@@ -102,7 +102,7 @@ class History:
 
     def replace(self, row: WindowRow | PlainRow) -> Outgoing:
         """The record of a first version, which is being replaced."""
-        return Outgoing(self._topic, 0, str(RowKey.of(row)).encode(), encode_row(row))
+        return Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row))
 
     def is_due(self, now_us: int) -> bool:
         """Whether a version is due."""
@@ -125,7 +125,7 @@ class History:
                 continue
             del self._waiting[place]
             self._rows.mark(place, row.version, now_us)
-            records.append(Outgoing(self._topic, 0, str(RowKey.of(row)).encode(), encode_row(row)))
+            records.append(Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row)))
             if len(records) >= most:
                 break
         return records

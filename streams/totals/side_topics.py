@@ -5,6 +5,9 @@ taken and which records were rejected is remembered in `milestones.internal.<pre
 books balance at every commit, and a changed setting does not judge a record again. If that memory is lost, the dead letters tell
 which of them exist.
 
+Partition 0 of the totals does all this; what it has accepted it passes on to the others in the same transaction, see
+`passed_on_sides.py`.
+
 To add a topic, name it in `Context.side_topics`, and in `WindowTables` what takes its records.
 """
 
@@ -24,6 +27,7 @@ from streams.errors import ExpectedError
 from streams.kafka.append_time import with_append_times
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.digest import digest_of
+from streams.kafka.forwarding import forward
 from streams.kafka.log import Partition
 from streams.kafka.pacing import paced
 from streams.kafka.records import header_values
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from streams.kafka.transport import Batch
 
 #: A record that was accepted before is not rejected for its time when it is read again.
-_NO_LIMIT_US = 1 << 62
+NO_LIMIT_US = 1 << 62
 _CONFLICT = Rejection(ID_CONFLICT, "another event with the same source and id came before this one")
 
 
@@ -115,6 +119,9 @@ class SideTopics:
         self._limit_us = context.settings.future_limit_s * 1_000_000
         self._sides = {name: _Side(name, take) for name, take in takes.items()}
         self._letters: list[Outgoing] = []
+        #: Accepted events for the other partitions of the totals, and whether these have lost what they had.
+        self._passed_on: list[Outgoing] = []
+        self._again = False
 
     async def open(self, memory: Mapping[str, bytes], reader: LogReader) -> None:
         """Reads every side topic from its start to its end.
@@ -126,6 +133,7 @@ class SideTopics:
         Raises:
             ExpectedError: A topic is not the one that was taken before.
         """
+        await self._look_at_others(reader)
         bounds = await reader.bounds([(name, 0) for name in self._sides])
         for name, side in self._sides.items():
             start, end = bounds[name, 0]
@@ -164,8 +172,9 @@ class SideTopics:
         side.end = max(batch.end, side.next)
 
     def records(self, now_us: int) -> list[Outgoing]:
-        """The records to commit: dead letters, then memory and books of the topics that have changed."""
-        records, self._letters = self._letters, []
+        """The records to commit: events passed on and dead letters, then memory and books of the topics that have changed."""
+        records = [*self._passed_on, *self._letters]
+        self._passed_on, self._letters = [], []
         catalogue = self._context.catalogue
         for side in self._sides.values():
             if side.touched:
@@ -192,6 +201,7 @@ class SideTopics:
         outcome = side.take(dated, future_limit_us=self._limit_us)
         if outcome == APPLIED:
             side.applied += 1
+            self._pass_on(side, dated)
         elif outcome == DUPLICATE:
             side.duplicates += 1
         else:
@@ -205,9 +215,23 @@ class SideTopics:
         if record.offset == side.next - 1 and side.digest not in ("", digest_of(record)):
             raise _recreated(side.name, f"has another record at offset {record.offset} than before")
         if not side.was_rejected(record.offset):
-            outcome = side.take(record, future_limit_us=_NO_LIMIT_US)
+            outcome = side.take(record, future_limit_us=NO_LIMIT_US)
             if outcome not in (APPLIED, DUPLICATE):
                 raise RuntimeError(f"{side.name}@{record.offset}: was accepted before, now it is {outcome}")
+            if self._again and outcome == APPLIED:
+                self._pass_on(side, record)
+
+    async def _look_at_others(self, reader: LogReader) -> None:
+        """Finds out whether the topic of the events that are passed on was made again: then all are."""
+        others = self._context.catalogue.sides.whole[1:]
+        if others:
+            self._again = any(end == 0 for _, end in (await reader.bounds(others)).values())
+
+    def _pass_on(self, side: _Side, record: SourceRecord) -> None:
+        """Tells the other partitions of the totals: what is accepted is decided here, by one clock and in one order."""
+        number = self._context.side_topics.index(side.name)
+        for topic, other in self._context.catalogue.sides.whole[1:]:
+            self._passed_on.append(forward(record, number, topic, other))
 
     async def _recall_letters(self, sides: Sequence[_Side], reader: LogReader) -> None:
         """Finds the dead letters of topics without a memory; like their records, they are in partition 0, with those of a ledger."""

@@ -51,13 +51,13 @@ _RETRY_US: Final = 60_000_000
 
 
 class Snapshots:
-    """The snapshots of one installation: recall all parts, open, then give records to commit between steps."""
+    """The snapshots of one partition of the totals: recall all parts, open, then give records to commit between steps."""
 
-    def __init__(self, context: Context, windows: Windows, shards: Shards) -> None:
+    def __init__(self, context: Context, windows: Windows, shards: Shards, number: int = 0) -> None:
         self._context = context
         self._windows = windows
         self._shards = shards
-        self._topic = context.catalogue.totals.name
+        self._number = number
         self._generation = ""
         #: Parts as they were last written, by name: compressed until everything is restored, then as digests.
         self._parts: dict[str, bytes] = {}
@@ -121,9 +121,9 @@ class Snapshots:
         changes = self._changes
         try:
             async with self._context.log.reader() as reader:
-                windows = await _mark_of(reader, catalogue.windows.name)
-                counts = await _mark_of(reader, catalogue.counts.name)
-                history = (await reader.bounds([(catalogue.history.name, 0)]))[catalogue.history.name, 0].end
+                windows = await _mark_of(reader, (catalogue.windows.name, self._number))
+                counts = await _mark_of(reader, (catalogue.counts.name, self._number))
+                history = await _end_of(reader, (catalogue.history.name, self._number))
                 cluster = await reader.cluster_id()
         except ExpectedError as error:
             logger.warning("no snapshot of the totals is made: %s", error)
@@ -160,7 +160,8 @@ class Snapshots:
             if self._digests.get(name) != hash(value):
                 self._digests[name] = hash(value)
                 body = compress_snapshot_part(value, head.generation)
-                records.append(Outgoing(self._topic, 0, key_of(SIDE, SNAPSHOT + name), body))
+                topic = self._context.catalogue.totals.name
+                records.append(Outgoing(topic, self._number, key_of(SIDE, SNAPSHOT + name), body))
             if not self._to_write:
                 self._head = None
             await asyncio.sleep(0)
@@ -217,11 +218,11 @@ class Snapshots:
         if head.cluster != await reader.cluster_id():
             raise ValueError("it is of another cluster")
         for topic, mark in ((catalogue.counts, head.counts), (catalogue.windows, head.windows)):
-            found = await _mark_of(reader, topic.name)
+            found = await _mark_of(reader, (topic.name, self._number))
             if found.next < mark.next or found.first != mark.first:
                 raise ValueError(f"{topic.name} does not begin as it did")
         history = catalogue.history.name
-        if (await reader.bounds([(history, 0)]))[history, 0].end < head.history:
+        if await _end_of(reader, (history, self._number)) < head.history:
             raise ValueError(f"{history} ends before it did")
 
 
@@ -237,10 +238,14 @@ def _blocks(things: int, of_block: int) -> int:
     return -(-things // of_block)
 
 
-async def _mark_of(reader: LogReader, topic: str) -> TopicMark:
-    """A topic as it is: its end, and what tells its first record."""
-    end = (await reader.bounds([(topic, 0)]))[topic, 0].end
-    async for records in reader.read([(topic, 0)]):
+async def _end_of(reader: LogReader, part: tuple[str, int]) -> int:
+    return (await reader.bounds([part]))[part].end
+
+
+async def _mark_of(reader: LogReader, part: tuple[str, int]) -> TopicMark:
+    """A partition of a topic as it is: its end, and what tells its first record."""
+    end = await _end_of(reader, part)
+    async for records in reader.read([part]):
         first = records[0]
         return TopicMark(end, (first.offset, first.timestamp, digest_of(first)))
     return TopicMark(end, None)

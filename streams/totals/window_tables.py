@@ -1,4 +1,4 @@
-"""The window tables: day counts of all shards, summed to rows of all periods by one writer.
+"""The window tables: day counts of all shards, summed to rows of all periods, each partition of the totals by one writer.
 
 The output topics are the state: a new writer reads the published rows and milestones, then the day counts and the side topics
 (targets, control totals), and commits the differences. What cannot be derived from them is remembered in
@@ -28,6 +28,7 @@ from schemas.rows import RowKey
 from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
+from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.pacing import paced
 from streams.kafka.records import record_key, record_value
@@ -36,6 +37,7 @@ from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
 from streams.totals.limit_warnings import LimitWatch
+from streams.totals.passed_on_sides import PassedOnSides
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
 from streams.totals.snapshots import Snapshots
@@ -63,23 +65,29 @@ _MOST_RECORDS = 4_800
 
 
 class WindowTables:
-    """State of the totals writer: rows, milestones and the shards' day counts."""
+    """State of the writer of a partition of the totals: rows, milestones and the shards' day counts.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        context: As built by the composition root.
+        number: Of the partition.
+    """
+
+    def __init__(self, context: Context, number: int = 0) -> None:
         self._context = context
-        self._writer = context.log.writer(context.transactional_id("totals"))
-        self._totals: Totals = make_totals(context)
-        self._forecasts = make_forecasts(context)
+        self._number = number
+        self._writer = context.log.writer(context.transactional_id(context.totals_role(number)))
+        self._totals: Totals = make_totals(context, number)
+        self._forecasts = make_forecasts(context, number)
         catalogue = context.catalogue
         takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
-        self._sides = SideTopics(context, takes)
-        self._history = History(context, self._totals.windows)
+        self._sides = PassedOnSides(context, takes, number) if number else SideTopics(context, takes)
+        self._history = History(context, self._totals.windows, number)
         self._parts: Iterator[Step | None] | None = None
         #: Forecasts of the last step that are committed with the next transaction.
         self._later: list[Outgoing] = []
         self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
-        self._snapshots = Snapshots(context, self._totals.windows, self._shards)
-        self._counts = context.catalogue.counts.name
+        self._snapshots = Snapshots(context, self._totals.windows, self._shards, number)
+        self._counts = Partition(catalogue.counts.name, number)
         self._next = 0
         self._source_times = SourceTimes(context)
         self._warned: set[str] = set()
@@ -97,6 +105,9 @@ class WindowTables:
             memory = await self._recall(reader)
             head = await self._snapshots.open(reader)
             if head is not None:
+                _, series, _ = self._totals.windows.sizes
+                for _, scope in self._totals.windows.series_names(0, series):
+                    self._check_home(scope)
                 for _ in self._totals.end_snapshot():
                     await asyncio.sleep(0)
                 self._shards.restore(head.markers)
@@ -114,14 +125,21 @@ class WindowTables:
             async for record in self._read(reader, catalogue.windows.name, head.windows.next if head else 0):
                 self._snapshots.note(1)
                 if record.value is not None:
-                    self._totals.restore_row(read_row(record.value))
+                    row = read_row(record.value)
+                    self._check_home(row.scope)
+                    self._totals.restore_row(row)
             source = ""
             async for record in self._read(reader, catalogue.milestones.name):
                 event = decode_milestone(record_value(record))
                 self._totals.restore_milestone(event)
                 source = event.source
             # What has been published under one source is continued under it: the same fact must not get another identity.
-            self._totals.publish_as(self._context.settings.event_source or source or await self._new_source(reader))
+            self._totals.publish_as(
+                self._context.settings.event_source
+                or source
+                or await self._source_elsewhere(reader)
+                or await self._new_source(reader)
+            )
             async for record in self._read(reader, catalogue.forecasts.name):
                 self._forecasts.restore(record_key(record), record.value)
             await self._history.open(reader, head.history if head else 0)
@@ -130,7 +148,7 @@ class WindowTables:
 
     def positions(self) -> Mapping[Partition, int]:
         """Where to continue reading the day counts and the side topics."""
-        return {Partition(self._counts, 0): self._next, **self._sides.positions()}
+        return {self._counts: self._next, **self._sides.positions()}
 
     @property
     def unfinished(self) -> bool:
@@ -199,13 +217,36 @@ class WindowTables:
                 self._totals.let_in(row.scope)
         bounds.note_rows(rows + len(others))
 
-    @staticmethod
-    async def _read(reader: LogReader, topic: str, since: int = 0) -> AsyncIterator[LogRecord]:
-        """The records of a topic from an offset on, with pauses."""
-        partition = topic, 0
+    def _check_home(self, scope: str) -> None:
+        """Refuses rows that another partition of the totals would go on with.
+
+        Raises:
+            ExpectedError: They were published with another number of partitions.
+        """
+        if self._context.totals_homes.of(scope) != self._number:
+            raise ExpectedError(
+                f"{self._context.catalogue.windows.name}-{self._number} has rows of {scope}, which belong to another partition: "
+                "they were published with another totals_partitions, which only milestones rebuild changes",
+                exit_code=3,
+            )
+
+    async def _read(self, reader: LogReader, topic: str, since: int = 0) -> AsyncIterator[LogRecord]:
+        """The records of this partition of a topic from an offset on, with pauses."""
+        partition = topic, self._number
         async for records in reader.read([partition], since={partition: since} if since else None):
             async for record in paced(records):
                 yield record
+
+    async def _source_elsewhere(self, reader: LogReader) -> str:
+        """The event source of the last milestone that another partition has published; empty if none has."""
+        last_ms, source = 0, ""
+        others = [part for part in self._context.catalogue.milestones.whole if part[1] != self._number]
+        if others:
+            async for records in reader.read(others):
+                async for record in paced(records):
+                    if record.timestamp >= last_ms:
+                        last_ms, source = record.timestamp, decode_milestone(record_value(record)).source
+        return source
 
     async def _new_source(self, reader: LogReader) -> str:
         """The event source of an installation that has not published a milestone yet."""
@@ -214,13 +255,13 @@ class WindowTables:
 
     async def _read_counts(self, reader: LogReader) -> None:
         """Takes in all counts from the next one on."""
-        async for record in self._read(reader, self._counts, self._next):
+        async for record in self._read(reader, self._counts.topic, self._next):
             self._snapshots.note(1)
             absorbed = self._shards.absorb(record)
             if absorbed is not None:
                 shard, (metric, scope, day), count = absorbed
                 self._totals.update(shard, metric, scope, day, count)
-        self._next = await reader.position((self._counts, 0))
+        self._next = await reader.position(self._counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
         """Takes over what is remembered, but the rows. Returns the states of the side topics, by name."""
@@ -330,21 +371,23 @@ class WindowTables:
         raise RuntimeError("a step has ended without its last part")
 
     async def _records(self, step: Step) -> list[Outgoing]:
-        catalogue = self._context.catalogue
+        catalogue, number = self._context.catalogue, self._number
         records = []
         async for row in paced(step.rows):
-            records.append(Outgoing(catalogue.windows.name, 0, str(RowKey.of(row)).encode(), encode_row(row)))
+            records.append(Outgoing(catalogue.windows.name, number, str(RowKey.of(row)).encode(), encode_row(row)))
             self._history.publish(row)
         records += [self._history.replace(row) async for row in paced(step.replaced)]
         async for event in paced(step.milestones):
             value = encode_milestone(event)
-            records.append(Outgoing(catalogue.milestones.name, 0, event.subject.encode(), value, MILESTONE_HEADERS))
+            records.append(
+                Outgoing(catalogue.milestones.name, number, event.subject.encode(), value, MILESTONE_HEADERS)
+            )
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None
-            records.append(Outgoing(catalogue.totals.name, 0, key_of(HELD, milestone_id), body))
+            records.append(Outgoing(catalogue.totals.name, number, key_of(HELD, milestone_id), body))
         for event_id, decided in step.decided.items():
             body = encode_milestone(decided) if decided is not None else None
-            records.append(Outgoing(catalogue.totals.name, 0, key_of(SIDE, DECIDED + event_id), body))
+            records.append(Outgoing(catalogue.totals.name, number, key_of(SIDE, DECIDED + event_id), body))
         return records
 
     def _status(self, now_us: int) -> list[Outgoing]:
@@ -352,4 +395,5 @@ class WindowTables:
             return []
         self._last_status_us = now_us
         self._warn()
-        return self._source_times.records(self._shards.markers.values(), now_us)
+        # All partitions know the same of the sources: one says it.
+        return [] if self._number else self._source_times.records(self._shards.markers.values(), now_us)

@@ -41,8 +41,8 @@ def register(app: faust.App, engine: Engine) -> None:
         async for event in stream.events():
             await engine.submit_ledger(event.value)
 
-    @app.agent(topic(context.catalogue.counts.name, *context.side_topics), name="totals", isolated_partitions=True)
+    @app.agent(topic(*context.totals_topics), name="totals", isolated_partitions=True)
     async def totals(stream: _Stream) -> None:
-        """Day counts of all shards become windows and milestones; the side topics hold what they are compared with."""
+        """One instance per topic and partition: day counts become windows and milestones, side topics say what to compare."""
         async for event in stream.events():
             await engine.submit_totals(event.value)

@@ -1,4 +1,4 @@
-"""Assigns each ledger partition, with all the source partitions it reads, and the totals to one worker.
+"""Assigns each ledger partition, with all the source partitions it reads, and each partition of the totals to one worker.
 
 Faust's assignor only keeps topics with equal numbers of partitions together; source topics differ in size, and grow.
 """
@@ -20,7 +20,7 @@ Share = dict[str, list[int]]
 
 
 def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
-    """What has to stay together: a share per ledger partition, and last the share of the totals.
+    """What has to stay together: a share per ledger partition, and last one per partition of the totals.
 
     Args:
         context: Names of topics, number of ledger partitions.
@@ -31,33 +31,40 @@ def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
         {topic: list(range(number, counts.get(topic, 0), homes)) for topic in context.source_topics}
         for number in range(homes)
     ]
-    totals = {topic: [0] for topic in (context.catalogue.counts.name, *context.side_topics) if counts.get(topic, 0)}
-    return [*ledgers, totals]
+    totals = [
+        {topic: [number] for topic, number in sorted(reads) if number < counts.get(topic, 0)}
+        for reads in context.read_by_totals
+    ]
+    return [*ledgers, *totals]
 
 
-def divide(count: int, members: Sequence[str], before: Mapping[int, str]) -> list[str]:
+def divide(count: int, members: Sequence[str], before: Mapping[int, str], totals: int = 1) -> list[str]:
     """The owner of each of `count` shares: evenly distributed, with as few moves as that allows.
 
     Args:
-        count: Number of shares; the last is the totals'.
+        count: Number of shares; the last ones are those of the totals.
         members: Sorted.
         before: Share → its owner until now.
+        totals: How many are. Where they are several, they are distributed evenly among themselves too: each is more work
+            than a ledger partition.
     """
-    most = -(-count // len(members))
     load = dict.fromkeys(members, 0)
-    owners: list[str | None] = [None] * count
-    for share in range(count):
-        owner = before.get(share)
-        if owner in load and load[owner] < most:
-            owners[share] = owner
-            load[owner] += 1
-    found = []
-    for owner in owners:
-        if owner is None:
-            owner = min(members, key=lambda member: (load[member], member))  # noqa: PLW2901 - the one it gets
-            load[owner] += 1
-        found.append(owner)
-    return found
+    owners: dict[int, str] = {}
+    groups = [range(count)] if totals == 1 else [range(count - totals, count), range(count - totals)]
+    dealt = 0
+    for group in groups:
+        dealt += len(group)
+        most = -(-dealt // len(members))
+        for share in group:
+            owner = before.get(share)
+            if owner in load and load[owner] < most:
+                owners[share] = owner
+                load[owner] += 1
+        for share in group:
+            if share not in owners:
+                owners[share] = owner = min(members, key=lambda member: (load[member], member))
+                load[owner] += 1
+    return [owners[share] for share in range(count)]
 
 
 class _Cluster(Protocol):
@@ -76,7 +83,7 @@ class SharesAssignor(PartitionAssignor):
         clients = {member: self._get_client_metadata(metadata) for member, metadata in member_metadata.items()}
         self._update_member_urls(clients)
         context: Context = self.app.context
-        wanted = {*context.source_topics, context.catalogue.counts.name, *context.side_topics}
+        wanted = {*context.source_topics, *context.totals_topics}
         # A worker with another list of topics gets nothing until it is started again with this one.
         members = sorted(member for member in clients if wanted <= set(member_metadata[member].subscription))
         topics = {topic for metadata in member_metadata.values() for topic in metadata.subscription}
@@ -89,7 +96,7 @@ class SharesAssignor(PartitionAssignor):
                 if any(set(actives.get(topic, ())) & set(numbers) for topic, numbers in part.items()):
                     before.setdefault(index, member)
         assignments = {member: ClientAssignment(actives={}, standbys={}) for member in member_metadata}
-        for part, owner in zip(parts, divide(len(parts), members, before), strict=True):
+        for part, owner in zip(parts, divide(len(parts), members, before, len(context.read_by_totals)), strict=True):
             for topic, numbers in part.items():
                 if numbers:
                     assignments[owner].actives.setdefault(topic, []).extend(numbers)

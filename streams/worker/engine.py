@@ -48,7 +48,7 @@ class Engine:
         self._ledgers: dict[int, TaskRunner] = {}
         self._had: dict[int, set[Partition]] = {}
         self._topic_ids: dict[str, str] = {}
-        self._totals: TaskRunner | None = None
+        self._totals: dict[int, TaskRunner] = {}
         self._consumer: BatchConsumer | None = None
         self._lock = asyncio.Lock()
         self._assignments: deque[float] = deque(maxlen=_RIVAL_ASSIGNMENTS)
@@ -89,8 +89,7 @@ class Engine:
             if self._stopped:
                 return {}
             self._watch_for_a_rival()
-            counts = self.context.catalogue.counts.name
-            ledgers = self._held_by_ledger(held)
+            ledgers, totals = self._held_by_ledger(held), self._held_totals(held)
             # A ledger whose sources have grown, or one of which is gone or back, is opened again: it finds there what it has
             # to read, and whether a topic is still the one that it has read.
             changed = {
@@ -102,16 +101,19 @@ class Engine:
             }
             self._had = ledgers
             leaving = (set(self._ledgers) - set(ledgers)) | changed
-            await self._release(leaving, totals=Partition(counts, 0) not in held)
+            await self._release(leaving, set(self._totals) - totals)
             for runner in self._runners():
                 runner.assign_again()
             for number in set(ledgers) - set(self._ledgers):
                 self._ledgers[number] = self._runner(
                     f"ledger {number}", partial(self._ledger, number), partial(self._belongs, number)
                 )
-            if Partition(counts, 0) in held and self._totals is None:
-                self._totals = self._runner(
-                    "totals", lambda: WindowTables(self.context), lambda _: False, commits=_TOTALS_COMMITS
+            for number in totals - set(self._totals):
+                self._totals[number] = self._runner(
+                    self.context.totals_role(number).replace("-", " "),
+                    partial(WindowTables, self.context, number),
+                    lambda _: False,
+                    commits=_TOTALS_COMMITS,
                 )
             positions: dict[Partition, int] = {}
             for runner in self._runners():
@@ -122,23 +124,29 @@ class Engine:
         """Ledger partition → the source partitions that came with it.
 
         Raises:
-            ExpectedError: Some of what belongs to one was given to another worker, or the totals came in part.
+            ExpectedError: Some of what belongs to one was given to another worker.
         """
         topics, homes = self.context.source_topics, self.context.settings.partitions
         ledgers: dict[int, set[Partition]] = {tp.partition: set() for tp in held if tp.topic == topics.rerouted}
         for tp in held:
             if tp.topic in topics:
                 ledgers.setdefault(tp.partition % homes, set()).add(tp)
-        totals = {self.context.catalogue.counts.name, *self.context.side_topics}
-        came = {tp.topic for tp in held if tp.topic in totals}
         incomplete = [number for number, of in ledgers.items() if Partition(topics.rerouted, number) not in of]
-        if incomplete or came not in (set(), totals):
-            raise ExpectedError(
-                f"the group has parted what belongs together (ledger partitions {incomplete}, {sorted(came)}): do all "
-                "workers have the same version and settings? check with milestones topics plan",
-                exit_code=3,
-            )
+        if incomplete:
+            raise _parted(f"ledger partitions {incomplete}")
         return ledgers
+
+    def _held_totals(self, held: set[Partition]) -> set[int]:
+        """The partitions of the totals that are held.
+
+        Raises:
+            ExpectedError: One came in part.
+        """
+        totals = {number: reads & held for number, reads in enumerate(self.context.read_by_totals)}
+        for number, came in totals.items():
+            if came and len(came) < len(self.context.read_by_totals[number]):
+                raise _parted(f"totals {number}, of which came {sorted(topic for topic, _ in came)}")
+        return {number for number, came in totals.items() if came}
 
     def _belongs(self, number: int, tp: Partition) -> bool:
         return tp[0] in self.context.source_topics and tp[1] % self.context.settings.partitions == number
@@ -150,14 +158,16 @@ class Engine:
             await runner.submit(batch)
 
     async def submit_totals(self, batch: Batch) -> None:
-        """Hands a batch of day counts or of a side topic to the totals."""
-        if self._totals is not None:
-            await self._totals.submit(batch)
+        """Hands a batch of day counts or of a side topic to the totals of its partition."""
+        runner = self._totals.get(batch.partition)
+        if runner is not None:
+            await runner.submit(batch)
 
     def doubt(self, tp: Partition, offset: int) -> None:
         """Has the state that reads a partition opened again, which finds out why the partition has nothing at `offset`."""
         is_source = tp.topic in self.context.source_topics
-        runner = self._ledgers.get(tp.partition % self.context.settings.partitions) if is_source else self._totals
+        homes = self.context.settings.partitions
+        runner = self._ledgers.get(tp.partition % homes) if is_source else self._totals.get(tp.partition)
         if runner is not None:
             runner.doubt(f"{tp.topic}-{tp.partition} has no offset {offset}")
 
@@ -182,17 +192,14 @@ class Engine:
         """Releases everything."""
         self._stopped = True
         async with self._lock:
-            await self._release(set(self._ledgers), totals=True)
+            await self._release(set(self._ledgers), set(self._totals))
 
-    async def _release(self, numbers: set[int], *, totals: bool) -> None:
-        leaving = [self._ledgers.pop(number) for number in numbers]
-        if totals and self._totals is not None:
-            leaving.append(self._totals)
-            self._totals = None
+    async def _release(self, ledgers: set[int], totals: set[int]) -> None:
+        leaving = [*map(self._ledgers.pop, ledgers), *map(self._totals.pop, totals)]
         await asyncio.gather(*(runner.release() for runner in leaving))
 
     def _runners(self) -> list[TaskRunner]:
-        return [*self._ledgers.values(), *([self._totals] if self._totals else [])]
+        return [*self._ledgers.values(), *self._totals.values()]
 
     def _runner(
         self, name: str, make: Callable[[], State], wanted: Callable[[Partition], bool], *, commits: int = 1
@@ -235,3 +242,11 @@ class Engine:
                 f"joined the group {_RIVAL_ASSIGNMENTS} times within {_RIVAL_WINDOW_S:.0f} s: another worker seems to use the "
                 f"instance name {self.instance!r}; give each its own (--instance)"
             )
+
+
+def _parted(what: str) -> ExpectedError:
+    return ExpectedError(
+        f"the group has parted what belongs together ({what}): do all workers have the same version and settings? check "
+        "with milestones topics plan",
+        exit_code=3,
+    )

@@ -79,7 +79,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        self.forecasts = Forecasts("f", CALENDAR, BusinessZone("Asia/Shanghai"), DayTypes(), cpu_s=lambda: 0.0)
+        self.forecasts = Forecasts(("f", 0), CALENDAR, BusinessZone("Asia/Shanghai"), DayTypes(), cpu_s=lambda: 0.0)
         for record in self.topic:
             assert record.key is not None
             self.forecasts.restore(record.key, record.value)

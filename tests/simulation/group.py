@@ -109,7 +109,7 @@ class Group:
             await worker.on_assigned(held, generation)
 
     def _assignment(self, names: list[str]) -> dict[str, set[TP]]:
-        """Each ledger partition, and the totals, to one member."""
+        """Each ledger partition, and each partition of the totals, to one member."""
         world, context = self._world, self._world.context
         held: dict[str, set[TP]] = {name: set() for name in names}
         order = list(names)
@@ -120,6 +120,6 @@ class Group:
                 for topic in context.source_topics
                 for of in range(number, self._known[topic], world.settings.partitions)
             }
-        totals = world.dice.choice(order)
-        held[totals] |= {TP(topic, 0) for topic in (context.catalogue.counts.name, *context.side_topics)}
+        for reads in context.read_by_totals:
+            held[world.dice.choice(order)] |= {TP(*tp) for tp in reads}
         return held

@@ -21,7 +21,7 @@ from schemas.facts import QUARANTINED
 from schemas.memory import SIDE, SNAPSHOT, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
-from schemas.partitioner import homes
+from schemas.partitioner import homes, totals_partition
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
@@ -105,6 +105,36 @@ class _Summed:
         self.next = upto
 
 
+class _TotalsPart:
+    """What one partition of the totals has committed, and what it has to make of it still."""
+
+    def __init__(self, windows: tuple[str, ...]) -> None:
+        self._windows = windows
+        #: Windows where passing a threshold and its standing disagree.
+        self.wrong: set[tuple[str, str, str, int]] = set()
+        self.unchecked: set[Cell] = set()
+        self.step_us = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """The internal topics are deleted."""
+        self.summed = _Summed(self._windows)
+        #: Every committed record of the counts by offset, including those since removed by compaction.
+        self.counted: list[Entry] = []
+        #: Since when thresholds that stand and do not pass have done so, by the service's clock, in microseconds: those that
+        #: are held back wait again from when they are found.
+        self.below_since_us: dict[tuple[str, str, str, int], int] = {}
+
+    def advance(self, position: int) -> _Summed:
+        """The counts up to an offset; a lower one than before is that of another writer, from what is committed."""
+        if position < self.summed.next:
+            self.summed = _Summed(self._windows)
+        self.summed.advance(self.counted, position)
+        self.unchecked |= self.summed.changed
+        self.summed.changed = set()
+        return self.summed
+
+
 class _KeptOut:
     """What the rows of the others have where limits keep models out, by the plain rule: who has a row keeps it."""
 
@@ -168,21 +198,15 @@ class Invariants:
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
         self._kept = _KeptOut() if world.plan.bounded else None
-        self._summed = _Summed(self._windows)
-        #: Every committed record of the counts by offset, including those since removed by compaction.
-        self._counted: list[Entry] = []
-        self._unchecked: set[Cell] = set()
+        self._parts = [_TotalsPart(self._windows) for _ in range(world.settings.totals_partitions)]
+        self._by_dimensions = world.settings.limits.beyond == "other"
         self.table: dict[Cell, dict[str, Any]] = {}
         self.revisions: dict[str, int] = {}
         self.standing: dict[str, dict[str, Any]] = {}
-        #: Windows that pass a threshold, and those where passing and standing disagree.
+        #: Windows that pass a threshold.
         self._passing: set[tuple[str, str, str, int]] = set()
-        self._wrong: set[tuple[str, str, str, int]] = set()
-        #: How long each rule holds a retraction back, and since when those that stand and do not pass have done so: by the
-        #: service's clock, in microseconds.
+        #: How long each rule holds a retraction back, microseconds.
         self._held_us = {rule.name: rule.retract_after_s * 1_000_000 for rule in world.settings.rule}
-        self._below_since_us: dict[tuple[str, str, str, int], int] = {}
-        self._step_us = 0
         self._replayed: set[bytes] = set()
         #: The contradictions that are published, by ledger partition and order.
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
@@ -214,9 +238,8 @@ class Invariants:
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.unjudged.update(published)
         self._applied = set()
-        self._summed = _Summed(self._windows)
-        self._counted = []
-        self._below_since_us = {}  # those that are held back wait again from when they are found
+        for part in self._parts:
+            part.forget()
 
     def forget_decisions(self) -> None:
         """What operators had decided is deleted: it holds where it has taken effect, which the dead letters say."""
@@ -295,7 +318,7 @@ class Invariants:
         if kind == "ledger":
             self._ledger(int(number), transaction)
         elif kind == "totals":
-            self._totals(transaction)
+            self._totals(int(number or 0), transaction)
         elif kind == "replay":
             self._replay(transaction)
 
@@ -312,9 +335,7 @@ class Invariants:
         if body is None:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
         marker = decode_marker(body)
-        last = found[self._catalogue.counts.name][-1]
-        if decode_counts_key(last.key or b"").day is not None or last.value != body:
-            raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts")
+        self._check_markers(number, found[self._catalogue.counts.name], body)
         self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
         self._hear_forwarded(number, found[self._topics.rerouted])
         covered = self._cover(number, shard, marker)
@@ -323,8 +344,10 @@ class Invariants:
         for place in self._just_forwarded - covered:
             raise BrokenError("forwarding", f"{place} was forwarded and was not read by this transaction")
         for entry in found[self._catalogue.counts.name]:
-            insort(self._counted, entry, key=_offset)
+            insort(self._parts[entry.partition].counted, entry, key=_offset)
             key = decode_counts_key(entry.key or b"")
+            if key.day is not None and entry.partition != self._home(key.day[1]):
+                raise BrokenError("homes", f"a count of {key.day[1]} is in partition {entry.partition}")
             if key.shard != number:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
             if key.day is not None:
@@ -337,6 +360,13 @@ class Invariants:
             self._compare_counts(number, shard, shard.uncompared)
             self._compare_contradictions(number, shard, shard.unjudged)
             shard.uncompared, shard.unjudged = set(), set()
+
+    def _check_markers(self, number: int, counts: list[Entry], body: bytes) -> None:
+        """The marker is the last record of a transaction in each partition of the counts."""
+        for home in range(len(self._parts)):
+            last = [entry for entry in counts if entry.partition == home][-1:]
+            if not last or decode_counts_key(last[0].key or b"").day is not None or last[0].value != body:
+                raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts {home}")
 
     def _hear_contradictions(self, number: int, shard: _Shard, records: list[Entry]) -> None:
         published = self._published[number]
@@ -539,15 +569,31 @@ class Invariants:
 
     # Totals ---------------------------------------------------------------------------------------------------------
 
-    def _totals(self, transaction: Transaction) -> None:
+    def _home(self, scope: str) -> int:
+        """The partition of the totals that a scope belongs to."""
+        is_named_by_dimension = self._by_dimensions and scope != "all"
+        return totals_partition("model" if is_named_by_dimension else scope, len(self._parts))
+
+    def _check_homes(self, number: int, found: dict[str, list[Entry]]) -> None:
+        """A partition of the totals writes into its own partitions, of its own scopes, and tells the others of targets."""
+        catalogue = self._catalogue
+        for topic in (catalogue.windows, catalogue.history, catalogue.milestones, catalogue.forecasts):
+            for entry in found[topic.name]:
+                scope = (entry.key or b"").decode().split("/")[1]
+                if entry.partition != number or self._home(scope) != number:
+                    raise BrokenError("homes", f"totals {number} wrote {entry.key!r} to {topic.name}-{entry.partition}")
+        if number and (
+            found[catalogue.dead_letters.name] or found[catalogue.status.name] or found[catalogue.sides.name]
+        ):
+            raise BrokenError("homes", f"totals {number} speaks for the others")
+        self._world.seen["events passed on to other totals"] += len(found[catalogue.sides.name])
+
+    def _totals(self, number: int, transaction: Transaction) -> None:
         found = self._by_topic(transaction)
-        position, settled, is_whole, self._step_us = transaction.meta
-        summed = self._summed
-        if position < summed.next:
-            summed = self._summed = _Summed(self._windows)  # another writer, from what is committed
-        summed.advance(self._counted, position)
-        self._unchecked |= summed.changed
-        summed.changed = set()
+        part = self._parts[number]
+        position, settled, is_whole, part.step_us = transaction.meta
+        summed = part.advance(position)
+        self._check_homes(number, found)
         over: list[Cell] = []
         published: set[Cell] = set()
         replaced = [orjson.loads(entry.value or b"") for entry in found[self._catalogue.history.name]]
@@ -564,13 +610,13 @@ class Invariants:
             if row["status"] != "open" and (before is None or before["status"] == "open"):
                 over.append(key)
             self.table[key] = row
-            self._unchecked.add(key)
+            part.unchecked.add(key)
             published.add(key)
             self._judge(key, row["count"])
         if self._kept is not None:
-            self._unchecked |= {(metric, OTHERS, period) for metric, scope, period in self._unchecked if scope != "all"}
+            part.unchecked |= {(metric, OTHERS, period) for metric, scope, period in part.unchecked if scope != "all"}
         if settled:
-            self._check_sums(position, summed, self._unchecked if is_whole else self._consistent(published))
+            self._check_sums(position, part, part.unchecked if is_whole else self._consistent(published, part))
         elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
@@ -578,9 +624,9 @@ class Invariants:
         self._world.seen["rows called over"] += len(over)
         for key in {key[2]: key for key in over}.values():
             self._check_over(key, summed)
-        self._check_numbers(is_whole=is_whole and settled)
+        self._check_numbers(part, is_whole=is_whole and settled)
 
-    def _consistent(self, published: set[Cell]) -> set[Cell]:
+    def _consistent(self, published: set[Cell], part: _TotalsPart) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
         if self._kept is not None:
             # Which models are let in shows only when all of them are published.
@@ -590,15 +636,16 @@ class Invariants:
             return published  # so small that even the rows of one metric and scope are split
         self._world.seen["parts of a step"] += 1
         touched = {key[:2] for key in published}
-        return {key for key in self._unchecked if key[:2] in touched}
+        return {key for key in part.unchecked if key[:2] in touched}
 
-    def _check_sums(self, position: int, summed: _Summed, keys: set[Cell]) -> None:
+    def _check_sums(self, position: int, part: _TotalsPart, keys: set[Cell]) -> None:
+        summed = part.summed
         for key in keys:
             count = self.table[key]["count"] if key in self.table else 0
             expected = summed.sums[key] if self._kept is None else self._kept.expected(self.table, summed.sums, key)
             if count != expected:
                 raise BrokenError("sums", f"{key} is published as {count}, the counts up to {position} give {expected}")
-        self._unchecked -= keys
+        part.unchecked = part.unchecked - keys
 
     def _hear_side_errors(self, letters: list[Entry]) -> None:
         for letter in letters:
@@ -627,7 +674,7 @@ class Invariants:
                 self.standing[name] = data
             if data["kind"] in ("threshold", "multiple"):
                 number = (data["rule"], data["scope"], data["period"], data["threshold"])
-                self._wrong ^= {number}
+                self._parts[self._home(data["scope"])].wrong ^= {number}
                 if event["type"] == "milestone.retracted.v1":
                     self._check_held(number)
             if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
@@ -650,32 +697,34 @@ class Invariants:
                 name = (rule.name, scope, period, number)
                 if (name in self._passing) != passes:
                     self._passing ^= {name}
-                    self._wrong ^= {name}
+                    self._parts[self._home(scope)].wrong ^= {name}
 
-    def _check_numbers(self, *, is_whole: bool) -> None:
+    def _check_numbers(self, part: _TotalsPart, *, is_whole: bool) -> None:
         """Thresholds stand where their windows pass, and nowhere else, but for those that a rule holds back for a time.
 
         Args:
+            part: The partition of the totals that they are in.
             is_whole: Whether everything has been judged by the clock of the step.
         """
-        before, self._below_since_us = self._below_since_us, {}
-        for name in sorted(self._wrong):
+        before, part.below_since_us = part.below_since_us, {}
+        for name in sorted(part.wrong):
             rule, scope, period, number = name
             what = f"{rule} {number} of {scope} in {period}"
             held_us = self._held_us[rule]
             if not held_us or name in self._passing:
                 which = "passes and does not stand" if name in self._passing else "stands and does not pass"
                 raise BrokenError("milestones", f"{what} {which}")
-            if name not in before and not self._step_us:
+            if name not in before and not part.step_us:
                 continue  # nothing has been judged by this writer yet
-            since_us = self._below_since_us[name] = before.get(name, self._step_us)
-            if is_whole and self._step_us >= since_us + held_us:
-                raise BrokenError("held back", f"{what} has not passed for {(self._step_us - since_us) / 1e6} s")
+            since_us = part.below_since_us[name] = before.get(name, part.step_us)
+            if is_whole and part.step_us >= since_us + held_us:
+                raise BrokenError("held back", f"{what} has not passed for {(part.step_us - since_us) / 1e6} s")
 
     def _check_numbers_at_the_end(self) -> None:
-        if self._world.settings.clock != "events":
-            self._step_us = self._world.now_us()
-        self._check_numbers(is_whole=True)
+        for part in self._parts:
+            if self._world.settings.clock != "events":
+                part.step_us = self._world.now_us()
+            self._check_numbers(part, is_whole=True)
 
     def _check_held(self, name: tuple[str, str, str, int]) -> None:
         """A retraction that its rule holds back comes when its reason has lasted so long."""
@@ -684,9 +733,10 @@ class Invariants:
         if not held_us or self._world.plan.part_rows < self._world.plan.series_records:
             return
         self._world.seen["retractions held back"] += 1
-        since_us = self._below_since_us.get(name, self._step_us)
-        if self._step_us < since_us + held_us:
-            raise BrokenError("held back", f"{name} was retracted after {(self._step_us - since_us) / 1e6} s")
+        part = self._parts[self._home(name[1])]
+        since_us = part.below_since_us.get(name, part.step_us)
+        if part.step_us < since_us + held_us:
+            raise BrokenError("held back", f"{name} was retracted after {(part.step_us - since_us) / 1e6} s")
 
     def _check_over(self, key: Cell, summed: _Summed) -> None:
         """Whether everything appended before the end of a day was counted when the day was declared over."""

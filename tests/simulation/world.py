@@ -426,12 +426,14 @@ class World:
 
     def meta_of(self, transactional_id: str, process: Process) -> Any:
         """What a totals writer has summed when it commits: a look into its memory, for the checks."""
-        if not transactional_id.endswith("totals"):
+        kind, _, number = transactional_id.rpartition("milestones-")[2].partition("-")
+        if kind != "totals":
             return None
         of_both = [*self.workers.values(), *(self.beside.workers.values() if self.beside is not None else ())]
         for worker in of_both:
-            if worker.process is process and worker.engine._totals is not None:
-                state: Any = worker.engine._totals._state
+            runner = worker.engine._totals.get(int(number or 0))
+            if worker.process is process and runner is not None:
+                state: Any = runner._state
                 return state._next, state._shards.settled, state.between_steps, state._step_us
         return None
 
@@ -595,18 +597,20 @@ class World:
     def _is_idle(self) -> bool:
         """Whether everything is open, no transaction waits for its markers, and nothing waits to be read."""
         engines = [worker.engine for worker in self.workers.values() if worker.alive]
-        totals = [engine._totals for engine in engines if engine._totals is not None]
+        totals = [part for engine in engines for part in engine._totals.items()]
         kept = sum(len(engine.partitions) for engine in engines if engine.ready)
-        read_by_totals = [
-            Partition(topic, 0) for topic in (self.context.catalogue.counts.name, *self.context.side_topics)
-        ]
+        reads = self.context.read_by_totals
         return (
             kept == self.plan.partitions
-            and len(totals) == 1
+            and sorted(number for number, _ in totals) == list(range(len(reads)))
             and self.cluster.is_at_rest
             and not self._lags()
             and not any(runner._busy.locked() for engine in engines for runner in engine._runners())
-            and all(totals[0].positions.get(tp) == self.cluster.bounds(tp).end for tp in read_by_totals)
+            and all(
+                runner.positions.get(tp) == self.cluster.bounds(tp).end
+                for number, runner in totals
+                for tp in (Partition(*each) for each in reads[number])
+            )
         )
 
     def _lags(self) -> bool:

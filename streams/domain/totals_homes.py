@@ -1,0 +1,37 @@
+"""Which partition of the totals a scope belongs to: all its metrics and windows, and all that is decided of them.
+
+Every rule, target, forecast and control total looks at one metric and scope, so no other scope has to be at the same place. Where
+scopes beyond the limits count under `other`, those of the same dimensions are together, and the one that they count in with them.
+"""
+
+from __future__ import annotations
+
+from schemas.partitioner import totals_partition
+
+
+class TotalsHomes:
+    """The home of every scope.
+
+    Args:
+        partitions: Of the totals.
+        by_dimensions: Whether scopes with the same dimensions have the same home.
+
+    Attributes:
+        partitions: As given.
+        by_dimensions: As given.
+    """
+
+    def __init__(self, partitions: int, *, by_dimensions: bool = False) -> None:
+        self.partitions = partitions
+        self.by_dimensions = by_dimensions
+        self._homes: dict[str, int] = {}
+
+    def of(self, scope: str) -> int:
+        """The partition that a scope belongs to."""
+        if self.partitions == 1:
+            return 0
+        home = self._homes.get(scope)
+        if home is None:
+            name = ",".join(part.partition("=")[0] for part in scope.split(",")) if self.by_dimensions else scope
+            home = self._homes[scope] = totals_partition(name, self.partitions)
+        return home
