@@ -244,7 +244,8 @@ def _in_order(touched: Iterable[DayKey]) -> Generator[None, None, list[DayKey]]:
             yield
     ordered: list[DayKey] = []
     for by_scope in by_metric.values():
-        yield
+        if len(by_scope) > _PAUSE_DAYS:
+            yield
         for scope in sorted(by_scope):
             paused = len(ordered) // _PAUSE_DAYS
             ordered += sorted(by_scope[scope])
