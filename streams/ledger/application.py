@@ -121,7 +121,11 @@ class Application:
         self._memory.arrived.update(taken.arrived)
         out: list[Outgoing] = []
         for rejected in taken.rejected:
-            self._dead_letter(rejected, source, out)
+            home = self._forwarded_to(rejected)
+            if home is None:
+                self._dead_letter(rejected, source, out)
+            else:
+                self._forward(Away(rejected.topic, rejected.record, home), source, out)
         for away in taken.away:
             self._forward(away, source, out)
         for topic, facts, records in taken.runs:
@@ -131,6 +135,17 @@ class Application:
             for index, reason, message in outcome.refused:
                 self._dead_letter(Rejected(topic, records[index], reason, message), source, out)
         return out
+
+    def _forwarded_to(self, rejected: Rejected) -> int | None:
+        """The home that has a rejected record since before this rebuild, and judges it.
+
+        It was forwarded because it was in quarantine, or an event to an earlier version.
+        """
+        recovery = self._memory.recovery
+        if recovery is None or not recovery.forwarded:
+            return None
+        record = rejected.record
+        return recovery.forwarded.get(Place(self._topics.name(rejected.topic), record.partition, record.offset))
 
     def _as_judged_before(self, taken: Taken, judged: Mapping[Place, str]) -> Taken:
         """What an earlier version rejected stays rejected, even if this one would accept it."""

@@ -154,3 +154,12 @@ async def test_what_an_earlier_version_rejected_stays_rejected_in_a_state_that_i
     assert await application(memory).apply(batch(0, record)) == []
     source = memory.sources[Partition(ORDERS, 0)]
     assert (source.applied, source.dead_letters) == (applied, 1 - applied)
+
+
+async def test_what_was_forwarded_before_a_rebuild_is_judged_by_its_home_alone() -> None:
+    memory = opened()
+    memory.recovery = Recovery({}, forwarded={Place(ORDERS, 0, 0): 1})
+    out = await application(memory).apply(batch(0, garbage(0), garbage(1)))
+    assert [dict(record.headers)[ControlHeaders.OFFSET] for record in out] == [b"1"]
+    source = memory.sources[Partition(ORDERS, 0)]
+    assert (source.rerouted, source.dead_letters, memory.forwarded[1]) == (1, 1, 1)
