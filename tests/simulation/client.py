@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _READ_MOST = 40
 _LONG_POLL_S = 0.5
+#: Of the requests of those writers that the faults of a plan are aimed at.
+_AIMED_LOSS_SHARE = 0.08
 
 
 class Network:
@@ -42,9 +44,10 @@ class Network:
             return self._loop.pause(self._dice.uniform(0.5, 6.0))
         return self._loop.pause(roll * 0.004)
 
-    def is_lost(self) -> bool:
+    def is_lost(self, *, is_aimed_at: bool = False) -> bool:
         """Whether this one gets lost."""
-        return self._loss_share > 0 and self._world.faults_on and self._dice.random() < self._loss_share
+        share = _AIMED_LOSS_SHARE if is_aimed_at and self._loss_share else self._loss_share
+        return share > 0 and self._world.faults_on and self._dice.random() < share
 
     def later(self, fault: str, action: Callable[[], object]) -> None:
         """Delivers a request whose sender no longer waits, or is dead."""
@@ -157,6 +160,8 @@ class _Writer:
         self._role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
         if process.name.startswith("quarantine"):
             self._role = "quarantine"  # it takes the ids of ledger partitions
+        self._kind = "command" if process.is_command else self._role
+        self._is_aimed_at = world.plan.aim == self._kind
         self._epoch: int | None = None
         self._failed = False
 
@@ -164,13 +169,13 @@ class _Writer:
         network, cluster = self._world.network, self._world.cluster
         await self._at("before the takeover")
         await network.travel()
-        if network.is_lost():
+        if network.is_lost(is_aimed_at=self._is_aimed_at):
             raise KafkaConnectionError("simulated: InitProducerId lost")
         self._epoch = await cluster.init(self._id)
         self._world.took_over(self._role, self._epoch)
         await self._at("after the takeover")
         await network.travel()
-        if network.is_lost():
+        if network.is_lost(is_aimed_at=self._is_aimed_at):
             raise KafkaConnectionError("simulated: no answer to InitProducerId")
 
     async def commit(self, records: Sequence[Outgoing]) -> None:
@@ -197,7 +202,7 @@ class _Writer:
         await cluster.may_begin(self._id)
         for piece in self._pieces(records):
             await network.travel()
-            if network.is_lost():
+            if network.is_lost(is_aimed_at=self._is_aimed_at):
                 self._world.happened("records lost")
                 if self._world.dice.random() < 0.5:
                     self._world.seen["records that arrive late"] += 1
@@ -207,7 +212,7 @@ class _Writer:
             cluster.produce(self._id, epoch, piece, meta)
             await self._at("between records")
         await network.travel()
-        if network.is_lost():
+        if network.is_lost(is_aimed_at=self._is_aimed_at):
             self._world.happened("EndTxn lost")
             if self._world.dice.random() < 0.5:
                 self._world.seen["EndTxn that arrives late"] += 1
@@ -217,7 +222,7 @@ class _Writer:
         cluster.end(self._id, epoch, commit=True)
         await self._at("after the end")
         await network.travel()
-        if network.is_lost():
+        if network.is_lost(is_aimed_at=self._is_aimed_at):
             self._world.happened("answer to EndTxn lost")
             raise InDoubtError("simulated: no answer to EndTxn")
 
@@ -234,6 +239,8 @@ class _Writer:
         return pieces
 
     async def _at(self, boundary: str) -> None:
+        if self._is_aimed_at:
+            self._world.reached(boundary)
         if self._world.is_killed_at(self._role, boundary, self._process):
             await asyncio.sleep(0)  # never comes back
 

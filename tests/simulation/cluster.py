@@ -341,11 +341,11 @@ class Cluster:
         now_s = self._loop.now_s
         return not any(log.open or log.behind_until_s > now_s for log in self._logs.values())
 
-    def open_transactions(self) -> list[str]:
-        """Transactional ids whose transaction is open."""
+    def open_transactions(self) -> list[Transaction]:
+        """The transactions that are open."""
         return [
-            one
-            for one, state in self._coordinated.items()
+            state.transaction
+            for state in self._coordinated.values()
             if state.transaction is not None and state.transaction.outcome is Outcome.OPEN
         ]
 

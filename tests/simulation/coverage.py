@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 #: Commits of the service, of operators' commands, and the takeover of a transactional id.
 WRITES = ("ledger", "totals", "command", "takeover")
+#: The moments of a write at which something may come.
+BOUNDARIES = (
+    "before the takeover",
+    "after the takeover",
+    "before the first record",
+    "between records",
+    "before the end",
+    "after the end",
+)
 #: What can be open when something happens.
 _OPEN = WRITES[:3]
 BETWEEN = tuple((before, after) for before in WRITES for after in WRITES)
@@ -30,7 +39,6 @@ TRANSITIONS = (
     "new → opening",
     "opening → open",
     "opening → in doubt",
-    "opening → fenced",
     "opening → stands still",
     "opening → closed",
     "open → processing",
@@ -49,7 +57,6 @@ TRANSITIONS = (
     "stands still → closed",
     "reopening → open",
     "reopening → in doubt",
-    "reopening → fenced",
     "reopening → stands still",
     "reopening → closed",
     *(
@@ -58,6 +65,17 @@ TRANSITIONS = (
         for end in ("paused", "killed")
     ),
 )
+
+
+_REFUSED_WRITE = "who opens takes the transactional id over and writes nothing, and only a write is refused"
+#: What cannot come, and why; a run that sees it fails, since one of both is wrong.
+#:
+#: None of the faults is in it: any other process may have written last, may write next, and may have a transaction open. Those of
+#: a commit too: while the answer to its EndTxn is on its way, every other writer goes on.
+IMPOSSIBLE = {
+    "runner: opening → fenced": _REFUSED_WRITE,
+    "runner: reopening → fenced": _REFUSED_WRITE,
+}
 
 
 class Coverage:
@@ -105,6 +123,8 @@ class WatchedRunner(TaskRunner):
             self._to("open")
 
     async def _serve(self, state: State) -> None:
+        if state.unfinished:
+            self._to("processing")
         await self._watch(super()._serve(state))
 
     async def _watch(self, running: Awaitable[None]) -> None:
@@ -121,7 +141,8 @@ class WatchedRunner(TaskRunner):
             raise
 
     async def _wait_for_work(self) -> None:
-        self._to("open")
+        if self.is_open:  # else its opening has been stopped
+            self._to("open")
         await super()._wait_for_work()
 
     def _take(self) -> list[Batch]:
@@ -160,6 +181,17 @@ def runners(seen: Mapping[str, int]) -> list[str]:
         "states of the task runners:",
         *(f"  {count:>9,}  {one}" for one, count in counts.items() if count),
         "transitions that never happened: " + (", ".join(never) or "none"),
+    ]
+
+
+def impossible(seen: Mapping[str, int]) -> list[str]:
+    """What was seen and cannot happen: by the table, or because nobody knows of such a transition."""
+    found = [f"{name}: {why}" for name, why in IMPOSSIBLE.items() if seen.get(name)]
+    known = {f"runner: {one}" for one in TRANSITIONS} | IMPOSSIBLE.keys()
+    return found + [
+        f"{name}: not among the transitions"
+        for name in sorted(seen)
+        if name.startswith("runner: ") and name not in known
     ]
 
 

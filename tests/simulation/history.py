@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ORDERS, DELIVERIES = 0, 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MODELS = ("SU7", "YU7")
+_HALF_A_DAY_US = 43_200_000_000
 
 
 class Sent(NamedTuple):
@@ -43,7 +44,8 @@ class Publishers:
         self._orders: list[bytes] = []
         self._sent: list[Sent] = []
         self._identities: list[tuple[str, str]] = []
-        self._delivered: list[tuple[str, tuple[str, str]]] = []
+        #: What counts units: when it was published and where, the order, and which event.
+        self._counted: list[tuple[int, int, str, tuple[str, str]]] = []
 
     def next(self, now_us: int) -> Sent:
         """The next record."""
@@ -53,8 +55,8 @@ class Publishers:
             return dice.choice(self._sent)
         if roll < 0.5 * self._mischief:
             sent = self._wrong(now_us)
-        elif roll < 0.75 * self._mischief and self._delivered:
-            sent = self._never_sent(now_us)
+        elif roll < 0.75 * self._mischief and self._counted:
+            sent = self.correction(now_us)
         else:
             if not self._running or dice.random() < 0.45:
                 self._running.append(self._life())
@@ -65,8 +67,8 @@ class Publishers:
                 return self.next(now_us)
             topic, kind, data = step
             sent = Sent(topic, data["order_id"].encode(), self._event(kind, now_us, data), is_event=True)
-            if kind == "vehicle.delivered.v1":
-                self._delivered.append((data["order_id"], self._identities[-1]))
+            if kind in ("order.placed.v1", "vehicle.delivered.v1"):
+                self._counted.append((now_us, topic, data["order_id"], self._identities[-1]))
         self._sent.append(sent)
         return sent
 
@@ -100,11 +102,16 @@ class Publishers:
                 id_, source = self._identities[-1] if dice.random() < 0.8 else dice.choice(self._identities)
                 yield topic, "event.voided.v1", order | {"voids": {"source": source, "id": id_}}
 
-    def _never_sent(self, now_us: int) -> Sent:
-        """One of the deliveries was an error: a past day may lose a unit and no longer be a record."""
-        order_id, (id_, source) = self._delivered.pop(self._dice.randrange(len(self._delivered)))
+    def correction(self, now_us: int) -> Sent:
+        """One of the events was an error, best one of a past day, which may no longer be a record; else the next record."""
+        if not self._counted:
+            return self.next(now_us)
+        past = [one for one in self._counted if now_us - one[0] > _HALF_A_DAY_US]
+        wrong = self._dice.choice(past or self._counted)
+        self._counted.remove(wrong)
+        _, topic, order_id, (id_, source) = wrong
         data = {"order_id": order_id, "voids": {"source": source, "id": id_}}
-        return Sent(DELIVERIES, order_id.encode(), self._event("event.voided.v1", now_us, data), is_event=True)
+        return Sent(topic, order_id.encode(), self._event("event.voided.v1", now_us, data), is_event=True)
 
     def _wrong(self, now_us: int) -> Sent:
         """Records that are not valid events."""

@@ -27,6 +27,8 @@ class Process:
         self.name = name
         self.alive = True
         self.paused = False
+        #: Whether an operator runs it, and no supervisor.
+        self.is_command = False
         #: It is killed after this many more write boundaries; 0 for never.
         self.boundaries_left = 0
         #: Told the transitions of its task runners: the state before and after.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.__main__ import Kept, as_text, from_text
+from tests.simulation.__main__ import Kept, as_text, from_text, run_all
 from tests.simulation.world import Plan, run
 from tests.support import processes
 
@@ -43,6 +43,15 @@ def test_a_history_holds_when_a_process_is_killed_at_any_one_write_boundary() ->
 def test_plans_that_have_failed_hold() -> None:
     done = command("--found")
     assert done.returncode == 0, done.stdout
+
+
+def test_what_cannot_happen_and_was_seen_fails_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Kept(None, 0, 0)
+    assert run_all([], kept, jobs=1, stop_s=1.0) == 0
+    kept.seen.update({"runner: opening → fenced": 1, "runner: closed → open": 2, "runner: new → opening": 3})
+    assert run_all([], kept, jobs=1, stop_s=1.0) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cannot happen, and was seen: ")]
+    assert [line.split(": ")[2] for line in said] == ["opening → fenced", "closed → open"]
 
 
 def test_a_plan_is_a_schedule() -> None:

@@ -190,7 +190,7 @@ class Worker:
         """Counts in which states its runners are paused or killed."""
         if self.process.alive and not self.process.paused:
             for runner in self.engine._runners():
-                if isinstance(runner, WatchedRunner):
+                if isinstance(runner, WatchedRunner) and runner.at != "new":
                     self.world.coverage.changed(runner.at, end)
 
     async def assigned(self, held: set[TP]) -> Mapping[TP, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
@@ -14,7 +15,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
@@ -43,7 +44,7 @@ from streams.settings import (
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
-from tests.simulation.coverage import Coverage
+from tests.simulation.coverage import BOUNDARIES, Coverage
 from tests.simulation.group import Group
 from tests.simulation.history import Planners, Publishers, meaning
 from tests.simulation.invariants import BrokenError, Invariants, home_of
@@ -53,7 +54,7 @@ from tests.simulation.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.cluster import Entry
+    from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.history import Sent
 
 _SETTLE_S = 240.0
@@ -63,6 +64,13 @@ _LOOKS_OF_A_SUPERVISOR = 8
 _QUIET_S = 1.2
 _LAST_STEPS = 40
 _TRIES_TO_SKIP = 3
+#: Of past days, when these are over, in schedules in which days pass.
+_CORRECTIONS = 4
+_AFTER_THE_DAYS_S = 3.0
+#: Of the commands that may be killed.
+_KILLED_SHARE = 0.6
+#: How long a fault waits for the boundary that it is aimed at.
+_AIM_S = 3.0
 
 #: Places and times: an ordinary midnight, a month's end, and the ends of two days with clock changes.
 _PLACES = (
@@ -90,7 +98,8 @@ FAULTS = (
     "move leaders",
     "next day",
 )
-
+#: Those that end in commands of operators.
+_COMMANDS = ("replay", "trim", "quarantine")
 
 #: Faults that come by shares of messages, by boundaries of writes, or from other faults.
 MISHAPS = (
@@ -106,16 +115,21 @@ MISHAPS = (
 )
 
 
-def kind_of(transactional_id: str) -> str:
-    """The kind of write of a transactional id, empty for a publisher's.
+#: The topic of operators' decisions, after the prefix of an installation.
+_DECISIONS = Settings().catalogue.quarantine.name
 
-    Commands that decide on records write under the ids of ledger partitions, and count as these.
+
+def kind_of(transaction: Transaction) -> str:
+    """The kind of write of a transaction, empty for a publisher's.
+
+    Commands that decide on records or gaps write under the ids of ledger partitions, but to a topic where these do not.
     """
-    _, is_own, role = transactional_id.rpartition("milestones-")
+    _, is_own, role = transaction.transactional_id.rpartition("milestones-")
     if not is_own:
         return ""
     kind = role.partition("-")[0]
-    return kind if kind in ("ledger", "totals") else "command"
+    is_decision = transaction.records[0].topic.endswith(_DECISIONS)
+    return kind if kind in ("ledger", "totals") and not is_decision else "command"
 
 
 ALL_WINDOWS = ("day", "week", "month", "year", "total")
@@ -143,6 +157,9 @@ _SIZES = (
     _Size(0.07, range(30, 31), 7, len(FAULTS) - 1, (ALL_WINDOWS,), (1, 6, 80, 80, PART_ROWS)),
 )
 
+
+#: What faults are aimed at: mostly nothing. Left to chance, few would come to a command.
+_AIMS = ("", "", "", "", "", "", "ledger", "totals", "command", "command")
 
 #: Records of a history whose windows have many rows.
 _LONG = 16
@@ -174,6 +191,8 @@ class Plan:
     place: int = 0
     clock: str = "wall"
     faults: tuple[tuple[float, str], ...] = ()
+    #: The kind of write that faults wait for, and at some boundary of which they then come; empty to come when they are due.
+    aim: str = ""
     #: Whether `milestones rebuild` counts everything again beside it.
     rebuilds: bool = False
     #: Rows and milestones of one transaction of the totals.
@@ -202,13 +221,19 @@ class Plan:
         size = _SIZES[dice.choices(range(len(_SIZES)), [size.share for size in _SIZES])[0]]
         records = dice.choice(size.records)
         pace_s = dice.choice([0.05, 0.3, 0.6])
-        length_s = records * pace_s + 5
+        # Faults come while there is something to do, and some of them when it is done.
+        length_s = records * pace_s + dice.choice([1.0, 2.0, 5.0])
         kinds = dice.sample(FAULTS[:-1], size.kinds)
+        aim = dice.choice(_AIMS)
         faults = tuple(
             sorted(
                 (round(dice.uniform(0.5, length_s), 3), dice.choice(kinds)) for _ in range(dice.randrange(size.faults))
             )
         )
+        if aim == "command":
+            # Each of the others comes while one runs.
+            both = [((at_s, dice.choice(_COMMANDS)), (at_s, fault)) for at_s, fault in faults if fault not in _COMMANDS]
+            faults = tuple(chain.from_iterable(both))
         if any(fault == "quarantine" for _, fault in faults) and dice.random() < 0.4:
             # What was skipped is skipped again when everything is counted again.
             faults = (*faults, (length_s + 1.0, "forget"))
@@ -217,9 +242,12 @@ class Plan:
         part_rows = size.part_rows
         if dice.random() < 0.1:
             # Days pass, so that there are record days and later events change them.
-            records, mischief, part_rows = max(records, 20), 0.8, _SIZES[-1].part_rows
-            days = dice.randrange(2, 5)
-            leaps = [(round(length_s * day / (days + 1), 3), "next day") for day in range(1, days + 1)]
+            records, mischief, part_rows = max(records, 20), 0.5, _SIZES[-1].part_rows
+            pace_s = max(pace_s, 0.3)
+            # The later a day, the longer, so that it is a record; at last all of them are over.
+            days = dice.randrange(2, 4)
+            ends = [records * pace_s * (day / days) ** 1.5 for day in range(1, days)] + [records * pace_s + 1.0]
+            leaps = [(round(end_s, 3), "next day") for end_s in ends]
             faults = tuple(sorted([*leaps, *faults[:2]]))
         return cls(
             seed,
@@ -241,6 +269,7 @@ class Plan:
             place=dice.randrange(len(_PLACES)),
             clock=dice.choice(["wall", "wall", "wall", "events"]),
             faults=faults,
+            aim=aim,
             crash_at=dice.choice([0, 0, dice.randrange(1, 120)]),
             part_rows=dice.choice(part_rows),
             several=dice.random() < 0.2,
@@ -382,6 +411,8 @@ class World:
         #: All there have been, to be taken apart.
         self._started: list[Worker] = []
         self._forgetting = False
+        self._awaited = ""
+        self._is_reached = asyncio.Event()
         #: Commands that have a record skipped.
         self._deciding: list[Process] = []
 
@@ -454,7 +485,7 @@ class World:
 
     def coverage_of(self, fault: str) -> None:
         """A fault has come, wherever the writers are."""
-        self.coverage.happened(fault, {kind for one in self.cluster.open_transactions() if (kind := kind_of(one))})
+        self.coverage.happened(fault, {kind_of(one) for one in self.cluster.open_transactions()} - {""})
 
     def happened(self, fault: str) -> None:
         """A fault that is counted by its name, and by where it came."""
@@ -528,11 +559,11 @@ class World:
 
     # The run ----------------------------------------------------------------------------------------------------------
 
-    def _hear(self, transaction: Any) -> None:
+    def _hear(self, transaction: Transaction) -> None:
         if self.failure is not None:
             return
         self.note(f"{transaction.transactional_id} commits {len(transaction.records)} records")
-        kind = kind_of(transaction.transactional_id)
+        kind = kind_of(transaction)
         if kind:
             self.coverage.wrote(kind)
         beside = self.beside
@@ -639,9 +670,13 @@ class World:
         names = self.context.source_topics.names
         open_until = 0
         epoch = -1
-        for number in range(self.plan.records):
+        records = self.plan.records
+        days_pass = any(fault == "next day" for _, fault in self.plan.faults)
+        for number in range(records + (_CORRECTIONS if days_pass else 0)):
             await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s))
-            sent = publishers.next(self.now_us())
+            if number == records:
+                await asyncio.sleep(_AFTER_THE_DAYS_S)
+            sent = publishers.next(self.now_us()) if number < records else publishers.correction(self.now_us())
             self.learn(sent)
             # Any topic of its family will do.
             topic = names[sent.topic + 2 * self.dice.randrange(2)] if self.plan.several else names[sent.topic]
@@ -694,13 +729,35 @@ class World:
         await self.cluster.may_begin("publisher")
 
     async def _make_faults(self) -> None:
+        lasting = []
         for at_s, fault in self.plan.faults:
             await asyncio.sleep(max(0.0, at_s - self.loop.time()))
+            if self.plan.aim and fault not in _COMMANDS:
+                await self._boundary()
             self.note(f"fault: {fault}")
             self.seen[f"fault: {fault}"] += 1
             self.coverage_of(fault)
-            await getattr(self, "_fault_" + fault.replace(" ", "_"))()
+            coming = getattr(self, "_fault_" + fault.replace(" ", "_"))()
+            if fault == "quarantine":  # others may come while its commands run
+                lasting.append(self.loop.create_task(coming))
+            else:
+                await coming
+        for task in lasting:
+            await task
         await asyncio.sleep(0)
+
+    async def _boundary(self) -> None:
+        """Waits for the next boundary of some kind that a writer of the aimed kind reaches; not for long."""
+        self._awaited = self.dice.choice(BOUNDARIES)
+        self._is_reached.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AIM_S):
+                await self._is_reached.wait()
+
+    def reached(self, boundary: str) -> None:
+        """A writer of the aimed kind is at a boundary."""
+        if boundary == self._awaited:
+            self._is_reached.set()
 
     async def _count_again(self) -> None:
         """A rebuild that begins at some moment and lasts at most until some time after the last fault."""
@@ -755,7 +812,9 @@ class World:
         """Retention, up to any offset; its operator looks at the gaps a while later."""
         tp = self.dice.choice(self.sources())
         self.cluster.trim(tp, self.dice.randint(0, self.cluster.high_water(tp)))
-        self.loop.call_later(self.dice.uniform(0.1, 10.0), self._look_at_gaps, context=self.nobody)
+        # In time for what waits for the command.
+        after_s = self.dice.uniform(0.1, _AIM_S if self.plan.aim == "command" else 10.0)
+        self.loop.call_later(after_s, self._look_at_gaps, context=self.nobody)
 
     def _look_at_gaps(self) -> None:
         self._command("gaps", self._accept_gaps())
@@ -862,9 +921,10 @@ class World:
     ) -> tuple[Process, asyncio.Task[None]]:
         """Runs a command in a process of its own; it may be killed at one of its first `most` write boundaries."""
         process = Process(f"{name}.{self.next_number()}", self.loop)
+        process.is_command = True
         task = process.spawn(coroutine)
         task.add_done_callback(self._done)
-        process.boundaries_left = self.dice.randrange(most) if most else 0
+        process.boundaries_left = self.dice.randrange(most) if most and self.dice.random() < _KILLED_SHARE else 0
         return process, task
 
     def _done(self, done: asyncio.Task[None]) -> None:
