@@ -199,6 +199,13 @@ async def test_on_a_wall_of_many_targets_the_last_reached_and_the_next_are_shown
     await context.close()
 
 
+#: How much wider a canvas is shown than it was drawn, relative to its height.
+STRETCHED = """canvases => canvases.map((c) => {
+  const box = c.getBoundingClientRect();
+  return box.width / box.height / (c.width / c.height);
+})"""
+
+
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 async def test_what_is_printed_is_whole_and_says_when_it_was_made(browser: Browser, crowded: str, paper: str) -> None:
     width = {"A4": 703, "Letter": 725}[paper]
@@ -210,6 +217,11 @@ async def test_what_is_printed_is_whole_and_says_when_it_was_made(browser: Brows
         assert (await page.pdf(format=paper)).startswith(b"%PDF")
         await page.set_viewport_size({"width": width, "height": 1000})
         await page.emulate_media(media="print")
+        await page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        stretched = await page.locator("canvas").evaluate_all(STRETCHED)
+        assert all(0.85 < each < 1.15 for each in stretched), (path, stretched)
+        broken = await page.locator(".card").evaluate_all("cards => cards.map((c) => getComputedStyle(c).breakInside)")
+        assert broken[:3] == ["avoid"] * len(broken[:3]) or path in {"/milestones", "/windows"}, path
         await expect(page.locator("#made")).to_contain_text("Milestones, as of 20")
         assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert await page.evaluate(OVERLAPS) == 0, path
@@ -217,6 +229,7 @@ async def test_what_is_printed_is_whole_and_says_when_it_was_made(browser: Brows
         assert white == "rgb(255, 255, 255)"
         top = await page.locator("#main").evaluate("main => main.getBoundingClientRect().top")
         assert top < 200, "the first page is not empty"
+        await page.evaluate("dispatchEvent(new Event('afterprint'))")
         if path == "/windows":
             first = await page.locator("#rows tbody tr").first.evaluate("line => line.getBoundingClientRect().top")
             assert first < 400

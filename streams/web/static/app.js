@@ -476,7 +476,7 @@
   addEventListener("beforeprint", () => {
     screenTheme ??= root.dataset.theme;
     root.dataset.theme = "light";
-    window.Charts?.restyle();
+    window.Charts?.restyle(true);
   });
   addEventListener("afterprint", () => {
     if (screenTheme !== null) root.dataset.theme = screenTheme;

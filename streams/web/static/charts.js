@@ -157,6 +157,10 @@ window.Charts = (() => {
     };
   }
 
+  /* Width and height of a chart on A4 and Letter, as the print style has it, so that its text is not stretched. */
+  const PAPER = { width: 704, height: 100 };
+  let paper = false;
+
   const PLANS = { places: placesPlan, day: dayPlan, hours: hoursPlan, span: spanPlan, lines: linesPlan };
 
   function draw(figure) {
@@ -189,8 +193,7 @@ window.Charts = (() => {
     const axis = { font, stroke: () => colour("muted"), ticks: { show: false } };
     const top = () => Math.max(1, ...chart.plan.columns.flatMap((column) => column.values.filter((value) => value !== null)));
     return {
-      width: Math.max(host.clientWidth, 60),
-      height: Math.max(host.clientHeight, 60),
+      ...(paper ? PAPER : { width: Math.max(host.clientWidth, 60), height: Math.max(host.clientHeight, 60) }),
       padding: [size * 0.5, size * 0.6, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: size * 0.5 } },
@@ -238,7 +241,7 @@ window.Charts = (() => {
   const resizes = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       const chart = charts.get(target.closest("figure"));
-      if (chart && target.clientWidth > 0) chart.plot.setSize({ width: target.clientWidth, height: target.clientHeight });
+      if (chart && target.clientWidth > 0 && !paper) chart.plot.setSize({ width: target.clientWidth, height: target.clientHeight });
     }
   });
 
@@ -253,8 +256,9 @@ window.Charts = (() => {
       }
       document.querySelectorAll("figure[data-chart]").forEach(draw);
     },
-    /* Redraws everything: the theme or the size of the text has changed. */
-    restyle() {
+    /* Redraws everything: the theme or the size of the text has changed, or it goes on paper. */
+    restyle(onPaper = false) {
+      paper = onPaper;
       for (const chart of charts.values()) chart.dated = true;
       this.refresh();
     },
