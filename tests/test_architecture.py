@@ -34,6 +34,7 @@ RECOUNT_MAY_IMPORT = ("streams.domain.calendar", "streams.domain.packing", "stre
 #: sources and how they are counted again. Of what is below it, these are what it may use.
 WEB_MAY_IMPORT = (
     "streams.web",
+    "streams.spreadsheets",
     "streams.domain.calendar",
     "streams.domain.daytypes",
     "streams.domain.limit_usage",

@@ -6,6 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streams.audit.report import describe_event, place_text
+from streams.spreadsheets import defused, workbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from streams.audit.reconciling import Match, Recounted
 
 HEAD: Final = ("order", "VIN", "side", "date here", "date there", "reason", "coordinates")
-#: What a spreadsheet would take for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ListDifference(NamedTuple):
@@ -57,29 +56,12 @@ def _write_csv(path: Path, lines: Sequence[ListDifference]) -> None:
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEAD)
-        writer.writerows([_unexecuted(cell) for cell in line] for line in lines)
+        writer.writerows([defused(cell) for cell in line] for line in lines)
 
 
 def _write_workbook(path: Path, lines: Sequence[ListDifference]) -> None:
-    try:
-        import openpyxl  # noqa: PLC0415 - an extra that only workbooks need
-    except ImportError:
-        raise ValueError(
-            "an Excel file takes an extra to write: pip install 'milestones[files]', or name a .csv"
-        ) from None
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet("differences")
-    sheet.freeze_panes = "A2"
-    for column, width in zip("ABCDEFG", (26, 22, 8, 12, 14, 60, 34), strict=True):
-        sheet.column_dimensions[column].width = width
-    sheet.append(HEAD)
-    for line in lines:
-        sheet.append([_unexecuted(cell) for cell in line])
-    book.save(path)
-
-
-def _unexecuted(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    rows = [HEAD, *([defused(cell) for cell in line] for line in lines)]
+    path.write_bytes(workbook(rows, name="differences", widths=(26, 22, 8, 12, 14, 60, 34)))
 
 
 #: How a file is written, by its ending.

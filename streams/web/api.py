@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streams.events.checking import EventChecker
+from streams.spreadsheets import MEDIA_TYPE, workbook
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import Snapshot
 from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only
@@ -23,7 +24,6 @@ from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
 from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
 from streams.web.views.common import DatedParameters, Parameters, Text
-from streams.web.workbook import MEDIA_TYPE, workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -212,6 +212,7 @@ def test_the_differences_are_a_file_to_work_with(tmp_path: Path, ending: str) ->
     else:
         sheet = openpyxl.load_workbook(path).active
         rows = [[cell or "" for cell in row] for row in sheet.iter_rows(values_only=True)]
+        assert (sheet.title, sheet.freeze_panes, sheet.column_dimensions["A"].width) == ("differences", "A2", 26)
     head, ours, other = rows
     assert tuple(head) == HEAD
     assert ours[:6] == ["D-105", VINS[5], "here", "2024-10-07", "", "not in the list"]

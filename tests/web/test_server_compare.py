@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import pytest
 
+from streams.spreadsheets import workbook
 from streams.web.readmodel import Feed
-from streams.web.workbook import workbook
 from tests.support.outputs import Record, row
 from tests.support.site import Site
 

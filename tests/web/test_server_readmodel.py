@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.rows import RowKey
+from streams.spreadsheets import defused
 from streams.web.readmodel import (
     Changes,
     Feed,
@@ -19,7 +20,7 @@ from streams.web.readmodel import (
     WindowQuery,
 )
 from streams.web.views.common import micros
-from streams.web.views.windows import WindowsParameters, csv_lines, defused
+from streams.web.views.windows import WindowsParameters, csv_lines
 from tests.support.outputs import Record, letter_record, milestone, milestone_record, row, row_record
 
 DAY = "day:2024-10-07"

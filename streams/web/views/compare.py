@@ -16,6 +16,7 @@ from schemas.outputs import CivilDate
 from schemas.texts import scope_names
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.domain.periods import month_period, parse_period
+from streams.spreadsheets import defused
 from streams.web.filters import sum_of
 from streams.web.views.common import (
     Ask,
@@ -26,7 +27,6 @@ from streams.web.views.common import (
     UnknownNameError,
     View,
 )
-from streams.web.views.windows import defused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

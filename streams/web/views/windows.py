@@ -15,6 +15,7 @@ from schemas.codec import row_document
 from schemas.facts import Dimension
 from schemas.outputs import PERIOD_KINDS, CivilDate, Instant, PeriodKind, WindowRow, WindowStatus
 from schemas.texts import scope_names
+from streams.spreadsheets import defused
 from streams.web.filters import natural, sum_of
 from streams.web.readmodel import WindowPage, WindowQuery
 from streams.web.readmodel.windows import UnknownRow, dimensions_of, place_size
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 _MAX_LINES: Final = 1000
 _MAX_NAMES: Final = 1000
-#: Characters that begin a formula in a spreadsheet.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLUMNS: Final = (
     "metric",
     "scope",
@@ -365,11 +364,6 @@ def json_lines(view: Snapshot, parameters: WindowsParameters) -> Iterator[str]:
     """All rows that are asked for, from `after` on, each as on the topic."""
     for bodies in view.windows.every(parameters.query()):
         yield "".join(f"{body}\n" for body in bodies)
-
-
-def defused(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula: an apostrophe is put before its first character."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _cells(row: dict[str, Any], as_of: str) -> list[str | int]:

@@ -1,4 +1,4 @@
-"""A table as an Excel workbook of one sheet: five small files in a ZIP archive, so it needs no library."""
+"""What spreadsheets open: an Excel workbook of one sheet, five small files in a ZIP archive, without a library; text in CSV files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     Cell = str | int | None
 
@@ -32,26 +32,38 @@ _PARTS: Final = {
     "xl/_rels/workbook.xml.rels": f"""<Relationships xmlns="{_NAMES}/package/2006/relationships"><Relationship Id="r1"
  Type="{_NAMES}/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>""",
     "xl/workbook.xml": f"""<workbook xmlns="{_NAMES}/spreadsheetml/2006/main"
- xmlns:r="{_NAMES}/officeDocument/2006/relationships"><sheets><sheet name="milestones" sheetId="1" r:id="r1"/></sheets></workbook>""",
+ xmlns:r="{_NAMES}/officeDocument/2006/relationships"><sheets><sheet name="{{name}}" sheetId="1" r:id="r1"/></sheets></workbook>""",
 }
+#: Characters that begin a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 #: Signs that XML has no way to write.
 _UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
 
-def workbook(rows: Iterable[Iterable[Cell]]) -> bytes:
+def defused(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula: an apostrophe is put before its first character."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def workbook(rows: Iterable[Iterable[Cell]], *, name: str = "milestones", widths: Sequence[int] = ()) -> bytes:
     """The file; text stays text, whatever it begins with, and the first row stands still.
+
+    Args:
+        rows: Cells by row, the heading first.
+        name: Of the sheet.
+        widths: Of the first columns, in characters.
 
     Raises:
         ValueError: There is more than a sheet has room for.
     """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in _PARTS.items():
-            archive.writestr(name, _XML + content)
+        for part, content in _PARTS.items():
+            archive.writestr(part, _XML + content.replace("{name}", escape(name, {'"': "&quot;"})))
         with archive.open("xl/worksheets/sheet1.xml", "w") as sheet:
             sheet.write(
                 f'{_XML}<worksheet xmlns="{_NAMES}/spreadsheetml/2006/main"><sheetViews><sheetView workbookViewId="0">'
-                '<pane ySplit="1" topLeftCell="A2" state="frozen"/></sheetView></sheetViews><sheetData>'.encode()
+                f'<pane ySplit="1" topLeftCell="A2" state="frozen"/></sheetView></sheetViews>{_columns(widths)}<sheetData>'.encode()
             )
             for number, row in enumerate(rows):
                 cells = [_cell(value) for value in row]
@@ -60,6 +72,14 @@ def workbook(rows: Iterable[Iterable[Cell]]) -> bytes:
                 sheet.write(f"<row>{''.join(cells)}</row>".encode())
             sheet.write(b"</sheetData></worksheet>")
     return file.getvalue()
+
+
+def _columns(widths: Sequence[int]) -> str:
+    columns = "".join(
+        f'<col min="{number}" max="{number}" width="{width}" customWidth="1"/>'
+        for number, width in enumerate(widths, 1)
+    )
+    return f"<cols>{columns}</cols>" if columns else ""
 
 
 def _cell(value: Cell) -> str:
