@@ -54,10 +54,18 @@ def divide(count: int, members: Sequence[str], before: Mapping[int, str], totals
     dealt = 0
     for group in groups:
         dealt += len(group)
-        most = -(-dealt // len(members))
-        for share in group:
-            owner = before.get(share)
-            if owner in load and load[owner] < most:
+        # As many as that have one more than the others, and no more: else one who joins could find nothing left.
+        least, one_more = divmod(dealt, len(members))
+        one_more -= sum(of > least for of in load.values())
+        for most in (least, least + 1):
+            for share in group:
+                owner = before.get(share)
+                if share in owners or owner not in load or load[owner] >= most:
+                    continue
+                if most > least:
+                    if not one_more:
+                        break
+                    one_more -= 1
                 owners[share] = owner
                 load[owner] += 1
         for share in group:
