@@ -156,7 +156,7 @@ class _Writer:
     def __init__(self, world: World, process: Process, transactional_id: str) -> None:
         self._world = world
         self._process = process
-        self._id = transactional_id
+        self.transactional_id = transactional_id
         self._role = transactional_id.rpartition("milestones-")[2].partition("-")[0]
         if process.name.startswith("quarantine"):
             self._role = "quarantine"  # it takes the ids of ledger partitions
@@ -171,7 +171,7 @@ class _Writer:
         await network.travel()
         if network.is_lost(is_aimed_at=self._is_aimed_at):
             raise KafkaConnectionError("simulated: InitProducerId lost")
-        self._epoch = await cluster.init(self._id)
+        self._epoch = await cluster.init(self.transactional_id)
         self._world.took_over(self._role, self._epoch)
         await self._at("after the takeover")
         await network.travel()
@@ -197,29 +197,31 @@ class _Writer:
     async def _commit(self, records: Sequence[Outgoing]) -> None:
         network, cluster, epoch = self._world.network, self._world.cluster, self._epoch
         assert epoch is not None
-        meta = self._world.meta_of(self._id, self._process)
+        meta = self._world.meta_of(self.transactional_id, self._process)
         await self._at("before the first record")
-        await cluster.may_begin(self._id)
+        await cluster.may_begin(self.transactional_id)
         for piece in self._pieces(records):
             await network.travel()
             if network.is_lost(is_aimed_at=self._is_aimed_at):
                 self._world.happened("records lost")
                 if self._world.dice.random() < 0.5:
                     self._world.seen["records that arrive late"] += 1
-                    network.later("records arrive late", partial(cluster.produce, self._id, epoch, piece, meta))
+                    network.later(
+                        "records arrive late", partial(cluster.produce, self.transactional_id, epoch, piece, meta)
+                    )
                 raise InDoubtError("simulated: records lost on their way")
             await cluster.led({Partition(record.topic, record.partition) for record in piece})
-            cluster.produce(self._id, epoch, piece, meta)
+            cluster.produce(self.transactional_id, epoch, piece, meta)
             await self._at("between records")
         await network.travel()
         if network.is_lost(is_aimed_at=self._is_aimed_at):
             self._world.happened("EndTxn lost")
             if self._world.dice.random() < 0.5:
                 self._world.seen["EndTxn that arrives late"] += 1
-                network.later("EndTxn arrives late", lambda: cluster.end(self._id, epoch, commit=True))
+                network.later("EndTxn arrives late", lambda: cluster.end(self.transactional_id, epoch, commit=True))
             raise InDoubtError("simulated: EndTxn lost on its way")
         await self._at("before the end")
-        cluster.end(self._id, epoch, commit=True)
+        cluster.end(self.transactional_id, epoch, commit=True)
         await self._at("after the end")
         await network.travel()
         if network.is_lost(is_aimed_at=self._is_aimed_at):

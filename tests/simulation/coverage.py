@@ -5,10 +5,11 @@ It only counts; it throws no dice, so it changes no schedule.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streams.errors import GapError
 from streams.kafka.transactions import FencedError
+from streams.totals.window_tables import WindowTables
 from streams.worker.task_runner import TaskRunner
 from tests.simulation.loop import current_process
 
@@ -118,6 +119,9 @@ class WatchedRunner(TaskRunner):
 
     async def _open(self, state: State) -> None:
         self._to("opening" if self.at == "new" else "reopening")
+        if isinstance(state, WindowTables):
+            writer: Any = state._writer
+            current_process().totals[writer.transactional_id] = state
         await self._watch(super()._open(state))
         if self.is_open:
             self._to("open")

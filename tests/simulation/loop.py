@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from random import Random
 
+    from streams.totals.window_tables import WindowTables
+
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
@@ -33,6 +35,8 @@ class Process:
         self.boundaries_left = 0
         #: Told the transitions of its task runners: the state before and after.
         self.runner_changed: Callable[[str, str], None] = _nothing
+        #: Its states of the totals, by their transactional ids, also one that is being released.
+        self.totals: dict[str, WindowTables] = {}
         self._loop = loop
         self._held: list[_Handle] = []
 

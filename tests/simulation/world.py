@@ -457,16 +457,8 @@ class World:
 
     def meta_of(self, transactional_id: str, process: Process) -> Any:
         """What a totals writer has summed when it commits: a look into its memory, for the checks."""
-        kind, _, number = transactional_id.rpartition("milestones-")[2].partition("-")
-        if kind != "totals":
-            return None
-        of_both = [*self.workers.values(), *(self.beside.workers.values() if self.beside is not None else ())]
-        for worker in of_both:
-            runner = worker.engine._totals.get(int(number or 0))
-            if worker.process is process and runner is not None:
-                state: Any = runner._state
-                return state._next, state._shards.settled, state.between_steps, state._step_us
-        return None
+        state = process.totals.get(transactional_id)
+        return state and (state._next, state._shards.settled, state.between_steps, state._step_us)
 
     def is_killed_at(self, role: str, boundary: str, process: Process) -> bool:
         """A write boundary, at which the plan may kill the process."""
