@@ -1,6 +1,7 @@
 """Minutes of faults on a real Kafka, watched by a spy: `python -m tests.faults.soak --minutes N [--seed K]`.
 
-Three workers are killed, ended, paused and started again, each time after progress. Meanwhile there is a plain publisher
+Three workers are killed, ended, paused and started again, each time after progress; half-way, and now and then, a fourth one
+joins, takes its share and leaves again. Meanwhile there is a plain publisher
 with duplicates, wrong partitions and rejected records, and one with transactions that commits some and aborts others. In
 the end everything that was committed is counted, once, and lag falls to 0.
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import random
 import signal
 import tempfile
@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 
 RULES: Final = rule("daily-20", exceeds=20, first=True, retract_after_s=0) + target("october", 150)
 WORKERS: Final = ("w1", "w2", "w3")
+#: What is done to one of them.
+FAULTS: Final = ("kill", "end", "pause", "zombie")
 #: A worker paused for longer than the session timeout of 6 s is removed from the group and wakes as a zombie.
 _ZOMBIE_S: Final = 9.0
 _YOUNG_S: Final = 10.0
 _NO_PROGRESS_S: Final = 90.0
+#: How long one that joins may take until it has opened something.
+_JOINING_S: Final = 90.0
 _MIN_FAULTS: Final = 2  # however short the time
 _GARBAGE: Final = (b"{", b"", b'{"specversion":"1.0"}', b"\xff\xfe", b'{"a":1,"a":2}')
 
@@ -75,7 +79,7 @@ class Soak:
             self._start(name)
         publishing = [asyncio.create_task(self._publish()), asyncio.create_task(self._publish_transactions())]
         try:
-            harm = asyncio.create_task(self._do_harm(time.monotonic() + seconds))
+            harm = asyncio.create_task(self._do_harm(seconds))
             await asyncio.wait([harm, spying, *publishing], return_when=asyncio.FIRST_COMPLETED)
             for task in (spying, *publishing):
                 if task.done():
@@ -98,14 +102,18 @@ class Soak:
 
     # Workers --------------------------------------------------------------------------------------------------------
 
-    async def _do_harm(self, until: float) -> None:
+    async def _do_harm(self, seconds: float) -> None:
+        began = time.monotonic()
         seen = await self._progress(-1)
-        for done in itertools.count():
-            if time.monotonic() > until and done >= _MIN_FAULTS:
+        while True:
+            passed = time.monotonic() - began
+            if passed > seconds and sum(self.faults[one] for one in FAULTS) >= _MIN_FAULTS and self.faults["join"]:
                 return
             await asyncio.sleep(self._dice.random() * 2)
-            fault = self._dice.choice(("kill", "kill", "end", "pause", "zombie"))
+            fault = self._dice.choice(("kill", *FAULTS, "join"))
             name = self._dice.choice(WORKERS)
+            if fault == "join" or (passed > seconds / 2 and not self.faults["join"]):
+                fault, name = "join", f"w{len(WORKERS) + 1 + self.faults['join']}"
             started = time.monotonic()
             await getattr(self, f"_{fault}")(name)
             self.faults[fault] += 1
@@ -135,6 +143,19 @@ class Soak:
     def _start(self, name: str) -> None:
         self._installation.worker(name)
         self._started_s[name] = time.monotonic()
+
+    async def _join(self, name: str) -> None:
+        """One more worker joins, writes with the others, and leaves them, in order or not."""
+        self._start(name)
+        worker = self._installation.workers[-1]
+        give_up_s = deadline(_JOINING_S)
+        while ": open after " not in worker.log.read_text():
+            assert time.monotonic() < give_up_s, (
+                f"{name} has nothing after {_JOINING_S} s\n{self._installation.tails()}"
+            )
+            await asyncio.sleep(0.2)
+        await self._progress(await self._progress(-1))
+        await self._end_worker(name, self._dice.choice((signal.SIGTERM, signal.SIGKILL)))
 
     async def _pause(self, name: str, seconds: float = 1.5) -> None:
         worker = next(one for one in self._installation.workers if one.log.stem == name)

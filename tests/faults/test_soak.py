@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.soak import soak
+from tests.faults.soak import FAULTS, soak
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,4 +21,5 @@ async def test_no_position_moves_without_its_data_while_workers_come_and_go_and_
     assert run.spy.steps > 20
     assert {"applied", "duplicates", "dead_letters", "forwarded"} <= run.spy.became.keys()
     assert run.faults["aborted transactions"] > 0
-    assert sum(run.faults[fault] for fault in ("kill", "end", "pause", "zombie")) > 1
+    assert sum(run.faults[fault] for fault in FAULTS) > 1
+    assert run.faults["join"] > 0
