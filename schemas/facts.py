@@ -57,10 +57,11 @@ def family_of(topic: int) -> int:
 TOO_MANY_EVENTS: Final = "too_many_events"
 ID_CONFLICT: Final = "id_conflict"
 FUTURE_TIME: Final = "future_time"
+BEYOND_LIMITS: Final = "beyond_limits"
 QUARANTINED: Final = "quarantined"
 #: Reasons that are not in the record: decided by what came before it, or by an operator.
-BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, QUARANTINED))
-#: Why a record goes to the dead letters; the last three are decided with state, the others by the codec.
+BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, BEYOND_LIMITS, QUARANTINED))
+#: Why a record goes to the dead letters; the last four are decided with state, the others by the codec.
 REASONS: Final[tuple[str, ...]] = (
     "malformed_json",
     "duplicate_key",
@@ -76,6 +77,7 @@ REASONS: Final[tuple[str, ...]] = (
     *WRAPPERS,
     TOO_MANY_EVENTS,
     ID_CONFLICT,
+    BEYOND_LIMITS,
     QUARANTINED,
 )
 

@@ -401,6 +401,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         aliases: What names were counted as.
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
+        repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -421,3 +422,4 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     aliases: str = ""
     moved: int = 0
     topic_ids: dict[str, str] = {}
+    repeating: bool = False

@@ -160,7 +160,7 @@ class LimitSettings(_Section):
     values: int = Field(default=1_000, ge=1)
     scopes: int = Field(default=20_000, ge=1)
     rows: int = Field(default=2_000_000, ge=1)
-    beyond: Literal["warn", "other"] = "warn"
+    beyond: Literal["warn", "other", "reject"] = "warn"
 
     @property
     def bounds(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.facts import BY_STATE, FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
+from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, ID_CONFLICT, QUARANTINED, TOO_MANY_EVENTS
 from schemas.outputs import ControlHeaders
 from schemas.texts import tidy_key
 from streams.audit.judging import Distinct, content_of, distinct
@@ -101,13 +101,14 @@ async def read_letters(settings: Settings, consumer: AIOKafkaConsumer) -> Letter
 
 
 def accepted(records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> Distinct:
-    """An order's records without those that were rejected because of other records.
+    """An order's records without those that were rejected because of other records, or for want of room.
 
     Which of two contents of one identity came first cannot be seen across partitions; the dead letters tell. If all
     contents have one, the state was rebuilt and a different content won: the one that was rejected first.
     """
     if len(records) == 1 and not letters:
         return Distinct([records[0]], [], [])
+    records = [record for record in records if _reason(record, letters) != BEYOND_LIMITS]
     kept = [record for record in records if _reason(record, letters) not in {ID_CONFLICT, TOO_MANY_EVENTS}]
     if len(kept) == len(records):
         return distinct(records)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.facts import ID_CONFLICT, TOO_MANY_EVENTS
+from schemas.facts import BEYOND_LIMITS, ID_CONFLICT, TOO_MANY_EVENTS
 from streams.audit.dead_letters import MAX_EVENTS, Letter, accepted
 from streams.audit.judging import content_of
 from streams.audit.report import Check, describe_event, place_text
@@ -138,6 +138,8 @@ class Recounting:
                 record=describe_event(record, self._business, self._names),
             )
             return
+        if letter.reason == BEYOND_LIMITS:
+            return  # Which values had come before it in its partition is not on record; its order may lack it or have it.
         winner = next((one for one in found.events if (one.source, one.id) == (record.source, record.id)), None)
         if letter.reason == ID_CONFLICT:
             right = winner is not None and content_of(winner) != content_of(record)

@@ -20,7 +20,7 @@ async def business_of(settings: Settings) -> Business:
     Raises:
         ExpectedError: The cluster is unreachable, or has no such topic.
     """
-    if settings.limits.beyond == "warn":
+    if settings.limits.beyond != "other":
         return Business(settings)
     scopes: set[str] = set()
     async for records in read_to_end(settings, [(catalogue_of(settings).windows.name, 0)]):

@@ -243,14 +243,14 @@ def within_limits(scope: str, with_rows: Collection[str], settings: Settings) ->
         with_rows: The scopes that have rows.
         settings: Of the installation.
     """
-    if settings.limits.beyond == "warn" or scope in with_rows or scope == "all":
+    if settings.limits.beyond != "other" or scope in with_rows or scope == "all":
         return scope
     return ",".join(f"{part.split('=')[0]}=other" for part in scope.split(","))
 
 
 def limited(days: Mapping[DayKey, Day], with_rows: Collection[str], settings: Settings) -> Mapping[DayKey, Day]:
     """The days of the scopes that have rows, with those of the others that the limits keep out."""
-    if settings.limits.beyond == "warn":
+    if settings.limits.beyond != "other":
         return days
     return add_days(
         {(metric, within_limits(scope, with_rows, settings), on): day} for (metric, scope, on), day in days.items()

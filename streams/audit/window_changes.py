@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from schemas.facts import DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
+from schemas.facts import BEYOND_LIMITS, DIMENSIONS, ID_CONFLICT, METRICS_OF, TOO_MANY_EVENTS, Fact, Kind
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
@@ -167,7 +167,10 @@ async def _conflicting(sources: Sources, letters: Letters) -> dict[str, list[Fac
     """Order → valid events that were rejected because of other records of it."""
     found: dict[str, list[Fact]] = {}
     for place, letter in letters.by_record.items():
-        if letter.reason in {ID_CONFLICT, TOO_MANY_EVENTS} and (record := await sources.at(place)) is not None:
+        if (
+            letter.reason in {ID_CONFLICT, TOO_MANY_EVENTS, BEYOND_LIMITS}
+            and (record := await sources.at(place)) is not None
+        ):
             ((_, outcome),) = sources.decoded([record], place[0])
             if isinstance(outcome, Fact):
                 found.setdefault(outcome.order_id, []).append(outcome)

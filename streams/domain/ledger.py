@@ -147,6 +147,10 @@ class Ledger:
         """All orders, by first appearance."""
         return list(self._orders)
 
+    def dims(self) -> list[Dims]:
+        """All dimensions that its events have, by first appearance."""
+        return [word for word in self._vocabulary.words if not isinstance(word, str)]
+
     def counts(self) -> dict[DayKey, DayCount]:
         """Every day as of the last drain, for publishing all of them again."""
         return self._days.all()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from schemas.authority import leniencies
+from schemas.facts import BEYOND_LIMITS
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
+from streams.domain.value_bounds import ValueBounds
 from streams.kafka.append_time import LOG_APPEND_TIME, with_append_times
 from streams.kafka.digest import digest_of
 from streams.kafka.forwarding import forward
@@ -18,7 +22,7 @@ from streams.ledger.intake import Away, Intake, Rejected, Run, Taken
 from streams.ledger.sources import gap_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
     from streams.context import Context
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 LogStart = Callable[[Partition], Awaitable[int]]
 #: Records that are applied between two pauses: ten to twenty milliseconds.
 _TURN_RECORDS = 1_000
-_BEFORE = "rejected by an earlier version"
+_BEFORE = "rejected before"
 
 
 class Application:
@@ -46,6 +50,8 @@ class Application:
         self._now_us = context.now_us
         self._dead_letters = context.catalogue.dead_letters.name
         self._framed = settings.accept_schema_registry_json
+        limits = settings.limits
+        self._bounds = ValueBounds(context.scopes, limits.values, limits.scopes) if limits.beyond == "reject" else None
         self._intake = Intake(
             memory.number,
             settings.partitions,
@@ -54,9 +60,12 @@ class Application:
             framed=self._framed,
         )
 
-    def skip(self, records: SkippedRecords) -> None:
-        """Sets the records that operators want skipped."""
-        self._intake.skipped = records
+    def start(self, skipped: SkippedRecords) -> None:
+        """Begins with a restored memory, and the records that operators want skipped."""
+        self._intake.skipped = skipped
+        if self._bounds is not None:
+            for dims in self._memory.ledger.dims():
+                self._bounds.keep(dims)
 
     async def apply(self, batch: Batch) -> list[Outgoing]:
         """Applies a batch.
@@ -77,10 +86,10 @@ class Application:
             return []
         source.read += len(records)
         out: list[Outgoing] = []
-        for first in range(0, len(records), _TURN_RECORDS):
-            if first:
+        for number, turn in enumerate(self._turns(records)):
+            if number:
                 await asyncio.sleep(0)
-            out += self._take(self._taken_in(batch.topic, records[first : first + _TURN_RECORDS]), source)
+            out += self._take(self._taken_in(batch.topic, turn), source, turn[0])
         last = records[-1]
         source.next = batch.next
         # After the marker of a publisher's transaction, no record before the position can identify the topic.
@@ -115,7 +124,18 @@ class Application:
                 raise gap_error(Partition(batch.topic, batch.partition), source.next, start)
         return records
 
-    def _take(self, taken: Taken, source: Source) -> list[Outgoing]:
+    def _turns(self, records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
+        """A batch in turns; all records of one, or none, may have been taken before."""
+        tp, recovery = Partition(records[0].topic, records[0].partition), self._memory.recovery
+        new = len(records)
+        if recovery is not None and recovery.is_repetition:
+            new = bisect_left(records, recovery.ends.get(tp, 0), key=attrgetter("offset"))
+        for begin, end in ((0, new), (new, len(records))):
+            for first in range(begin, end, _TURN_RECORDS):
+                yield records[first : min(first + _TURN_RECORDS, end)]
+
+    def _take(self, taken: Taken, source: Source, first: LogRecord) -> list[Outgoing]:
+        """Takes a turn, which begins with record `first`."""
         if self._memory.recovery is not None and self._memory.recovery.judged:
             taken = self._as_judged_before(taken, self._memory.recovery.judged)
         self._memory.arrived.update(taken.arrived)
@@ -128,7 +148,8 @@ class Application:
                 self._forward(Away(rejected.topic, rejected.record, home), source, out)
         for away in taken.away:
             self._forward(away, source, out)
-        for topic, facts, records in taken.runs:
+        for run in taken.runs:
+            topic, facts, records = run if self._bounds is None else self._within(self._bounds, run, source, out, first)
             outcome = self._memory.ledger.apply(facts)
             source.applied += outcome.applied
             source.duplicates += outcome.duplicates
@@ -148,10 +169,12 @@ class Application:
         return recovery.forwarded.get(Place(self._topics.name(rejected.topic), record.partition, record.offset))
 
     def _as_judged_before(self, taken: Taken, judged: Mapping[Place, str]) -> Taken:
-        """What an earlier version rejected stays rejected, even if this one would accept it."""
+        """What was rejected stays so: for want of room, or by an earlier version even if this one would accept it."""
 
         def reason_of(topic: int, record: SourceRecord) -> str | None:
             reason = judged.get(Place(self._topics.name(topic), record.partition, record.offset))
+            if reason == BEYOND_LIMITS:
+                return reason
             return reason if reason is not None and leniencies(record, framed=self._framed) else None
 
         away = []
@@ -173,6 +196,22 @@ class Application:
             runs.append(Run(topic, [facts[index] for index in kept], [records[index] for index in kept]))
         taken.away, taken.runs = away, runs
         return taken
+
+    def _within(self, bounds: ValueBounds, run: Run, source: Source, out: list[Outgoing], first: LogRecord) -> Run:
+        """The events for whose dimensions there is room; all where they may have been taken before."""
+        recovery = self._memory.recovery
+        if recovery is not None and recovery.repeats(Partition(first.topic, first.partition), first.offset):
+            for fact in run.facts:
+                bounds.keep(fact.dims)
+            return run
+        lines = [bounds.refusal(fact.dims) for fact in run.facts]
+        if not any(lines):
+            return run
+        for record, line in zip(run.records, lines, strict=True):
+            if line:
+                self._dead_letter(Rejected(run.topic, record, BEYOND_LIMITS, line), source, out)
+        kept = [index for index, line in enumerate(lines) if not line]
+        return Run(run.topic, [run.facts[index] for index in kept], [run.records[index] for index in kept])
 
     def _dead_letter(self, rejected: Rejected, source: Source, out: list[Outgoing]) -> None:
         source.dead_letters += 1

@@ -119,5 +119,6 @@ class CommitRecords:
             aliases=self._context.scopes.aliases.text,
             moved=memory.moved,
             topic_ids=memory.topic_ids,
+            repeating=memory.recovery is not None and memory.recovery.is_repetition,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
         )

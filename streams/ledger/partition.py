@@ -56,7 +56,7 @@ class LedgerPartition:
 
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening, without fencing."""
-        self._application.skip(await restore(self._memory, self._context))
+        self._application.start(await restore(self._memory, self._context))
         return self.positions()
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.counts import decode_counts_key
-from schemas.facts import BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
+from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.kafka.dead_letter_headers import rejected_place
@@ -41,10 +41,12 @@ class Recovery:
         dead: Records that have a dead letter.
         forwarded: Records that were forwarded, with their homes.
         future: Records whose dead letter says that their time lay too far ahead.
-        judged: Record → the reason it was rejected for by itself, which holds whatever this version would say.
+        judged: Record → the reason it was rejected for by itself, which holds whatever this version would say, or for want of
+            room.
         quarantined: Records that were skipped by order, with the messages of their dead letters.
         counts: What has been counted, to be published at the end.
         violations: Of orders, to be published at the end.
+        is_repetition: Whether there was a state before that has been lost, and not a first load.
     """
 
     ends: dict[Partition, int]
@@ -55,6 +57,7 @@ class Recovery:
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, OrderViolations | None] = field(default_factory=dict)
+    is_repetition: bool = False
 
     def hear(self, letter: LogRecord, number: int) -> None:
         """Takes a dead letter: partition `number` must not repeat its own, and skips what any partition has skipped."""
@@ -67,10 +70,15 @@ class Recovery:
         if headers.get(ControlHeaders.REASON) == FUTURE_TIME.encode():
             self.future.add(place)
         reason = (headers.get(ControlHeaders.REASON) or b"").decode(errors="replace")
-        if reason not in BY_STATE:
+        # There is room or none where the record is at home; elsewhere it is forwarded.
+        if reason not in BY_STATE or (reason == BEYOND_LIMITS and letter.partition == number):
             self.judged[place] = reason
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
+
+    def repeats(self, tp: Partition, offset: int) -> bool:
+        """Whether the record at an offset may have been taken before."""
+        return self.is_repetition and offset < self.ends.get(tp, 0)
 
     def forwarded_between(self, tp: Partition, first: int, end: int) -> Counter[int]:
         """Home → number of records of a source partition forwarded there, with offsets from `first` to before `end`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader
     from streams.kafka.records import LogRecord
     from streams.ledger.memory import Memory
+    from streams.ledger.recovery import Recovery
 
 
 async def restore(memory: Memory, context: Context) -> SkippedRecords:
@@ -54,6 +55,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         if marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text:
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
+            memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
             for tp, first in applied.items():
                 # Records removed since they were forwarded cannot be read again here, but still arrive at their homes.
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
@@ -61,6 +63,15 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             memory.recovery.violations.update(memory.ledger.violations())
             orders.add(memory.recovery.quarantined)
     return orders
+
+
+async def _is_repetition(recovery: Recovery, marker: Marker | None, context: Context, reader: LogReader) -> bool:
+    """Whether a state that is lost has published anything, itself or by the totals."""
+    if marker is not None:
+        return marker.repeating
+    windows = context.catalogue.windows
+    spans = await reader.bounds([(windows.name, number) for number in range(windows.partitions)])
+    return bool(recovery.counts) or any(span.end for span in spans.values())
 
 
 def check_settings(marker: Marker, number: int, context: Context) -> None:

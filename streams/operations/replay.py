@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.cloudevents import BatchError, HeaderError, is_structured
 from schemas.codec import encode_note
-from schemas.facts import BY_STATE, QUARANTINED, Rejection, family_of
+from schemas.facts import BEYOND_LIMITS, BY_STATE, QUARANTINED, Rejection, family_of
 from schemas.instants import utc_text
 from schemas.notes import Replayed
 from schemas.partitioner import homes
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from streams.operations.repairs import Edited
 
 #: Whether these are accepted is decided by what came before them, which a replay does not change.
-DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED}
+DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED, BEYOND_LIMITS}
 
 _EDIT_TIMEOUT_S: Final = 60.0
 #: A transaction of one run: bounds what is repeated after a failure.

@@ -64,6 +64,7 @@ _REJECTIONS: Final = {
     "protobuf": N_("Protobuf, not JSON"),
     "too_many_events": N_("Too many events for one order"),
     "id_conflict": N_("Same id, other content"),
+    "beyond_limits": N_("Beyond the limits"),
     "quarantined": N_("Quarantined by an operator"),
 }
 _VIOLATIONS: Final = {

@@ -185,6 +185,13 @@ def test_events_beyond_what_an_order_takes_are_left_out_by_their_dead_letters() 
     assert events[3] not in found.events
 
 
+def test_an_event_beyond_the_limits_is_left_out_also_when_it_came_again_after_they_were_raised() -> None:
+    first, again = placed("2024-10-07T10:00:00", offset=1), placed("2024-10-07T10:00:00", offset=2)
+    letters = _letters(first, reason="beyond_limits")
+    assert accepted([first], letters) == ([], [], [])
+    assert accepted([first, again], letters) == ([again], [], [])
+
+
 @pytest.mark.parametrize(
     ("day", "start", "end"),
     [

@@ -342,7 +342,7 @@ def test_the_headers_of_a_dead_letter_are_all_there() -> None:
 
 def test_the_reasons_are_all_there_and_those_the_codec_gives_have_an_example_but_for_size_and_depth() -> None:
     assert [codes(row[0])[0] for row in rows_of("reasons")] == list(REASONS)
-    with_state = {"too_many_events", "id_conflict", "quarantined"}
+    with_state = {"too_many_events", "id_conflict", "beyond_limits", "quarantined"}
     shown = {block.info.split()[-1] for block in REJECTED}
     assert shown == set(REASONS) - with_state - {"too_large", "too_deep"} - IN_BYTES.keys()
 

@@ -16,13 +16,15 @@ from streams.kafka.log import Bounds, Partition
 from streams.kafka.transport import Batch, LogEnd
 from streams.ledger.application import Application
 from streams.ledger.memory import Memory
+from streams.ledger.quarantine import SkippedRecords
 from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source, check
-from streams.settings import Settings
-from tests.support.outputs import Record
+from streams.settings import LimitSettings, Settings
+from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
+    from streams.kafka.transactions import Outgoing
 
 CONTEXT = Context(Settings(partitions=1))
 ORDERS = CONTEXT.catalogue.orders.name
@@ -163,3 +165,79 @@ async def test_what_was_forwarded_before_a_rebuild_is_judged_by_its_home_alone()
     assert [dict(record.headers)[ControlHeaders.OFFSET] for record in out] == [b"1"]
     source = memory.sources[Partition(ORDERS, 0)]
     assert (source.rerouted, source.dead_letters, memory.forwarded[1]) == (1, 1, 1)
+
+
+REJECTING = Context(Settings(partitions=1, limits=LimitSettings(values=2, beyond="reject")))
+
+
+def rejecting(memory: Memory, limits: Context = REJECTING) -> Application:
+    return Application(memory, limits, nothing_trimmed)
+
+
+def placed(offset: int, model: str) -> Record:
+    value = EVENT.replace(b"SO-1", b"SO-%d" % offset).replace(b'"id":"1"', b'"id":"%d"' % offset)
+    return Record(b"SO-%d" % offset, value.replace(b"SU7", model.encode()), offset, topic=ORDERS)
+
+
+def rejected(out: list[Outgoing]) -> list[tuple[bytes | None, bytes | None]]:
+    """Offset and reason of each dead letter."""
+    headers = [dict(letter.headers) for letter in out]
+    return [(each[ControlHeaders.OFFSET], each[ControlHeaders.REASON]) for each in headers]
+
+
+async def test_an_event_for_whose_model_there_is_no_room_is_a_dead_letter_and_what_is_known_is_taken() -> None:
+    memory = opened()
+    ledger = rejecting(memory)
+    out = await ledger.apply(
+        batch(0, *(placed(at, model) for at, model in enumerate(["SU7", "YU7", "X9", "SU7", "X8"])))
+    )
+    assert rejected(out) == [(b"2", b"beyond_limits"), (b"4", b"beyond_limits")]
+    assert dict(out[0].headers)[ControlHeaders.MESSAGE] == (
+        b"model X9 would be beyond the 2 values of model that a partition may have by [limits] values"
+    )
+    source = memory.sources[Partition(ORDERS, 0)]
+    assert (source.read, source.applied, source.dead_letters) == (5, 3, 2)
+
+
+async def test_after_a_restart_the_same_models_are_known_and_a_raised_limit_lets_the_next_in() -> None:
+    memory = opened()
+    await rejecting(memory).apply(batch(0, placed(0, "SU7"), placed(1, "YU7"), placed(2, "X9")))
+    changes = memory.ledger.drain()
+    again = opened()
+    again.ledger.restore(changes.vocabulary, [changes.orders])
+    again.sources[Partition(ORDERS, 0)].next = 3
+    ledger = rejecting(again)
+    ledger.start(SkippedRecords())
+    assert rejected(await ledger.apply(batch(3, placed(3, "YU7"), placed(4, "X9")))) == [(b"4", b"beyond_limits")]
+    raised = rejecting(again, Context(Settings(partitions=1, limits=LimitSettings(values=3, beyond="reject"))))
+    raised.start(SkippedRecords())
+    assert rejected(await raised.apply(batch(5, placed(5, "X9"), placed(6, "X8")))) == [(b"6", b"beyond_limits")]
+
+
+async def test_a_state_that_was_lost_takes_and_rejects_the_same_again() -> None:
+    """Which of the models came first cannot be told from the topics any more."""
+    memory = opened()
+    here = Partition(ORDERS, 0)
+    models = ["X9", "SU7", "YU7", "N1", "X8", "SU7"]
+    rejected_then = {Place(ORDERS, 0, 0): "beyond_limits"}
+    memory.recovery = Recovery({here: 4}, dead={*rejected_then}, judged=rejected_then, is_repetition=True)
+    out = await rejecting(memory).apply(batch(0, *(placed(at, model) for at, model in enumerate(models))))
+    # That of X9 is there already; three models were taken under another limit; X8 comes after what was there.
+    assert rejected(out) == [(b"4", b"beyond_limits")]
+    source = memory.sources[here]
+    assert (source.applied, source.dead_letters) == (4, 2)
+
+
+async def test_a_first_load_is_held_to_the_limits() -> None:
+    memory = opened()
+    memory.recovery = Recovery({Partition(ORDERS, 0): 3})
+    out = await rejecting(memory).apply(batch(0, placed(0, "SU7"), placed(1, "YU7"), placed(2, "X9")))
+    assert rejected(out) == [(b"2", b"beyond_limits")]
+
+
+def test_a_rebuild_knows_the_letters_of_its_own_partition_and_not_those_of_events_that_it_forwarded() -> None:
+    letter = letter_record(EVENT, "beyond_limits", partition=1)
+    at_home, elsewhere = Recovery({}), Recovery({})
+    at_home.hear(letter, 1)
+    elsewhere.hear(letter, 0)
+    assert (len(at_home.judged), len(elsewhere.judged)) == (1, 0)

@@ -17,7 +17,7 @@ import orjson
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
-from schemas.facts import QUARANTINED
+from schemas.facts import BEYOND_LIMITS, QUARANTINED
 from schemas.memory import SIDE, SNAPSHOT, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
@@ -73,6 +73,10 @@ class _Shard:
         self.contradictions: dict[str, list[Contradiction]] = {}
         #: The orders judged, or published, since both were compared.
         self.unjudged: set[str] = set()
+        #: The models of the events taken, by the names they are counted under.
+        self.models: set[str] = set()
+        #: Whether its last marker says so; before the first it is.
+        self.is_rebuilding = True
 
 
 class _Summed:
@@ -194,6 +198,10 @@ class Invariants:
         self._applied: set[Place] = set()
         #: Events that were applied and not known before.
         self._new = 0
+        #: Events that this transaction has kept out for want of room, with their models.
+        self._kept_out: list[tuple[Place, set[str]]] = []
+        #: The models of those that it has taken.
+        self._came: set[str] = set()
         #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
@@ -461,6 +469,7 @@ class Invariants:
         # Which of two copies of an event is the duplicate is not said: they may be in different sources.
         if applied != self._new - new_before:
             raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
+        self._check_room(number, shard, marker)
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered
@@ -522,10 +531,16 @@ class Invariants:
             if place not in self._dead:
                 raise BrokenError("nothing lost", f"{place} is no event, was passed and is no dead letter")
             return
+        event = self._world.event_of(entry)
+        models = self._models_of(event)
+        if place in self._dead and is_beyond_limits(self._dead[place]) and self._world.plan.rejects:
+            self._kept_out += [(place, models)] * (place in self._just_dead)
+            self._world.seen["events beyond the limits"] += place in self._just_dead
+            return
         if place in self._dead:
             raise BrokenError("nothing lost", f"{place} is an event and became a dead letter in ledger {number}")
+        self._came |= models
         self._applied.add(place)
-        event = self._world.event_of(entry)
         order_id, identity = event["data"]["order_id"], (event["source"], event["id"])
         known = shard.orders.setdefault(order_id, {})
         if identity not in known:
@@ -546,6 +561,26 @@ class Invariants:
                 for cell in ((metric, "all", day), (metric, f"model={model}", day)):
                     shard.expected[cell] += sign
                     shard.uncompared.add(cell)
+
+    def _check_room(self, number: int, shard: _Shard, marker: Marker) -> None:
+        """Events are kept out, and only those, for whose models there is no room; a rebuild takes what was taken before."""
+        most, known = self._world.settings.limits.values, set(shard.models)
+        shard.models |= self._came
+        self._came.clear()
+        was_rebuilding, shard.is_rebuilding = shard.is_rebuilding, marker.rebuilding
+        if self._world.plan.rejects and not was_rebuilding and len(shard.models) > max(most, len(known)):
+            raise BrokenError("limits", f"ledger {number} has taken {sorted(shard.models)}, where {most} may be")
+        for place, models in self._kept_out:
+            if len(shard.models | models) <= most:
+                raise BrokenError(
+                    "limits", f"ledger {number} has kept out {place}, and there was room for {sorted(models)}"
+                )
+        self._kept_out.clear()
+
+    def _models_of(self, event: dict[str, Any]) -> set[str]:
+        """The names under which its model may be counted."""
+        model = event["data"].get("model")
+        return set() if model is None else {self._counted_as(model, day) for day in (date.min, date.max)}
 
     def _counted_as(self, model: str, day: date) -> str:
         since = self._world.aliased_from
@@ -872,6 +907,11 @@ def is_copy(record: Entry, source: Entry) -> bool:
 def is_skipped(letter: Entry) -> bool:
     """Whether a dead letter is that of a record that was skipped by order."""
     return dict(letter.headers)[ControlHeaders.REASON] == QUARANTINED.encode()
+
+
+def is_beyond_limits(letter: Entry) -> bool:
+    """Whether a dead letter is that of an event for whose dimensions there was no room."""
+    return dict(letter.headers)[ControlHeaders.REASON] == BEYOND_LIMITS.encode()
 
 
 def _offset(entry: Entry) -> int:

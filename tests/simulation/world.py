@@ -202,12 +202,21 @@ class Plan:
     block_rows: int = BLOCK_ROWS
     #: Whether only as many models have rows as the limit says, which is one.
     bounded: bool = False
+    #: Whether a ledger partition takes as many models as the limit says, which is one, and rejects events of others.
+    rejects: bool = False
     #: How long retractions of the daily threshold are held back.
     held_s: int = 0
     #: The windows that are counted, and with them the rules that watch them.
     windows: tuple[str, ...] = ALL_WINDOWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
+
+    @property
+    def limits(self) -> LimitSettings:
+        """Of the installation."""
+        if self.bounded or self.rejects:
+            return LimitSettings(values=1, beyond="reject" if self.rejects else "other")
+        return LimitSettings()
 
     @property
     def series_records(self) -> int:
@@ -282,7 +291,8 @@ class Plan:
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
-        return replace(self, bounded=dice.random() < 0.2 and not self.rebuilds)
+        is_bounded, rejects = dice.random() < 0.2 and not self.rebuilds, dice.random() < 0.3
+        return replace(self, bounded=is_bounded and not rejects, rejects=is_bounded and rejects)
 
 
 @dataclass
@@ -310,7 +320,7 @@ def _settings(
     *,
     several: bool,
     aliased_from: date | None,
-    bounded: bool,
+    limits: LimitSettings,
     held_s: int,
     windows: tuple[str, ...],
 ) -> Settings:
@@ -335,7 +345,7 @@ def _settings(
         ),
     )
     return Settings(
-        limits=LimitSettings(values=1, beyond="other") if bounded else LimitSettings(),
+        limits=limits,
         alias=AliasSettings.model_validate({"model": {"YU7": {"name": "SU7", "from": aliased_from}}})
         if aliased_from is not None
         else AliasSettings(),
@@ -377,7 +387,7 @@ class World:
             plan.clock,
             several=plan.several,
             aliased_from=self.aliased_from,
-            bounded=plan.bounded,
+            limits=plan.limits,
             held_s=plan.held_s,
             windows=plan.windows,
         )
