@@ -169,7 +169,7 @@ async def _first_transaction(client: AIOKafkaAdminClient) -> Finding:
     if copies > len(brokers):
         return wrong(
             "transactions",
-            f"the cluster keeps {copies} copies of its log of transactions and has {len(brokers)} brokers",
+            f"the cluster keeps {copies} copies of its log of transactions and has {len(brokers)} broker{'s' if len(brokers) > 1 else ''}",
             "start the other brokers, or lower transaction.state.log.replication.factor and transaction.state.log.min.isr",
         )
     return ok("transactions", "there have been none; the first worker has the cluster create its log of them")

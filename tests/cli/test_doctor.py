@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,20 +11,24 @@ from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from click.testing import CliRunner
 
 from streams.checkup import Finding, wrong
-from streams.checkup.cluster import topic_findings
+from streams.checkup.cluster import _transactions, topic_findings
 from streams.checkup.machine import machine_findings
 from streams.cli.doctor import command
+from streams.domain.limit_usage import LimitUse
 from streams.embedded import java
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, apply_topics, catalogue_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.shared_kafka import SharedKafka
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +152,62 @@ def test_topics_that_are_missing_altered_or_of_another_size_each_have_their_line
         ),
         wrong("topics", "1 of 17 are missing: vehicle.orders.v1", cure),
     ]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "configs", "detail"),
+    [
+        ([(-1, [1]), (1, [1])], {}, "1 of 2 partitions of __transaction_state have no leader"),
+        (
+            [(1, [1]), (1, [1, 2])],
+            {"min.insync.replicas": "2"},
+            "1 of 2 partitions of __transaction_state have fewer than 2 replicas in sync",
+        ),
+        (
+            None,
+            {"transaction.state.log.replication.factor": "3"},
+            "the cluster keeps 3 copies of its log of transactions and has 1 broker",
+        ),
+    ],
+)
+def test_a_log_of_transactions_that_cannot_be_written_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    partitions: list[tuple[int, list[int]]] | None,
+    configs: dict[str, str],
+    detail: str,
+) -> None:
+    described = [{"leader": leader, "isr": isr} for leader, isr in partitions or ()]
+    client = AsyncMock(
+        describe_topics=AsyncMock(
+            return_value=[{"topic": "__transaction_state", "partitions": described}] if partitions else []
+        ),
+        describe_cluster=AsyncMock(return_value={"brokers": [{"node_id": 1}]}),
+        describe_configs=AsyncMock(return_value=[Mock(resources=[(0, "", 2, "", [*configs.items()])])]),
+    )
+    monkeypatch.setattr("streams.checkup.cluster.missing_rights", AsyncMock(return_value=[]))
+    visible = AsyncMock(return_value={"__transaction_state": Mock(is_hidden=False)})
+    monkeypatch.setattr("streams.checkup.cluster.topic_answers", visible)
+    found = asyncio.run(_transactions(client, Settings()))
+    assert (found.name, found.state, found.detail) == ("transactions", "wrong", detail)
+
+    async def cluster_findings(*_: object) -> AsyncIterator[Finding]:
+        yield found
+
+    monkeypatch.setattr("streams.checkup.cluster.cluster_findings", cluster_findings)
+    monkeypatch.setattr("streams.cli.doctor.machine_findings", list)
+    told_both_ways(found, "--bootstrap-servers", "127.0.0.1:1")
+
+
+def test_a_limit_that_is_passed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cluster_findings(*_: object) -> AsyncIterator[Finding]:
+        yield Finding("cluster", "ok", "there")
+
+    monkeypatch.setattr("streams.checkup.cluster.cluster_findings", cluster_findings)
+    monkeypatch.setattr("streams.cli.doctor.machine_findings", list)
+    monkeypatch.setattr("streams.cli.webview.limits_of_web_view", lambda _: [LimitUse("model", 1200, 1000)])
+    cure = "list the values that matter under [values] and count again with milestones rebuild, or raise [limits]"
+    found = wrong("limits", "1,200 values of model are beyond the limit of 1,000", cure)
+    told_both_ways(found, "--bootstrap-servers", "127.0.0.1:1")
 
 
 @pytest.mark.kafka
