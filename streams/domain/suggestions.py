@@ -55,9 +55,8 @@ def unknown(what: str, name: str, known: Collection[str], count: int | None = No
     listed = sorted(known)[:_LISTED]
     left = (len(known) if count is None else count) - len(listed)
     more = f" and {left:,} more" if left > 0 else ""
-    return (
-        f"there is no {what} {name!r}{f'; did you mean {near}?' if near else ';'} Known are {', '.join(listed)}{more}"
-    )
+    hint = f"; did you mean {near}? Known" if near else "; known"
+    return f"there is no {what} {name!r}{hint} are {', '.join(listed)}{more}"
 
 
 def period_fault(start: str) -> str | None:
@@ -69,8 +68,8 @@ def period_fault(start: str) -> str | None:
             return None
         meant = next((f"{name}:{start}" for name, form in _FORMS.items() if re.fullmatch(form, start)), None)
         near = meant or nearest(kind, kinds)
-        hint = f"; did you mean {near}?" if near else ""
-        return f"no period begins with {start!r}{hint} Write day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
+        hint = f"; did you mean {near}? Write" if near else ": write"
+        return f"no period begins with {start!r}{hint} day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024"
     if kind == TOTAL:
         return "there is one total only: write total"
     if kind not in kinds:

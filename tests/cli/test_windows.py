@@ -37,7 +37,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def shown(*arguments: str) -> tuple[list[str], Result]:
-    result = CliRunner().invoke(windows.command, [*arguments, "--json"])
+    result = CliRunner().invoke(windows.command, [*arguments, "--json", "--no-web"])
     assert result.exit_code == 0, result.output
     return [f"{one['scope']} {one['period']}" for one in map(json.loads, result.stdout.splitlines())], result
 
@@ -63,5 +63,5 @@ def test_only_what_is_asked_for_is_kept_of_the_topic(topic: list[bytes]) -> None
 
 
 def test_an_answer_without_rows_says_whether_there_are_any() -> None:
-    result = CliRunner().invoke(windows.command, ["--metric", "reversals"])
+    result = CliRunner().invoke(windows.command, ["--metric", "reversals", "--no-web"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such rows\n")
