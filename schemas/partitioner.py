@@ -1,8 +1,9 @@
-"""The home partition of an order: murmur2 of the key, as Kafka's Java clients compute it."""
+"""The home partition of an order, murmur2 of the key as Kafka's Java clients compute it; and that of a scope in the totals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
 
 
 def totals_partition(name: str, partitions: int) -> int:
-    """The partition of the totals that a scope, or a set of dimensions, belongs to."""
-    return (murmur2(name.encode()) & _POSITIVE) % partitions if partitions > 1 else 0
+    """The partition of the totals that a scope, or a set of dimensions, belongs to: the CRC-32 of its name, modulo their number."""
+    return crc32(name.encode()) % partitions
 
 
 def _homes_of_one_length(keys: Sequence[bytes], partitions: int) -> list[int]:

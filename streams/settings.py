@@ -261,6 +261,7 @@ class Settings(_Section):
     target: tuple[TargetSettings, ...] = ()
 
     partitions: int = Field(default=4, ge=1, le=1000)
+    totals_partitions: int = Field(default=1, ge=1, le=100)
     replication_factor: int = Field(default=-1, ge=-1)
     min_insync_replicas: int = Field(default=0, ge=0)
     source_prefix: str = ""
@@ -432,11 +433,6 @@ class Settings(_Section):
                 "never in sync: nothing could be written"
             )
         return self
-
-    @property
-    def totals_partitions(self) -> int:
-        """Partitions of the topics that are keyed by window."""
-        return 1
 
     @property
     def catalogue(self) -> Catalogue:

@@ -261,10 +261,10 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
         if not prefixes or not all((await partition_counts(consumer, names)).values()):
             return ScopeState({}, ())
         values = await read_latest(
-            settings, [(catalogue.windows.name, 0)], consumer=consumer, wanted=lambda key: key.startswith(prefixes)
+            settings, catalogue.windows.whole, consumer=consumer, wanted=lambda key: key.startswith(prefixes)
         )
         milestones = []
-        async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+        async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
             milestones += [
                 decode_milestone(record_value(record)) for record in records if (record.key or b"").startswith(prefixes)
             ]

@@ -237,10 +237,9 @@ def _by_time(event: Fact) -> tuple[int, str, str]:
 
 async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
     """Date → its count of the milestone's metric and scope, as the rows of days say; none where days have no rows."""
-    topic = settings.catalogue.windows.name
     wanted = f"{data.metric}/{data.scope}/day:".encode()
     latest: dict[bytes, bytes | None] = {}
-    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+    async for records in read_to_end(settings, settings.catalogue.windows.whole, consumer=consumer):
         latest.update((key, record.value) for record in records if (key := record_key(record)).startswith(wanted))
     rows = (decode_row(value) for value in latest.values() if value is not None)
     return Counter({date.fromisoformat(row.start): row.count for row in rows})
@@ -309,12 +308,12 @@ class _Counted:
 
 
 async def _revisions(settings: Settings, consumer: AIOKafkaConsumer, milestone_id: str) -> list[MilestoneEvent]:
-    topic = catalogue_of(settings).milestones.name
-    if not (await partition_counts(consumer, [topic]))[topic]:
-        raise ExpectedError(f"{topic} does not exist: name the installation with output_prefix", exit_code=3)
+    topic = catalogue_of(settings).milestones
+    if not (await partition_counts(consumer, [topic.name]))[topic.name]:
+        raise ExpectedError(f"{topic.name} does not exist: name the installation with output_prefix", exit_code=3)
     found: list[MilestoneEvent] = []
     known: set[str] = set()
-    async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
+    async for records in read_to_end(settings, topic.whole, consumer=consumer):
         for record in records:
             event = decode_milestone(record_value(record))
             known.add(event.data.milestone_id)

@@ -41,11 +41,11 @@ async def rows_as_first_closed(settings: Settings) -> FirstClosed:
     earliest: dict[RowKey, WindowRow] = {}
     async with reader(settings) as consumer:
         if (await partition_counts(consumer, [catalogue.history.name]))[catalogue.history.name]:
-            async for records in read_to_end(settings, [(catalogue.history.name, 0)], consumer=consumer):
+            async for records in read_to_end(settings, catalogue.history.whole, consumer=consumer):
                 for record in records:
                     _note(earliest, decode_row(record_value(record)))
     found = FirstClosed([], [])
-    for value in (await read_latest(settings, [(catalogue.windows.name, 0)])).values():
+    for value in (await read_latest(settings, catalogue.windows.whole)).values():
         row = decode_row(value)
         _note(earliest, row)
         first = earliest.get(_key(row))

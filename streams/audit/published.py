@@ -46,15 +46,16 @@ class ShardDay(NamedTuple):
 
 @dataclass
 class Published:
-    """A consistent snapshot.
+    """A consistent snapshot, of all partitions of the totals or, where these have summed up to different moments, of one.
 
     Attributes:
         markers: Shard → how far it had applied the sources, and its books.
         shards: Shard → its day counts.
         rows: The window rows.
-        milestones: Every milestone event, in the order of the topic.
-        counts_offset: Offset in the day counts topic at which the snapshot ends.
+        milestones: Every milestone event, those of a partition in the order of the topic.
+        counts_offset: Offset in the day counts topic at which the snapshot ends; the sum over its partitions.
         counts_after: Records that followed in that topic when it was read.
+        number: Of the partition of the totals; `None` for all.
     """
 
     markers: dict[int, Marker]
@@ -63,6 +64,7 @@ class Published:
     milestones: list[MilestoneEvent]
     counts_offset: int
     counts_after: int
+    number: int | None = None
 
 
 @dataclass
@@ -168,8 +170,8 @@ async def read_published(
     consistent: Callable[[Published], bool],
     *,
     say: Callable[[str], None] = lambda _line: None,
-) -> Published:
-    """Reads a snapshot in which rows, milestones and day counts are consistent.
+) -> list[Published]:
+    """Reads a snapshot in which rows, milestones and day counts are consistent; several where the partitions of the totals differ.
 
     Args:
         settings: Names of topics and number of partitions.
@@ -182,18 +184,45 @@ async def read_published(
         ExpectedError: There is nothing to compare with, or it is being rebuilt (exit code 1).
     """
     await _check(settings, consumer)
-    found: Published | None = None
-    why = ""
+    parts: dict[int, Published] = {}
+    why, wanted = "", set(range(settings.totals_partitions))
     for tries_left in reversed(range(_TRIES)):
         found, exact, why = await _read(settings, business, consumer)
-        if found is not None and exact and consistent(found):
-            return found
+        parts |= {number: found[number] for number in wanted & found.keys()}
+        # Those that were consistent once are done with: together they need not be so at any moment.
+        wanted -= {number for number in wanted & exact if consistent(found[number])}
+        if not wanted:
+            break
         if tries_left:
             say("rows and milestones are on their way; looking again")
             await asyncio.sleep(_PAUSE_S)
-    if found is None:
+    if len(parts) < settings.totals_partitions:
         raise ExpectedError(f"nothing to verify: {why}", exit_code=1)
-    return found
+    return _united([parts[number] for number in sorted(parts)])
+
+
+def _united(parts: list[Published]) -> list[Published]:
+    """One snapshot, where all have applied the same."""
+    first, *others = parts
+    if any(_applied(other) != _applied(first) for other in others):
+        return parts
+    for other in others:
+        first.rows |= other.rows
+        first.milestones += other.milestones
+        first.counts_offset += other.counts_offset
+        first.counts_after += other.counts_after
+        for shard, days in other.shards.items():
+            first.shards[shard] |= days
+    first.number = None
+    return [first]
+
+
+def _applied(published: Published) -> dict[int, tuple[object, ...]]:
+    """What each ledger partition had applied, without the times at which it said so."""
+    return {
+        shard: (marker.positions, marker.books, marker.lost, marker.moved, marker.forwarded, marker.arrived)
+        for shard, marker in published.markers.items()
+    }
 
 
 async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
@@ -209,28 +238,43 @@ async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
 
 async def _read(
     settings: Settings, business: Business, consumer: AIOKafkaConsumer
-) -> tuple[Published | None, bool, str]:
-    catalogue = catalogue_of(settings)
+) -> tuple[dict[int, Published], set[int], str]:
+    """What each partition of the totals has published, which of it equals the day counts, and why there is nothing."""
     # Rows first: then the day counts they were summed from are certain to be among those read next.
     rows, milestones = await _rows_and_milestones(settings, consumer)
-    sums = _Sums(business, rows)
-    replay = _Replay(sums, settings.partitions)
-    async for records in read_to_end(settings, [(catalogue.counts.name, 0)], consumer=consumer):
+    parts = range(settings.totals_partitions)
+    replays = [_Replay(_Sums(business, rows[number]), settings.partitions) for number in parts]
+    async for records in read_to_end(settings, catalogue_of(settings).counts.whole, consumer=consumer):
         for record in records:
-            replay.take(record)
-    if replay.best is None:
-        return None, False, replay.why_not()
-    differing, offset, markers = replay.best
-    return Published(markers, replay.shards(), rows, milestones, offset, replay.taken_since), differing == 0, ""
+            replays[record.partition].take(record)
+    found: dict[int, Published] = {}
+    exact: set[int] = set()
+    why = ""
+    for number, replay in enumerate(replays):
+        if replay.best is None:
+            why = replay.why_not()
+            continue
+        differing, offset, markers = replay.best
+        if not differing:
+            exact.add(number)
+        found[number] = Published(
+            markers, replay.shards(), rows[number], milestones[number], offset, replay.taken_since, number
+        )
+    return found, exact, why
 
 
 async def _rows_and_milestones(
     settings: Settings, consumer: AIOKafkaConsumer
-) -> tuple[dict[RowKey, WindowRow], list[MilestoneEvent]]:
+) -> tuple[list[dict[RowKey, WindowRow]], list[list[MilestoneEvent]]]:
+    """Rows and milestones by partition of the totals."""
     catalogue = catalogue_of(settings)
-    values = await read_latest(settings, [(catalogue.windows.name, 0)], consumer=consumer)
-    rows = [decode_row(value) for value in values.values()]
-    milestones = []
-    async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
-        milestones += [decode_milestone(record_value(record)) for record in records]
-    return {RowKey.of(row): row for row in rows}, milestones
+    rows: list[dict[RowKey, WindowRow]] = []
+    for part in catalogue.windows.whole:
+        values = await read_latest(settings, [part], consumer=consumer)
+        decoded = map(decode_row, values.values())
+        rows.append({RowKey.of(row): row for row in decoded})
+    milestones: list[list[MilestoneEvent]] = [[] for _ in rows]
+    async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
+        for record in records:
+            milestones[record.partition].append(decode_milestone(record_value(record)))
+    return rows, milestones

@@ -86,6 +86,18 @@ class Report:
         """Number of differences."""
         return sum(len(check.differences) for check in self.checks)
 
+    def add(self, other: Report) -> None:
+        """Adds what was found of other scopes, up to another moment; the point and the books remain those of the first."""
+        for mine, theirs in zip(self.checks, other.checks, strict=True):
+            mine.compared += theirs.compared
+            known = {one.line for one in mine.differences}
+            mine.differences += [one for one in theirs.differences if one.line not in known]
+        for notes, more in ((self.warnings, other.warnings), (self.beginnings, other.beginnings)):
+            known = {one.line for one in notes}
+            notes += [one for one in more if one.line not in known]
+        self.conflicts += [one for one in other.conflicts if one not in self.conflicts]
+        self.records = max(self.records, other.records)
+
     def document(self) -> dict[str, Any]:
         """Everything, as JSON."""
         return {

@@ -23,6 +23,6 @@ async def business_of(settings: Settings) -> Business:
     if settings.limits.beyond != "other":
         return Business(settings)
     scopes: set[str] = set()
-    async for records in read_to_end(settings, [(catalogue_of(settings).windows.name, 0)]):
+    async for records in read_to_end(settings, catalogue_of(settings).windows.whole):
         scopes.update(RowKey.parse(record_key(record).decode()).scope for record in records)
     return Business(settings, frozenset(scopes))

@@ -26,6 +26,7 @@ from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates
 from streams.audit.sums import Business, Day, add_days, limited, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
+from streams.domain.totals_homes import TotalsHomes
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import reader
 from streams.listener import Listener
@@ -87,6 +88,7 @@ class _Run:
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, listener: Listener) -> None:
         self._settings = settings
         self._business = Business(settings)
+        self._homes = TotalsHomes(settings.totals_partitions, by_dimensions=settings.limits.beyond == "other")
         self._consumer = consumer
         self._listener = listener
         self._gone: dict[tuple[int, int], _Gone] = {}
@@ -108,9 +110,21 @@ class _Run:
         listener.say("reading what was published")
         self._target_events = await read_targets(settings, self._consumer)
         self._sent_totals = await read_sent_totals(settings, self._consumer)
-        self._published = await read_published(
+        published, *others = await read_published(
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
         )
+        report = await self._report_of(published)
+        for other in others:
+            # On a stream that never stops, each partition of the totals has summed up to another moment.
+            run = _Run(settings, self._consumer, listener)
+            run._target_events, run._sent_totals = self._target_events, self._sent_totals
+            report.add(await run._report_of(other))
+        return report
+
+    async def _report_of(self, published: Published) -> Report:
+        """Counts up to the moment of a snapshot, and compares it."""
+        settings, listener = self._settings, self._listener
+        self._published = published
         self._letters = await read_letters(settings, self._consumer)
         self._sources = self._letters.sources(settings, self._consumer, listener.progress)
         self._stops = await self._source_stops()
@@ -125,7 +139,12 @@ class _Run:
         now_us = time.time_ns() // 1000
         if self._settings.clock == "events":
             now_us = max((marker.clock_us for marker in self._published.markers.values()), default=0)
-        return self._target_events.in_force(self._settings, self._business, now_us)
+        found = self._target_events.in_force(self._settings, self._business, now_us)
+        return [target for target in found if self._is_here(target.scope)]
+
+    def _is_here(self, scope: str) -> bool:
+        """Whether the snapshot has the rows of a scope."""
+        return self._published.number in {None, self._homes.of(scope)}
 
     def _belongs_together(self, published: Published) -> bool:
         """Whether the milestones match the published counts; they may a moment later."""
@@ -279,7 +298,10 @@ class _Run:
 
     async def _compare(self, shards: Mapping[int, ShardCount]) -> Report:
         published, business = self._published, self._business
-        recounted: dict[int, dict[DayKey, Day]] = {number: shard.tally.days() for number, shard in shards.items()}
+        recounted: dict[int, dict[DayKey, Day]] = {
+            number: {key: day for key, day in shard.tally.days().items() if self._is_here(key[1])}
+            for number, shard in shards.items()
+        }
         windows = self._windows_of(published, recounted.values())
         totals = self._windows_of(published, published.shards.values())
         checks = [

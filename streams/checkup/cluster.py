@@ -67,11 +67,11 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
 
 async def _names(settings: Settings) -> list[Finding]:
     """Names that differ from others only in case or width, from the rows of the longest periods."""
-    windows, kind = settings.catalogue.windows.name, f"/{longest(settings.windows)}:".encode()
+    windows, kind = settings.catalogue.windows, f"/{longest(settings.windows)}:".encode()
     async with reader(settings) as consumer:
-        if not (await partition_counts(consumer, [windows]))[windows]:
+        if not (await partition_counts(consumer, [windows.name]))[windows.name]:
             return []
-        values = await read_latest(settings, [(windows, 0)], consumer=consumer, wanted=lambda key: kind in key)
+        values = await read_latest(settings, windows.whole, consumer=consumer, wanted=lambda key: kind in key)
     units: Counter[str] = Counter()
     for value in values.values():
         row = read_row(value)

@@ -121,7 +121,7 @@ def _of_story(settings: Settings) -> list[_Series]:
 
 
 def _of_cluster(settings: Settings) -> list[_Series]:
-    values = run(settings, read_latest(settings, [(catalogue_of(settings).windows.name, 0)])).values()
+    values = run(settings, read_latest(settings, catalogue_of(settings).windows.whole)).values()
     found: dict[tuple[str, str], _Series] = {}
     days: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in map(decode_row, values):

@@ -40,7 +40,7 @@ def command(
     A range (P10 to P90) held the truth in 8 of 10 cases of the past. `milestones backtest` shows how good it was.
     """
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
-    values = run(settings, read_latest(settings, [(catalogue_of(settings).forecasts.name, 0)])).values()
+    values = run(settings, read_latest(settings, catalogue_of(settings).forecasts.whole)).values()
     forecasts = [(decode_forecast(value), value) for value in values]
     chosen = [pair for pair in forecasts if target_id in (None, pair[0].target_id)]
     if forecasts and not chosen and target_id is not None:

@@ -19,7 +19,7 @@ from streams.headline import headline
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_to_end, reader
-from streams.kafka.records import record_value
+from streams.kafka.records import in_order_of_time, record_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,15 +107,20 @@ class _Printer:
 
 
 async def _list(settings: Settings, printer: _Printer, *, follow: bool) -> None:
-    topic = catalogue_of(settings).milestones.name
+    whole = catalogue_of(settings).milestones.whole
     async with reader(settings, follows=follow) as consumer:
-        async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
-            for record in records:
-                printer.take(record)
+        several: list[LogRecord] = []
+        async for records in read_to_end(settings, whole, consumer=consumer):
+            if len(whole) > 1:
+                several += records
+            else:
+                for record in records:
+                    printer.take(record)
+        for record in in_order_of_time(several):
+            printer.take(record)
         printer.end(follow=follow)
         if follow:
-            partition = TopicPartition(topic, 0)
-            consumer.resume(partition)
+            consumer.resume(*(TopicPartition(*part) for part in whole))
             async for record in consumer:
                 printer.take(record, at_once=True)
 

@@ -75,7 +75,7 @@ def _read(settings: Settings) -> ScopeCosts:
         sizes[key] = (len(key) + len(value), read_row(value).count)
         return b""
 
-    windows = [(catalogue_of(settings).windows.name, 0)]
+    windows = catalogue_of(settings).windows.whole
     with watched() as listener:
         latest = run(
             settings, read_latest(settings, windows, kept=kept, plan=listener.plan, progress=listener.progress)

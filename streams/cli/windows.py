@@ -157,7 +157,7 @@ def _current(settings: Settings, wanted: _Filter, limit: int | None, *, ask_web:
         scopes.add(named.scope)
         return wanted.takes(named)
 
-    windows = [(catalogue_of(settings).windows.name, 0)]
+    windows = catalogue_of(settings).windows.whole
     first = _First(limit)
     with watched() as listener:
         latest = run(

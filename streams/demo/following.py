@@ -137,20 +137,26 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
         raised: Called with each event of the milestones topic.
     """
     catalogue = catalogue_of(settings)
-    windows, milestones, status = (
-        TopicPartition(topic.name, 0) for topic in (catalogue.windows, catalogue.milestones, catalogue.status)
-    )
+    windows, milestones, status = catalogue.windows.name, catalogue.milestones.name, catalogue.status.name
+    tps = [
+        TopicPartition(*part)
+        for topic in (catalogue.windows, catalogue.milestones, catalogue.status)
+        for part in topic.whole
+    ]
     async with reader(settings, follows=True) as consumer:
-        consumer.assign([windows, milestones, status])
-        await consumer.seek_to_beginning(windows, milestones, status)
+        consumer.assign(tps)
+        await consumer.seek_to_beginning(*tps)
         while True:
             fetched: Mapping[TopicPartition, list[LogRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
-            for record in fetched.get(windows, ()):
+            by_topic: dict[str, list[LogRecord]] = {windows: [], milestones: [], status: []}
+            for tp, records in fetched.items():
+                by_topic[tp.topic] += records
+            for record in by_topic[windows]:
                 seen.take_row(record_key(record), record.value)
-            for record in fetched.get(status, ()):
+            for record in by_topic[status]:
                 if record.value is not None:
                     seen.take_status(record_key(record), record.value)
-            for record in fetched.get(milestones, ()):
+            for record in by_topic[milestones]:
                 raised(seen.take_milestone(record_value(record)))
 
 

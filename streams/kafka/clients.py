@@ -313,7 +313,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
                 yield records
         return
     tps = [TopicPartition(topic, partition) for topic, partition in partitions]
-    await _require_partitions(consumer, tps)
+    await _require_partitions(settings, consumer, tps)
     consumer.assign(tps)
     given = {TopicPartition(*place): offset for place, offset in (since or {}).items()}
     # At once: else the fetcher begins at the beginning, and what comes is thrown away.
@@ -396,18 +396,24 @@ async def _ask_written_ends(client: AIOKafkaClient, tps: Sequence[TopicPartition
     return ends
 
 
-async def _require_partitions(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
-    """Refuses partitions that do not exist: a consumer would silently wait for them."""
+async def _require_partitions(settings: Settings, consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+    """Refuses partitions that do not exist: a consumer would silently wait for them.
+
+    And those of a topic of the totals that has more of them, whose other rows would silently be missing.
+    """
+    by_name = {topic.name: topic for topic in settings.catalogue.all()}
     wanted: dict[str, int] = {}
     for tp in tps:
         wanted[tp.topic] = max(wanted.get(tp.topic, 0), tp.partition + 1)
     for topic, found in (await partition_counts(consumer, wanted)).items():
         if not found:
             raise ExpectedError(f"there is no topic {topic}; create it with: milestones topics apply", exit_code=3)
-        if found < wanted[topic]:
+        setting = (by_name[topic].sized_by if topic in by_name else "") or "partitions"
+        by_settings = settings.totals_partitions if setting == "totals_partitions" else wanted[topic]
+        if found < wanted[topic] or (setting == "totals_partitions" and found != by_settings):
             raise ExpectedError(
-                f"{topic} has {found} partitions, and {wanted[topic]} by the settings; set partitions = {found}, or see "
-                "what milestones topics plan says",
+                f"{topic} has {found} partition{'s' if found > 1 else ''}, and {by_settings} by the settings; set {setting} = "
+                f"{found}, or see what milestones topics plan says",
                 exit_code=3,
             )
 

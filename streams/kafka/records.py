@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.authority import SourceRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class LogRecord(SourceRecord, Protocol):
@@ -84,6 +85,22 @@ def record_value(record: LogRecord) -> bytes:
 def header_values(record: LogRecord) -> dict[str, bytes]:
     """The last value of each header that has one."""
     return {name: value for name, value in record.headers if value is not None}
+
+
+def in_order_of_time(records: Iterable[LogRecord]) -> list[LogRecord]:
+    """Records of several partitions by their times, those of one partition in its order whatever its writers' clocks said.
+
+    Args:
+        records: Those of one partition in its order.
+    """
+    latest: dict[tuple[str, int], int] = {}
+    dated = []
+    for record in records:
+        part = record.topic, record.partition
+        latest[part] = max(record.timestamp, latest.get(part, 0))
+        dated.append((latest[part], record))
+    dated.sort(key=itemgetter(0))
+    return [record for _, record in dated]
 
 
 def _place(record: LogRecord) -> str:

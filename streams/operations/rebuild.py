@@ -35,7 +35,7 @@ from streams.operations.quarantine import lines_in_force, quarantine
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from schemas.outputs import Marker
@@ -68,25 +68,32 @@ class _Published:
 
     Attributes:
         counts: Topic of the day counts.
-        windows: Topic of the window rows.
-        since: Offset in it. Markers before it are from an earlier worker; only a new one shows that this worker has
-            taken the partition over.
+        since: Offset in each of its partitions. Markers before it are from an earlier worker; only a new one shows that this
+            worker has taken the ledger partition over.
         partitions: Number of ledger partitions.
         calendar: Which windows a day is in.
     """
 
     counts: str
-    windows: str
-    since: int
+    since: Mapping[int, int]
     partitions: int
     calendar: Calendar
-    markers: dict[int, Marker] = field(default_factory=dict)
+    #: Partition of the day counts → ledger partition → its last marker there.
+    markers_by_part: dict[int, dict[int, Marker]] = field(init=False)
     rows: dict[RowKey, int] = field(default_factory=dict)
     caught_up: set[int] = field(default_factory=set)
     _cells: dict[tuple[int, DayKey], int] = field(default_factory=dict)
     _sums: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.markers_by_part = {part: {} for part in self.since}
+
+    @property
+    def markers(self) -> dict[int, Marker]:
+        """The last marker of each ledger partition that was seen."""
+        return self.markers_by_part[0]
 
     def take(self, record: LogRecord) -> None:
         """Takes a record of the day counts or of the window rows."""
@@ -105,8 +112,8 @@ class _Published:
             self._cells[shard, key] = count
             for period in self.calendar.periods_of(day):
                 self._sums[RowKey(metric, scope, period.id)] += more
-        elif record.offset >= self.since:
-            marker = self.markers[shard] = decode_marker(record_value(record))
+        elif record.offset >= self.since[record.partition]:
+            marker = self.markers_by_part[record.partition][shard] = decode_marker(record_value(record))
             if marker.caught_up:
                 self.caught_up.add(shard)
 
@@ -123,23 +130,25 @@ class _Published:
             if source_of(name, number)[0] in sources
         )
 
-    def _position(self, topic: str, partition: int) -> int:
+    def _position(self, topic: str, partition: int, markers: Mapping[int, Marker] | None = None) -> int:
         """How far a source partition was applied."""
         ledger = partition % self.partitions
-        marker = self.markers.get(ledger)
+        marker = (self.markers if markers is None else markers).get(ledger)
         return 0 if marker is None else marker.positions.get(source_name(topic, partition, ledger), (0, ""))[0]
 
     def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Whether everything below the ends is applied, forwarded records included."""
-        markers = self.markers.values()
-        if len(self.markers) < self.partitions or any(marker.rebuilding for marker in markers):
+        """Whether everything below the ends is applied, forwarded records included, by each partition of the counts."""
+        return all(self._all_applied(ends, markers) for markers in self.markers_by_part.values())
+
+    def _all_applied(self, ends: Mapping[tuple[str, int], int], markers: Mapping[int, Marker]) -> bool:
+        if len(markers) < self.partitions or any(marker.rebuilding for marker in markers.values()):
             return False
-        if any(self._position(topic, number) < end for (topic, number), end in ends.items()):
+        if any(self._position(topic, number, markers) < end for (topic, number), end in ends.items()):
             return False
         sources = {topic for topic, _ in ends}
         books = [
             (source_of(name, number)[0], found)
-            for number, marker in self.markers.items()
+            for number, marker in markers.items()
             for name, found in marker.books.items()
         ]
         sent = sum(found.rerouted for _, found in books)
@@ -288,27 +297,30 @@ async def caught_up(
     Yields:
         How many source records were read.
     """
-    counts = context.catalogue.counts.name
+    counts = context.catalogue.counts
     async with context.log.reader() as reader:
         ends = await _source_ends(context, reader)
-        since = (await reader.bounds([(counts, 0)]))[counts, 0].end
-        settings = context.settings
-        published = _Published(
-            counts, context.catalogue.windows.name, since, settings.partitions, calendar_of(settings)
-        )
+        since = {part: bounds.end for (_, part), bounds in (await reader.bounds(counts.whole)).items()}
+        published = _Published(counts.name, since, context.settings.partitions, calendar_of(context.settings))
         with worker as counting:
             on_standstill = partial(_go_on_without, context, incomplete_by)
-            await _until_caught_up(reader, published, ends, counting, listener, on_standstill=on_standstill)
+            topics = [*counts.whole, *context.catalogue.windows.whole]
+            await _until_caught_up(reader, topics, published, ends, counting, listener, on_standstill=on_standstill)
             yield published.read({topic for topic, _ in ends})
 
 
 async def as_it_is(live: Settings) -> Settings:
-    """The settings with the number of homes that the live installation was begun with, whatever the other one's is."""
+    """The settings with the numbers of partitions that the live installation was begun with, whatever the other one's are."""
     context = Context(live)
-    name = context.catalogue.ledger.name
+    ledger, counts = context.catalogue.ledger.name, context.catalogue.counts.name
     async with context.log.reader() as reader:
-        homes = (await reader.partition_counts([name]))[name]
-    return live.model_copy(update={"partitions": homes or live.partitions})
+        found = await reader.partition_counts([ledger, counts])
+    return live.model_copy(
+        update={
+            "partitions": found[ledger] or live.partitions,
+            "totals_partitions": found[counts] or live.totals_partitions,
+        }
+    )
 
 
 async def _exists(live: Context) -> bool:
@@ -324,8 +336,9 @@ async def _source_ends(context: Context, reader: LogReader) -> dict[tuple[str, i
     return {tp: bounds.end for tp, bounds in (await reader.bounds(tps)).items()}
 
 
-async def _until_caught_up(  # noqa: PLR0913 - what is read, and who is told
+async def _until_caught_up(  # noqa: PLR0913, PLR0917 - what is read, and who is told
     reader: LogReader,
+    topics: Sequence[tuple[str, int]],
     published: _Published,
     ends: Mapping[tuple[str, int], int],
     worker: Counting,
@@ -334,7 +347,6 @@ async def _until_caught_up(  # noqa: PLR0913 - what is read, and who is told
     on_standstill: Callable[[], Awaitable[None]],
 ) -> None:
     loop = asyncio.get_running_loop()
-    topics = [(published.counts, 0), (published.windows, 0)]
     applied, moved_s = 0, loop.time()
     positions: dict[tuple[str, int], int] = {}
 

@@ -64,10 +64,10 @@ async def read_state(settings: Settings, consumer: AIOKafkaConsumer) -> Publishe
     """What the installation of the settings says now."""
     catalogue = catalogue_of(settings)
     last: dict[str, MilestoneEvent] = {}
-    async for records in read_to_end(settings, [(catalogue.milestones.name, 0)], consumer=consumer):
+    async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
         last.update((event.subject, event) for event in (decode_milestone(record_value(record)) for record in records))
     rows: dict[str, dict[str, Any]] = {}
-    for key, value in (await read_latest(settings, [(catalogue.windows.name, 0)])).items():
+    for key, value in (await read_latest(settings, catalogue.windows.whole)).items():
         row = decode_row(value)
         # A row that has lost its last unit stays as a zero; one that counts everything again never had it.
         if row.count or row.targets:

@@ -75,7 +75,7 @@ async def read_situation(settings: Settings) -> Situation:
         for name, count in counts.items():
             if not count:
                 raise ExpectedError(f"{name} does not exist; create it with: milestones topics apply", exit_code=3)
-        rows = await _rows(settings, consumer, catalogue.windows.name)
+        rows = await _rows(settings, consumer)
         totals = await _totals(settings, consumer, catalogue.controls.name)
     compared = [Compared(row, control) for row in rows for control in row.controls]
     compared.sort(key=lambda one: (one.row.metric, one.row.scope, one.row.start, one.row.end, one.control.source))
@@ -86,8 +86,8 @@ async def read_situation(settings: Settings) -> Situation:
     return Situation(compared, elsewhere)
 
 
-async def _rows(settings: Settings, consumer: AIOKafkaConsumer, topic: str) -> list[WindowRow]:
-    latest = await read_latest(settings, [(topic, 0)], consumer=consumer)
+async def _rows(settings: Settings, consumer: AIOKafkaConsumer) -> list[WindowRow]:
+    latest = await read_latest(settings, catalogue_of(settings).windows.whole, consumer=consumer)
     return [decode_row(value) for value in latest.values()]
 
 

@@ -297,11 +297,11 @@ def cleanup_of(topic: Topic) -> str:
 
 
 def test_the_table_of_topics_is_the_catalogue() -> None:
-    keyed_by_order = 7
+    keyed_by_order, keyed_by_window = 7, 3
     expected = []
-    for topic in Catalogue(partitions=keyed_by_order).public():
+    for topic in Catalogue(partitions=keyed_by_order, totals_partitions=keyed_by_window).public():
         values = ", ".join(f"`{OF_MODEL[model]}`" for model in topic.models) or "`rejected-record`"
-        partitions = "P" if topic.partitions == keyed_by_order else str(topic.partitions)
+        partitions = {keyed_by_order: "P", keyed_by_window: "T"}.get(topic.partitions, str(topic.partitions))
         expected.append((f"`{topic.name}`", topic.key, values, partitions, cleanup_of(topic)))
     assert rows_of("topics") == tuple(expected)
 

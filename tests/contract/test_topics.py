@@ -45,6 +45,23 @@ def test_the_catalogue_is_complete_and_always_in_the_same_order() -> None:
     assert Catalogue().partitions == 4
 
 
+def test_several_partitions_of_the_totals_are_those_of_what_is_keyed_by_window_and_one_more_topic_passes_targets_on() -> (
+    None
+):
+    names = [name for name, _, _ in TABLE]
+    found = {topic.name: topic.partitions for topic in Catalogue(totals_partitions=3).all()}
+    assert list(found) == [*names[:15], "milestones.internal.sides", *names[15:]]
+    assert {name.rpartition(".v1")[0] or name for name, partitions in found.items() if partitions == 3} == {
+        "vehicle.windows",
+        "vehicle.window-history",
+        "vehicle.milestones",
+        "vehicle.forecasts",
+        "milestones.internal.counts",
+        "milestones.internal.totals",
+        "milestones.internal.sides",
+    }
+
+
 def test_prefixes_stand_before_what_is_read_and_before_what_is_written() -> None:
     names = [topic.name for topic in Catalogue("in.", "out.", 1).all()]
     assert names == [

@@ -24,7 +24,7 @@ def counted(offset: int, count: int) -> Any:
 
 
 def test_it_waits_for_the_rows_of_every_window_that_a_day_is_in() -> None:
-    published = _Published("counts", "windows", 0, 1, calendar_of(Settings(holidays=("national-day",))))
+    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=("national-day",))))
     published.take(counted(0, 3))
     for period in ("day:2024-10-07", "month:2024-10", "year:2024", "holiday:national-day:2024"):
         assert not published.all_summed(), f"without {period}"
@@ -33,7 +33,7 @@ def test_it_waits_for_the_rows_of_every_window_that_a_day_is_in() -> None:
 
 
 def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
-    published = _Published("counts", "windows", 0, 1, calendar_of(Settings(holidays=())))
+    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=())))
     published.take(counted(0, 3))
     assert not published.all_summed()
     published.take(counted(1, 5))

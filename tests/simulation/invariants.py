@@ -851,6 +851,7 @@ class Invariants:
         if self.side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
         self._check_skipped()
+        self._check_plans()
         self._check_numbers_at_the_end()
         self._check_records()
 
@@ -866,6 +867,42 @@ class Invariants:
         folded = self._kept.folded(self.table, sums)
         self._world.seen["models kept out"] += any(count and scope == OTHERS for (_, scope, _), count in folded.items())
         return folded
+
+    def _check_plans(self) -> None:
+        """The rows show the targets in force and the latest control total of each system, whichever partition they are in."""
+        if self._world.settings.clock == "events":
+            return  # a target whose time has not come by the last event is not in force
+        targets: dict[str, dict[str, Any] | None] = {}
+        totals: dict[Cell, dict[str, int]] = defaultdict(dict)
+        for event in self._plans():
+            data = event["data"]
+            if event["type"] == "control.total.v1":
+                totals[data["metric"], data["scope"], data["period"]][event["source"]] = data["count"]
+            else:
+                targets[data["target_id"]] = data if "value" in data else None
+        for start in self._world.settings.target:
+            targets.setdefault(start.target_id, start.model_dump())
+        in_force: dict[Cell, dict[str, int]] = defaultdict(dict)
+        for target_id, of in targets.items():
+            if of is not None:
+                in_force[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
+        for key in self.table.keys() | in_force.keys() | totals.keys():
+            row = self.table.get(key, {"targets": [], "controls": []})
+            shown = {each["target_id"]: each["value"] for each in row["targets"]}
+            said = {each["source"]: each["count"] for each in row.get("controls", [])}
+            if (shown, said) != (in_force.get(key, {}), totals.get(key, {})):
+                raise BrokenError(
+                    "plans", f"{key} shows {shown}, {said}; in force are {in_force.get(key, {})}, {totals.get(key, {})}"
+                )
+
+    def _plans(self) -> list[dict[str, Any]]:
+        """The valid events of the targets and control totals, in their own order."""
+        parts = [Partition(topic, 0) for topic in self._world.context.side_topics]
+        entries = [entry for part in parts for entry in self._world.cluster.entries(part)]
+        errors = self.side_errors
+        valid = [entry for entry in entries if Place(entry.topic, entry.partition, entry.offset) not in errors]
+        events = [orjson.loads(entry.value or b"") for entry in valid if not entry.is_marker]
+        return sorted(events, key=lambda event: (event["time"], event["id"]))
 
     def _check_skipped(self) -> None:
         """What was to be skipped has a dead letter that says so, unless retention has removed it first."""

@@ -204,6 +204,8 @@ class Plan:
     bounded: bool = False
     #: Whether a ledger partition takes as many models as the limit says, which is one, and rejects events of others.
     rejects: bool = False
+    #: Partitions of the totals.
+    totals: int = 1
     #: How long retractions of the daily threshold are held back.
     held_s: int = 0
     #: The windows that are counted, and with them the rules that watch them.
@@ -258,7 +260,7 @@ class Plan:
             ends = [records * pace_s * (day / days) ** 1.5 for day in range(1, days)] + [records * pace_s + 1.0]
             leaps = [(round(end_s, 3), "next day") for end_s in ends]
             faults = tuple(sorted([*leaps, *faults[:2]]))
-        return cls(
+        plan = cls(
             seed,
             partitions=dice.choice([1, 1, 2, 2, 2, 3]),
             orders=dice.choice([0, 0, 0, 1, 3, 4]),
@@ -287,12 +289,17 @@ class Plan:
             block_rows=dice.choice([3, 10, BLOCK_ROWS]),
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
-        ).with_bounds(Random(seed + 2))
+        )
+        return plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3))
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
         is_bounded, rejects = dice.random() < 0.2 and not self.rebuilds, dice.random() < 0.3
         return replace(self, bounded=is_bounded and not rejects, rejects=is_bounded and rejects)
+
+    def with_totals(self, dice: Random) -> Self:
+        """In one schedule of five the totals have two or three partitions."""
+        return replace(self, totals=dice.choice([2, 2, 3]) if dice.random() < 0.2 else 1)
 
 
 @dataclass
@@ -315,6 +322,7 @@ LISTED = ("SU7",)
 @lru_cache(maxsize=500)
 def _settings(
     partitions: int,
+    totals: int,
     timezone: str,
     clock: str,
     *,
@@ -353,6 +361,7 @@ def _settings(
         if several
         else TopicSettings(),
         partitions=partitions,
+        totals_partitions=totals,
         timezone=timezone,
         clock=clock,  # type: ignore[arg-type] # one of the two
         holidays=(),
@@ -383,6 +392,7 @@ class World:
         )
         self.settings = _settings(
             plan.partitions,
+            plan.totals,
             zone,
             plan.clock,
             several=plan.several,
@@ -943,7 +953,8 @@ class World:
             process.kill()
         await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # messages still under way arrive
         catalogue = self.context.catalogue
-        for topic in (catalogue.ledger, catalogue.counts, catalogue.totals):
+        sides = (catalogue.sides,) if self.plan.totals > 1 else ()
+        for topic in (catalogue.ledger, catalogue.counts, catalogue.totals, *sides):
             self.cluster.delete(topic.name)
         self.invariants.forget_internals()
         if self.dice.random() < (0.8 if self._deciding else 0.2):

@@ -200,7 +200,7 @@ class Installation:
 
     async def rows(self) -> dict[str, Any]:
         """The current window rows, by key."""
-        latest = await read_latest(self.settings, [(self.catalogue.windows.name, 0)])
+        latest = await read_latest(self.settings, self.catalogue.windows.whole)
         return {key.decode(): orjson.loads(value) for key, value in latest.items()}
 
     async def counts(self) -> dict[tuple[str, str, str], int]:
@@ -209,9 +209,9 @@ class Installation:
         return {(r["metric"], r["scope"], r["period"]): r["count"] for r in rows.values() if r["count"]}
 
     async def milestones(self) -> list[dict[str, Any]]:
-        """All milestone events in topic order."""
+        """All milestone events, those of a partition in its order."""
         events = []
-        async for records in read_to_end(self.settings, [(self.catalogue.milestones.name, 0)]):
+        async for records in read_to_end(self.settings, self.catalogue.milestones.whole):
             events += [orjson.loads(record_value(record)) for record in records]
         return events
 
@@ -264,14 +264,14 @@ class Installation:
 
     async def markers(self) -> dict[int, Any]:
         """The last marker of each ledger partition."""
-        latest = await read_latest(self.settings, [(self.catalogue.counts.name, 0)])
+        latest = await read_latest(self.settings, self.catalogue.counts.whole)
         return {
             int(key.split(b"|")[0]): orjson.loads(value) for key, value in latest.items() if key.endswith(b"|applied")
         }
 
     async def shard_sums(self) -> dict[tuple[str, str, str], int]:
         """Day counts summed over the ledger partitions."""
-        latest = await read_latest(self.settings, [(self.catalogue.counts.name, 0)])
+        latest = await read_latest(self.settings, self.catalogue.counts.whole)
         sums: dict[tuple[str, str, str], int] = defaultdict(int)
         for key, value in latest.items():
             if not key.endswith(b"|applied"):

@@ -64,6 +64,7 @@ CREATE TABLE milestones (
     detected_us INTEGER NOT NULL, body TEXT NOT NULL
 );
 CREATE INDEX milestones_by_id ON milestones (milestone_id, position);
+CREATE INDEX milestones_in_order ON milestones (detected_us DESC, position DESC);
 CREATE TABLE forecasts (key TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE forecast_history (
     key TEXT NOT NULL, position INTEGER NOT NULL, as_of_us INTEGER NOT NULL, body TEXT NOT NULL,

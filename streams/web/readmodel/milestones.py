@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 1000
 #: The newest first.
-MILESTONE_ORDER: Final = [("position", True)]
+MILESTONE_ORDER: Final = [("detected_us", True), ("position", True)]
 
 
 @dataclass(frozen=True)

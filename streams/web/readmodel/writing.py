@@ -54,6 +54,8 @@ _TAIL: Final = '"count":'
 MAX_PAYLOAD_BYTES: Final = 16 * 1024
 #: How far the clocks of brokers may be from ours, as far as the age of a status is concerned.
 _CLOCKS_DIFFER_MS: Final = 60_000
+#: The totals have at most 100 partitions.
+_PARTITION_BITS: Final = 7
 _MAX_PARSED_BYTES: Final = 256 * 1024
 
 
@@ -254,7 +256,7 @@ class Writer:
         if self._loading is not None:
             columns = (row.period.partition(":")[0], row.start, row.end, updated_us)
             said = (row.version, row.count, row.status, row.restated)
-            self._loading.version(record.offset, key, (*columns, *said), (head, tail))
+            self._loading.version(_number_of(record), key, (*columns, *said), (head, tail))
             return
         number, current = self._window_of(connection, key, row, head)
         if self._history_begins_us is None or updated_us < self._history_begins_us:
@@ -265,7 +267,7 @@ class Writer:
             "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 number,
-                record.offset,
+                _number_of(record),
                 updated_us,
                 row.version,
                 row.count,
@@ -306,7 +308,7 @@ class Writer:
         connection.execute(
             "INSERT OR REPLACE INTO milestones VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                record.offset,
+                _number_of(record),
                 data.milestone_id,
                 data.revision,
                 event.type,
@@ -333,7 +335,7 @@ class Writer:
         connection.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?)", (key, body))
         connection.execute(
             "INSERT OR REPLACE INTO forecast_history VALUES (?, ?, ?, ?)",
-            (key, record.offset, _micros(forecast.as_of), body),
+            (key, _number_of(record), _micros(forecast.as_of), body),
         )
         changes.forecasts[key] = body
 
@@ -413,6 +415,11 @@ def digest(record: LogRecord) -> bytes:
     """Distinguishes a record from another one at the same offset."""
     parts = (str(record.timestamp).encode(), record.key or b"", record.value or b"")
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+
+
+def _number_of(record: LogRecord) -> int:
+    """Tells a record from the others of all partitions of its topic; in the order of their offsets within one."""
+    return record.offset << _PARTITION_BITS | record.partition
 
 
 def _split(body: str) -> tuple[str, str]:
