@@ -61,8 +61,15 @@ def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
     return found
 
 
-def totals_partition(name: str, partitions: int) -> int:
-    """The partition of the totals that a scope, or a set of dimensions, belongs to: the CRC-32 of its name, modulo their number."""
+def totals_partition(scope: str, partitions: int, *, by_dimensions: bool = False) -> int:
+    """The partition of the totals that a scope belongs to: the CRC-32 of its id, modulo their number.
+
+    Args:
+        scope: Its id.
+        partitions: Of the totals.
+        by_dimensions: Whether it is the CRC-32 of the names of its dimensions, with commas between.
+    """
+    name = ",".join(part.partition("=")[0] for part in scope.split(",")) if by_dimensions else scope
     return crc32(name.encode()) % partitions
 
 

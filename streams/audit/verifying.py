@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.facts import BY_STATE
 from schemas.outputs import Books, source_name, source_of
+from schemas.partitioner import totals_partition
 from streams.audit.comparing import (
     compare_milestones,
     compare_row_targets,
@@ -26,7 +27,6 @@ from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates
 from streams.audit.sums import Business, Day, add_days, limited, windows_of
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
-from streams.domain.totals_homes import TotalsHomes
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import reader
 from streams.listener import Listener
@@ -88,7 +88,6 @@ class _Run:
     def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, listener: Listener) -> None:
         self._settings = settings
         self._business = Business(settings)
-        self._homes = TotalsHomes(settings.totals_partitions, by_dimensions=settings.limits.beyond == "other")
         self._consumer = consumer
         self._listener = listener
         self._gone: dict[tuple[int, int], _Gone] = {}
@@ -144,7 +143,13 @@ class _Run:
 
     def _is_here(self, scope: str) -> bool:
         """Whether the snapshot has the rows of a scope."""
-        return self._published.number in {None, self._homes.of(scope)}
+        if self._published.number is None:
+            return True
+        settings = self._settings
+        by_dimensions = settings.limits.beyond == "other"
+        return self._published.number == totals_partition(
+            scope, settings.totals_partitions, by_dimensions=by_dimensions
+        )
 
     def _belongs_together(self, published: Published) -> bool:
         """Whether the milestones match the published counts; they may a moment later."""

@@ -32,6 +32,6 @@ class TotalsHomes:
             return 0
         home = self._homes.get(scope)
         if home is None:
-            name = ",".join(part.partition("=")[0] for part in scope.split(",")) if self.by_dimensions else scope
-            home = self._homes[scope] = totals_partition(name, self.partitions)
+            home = totals_partition(scope, self.partitions, by_dimensions=self.by_dimensions)
+            self._homes[scope] = home
         return home
