@@ -21,6 +21,8 @@ HELD: Final = "held"
 SNAPSHOT: Final = "snapshot/"
 #: Before the id of a milestone event that is decided and not published yet, because its rows take several transactions.
 DECIDED: Final = "decided/"
+#: Before the id of a milestone event that waits for the ledger partitions to say which unit passed its number.
+WAITING: Final = "waiting/"
 
 
 def key_of(kind: str, name: str) -> bytes:

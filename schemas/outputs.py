@@ -13,6 +13,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
+from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations at run time
 
 PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
@@ -175,7 +176,7 @@ class WindowRow(_Output):
 
 
 class Cause(_Output):
-    """The input event with the latest unit of a crossing step, and where its record is."""
+    """The input event of the unit that passed a number, and where its record is."""
 
     topic: str
     partition: Count
@@ -188,7 +189,9 @@ class MilestoneData(_Output):
     """What was passed, when, by what.
 
     `rule` is null for a target, whose `target_id` is then given; `operator` and `threshold` are null for a record.
-    `cause` and `achieved_at` are null when the cause is a clock, a target or a setting.
+    `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
+    and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
+    the count after the step in which it was found.
     """
 
     milestone_id: str
@@ -206,7 +209,9 @@ class MilestoneData(_Output):
     threshold: Count | None
     count: Count
     first: bool
+    position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None
+    achieved_on: CivilDate | None = Field(default=None, exclude_if=_is_none)
     detected_at: Instant
     cause: Cause | None
 
@@ -402,6 +407,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
         repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
+        answers: To questions of the totals, by the counts up to this marker; only among the counts.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -423,3 +429,8 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moved: int = 0
     topic_ids: dict[str, str] = {}
     repeating: bool = False
+    answers: list[Answer] = []
+
+    def with_answers(self, answers: list[Answer]) -> Marker:
+        """The same with these answers."""
+        return msgspec.structs.replace(self, answers=answers)

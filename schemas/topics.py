@@ -229,6 +229,15 @@ class Catalogue:
             internal=True,
             sized_by=_TOTALS,
         )
+        # What is lost of it is asked again, so nothing of it needs to be kept.
+        self.questions = Topic(
+            f"{internal}questions",
+            partitions,
+            _WRITTEN | {"cleanup.policy": "delete", "retention.ms": str(DAY_MS), "segment.ms": str(DAY_MS // 2)},
+            "who asks",
+            internal=True,
+            sized_by=_HOMES,
+        )
         # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
         self.quarantine = Topic(
             f"{internal}quarantine",
@@ -276,6 +285,7 @@ class Catalogue:
             self.rerouted,
             self.totals,
             *((self.sides,) if self.totals_partitions > 1 else ()),
+            self.questions,
             self.quarantine,
             self.replayed,
         )

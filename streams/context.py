@@ -155,6 +155,11 @@ class Context:
         return SourceTopics(self.catalogue.names(), self.catalogue.rerouted.name)
 
     @cached_property
+    def ledger_topics(self) -> tuple[str, ...]:
+        """What is read for the ledger partitions: the sources, and the questions of the totals."""
+        return *self.source_topics, self.catalogue.questions.name
+
+    @cached_property
     def side_topics(self) -> tuple[str, ...]:
         """Single-partition topics that partition 0 of the totals reads besides the counts; in full on every takeover."""
         return self.catalogue.targets.name, self.catalogue.controls.name

@@ -1,11 +1,13 @@
 """Counts per metric, scope and business date of one partition, and the changes of one step.
 
 Units are first added up per cell (a local hour), per set of scopes and per group of metrics that always move together;
-only when the step ends are these few sums spread over days, scopes and metrics.
+only when the step ends are these few sums spread over days, scopes and metrics. Which orders have units in a cell is kept
+too, for those who ask which unit was the N-th.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +17,6 @@ from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
-    from datetime import date
 
     from schemas.counts import DayKey
     from streams.domain.scopes import Scopes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)
+_GROUPS_SHIFT: Final = 3
 
 # The key of a sum within a cell: code of the scopes, group of metrics, whether units leave, whether they are backfill.
 _BACKFILL: Final = 0b1
@@ -40,15 +42,16 @@ _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
 
 class _Sum:
-    """Units of one key of one cell in one step: the causes of those added, and a count of those without a cause.
+    """Units of one key of one cell in one step: the causes of those added, and a count of those without a cause, with their orders.
 
     `latest` is the latest one of those that were counted without it, as far as it was noted.
     """
 
-    __slots__ = ("causes", "count", "latest", "latest_us")
+    __slots__ = ("causes", "count", "latest", "latest_us", "orders")
 
     def __init__(self) -> None:
         self.causes: list[Fact] = []
+        self.orders: list[str] = []
         self.count = 0
         self.latest_us = -1
         self.latest: Fact | None = None
@@ -94,6 +97,10 @@ class DayCounts:
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
         self._scopes_by_code: list[tuple[tuple[str, ...], ...]] = []
         self._days: dict[DayKey, _Day] = {}
+        self._first_day = date.max
+        #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of texts takes four times
+        #: the memory.
+        self._orders: dict[int, bytearray] = {}
         self._cells: dict[int, _Cell] = {}
         self._quarters: dict[int, _Cell] = {}
 
@@ -125,7 +132,7 @@ class DayCounts:
                 added = cell[key] = _Sum()
             added.causes.append(cause)
 
-    def count(self, group: int, dims: Dims, time_us: int, *, backfill: bool) -> _Sum:
+    def count(self, group: int, dims: Dims, time_us: int, order_id: str, *, backfill: bool) -> _Sum:
         """Like `add`, of an event that is not unpacked.
 
         Where its time is no less than that of the latest one of the sum that is returned, it must be unpacked after
@@ -133,6 +140,7 @@ class DayCounts:
         """
         added = self._sum(group, dims, time_us, backfill)
         added.count += 1
+        added.orders.append(order_id)
         return added
 
     def note_latest(self, added: _Sum, cause: Fact) -> None:
@@ -157,6 +165,8 @@ class DayCounts:
             day, hour = day_of_cell(number), hour_of_cell(number)
             for key, change in cell.items():
                 self._spread(key, change, day, hour, touched)
+                if not key & _LEAVING:
+                    self._note_orders(number, key, change)
             spread += len(cell)
             if spread >= _PAUSE_SUMS:
                 spread = 0
@@ -173,6 +183,39 @@ class DayCounts:
                 yield
         return made
 
+    def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
+        """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
+        found: dict[str, None] = {}
+        for cell in range(first_cell, last_cell + 1):
+            for group, metrics in enumerate(GROUPS):
+                ids = self._orders.get(cell << _GROUPS_SHIFT | group) if metric in metrics else None
+                if ids is not None:
+                    found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
+        return list(found)
+
+    def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
+        """Units of a metric and scope from a date on and before a cell, as of the last step."""
+        end, total = day_of_cell(cell), 0
+        for number in range(max(first_day, self._first_day).toordinal(), end.toordinal()):
+            counted = self._days.get((metric, scope, date.fromordinal(number)))
+            if counted is not None:
+                total += counted.count
+        last = self._days.get((metric, scope, end)) if end >= first_day else None
+        return total + (sum(last.by_hour[: hour_of_cell(cell)]) if last is not None else 0)
+
+    def scopes_at(self, dims: Dims, cell: int) -> tuple[str, ...]:
+        """The scopes in which a unit with these dimensions counts in a cell."""
+        eras = self._scopes.scopes_by_era(dims)
+        return eras[self._scopes.aliases.era(day_of_cell(cell))] if len(eras) > 1 else eras[0]
+
+    def cell_of(self, time_us: int) -> int:
+        """The cell of an instant."""
+        return self._zone.cell_of(time_us)
+
+    def scopes_of(self, metric: Metric) -> set[str]:
+        """The scopes in which a metric has, or had, counts."""
+        return {scope for of, scope, _ in self._days if of == metric}
+
     def all(self) -> dict[DayKey, DayCount]:
         """Every day that ever had a count, those that came back to zero too."""
         return {key: self._days[key].published() for key in sorted(self._days, key=_order)}
@@ -187,6 +230,7 @@ class DayCounts:
                 total = self._days.get(day_key)
                 if total is None:
                     total = self._days[day_key] = _Day()
+                    self._first_day = min(self._first_day, day)
                 total.count += count
                 total.by_hour[hour] += count
                 if key & _BACKFILL:
@@ -194,6 +238,18 @@ class DayCounts:
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
+
+    def _note_orders(self, cell: int, key: int, change: _Sum) -> None:
+        """Notes which orders have units in a cell."""
+        ids = [cause.order_id for cause in change.causes] if change.causes else change.orders
+        if change.causes and change.orders:
+            ids += change.orders
+        place = cell << _GROUPS_SHIFT | (key >> _GROUP_SHIFT & _GROUP)
+        noted = self._orders.get(place)
+        if noted is None:
+            noted = self._orders[place] = bytearray()
+        # No id of an order has a line's end in it.
+        noted += "\n".join([*ids, ""]).encode()
 
     def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)

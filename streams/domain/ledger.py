@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
+from streams.domain.nth import answer_of
 from streams.domain.orders import (
     CANCELLATIONS,
     CANCELLED,
@@ -40,15 +42,18 @@ from streams.domain.packing import (
     unpack,
 )
 from streams.domain.pauses import whole
+from streams.domain.rules import template_of
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey
+    from schemas.questions import Answer, Question, UnitKey
     from streams.domain.scopes import Scopes
     from streams.domain.zone import BusinessZone
 
 
-#: Orders that are judged between two pauses.
+#: Orders that are judged between two pauses, and those that are for an answer.
 _PAUSE_ORDERS: Final = 1000
+_PAUSE_ANSWERED: Final = 200
 
 #: (index in the facts that were given, reason, one line for a person)
 Refusal = tuple[int, str, str]
@@ -158,6 +163,39 @@ class Ledger:
     def violations(self) -> dict[str, OrderViolations]:
         """Every order with violations as of the last drain, for publishing all of them again."""
         return dict(self._violations)
+
+    # Asking ---------------------------------------------------------------------------------------------------------
+
+    def answering(self, question: Question) -> Generator[None, None, Answer]:
+        """What there is to say to a question, by the counts of the last drain; with pauses, between which nothing may change."""
+        wanted = self._scopes_meant(question)
+        first_day = date.fromordinal(question.first_day)
+        before = sum(
+            self._days.units_before(question.metric, scope, first_day, question.first_cell) for scope in wanted
+        )
+        units: list[UnitKey] = []
+        days, words = self._days, self._vocabulary.words
+        for number, order_id in enumerate(days.orders_in(question.metric, question.first_cell, question.last_cell), 1):
+            for metric, dims, cause in self._judge(unpack(order_id, self._orders[order_id], words)).units:
+                if metric != question.metric:
+                    continue
+                cell = days.cell_of(cause.time_us)
+                if not question.first_cell <= cell <= question.last_cell:
+                    continue
+                if not wanted.isdisjoint(days.scopes_at(dims, cell)):
+                    units.append((cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset))
+            if number % _PAUSE_ANSWERED == 0:
+                yield
+        return answer_of(question, before, units)
+
+    def _scopes_meant(self, question: Question) -> set[str]:
+        """The scopes whose units a question is about, each with the same dimensions, so that none of them share a unit."""
+        if question.others_than is None:
+            return {question.scope}
+        kept = set(question.others_than)
+        dimensions = template_of(question.scope)
+        same = {scope for scope in self._days.scopes_of(question.metric) if template_of(scope) == dimensions}
+        return (same - kept) | {question.scope}
 
     # Applying -------------------------------------------------------------------------------------------------------
 
@@ -387,7 +425,7 @@ class Ledger:
         _, time_us, _, dims, backfill = event
         words = self._vocabulary.words
         added = self._days.count(
-            group, cast("Dims", words[dims]), time_us, backfill=backfill
+            group, cast("Dims", words[dims]), time_us, order_id, backfill=backfill
         )  # dimensions, as in `restore`
         if time_us >= added.latest_us:
             self._days.note_latest(added, unpack(order_id, blob, words)[index])

@@ -1,7 +1,8 @@
 """The book of milestones: what stands, its revision, and the event that says so.
 
 A milestone is known by its id. Whether it stands is a function of the counts; the book turns a change of that into the
-next revision: raised or recorded, retracted, reinstated.
+next revision: raised or recorded, retracted, reinstated. Which unit passed the number only the ledger partitions know: an
+event says its position, and is completed when they have been asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, Mil
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.facts import LatestUnit
+    from schemas.questions import UnitKey
     from streams.domain.windows import Row
 
 #: Of installations that began when there was no other.
@@ -43,10 +44,11 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a milestone is about, apart from its window."""
+    """What a milestone is about, apart from its window. `position` says which unit of the window passes its number, from 1."""
 
     milestone_id: str
     kind: MilestoneKind
+    position: int
     rule: str | None = None
     target_id: str | None = None
     operator: Operator | None = None
@@ -60,15 +62,12 @@ class MilestoneBook:
         source: Of the events, a URI reference.
 
     Args:
-        timezone: IANA name of the business time zone; the offset of `achieved_at`.
-        topics: Number → name of the source topics that causes point into.
+        timezone: IANA name of the business time zone.
     """
 
-    def __init__(self, timezone: str, topics: Mapping[int, str]) -> None:
+    def __init__(self, timezone: str) -> None:
         self.source = EARLIEST_SOURCE
         self._timezone = timezone
-        self._zone = ZoneInfo(timezone)
-        self._topics = topics
         self._standing: dict[str, Standing] = {}
         self._events: list[MilestoneEvent] = []
         self._detected_at = ""
@@ -112,45 +111,44 @@ class MilestoneBook:
         """Sets the time that the events of this step are detected at, microseconds since 1970."""
         self._detected_at = utc_text(now_us)
 
-    def pass_(self, claim: Claim, row: Row, *, news: bool, by_units: bool, first: bool = False) -> None:
+    def pass_(self, claim: Claim, row: Row, *, news: bool, first: bool = False) -> None:
         """A milestone stands for a window that it does not stand for yet.
 
         Args:
             claim: The milestone.
             row: The window that passed.
             news: Raise it; otherwise it is put on record. Whatever stood before is reinstated in either case.
-            by_units: Caused by units of this step; otherwise by a clock, a target or a setting.
             first: The window is the first one ever to pass.
         """
         standing = self._standing.get(claim.milestone_id)
         first_type: MilestoneType = _RAISED if news else _RECORDED
         event_type: MilestoneType = first_type if standing is None else _REINSTATED
-        self._append(event_type, claim, row, first=first, unit=row.latest if by_units else None)
+        self._append(event_type, claim, row, first=first)
 
     def retract(self, claim: Claim, row: Row, *, first: bool = False) -> None:
         """A milestone no longer stands."""
-        self._append(RETRACTED, claim, row, first=first, unit=None)
+        self._append(RETRACTED, claim, row, first=first)
 
     def end_step(self) -> list[MilestoneEvent]:
         """The events of this step in the order to publish."""
         events, self._events = self._events, []
         return in_order(events)
 
-    def _append(
-        self, event_type: MilestoneType, claim: Claim, row: Row, *, first: bool, unit: LatestUnit | None
-    ) -> None:
+    def _append(self, event_type: MilestoneType, claim: Claim, row: Row, *, first: bool) -> None:
         standing = self._standing.get(claim.milestone_id)
         revision = standing.revision + 1 if standing is not None else 1
         period = None if event_type == RETRACTED else row.period.id
         self._standing[claim.milestone_id] = Standing(revision, period)
         event_id = f"{claim.milestone_id}@{revision}"
-        achieved_at = self._local_text(unit.time_us) if unit is not None else None
-        cause = self._cause(unit) if unit is not None else None
+        position = None if event_type == RETRACTED else claim.position
+        achieved_at, cause = None, None
         decided = self._decided.pop(event_id, None)
         if decided is not None:
             self._settled.append(event_id)
             if decided.data.period == row.period.id and (decided.type == RETRACTED) == (event_type == RETRACTED):
-                event_type, achieved_at, cause = decided.type, decided.data.achieved_at, decided.data.cause
+                # One that an earlier version has decided has its unit and no position.
+                event_type, position = decided.type, decided.data.position
+                achieved_at, cause = decided.data.achieved_at, decided.data.cause
         data = MilestoneData(
             milestone_id=claim.milestone_id,
             revision=revision,
@@ -167,6 +165,7 @@ class MilestoneBook:
             threshold=claim.threshold,
             count=row.count,
             first=first,
+            position=position,
             achieved_at=achieved_at,
             detected_at=self._detected_at,
             cause=cause,
@@ -182,17 +181,30 @@ class MilestoneBook:
             )
         )
 
-    def _cause(self, unit: LatestUnit) -> Cause:
-        return Cause(
-            topic=self._topics[unit.topic],
-            partition=unit.partition,
-            offset=unit.offset,
-            event_source=unit.source,
-            event_id=unit.id,
-        )
 
-    def _local_text(self, time_us: int) -> str:
-        return (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone).isoformat()
+class Completion:
+    """Completes events with the units that their positions mean.
+
+    Args:
+        timezone: IANA name of the business time zone; the offset of `achieved_at`.
+        topics: Number → name of the source topics that causes point into.
+    """
+
+    def __init__(self, timezone: str, topics: Mapping[int, str]) -> None:
+        self._zone = ZoneInfo(timezone)
+        self._topics = topics
+
+    def with_unit(self, event: MilestoneEvent, unit: UnitKey | None) -> MilestoneEvent:
+        """The event with the unit that passed its number; None where there is no such unit, so it has no position either."""
+        if unit is None:
+            return event.model_copy(update={"data": event.data.model_copy(update={"position": None})})
+        time_us, event_id, source, topic, partition, offset = unit
+        achieved_at = (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone)
+        cause = Cause(
+            topic=self._topics[topic], partition=partition, offset=offset, event_source=source, event_id=event_id
+        )
+        found = {"achieved_at": achieved_at.isoformat(), "achieved_on": achieved_at.date().isoformat(), "cause": cause}
+        return event.model_copy(update={"data": event.data.model_copy(update=found)})
 
 
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:

@@ -86,6 +86,11 @@ class ScopeBounds:
         """Whether a scope has rows."""
         return scope in self._let_in
 
+    def with_rows(self, template: tuple[str, ...]) -> list[str]:
+        """The scopes of some dimensions that have rows, sorted."""
+        names = list(template)
+        return sorted(scope for scope in self._let_in if [name for name, _, _ in _parts(scope)] == names)
+
     def note_rows(self, rows: int) -> None:
         """There are so many rows at least, although they are still being read."""
         self._least_rows = rows

@@ -38,6 +38,11 @@ class RecordPeriods:
         """Ids of the periods, in the order of time."""
         return (period_id for _, _, period_id in self._periods)
 
+    def best_before(self, row: Row) -> int:
+        """The highest count of the periods before one of them."""
+        index = bisect_left(self._periods, row.ordering)
+        return max(0, self._peaks[index - 1]) if index else 0
+
     def put(self, row: Row) -> None:
         """Takes a period that is over, for the first time or because its count may have changed."""
         period = row.ordering

@@ -41,7 +41,7 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, Metric
@@ -60,8 +60,6 @@ _NO_LIMIT: Final = 1 << 62
 _RECORDS_OF_ROW: Final = 2
 #: Kinds of milestones that one row decides; the others compare rows.
 _OF_ONE_ROW: Final = ("threshold", "multiple", "share", "target")
-
-SOURCE_TOPICS: Final[Mapping[int, str]] = {0: "vehicle.orders.v1", 1: "vehicle.deliveries.v1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,6 @@ class Totals:
         targets: The targets to start with; events replace them.
         timezone: IANA name of the business time zone.
         closed_after_s: Seconds after the end of a period until its row is closed.
-        topics: Names of the source topics, orders first, for the causes of milestones.
         scopes: The scopes that are counted; control totals of others have nothing to be compared with.
         is_home: Whether the rows of a scope are here; targets and control totals of other scopes are only known.
         bounds: Which scopes have rows; without them all have.
@@ -121,7 +118,6 @@ class Totals:
         targets: Sequence[Target],
         timezone: str,
         closed_after_s: int = 259_200,
-        topics: Mapping[int, str] = SOURCE_TOPICS,
         scopes: Scopes | None = None,
         is_home: Callable[[str], bool] = lambda _scope: True,
         bounds: ScopeBounds | None = None,
@@ -131,7 +127,7 @@ class Totals:
         self._calendar = calendar
         self._timezone = timezone
         self._rules = tuple(rules)
-        self._book = MilestoneBook(timezone, topics)
+        self._book = MilestoneBook(timezone)
         self._rules_by_window: dict[tuple[str, tuple[str, ...], str], tuple[Rule, ...]] = {}
         self._template_of: tuple[str, tuple[str, ...]] = "all", ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
@@ -250,6 +246,16 @@ class Totals:
     def day_counts(self, metric: Metric, scope: str) -> Iterator[tuple[date, int]]:
         """Dates and counts of the business dates that have any, in no order."""
         return self._windows.day_counts(metric, scope)
+
+    def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
+        """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
+        return self._windows.hour_of_unit(metric, scope, first, last, number)
+
+    def others_than(self, scope: str) -> list[str] | None:
+        """Of the scope of the others: the scopes that have rows; None for any other scope, or where all have rows."""
+        if self._bounds is None or scope == ALL or scope != scope_of_others(scope):
+            return None
+        return self._bounds.with_rows(template_of(scope))
 
     def evaluate(self, *, now_us: int, caught_up: bool) -> Step:
         """Judges what has changed since the last call; the first time, everything.
@@ -453,7 +459,7 @@ class Totals:
                     ("share", share_id(target, share), target.units_at(share)) for share in target.at
                 ]
                 for kind, name, units in (*wanted, ("target", target_milestone_id(target), target.value)):
-                    claim = Claim(name, kind, target_id=target.target_id, operator="reaches", threshold=units)
+                    claim = Claim(name, kind, units, target_id=target.target_id, operator="reaches", threshold=units)
                     self._judge_crossing(claim, row, passes=row.count >= units, passed=row.published_count >= units)
 
     def _counts_as_passing(self, row: Row, rule: Rule) -> bool:
@@ -476,6 +482,7 @@ class Totals:
         claim = Claim(
             threshold_id(rule, row.scope, row.period.id),
             "threshold",
+            _position(rule),
             rule=rule.name,
             operator=rule.operator,
             threshold=rule.threshold,
@@ -492,6 +499,7 @@ class Totals:
             claim = Claim(
                 multiple_id(rule, row.scope, row.period.id, number * every),
                 "multiple",
+                number * every,
                 rule=rule.name,
                 operator="reaches",
                 threshold=number * every,
@@ -510,13 +518,20 @@ class Totals:
             # A window that had passed before is met by a new rule or target; one in which no day has grown has
             # passed by a new calendar. Neither is news.
             by_units = row.grew and not passed
-            self._book.pass_(claim, row, news=by_units and not row.only_backfilled, by_units=by_units, first=first)
+            self._book.pass_(claim, row, news=by_units and not row.only_backfilled, first=first)
         elif stands and not passes:
             self._book.retract(claim, row, first=first)
 
     def _judge_first(self, first: FirstPassing) -> None:
         rule, scope = first.rule, first.scope
-        claim = Claim(first_id(rule, scope), "first", rule=rule.name, operator=rule.operator, threshold=rule.threshold)
+        claim = Claim(
+            first_id(rule, scope),
+            "first",
+            _position(rule),
+            rule=rule.name,
+            operator=rule.operator,
+            threshold=rule.threshold,
+        )
         standing = self._book.get(claim.milestone_id)
         period, earliest = standing.period if standing is not None else None, first.earliest
         if period == earliest:
@@ -530,7 +545,7 @@ class Totals:
         if row is not None:
             by_units = row.grew and not rule.passed_by(row.published_count)
             news = by_units and not first.passed_before and not row.only_backfilled
-            self._book.pass_(claim, row, news=news, by_units=by_units, first=True)
+            self._book.pass_(claim, row, news=news, first=True)
 
     def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
         touched: dict[tuple[str, str, str], tuple[Rule, RecordPeriods]] = {}
@@ -560,7 +575,9 @@ class Totals:
                 row = self._row_of(rule, scope, period_id)
                 judged[row.key] = row, is_record
             for row, is_record in judged.values():
-                self._judge_record(rule, row, is_record=is_record, was_record=row.period.id in before)
+                self._judge_record(
+                    rule, row, periods.best_before(row), is_record=is_record, was_record=row.period.id in before
+                )
 
     def _row_of(self, rule: Rule, scope: str, period_id: str) -> Row:
         row = self._windows.get(RowKey(rule.metric, scope, period_id))
@@ -571,18 +588,22 @@ class Totals:
     def _waits_as_record(self, row: Row, rule: Rule) -> bool:
         return rule in self._rules_of(row) and record_id(rule, row.scope, row.period.id) in self._held
 
-    def _judge_record(self, rule: Rule, row: Row, *, is_record: bool, was_record: bool) -> None:
-        claim = Claim(record_id(rule, row.scope, row.period.id), "record", rule=rule.name)
+    def _judge_record(self, rule: Rule, row: Row, best: int, *, is_record: bool, was_record: bool) -> None:
+        claim = Claim(record_id(rule, row.scope, row.period.id), "record", best + 1, rule=rule.name)
         stands = self._book.stands(claim.milestone_id)
         if is_record:
             self._held.end(claim.milestone_id)
         if is_record and not stands:
             # Periods loaded as history come to be over by the clock: no unit of that step tells them from news.
             news = not (was_record or row.only_backfilled or row.count == row.backfilled)
-            by_clock = row.published_status == "open"
-            self._book.pass_(claim, row, news=news, by_units=row.grew and not was_record and not by_clock)
+            self._book.pass_(claim, row, news=news)
         elif stands and not is_record and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
+
+
+def _position(rule: Rule) -> int:
+    """Which unit of a window passes the number of a threshold."""
+    return (rule.threshold or 0) + (rule.operator == "exceeds")
 
 
 def _ordered(step: Step, *, is_last: bool = False) -> Step:

@@ -294,6 +294,21 @@ class Windows:
             if period.kind == "day":
                 yield period.start, self.columns.count[place]
 
+    def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
+        """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
+        for day, count in sorted(self.day_counts(metric, scope)):
+            if not first <= day <= last:
+                continue
+            if number > count:
+                number -= count
+                continue
+            counted = self.day(metric, scope, day)
+            for hour, units in enumerate(counted.by_hour if counted is not None else ()):
+                if number <= units:
+                    return day, hour
+                number -= units
+        return None
+
     # What comes in --------------------------------------------------------------------------------------------------
 
     def restore(self, row: PublishedRow) -> None:

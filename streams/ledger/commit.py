@@ -14,6 +14,9 @@ from streams.ledger.partition_status import partition_record
 from streams.ledger.vocabulary import vocabulary_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.questions import Answer
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
     from streams.ledger.memory import Memory
@@ -56,12 +59,15 @@ class CommitRecords:
         """The records were committed."""
         self._must_say_so = False
 
-    async def records(self, changes: LedgerChanges, out: list[Outgoing], now_us: int) -> list[Outgoing]:
+    async def records(
+        self, changes: LedgerChanges, out: list[Outgoing], answers: Mapping[int, list[Answer]], now_us: int
+    ) -> list[Outgoing]:
         """All records of the transaction, in order.
 
         Args:
             changes: What has changed in the ledger.
             out: Dead letters and forwarded records.
+            answers: By the counts with these changes, for each partition of the totals that has asked.
             now_us: The clock, microseconds since 1970.
         """
         catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
@@ -90,7 +96,9 @@ class CommitRecords:
             lags = {name: source.lag for name, source in memory.named_sources()}
             records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
         # Last in the transaction: a reader of the counts applies those of this partition up to here.
-        records += [Outgoing(*part, encode_marker_key(number), body) for part in catalogue.counts.whole]
+        for topic, home in catalogue.counts.whole:
+            told = encode_marker(marker.with_answers(answers[home])) if home in answers else body
+            records.append(Outgoing(topic, home, encode_marker_key(number), told))
         return records
 
     def _marker(self, now_us: int) -> Marker:

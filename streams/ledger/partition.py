@@ -16,6 +16,7 @@ from streams.ledger.application import Application, LogStart
 from streams.ledger.commit import CommitRecords
 from streams.ledger.memory import Memory
 from streams.ledger.poison_record import INFRASTRUCTURE, blamed
+from streams.ledger.questions import Questions
 from streams.ledger.restore import restore
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class LedgerPartition:
         self._log_end = log_end
         self._log_start = log_start
         self._writer = context.log.writer(context.transactional_id(f"ledger-{number}"))
+        self._asked_at = Partition(context.catalogue.questions.name, number)
+        self._questions = Questions()
         self._forget()
 
     def _forget(self) -> None:
@@ -57,16 +60,19 @@ class LedgerPartition:
     async def restore(self) -> Mapping[Partition, int]:
         """The reading part of opening, without fencing."""
         self._application.start(await restore(self._memory, self._context))
+        async with self._context.log.reader() as reader:
+            # What was asked before will be asked again.
+            self._questions.next = (await reader.bounds([self._asked_at]))[self._asked_at].end
         return self.positions()
 
     @property
     def unfinished(self) -> bool:
-        """Never: everything taken is committed at once."""
-        return False
+        """Whether questions wait for their answers: everything else that was taken is committed at once."""
+        return self._questions.has_more
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to continue reading each source."""
-        return self._memory.positions()
+        """Where to continue reading each source, and the questions."""
+        return {**self._memory.positions(), self._asked_at: self._questions.next}
 
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
@@ -74,6 +80,8 @@ class LedgerPartition:
         The numbered steps are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 5 the last
         commit, after 6 an open transaction that the next owner aborts, after 7 the old or the new commit, as the log says.
         """
+        self._questions.take([batch for batch in batches if batch.topic == self._asked_at.topic])
+        batches = [batch for batch in batches if batch.topic != self._asked_at.topic]
         try:
             records = await self._step(batches)
         except (ExpectedError, *INFRASTRUCTURE):
@@ -109,11 +117,14 @@ class LedgerPartition:
         changes = await in_turns(memory.ledger.draining())
         if memory.finish_recovery(changes):
             self._commit.say_so()
+        if memory.recovery is not None:
+            self._questions.drop()  # who asks knows nothing of counts that are held back
+        answers = await self._questions.answers(memory.ledger, self._context.totals_homes.of)
         now_us = self._context.now_us()
-        if not batches and not self._commit.is_due(now_us):
+        if not batches and not answers and not self._commit.is_due(now_us):
             return []
         # 4: gather, 5: the marker last
-        return await self._commit.records(changes, out, now_us)
+        return await self._commit.records(changes, out, answers, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
         """The error, or one that names the record that causes it. This object must not be used afterwards."""

@@ -26,7 +26,6 @@ def make_totals(context: Context, number: int = 0) -> Totals:
         targets=targets_of(settings),
         timezone=settings.timezone,
         closed_after_s=settings.closed_after_s,
-        topics=context.source_topics.names,
         scopes=context.scopes,
         is_home=lambda scope: homes.of(scope) == number,
         bounds=ScopeBounds(settings.limits.bounds) if settings.limits.beyond == "other" else None,

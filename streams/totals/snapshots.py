@@ -140,7 +140,7 @@ class Snapshots:
             counts=TopicMark(counts_next, counts.first),
             windows=windows,
             history=history,
-            markers=dict(self._shards.markers),
+            markers={shard: marker.with_answers([]) for shard, marker in self._shards.markers.items()},
         )
         self._to_write.extend(_names(self._head))
 

@@ -22,8 +22,7 @@ from schemas.codec import (
     read_row,
 )
 from schemas.facts import Rejection
-from schemas.memory import DECIDED, HELD, SIDE, SNAPSHOT, Held, key_of, name_of
-from schemas.outputs import MILESTONE_HEADERS
+from schemas.memory import DECIDED, HELD, SIDE, SNAPSHOT, WAITING, Held, key_of, name_of
 from schemas.rows import RowKey
 from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
@@ -37,6 +36,7 @@ from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
 from streams.totals.limit_warnings import LimitWatch
+from streams.totals.moments import Moments
 from streams.totals.passed_on_sides import PassedOnSides
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
@@ -86,6 +86,9 @@ class WindowTables:
         #: Forecasts of the last step that are committed with the next transaction.
         self._later: list[Outgoing] = []
         self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
+        self._moments = Moments(context, self._totals, self._shards, number)
+        #: Events that the former writer had decided, in order, and that wait for their units.
+        self._waiting: dict[str, bytes] = {}
         self._snapshots = Snapshots(context, self._totals.windows, self._shards, number)
         self._counts = Partition(catalogue.counts.name, number)
         self._next = 0
@@ -128,11 +131,7 @@ class WindowTables:
                     row = read_row(record.value)
                     self._check_home(row.scope)
                     self._totals.restore_row(row)
-            source = ""
-            async for record in self._read(reader, catalogue.milestones.name):
-                event = decode_milestone(record_value(record))
-                self._totals.restore_milestone(event)
-                source = event.source
+            source = await self._restore_milestones(reader)
             # What has been published under one source is continued under it: the same fact must not get another identity.
             self._totals.publish_as(
                 self._context.settings.event_source
@@ -153,7 +152,12 @@ class WindowTables:
     @property
     def unfinished(self) -> bool:
         """Whether a step has more to commit; then call `process` again without batches."""
-        return self._parts is not None or bool(self._later) or self._history.is_due(self._context.now_us())
+        return (
+            self._parts is not None
+            or bool(self._later)
+            or self._moments.has_more
+            or self._history.is_due(self._context.now_us())
+        )
 
     @property
     def between_steps(self) -> bool:
@@ -182,6 +186,8 @@ class WindowTables:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
         records, self._later = self._later[:_MOST_RECORDS], self._later[_MOST_RECORDS:]
+        # Those that have waited longest come first, before what this step decides.
+        records += self._moments.completed(_MOST_RECORDS - len(records))
         records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
         if self._parts is not None and len(records) <= _MOST_RECORDS - self._context.part_rows:
             records += await self._next_part(self._parts)
@@ -195,6 +201,7 @@ class WindowTables:
             # versions say.
             if self._shards.settled:
                 records += await self._snapshots.records()
+        records += self._moments.questions()
         if records:
             await self._writer.commit(records)
 
@@ -237,6 +244,20 @@ class WindowTables:
             async for record in paced(records):
                 yield record
 
+    async def _restore_milestones(self, reader: LogReader) -> str:
+        """Takes over the milestones that are published, and those that wait for their units. Returns their last source."""
+        source = ""
+        async for record in self._read(reader, self._context.catalogue.milestones.name):
+            event = decode_milestone(record_value(record))
+            self._totals.restore_milestone(event)
+            source = event.source
+        waiting = [decode_milestone(value) for value in self._waiting.values()]
+        for event in waiting:
+            self._totals.restore_milestone(event)
+            source = event.source
+        self._moments.restore(waiting)
+        return source
+
     async def _source_elsewhere(self, reader: LogReader) -> str:
         """The event source of the last milestone that another partition has published; empty if none has."""
         last_ms, source = 0, ""
@@ -267,13 +288,16 @@ class WindowTables:
         """Takes over what is remembered, but the rows. Returns the states of the side topics, by name."""
         sides: dict[str, bytes] = {}
         held: dict[str, bytes] = {}
+        waiting = self._waiting
         decided: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
             elif kind in (SIDE, HELD):
-                of_kind = held if kind == HELD else decided if name.startswith(DECIDED) else sides
+                beginnings = ((DECIDED, decided), (WAITING, waiting))
+                of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
+                of_kind = held if kind == HELD else of_side
                 if record.value is not None:
                     of_kind[name] = record.value
                 else:
@@ -326,6 +350,7 @@ class WindowTables:
         applied = self._shards.take(record)
         if applied is not None:
             shard, changes = applied
+            self._moments.hear(shard, self._shards.markers[shard])
             async for (metric, scope, day), count in paced(changes):
                 self._totals.update(shard, metric, scope, day, count)
 
@@ -377,11 +402,7 @@ class WindowTables:
             records.append(Outgoing(catalogue.windows.name, number, str(RowKey.of(row)).encode(), encode_row(row)))
             self._history.publish(row)
         records += [self._history.replace(row) async for row in paced(step.replaced)]
-        async for event in paced(step.milestones):
-            value = encode_milestone(event)
-            records.append(
-                Outgoing(catalogue.milestones.name, number, event.subject.encode(), value, MILESTONE_HEADERS)
-            )
+        records += self._moments.publish(step.milestones)
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None
             records.append(Outgoing(catalogue.totals.name, number, key_of(HELD, milestone_id), body))

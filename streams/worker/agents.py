@@ -35,7 +35,7 @@ def register(app: faust.App, engine: Engine) -> None:
     def topic(*names: str) -> BatchTopic:
         return BatchTopic(app, topics=names, value_serializer="raw", key_serializer="raw", acks=False, internal=False)
 
-    @app.agent(topic(*context.source_topics), name="ledger", isolated_partitions=True)
+    @app.agent(topic(*context.ledger_topics), name="ledger", isolated_partitions=True)
     async def ledger(stream: _Stream) -> None:
         """One instance per source topic and partition: orders and deliveries become day counts."""
         async for event in stream.events():

@@ -28,7 +28,7 @@ def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
     """
     homes = context.settings.partitions
     ledgers = [
-        {topic: list(range(number, counts.get(topic, 0), homes)) for topic in context.source_topics}
+        {topic: list(range(number, counts.get(topic, 0), homes)) for topic in context.ledger_topics}
         for number in range(homes)
     ]
     totals = [
@@ -91,7 +91,7 @@ class SharesAssignor(PartitionAssignor):
         clients = {member: self._get_client_metadata(metadata) for member, metadata in member_metadata.items()}
         self._update_member_urls(clients)
         context: Context = self.app.context
-        wanted = {*context.source_topics, *context.totals_topics}
+        wanted = {*context.ledger_topics, *context.totals_topics}
         # A worker with another list of topics gets nothing until it is started again with this one.
         members = sorted(member for member in clients if wanted <= set(member_metadata[member].subscription))
         topics = {topic for metadata in member_metadata.values() for topic in metadata.subscription}

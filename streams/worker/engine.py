@@ -15,7 +15,7 @@ from streams.totals.window_tables import WindowTables
 from streams.worker.task_runner import State, TaskRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from streams.context import Context
     from streams.kafka.transport import Batch, BatchConsumer
@@ -97,7 +97,9 @@ class Engine:
                 for number, runner in self._ledgers.items()
                 if runner.is_open
                 and number in ledgers
-                and not ledgers[number] == set(runner.positions) == self._had.get(number, set())
+                and not self._sources(ledgers[number])
+                == self._sources(runner.positions)
+                == self._sources(self._had.get(number, ()))
             }
             self._had = ledgers
             leaving = (set(self._ledgers) - set(ledgers)) | changed
@@ -106,7 +108,10 @@ class Engine:
                 runner.assign_again()
             for number in set(ledgers) - set(self._ledgers):
                 self._ledgers[number] = self._runner(
-                    f"ledger {number}", partial(self._ledger, number), partial(self._belongs, number)
+                    f"ledger {number}",
+                    partial(self._ledger, number),
+                    partial(self._belongs, number),
+                    urgent=self.context.catalogue.questions.name,
                 )
             for number in totals - set(self._totals):
                 self._totals[number] = self._runner(
@@ -129,8 +134,9 @@ class Engine:
         topics, homes = self.context.source_topics, self.context.settings.partitions
         ledgers: dict[int, set[Partition]] = {tp.partition: set() for tp in held if tp.topic == topics.rerouted}
         for tp in held:
-            if tp.topic in topics:
+            if tp.topic in self.context.ledger_topics:
                 ledgers.setdefault(tp.partition % homes, set()).add(tp)
+        # Without its questions, which workers of earlier versions do not assign, a ledger only leaves them unanswered.
         incomplete = [number for number, of in ledgers.items() if Partition(topics.rerouted, number) not in of]
         if incomplete:
             raise _parted(f"ledger partitions {incomplete}")
@@ -148,8 +154,11 @@ class Engine:
                 raise _parted(f"totals {number}, of which came {sorted(topic for topic, _ in came)}")
         return {number for number, came in totals.items() if came}
 
+    def _sources(self, partitions: Iterable[Partition]) -> set[Partition]:
+        return {tp for tp in partitions if tp[0] in self.context.source_topics}
+
     def _belongs(self, number: int, tp: Partition) -> bool:
-        return tp[0] in self.context.source_topics and tp[1] % self.context.settings.partitions == number
+        return tp[0] in self.context.ledger_topics and tp[1] % self.context.settings.partitions == number
 
     async def submit_ledger(self, batch: Batch) -> None:
         """Hands a batch of a source topic to the runner of its partition."""
@@ -165,7 +174,7 @@ class Engine:
 
     def doubt(self, tp: Partition, offset: int) -> None:
         """Has the state that reads a partition opened again, which finds out why the partition has nothing at `offset`."""
-        is_source = tp.topic in self.context.source_topics
+        is_source = tp.topic in self.context.ledger_topics
         homes = self.context.settings.partitions
         runner = self._ledgers.get(tp.partition % homes) if is_source else self._totals.get(tp.partition)
         if runner is not None:
@@ -202,7 +211,13 @@ class Engine:
         return [*self._ledgers.values(), *self._totals.values()]
 
     def _runner(
-        self, name: str, make: Callable[[], State], wanted: Callable[[Partition], bool], *, commits: int = 1
+        self,
+        name: str,
+        make: Callable[[], State],
+        wanted: Callable[[Partition], bool],
+        *,
+        commits: int = 1,
+        urgent: str = "",
     ) -> TaskRunner:
         settings = self.context.settings
         interval_ms = settings.commit_interval_ms / commits
@@ -217,6 +232,7 @@ class Engine:
             fatal=self._fatal,
             wanted=wanted,
             look=self._look,
+            urgent=urgent,
         )
 
     def _ledger(self, number: int) -> LedgerPartition:

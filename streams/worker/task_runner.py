@@ -86,6 +86,7 @@ class TaskRunner:
         fatal: Ends the worker.
         wanted: Whether the state has to read a partition that is held.
         look: Called when the cluster has failed; ends the worker if the cluster rejects it.
+        urgent: A topic whose batches are not to wait for the next commit.
     """
 
     def __init__(  # noqa: PLR0913 - what a runner depends on, by name
@@ -101,6 +102,7 @@ class TaskRunner:
         fatal: Callable[[BaseException], Awaitable[None]],
         wanted: Callable[[Partition], bool],
         look: Callable[[], Awaitable[None]],
+        urgent: str = "",
     ) -> None:
         self.name = name
         self._make = make
@@ -112,6 +114,8 @@ class TaskRunner:
         self._fatal = fatal
         self._wanted = wanted
         self._look = look
+        self._urgent = urgent
+        self._hurry = asyncio.Event()
         self._queue: deque[Batch] = deque()
         self._waiting_records = 0
         self._arrived = asyncio.Event()
@@ -143,6 +147,8 @@ class TaskRunner:
         await self._room.wait()
         self._queue.append(batch)
         self._waiting_records += len(batch.records)
+        if batch.topic == self._urgent:
+            self._hurry.set()
         if self._waiting_records >= _WAITING_RECORDS:
             self._room.clear()
         self._arrived.set()
@@ -260,7 +266,10 @@ class TaskRunner:
             # At most one and a half intervals, even if the machine's clock has jumped.
             pause_s = min(due - self._now_us() / 1e6, 1.5 * self._commit_interval_s)
             if self._queue and pause_s > 0:
-                await asyncio.sleep(pause_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._hurry.wait()
+            self._hurry.clear()
             if self._stopping.is_set():
                 return
             if self._doubt:

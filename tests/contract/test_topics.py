@@ -25,6 +25,7 @@ TABLE = [
     ("milestones.internal.ledger", 6, COMPACT),
     ("milestones.internal.rerouted", 6, KEEP),
     ("milestones.internal.totals", 1, COMPACT),
+    ("milestones.internal.questions", 6, {"cleanup.policy": "delete", "retention.ms": "86400000"}),
     ("milestones.internal.quarantine", 1, COMPACT),
     ("milestones.internal.replayed", 1, COMPACT),
 ]
@@ -71,6 +72,7 @@ def test_prefixes_stand_before_what_is_read_and_before_what_is_written() -> None
         "milestones.internal.out.ledger",
         "milestones.internal.out.rerouted",
         "milestones.internal.out.totals",
+        "milestones.internal.out.questions",
         "milestones.internal.out.quarantine",
         "milestones.internal.out.replayed",
     ]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.outputs import Cause
+from streams.domain.milestones import Completion
 from streams.domain.windows import Windows
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
 
@@ -251,8 +253,8 @@ def test_exceeds_is_above_the_number_and_reaches_is_at_it(operator: str, count: 
     assert told(world.step(NOON)) == ([("raised", f"day:2024-10-07/{operator}:1000")] if raised else [])
 
 
-def test_a_threshold_milestone_says_what_when_and_by_which_event() -> None:
-    """Every field of the event, of a crossing in two shards: the cause is the latest unit of both."""
+def test_a_threshold_milestone_says_what_when_and_by_which_unit() -> None:
+    """Every field of the event, of a crossing in two shards, before these have said which unit it was."""
     world = World(EXCEEDS)
     world.put("2024-10-07", 600, shard=2)
     world.step("2024-10-07T11:00:00+08:00")
@@ -283,15 +285,10 @@ def test_a_threshold_milestone_says_what_when_and_by_which_event() -> None:
             "threshold": 1000,
             "count": 1001,
             "first": True,
-            "achieved_at": "2024-10-07T19:00:01+08:00",
+            "position": 1001,
+            "achieved_at": None,
             "detected_at": "2024-10-07T11:42:09.310Z",
-            "cause": {
-                "topic": "vehicle.deliveries.v1",
-                "partition": 2,
-                "offset": 2,
-                "event_source": "/bj1",
-                "event_id": "e2",
-            },
+            "cause": None,
         },
     }
 
@@ -336,9 +333,7 @@ def test_a_correction_retracts_and_a_second_passing_reinstates() -> None:
         world.step(NOON)
     history = [(event.type.split(".")[1], event.data.revision, event.data.count) for event in world.events]
     assert history == [("raised", 1, 11), ("retracted", 2, 10), ("reinstated", 3, 11), ("retracted", 4, 10)]
-    assert world.events[1].data.cause is None
-    assert world.events[1].data.achieved_at is None
-    assert world.events[2].data.cause is not None
+    assert [event.data.position for event in world.events] == [11, None, 11, None]
 
 
 def test_a_milestone_retracted_before_a_restart_is_reinstated_after_it() -> None:
@@ -354,7 +349,7 @@ def test_a_crossing_by_history_alone_is_recorded_and_one_with_a_live_unit_is_rai
     world = World(rule(exceeds=10), rule("more", exceeds=20))
     world.put("2024-10-07", 11, backfilled=11)
     assert told(world.step(NOON)) == [("recorded", "day:2024-10-07/exceeds:10")]
-    assert world.events[0].data.cause is not None
+    assert world.events[0].data.position == 11
     world.put("2024-10-07", 22, backfilled=21)
     assert told(world.step(NOON)) == [("raised", "day:2024-10-07/exceeds:20")]
 
@@ -377,7 +372,7 @@ def test_history_published_before_a_restart_does_not_make_a_live_crossing_a_reco
     assert told(world.step(NOON)) == [("raised", "day:2024-10-07/exceeds:10")]
 
 
-def test_a_new_rule_whose_window_had_passed_before_is_on_record_without_a_cause() -> None:
+def test_a_new_rule_whose_window_had_passed_before_is_on_record_with_the_unit_that_passed_it() -> None:
     world = World()
     world.put("2024-10-06", 30)
     world.put("2024-10-07", 20)
@@ -390,7 +385,7 @@ def test_a_new_rule_whose_window_had_passed_before_is_on_record_without_a_cause(
         ("recorded", "day:2024-10-07/exceeds:10"),
         ("recorded", "first:day/exceeds:10"),
     ]
-    assert {event.data.cause for event in step.milestones} == {None}
+    assert [event.data.position for event in step.milestones] == [11, 11, 11]
 
 
 def test_a_new_rule_whose_window_passes_while_no_writer_ran_is_news() -> None:
@@ -401,19 +396,23 @@ def test_a_new_rule_whose_window_passes_while_no_writer_ran_is_news() -> None:
     world.put("2024-10-07", 11)
     step = world.step(NOON)
     assert told(step) == [("raised", "day:2024-10-07/exceeds:10")]
-    assert step.milestones[0].data.cause is not None
+    assert step.milestones[0].data.position == 11
 
 
-def test_a_crossing_found_on_takeover_has_the_latest_unit_of_the_days_that_rose() -> None:
-    """The month passes; 6 October has not risen since it was published, so its later unit is not the cause."""
+def test_the_hour_of_a_unit_follows_from_the_counts_of_its_window() -> None:
+    """A late unit of 5 October takes the month past 10: the eleventh is the last one of 6 October."""
     world = World(rule(window="month", exceeds=10))
+    world.put("2024-09-30", 9)
     world.put("2024-10-06", 9, hour=23)
     world.put("2024-10-05", 1, shard=1)
     world.step(NOON)
     world.put("2024-10-05", 2, shard=1, hour=8)
     world.restart()
     event = world.step(NOON).milestones[0]
-    assert event.data.achieved_at == "2024-10-05T08:00:02+08:00"
+    first, last = date.fromisoformat(event.data.start), date.fromisoformat(event.data.end)
+    hours = [world.totals.hour_of_unit(METRIC, SCOPE, first, last, number) for number in (1, 2, 3, 11, 12)]
+    assert event.data.position == 11
+    assert hours == [*[(date(2024, 10, 5), 8)] * 2, *[(date(2024, 10, 6), 23)] * 2, None]
 
 
 def test_a_milestone_of_a_rule_that_was_dropped_stands_untouched() -> None:
@@ -470,7 +469,7 @@ def test_an_earlier_day_that_passes_later_takes_the_first_over() -> None:
         (2, "day:2024-10-07"),
         (3, "day:2024-10-05"),
     ]
-    assert step.milestones[2].data.cause is not None
+    assert [event.data.position for event in step.milestones] == [1001, None, 1001]
 
 
 def test_the_first_moves_on_when_its_day_is_corrected_and_is_retracted_when_none_is_left() -> None:
@@ -486,7 +485,7 @@ def test_the_first_moves_on_when_its_day_is_corrected_and_is_retracted_when_none
         ("reinstated", "first:day/exceeds:1000"),
     ]
     assert step.milestones[2].data.period == "day:2024-10-09"
-    assert step.milestones[2].data.cause is None
+    assert step.milestones[2].data.position == 1001
     world.put("2024-10-09", 3)
     assert ("retracted", "first:day/exceeds:1000") in told(world.step(NOON))
     world.put("2024-10-11", 1001)
@@ -494,7 +493,7 @@ def test_the_first_moves_on_when_its_day_is_corrected_and_is_retracted_when_none
     assert world.standing()["deliveries/model=SU7/first:day/exceeds:1000"] == "day:2024-10-11"
 
 
-def test_a_first_that_moves_to_a_day_that_had_passed_before_has_no_cause_even_if_that_day_grew() -> None:
+def test_a_first_that_moves_to_a_day_that_had_passed_before_is_reinstated_with_its_unit() -> None:
     world = World(EXCEEDS)
     world.put("2024-10-07", 1001)
     world.put("2024-10-09", 1001)
@@ -502,7 +501,7 @@ def test_a_first_that_moves_to_a_day_that_had_passed_before_has_no_cause_even_if
     world.put("2024-10-07", 999)
     world.put("2024-10-09", 1002)
     event = world.step(NOON).milestones[-1]
-    assert (event.type, event.data.period, event.data.cause) == ("milestone.reinstated.v1", "day:2024-10-09", None)
+    assert (event.type, event.data.period, event.data.position) == ("milestone.reinstated.v1", "day:2024-10-09", 1001)
 
 
 def test_a_new_first_that_had_passed_before_is_no_news_although_an_earlier_day_passes_now() -> None:
@@ -567,7 +566,7 @@ def test_a_lower_value_already_reached_is_recorded_and_the_old_achievement_stand
     world.restart(targets=(target(15),))
     step = world.step(NOON)
     assert told(step) == [("recorded", "month:2024-10/target:aim:15")]
-    assert step.milestones[0].data.cause is None
+    assert step.milestones[0].data.position == 15
     assert len(world.standing()) == 2
 
 
@@ -635,23 +634,24 @@ def test_a_day_is_a_record_once_over_with_strictly_more_than_every_earlier_day()
     ]
 
 
-def test_a_record_that_the_clock_brings_has_no_cause() -> None:
+def test_a_record_that_the_clock_brings_has_the_unit_that_passed_the_earlier_one() -> None:
     world = World(RECORD)
     world.put("2024-10-06", 5)
     world.put("2024-10-07", 6)
     assert not world.step(NOON).milestones
     assert not world.step("2024-10-07T23:59:59+08:00").milestones
     event = world.step("2024-10-08T00:00:00+08:00").milestones[0]
-    assert (event.type, event.data.cause, event.data.achieved_at) == ("milestone.raised.v1", None, None)
+    assert (event.type, event.data.count, event.data.position) == ("milestone.raised.v1", 6, 6)
 
 
-def test_a_record_has_no_cause_when_the_day_grew_in_the_step_in_which_it_ended() -> None:
+def test_a_record_has_that_unit_also_when_the_day_grew_in_the_step_in_which_it_ended() -> None:
     world = World(RECORD)
     world.put("2024-10-06", 5)
     world.put("2024-10-07", 6)
     world.step(NOON)
     world.put("2024-10-07", 7)
-    assert [event.data.cause for event in world.step("2024-10-08T00:00:00+08:00").milestones] == [None]
+    event = world.step("2024-10-08T00:00:00+08:00").milestones[0]
+    assert (event.data.count, event.data.position) == (7, 6)
 
 
 def test_a_day_that_history_alone_makes_a_record_is_on_record() -> None:
@@ -685,7 +685,7 @@ def test_records_follow_late_events_and_corrections_of_earlier_days() -> None:
     world.put("2024-10-06", 10)
     step = world.step(NOON)
     assert told(step) == [("raised", "record:day:2024-10-06")]
-    assert step.milestones[0].data.cause is not None
+    assert step.milestones[0].data.position == 10
     world.put("2024-10-03", 1)
     assert told(world.step(NOON)) == [("reinstated", "record:day:2024-10-04")]
     world.put("2024-10-01", 99)
@@ -716,7 +716,7 @@ def test_a_new_record_rule_records_the_days_that_were_over_and_raises_the_one_th
     world.put("2024-10-07", 9)
     step = world.step("2024-10-08T12:00:00+08:00")
     assert told(step) == [("recorded", "record:day:2024-10-06"), ("raised", "record:day:2024-10-07")]
-    assert step.milestones[0].data.cause is None
+    assert [event.data.position for event in step.milestones] == [6, 9]
 
 
 def test_over_days_stay_over_across_a_restart_that_has_to_catch_up() -> None:
@@ -754,7 +754,7 @@ def test_a_calendar_that_moves_a_holiday_restates_its_row_without_news() -> None
     step = world.step(NOON)
     assert [(row.end, row.count, row.calendar) for row in step.rows] == [("2024-10-07", 12, "CN-2024.1")]
     assert told(step) == [("recorded", "holiday:national-day:2024/exceeds:10")]
-    assert step.milestones[0].data.cause is None
+    assert step.milestones[0].data.position == 11
 
 
 def test_a_published_row_of_a_holiday_that_is_no_longer_counted_is_left_alone() -> None:
@@ -784,14 +784,24 @@ def test_a_wrong_rule_or_target_is_refused_by_name() -> None:
 
 
 def test_achieved_at_has_the_offset_of_the_business_zone_at_that_time() -> None:
+    complete = Completion("America/New_York", {1: "vehicle.deliveries.v1"})
     world = World(rule(exceeds=1), timezone="America/New_York", holidays=())
     for day in (date(2024, 3, 9), date(2024, 3, 10)):
         world.put(day, 2)
     step = world.step(us("2024-03-11T00:00:00Z"))
-    assert [event.data.achieved_at for event in step.milestones] == [
-        "2024-03-09T12:00:02-05:00",
-        "2024-03-10T12:00:02-04:00",
+    found = [
+        complete.with_unit(event, (us(at), "e2", "/bj1", 1, 3, 7)).data
+        for event, at in zip(step.milestones, ("2024-03-09T17:00:02Z", "2024-03-11T03:30:00Z"), strict=True)
     ]
+    assert [(data.achieved_at, data.achieved_on) for data in found] == [
+        ("2024-03-09T12:00:02-05:00", "2024-03-09"),
+        ("2024-03-10T23:30:00-04:00", "2024-03-10"),
+    ]
+    assert found[0].cause == Cause(
+        topic="vehicle.deliveries.v1", partition=3, offset=7, event_source="/bj1", event_id="e2"
+    )
+    without = complete.with_unit(step.milestones[0], None).data
+    assert (without.position, without.achieved_at, without.cause) == (None, None, None)
 
 
 # --- pauses ---------------------------------------------------------------------------------------------------------

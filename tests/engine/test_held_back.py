@@ -6,10 +6,14 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from schemas.codec import decode_milestone, encode_day_count, encode_marker
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount
+from schemas.questions import decode_questions
 from streams.context import Context
+from streams.domain.nth import answer_of
 from streams.settings import RuleSettings, Settings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
@@ -17,6 +21,8 @@ from tests.bench.totals import batches_of, marker_of, process
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from schemas.questions import UnitKey
 
 SECOND_US = 1_000_000
 DAY = date(2024, 10, 7)
@@ -30,6 +36,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self._log = FileLog(folder)
         self.now_us = NOON_US
+        self._answered = 0
         rule = RuleSettings(name="daily", metric="deliveries", window="day", scope=(), exceeds=1, retract_after_s=60)
         settings = Settings(partitions=1, scopes=((),), rule=(rule,))
         self._context = Context(settings, now_us=lambda: self.now_us, other_log=self._log)
@@ -51,6 +58,24 @@ class World:
             ),
             (encode_marker_key(0), encode_marker(marker_of(self.now_us))),
         ]
+        self._log.append(self._counts, records)
+        (batch,) = batches_of(self._counts, iter(records), first)
+        await process(tables, [batch])
+        await self._answer(tables)
+
+    async def _answer(self, tables: WindowTables) -> None:
+        """The ledger partition says which units it has, if it was asked."""
+        asked = self._log.records_of(self._context.catalogue.questions.name)
+        questions = [one for record in asked for one in decode_questions(record.value or b"")][self._answered :]
+        if not questions:
+            return
+        self._answered += len(questions)
+        units: list[UnitKey] = [(NOON_US + number, f"e{number}", "/bj1", 1, 0, number) for number in range(2)]
+        marker = msgspec.structs.replace(
+            marker_of(self.now_us), answers=[answer_of(one, 0, units) for one in questions]
+        )
+        first = self._log.end_of(self._counts)
+        records = [(encode_marker_key(0), encode_marker(marker))]
         self._log.append(self._counts, records)
         (batch,) = batches_of(self._counts, iter(records), first)
         await process(tables, [batch])

@@ -57,16 +57,25 @@ def test_each_topic_takes_the_events_of_its_family_and_the_ledger_keeps_its_numb
 
 
 def test_partitions_of_one_number_belong_together_whatever_topic_they_are_of() -> None:
-    found = shares(context(partitions=2), {"cn": 3, "eu": 5, "bj1": 1, "milestones.internal.rerouted": 2})
+    found = shares(
+        context(partitions=2),
+        {"cn": 3, "eu": 5, "bj1": 1, "milestones.internal.rerouted": 2, "milestones.internal.questions": 2},
+    )
     assert found[:2] == [
-        {"cn": [0, 2], "bj1": [0], "eu": [0, 2, 4], "milestones.internal.rerouted": [0]},
-        {"cn": [1], "bj1": [], "eu": [1, 3], "milestones.internal.rerouted": [1]},
+        {
+            "cn": [0, 2],
+            "bj1": [0],
+            "eu": [0, 2, 4],
+            "milestones.internal.rerouted": [0],
+            "milestones.internal.questions": [0],
+        },
+        {"cn": [1], "bj1": [], "eu": [1, 3], "milestones.internal.rerouted": [1], "milestones.internal.questions": [1]},
     ]
 
 
 def test_a_worker_with_a_shorter_list_gets_nothing_from_one_with_the_longer() -> None:
     counts = {"cn": 2, "eu": 2, "bj1": 2, "milestones.internal.rerouted": 4}
-    new = {*context().source_topics, "milestones.internal.counts", "vehicle.targets.v1", "vehicle.controls.v1"}
+    new = {*context().ledger_topics, "milestones.internal.counts", "vehicle.targets.v1", "vehicle.controls.v1"}
     assignor = Mock()
     assignor.app.context = context()
     assignor._get_client_metadata.return_value.assignment.actives = {}

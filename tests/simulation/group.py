@@ -51,7 +51,7 @@ class Group:
 
     def look(self) -> None:
         """The leader asks how many partitions there are."""
-        topics = self._world.context.source_topics
+        topics = self._world.context.ledger_topics
         known = {topic: self._world.cluster.partition_count(topic) for topic in topics}
         if known != self._known:
             self._known = known
@@ -117,7 +117,7 @@ class Group:
         for number in range(world.settings.partitions):
             held[order[number % len(order)]] |= {
                 TP(topic, of)
-                for topic in context.source_topics
+                for topic in context.ledger_topics
                 for of in range(number, self._known[topic], world.settings.partitions)
             }
         for reads in context.read_by_totals:

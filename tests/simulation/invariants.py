@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,10 +19,11 @@ import orjson
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, QUARANTINED
-from schemas.memory import SIDE, SNAPSHOT, key_of
+from schemas.memory import SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes, totals_partition
+from schemas.questions import decode_questions
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Metric
     from schemas.outputs import Marker
+    from schemas.questions import Answer, Question
     from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.world import World
 
@@ -217,8 +220,20 @@ class Invariants:
         self._held_us = {rule.name: rule.retract_after_s * 1_000_000 for rule in world.settings.rule}
         self._replayed: set[bytes] = set()
         #: The contradictions that are published, by ledger partition and order.
+        #: Questions about units by id, and of each ledger partition what it counted whenever it answered one.
+        self._questions: dict[str, Question] = {}
+        self._answered: dict[str, dict[int, list[list[tuple[str, str, str]]]]] = defaultdict(dict)
+        #: Milestone events that wait for their units, by the key of the record that remembers them.
+        self._waiting: dict[bytes, dict[str, Any]] = {}
+        #: What was waiting when that was forgotten: it is put on record by the first whole step.
+        self._forgotten: set[tuple[str, str, str, int]] = set()
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
+
+    @property
+    def waits(self) -> bool:
+        """Whether milestones wait for their units."""
+        return bool(self._waiting)
 
     def expect_dead_letter(self, entry: Entry) -> None:
         """A record of a side topic is not a valid event."""
@@ -248,6 +263,10 @@ class Invariants:
         self._applied = set()
         for part in self._parts:
             part.forget()
+        for event in self._waiting.values():
+            self._turn(event)
+            self._forgotten.add(_number_of(event["data"]))
+        self._waiting = {}
 
     def forget_decisions(self) -> None:
         """What operators had decided is deleted: it holds where it has taken effect, which the dead letters say."""
@@ -343,7 +362,7 @@ class Invariants:
         if body is None:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
         marker = decode_marker(body)
-        self._check_markers(number, found[self._catalogue.counts.name], body)
+        answers = self._check_markers(number, found[self._catalogue.counts.name], marker)
         self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
         self._hear_forwarded(number, found[self._topics.rerouted])
         covered = self._cover(number, shard, marker)
@@ -368,13 +387,66 @@ class Invariants:
             self._compare_counts(number, shard, shard.uncompared)
             self._compare_contradictions(number, shard, shard.unjudged)
             shard.uncompared, shard.unjudged = set(), set()
+        for answer in answers:
+            self._note_answer(number, shard, answer)
 
-    def _check_markers(self, number: int, counts: list[Entry], body: bytes) -> None:
-        """The marker is the last record of a transaction in each partition of the counts."""
+    def _note_answer(self, number: int, shard: _Shard, answer: Answer) -> None:
+        """Notes which units the shard counts when it answers: the one that is found must follow from these."""
+        question = self._questions.get(answer.id)
+        if question is None:
+            return  # from before the internal topics were deleted
+        units = sorted(
+            (event["time"], event["id"], event["source"])
+            for known in shard.orders.values()
+            for metric, event, model in judged(list(known.values()))[0]
+            if metric == question.metric
+            and question.scope in ("all", f"model={self._counted_as(model, self._date_of(event['time']))}")
+        )
+        self._answered[answer.id].setdefault(number, []).append(units)
+
+    def _check_unit(self, name: str, data: dict[str, Any]) -> None:
+        """Whether the unit of a milestone is the N-th of its window, of the units that stood when the shards were asked."""
+        if data.get("position") is None:
+            self._world.seen["milestones without their unit"] += 1
+            return
+        achieved = datetime.fromisoformat(data["achieved_at"])
+        day = achieved.astimezone(self._zone).date().isoformat()
+        if day != data["achieved_on"] or not data["start"] <= day <= data["end"]:
+            raise BrokenError("moment", f"{name} was achieved at {achieved}, and on {data['achieved_on']}")
+        if self._kept is not None and data["scope"] == OTHERS:
+            return  # which models those are is known to the totals
+        unit = (achieved, data["cause"]["event_id"], data["cause"]["event_source"])
+        found = set()
+        for id_, answers in self._answered.items():
+            question = self._questions[id_]
+            if (question.metric, question.scope) != (data["metric"], data["scope"]) or len(answers) < len(self._shards):
+                continue
+            for one_of_each in product(*answers.values()):
+                units = sorted(
+                    (datetime.fromisoformat(time), event_id, source)
+                    for units in one_of_each
+                    for time, event_id, source in units
+                    if data["start"] <= self._date_of(time).isoformat() <= data["end"]
+                )
+                if len(units) >= data["position"]:
+                    found.add(units[data["position"] - 1])
+        if unit not in found:
+            raise BrokenError(
+                "moment", f"unit {data['position']} of {name} is said to be {unit}, the events give {found}"
+            )
+        self._world.seen["milestones with their unit"] += 1
+
+    def _check_markers(self, number: int, counts: list[Entry], marker: Marker) -> list[Answer]:
+        """The marker is the last record of a transaction in each partition of the counts. Returns the answers in them."""
+        answers: list[Answer] = []
         for home in range(len(self._parts)):
             last = [entry for entry in counts if entry.partition == home][-1:]
-            if not last or decode_counts_key(last[0].key or b"").day is not None or last[0].value != body:
+            is_marker = bool(last) and decode_counts_key(last[0].key or b"").day is None
+            told = decode_marker(last[0].value or b"") if is_marker else marker
+            if not is_marker or told.with_answers([]) != marker:
                 raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts {home}")
+            answers += told.answers
+        return answers
 
     def _hear_contradictions(self, number: int, shard: _Shard, records: list[Entry]) -> None:
         published = self._published[number]
@@ -655,6 +727,7 @@ class Invariants:
         elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
+        self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
         self._hear_milestones(found[self._catalogue.milestones.name])
         self._world.seen["rows called over"] += len(over)
         for key in {key[2]: key for key in over}.values():
@@ -690,6 +763,30 @@ class Invariants:
             self._dead[place] = letter
             self._world.seen["dead letters of side topics"] += 1
 
+    def _hear_waiting(self, entries: list[Entry], questions: list[Entry]) -> None:
+        """Events that are remembered until their units are known stand already; each is forgotten when it is published."""
+        for entry in questions:
+            self._questions.update((question.id, question) for question in decode_questions(entry.value or b""))
+        self._completed: set[str] = set()
+        for entry in entries:
+            if not (entry.key or b"").startswith(key_of(SIDE, WAITING)):
+                continue
+            if entry.value is not None:
+                event = self._waiting[entry.key or b""] = orjson.loads(entry.value)
+                self._turn(event)
+                self._world.seen["milestones that wait"] += 1
+            else:
+                self._completed.add(self._waiting.pop(entry.key or b"")["id"])
+
+    def _turn(self, event: dict[str, Any]) -> None:
+        """A milestone stands, or no longer."""
+        data = event["data"]
+        if data["kind"] in ("threshold", "multiple"):
+            number = _number_of(data)
+            self._parts[self._home(data["scope"])].wrong ^= {number}
+            if event["type"] == "milestone.retracted.v1":
+                self._check_held(number)
+
     def _hear_milestones(self, entries: list[Entry]) -> None:
         for entry in entries:
             event = orjson.loads(entry.value or b"")
@@ -707,15 +804,17 @@ class Invariants:
                 del self.standing[name]
             else:
                 self.standing[name] = data
-            if data["kind"] in ("threshold", "multiple"):
-                number = (data["rule"], data["scope"], data["period"], data["threshold"])
-                self._parts[self._home(data["scope"])].wrong ^= {number}
-                if event["type"] == "milestone.retracted.v1":
-                    self._check_held(number)
+                self._check_unit(name, data)
+            if event["id"] in self._completed:
+                self._completed.remove(event["id"])
+            else:
+                self._turn(event)
             if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
                 row = self.table.get((data["metric"], data["scope"], data["period"]))
                 if row is None or row["status"] == "open":
                     raise BrokenError("called over", f"{name} is a record of a period that is not over")
+        if self._completed:
+            raise BrokenError("milestones once", f"{sorted(self._completed)} waited, and are forgotten unpublished")
 
     def _judge(self, key: Cell, count: int) -> None:
         """Which thresholds a window passes now."""
@@ -745,6 +844,8 @@ class Invariants:
         for name in sorted(part.wrong):
             rule, scope, period, number = name
             what = f"{rule} {number} of {scope} in {period}"
+            if name in self._forgotten and not is_whole:
+                continue
             held_us = self._held_us[rule]
             if not held_us or name in self._passing:
                 which = "passes and does not stand" if name in self._passing else "stands and does not pass"
@@ -754,6 +855,9 @@ class Invariants:
             since_us = part.below_since_us[name] = before.get(name, part.step_us)
             if is_whole and part.step_us >= since_us + held_us:
                 raise BrokenError("held back", f"{what} has not passed for {(part.step_us - since_us) / 1e6} s")
+
+        if is_whole:
+            self._forgotten = {name for name in self._forgotten if self._parts[self._home(name[1])] is not part}
 
     def _check_numbers_at_the_end(self) -> None:
         for part in self._parts:
@@ -850,6 +954,8 @@ class Invariants:
             )
         if self.side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
+        if self._waiting:
+            raise BrokenError("moment", f"{sorted(self._waiting)} still wait for their units")
         self._check_skipped()
         self._check_plans()
         self._check_numbers_at_the_end()
@@ -933,6 +1039,10 @@ class Invariants:
             }
             if standing != expected:
                 raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:
+    return data["rule"], data["scope"], data["period"], data["threshold"]
 
 
 def is_copy(record: Entry, source: Entry) -> bool:

@@ -171,7 +171,7 @@ class Worker:
         )
         self.failure: BaseException | None = None
         self.generation = -1
-        self._ledger_topics = set(self.context.source_topics)
+        self._ledger_topics = set(self.context.ledger_topics)
         self._queues: dict[TP, asyncio.Queue[Batch]] = {}
         self._actors: dict[TP, asyncio.Task[None]] = {}
         self._flow = asyncio.Event()

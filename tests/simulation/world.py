@@ -648,6 +648,7 @@ class World:
             and sorted(number for number, _ in totals) == list(range(len(reads)))
             and self.cluster.is_at_rest
             and not self._lags()
+            and not self.invariants.waits
             and not any(runner._busy.locked() for engine in engines for runner in engine._runners())
             and all(
                 runner.positions.get(tp) == self.cluster.bounds(tp).end

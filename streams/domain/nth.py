@@ -1,0 +1,94 @@
+"""The N-th unit of a window, found among ledger partitions none of which knows the units of the others.
+
+The hour that it is in follows from the counts. Of the units of that hour each partition lists all, or if they are many some with
+their ranks; then the unit lies between two of those that are listed, and only what is between them is asked about next. A
+hundred thousand units in an hour take three rounds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.questions import MOST_UNITS, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.questions import Question, UnitKey
+
+
+class Miss(Enum):
+    """Why answers do not lead to the unit: there is no longer such a unit in the cells, or between the bounds."""
+
+    CELLS = "cells"
+    BOUNDS = "bounds"
+
+
+class Between(NamedTuple):
+    """The unit is after one and up to another; None is no bound."""
+
+    after: UnitKey | None
+    upto: UnitKey | None
+
+
+def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answer:
+    """One partition's answer.
+
+    Args:
+        question: What was asked.
+        before: The partition's units in the window before the cells.
+        units: Its units in the cells, in any order.
+    """
+    ordered = sorted(units)
+    first = bisect_right(ordered, question.after) if question.after is not None else 0
+    end = bisect_right(ordered, question.upto) if question.upto is not None else len(ordered)
+    within = max(0, end - first)
+    listed = min(within, MOST_UNITS)
+    ranks = [(number * within + listed - 1) // listed for number in range(1, listed + 1)]
+    return Answer(
+        id=question.id,
+        before=before,
+        inside=len(ordered),
+        passed=first,
+        within=within,
+        ranks=ranks,
+        units=[ordered[first + rank - 1] for rank in ranks],
+    )
+
+
+def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss:
+    """The N-th unit of the window; or between which units it is; or why the answers do not tell.
+
+    Args:
+        number: Which unit, from 1.
+        answers: One of each partition, to the same question.
+    """
+    rank = number - sum(answer.before for answer in answers)
+    if not 1 <= rank <= sum(answer.inside for answer in answers):
+        return Miss.CELLS
+    rank -= sum(answer.passed for answer in answers)
+    if not 1 <= rank <= sum(answer.within for answer in answers):
+        return Miss.BOUNDS
+    listed = sorted(unit for answer in answers for unit in answer.units)
+    if len(listed) == sum(answer.within for answer in answers):
+        return listed[rank - 1]
+    after: UnitKey | None = None
+    for unit in listed:
+        least, most = _rank_of(unit, answers)
+        if least >= rank:
+            return Between(after, unit)
+        if most < rank:
+            after = unit
+    raise RuntimeError(f"unit {number} is in none of the answers")  # the last unit of each is listed
+
+
+def _rank_of(unit: UnitKey, answers: Sequence[Answer]) -> tuple[int, int]:
+    """How many units, at least and at most, there are up to one."""
+    least = most = 0
+    for answer in answers:
+        place = bisect_right(answer.units, unit)
+        least += answer.ranks[place - 1] if place else 0
+        most += answer.ranks[place] - 1 if place < len(answer.ranks) else answer.within
+    return least, most

@@ -1,0 +1,73 @@
+"""The questions of the totals to a ledger partition, and their answers by its counts.
+
+Nothing of this is state: whoever takes over reads on at the end, and what was lost on the way is asked again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schemas.questions import decode_questions
+from streams.kafka.pacing import in_turns
+from streams.kafka.records import record_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schemas.questions import Answer, Question
+    from streams.domain.ledger import Ledger
+    from streams.kafka.transport import Batch
+
+#: Units in the answers of one transaction; their record is then a tenth of what a topic accepts, unless ids are very long.
+_MOST_UNITS: Final = 1_000
+#: Characters of ids and sources in them, which may come to four bytes each.
+_MOST_CHARACTERS: Final = 150_000
+
+
+class Questions:
+    """What waits for an answer.
+
+    Attributes:
+        next: Where to continue reading.
+    """
+
+    def __init__(self) -> None:
+        self.next = 0
+        self._waiting: dict[str, Question] = {}
+
+    @property
+    def has_more(self) -> bool:
+        """Whether any waits."""
+        return bool(self._waiting)
+
+    def drop(self) -> None:
+        """Forgets what waits."""
+        self._waiting.clear()
+
+    def take(self, batches: Sequence[Batch]) -> None:
+        """Takes the new records of batches of its topic."""
+        for batch in batches:
+            for record in batch.records:
+                if record.offset >= self.next:
+                    self._waiting.update((one.id, one) for one in decode_questions(record_value(record)))
+            self.next = max(self.next, batch.next)
+
+    async def answers(self, ledger: Ledger, home_of: Callable[[str], int]) -> dict[int, list[Answer]]:
+        """Answers, to so many as one transaction should have; the others wait for the next one.
+
+        Args:
+            ledger: Whose counts they are.
+            home_of: Which partition of the totals a scope belongs to.
+
+        Returns:
+            Partition of the totals → answers to its questions.
+        """
+        found: dict[int, list[Answer]] = {}
+        units = characters = 0
+        while self._waiting and units < _MOST_UNITS and characters < _MOST_CHARACTERS:
+            question = self._waiting.pop(next(iter(self._waiting)))
+            answer = await in_turns(ledger.answering(question))
+            found.setdefault(home_of(question.scope), []).append(answer)
+            units += len(answer.units)
+            characters += sum(len(event_id) + len(source) for _, event_id, source, *_ in answer.units)
+        return found

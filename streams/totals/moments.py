@@ -1,0 +1,324 @@
+"""The exact moment of a milestone: which unit passed its number, as the ledger partitions say.
+
+Rows know how many units there are in each hour, not which. So an event that says which unit of its window it is about waits,
+remembered in the transaction of its row, until every ledger partition has answered a question about the hour of that unit; then
+it is published with the unit's time and event. A new writer finds what waits in the memory topic and asks again.
+
+Events of one metric and scope are published in the order in which they were decided: one that waits holds back those behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.codec import encode_milestone
+from schemas.memory import SIDE, WAITING, key_of
+from schemas.outputs import MILESTONE_HEADERS
+from schemas.questions import FROM_TOTALS, Question, encode_questions
+from streams.domain.milestones import Completion, in_order
+from streams.domain.nth import Between, Miss, nth_unit
+from streams.domain.zone import HOURS
+from streams.kafka.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.facts import Metric
+    from schemas.outputs import Marker, MilestoneEvent
+    from schemas.questions import Answer, UnitKey
+    from streams.context import Context
+    from streams.domain.totals import Totals
+    from streams.totals.shards import Shards
+
+logger = logging.getLogger(__name__)
+
+#: Questions that wait for answers at a time.
+_MOST_ASKED: Final = 128
+#: A question without an answer is sent again after the first, then after twice as long, up to the last.
+_FIRST_WAIT_S: Final = 0.5
+_LAST_WAIT_S: Final = 5.0
+#: A ledger partition that lives says something every half minute.
+_SILENCE_S: Final = 60.0
+#: A ledger partition whose last record was appended so long before a milestone was found has not been behind then.
+_BEHIND_US: Final = 5_000_000
+#: By so much may the days around a change of the clocks differ from three days.
+_THREE_DAYS_US: Final = 3 * 86_400_000_000
+_ANYWHERE: Final = Between(None, None)
+
+
+class _Place(NamedTuple):
+    """What a question is about."""
+
+    metric: Metric
+    scope: str
+    start: str
+    end: str
+    position: int
+
+    @classmethod
+    def of(cls, event: MilestoneEvent) -> _Place | None:
+        """Of an event; None where it needs no unit, or has it."""
+        data = event.data
+        if data.position is None or data.achieved_at is not None:
+            return None
+        return cls(data.metric, data.scope, data.start, data.end, data.position)
+
+
+@dataclass
+class _Asked:
+    """A question, and what has been answered.
+
+    Attributes:
+        place: What it is about.
+        question: The one that was sent last; None before.
+        found_us: When the milestone was found, microseconds since 1970.
+        since_s: Seconds of the loop's clock since when it waits.
+        answers: Ledger partition → its answer to that question.
+        sent_s: Ledger partition → when it was sent the question last, and how often.
+        bounds: The unit is between these.
+        is_found: Whether `unit` is what was found; None if there is no such unit.
+    """
+
+    place: _Place
+    found_us: int
+    since_s: float
+    question: Question | None = None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    sent_s: dict[int, tuple[float, int]] = field(default_factory=dict)
+    bounds: Between = _ANYWHERE
+    is_found: bool = False
+    unit: UnitKey | None = None
+
+    def ask_anew(self, bounds: Between = _ANYWHERE) -> None:
+        """Another question must be asked."""
+        self.question, self.bounds = None, bounds
+        self.answers, self.sent_s = {}, {}
+
+
+class Moments:
+    """The events that wait.
+
+    Hand every marker to `hear` and every event to `publish`; commit what `completed` and, last in a transaction, `questions`
+    return.
+    """
+
+    def __init__(self, context: Context, totals: Totals, shards: Shards, number: int = 0) -> None:
+        self._context = context
+        self._number = number
+        self._totals = totals
+        self._shards = shards
+        self._complete = Completion(context.settings.timezone, context.source_topics.names)
+        self._queues: dict[tuple[str, str], deque[MilestoneEvent]] = {}
+        self._asked: dict[_Place, _Asked] = {}
+        self._by_id: dict[str, _Asked] = {}
+        self._heard_s: dict[int, float] = {}
+        self._numbers = 0
+        #: Tells questions of this writer from those of others.
+        self._name = f"{number}-{context.now_us():x}"
+
+    def restore(self, events: Iterable[MilestoneEvent]) -> None:
+        """Takes over the events that wait, in the order in which they were decided."""
+        for event in events:
+            self._wait(event)
+
+    def publish(self, events: Iterable[MilestoneEvent]) -> list[Outgoing]:
+        """The records of events that have been decided: those of the events, or of what is remembered of those that wait."""
+        by_series: dict[tuple[str, str], list[MilestoneEvent]] = {}
+        for event in events:
+            by_series.setdefault((event.data.metric, event.data.scope), []).append(event)
+        published: list[MilestoneEvent] = []
+        records: list[Outgoing] = []
+        for series, of_series in by_series.items():
+            # What is decided together is published together.
+            if series not in self._queues and not any(map(_Place.of, of_series)):
+                published += of_series
+                continue
+            for event in of_series:
+                self._wait(event)
+                records.append(self._memory(event.id, encode_milestone(event)))
+        return [*map(self._record, in_order(published)), *records]
+
+    def hear(self, shard: int, marker: Marker) -> None:
+        """Takes the marker of a ledger partition."""
+        self._heard_s[shard] = _now_s()
+        for answer in marker.answers:
+            asked = self._by_id.get(answer.id)
+            if asked is None:
+                continue
+            if not _is_up_to(marker, asked.found_us):
+                # It has just begun to read what came while it was away.
+                asked.sent_s.pop(shard, None)
+                continue
+            asked.answers[shard] = answer
+            if len(asked.answers) == self._context.settings.partitions:
+                self._weigh(asked)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `completed` has something to return at once."""
+        return self._shards.settled and any(self._is_ready(queue[0]) for queue in self._queues.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return sum(map(len, self._queues.values()))
+
+    def completed(self, room: int) -> list[Outgoing]:
+        """The records of events that need not wait any longer.
+
+        Args:
+            room: How many there may be at most.
+        """
+        if not self._queues or not self._shards.settled:
+            return []
+        self._give_up()
+        released: list[MilestoneEvent] = []
+        for series, queue in list(self._queues.items()):
+            while queue and 2 * len(released) + 1 < room and self._is_ready(queue[0]):
+                released.append(queue.popleft())
+            if not queue:
+                del self._queues[series]
+        records = [self._memory(event.id, None) for event in released]
+        records += map(self._record, map(self._completed, released))
+        if released:
+            self._forget_settled()
+        return records
+
+    # Which unit -----------------------------------------------------------------------------------------------------
+
+    def _wait(self, event: MilestoneEvent) -> None:
+        self._queues.setdefault((event.data.metric, event.data.scope), deque()).append(event)
+        place = _Place.of(event)
+        if place is not None and place not in self._asked:
+            self._asked[place] = _Asked(place, self._context.now_us(), _now_s())
+
+    def _is_ready(self, event: MilestoneEvent) -> bool:
+        place = _Place.of(event)
+        return place is None or self._asked[place].is_found
+
+    def _completed(self, event: MilestoneEvent) -> MilestoneEvent:
+        place = _Place.of(event)
+        return event if place is None else self._complete.with_unit(event, self._asked[place].unit)
+
+    def _weigh(self, asked: _Asked) -> None:
+        """Makes of the answers of all partitions what they tell."""
+        self._by_id.pop(asked.question.id if asked.question is not None else "", None)
+        found = nth_unit(asked.place.position, list(asked.answers.values()))
+        if isinstance(found, Between):
+            asked.ask_anew(Between(found.after or asked.bounds.after, found.upto))
+        elif isinstance(found, Miss):
+            # Units have come or gone since the hour was looked up.
+            asked.ask_anew()
+        else:
+            asked.is_found, asked.unit = True, found
+
+    def _give_up(self) -> None:
+        """Publishes without the unit what a ledger partition that says nothing for long would hold back."""
+        now_s = _now_s()
+        for place, asked in islice(self._asked.items(), _MOST_ASKED):
+            if asked.is_found:
+                continue
+            silent = [
+                number
+                for number in self._shards.markers
+                if number not in asked.answers
+                and now_s - max(asked.since_s, self._heard_s.get(number, 0.0)) > _SILENCE_S
+            ]
+            if silent:
+                logger.warning(
+                    "%s/%s: which unit was number %d from %s on is not known, as ledger partitions %s say nothing",
+                    *place[:2], place.position, place.start, silent,
+                )  # fmt: skip
+                asked.is_found = True
+
+    def _forget_settled(self) -> None:
+        wanted = {_Place.of(event) for queue in self._queues.values() for event in queue}
+        for place in [place for place, asked in self._asked.items() if asked.is_found and place not in wanted]:
+            del self._asked[place]
+
+    # Asking ---------------------------------------------------------------------------------------------------------
+
+    def questions(self) -> list[Outgoing]:
+        """The questions to ask now, a record at most for each ledger partition."""
+        now_s = _now_s()
+        to_send: dict[int, list[Question]] = {}
+        for place, asked in islice(self._asked.items(), _MOST_ASKED):
+            if asked.is_found:
+                continue
+            if asked.question is None:
+                asked.question = self._question(place, asked.bounds)
+                if asked.question is None:
+                    asked.is_found = True  # corrections have taken the count back since
+                    continue
+                self._by_id[asked.question.id] = asked
+            for number, marker in self._shards.markers.items():
+                if number in asked.answers or not _is_up_to(marker, asked.found_us):
+                    continue
+                sent_s, times = asked.sent_s.get(number, (0.0, 0))
+                if not times or now_s - sent_s >= min(_FIRST_WAIT_S * 2 ** (times - 1), _LAST_WAIT_S):
+                    asked.sent_s[number] = now_s, times + 1
+                    to_send.setdefault(number, []).append(asked.question)
+        topic = self._context.catalogue.questions.name
+        return [
+            Outgoing(topic, number, FROM_TOTALS, encode_questions(questions))
+            for number, questions in sorted(to_send.items())
+        ]
+
+    def _question(self, place: _Place, bounds: Between) -> Question | None:
+        """What to ask; None where the window has no such unit."""
+        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
+        found = self._totals.hour_of_unit(place.metric, place.scope, first, last, place.position)
+        if found is None:
+            return None
+        day, hour = found
+        first_cell = last_cell = day.toordinal() * HOURS + hour
+        if self._clocks_change_near(day):
+            # Where the clocks are put back over midnight, the end of a day comes after the beginning of the next.
+            first_cell = max(first, day - _DAY).toordinal() * HOURS
+            last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
+        self._numbers += 1
+        return Question(
+            id=f"{self._name}-{self._numbers}",
+            metric=place.metric,
+            scope=place.scope,
+            first_day=first.toordinal(),
+            first_cell=first_cell,
+            last_cell=last_cell,
+            after=bounds.after,
+            upto=bounds.upto,
+            others_than=self._totals.others_than(place.scope),
+        )
+
+    def _clocks_change_near(self, day: date) -> bool:
+        zone = self._context.zone
+        return zone.first_us(day + 2 * _DAY) - zone.first_us(day - _DAY) != _THREE_DAYS_US
+
+    # Records --------------------------------------------------------------------------------------------------------
+
+    def _record(self, event: MilestoneEvent) -> Outgoing:
+        topic = self._context.catalogue.milestones.name
+        return Outgoing(topic, self._number, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+
+    def _memory(self, event_id: str, value: bytes | None) -> Outgoing:
+        return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, WAITING + event_id), value)
+
+
+_DAY: Final = timedelta(days=1)
+
+
+def _is_up_to(marker: Marker, found_us: int) -> bool:
+    """Whether a ledger partition has read what there was when a milestone was found, or was not behind then.
+
+    Else units that are earlier than those that it has counted may be still to come.
+    """
+    return marker.caught_up or marker.caught_up_us >= found_us - _BEHIND_US
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
