@@ -26,28 +26,41 @@ _TYPES = {
 
 
 def headline(event: MilestoneEvent) -> str:
-    """When, what, how many, and the identity, on one line."""
+    """When it was reached, what, how many, and the identity, on one line."""
     data = event.data
-    when = data.achieved_at[:10] if data.achieved_at else data.end
+    when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else data.end)
     revision = f" revision {data.revision}" if data.revision > 1 else ""
     return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
 
 
 def sentence(data: MilestoneData) -> str:
-    """What has happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`."""
+    """What has happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`.
+
+    The number at the end is that of the unit that passed; where it is not known, the count when that was noticed.
+    """
     what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
     window = _window(data)
     if data.kind == "record":
         return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
+    window += _on(data)
+    number = data.count if data.position is None else data.position
     if data.kind == "share":
         value, share = share_of(data)
-        return f"{what} reached {share * 100:.4g} % of the target of {value:,} {window}: {data.count:,}"
+        return f"{what} reached {share * 100:.4g} % of the target of {value:,} {window}: {number:,}"
     if data.kind == "target":
-        return f"{what} reached the target of {line} {window}: {data.count:,}"
+        return f"{what} reached the target of {line} {window}: {number:,}"
     verb = "passed" if data.operator == "exceeds" else "reached"
     for_the_first_time = f" in a {_kind(data)} for the first time," if data.kind == "first" else ""
-    return f"{what} {verb} {line}{for_the_first_time} {window}: {data.count:,}"
+    return f"{what} {verb} {line}{for_the_first_time} {window}: {number:,}"
+
+
+def _on(data: MilestoneData) -> str:
+    """The business date, where the window has more than one."""
+    if data.achieved_on is None or data.start == data.end:
+        return ""
+    day = date.fromisoformat(data.achieved_on)
+    return f", on {day.day} {day:%b %Y}"
 
 
 def share_of(data: MilestoneData) -> tuple[int, float]:

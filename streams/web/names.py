@@ -205,6 +205,13 @@ class Names:
 
     def sentence(self, data: MilestoneData) -> str:
         """What has happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
+        sentence = self._sentence(data)
+        if data.achieved_on is None or data.start == data.end or data.kind == "record":
+            return sentence
+        day = self.date(date.fromisoformat(data.achieved_on))
+        return self.gettext("%(sentence)s, on %(date)s") % {"sentence": sentence, "date": day}
+
+    def _sentence(self, data: MilestoneData) -> str:
         _ = self.gettext
         parts = {
             "what": self._what(data),

@@ -12,12 +12,14 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from schemas.facts import METRICS, REASONS
-from schemas.outputs import VIOLATION_MESSAGES, MilestoneData
+from schemas.outputs import VIOLATION_MESSAGES, MilestoneData, MilestoneEvent
+from streams.headline import headline
 from streams.headline import sentence as headline_sentence
 from streams.holidays import holiday_years
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
 from streams.web.rendering import LOCALES, _translations
+from tests.contract.goldens import OUTPUTS
 
 if TYPE_CHECKING:
     from babel.messages import Catalog, Message
@@ -187,6 +189,22 @@ def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list
     for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
         filters = of_locale(locale, _translations(FOLDER, locale).gettext)
         assert (filters["sentence"](data), filters["rule"](data)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("locale", "sentence"),
+    [
+        ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),
+        ("zh", "交付量达到 100,000\uff08累计\uff09\uff0c达成于2024年11月16日周六"),
+    ],
+)
+def test_what_was_found_late_says_when_it_was_reached_and_by_which_unit(locale: str, sentence: str) -> None:
+    event = OUTPUTS["vehicle.milestones.v1.unit"]
+    assert isinstance(event, MilestoneEvent)
+    data = event.data
+    assert headline(event).startswith("2024-11-16  deliveries reached 100,000")
+    assert headline_sentence(data) == "deliveries reached 100,000 in all, on 16 Nov 2024: 100,000"
+    assert of_locale(locale, _translations(FOLDER, locale).gettext)["sentence"](data) == sentence
 
 
 @pytest.mark.parametrize(
