@@ -254,8 +254,9 @@ async def test_one_walks_through_an_earlier_moment_and_from_a_number_to_its_unit
         await expect(page.locator("#as-of")).to_be_visible()
         assert "scope=" in page.url
     await page.locator("main a.count").first.click()
-    await expect(page.locator("#as-of")).to_contain_text("appended to the source topics by 2024-10-08 20:00:00+08:00")
-    await expect(page.locator("#count")).to_have_text("\u2013")  # without brokers units are not known
+    await expect(page.locator("#as-of")).to_contain_text("published at 2024-10-08 20:00:00+08:00")
+    await expect(page.locator("#not-told")).to_contain_text("Moments are those of the events here")
+    await expect(page.locator("#count")).to_have_text("\u2013")
     assert "/units?" in page.url
     await page.get_by_role("link", name="Back to now").click()
     await expect(page.locator("#as-of")).to_have_count(0)
