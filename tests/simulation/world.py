@@ -71,6 +71,8 @@ _AFTER_THE_DAYS_S = 3.0
 _KILLED_SHARE = 0.6
 #: How long a fault waits for the boundary that it is aimed at.
 _AIM_S = 3.0
+_ANOTHER_COMMITS = "another commits"
+_ARMED_S = 0.1
 
 #: Places and times: an ordinary midnight, a month's end, and the ends of two days with clock changes.
 _PLACES = (
@@ -432,6 +434,7 @@ class World:
         self._started: list[Worker] = []
         self._forgetting = False
         self._awaited = ""
+        self._armed_until_s = 0.0
         self._is_reached = asyncio.Event()
         #: Commands that have a record skipped.
         self._deciding: list[Process] = []
@@ -578,6 +581,8 @@ class World:
         kind = kind_of(transaction)
         if kind:
             self.coverage.wrote(kind)
+            if self._armed_until_s > self.loop.now_s and kind != self.plan.aim:
+                self._is_reached.set()
         beside = self.beside
         is_beside = beside is not None and transaction.transactional_id.startswith(PREFIX)
         try:
@@ -760,8 +765,12 @@ class World:
         await asyncio.sleep(0)
 
     async def _boundary(self) -> None:
-        """Waits for the next boundary of some kind that a writer of the aimed kind reaches; not for long."""
-        self._awaited = self.dice.choice(BOUNDARIES)
+        """Waits for the next boundary of some kind that a writer of the aimed kind reaches; not for long.
+
+        Or for what another writer commits before this one does.
+        """
+        self._awaited = self.dice.choice((*BOUNDARIES, _ANOTHER_COMMITS, _ANOTHER_COMMITS))
+        self._armed_until_s = 0.0
         self._is_reached.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_AIM_S):
@@ -771,6 +780,8 @@ class World:
         """A writer of the aimed kind is at a boundary."""
         if boundary == self._awaited:
             self._is_reached.set()
+        elif self._awaited == _ANOTHER_COMMITS:
+            self._armed_until_s = 0.0 if boundary == "after the end" else self.loop.now_s + _ARMED_S
 
     async def _count_again(self) -> None:
         """A rebuild that begins at some moment and lasts at most until some time after the last fault."""
