@@ -299,7 +299,7 @@ def _add_orders(routes: APIRouter, web: Web) -> None:
     @routes.get("/search", summary="What a text may mean", tags=["orders"], response_model=search.SearchView)
     def get_search(parameters: Annotated[search.SearchParameters, Query()]) -> Response:
         with asking(web) as ask:
-            return _answer(search.search(ask, web.orders, parameters))
+            return _answer(search.search(ask, web.orders, parameters, web.pages.names))
 
 
 def _require(problem: orders.NotKnown | None) -> None:

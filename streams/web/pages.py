@@ -157,7 +157,7 @@ def _add_orders(routes: APIRouter, render: Render, web: Web) -> None:
     def get_search(request: Request, parameters: Annotated[search.SearchParameters, Query()]) -> Response:
         visitor = Visitor(request)
         with asking(web) as ask:
-            data = search.search(ask, web.orders, parameters)
+            data = search.search(ask, web.orders, parameters, web.pages.names)
         if (address := search.only(data)) is not None:
             return RedirectResponse(visitor.found(address), 303)
         return web.pages.render("search.html", visitor, {"data": data, "status": ask.status})

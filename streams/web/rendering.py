@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 from schemas.instants import parse_instant
 from streams.domain.calendar import WINDOWS
 from streams.web import filters
+from streams.web.names import Names
 from streams.web.rowlines import RowLines, page_url
 from streams.web.subject import Subject
 
@@ -127,6 +128,11 @@ class Pages:
         self._period_kinds = [kind for kind in WINDOWS if kind in period_kinds]
         self._fresh = fresh
         self._environments: dict[str, Environment] = {}
+
+    @cached_property
+    def names(self) -> list[Names]:
+        """What things are called, in each language."""
+        return [Names(locale, _translations(self._folder, locale).gettext) for locale in LOCALES]
 
     def prepare(self) -> None:
         """Loads every template in every language, so that no reader has to wait for it (a fifth of a second).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 from schemas.facts import NO_DIMS, Fact, Kind
 from streams.lookup.finder import FoundOrder
 from streams.web.readmodel import Feed
+from streams.web.spoken_dates import spoken
 from tests.support.outputs import Record, letter_record, milestone, milestone_record, row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import date
     from pathlib import Path
 
 VIN = "LNBSU7A10R1000123"
@@ -77,7 +78,8 @@ def filled(site: Site) -> None:
         Feed.DEAD_LETTERS, letter_record(json.dumps({"source": "/erp", "id": "x", "data": {"vin": VIN}}).encode())
     )
     week = row("week:2024-W41", 2, start="2024-10-07", end="2024-10-13")
-    site.rows(row("day:2024-10-07", 2), row("month:2024-10", 2), week, row("year:2024", 2, scope="model=YU7"))
+    golden = row("holiday:national-day:2024", 2, start="2024-10-01", end="2024-10-07")
+    site.rows(row("day:2024-10-07", 2), row("month:2024-10", 2), week, golden, row("year:2024", 2, scope="model=YU7"))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,10 @@ def filled(site: Site) -> None:
         ("20241007", "/calendar/2024-10-07"),
         ("2024/10/7", "/calendar/2024-10-07"),
         ("2024\u5e7410\u67087\u65e5", "/calendar/2024-10-07"),
+        ("Mon, Oct 7, 2024", "/calendar/2024-10-07"),
+        ("2024\u5e7410\u6708", "/windows?period=month%3A2024-10"),
+        ("\u56fd\u5e86\u8282", "/windows?period=holiday%3Anational-day%3A2024"),
+        ("national day", "/windows?period=holiday%3Anational-day%3A2024"),
         ("2024-10", "/windows?period=month%3A2024-10"),
         ("year:2024", "/windows?period=year%3A2024"),
         ("week:2024-W41", "/windows?period=week%3A2024-W41"),
@@ -104,6 +110,38 @@ async def test_a_search_goes_where_its_text_means(tmp_path: Path, q: str, addres
         looked_up(site)
         answer = await site.get(f"/search?q={q}")
         assert (answer.status_code, answer.headers.get("location")) == (303, address)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("7 october", "2024-10-07", ""),
+        ("Oct. 7th", "2024-10-07", ""),
+        ("Dec 24", "2023-12-24", ""),
+        ("29 Feb", "2024-02-29", ""),
+        ("Monday, 7 October 2030", "2030-10-07", ""),
+        ("10\u67087\u65e5 \u661f\u671f\u4e00", "2024-10-07", ""),
+        ("10\u67087\u53f7", "2024-10-07", ""),
+        ("\u6628\u5929", "2024-10-07", ""),
+        ("today", "2024-10-08", ""),
+        ("October", "2024-10-01", "2024-10-31"),
+        ("December 2024", "2024-12-01", "2024-12-31"),
+        ("2024\u5e742\u6708\u4efd", "2024-02-01", "2024-02-29"),
+        ("13\u6708", "", ""),
+        ("31 June", "", ""),
+        ("SU7 October", "", ""),
+        ("10", "", ""),
+        ("mon", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_date_is_understood_as_it_is_said(text: str, first: str, last: str) -> None:
+    found = spoken(text, date(2024, 10, 8))
+    assert (
+        (first, last) == ("", "")
+        if found is None
+        else (found[0].isoformat(), found[1].isoformat()) == (first, last or first)
+    )
 
 
 async def test_a_search_lists_what_it_may_mean_and_says_when_orders_are_not_known(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from streams.domain.periods import parse_period
 from streams.domain.suggestions import period_fault
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery
+from streams.web.spoken_dates import spoken
 from streams.web.views.common import Ask, Parameters, View, words_of
 from streams.web.views.orders import NotKnown, not_known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from streams.web.names import Names
     from streams.web.orders import Orders
 
 _MOST: Final = 20
@@ -54,12 +56,17 @@ class SearchView(View):
     problem: NotKnown | None
 
 
-def search(ask: Ask, orders: Orders, parameters: SearchParameters) -> SearchView:
-    """Everything that a text may mean, what it is exactly first."""
+def search(ask: Ask, orders: Orders, parameters: SearchParameters, names: Sequence[Names]) -> SearchView:
+    """Everything that a text may mean, what it is exactly first; `names` are those of holidays, of each language."""
     q = parameters.q.strip()
     hits, problem = [], None
     if q:
-        hits = [*_periods(ask, q), *_scopes(ask, q), *_targets(ask, q), *_milestones(ask, q)]
+        hits = [
+            *(_periods(ask, q) or _holidays(ask, q, names)),
+            *_scopes(ask, q),
+            *_targets(ask, q),
+            *_milestones(ask, q),
+        ]
         try:
             hits += _orders(ask, orders, q)
         except OrdersNotKnownError as error:
@@ -75,30 +82,43 @@ def only(view: SearchView) -> str | None:
     return found[0].address if found else None
 
 
-def _periods(ask: Ask, q: str) -> Iterator[Hit]:
+def _periods(ask: Ask, q: str) -> list[Hit]:
     if match := _DATE.fullmatch(q.removeprefix("day:")):
         year, month, day = (int(part) for part in match.groups() if part)
         try:
             text = date(year, month, day).isoformat()
         except ValueError:
-            return
-        yield Hit(kind="day", text=f"day:{text}", address=f"/calendar/{text}", exact=True)
-        return
+            return []
+        return [_day(text)]
     period = q
+    if (dates := spoken(q, ask.today)) is not None:
+        if dates[0] == dates[1]:
+            return [_day(dates[0].isoformat())]
+        period = f"month:{dates[0]:%Y-%m}"
     if match := _MONTH.fullmatch(q):
         period = f"month:{match[1]}-{int(match[2]):02d}"
     elif match := _YEAR.fullmatch(q):
         period = f"year:{match[1]}"
     found = parse_period(period, ask.settings.reckoning) if period_fault(period) is None else None
     if found is not None and ask.view.windows.has_period(found.id, found.start.isoformat()):
-        yield _period(found.id, exact=True)
-        return
+        return [_period(found.id, exact=True)]
+    return []
+
+
+def _holidays(ask: Ask, q: str, names: Sequence[Names]) -> Iterator[Hit]:
     words = q.casefold().replace(" ", "-")
     for entry in ask.holidays:
         for holiday in entry.holidays:
             name = f"holiday:{holiday.name}:{entry.year}"
-            if words in name and ask.view.windows.has_period(name, holiday.start.isoformat()):
+            said = {each.holiday(holiday.name).casefold() for each in names}
+            if (words in name or any(q.casefold() in each for each in said)) and ask.view.windows.has_period(
+                name, holiday.start.isoformat()
+            ):
                 yield _period(name, exact=words == name)
+
+
+def _day(text: str) -> Hit:
+    return Hit(kind="day", text=f"day:{text}", address=f"/calendar/{text}", exact=True)
 
 
 def _period(period: str, *, exact: bool) -> Hit:
