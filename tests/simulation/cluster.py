@@ -423,6 +423,7 @@ class Cluster:
         if outcome is Outcome.COMMITTED:
             for heard in self.on_commit:
                 heard(transaction)
+        transaction.records = []  # they know it, and both would wait for the collector
         state.completed.clear()
         if not transaction.unmarked:
             state.completed.set()

@@ -70,7 +70,7 @@ FOUND: Final = {
     ),
     "a record that was forwarded to be skipped has one dead letter after a rebuild without the order": replace(
         QUIET,
-        seed=2000410,
+        seed=814,
         orders=3,
         several=True,
         workers=1,
@@ -82,8 +82,7 @@ FOUND: Final = {
         slow_hand_over_share=0.05,
         most_fetched=20,
         pace_s=0.6,
-        faults=((5.943, "quarantine"), (5.943, "jump back"), (5.965, "replay"), (8.6, "forget")),
-        aim="command",
+        faults=((5.943, "quarantine"), (5.965, "replay"), (8.6, "forget")),
         part_rows=6,
         block_rows=10,
         windows=("day", "month", "total"),
