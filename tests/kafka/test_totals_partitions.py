@@ -32,6 +32,8 @@ RULES = (
     + rule("each", "orders_placed", window="month", scope=(), every=50)
     + target("start", 5, metric="orders", scope="model=SU7")
 )
+#: What the row of the month shows in the end.
+TOLD = {"aim": (40, True)}, [40]
 MONTH = {"metric": "orders", "scope": "all", "period": "month:2024-10"}
 
 
@@ -64,7 +66,7 @@ async def shown(installation: Installation) -> tuple[dict[str, tuple[int, bool]]
 
 
 async def test_two_workers_share_the_totals_and_one_takes_over_from_the_other(bootstrap: str, tmp_path: Path) -> None:
-    records = list(lifecycle(5, 300, partitions=HOMES))
+    records = list(lifecycle(5, 120, partitions=HOMES))
     half = len(records) // 2
     async with Installation.created(
         bootstrap, tmp_path, config=RULES, partitions=HOMES, totals_partitions=TOTALS
@@ -89,15 +91,16 @@ async def test_two_workers_share_the_totals_and_one_takes_over_from_the_other(bo
         await installation.publish(records[half:])
         await plan(installation, 40)
         await installation.applied()
-        give_up_s = deadline(30)
-        while await shown(installation) != ({"aim": (40, True)}, [40]):
-            assert time.monotonic() < give_up_s, f"{await shown(installation)}\n{installation.tails()}"
+        awaited = {
+            "orders/all/month:2024-10/target:aim:7",
+            "orders/all/month:2024-10/target:aim:40",
+            "orders/model=SU7/month:2024-10/target:start:5",
+            "orders_placed/all/month:2024-10/every:50:50",
+        }
+        give_up_s = deadline(60)
+        while (missing := awaited - await installation.standing()) or await shown(installation) != TOLD:
+            assert time.monotonic() < give_up_s, f"{missing} {await shown(installation)}\n{installation.tails()}"
             await asyncio.sleep(0.2)
-        standing = await installation.standing()
-        assert "orders/all/month:2024-10/target:aim:7" in standing
-        assert "orders/all/month:2024-10/target:aim:40" in standing
-        assert "orders/model=SU7/month:2024-10/target:start:5" in standing
-        assert {name for name in standing if "/every:50:" in name}
         catalogue = installation.catalogue
         for topic in (catalogue.windows, catalogue.history, catalogue.milestones, catalogue.forecasts):
             scopes: dict[int, set[str]] = {0: set(), 1: set()}
@@ -106,12 +109,11 @@ async def test_two_workers_share_the_totals_and_one_takes_over_from_the_other(bo
                     scopes[record.partition].add(record_key(record).decode().split("/")[1])
             assert all(HOME[scope] == number for number, of in scopes.items() for scope in of), topic.name
         await installation.books_balance()
-        for arguments in (["verify"], ["list", "--json"], ["windows", "--no-web", "--json"]):
+        for arguments in (["verify"], ["windows", "--no-web", "--json"]):
             done = await installation.run(*arguments)
             assert done.returncode == 0, done.stdout + done.stderr
         scopes_shown = {json.loads(line)["scope"] for line in done.stdout.splitlines()}
         assert scopes_shown == set(HOME)
-        assert len(await installation.milestones()) >= len(standing)
         fewer = await installation.run("windows", "--no-web", MILESTONES_TOTALS_PARTITIONS="1")
         assert (
             fewer.returncode,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -70,6 +71,31 @@ def test_fields_that_the_contract_does_not_name_are_not_kept(model: ReadModel) -
         kept = view.windows.page(WindowQuery()).bodies + view.milestones.page(MilestoneQuery()).bodies
     assert len(kept) == 2
     assert not any("Zhang" in body or "138" in body for body in kept)
+
+
+def test_of_several_partitions_every_milestone_and_version_is_kept_and_the_newest_milestone_is_first() -> None:
+    """Their offsets are the same."""
+    model = ReadModel(ZoneInfo("Asia/Shanghai"), bulk=True)
+    found = [(0, 0, "08:00"), (0, 1, "12:00"), (1, 0, "10:00"), (1, 1, "11:00")]
+    events = [
+        replace(
+            milestone_record(milestone(f"m{part}{at}", detected_at=f"2024-10-07T{time}:00.000Z"), at), partition=part
+        )
+        for part, at, time in found
+    ]
+    steps = versions((1, "01", {}), (2, "02", {}))
+    others = [each | {"scope": "model=YU7"} for each in steps]
+    kept = [replace(row_record(each, at), partition=0) for at, each in enumerate(steps)]
+    kept += [replace(row_record(each, at), partition=1) for at, each in enumerate(others)]
+    model.apply([(Feed.MILESTONES, events), (Feed.HISTORY, kept), (Feed.WINDOWS, kept)])
+    model.loaded()
+    at_us = micros("2024-10-07T10:01:30Z")
+    with model.snapshot() as view:
+        ids = [event.data.milestone_id for event in view.milestones.page(MilestoneQuery()).events]
+        then = {each.scope: each.count for each in view.windows.page(WindowQuery(as_of_us=at_us)).rows}
+    assert ids == ["m01", "m11", "m10", "m00"]
+    model.close()
+    assert then == {"model=SU7": 1, "model=YU7": 1}
 
 
 def test_a_snapshot_stays_at_its_moment(model: ReadModel) -> None:
