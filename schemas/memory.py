@@ -23,6 +23,8 @@ SNAPSHOT: Final = "snapshot/"
 DECIDED: Final = "decided/"
 #: Before the id of a milestone event that waits for the ledger partitions to say which unit passed its number.
 WAITING: Final = "waiting/"
+#: Before the id of a milestone: what had been counted when its unit was found. Nobody but `verify` reads it.
+CUT: Final = "cut/"
 
 
 def key_of(kind: str, name: str) -> bytes:
@@ -60,6 +62,18 @@ class Held(msgspec.Struct, frozen=True):
     """Since when the retraction of a milestone is held back, microseconds since 1970 by the service's clock."""
 
     since_us: int
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """What the ledger partitions had taken when they said which unit passed the number of a milestone.
+
+    Attributes:
+        revision: Of the milestone.
+        positions: Ledger partition → source by `source_name` → the first offset that it had not taken.
+    """
+
+    revision: int
+    positions: dict[int, dict[str, int]]
 
 
 class RowBlock(msgspec.Struct, frozen=True, array_like=True):

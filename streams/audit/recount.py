@@ -14,7 +14,7 @@ from streams.audit.sources import Coordinates, Home, coordinates_of
 from streams.audit.sums import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from schemas.facts import Fact
     from streams.audit.judging import Distinct, RecountedUnit
@@ -68,13 +68,20 @@ class Recounting:
         letters: The dead letters, by source record.
         names: Number → name of the topics of orders and deliveries.
         dead_letters: Gets the differences about dead letters.
+        note: Is called with every unit.
         vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
     """
 
     def __init__(
-        self, business: Business, letters: Mapping[Coordinates, Letter], names: Mapping[int, str], dead_letters: Check
+        self,
+        business: Business,
+        letters: Mapping[Coordinates, Letter],
+        names: Mapping[int, str],
+        dead_letters: Check,
+        note: Callable[[RecountedUnit], None] = lambda _unit: None,
     ) -> None:
+        self._note = note
         self._business = business
         self._letters = letters
         self._names = names
@@ -103,6 +110,7 @@ class Recounting:
                 )
             for unit in self._business.read_order(found.events).units:
                 shard.tally.add(unit)
+                self._note(unit)
                 if unit.metric == "deliveries":
                     self._note_vin(unit, order_id)
         return shard

@@ -19,7 +19,9 @@ from streams.audit.comparing import (
 )
 from streams.audit.control_totals import compare_row_controls, read_sent_totals
 from streams.audit.dead_letters import read_letters
+from streams.audit.expected_milestones import found_standing
 from streams.audit.forwarded import read_arrivals, strangers_applied
+from streams.audit.moments import UnitCheck, UnitsThen, read_cuts
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
@@ -125,6 +127,9 @@ class _Run:
         settings, listener = self._settings, self._listener
         self._published = published
         self._letters = await read_letters(settings, self._consumer)
+        self._cuts = await read_cuts(settings, self._consumer)
+        standing = found_standing(self._published.milestones).values()
+        self._units = UnitCheck(self._business, standing, self._cuts)
         self._sources = self._letters.sources(settings, self._consumer, listener.progress)
         self._stops = await self._source_stops()
         # Each record is read twice: once to find those away from home, once to count.
@@ -205,7 +210,11 @@ class _Run:
             events = (self._arrivals.by_record[at].event for at in places if self._sources.is_gone(at))
             self._strangers[shard] += [event for event in events if event is not None]
         self._recounting = Recounting(
-            self._business, self._letters.by_record, self._sources.names, self._checks["dead letters"]
+            self._business,
+            self._letters.by_record,
+            self._sources.names,
+            self._checks["dead letters"],
+            self._units.note,
         )
         explained: set[Coordinates] = set()
         shards: dict[int, ShardCount] = {}
@@ -320,6 +329,7 @@ class _Run:
             ),
             compare_sums(published.rows),
             compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets),
+            await self._check_units(recounted.values()),
             compare_row_targets(published.rows.values(), self._targets),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
@@ -335,6 +345,20 @@ class _Run:
             books=self._books(shards),
             records=sum(books.read for shard in shards.values() for books in shard.books.values()),
         )
+
+    async def _check_units(self, shards: Iterable[Mapping[DayKey, Day]]) -> Check:
+        """The units that milestones name; where they have moved since, everything is counted as it was then."""
+        claims = self._units.moved(add_days(shards), self._published.markers)
+        if claims:
+            self._listener.say("counting the units of milestones as they were when these were found")
+            then = UnitsThen(self._units.check, self._business, self._sources.names, claims, self._cuts, self._arrivals)
+            arrived = {at: arrival.event for at, arrival in self._arrivals.by_record.items()}
+            for number in range(self._settings.partitions):
+                home = await self._sources.home(number, self._stops, self._strangers, arrived)
+                for records in home.orders.values():
+                    then.take(number, records, self._letters.by_record)
+            then.compare()
+        return self._units.check
 
     async def _name_units(self, checks: Sequence[Check]) -> None:
         """Adds the units behind each difference of counts."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from schemas.changelog import STATE_KEY, decode_entries, is_chunk
 from schemas.codec import encode_marker
 from schemas.counts import encode_marker_key
-from schemas.memory import SIDE, name_of
+from schemas.memory import SIDE, WAITING, name_of
 from schemas.outputs import Books, Marker, source_name, source_of
 from streams.domain.packing import heads
 from streams.errors import ExpectedError, GapError
@@ -196,7 +196,8 @@ async def _side_keys(part: tuple[str, int], reader: LogReader) -> list[bytes]:
     latest: dict[bytes, bytes | None] = {}
     async for records in reader.read([part]):
         latest |= {record.key or b"": record.value for record in records}
-    return [key for key, value in latest.items() if value is not None and name_of(key)[0] == SIDE]
+    sides = [key for key, value in latest.items() if value is not None and name_of(key)[0] == SIDE]
+    return [key for key in sides if not name_of(key)[1].startswith(WAITING)]  # these are decided, and published nowhere
 
 
 async def _commit(context: Context, role: str, records: list[Outgoing]) -> None:

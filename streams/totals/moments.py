@@ -17,8 +17,8 @@ from datetime import date, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.codec import encode_milestone
-from schemas.memory import SIDE, WAITING, key_of
+from schemas.codec import encode_memory, encode_milestone
+from schemas.memory import CUT, SIDE, WAITING, Cut, key_of
 from schemas.outputs import MILESTONE_HEADERS
 from schemas.questions import FROM_TOTALS, Question, encode_questions
 from streams.domain.milestones import Completion, in_order
@@ -81,6 +81,7 @@ class _Asked:
         since_s: Seconds of the loop's clock since when it waits.
         answers: Ledger partition → its answer to that question.
         sent_s: Ledger partition → when it was sent the question last, and how often.
+        positions: Ledger partition → how far it had taken its sources when it answered.
         bounds: The unit is between these.
         is_found: Whether `unit` is what was found; None if there is no such unit.
     """
@@ -90,6 +91,7 @@ class _Asked:
     since_s: float
     question: Question | None = None
     answers: dict[int, Answer] = field(default_factory=dict)
+    positions: dict[int, dict[str, int]] = field(default_factory=dict)
     sent_s: dict[int, tuple[float, int]] = field(default_factory=dict)
     bounds: Between = _ANYWHERE
     is_found: bool = False
@@ -141,7 +143,7 @@ class Moments:
                 continue
             for event in of_series:
                 self._wait(event)
-                records.append(self._memory(event.id, encode_milestone(event)))
+                records.append(self._memory(WAITING + event.id, encode_milestone(event)))
         return [*map(self._record, in_order(published)), *records]
 
     def hear(self, shard: int, marker: Marker) -> None:
@@ -156,6 +158,7 @@ class Moments:
                 asked.sent_s.pop(shard, None)
                 continue
             asked.answers[shard] = answer
+            asked.positions[shard] = {name: offset for name, (offset, _) in marker.positions.items()}
             if len(asked.answers) == self._context.settings.partitions:
                 self._weigh(asked)
 
@@ -180,12 +183,13 @@ class Moments:
         self._give_up()
         released: list[MilestoneEvent] = []
         for series, queue in list(self._queues.items()):
-            while queue and 2 * len(released) + 1 < room and self._is_ready(queue[0]):
+            while queue and 3 * len(released) + 2 < room and self._is_ready(queue[0]):
                 released.append(queue.popleft())
             if not queue:
                 del self._queues[series]
-        records = [self._memory(event.id, None) for event in released]
+        records = [self._memory(WAITING + event.id, None) for event in released]
         records += map(self._record, map(self._completed, released))
+        records += filter(None, map(self._cut, released))
         if released:
             self._forget_settled()
         return records
@@ -305,8 +309,16 @@ class Moments:
         topic = self._context.catalogue.milestones.name
         return Outgoing(topic, self._number, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
 
-    def _memory(self, event_id: str, value: bytes | None) -> Outgoing:
-        return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, WAITING + event_id), value)
+    def _cut(self, event: MilestoneEvent) -> Outgoing | None:
+        """What is remembered of an event whose unit was found, so that this can be checked."""
+        place = _Place.of(event)
+        if place is None or self._asked[place].unit is None:
+            return None
+        cut = Cut(event.data.revision, self._asked[place].positions)
+        return self._memory(CUT + event.data.milestone_id, encode_memory(cut))
+
+    def _memory(self, name: str, value: bytes | None) -> Outgoing:
+        return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, name), value)
 
 
 _DAY: Final = timedelta(days=1)

@@ -22,7 +22,7 @@ from schemas.codec import (
     read_row,
 )
 from schemas.facts import Rejection
-from schemas.memory import DECIDED, HELD, SIDE, SNAPSHOT, WAITING, Held, key_of, name_of
+from schemas.memory import CUT, DECIDED, HELD, SIDE, SNAPSHOT, WAITING, Held, key_of, name_of
 from schemas.rows import RowKey
 from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
@@ -294,7 +294,7 @@ class WindowTables:
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
-            elif kind in (SIDE, HELD):
+            elif kind in (SIDE, HELD) and not name.startswith(CUT):
                 beginnings = ((DECIDED, decided), (WAITING, waiting))
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side

@@ -1,0 +1,251 @@
+"""Whether the unit that a milestone names is the one that passed its number, by the recount's units.
+
+Nearly always it still is the N-th of its window. Where it is not, events have come since it was found; then the units are counted
+as they were by then, which the totals remember for each ledger partition.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from schemas.codec import decode_cut
+from schemas.memory import CUT, SIDE, key_of
+from schemas.outputs import source_name
+from streams.audit.dead_letters import accepted
+from streams.audit.report import Check
+from streams.audit.sources import coordinates_of
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.counts import DayKey
+    from schemas.facts import Fact
+    from schemas.memory import Cut
+    from schemas.outputs import Marker, MilestoneData, MilestoneEvent
+    from streams.audit.dead_letters import Letter
+    from streams.audit.forwarded import Arrivals
+    from streams.audit.judging import RecountedUnit
+    from streams.audit.sources import Coordinates
+    from streams.audit.sums import Business, Day
+    from streams.settings import Settings
+
+#: Milestones whose units are counted as they were, of those that have moved since.
+_MOST_RECOUNTED: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
+
+#: Units are in this order.
+_Key = tuple[int, str, str]
+
+
+class Claim(NamedTuple):
+    """What a milestone says of its unit."""
+
+    data: MilestoneData
+    first: date
+    last: date
+    day: date
+    key: _Key
+    position: int
+
+
+async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str, Cut]:
+    """Milestone → what had been taken when its unit was found."""
+    topic = catalogue_of(settings).totals.name
+    every = [(topic, number) for number in range((await partition_counts(consumer, [topic]))[topic])]
+    beginning = key_of(SIDE, CUT)
+    if not every:
+        return {}
+    latest = await read_latest(settings, every, consumer=consumer, wanted=lambda key: key.startswith(beginning))
+    return {key.removeprefix(beginning).decode(): decode_cut(value) for key, value in latest.items()}
+
+
+class UnitCheck:
+    """Checks the units of the milestones that stand: hand it every unit, then ask.
+
+    Args:
+        business: Zone and scopes.
+        standing: The last events of the milestones that stand.
+        cuts: From `read_cuts`.
+    """
+
+    def __init__(self, business: Business, standing: Iterable[MilestoneEvent], cuts: Mapping[str, Cut]) -> None:
+        self.check = Check("moments", 0, "milestones are dated by the unit that passed their number")
+        self._business = business
+        self._cuts = cuts
+        self._claims: list[Claim] = []
+        self._units: dict[tuple[str, str, date], list[tuple[_Key, Coordinates]]] = {}
+        for event in standing:
+            claim = self._claim(event.data)
+            if claim is not None and not self._is_of_others(claim.data.scope):
+                self._claims.append(claim)
+                self._units.setdefault((claim.data.metric, claim.data.scope, claim.day), [])
+
+    def note(self, unit: RecountedUnit) -> None:
+        """Takes a unit."""
+        day = self._business.local(unit.event.time_us).date()
+        for scope in self._business.scopes_of(unit.dims, day):
+            units = self._units.get((unit.metric, scope, day))
+            if units is not None:
+                units.append((_key_of(unit.event), coordinates_of(unit.event)))
+
+    def moved(self, days: Mapping[DayKey, Day], markers: Mapping[int, Marker]) -> list[Claim]:
+        """The milestones whose unit is no longer the N-th, and for which it is remembered what there was.
+
+        Args:
+            days: The recount of all ledger partitions together.
+            markers: How far that goes.
+        """
+        series: defaultdict[tuple[str, str], list[tuple[date, int]]] = defaultdict(list)
+        for (metric, scope, on), day in days.items():
+            series[metric, scope].append((on, day.count))
+        for units in self._units.values():
+            units.sort()
+        known = [claim for claim in self._claims if self._rank_now(claim, series) == claim.position]
+        others = [claim for claim in self._claims if claim not in known and self._is_within(claim, markers)]
+        # Others are from before that was remembered, from another cluster, or from after the recount's end.
+        self.check.compared = len(known) + len(others[:_MOST_RECOUNTED])
+        return others[:_MOST_RECOUNTED]
+
+    def _is_within(self, claim: Claim, markers: Mapping[int, Marker]) -> bool:
+        """Whether what there was is remembered, and is part of the recount."""
+        cut = self._cuts.get(claim.data.milestone_id)
+        return (
+            cut is not None
+            and cut.revision == claim.data.revision
+            and all(
+                home in markers and name in markers[home].positions and offset <= markers[home].positions[name][0]
+                for home, positions in cut.positions.items()
+                for name, offset in positions.items()
+            )
+        )
+
+    def _claim(self, data: MilestoneData) -> Claim | None:
+        if data.position is None or data.achieved_at is None or data.achieved_on is None or data.cause is None:
+            return None
+        achieved = datetime.fromisoformat(data.achieved_at)
+        day = achieved.astimezone(ZoneInfo(data.timezone)).date()
+        first, last = date.fromisoformat(data.start), date.fromisoformat(data.end)
+        if data.achieved_on != day.isoformat() or not first <= day <= last:
+            self.check.differ(f"{data.milestone_id}: achieved at {data.achieved_at}, on {data.achieved_on}")
+        wanted = None if data.threshold is None else data.threshold + (data.operator == "exceeds")
+        if wanted not in (None, data.position):
+            self.check.differ(f"{data.milestone_id}: says unit {data.position:,}, its number is passed by {wanted:,}")
+        key = (achieved - _EPOCH) // timedelta(microseconds=1), data.cause.event_id, data.cause.event_source
+        return Claim(data, first, last, day, key, data.position)
+
+    def _is_of_others(self, scope: str) -> bool:
+        """Whether which units a scope has depends on which others have rows."""
+        return self._business.settings.limits.beyond == "other" and "=other" in scope
+
+    def _rank_now(self, claim: Claim, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> int | None:
+        """Which unit of its window it is by all events; None if it no longer counts."""
+        data = claim.data
+        units = self._units[data.metric, data.scope, claim.day]
+        keys = [key for key, _ in units]
+        place = bisect_right(keys, claim.key)
+        if not place or keys[place - 1] != claim.key:
+            return None
+        days = series.get((data.metric, data.scope), ())
+        return sum(count for on, count in days if claim.first <= on < claim.day) + place
+
+
+class UnitsThen:
+    """The units of some milestones as they were when these were found: hand it every order, then ask.
+
+    Args:
+        check: Gets the differences.
+        business: Zone and scopes.
+        names: Number → name of the topics of orders and deliveries.
+        claims: What the milestones say.
+        cuts: From `read_cuts`.
+        arrivals: The forwarded records.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it reads, by name
+        self,
+        check: Check,
+        business: Business,
+        names: Mapping[int, str],
+        claims: Sequence[Claim],
+        cuts: Mapping[str, Cut],
+        arrivals: Arrivals,
+    ) -> None:
+        self._check = check
+        self._business = business
+        self._names = names
+        self._claims = claims
+        self._cuts = cuts
+        self._arrivals = arrivals
+        self._forwarded_to = catalogue_of(business.settings).rerouted.name
+        #: Home → source → what all of the claims had of it.
+        self._safe: dict[int, dict[str, int]] = {}
+        for claim in claims:
+            for home, positions in cuts[claim.data.milestone_id].positions.items():
+                safe = self._safe.setdefault(home, dict(positions))
+                self._safe[home] = {name: min(offset, positions.get(name, 0)) for name, offset in safe.items()}
+        self._ranks = [0] * len(claims)
+        self._present = [False] * len(claims)
+
+    def take(self, home: int, records: Sequence[Fact], letters: Mapping[Coordinates, Letter]) -> None:
+        """Takes all records of an order of a ledger partition."""
+        events = accepted(records, letters).events
+        places = [(record, *self._place(home, record)) for record in records]
+        everything = self._business.read_order(events).units
+        safe = self._safe.get(home, {})
+        if all(offset < safe.get(name, 0) for _, name, offset in places):
+            for number, claim in enumerate(self._claims):
+                self._count(number, claim, everything)
+            return
+        for number, claim in enumerate(self._claims):
+            positions = self._cuts[claim.data.milestone_id].positions.get(home, {})
+            there = {(one.source, one.id) for one, name, offset in places if offset < positions.get(name, 0)}
+            then = [event for event in events if (event.source, event.id) in there]
+            units = everything if len(then) == len(events) else self._business.read_order(then).units
+            self._count(number, claim, units)
+
+    def compare(self) -> None:
+        """Compares, after all orders."""
+        for claim, rank, is_present in zip(self._claims, self._ranks, self._present, strict=True):
+            if not is_present or rank != claim.position:
+                data = claim.data
+                which = f"the {rank:,}th" if is_present else "none"
+                self._check.differ(
+                    f"{data.milestone_id}: unit {claim.position:,} is said to be {claim.key[2]} {claim.key[1]} of "
+                    f"{data.achieved_at}, which was {which} of its window when the milestone was found",
+                    milestone_id=data.milestone_id,
+                    position=claim.position,
+                    recounted=rank if is_present else None,
+                )
+
+    def _place(self, home: int, record: Fact) -> tuple[str, int]:
+        """The source that a ledger partition had a record from, and its offset there."""
+        if record.partition % self._business.settings.partitions == home:
+            return source_name(self._names[record.topic], record.partition, home), record.offset
+        arrival = self._arrivals.by_record.get(coordinates_of(record))
+        return self._forwarded_to, arrival.offset if arrival is not None else 1 << 62
+
+    def _count(self, number: int, claim: Claim, units: Iterable[RecountedUnit]) -> None:
+        data = claim.data
+        for unit in units:
+            if unit.metric != data.metric:
+                continue
+            key = _key_of(unit.event)
+            if key > claim.key or not (
+                claim.first <= self._business.local(unit.event.time_us).date() <= claim.last
+                and data.scope in self._business.scopes_at(unit.dims, unit.event)
+            ):
+                continue
+            self._ranks[number] += 1
+            self._present[number] |= key == claim.key
+
+
+def _key_of(event: Fact) -> _Key:
+    return event.time_us, event.id, event.source
