@@ -1,0 +1,190 @@
+"""The N-th unit is the one that a plain recount gives, whatever the ledger partitions, the way the events came, and the clocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+from zoneinfo import ZoneInfo
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.facts import METRICS
+from schemas.questions import Question, decode_questions, encode_questions
+from streams.domain import nth
+from streams.domain.ledger import Ledger
+from streams.domain.nth import Between, Miss, answer_of, nth_unit
+from streams.domain.scopes import Scopes
+from tests.domain.facts import SU7, YU7, delivered, us
+from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, event_sets, new_ledger, recount_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schemas.facts import Fact, Metric
+    from schemas.questions import Answer, UnitKey
+
+FEW = 4
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+units = st.tuples(
+    st.integers(0, 40), st.sampled_from("abc"), st.sampled_from(["/a", "/b"]), st.just(1), st.just(0), st.integers(0, 5)
+)
+
+
+def search(number: int, ask: Callable[[Between], list[Answer]]) -> tuple[UnitKey | Miss, int]:
+    """Asks as the totals do; what is found, and after how many rounds."""
+    bounds = Between(None, None)
+    for rounds in range(1, 20):
+        found = nth_unit(number, ask(bounds))
+        if not isinstance(found, Between):
+            return found, rounds
+        narrower = Between(found.after or bounds.after, found.upto)
+        assert narrower != bounds
+        bounds = narrower
+    raise AssertionError(f"unit {number} is not found")
+
+
+def question(metric: Metric, scope: str, cells: tuple[int, int], bounds: Between = Between(None, None)) -> Question:  # noqa: B008 - it is immutable
+    return Question(
+        id="q",
+        metric=metric,
+        scope=scope,
+        first_day=cells[0] // 24,
+        first_cell=cells[0],
+        last_cell=cells[1],
+        after=bounds.after,
+        upto=bounds.upto,
+    )
+
+
+@given(st.lists(st.lists(units, unique=True, max_size=40), min_size=1, max_size=5), st.data())
+def test_the_unit_is_found_among_any_number_of_partitions_of_which_each_lists_a_few(
+    shards: list[list[UnitKey]], data: st.DataObject
+) -> None:
+    every = sorted(unit for shard in shards for unit in shard)
+    before = data.draw(st.lists(st.integers(0, 3), min_size=len(shards), max_size=len(shards)))
+    number = data.draw(st.integers(1, len(every) + 1)) + sum(before)
+
+    def ask(bounds: Between) -> list[Answer]:
+        asked = question("deliveries", "all", (24, 47), bounds)
+        return [answer_of(asked, count, shard) for count, shard in zip(before, shards, strict=True)]
+
+    with patch.object(nth, "MOST_UNITS", FEW):
+        found, _ = search(number, ask)
+    rank = number - sum(before)
+    assert found == (every[rank - 1] if rank <= len(every) else Miss.CELLS)
+
+
+def test_three_rounds_find_a_unit_of_a_hundred_thousand_and_bounds_that_no_longer_hold_are_noticed() -> None:
+    shards: list[list[UnitKey]] = [
+        [(time_us, "e", "/bj1", 1, number, time_us) for time_us in range(number, 120_000, 4)] for number in range(4)
+    ]
+
+    def ask(bounds: Between) -> list[Answer]:
+        asked = question("deliveries", "all", (24, 24), bounds)
+        return [answer_of(asked, 0, shard) for shard in shards]
+
+    found, rounds = search(77_777, ask)
+    assert found == (77_776, "e", "/bj1", 1, 0, 77_776)
+    assert rounds <= 3
+    assert nth_unit(5, ask(Between(shards[0][50], None))) is Miss.BOUNDS
+    assert nth_unit(120_001, ask(Between(None, None))) is Miss.CELLS
+
+
+@given(event_sets(), st.integers(1, 3), st.lists(st.integers(0, 14), max_size=4), st.booleans(), st.data())
+def test_ledger_partitions_answer_with_the_units_of_a_plain_recount(
+    events: list[Fact], partitions: int, cuts: list[int], is_restored: bool, data: st.DataObject
+) -> None:
+    ledgers = [new_ledger() for _ in range(partitions)]
+    for start, end in pairwise([0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]):
+        for number, ledger in enumerate(ledgers):
+            ledger.apply([event for event in events[start:end] if _home(event, partitions) == number])
+            ledger.drain()
+    if is_restored:
+        ledgers = [_restored([event for event in events if _home(event, partitions) == n]) for n in range(partitions)]
+    metric = data.draw(st.sampled_from(METRICS))
+    scope = data.draw(st.sampled_from(["all", "model=SU7", "model=YU7"]))
+    naive = sorted(
+        (event.time_us, event.id, event.source, event.topic, event.partition, event.offset)
+        for of, event, dims in _units(events)
+        if of == metric and scope in ("all", f"model={dims[0]}")
+    )
+    cells = [KEPT_ZONE.cell_of(unit[0]) for unit in naive]
+    assert cells == sorted(cells)
+    for rank, (unit, cell) in enumerate(zip(naive, cells, strict=True), 1):
+
+        def ask(bounds: Between, cell: int = cell) -> list[Answer]:
+            first_day = min(cells) // 24
+            asked = Question(
+                id="q",
+                metric=metric,
+                scope=scope,
+                first_day=first_day,
+                first_cell=cell,
+                last_cell=cell,
+                after=bounds.after,
+                upto=bounds.upto,
+            )
+            (asked,) = decode_questions(encode_questions([asked]))
+            return [_answer(ledger, asked) for ledger in ledgers]
+
+        with patch.object(nth, "MOST_UNITS", FEW):
+            assert search(rank, ask)[0] == unit
+
+
+def test_the_scope_of_the_others_has_the_units_of_all_scopes_without_rows() -> None:
+    ledger = Ledger(KEPT_ZONE, Scopes(SCOPES), orders_known=False)
+    at_us = us("2024-10-07T14:03:11")
+    ledger.apply([delivered(at_us, "a", order="SO-1", dims=SU7), delivered(at_us + 1, "b", order="SO-2", dims=YU7)])
+    ledger.drain()
+    cell = KEPT_ZONE.cell_of(at_us)
+    asked = Question(
+        id="q",
+        metric="deliveries",
+        scope="model=other",
+        first_day=cell // 24,
+        first_cell=cell,
+        last_cell=cell,
+        others_than=["model=SU7"],
+    )
+    assert [unit[1] for unit in _answer(ledger, asked).units] == ["b"]
+
+
+def _home(event: Fact, partitions: int) -> int:
+    return int(event.order_id[-1]) % partitions
+
+
+def _answer(ledger: Ledger, asked: Question) -> Answer:
+    steps = ledger.answering(asked)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+
+def _restored(events: Sequence[Fact]) -> Ledger:
+    ledger, again = new_ledger(), new_ledger()
+    ledger.apply(events)
+    changes = ledger.drain()
+    again.restore(changes.vocabulary, [changes.orders])
+    return again
+
+
+def _units(events: Sequence[Fact]) -> list[tuple[str, Fact, tuple[str, ...]]]:
+    found = []
+    for order_id in {event.order_id for event in events}:
+        found += recount_order([event for event in events if event.order_id == order_id])[0]
+    return found
+
+
+def test_hours_follow_each_other_in_this_zone_also_where_clocks_are_put_back() -> None:
+    """What the test above relies on; where midnight itself comes twice, three days are asked about."""
+    zone = ZoneInfo(ZONE)
+    moments = [EPOCH + timedelta(microseconds=1_730_606_400_000_000 + step * 900_000_000) for step in range(200)]
+    hours = [(moment.astimezone(zone).date(), moment.astimezone(zone).hour) for moment in moments]
+    assert hours == sorted(hours)
