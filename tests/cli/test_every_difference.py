@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from schemas.memory import CUT, SIDE, key_of
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.kafka.admin import admin
@@ -58,6 +59,9 @@ KINDS: Final = (
     ("milestones", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: stands, and should not \(day:2024-10-03 counts 1\)"),
     ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: stands for day:2024-10-03, should for day:2024-10-02"),
     ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: revision 5 follows revision 1"),
+    ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: achieved at 2024-10-02T10:00:00\+08:00, on 2024-10-02$"),
+    ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: says unit 7, its number is passed by 3$"),
+    ("moments", r"deliveries/all/month:2024-10/target:october:3: unit 3 is said to be /factories/bj1 nobody of \S+, which was none"),
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
@@ -253,14 +257,24 @@ class Planter:
         second = {"period": f"day:{SECOND_DAY}", "start": SECOND_DAY, "end": SECOND_DAY}
         taken_back = self._milestone(events[day], "milestone.retracted.v1", revision=2)
         invented = self._milestone(
-            events[day], "milestone.raised.v1", milestone_id=f"{yu7}/exceeds:2", scope="model=YU7", **second
+            events[day], "milestone.raised.v1", milestone_id=f"{yu7}/exceeds:2", scope="model=YU7", position=7, **second
         )
         moved = self._milestone(
             events["deliveries/model=SU7/first:day/exceeds:2"], "milestone.raised.v1", revision=5, **second
         )
-        for event in (taken_back, invented, moved):
+        for event in (taken_back, invented, moved, await self._with_another_unit(events)):
             topic = self.installation.catalogue.milestones.name
             await self.put(topic, 0, event["subject"].encode(), json.dumps(event).encode())
+
+    async def _with_another_unit(self, events: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """A revision of the target's milestone that names an event which there never was, found when its first one was."""
+        name = "deliveries/all/month:2024-10/target:october:3"
+        totals = self.installation.catalogue.totals.name
+        key = key_of(SIDE, CUT + name)
+        cut = json.loads((await read_latest(self.installation.settings, [(totals, 0)]))[key])
+        await self.put(totals, 0, key, json.dumps({**cut, "revision": 2}).encode())
+        cause = {**events[name]["data"]["cause"], "event_id": "nobody"}
+        return self._milestone(events[name], "milestone.reinstated.v1", revision=2, cause=cause)
 
     @staticmethod
     def _milestone(like: dict[str, Any], kind: str, **data: Any) -> dict[str, Any]:
