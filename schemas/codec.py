@@ -16,7 +16,7 @@ import orjson
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
-from schemas.memory import Cut, Held, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
+from schemas.memory import FoundAt, Held, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
 from schemas.notes import Gap, Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
@@ -47,7 +47,7 @@ _decode_side_state = msgspec.json.Decoder(SideState).decode
 _decode_plain_row = msgspec.json.Decoder(PlainRow).decode
 _decode_checked_row = msgspec.json.Decoder(CheckedRow).decode
 _decode_held = msgspec.json.Decoder(Held).decode
-_decode_cut = msgspec.json.Decoder(Cut).decode
+_decode_cut = msgspec.json.Decoder(FoundAt).decode
 _encode_packed = msgspec.msgpack.Encoder().encode
 _decode_row_block = msgspec.msgpack.Decoder(RowBlock).decode
 _decode_series_block = msgspec.msgpack.Decoder(SeriesBlock).decode
@@ -279,7 +279,7 @@ def decode_marker(value: bytes) -> Marker:
     return _decode_marker(value)
 
 
-def encode_memory(state: SideState | Held | Cut) -> bytes:
+def encode_memory(state: SideState | Held | FoundAt) -> bytes:
     """Value of what the totals remember; its key is made by `memory.key_of`."""
     return _encode_struct(state)
 
@@ -294,7 +294,7 @@ def decode_held(value: bytes) -> Held:
     return _decode_held(value)
 
 
-def decode_cut(value: bytes) -> Cut:
+def decode_cut(value: bytes) -> FoundAt:
     """What had been taken when the unit of a milestone was found."""
     return _decode_cut(value)
 

@@ -64,7 +64,7 @@ class Held(msgspec.Struct, frozen=True):
     since_us: int
 
 
-class Cut(msgspec.Struct, frozen=True):
+class FoundAt(msgspec.Struct, frozen=True):
     """What the ledger partitions had taken when they said which unit passed the number of a milestone.
 
     Attributes:

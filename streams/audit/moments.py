@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from schemas.counts import DayKey
     from schemas.facts import Fact
-    from schemas.memory import Cut
+    from schemas.memory import FoundAt
     from schemas.outputs import Marker, MilestoneData, MilestoneEvent
     from streams.audit.dead_letters import Letter
     from streams.audit.forwarded import Arrivals
@@ -45,7 +45,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 _Key = tuple[int, str, str]
 
 
-class Claim(NamedTuple):
+class NamedUnit(NamedTuple):
     """What a milestone says of its unit."""
 
     data: MilestoneData
@@ -56,7 +56,7 @@ class Claim(NamedTuple):
     position: int
 
 
-async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str, Cut]:
+async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str, FoundAt]:
     """Milestone → what had been taken when its unit was found."""
     topic = catalogue_of(settings).totals.name
     every = [(topic, number) for number in range((await partition_counts(consumer, [topic]))[topic])]
@@ -76,11 +76,11 @@ class UnitCheck:
         cuts: From `read_cuts`.
     """
 
-    def __init__(self, business: Business, standing: Iterable[MilestoneEvent], cuts: Mapping[str, Cut]) -> None:
+    def __init__(self, business: Business, standing: Iterable[MilestoneEvent], cuts: Mapping[str, FoundAt]) -> None:
         self.check = Check("moments", 0, "milestones are dated by the unit that passed their number")
         self._business = business
         self._cuts = cuts
-        self._claims: list[Claim] = []
+        self._claims: list[NamedUnit] = []
         self._units: dict[tuple[str, str, date], list[tuple[_Key, Coordinates]]] = {}
         for event in standing:
             claim = self._claim(event.data)
@@ -96,7 +96,7 @@ class UnitCheck:
             if units is not None:
                 units.append((_key_of(unit.event), coordinates_of(unit.event)))
 
-    def moved(self, days: Mapping[DayKey, Day], markers: Mapping[int, Marker]) -> list[Claim]:
+    def moved(self, days: Mapping[DayKey, Day], markers: Mapping[int, Marker]) -> list[NamedUnit]:
         """The milestones whose unit is no longer the N-th, and for which it is remembered what there was.
 
         Args:
@@ -114,7 +114,7 @@ class UnitCheck:
         self.check.compared = len(known) + len(others[:_MOST_RECOUNTED])
         return others[:_MOST_RECOUNTED]
 
-    def _is_within(self, claim: Claim, markers: Mapping[int, Marker]) -> bool:
+    def _is_within(self, claim: NamedUnit, markers: Mapping[int, Marker]) -> bool:
         """Whether what there was is remembered, and is part of the recount."""
         cut = self._cuts.get(claim.data.milestone_id)
         return (
@@ -127,7 +127,7 @@ class UnitCheck:
             )
         )
 
-    def _claim(self, data: MilestoneData) -> Claim | None:
+    def _claim(self, data: MilestoneData) -> NamedUnit | None:
         if data.position is None or data.achieved_at is None or data.achieved_on is None or data.cause is None:
             return None
         achieved = datetime.fromisoformat(data.achieved_at)
@@ -139,13 +139,13 @@ class UnitCheck:
         if wanted not in (None, data.position):
             self.check.differ(f"{data.milestone_id}: says unit {data.position:,}, its number is passed by {wanted:,}")
         key = (achieved - _EPOCH) // timedelta(microseconds=1), data.cause.event_id, data.cause.event_source
-        return Claim(data, first, last, day, key, data.position)
+        return NamedUnit(data, first, last, day, key, data.position)
 
     def _is_of_others(self, scope: str) -> bool:
         """Whether which units a scope has depends on which others have rows."""
         return self._business.settings.limits.beyond == "other" and "=other" in scope
 
-    def _rank_now(self, claim: Claim, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> int | None:
+    def _rank_now(self, claim: NamedUnit, series: Mapping[tuple[str, str], list[tuple[date, int]]]) -> int | None:
         """Which unit of its window it is by all events; None if it no longer counts."""
         data = claim.data
         units = self._units[data.metric, data.scope, claim.day]
@@ -174,8 +174,8 @@ class UnitsThen:
         check: Check,
         business: Business,
         names: Mapping[int, str],
-        claims: Sequence[Claim],
-        cuts: Mapping[str, Cut],
+        claims: Sequence[NamedUnit],
+        cuts: Mapping[str, FoundAt],
         arrivals: Arrivals,
     ) -> None:
         self._check = check
@@ -232,7 +232,7 @@ class UnitsThen:
         arrival = self._arrivals.by_record.get(coordinates_of(record))
         return self._forwarded_to, arrival.offset if arrival is not None else 1 << 62
 
-    def _count(self, number: int, claim: Claim, units: Iterable[RecountedUnit]) -> None:
+    def _count(self, number: int, claim: NamedUnit, units: Iterable[RecountedUnit]) -> None:
         data = claim.data
         for unit in units:
             if unit.metric != data.metric:

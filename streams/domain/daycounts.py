@@ -163,10 +163,15 @@ class DayCounts:
         spread = 0
         for number, cell in self._cells.items():
             day, hour = day_of_cell(number), hour_of_cell(number)
+            added: dict[int, list[str]] = {}
             for key, change in cell.items():
                 self._spread(key, change, day, hour, touched)
                 if not key & _LEAVING:
-                    self._note_orders(number, key, change)
+                    ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
+                    ids += change.orders
+                    ids += [cause.order_id for cause in change.causes]
+            for group, ids in added.items():
+                self._note_orders(number << _GROUPS_SHIFT | group, ids)
             spread += len(cell)
             if spread >= _PAUSE_SUMS:
                 spread = 0
@@ -239,17 +244,14 @@ class DayCounts:
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
 
-    def _note_orders(self, cell: int, key: int, change: _Sum) -> None:
-        """Notes which orders have units in a cell."""
-        ids = [cause.order_id for cause in change.causes] if change.causes else change.orders
-        if change.causes and change.orders:
-            ids += change.orders
-        place = cell << _GROUPS_SHIFT | (key >> _GROUP_SHIFT & _GROUP)
+    def _note_orders(self, place: int, ids: list[str]) -> None:
+        """Notes orders that have units in a cell and group."""
         noted = self._orders.get(place)
         if noted is None:
             noted = self._orders[place] = bytearray()
         # No id of an order has a line's end in it.
-        noted += "\n".join([*ids, ""]).encode()
+        noted += "\n".join(ids).encode()
+        noted += b"\n"
 
     def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import encode_memory, encode_milestone
-from schemas.memory import CUT, SIDE, WAITING, Cut, key_of
+from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
 from schemas.outputs import MILESTONE_HEADERS
 from schemas.questions import FROM_TOTALS, Question, encode_questions
 from streams.domain.milestones import Completion, in_order
@@ -314,7 +314,7 @@ class Moments:
         place = _Place.of(event)
         if place is None or self._asked[place].unit is None:
             return None
-        cut = Cut(event.data.revision, self._asked[place].positions)
+        cut = FoundAt(event.data.revision, self._asked[place].positions)
         return self._memory(CUT + event.data.milestone_id, encode_memory(cut))
 
     def _memory(self, name: str, value: bytes | None) -> Outgoing:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.facts import DELIVERIES, Fact, Kind
 from schemas.instants import micros_of, parse_instant
-from schemas.memory import Cut
+from schemas.memory import FoundAt
 from schemas.outputs import Books, Cause, Marker, MilestoneData, MilestoneEvent
 from streams.audit.forwarded import Arrival, Arrivals
 from streams.audit.moments import UnitCheck, UnitsThen
@@ -51,7 +51,7 @@ def milestone(position: int, at: str, number: int, **more: Any) -> MilestoneEven
 
 def checked(events: Sequence[Fact], said: MilestoneEvent, taken: dict[str, int] | None = None) -> Check:
     """What is found where the ledger partition had taken so much when the unit was found; None if nobody remembers."""
-    cuts = {said.data.milestone_id: Cut(1, {0: taken})} if taken is not None else {}
+    cuts = {said.data.milestone_id: FoundAt(1, {0: taken})} if taken is not None else {}
     units = UnitCheck(BUSINESS, [said], cuts)
     tally = Tally(BUSINESS)
     for event in events:
@@ -116,7 +116,7 @@ def test_a_date_or_a_number_that_cannot_be_is_a_difference() -> None:
 def test_a_forwarded_record_was_there_from_its_arrival_on() -> None:
     business = Business(Settings(partitions=2, families=("deliveries",)))
     said = milestone(1, "2024-10-01T10:00:00+08:00", 1)
-    cuts = {said.data.milestone_id: Cut(1, {0: {TOPIC: 0, REROUTED: 7}})}
+    cuts = {said.data.milestone_id: FoundAt(1, {0: {TOPIC: 0, REROUTED: 7}})}
     event = delivery(1, "2024-10-01T10:00:00+08:00", 50, partition=1)
     for arrived, is_there in ((6, True), (7, False)):
         units = UnitCheck(business, [said], cuts)
