@@ -410,6 +410,11 @@ class Windows:
     # All of it, in blocks -------------------------------------------------------------------------------------------
 
     @property
+    def last_update_us(self) -> int:
+        """When the last version was made, microseconds since 1970; 0 without rows."""
+        return max(self.columns.updated_us, default=0)
+
+    @property
     def sizes(self) -> tuple[int, int, int]:
         """Rows, series (a metric and scope each) and periods, each numbered from 0."""
         return len(self.columns), len(self._series), len(self._periods)

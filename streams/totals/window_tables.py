@@ -355,7 +355,10 @@ class WindowTables:
                 self._totals.update(shard, metric, scope, day, count)
 
     def _now_us(self) -> int:
-        return self._shards.clock_us if self._context.settings.clock == "events" else self._context.now_us()
+        if self._context.settings.clock != "events":
+            return self._context.now_us()
+        # Where retention has removed all events, the clock stands where it stood, and their rows are withdrawn.
+        return self._shards.clock_us or self._totals.windows.last_update_us
 
     def _caught_up(self, now_us: int) -> bool:
         """Whether days before today may close: every shard has read what was appended, or happened, before today."""
