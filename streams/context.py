@@ -111,7 +111,8 @@ class Context:
         now_us: The clock, microseconds since 1970.
         cpu_s: Seconds of computing, from any start; for work that paces itself by its own cost.
         other_log: A log that is not the cluster of the settings.
-        part_rows: Rows and milestones that the totals publish in one transaction, where a step has more.
+        part_rows: Rows and milestones that the totals publish in one transaction, where a step has more; likewise the counts at
+            the end of a rebuild of a ledger partition.
         snapshot_after: Records that the totals have taken or written, at least, when they make a snapshot of their rows.
         block_rows: Rows of one record of a snapshot.
     """

@@ -77,13 +77,26 @@ class Memory:
         self.arrived.update(marker.arrived)
         self.moved = marker.moved
 
-    def finish_recovery(self, changes: LedgerChanges) -> bool:
-        """During a rebuild, holds the changes back; at its end adds all of them again. Returns whether it ends now."""
+    @property
+    def is_releasing(self) -> bool:
+        """Whether a rebuild has read all it must, and publishes by parts what it has held back."""
+        return self.recovery is not None and self.recovery.done(self.positions())
+
+    def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:
+        """During a rebuild, holds the changes back, and adds them again at its end, by so many at most.
+
+        Until the last are added the markers say that it is rebuilding, so that nobody sums a part of them.
+
+        Returns:
+            Whether it ends now.
+        """
         if self.recovery is None:
             return False
         self.recovery.hold_back(changes)
-        if not self.recovery.done(self.positions()):
+        if not self.is_releasing:
             return False
-        self.recovery.release(changes)
+        self.recovery.release(changes, most)
+        if not self.recovery.is_released:
+            return False
         self.recovery = None
         return True

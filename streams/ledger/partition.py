@@ -67,8 +67,11 @@ class LedgerPartition:
 
     @property
     def unfinished(self) -> bool:
-        """Whether questions wait for their answers: everything else that was taken is committed at once."""
-        return self._questions.has_more
+        """Whether questions wait for their answers, or counts to be published at the end of a rebuild.
+
+        Everything else that was taken is committed at once.
+        """
+        return self._questions.has_more or self._memory.is_releasing
 
     def positions(self) -> Mapping[Partition, int]:
         """Where to continue reading each source, and the questions."""
@@ -115,13 +118,14 @@ class LedgerPartition:
             source.hear(self._log_end(tp))
         # 3: judge and count
         changes = await in_turns(memory.ledger.draining())
-        if memory.finish_recovery(changes):
+        if memory.finish_recovery(changes, self._context.part_rows):
             self._commit.say_so()
         if memory.recovery is not None:
             self._questions.drop()  # who asks knows nothing of counts that are held back
         answers = await self._questions.answers(memory.ledger, self._context.totals_homes.of)
         now_us = self._context.now_us()
-        if not batches and not answers and not self._commit.is_due(now_us):
+        is_idle = not batches and not answers and not changes.counts and not changes.violations
+        if is_idle and not self._commit.is_due(now_us):
             return []
         # 4: gather, 5: the marker last
         return await self._commit.records(changes, out, answers, now_us)

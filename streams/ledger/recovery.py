@@ -46,6 +46,7 @@ class Recovery:
         quarantined: Records that were skipped by order, with the messages of their dead letters.
         counts: What has been counted, to be published at the end.
         violations: Of orders, to be published at the end.
+        is_released: Whether all that was held back has been put into changes.
         is_repetition: Whether there was a state before that has been lost, and not a first load.
     """
 
@@ -57,6 +58,7 @@ class Recovery:
     quarantined: dict[Place, str] = field(default_factory=dict)
     counts: dict[DayKey, DayCount] = field(default_factory=dict)
     violations: dict[str, OrderViolations | None] = field(default_factory=dict)
+    is_released: bool = False
     is_repetition: bool = False
 
     def hear(self, letter: LogRecord, number: int) -> None:
@@ -95,10 +97,15 @@ class Recovery:
         changes.counts.clear()
         changes.violations.clear()
 
-    def release(self, changes: LedgerChanges) -> None:
-        """Puts everything held back into the changes."""
-        changes.counts.update(self.counts)
-        changes.violations.update(self.violations)
+    def release(self, changes: LedgerChanges, most: int) -> None:
+        """Puts so many at most of what is held back into the changes."""
+        while self.counts and len(changes.counts) < most:
+            day = next(iter(self.counts))
+            changes.counts[day] = self.counts.pop(day)
+        while self.violations and len(changes.counts) + len(changes.violations) < most:
+            order_id = next(iter(self.violations))
+            changes.violations[order_id] = self.violations.pop(order_id)
+        self.is_released = not self.counts and not self.violations
 
     def done(self, positions: Mapping[Partition, int]) -> bool:
         """Whether every source has been read to the end seen at opening."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from schemas.facts import DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
 from streams.context import Context
+from streams.domain.ledger import LedgerChanges
 from streams.errors import ExpectedError
 from streams.kafka.digest import digest_of
 from streams.kafka.log import Bounds, Partition
@@ -23,6 +26,7 @@ from streams.settings import LimitSettings, Settings
 from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
+    from schemas.counts import DayKey
     from streams.kafka.records import LogRecord
     from streams.kafka.transactions import Outgoing
 
@@ -241,3 +245,21 @@ def test_a_rebuild_knows_the_letters_of_its_own_partition_and_not_those_of_event
     at_home.hear(letter, 1)
     elsewhere.hear(letter, 0)
     assert (len(at_home.judged), len(elsewhere.judged)) == (1, 0)
+
+
+def test_what_a_rebuild_has_held_back_comes_by_parts_and_it_is_over_with_the_last() -> None:
+    memory = opened()
+    days: dict[DayKey, DayCount] = {
+        ("orders", "all", date(2024, 10, number)): DayCount(1, 0, [0] * 24, None) for number in range(1, 6)
+    }
+    memory.recovery = Recovery({}, counts=dict(days), violations={"SO-1": None})
+    seen: list[list[Any]] = []
+    said = []
+    for _ in range(3):
+        changes = LedgerChanges({}, [], {}, {})
+        said.append((memory.finish_recovery(changes, 2), memory.is_releasing))
+        seen.append([*changes.counts, *changes.violations])
+    assert said == [(False, True), (False, True), (True, False)]
+    assert [len(part) for part in seen] == [2, 2, 2]
+    assert [one for part in seen for one in part] == [*days, "SO-1"]
+    assert memory.recovery is None

@@ -127,7 +127,7 @@ class WatchedRunner(TaskRunner):
             self._to("open")
 
     async def _serve(self, state: State) -> None:
-        if state.unfinished:
+        if state.unfinished and self.is_open:
             self._to("processing")
         await self._watch(super()._serve(state))
 
