@@ -213,6 +213,10 @@ class DayCounts:
         eras = self._scopes.scopes_by_era(dims)
         return eras[self._scopes.aliases.era(day_of_cell(cell))] if len(eras) > 1 else eras[0]
 
+    def scopes_by_era(self, dims: Dims) -> tuple[tuple[str, ...], ...]:
+        """The scopes in which units with these dimensions count, for each era of the aliases."""
+        return self._scopes.scopes_by_era(dims)
+
     def cell_of(self, time_us: int) -> int:
         """The cell of an instant."""
         return self._zone.cell_of(time_us)
