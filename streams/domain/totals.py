@@ -367,8 +367,10 @@ class Totals:
             if whole.size:
                 yield whole
         else:
-            yield from (Step(held={milestone_id: since_us}) for milestone_id, since_us in held.items())
+            # Since when a retraction waits is known from before its row says why until it is decided.
+            yield from (Step(held={id_: since_us}) for id_, since_us in held.items() if since_us is not None)
             yield from self._in_pieces(rows, milestones, set(settled))
+            yield from (Step(held={id_: None}) for id_, since_us in held.items() if since_us is None)
 
     def _in_pieces(
         self, rows: Iterable[Row], milestones: Sequence[MilestoneEvent], known: Container[str]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.domain.totals_world import World, rule, told
+from tests.domain.totals_world import World, rule, told, us
 
 if TYPE_CHECKING:
     from streams.domain.rules import Rule
@@ -58,6 +58,15 @@ def test_a_count_that_stays_below_is_retracted_by_the_clock_alone_once_it_has_la
     assert world.held == {}
     world.put(DAY, 11)
     assert told(world.step(at(12))) == [("reinstated", MILESTONE)]
+
+
+@pytest.mark.parametrize("dies_after", range(12))
+def test_a_writer_that_dies_between_two_parts_of_a_step_does_not_make_a_retraction_wait_again(dies_after: int) -> None:
+    world = fallen()
+    world.put(DAY, 3)
+    world.parts(us(at(11)), caught_up=True, most=1, dies_after=dies_after)
+    assert [event.type for event in world.events] == ["milestone.raised.v1", "milestone.retracted.v1"]
+    assert world.held == {}
 
 
 def test_a_second_fall_waits_its_own_time() -> None:
