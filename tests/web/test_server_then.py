@@ -135,7 +135,7 @@ async def test_the_units_are_those_of_what_the_sources_had(tmp_path: Path) -> No
         page = (await site.get(f"/units?{DAY}&{AS_OF}", accept_language="en")).text
         assert "Not of now: what had been appended to the source topics by 2024-10-07 12:00:00+08:00" in page
         assert "By the append times of the records." in page
-        assert "Published by then: 0" in page
+        assert "Published by then, to the minute: 0" in page
         assert f"/orders/SO-2?as_of={quote(THEN, safe='')}" in page
         assert "SO-3" not in page
         assert (
