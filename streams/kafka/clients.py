@@ -453,18 +453,24 @@ async def read_latest(  # noqa: PLR0913 - one reading
     return latest
 
 
-async def partition_counts(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, int]:
+async def partition_counts(
+    consumer: AIOKafkaConsumer, topics: Iterable[str], needed: Operation = Operation.READ
+) -> dict[str, int]:
     """Number of partitions of each topic to read; 0 for a topic that does not exist.
 
+    Args:
+        consumer: Of the cluster.
+        topics: Their names.
+        needed: What is to be done with them.
+
     Raises:
-        RefusedError: One of them may not be read.
+        RefusedError: That is not allowed with one of them.
     """
     answers = await topic_answers(consumer._client, topics)  # noqa: SLF001 - the public calls answer from a cache
     missing = [
-        Right(Resource.TOPIC, name, (Operation.READ,))
+        Right(Resource.TOPIC, name, (needed,))
         for name, answer in answers.items()
-        if answer.is_hidden
-        or (answer.operations is not None and answer.partitions and Operation.READ not in answer.operations)
+        if answer.is_hidden or (answer.operations is not None and answer.partitions and needed not in answer.operations)
     ]
     if missing:
         raise RefusedError(denied(missing))

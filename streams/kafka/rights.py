@@ -75,7 +75,11 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
             return _topics(sources, write)
         case "web":
             read = [topic for topic in catalogue.public() if topic not in sources]
-            return _topics([*read, catalogue.ledger] if settings.web_orders else read, look)
+            if not settings.web_orders:
+                return _topics(read, look)
+            # Where the sources ended at an earlier moment, to show orders and units as of then.
+            ends = _topics(catalogue.published.values(), (Operation.DESCRIBE,))
+            return *_topics([*read, catalogue.ledger], look), *ends
         case "reader":
             return _topics(catalogue.all(), look)
         case "worker":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from aiokafka import TopicPartition
 
 from streams.kafka.clients import meet, partition_counts
+from streams.kafka.rights import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class Moment:
             names: Number of a source topic → its name.
             appended_us: The last append time of the moment, microseconds since 1970; Kafka keeps milliseconds.
         """
-        counts = await partition_counts(consumer, names.values())
+        counts = await partition_counts(consumer, names.values(), Operation.DESCRIBE)
         tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
         await meet(consumer, {tp.topic for tp in tps})
         # Ends first, beginnings last: what is appended or deleted in between is then taken for later, and for deleted.

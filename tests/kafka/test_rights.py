@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from streams.kafka.admin import admin, apply_topics, check_rights
 from streams.kafka.refusals import RefusedError
 from streams.kafka.rights import ROLES, Operation, Resource, Right, Role, rights_of
+from streams.lookup.finder import Finder
 from streams.settings import Settings
 from tests.support.events import lifecycle
 from tests.support.installation import ROOT, Installation
@@ -186,6 +187,10 @@ async def test_readers_operators_and_the_web_view_do_their_work_with_exactly_the
     installation.client = secured.settings("SCRAM", "shows")
     with WebView(installation.environment, installation.folder / "web.log") as web:
         await web.rebuilt()
+    async with Finder.opened(installation.settings) as finder:
+        await finder.read_on()
+        ended = (await finder.moment(int(time.time() * 1_000_000))).stops
+        assert sum(ended.values()) > 0, "the web view may know where the sources ended, and read none of them"
     await secured.disallow("shows")
     with WebView(installation.environment, installation.folder / "web.log") as web:
         await web.until("/api/v1/status", lambda status: "not allowed Read on topic" in str(status))
