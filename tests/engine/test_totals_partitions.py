@@ -73,14 +73,14 @@ def test_a_worker_of_another_number_is_another_member_of_its_group() -> None:
 
 def test_each_partition_of_the_totals_is_a_share_with_all_that_it_reads() -> None:
     context = context_of(3)
-    counts = dict.fromkeys(context.source_topics, 4) | {"milestones.internal.counts": 3, "milestones.internal.sides": 3}
+    counts = dict.fromkeys(context.ledger_topics, 4) | {"milestones.internal.counts": 3, "milestones.internal.sides": 3}
     found = shares(context, counts | {"vehicle.targets.v1": 1, "vehicle.controls.v1": 1})
     assert found[4:] == [
         {"milestones.internal.counts": [0], "vehicle.targets.v1": [0], "vehicle.controls.v1": [0]},
         {"milestones.internal.counts": [1], "milestones.internal.sides": [1]},
         {"milestones.internal.counts": [2], "milestones.internal.sides": [2]},
     ]
-    assert {topic for share in found for topic in share} == {*context.source_topics, *context.totals_topics}
+    assert {topic for share in found for topic in share} == {*context.ledger_topics, *context.totals_topics}
 
 
 def test_the_totals_are_dealt_out_evenly_also_when_a_worker_joins_one_that_has_everything() -> None:
