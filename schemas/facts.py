@@ -150,7 +150,7 @@ class LatestUnit(msgspec.Struct, frozen=True):
     offset: int
 
 
-class DayCount(msgspec.Struct, frozen=True):
+class DayCount(msgspec.Struct, frozen=True, omit_defaults=True):
     """Absolute count of one metric, scope and business date in one partition of the ledger.
 
     Attributes:
@@ -158,9 +158,11 @@ class DayCount(msgspec.Struct, frozen=True):
         backfilled: Those of them that came from loading history.
         by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up.
         latest: The latest unit of the last step that added any.
+        is_newest: Whether that is the latest of all units that count.
     """
 
     count: int
     backfilled: int
     by_hour: list[int]
     latest: LatestUnit | None
+    is_newest: bool = False

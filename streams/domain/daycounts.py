@@ -70,17 +70,32 @@ class _Sum:
 class _Day:
     """The absolute counts of one metric, scope and date."""
 
-    __slots__ = ("backfilled", "by_hour", "count", "latest")
+    __slots__ = ("backfilled", "by_hour", "count", "has_left", "latest", "newest")
 
     def __init__(self) -> None:
         self.count = 0
         self.backfilled = 0
         self.by_hour = [0] * HOURS
         self.latest: LatestUnit | None = None
+        #: The latest of all units, as long as none of them has left; then it is not known any more, until none is there.
+        self.newest: LatestUnit | None = None
+        self.has_left = False
+
+    def end_step(self, latest: Fact | None) -> None:
+        """Takes the latest unit that a step has added, None where it has added none."""
+        if latest is not None:
+            self.latest = _latest_unit(latest)
+        if not self.count:
+            self.newest, self.has_left = None, False
+        elif self.has_left:
+            self.newest = None
+        elif latest is not None and (self.newest is None or _rank(latest) > _rank(self.newest)):
+            self.newest = self.latest
 
     def published(self) -> DayCount:
         """A copy that later steps leave alone."""
-        return DayCount(self.count, self.backfilled, self.by_hour.copy(), self.latest)
+        is_newest = self.latest is not None and self.latest is self.newest
+        return DayCount(self.count, self.backfilled, self.by_hour.copy(), self.latest, is_newest)
 
 
 _Cell = dict[int, _Sum]
@@ -181,8 +196,7 @@ class DayCounts:
         made: dict[DayKey, DayCount] = {}
         for day_key in (yield from _in_order(touched)):
             counted, latest = self._days[day_key], touched[day_key]
-            if latest is not None:
-                counted.latest = _latest_unit(latest)
+            counted.end_step(latest)
             made[day_key] = counted.published()
             if len(made) % _PAUSE_DAYS == 0:
                 yield
@@ -244,6 +258,8 @@ class DayCounts:
                 total.by_hour[hour] += count
                 if key & _BACKFILL:
                     total.backfilled += count
+                if key & _LEAVING:
+                    total.has_left = True
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from datetime import date
 
-    from schemas.facts import DayCount, Metric
+    from schemas.facts import DayCount, LatestUnit, Metric
     from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
@@ -250,6 +250,10 @@ class Totals:
     def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
         """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
         return self._windows.hour_of_unit(metric, scope, first, last, number)
+
+    def newest_unit(self, metric: Metric, scope: str, first: date, last: date) -> LatestUnit | None:
+        """The latest unit from one date to another, if the ledger partitions have told which it is."""
+        return self._windows.newest_unit(metric, scope, first, last)
 
     def others_than(self, scope: str) -> list[str] | None:
         """Of the scope of the others: the scopes that have rows; None for any other scope, or where all have rows."""

@@ -7,6 +7,7 @@ Sums are kept up to date count by count, so a step costs only what it changes. W
 from __future__ import annotations
 
 import heapq
+from datetime import date
 from itertools import compress, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -22,7 +23,6 @@ from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Colu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import date
 
     from schemas.facts import DayCount, LatestUnit, Metric
     from schemas.outputs import WindowStatus
@@ -181,7 +181,7 @@ class Cut(NamedTuple):
 class _Series:
     """One metric and scope: its rows by the number of their period."""
 
-    __slots__ = ("is_watched", "metric", "number", "rows", "scope")
+    __slots__ = ("is_watched", "metric", "newest", "newest_day", "number", "rows", "scope")
 
     def __init__(self, metric: Metric, scope: str, number: int, *, is_watched: bool) -> None:
         self.metric = metric
@@ -189,6 +189,9 @@ class _Series:
         self.number = number
         self.is_watched = is_watched
         self.rows: dict[int, int] = {}
+        #: The last day of which a count has come, and the latest unit of each ledger partition on it, as far as it is known.
+        self.newest_day = date.min
+        self.newest: dict[int, LatestUnit | None] = {}
 
 
 class _Touched:
@@ -309,6 +312,19 @@ class Windows:
                 number -= units
         return None
 
+    def newest_unit(self, metric: str, scope: str, first: date, last: date) -> LatestUnit | None:
+        """The latest unit from one date to another, if the ledger partitions have told which it is."""
+        series = self._scopes.get(scope, _NOTHING).get(metric)
+        if series is None or not first <= series.newest_day <= last:
+            return None
+        with_units = [day for day, count in self.day_counts(metric, scope) if count and first <= day <= last]
+        place = self.find((metric, scope, f"day:{series.newest_day.isoformat()}"))
+        if place is None or max(with_units, default=None) != series.newest_day:
+            return None
+        shards = [shard for shard, units in packed_days.counts_of(self.columns.cells[place]) if units]
+        found = [unit for unit in map(series.newest.get, shards) if unit is not None]
+        return max(found, key=_unit_order) if len(found) == len(shards) else None
+
     # What comes in --------------------------------------------------------------------------------------------------
 
     def restore(self, row: PublishedRow) -> None:
@@ -397,6 +413,10 @@ class Windows:
         replaced = packed_days.replace(cells_of[own], shard, count)
         cells_of[own], before = replaced.packed, replaced.units
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
+        if series.is_watched and day >= series.newest_day:
+            if day > series.newest_day:
+                series.newest_day, series.newest = day, {}
+            series.newest[shard] = count.latest if count.is_newest else None
         if self._started:
             touched = self._touched.get(own)
             if touched is None:
@@ -889,6 +909,10 @@ def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
         for key in list(islice(kept, _LET_GO)):
             del kept[key]
         yield
+
+
+def _unit_order(unit: LatestUnit) -> tuple[int, str, str, int, int, int]:
+    return unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset
 
 
 def _later(one: LatestUnit | None, other: LatestUnit | None) -> LatestUnit | None:

@@ -1,6 +1,6 @@
 """The exact moment of a milestone: which unit passed its number, as the ledger partitions say.
 
-Rows know how many units there are in each hour, not which. So an event that says which unit of its window it is about waits,
+Where it is the last unit of its window, the counts tell it. Else rows know how many units there are in each hour, not which. So an event that says which unit of its window it is about waits,
 remembered in the transaction of its row, until every ledger partition has answered a question about the hour of that unit; then
 it is published with the unit's time and event. A new writer finds what waits in the memory topic and asks again.
 
@@ -136,7 +136,9 @@ class Moments:
             by_series.setdefault((event.data.metric, event.data.scope), []).append(event)
         published: list[MilestoneEvent] = []
         records: list[Outgoing] = []
-        for series, of_series in by_series.items():
+        for series, decided in by_series.items():
+            of_series = [self._at_once(event) for event in decided]
+            records += filter(None, map(self._cut_at_once, decided, of_series))
             # What is decided together is published together.
             if series not in self._queues and not any(map(_Place.of, of_series)):
                 published += of_series
@@ -201,6 +203,30 @@ class Moments:
         place = _Place.of(event)
         if place is not None and place not in self._asked:
             self._asked[place] = _Asked(place, self._context.now_us(), _now_s())
+
+    def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
+        """The event with its unit where that is the latest one of its window, which the ledger partitions tell with the counts."""
+        place, now_us = _Place.of(event), self._context.now_us()
+        if place is None or event.data.count != place.position:
+            return event
+        if not all(_is_up_to(marker, now_us) for marker in self._shards.markers.values()):
+            return event
+        first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
+        unit = self._totals.newest_unit(place.metric, place.scope, first, last)
+        if unit is None or self._clocks_change_near(self._context.zone.date_of(unit.time_us)):
+            return event
+        key = unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset
+        return self._complete.with_unit(event, key)
+
+    def _cut_at_once(self, before: MilestoneEvent, after: MilestoneEvent) -> Outgoing | None:
+        if before is after:
+            return None
+        positions = {
+            shard: {name: offset for name, (offset, _) in marker.positions.items()}
+            for shard, marker in self._shards.markers.items()
+        }
+        found_at = encode_memory(FoundAt(after.data.revision, positions))
+        return self._memory(CUT + after.data.milestone_id, found_at)
 
     def _is_ready(self, event: MilestoneEvent) -> bool:
         place = _Place.of(event)

@@ -17,7 +17,7 @@ from streams.domain import nth
 from streams.domain.ledger import Ledger
 from streams.domain.nth import Between, Miss, answer_of, nth_unit
 from streams.domain.scopes import Scopes
-from tests.domain.facts import SU7, YU7, delivered, us
+from tests.domain.facts import SU7, YU7, delivered, us, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, event_sets, new_ledger, recount_order
 
 if TYPE_CHECKING:
@@ -135,6 +135,47 @@ def test_ledger_partitions_answer_with_the_units_of_a_plain_recount(
             assert search(rank, ask)[0] == unit
 
 
+@given(event_sets(), st.lists(st.integers(0, 14), max_size=6), st.booleans())
+def test_what_is_told_as_the_latest_of_a_day_is_the_latest_of_all_its_units(
+    events: list[Fact], cuts: list[int], is_restored: bool
+) -> None:
+    ledger, steps = new_ledger(), [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
+    for start, end in pairwise(steps):
+        if is_restored and start:
+            ledger = _restored(events[:start])
+        ledger.apply(events[start:end])
+        for (metric, scope, day), count in ledger.drain().counts.items():
+            standing = [
+                (event.time_us, event.id, event.source, event.topic, event.partition, event.offset)
+                for of, event, dims in _units(events[:end])
+                if of == metric and KEPT_ZONE.date_of(event.time_us) == day and scope in _scopes(dims)
+            ]
+            if count.is_newest:
+                unit = count.latest
+                assert unit is not None
+                told = (unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset)
+                assert told == max(standing)
+            assert count.count == len(standing)
+
+
+def test_a_day_tells_its_latest_unit_until_one_has_left_and_again_when_none_is_there() -> None:
+    ledger = Ledger(KEPT_ZONE, Scopes([[]]), orders_known=False)
+    told = []
+    for step in (
+        [delivered("2024-10-07T10:00:00-04:00", "a", order="SO-1")],
+        [delivered("2024-10-07T09:00:00-04:00", "b", order="SO-2")],
+        [delivered("2024-10-07T11:00:00-04:00", "c", order="SO-3")],
+        [void("2024-10-07T12:00:00-04:00", "c", "v", order="SO-3")],
+        [delivered("2024-10-07T13:00:00-04:00", "d", order="SO-4")],
+        [void("2024-10-07T14:00:00-04:00", of, f"v{of}", order=order) for of, order in (("a", "SO-1"), ("b", "SO-2"), ("d", "SO-4"))],
+        [delivered("2024-10-07T08:00:00-04:00", "e", order="SO-5")],
+    ):  # fmt: skip
+        ledger.apply(step)
+        counts = ledger.drain().counts
+        told += [(count.count, count.is_newest) for (metric, *_), count in counts.items() if metric == "deliveries"]
+    assert told == [(1, True), (2, False), (3, True), (2, False), (3, False), (0, False), (1, True)]
+
+
 def test_the_scope_of_the_others_has_the_units_of_all_scopes_without_rows() -> None:
     ledger = Ledger(KEPT_ZONE, Scopes(SCOPES), orders_known=False)
     at_us = us("2024-10-07T14:03:11")
@@ -173,6 +214,11 @@ def _restored(events: Sequence[Fact]) -> Ledger:
     changes = ledger.drain()
     again.restore(changes.vocabulary, [changes.orders])
     return again
+
+
+def _scopes(dims: tuple[str, ...]) -> list[str]:
+    model, _, _, region = dims
+    return ["all", f"model={model}", *([f"model={model},region={region}"] if region else [])]
 
 
 def _units(events: Sequence[Fact]) -> list[tuple[str, Fact, tuple[str, ...]]]:

@@ -68,6 +68,8 @@ class _Shard:
         self.books: dict[str, Books] = {}
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
         self.units: dict[str, list[tuple[Metric, str, date]]] = {}
+        #: The same with their scopes by model and their events, by time, id and source.
+        self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
         self.expected: Counter[DayKey] = Counter()
         self.counts: dict[DayKey, int] = {}
         #: Cells that have changed since both were compared.
@@ -223,6 +225,10 @@ class Invariants:
         #: Questions about units by id, and of each ledger partition what it counted whenever it answered one.
         self._questions: dict[str, Question] = {}
         self._answered: dict[str, dict[int, list[list[tuple[str, str, str]]]]] = defaultdict(dict)
+        #: Ledger partition and how far it was → what it counted then, as `dated`.
+        self._units_at: dict[tuple[Any, ...], dict[str, list[tuple[Metric, str, tuple[str, str, str]]]]] = {}
+        #: Events that wait behind others and have their unit already.
+        self._had_units: set[str] = set()
         #: Milestone events that wait for their units, by the key of the record that remembers them.
         self._waiting: dict[bytes, dict[str, Any]] = {}
         #: What was waiting when that was forgotten: it is put on record by the first whole step.
@@ -389,19 +395,14 @@ class Invariants:
             shard.uncompared, shard.unjudged = set(), set()
         for answer in answers:
             self._note_answer(number, shard, answer)
+        self._units_at[_stand_of(number, marker)] = dict(shard.dated)
 
     def _note_answer(self, number: int, shard: _Shard, answer: Answer) -> None:
         """Notes which units the shard counts when it answers: the one that is found must follow from these."""
         question = self._questions.get(answer.id)
         if question is None:
             return  # from before the internal topics were deleted
-        units = sorted(
-            (event["time"], event["id"], event["source"])
-            for known in shard.orders.values()
-            for metric, event, model in judged(list(known.values()))[0]
-            if metric == question.metric
-            and question.scope in ("all", f"model={self._counted_as(model, self._date_of(event['time']))}")
-        )
+        units = _units_of(shard.dated, question.metric, question.scope)
         self._answered[answer.id].setdefault(number, []).append(units)
 
     def _check_unit(self, name: str, data: dict[str, Any]) -> None:
@@ -416,20 +417,26 @@ class Invariants:
         if self._kept is not None and data["scope"] == OTHERS:
             return  # which models those are is known to the totals
         unit = (achieved, data["cause"]["event_id"], data["cause"]["event_source"])
-        found = set()
+        # The latest unit of a window may have been known without asking.
+        markers = self._parts[self._home(data["scope"])].summed.markers
+        summed = [self._units_at.get(_stand_of(number, marker), {}) for number, marker in markers.items()]
+        told = [tuple(_units_of(units, data["metric"], data["scope"]) for units in summed)]
         for id_, answers in self._answered.items():
             question = self._questions[id_]
-            if (question.metric, question.scope) != (data["metric"], data["scope"]) or len(answers) < len(self._shards):
-                continue
-            for one_of_each in product(*answers.values()):
-                units = sorted(
-                    (datetime.fromisoformat(time), event_id, source)
-                    for units in one_of_each
-                    for time, event_id, source in units
-                    if data["start"] <= self._date_of(time).isoformat() <= data["end"]
-                )
-                if len(units) >= data["position"]:
-                    found.add(units[data["position"] - 1])
+            if (question.metric, question.scope) == (data["metric"], data["scope"]) and len(answers) == len(
+                self._shards
+            ):
+                told += product(*answers.values())
+        found = set()
+        for one_of_each in told:
+            units = sorted(
+                (datetime.fromisoformat(time), event_id, source)
+                for units in one_of_each
+                for time, event_id, source in units
+                if data["start"] <= self._date_of(time).isoformat() <= data["end"]
+            )
+            if len(units) >= data["position"]:
+                found.add(units[data["position"] - 1])
         if unit not in found:
             raise BrokenError(
                 "moment", f"unit {data['position']} of {name} is said to be {unit}, the events give {found}"
@@ -627,6 +634,10 @@ class Invariants:
         dated = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
         after = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
         shard.units[order_id] = after
+        shard.dated[order_id] = [
+            (metric, f"model={model}", (event["time"], event["id"], event["source"]))
+            for (metric, model, _), (_, event, _) in zip(after, found, strict=True)
+        ]
         shard.unjudged.add(order_id)
         for sign, several in ((-1, before), (1, after)):
             for metric, model, day in several:
@@ -775,6 +786,9 @@ class Invariants:
                 event = self._waiting[entry.key or b""] = orjson.loads(entry.value)
                 self._turn(event)
                 self._world.seen["milestones that wait"] += 1
+                if event["data"]["achieved_at"]:
+                    self._check_unit(event["id"], event["data"])
+                    self._had_units.add(event["id"])
             else:
                 self._completed.add(self._waiting.pop(entry.key or b"")["id"])
 
@@ -804,7 +818,8 @@ class Invariants:
                 del self.standing[name]
             else:
                 self.standing[name] = data
-                self._check_unit(name, data)
+                if event["id"] not in self._had_units:
+                    self._check_unit(name, data)
             if event["id"] in self._completed:
                 self._completed.remove(event["id"])
             else:
@@ -1043,6 +1058,23 @@ class Invariants:
 
 def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:
     return data["rule"], data["scope"], data["period"], data["threshold"]
+
+
+def _stand_of(number: int, marker: Marker) -> tuple[Any, ...]:
+    """A ledger partition, and how far it has taken its sources."""
+    return number, *sorted(marker.positions.items())
+
+
+def _units_of(
+    dated: Mapping[str, list[tuple[Metric, str, tuple[str, str, str]]]], metric: str, scope: str
+) -> list[tuple[str, str, str]]:
+    """The units of a metric and scope."""
+    return [
+        unit
+        for of_order in dated.values()
+        for of, of_model, unit in of_order
+        if of == metric and scope in ("all", of_model)
+    ]
 
 
 def is_copy(record: Entry, source: Entry) -> bool:
