@@ -235,7 +235,7 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Sha
     assert by_name["transactions"]["state"] == "ok"
 
     repartitioned = findings("topics", *options, **prefixes, MILESTONES_PARTITIONS="3")
-    assert len(repartitioned) == 4  # violations, dead letters, ledger, rerouted
+    assert len(repartitioned) == 5  # violations, dead letters, ledger, rerouted, questions
     assert all("has 4 partitions" in finding["detail"] for finding in repartitioned)
     assert all("set partitions = 4" in finding["cure"] for finding in repartitioned)
 
