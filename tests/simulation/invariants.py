@@ -210,6 +210,7 @@ class Invariants:
         #: Records that somebody has asked to skip, and of those the ones of which the command has said that they will be.
         self.asked: set[Place] = set()
         self._ordered: set[Place] = set()
+        self._lifting: set[Place] = set()
         self._kept = _KeptOut() if world.plan.bounded else None
         self._parts = [_TotalsPart(self._windows) for _ in range(world.settings.totals_partitions)]
         self._by_dimensions = world.settings.limits.beyond == "other"
@@ -250,7 +251,8 @@ class Invariants:
         self.asked.add(place)
 
     def asked_to_lift(self, place: Place) -> None:
-        """A command that lifts a quarantine begins: from here on either may happen."""
+        """A command that lifts a quarantine begins: from here on either may happen, also if another orders it again meanwhile."""
+        self._lifting.add(place)
         self._ordered.discard(place)
 
     def will_be_skipped(self, place: Place) -> None:
@@ -259,7 +261,8 @@ class Invariants:
             raise BrokenError("quarantine", f"{place} is said to be skipped and has been applied")
         if place in self._dead and not is_skipped(self._dead[place]):
             raise BrokenError("quarantine", f"{place} is said to be skipped and was rejected before")
-        self._ordered.add(place)
+        if place not in self._lifting:
+            self._ordered.add(place)
 
     def forget_internals(self) -> None:
         """The internal topics are deleted: the ledgers start again, what was published stays."""
