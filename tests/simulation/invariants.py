@@ -257,12 +257,13 @@ class Invariants:
 
     def will_be_skipped(self, place: Place) -> None:
         """A quarantine command has said that the record will be skipped."""
+        if place in self._lifting:
+            return
         if place in self._applied:
             raise BrokenError("quarantine", f"{place} is said to be skipped and has been applied")
         if place in self._dead and not is_skipped(self._dead[place]):
             raise BrokenError("quarantine", f"{place} is said to be skipped and was rejected before")
-        if place not in self._lifting:
-            self._ordered.add(place)
+        self._ordered.add(place)
 
     def forget_internals(self) -> None:
         """The internal topics are deleted: the ledgers start again, what was published stays."""
