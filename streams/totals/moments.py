@@ -1,8 +1,9 @@
 """The exact moment of a milestone: which unit passed its number, as the ledger partitions say.
 
-Where it is the last unit of its window, the counts tell it. Else rows know how many units there are in each hour, not which. So an event that says which unit of its window it is about waits,
-remembered in the transaction of its row, until every ledger partition has answered a question about the hour of that unit; then
-it is published with the unit's time and event. A new writer finds what waits in the memory topic and asks again.
+Where it is the last unit of its window, the counts tell it. Else rows know how many units there are in each hour, not which. So an
+event that says which unit of its window it is about waits, remembered in the transaction of its row, until every ledger partition
+has answered a question about the hour of that unit; then it is published with the unit's time and event. A new writer finds what
+waits in the memory topic and asks again.
 
 Events of one metric and scope are published in the order in which they were decided: one that waits holds back those behind it.
 """

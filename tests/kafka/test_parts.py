@@ -14,9 +14,13 @@ from schemas.codec import encode_day_count, encode_marker
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount, LatestUnit
 from schemas.outputs import Books, Marker
+from schemas.questions import decode_questions
 from streams.context import Context
+from streams.domain.nth import answer_of
 from streams.domain.scopes import ALL
+from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, Outgoing, quiet_abandoned_futures
+from streams.kafka.transport import Batch
 from streams.settings import RuleSettings
 from streams.totals.window_tables import WindowTables
 from tests.support.installation import Installation
@@ -51,7 +55,13 @@ async def publish_counts(context: Context) -> None:
             latest = LatestUnit(1_724_100_000_000_000 + number, f"e{number}", "/bj1", 1, 0, number)
             units = units_of(scope, number)
             records.append(Outgoing(counts, 0, key, encode_day_count(DayCount(units, 0, [units, *[0] * 23], latest))))
-    marker = Marker(
+    records.append(Outgoing(counts, 0, encode_marker_key(0), encode_marker(marker_of(context))))
+    await commit(context, records)
+
+
+def marker_of(context: Context) -> Marker:
+    """Of a ledger partition that has read everything."""
+    return Marker(
         positions={},
         books={context.source_topics.rerouted: Books(0, 0, 0, 0, 0)},
         fingerprint="",
@@ -63,11 +73,42 @@ async def publish_counts(context: Context) -> None:
         backfilled=0,
         partitions=1,
     )
-    records.append(Outgoing(counts, 0, encode_marker_key(0), encode_marker(marker)))
+
+
+async def commit(context: Context, records: list[Outgoing]) -> None:
+    """As the ledger partition."""
     writer = context.log.writer(context.transactional_id("ledger-0"))
     await writer.start()
     await writer.commit(records)
     await writer.stop()
+
+
+async def answer(context: Context, tables: WindowTables) -> int:
+    """The ledger partition tells its units for as long as it is asked. Returns how many questions there were."""
+    asked, counts = 0, Partition(context.catalogue.counts.name, 0)
+    while True:
+        async with context.log.reader() as reader:
+            told = [
+                record async for records in reader.read([(context.catalogue.questions.name, 0)]) for record in records
+            ]
+        questions = [one for record in told for one in decode_questions(record.value or b"")][asked:]
+        if not questions:
+            return asked
+        asked += len(questions)
+        answers = []
+        for one in questions:
+            units = units_of(one.scope, one.first_day - FIRST.toordinal())
+            answers.append(answer_of(one, 0, [(1_724_100_000_000_000 + n, "e", "/bj1", 1, 0, n) for n in range(units)]))
+        body = encode_marker(marker_of(context).with_answers(answers))
+        await commit(context, [Outgoing(*counts, encode_marker_key(0), body)])
+        first = tables.positions()[counts]
+        async with context.log.reader() as reader:
+            since: dict[tuple[str, int], int] = {counts: first}
+            found = [record async for records in reader.read([counts], since=since) for record in records]
+            following = await reader.position(counts)
+        await tables.process([Batch(*counts, 0, first, following, following, found)])
+        while tables.unfinished:
+            await tables.process([])
 
 
 async def test_a_takeover_in_the_middle_of_a_step_goes_on_with_it(bootstrap: str, tmp_path: Path) -> None:
@@ -97,6 +138,7 @@ async def test_a_takeover_in_the_middle_of_a_step_goes_on_with_it(bootstrap: str
             await second.process([])
             while second.unfinished:
                 await second.process([])
+            assert await answer(context, second) > 0
         finally:
             await first.close()
             await second.close()
