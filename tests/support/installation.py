@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
 from schemas.facts import DELIVERIES, FAMILIES, ORDERS
+from schemas.memory import SIDE, WAITING, key_of
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
@@ -225,7 +226,7 @@ class Installation:
         return {identity for identity, event in last.items() if event["type"] != "milestone.retracted.v1"}
 
     async def applied(self, timeout_s: float = 60.0) -> None:
-        """Waits until every source record has been applied and its counts have been summed."""
+        """Waits until every source record has been applied, its counts are summed, and no milestone waits for its unit."""
         give_up_s = deadline(timeout_s)
         reason = "nothing seen"
         while time.monotonic() < give_up_s:
@@ -260,7 +261,11 @@ class Installation:
         days = {key: count for key, count in found.items() if key[2].startswith("day:")}
         differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
         differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
-        return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}" if differing else ""
+        if differing:
+            return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}"
+        memory = await read_latest(self.settings, self.catalogue.totals.whole)
+        waiting = [key for key in memory if key.startswith(key_of(SIDE, WAITING))]
+        return f"{len(waiting)} milestones wait for their units: {waiting[:5]}" if waiting else ""
 
     async def markers(self) -> dict[int, Any]:
         """The last marker of each ledger partition."""
