@@ -274,7 +274,7 @@ class Invariants:
         for part in self._parts:
             part.forget()
         for event in self._waiting.values():
-            self._turn(event)
+            self._turn(event, back=True)
             self._forgotten.add(_number_of(event["data"]))
         self._waiting = {}
 
@@ -796,13 +796,13 @@ class Invariants:
             else:
                 self._completed.add(self._waiting.pop(entry.key or b"")["id"])
 
-    def _turn(self, event: dict[str, Any]) -> None:
-        """A milestone stands, or no longer."""
+    def _turn(self, event: dict[str, Any], *, back: bool = False) -> None:
+        """A milestone stands, or no longer; or, turned back, it is forgotten that it does."""
         data = event["data"]
         if data["kind"] in ("threshold", "multiple"):
             number = _number_of(data)
             self._parts[self._home(data["scope"])].wrong ^= {number}
-            if event["type"] == "milestone.retracted.v1":
+            if event["type"] == "milestone.retracted.v1" and not back:
                 self._check_held(number)
 
     def _hear_milestones(self, entries: list[Entry]) -> None:
