@@ -129,7 +129,7 @@ class Projection:
     Attributes:
         first: The first of these dates: today, or the first of a period to come.
         middle: Units by date, never falling.
-        low: The same at the lower end of the range; None where there is no range.
+        low: The same at the lower end of the range, as far as there is one, at least to the period's end; None where there is none.
         high: The same at the upper end.
         days_ahead: From today to the period's end, both included.
         spread: What the range is made of.
@@ -180,14 +180,14 @@ def project(known: Known, period: Period) -> Projection | None:
     if spread is None:
         return Projection(first, middle, None, None, days_ahead, None)
     # Each date has the range for its distance, and later dates never less than earlier ones, so that the ranges of nested
-    # periods agree.
+    # periods agree. Dates after the period's end can be too far for a range.
     halves = [
         each.units(total, number)
         for number, total in enumerate(sums, before + 1)
         if (each := spreads.at(number)) is not None
     ]
-    low = accumulate((max(0.0, total - half) for total, half in zip(sums, halves, strict=True)), max)
-    high = accumulate((total + half for total, half in zip(sums, halves, strict=True)), max)
+    low = accumulate((max(0.0, total - half) for total, half in zip(sums, halves, strict=False)), max)
+    high = accumulate((total + half for total, half in zip(sums, halves, strict=False)), max)
     return Projection(
         first,
         middle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from streams.domain.daytypes import DayTypes
@@ -170,6 +170,9 @@ def test_days_before_the_first_unit_are_no_history(days: list[int], empty: int) 
 
 @MANY
 @given(counts, st.integers(0, 500), shares)
+@example(
+    [50 + number % 11 for number in range(27)], 0, 0.0
+)  # a range to the day's end, and none to the last date it may take
 def test_the_ranges_of_periods_that_lie_in_each_other_agree(days: list[int], today: int, share: float) -> None:
     """What a month has at least its year has at least, and what a year has at most its months have at most."""
     world = known(days, today=today, share=share, day_types=TYPES)
