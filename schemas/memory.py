@@ -64,16 +64,18 @@ class Held(msgspec.Struct, frozen=True):
     since_us: int
 
 
-class FoundAt(msgspec.Struct, frozen=True):
+class FoundAt(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the ledger partitions had taken when they said which unit passed the number of a milestone.
 
     Attributes:
         revision: Of the milestone.
         positions: Ledger partition → source by `source_name` → the first offset that it had not taken.
+        aliases: What names were counted as.
     """
 
     revision: int
     positions: dict[int, dict[str, int]]
+    aliases: str = ""
 
 
 class RowBlock(msgspec.Struct, frozen=True, array_like=True):

@@ -110,16 +110,17 @@ class UnitCheck:
             units.sort()
         known = [claim for claim in self._claims if self._rank_now(claim, series) == claim.position]
         others = [claim for claim in self._claims if claim not in known and self._is_within(claim, markers)]
-        # Others are from before that was remembered, from another cluster, or from after the recount's end.
+        # Others are from before that was remembered, from another cluster, from other aliases, or from after the recount's end.
         self.check.compared = len(known) + len(others[:_MOST_RECOUNTED])
         return others[:_MOST_RECOUNTED]
 
     def _is_within(self, claim: NamedUnit, markers: Mapping[int, Marker]) -> bool:
-        """Whether what there was is remembered, and is part of the recount."""
+        """Whether what there was is remembered, is part of the recount, and was counted by the same names."""
         cut = self._cuts.get(claim.data.milestone_id)
         return (
             cut is not None
             and cut.revision == claim.data.revision
+            and cut.aliases == self._business.settings.aliases.text
             and all(
                 home in markers and name in markers[home].positions and offset <= markers[home].positions[name][0]
                 for home, positions in cut.positions.items()

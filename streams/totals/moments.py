@@ -226,7 +226,7 @@ class Moments:
             shard: {name: offset for name, (offset, _) in marker.positions.items()}
             for shard, marker in self._shards.markers.items()
         }
-        found_at = encode_memory(FoundAt(after.data.revision, positions))
+        found_at = encode_memory(FoundAt(after.data.revision, positions, self._context.scopes.aliases.text))
         return self._memory(CUT + after.data.milestone_id, found_at)
 
     def _is_ready(self, event: MilestoneEvent) -> bool:
@@ -341,7 +341,7 @@ class Moments:
         place = _Place.of(event)
         if place is None or self._asked[place].unit is None:
             return None
-        cut = FoundAt(event.data.revision, self._asked[place].positions)
+        cut = FoundAt(event.data.revision, self._asked[place].positions, self._context.scopes.aliases.text)
         return self._memory(CUT + event.data.milestone_id, encode_memory(cut))
 
     def _memory(self, name: str, value: bytes | None) -> Outgoing:

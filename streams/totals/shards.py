@@ -32,9 +32,10 @@ class Shards:
     moment. So the counts of a shard are held back until the marker that ends their transaction.
     """
 
-    def __init__(self, partitions: int, rerouted: str) -> None:
-        """Of `partitions` shards; `rerouted` names the topic of forwarded records."""
+    def __init__(self, partitions: int, rerouted: str, aliases: str = "") -> None:
+        """Of `partitions` shards that count by `aliases`; `rerouted` names the topic of forwarded records."""
         self._partitions = partitions
+        self._aliases = aliases
         self._rerouted = rerouted
         #: Shards whose transaction has been absorbed in part.
         self._cut: set[int] = set()
@@ -93,7 +94,10 @@ class Shards:
 
     @property
     def _complete(self) -> bool:
-        return len(self.markers) == self._partitions and not any(m.rebuilding for m in self.markers.values())
+        # Where the aliases have changed, each counts by the former ones until it is opened again: no sum of both ever stood.
+        return len(self.markers) == self._partitions and not any(
+            marker.rebuilding or marker.aliases != self._aliases for marker in self.markers.values()
+        )
 
     @property
     def _forwarded(self) -> int:
@@ -105,7 +109,10 @@ class Shards:
 
     @property
     def settled(self) -> bool:
-        """Whether every shard has reported, none is rebuilding, and forwarded records have arrived at their homes."""
+        """Whether every shard has reported, all count by the same aliases, and forwarded records have arrived at their homes.
+
+        One that is rebuilding has not reported.
+        """
         return self._complete and self._must_arrive is not None and self._arrived >= self._must_arrive
 
     @property

@@ -85,7 +85,7 @@ class WindowTables:
         self._parts: Iterator[Step | None] | None = None
         #: Forecasts of the last step that are committed with the next transaction.
         self._later: list[Outgoing] = []
-        self._shards = Shards(context.settings.partitions, context.source_topics.rerouted)
+        self._shards = Shards(context.settings.partitions, context.source_topics.rerouted, context.scopes.aliases.text)
         self._moments = Moments(context, self._totals, self._shards, number)
         #: Events that the former writer had decided, in order, and that wait for their units.
         self._waiting: dict[str, bytes] = {}

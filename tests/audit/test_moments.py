@@ -49,9 +49,11 @@ def milestone(position: int, at: str, number: int, **more: Any) -> MilestoneEven
     )  # fmt: skip
 
 
-def checked(events: Sequence[Fact], said: MilestoneEvent, taken: dict[str, int] | None = None) -> Check:
+def checked(
+    events: Sequence[Fact], said: MilestoneEvent, taken: dict[str, int] | None = None, aliases: str = ""
+) -> Check:
     """What is found where the ledger partition had taken so much when the unit was found; None if nobody remembers."""
-    cuts = {said.data.milestone_id: FoundAt(1, {0: taken})} if taken is not None else {}
+    cuts = {said.data.milestone_id: FoundAt(1, {0: taken}, aliases)} if taken is not None else {}
     units = UnitCheck(BUSINESS, [said], cuts)
     tally = Tally(BUSINESS)
     for event in events:
@@ -105,6 +107,13 @@ def test_what_nobody_remembers_or_the_recount_does_not_reach_is_not_compared() -
     for taken in (None, {TOPIC: 100}):
         check = checked([*EVENTS, late], said, taken)
         assert (check.compared, check.differences) == (0, [])
+
+
+def test_what_was_counted_by_other_names_is_not_compared() -> None:
+    late = delivery(5, "2024-10-02T10:00:00+08:00", 4)
+    said = milestone(3, "2024-10-03T10:00:00+08:00", 3)
+    check = checked([*EVENTS, late], said, {TOPIC: 5}, "model:su7=SU7")
+    assert (check.compared, check.differences) == (0, [])
 
 
 def test_a_date_or_a_number_that_cannot_be_is_a_difference() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, NamedTuple
 
+import msgspec
+
 from schemas.codec import encode_day_count, encode_marker
 from schemas.counts import encode_day_key, encode_marker_key
 from schemas.facts import DayCount
@@ -178,3 +180,11 @@ def test_counts_wait_for_their_marker_and_a_snapshot_begins_before_the_first_tha
     assert applied is not None
     assert [key for key, _ in applied[1]] == [("orders", "all", date(2024, 10, 7))] * 2
     assert made.counted_before(14) == 11
+
+
+def test_nothing_is_settled_while_a_shard_counts_by_former_aliases() -> None:
+    made = Shards(2, "rerouted", "model:su7=SU7")
+    for number, aliases in ((0, "model:su7=SU7"), (1, ""), (1, "model:su7=SU7")):
+        before = made.settled
+        say(made, number, msgspec.structs.replace(marker(upto_us=1), aliases=aliases))
+    assert (before, made.settled) == (False, True)

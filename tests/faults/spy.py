@@ -17,7 +17,7 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.codec import decode_batch, decode_marker
+from schemas.codec import decode_batch, decode_marker, encode_marker
 from schemas.counts import decode_counts_key
 from schemas.facts import Fact
 from schemas.outputs import ControlHeaders, source_of
@@ -158,7 +158,8 @@ class Spy:
         elif tp.topic == catalogue.counts.name:
             shard, cell = decode_counts_key(record_key(record))
             if cell is None:
-                self._said[shard].append(record_value(record))
+                marker = decode_marker(record_value(record))
+                self._said[shard].append(encode_marker(marker.with_answers([])))  # answers are for the totals alone
         else:
             self._milestone(orjson.loads(record_value(record))["data"])
 

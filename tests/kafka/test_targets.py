@@ -385,8 +385,14 @@ async def test_periods_close_on_a_quiet_system_and_an_outage_of_three_days_leave
     rows = await states("closed", "provisional", "provisional")
     assert [rows[f"{SCOPE}/day:{day}"]["count"] for day in days] == [440, 500, 200]
     assert {row["restated"] for row in rows.values()} == {0}
+    record = ("raised", f"record:day:{days[1]}")
+
+    async def record_is_told() -> bool:
+        return record in await told(installation)
+
+    await until(record_is_told, installation, str(record))  # which unit it is has to be asked for
     kinds = Counter(await told(installation))
-    assert kinds[("raised", f"record:day:{days[1]}")] == 1
+    assert kinds[record] == 1
     assert {kind for kind, _ in kinds} == {"raised"}
     assert not any("record" in name for _, name in kinds if days[1].isoformat() not in name)
 
