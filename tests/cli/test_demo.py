@@ -391,11 +391,14 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
 
 @pytest.mark.kafka
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code", "module"),
+    [(signal.SIGTERM, 0, "streams"), (signal.SIGINT, 130, SMALL), (signal.SIGHUP, 129, SMALL)],
+)
 def test_a_signal_in_the_middle_ends_the_demo_and_all_its_children(
-    demo: Any, number: signal.Signals, code: int
+    demo: Any, number: signal.Signals, code: int, module: str
 ) -> None:
-    run = demo("--speed", "2")
+    run = demo("--speed", "4", module=module)
     run.wait_for("2024-03: ")
     children = run.descendants()
     assert len(children) >= 4
@@ -408,7 +411,7 @@ def test_a_signal_in_the_middle_ends_the_demo_and_all_its_children(
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_a_demo_that_is_killed_leaves_no_process_and_its_story_can_be_told_to_the_end_later(demo: Any) -> None:
-    run = demo("--speed", "2", module=SMALL)
+    run = demo("--speed", "4", module=SMALL)
     run.wait_for("2024-04: ")
     children = run.descendants()
     run.process.kill()
