@@ -1,15 +1,15 @@
 """The N-th unit of a window, found among ledger partitions none of which knows the units of the others.
 
 The hour that it is in follows from the counts. Of the units of that hour each partition lists all, or if they are many some with
-their ranks; then the unit lies between two of those that are listed, and only what is between them is asked about next. A
-hundred thousand units in an hour take three rounds.
+their ranks; then the unit lies between two of those that are listed, and only what is between them is asked about next, with
+some more on both sides, since units come meanwhile. A hundred thousand units in an hour take three rounds.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.questions import MOST_UNITS, Answer
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.questions import Question, UnitKey
+
+
+#: Units on each side that are asked about too, while there are too many to be listed next; then so many that all are.
+_FAR_MARGIN: Final = 350
 
 
 class Miss(Enum):
@@ -27,7 +31,7 @@ class Miss(Enum):
 
 
 class Between(NamedTuple):
-    """The unit is after one and up to another; None is no bound."""
+    """The unit is after one and up to another; None is no other bound than before."""
 
     after: UnitKey | None
     upto: UnitKey | None
@@ -74,14 +78,22 @@ def nth_unit(number: int, answers: Sequence[Answer]) -> UnitKey | Between | Miss
     listed = sorted(unit for answer in answers for unit in answer.units)
     if len(listed) == sum(answer.within for answer in answers):
         return listed[rank - 1]
+    # Until the next answers units come and go: with those around it, it is still between the bounds then.
+    is_far = sum(answer.within for answer in answers) > 16 * MOST_UNITS
+    found = _between(rank, _FAR_MARGIN if is_far else 2 * MOST_UNITS // 5, listed, answers)
+    return found if found != Between(None, None) else _between(rank, 0, listed, answers)
+
+
+def _between(rank: int, margin: int, listed: Sequence[UnitKey], answers: Sequence[Answer]) -> Between:
+    """Between which listed units the one of a rank is, with as many others as the margin on each side."""
     after: UnitKey | None = None
     for unit in listed:
         least, most = _rank_of(unit, answers)
-        if least >= rank:
+        if least >= rank + margin:
             return Between(after, unit)
-        if most < rank:
+        if most < rank - margin:
             after = unit
-    raise RuntimeError(f"unit {number} is in none of the answers")  # the last unit of each is listed
+    return Between(after, None)
 
 
 def _rank_of(unit: UnitKey, answers: Sequence[Answer]) -> tuple[int, int]:

@@ -242,7 +242,7 @@ class Moments:
         self._by_id.pop(asked.question.id if asked.question is not None else "", None)
         found = nth_unit(asked.place.position, list(asked.answers.values()))
         if isinstance(found, Between):
-            asked.ask_anew(Between(found.after or asked.bounds.after, found.upto))
+            asked.ask_anew(Between(found.after or asked.bounds.after, found.upto or asked.bounds.upto))
         elif isinstance(found, Miss):
             # Units have come or gone since the hour was looked up.
             asked.ask_anew()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def search(number: int, ask: Callable[[Between], list[Answer]]) -> tuple[UnitKey
         found = nth_unit(number, ask(bounds))
         if not isinstance(found, Between):
             return found, rounds
-        narrower = Between(found.after or bounds.after, found.upto)
+        narrower = Between(found.after or bounds.after, found.upto or bounds.upto)
         assert narrower != bounds
         bounds = narrower
     raise AssertionError(f"unit {number} is not found")
@@ -92,6 +94,30 @@ def test_three_rounds_find_a_unit_of_a_hundred_thousand_and_bounds_that_no_longe
     assert rounds <= 3
     assert nth_unit(5, ask(Between(shards[0][50], None))) is Miss.BOUNDS
     assert nth_unit(120_001, ask(Between(None, None))) is Miss.CELLS
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("there", [2_000, 50_000])
+def test_a_unit_is_found_while_others_come(partitions: int, there: int) -> None:
+    """Out of order, as many between two answers as a busy hour brings, so that the N-th is another one each time."""
+    dice = Random(there)
+    shards: list[list[UnitKey]] = [[] for _ in range(partitions)]
+
+    def come(several: int) -> None:
+        for _ in range(several):
+            number = dice.randrange(partitions)
+            shards[number].append((dice.randrange(3_600_000_000), "e", "/bj1", 1, number, len(shards[number])))
+
+    def ask(bounds: Between) -> list[Answer]:
+        come(50)
+        asked = question("deliveries", "all", (24, 24), bounds)
+        return [answer_of(asked, 0, shard) for shard in shards]
+
+    come(there)
+    for number in (there // 3, there // 2, there - 10):
+        found, rounds = search(number, ask)
+        assert found == sorted(unit for shard in shards for unit in shard)[number - 1]
+        assert rounds <= 4
 
 
 @given(event_sets(), st.integers(1, 3), st.lists(st.integers(0, 14), max_size=4), st.booleans(), st.data())
