@@ -437,12 +437,13 @@ class Cluster:
         if log.away_until_s > self._loop.now_s:
             self._loop.call_at(log.away_until_s, self._mark, state, transaction, tp, context=self._own)
             return
-        is_first = next(iter(log.open)) is transaction
-        del log.open[transaction]
         del transaction.unmarked[tp]
-        self._append(log, tp, transaction, None, None, (), is_marker=True)
-        if is_first:
-            self._tell_readers(tp)
+        if transaction in log.open:  # else the topic has been deleted meanwhile
+            is_first = next(iter(log.open)) is transaction
+            del log.open[transaction]
+            self._append(log, tp, transaction, None, None, (), is_marker=True)
+            if is_first:
+                self._tell_readers(tp)
         if not transaction.unmarked:
             state.completed.set()
 
