@@ -66,6 +66,7 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
             {"order_id": "SO-waits", "vin": VIN, "model": "SU7"},
         )
         worker = installation.worker()
+        await installation.applied()
         # Once more, on its own and away from its home.
         copies = [Published("deliveries", b"SO-waits", delivered, number) for number in (2, 0, 1)]
         records = [*lifecycle(3, 60), *copies]
