@@ -68,8 +68,10 @@ async def test_an_order_is_found_by_number_vin_and_event_and_what_waits_is_not_c
         worker = installation.worker()
         await installation.applied()
         # Once more, on its own and away from its home.
-        copies = [Published("deliveries", b"SO-waits", delivered, number) for number in (2, 0, 1)]
-        records = [*lifecycle(3, 60), *copies]
+        records = [
+            *lifecycle(3, 60),
+            *(Published("deliveries", b"SO-waits", delivered, number) for number in (2, 0, 1)),
+        ]
         await installation.publish([*records, Published("orders", b"SO-bad", b"{", None)])
         await installation.applied()
 
