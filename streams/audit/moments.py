@@ -108,11 +108,11 @@ class UnitCheck:
             series[metric, scope].append((on, day.count))
         for units in self._units.values():
             units.sort()
-        known = [claim for claim in self._claims if self._rank_now(claim, series) == claim.position]
-        others = [claim for claim in self._claims if claim not in known and self._is_within(claim, markers)]
+        others = [claim for claim in self._claims if self._rank_now(claim, series) != claim.position]
         # Others are from before that was remembered, from another cluster, from other aliases, or from after the recount's end.
-        self.check.compared = len(known) + len(others[:_MOST_RECOUNTED])
-        return others[:_MOST_RECOUNTED]
+        recounted = [claim for claim in others if self._is_within(claim, markers)][:_MOST_RECOUNTED]
+        self.check.compared = len(self._claims) - len(others) + len(recounted)
+        return recounted
 
     def _is_within(self, claim: NamedUnit, markers: Mapping[int, Marker]) -> bool:
         """Whether what there was is remembered, is part of the recount, and was counted by the same names."""

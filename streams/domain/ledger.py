@@ -42,7 +42,7 @@ from streams.domain.packing import (
     unpack,
 )
 from streams.domain.pauses import whole
-from streams.domain.rules import template_of
+from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from streams.domain.scopes import named_values, template_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -54,11 +56,6 @@ def limit_uses(limits: Mapping[str, int], values: Mapping[str, int], scopes: int
     ]
 
 
-def dimensions_of(scope: str) -> tuple[str, ...]:
-    """The dimensions in the id of a scope, in its order; none of `all`."""
-    return tuple(part.partition("=")[0] for part in scope.split(",") if "=" in part)
-
-
 @dataclass
 class SetCost:
     """What a set of scopes costs: rows and bytes (keys and values as published) in all, and of the last day with a row."""
@@ -92,12 +89,10 @@ class ScopeCosts:
 
     def add(self, key: RowKey, size_bytes: int, count: int) -> None:
         """A row: its key, the bytes of key and value, and its count."""
-        dimensions = dimensions_of(key.scope)
+        dimensions = template_of(key.scope)
         self._scopes[dimensions].add(key.scope)
-        for part in key.scope.split(","):
-            name, is_value, value = part.partition("=")
-            if is_value:
-                self._values[name].add(value)
+        for name, value in named_values(key.scope):
+            self._values[name].add(value)
         places = [self._all[dimensions]]
         if key.period.startswith("day:"):
             self.last_day = max(self.last_day, key.period)

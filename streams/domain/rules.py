@@ -120,11 +120,6 @@ def record_id(rule: Rule, scope: str, period_id: str) -> str:
     return f"{rule.metric}/{scope}/record:{period_id}"
 
 
-def template_of(scope: str) -> tuple[str, ...]:
-    """The dimensions of a scope id: `model=SU7` has `("model",)`, `all` none."""
-    return () if scope == "all" else tuple(part.partition("=")[0] for part in scope.split(","))
-
-
 def check_rules(rules: Sequence[Rule], calendar: Calendar) -> None:
     """Checks a set of rules.
 

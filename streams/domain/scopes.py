@@ -86,6 +86,17 @@ class Scopes:
         return self.scopes_of(self.aliases.applied(dims, day))
 
 
+def named_values(scope: str) -> list[tuple[str, str]]:
+    """The dimensions in the id of a scope with their values as they stand there, in its order; none of `all`."""
+    parts = (part.partition("=") for part in scope.split(","))
+    return [(name, value) for name, is_value, value in parts if is_value]
+
+
+def template_of(scope: str) -> tuple[str, ...]:
+    """The dimensions of a scope id: `model=SU7` has `("model",)`, `all` none."""
+    return tuple(name for name, _ in named_values(scope))
+
+
 def _positions(template: Sequence[str]) -> tuple[int, ...]:
     for name in template:
         if name not in DIMENSIONS:

@@ -33,10 +33,9 @@ from streams.domain.rules import (
     record_id,
     share_id,
     target_milestone_id,
-    template_of,
     threshold_id,
 )
-from streams.domain.scopes import ALL, Scopes
+from streams.domain.scopes import ALL, Scopes, template_of
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 

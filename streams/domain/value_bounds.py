@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.facts import DIMENSIONS
-from streams.domain.scopes import ALL
+from streams.domain.scopes import ALL, named_values
 
 if TYPE_CHECKING:
     from schemas.facts import Dims
@@ -68,7 +68,6 @@ def _values_of(scopes: set[str]) -> dict[str, set[str]]:
     """Dimension → the values that scopes name."""
     found: dict[str, set[str]] = {}
     for scope in scopes:
-        for part in scope.split(","):
-            name, _, value = part.partition("=")
+        for name, value in named_values(scope):
             found.setdefault(name, set()).add(value)
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from schemas.texts import OTHER
 from streams.domain.limit_usage import limit_uses
+from streams.domain.scopes import named_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ class LimitWatch:
         for _, scope in rows.series_names(self._series, series):
             if scope not in self._scopes:
                 self._scopes.add(scope)
-                for name, value in (part.split("=", 1) for part in scope.split(",") if "=" in part):
+                for name, value in named_values(scope):
                     self._values[name].add(value)
         self._series = series
         values = {name: len(found) for name, found in self._values.items()}

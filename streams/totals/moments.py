@@ -161,7 +161,7 @@ class Moments:
                 asked.sent_s.pop(shard, None)
                 continue
             asked.answers[shard] = answer
-            asked.positions[shard] = {name: offset for name, (offset, _) in marker.positions.items()}
+            asked.positions[shard] = _offsets(marker)
             if len(asked.answers) == self._context.settings.partitions:
                 self._weigh(asked)
 
@@ -169,11 +169,6 @@ class Moments:
     def has_more(self) -> bool:
         """Whether `completed` has something to return at once."""
         return self._shards.settled and any(self._is_ready(queue[0]) for queue in self._queues.values())
-
-    @property
-    def waiting(self) -> int:
-        """How many events wait."""
-        return sum(map(len, self._queues.values()))
 
     def completed(self, room: int) -> list[Outgoing]:
         """The records of events that need not wait any longer.
@@ -222,12 +217,7 @@ class Moments:
     def _cut_at_once(self, before: MilestoneEvent, after: MilestoneEvent) -> Outgoing | None:
         if before is after:
             return None
-        positions = {
-            shard: {name: offset for name, (offset, _) in marker.positions.items()}
-            for shard, marker in self._shards.markers.items()
-        }
-        found_at = encode_memory(FoundAt(after.data.revision, positions, self._context.scopes.aliases.text))
-        return self._memory(CUT + after.data.milestone_id, found_at)
+        return self._found_at(after, {shard: _offsets(marker) for shard, marker in self._shards.markers.items()})
 
     def _is_ready(self, event: MilestoneEvent) -> bool:
         place = _Place.of(event)
@@ -341,7 +331,10 @@ class Moments:
         place = _Place.of(event)
         if place is None or self._asked[place].unit is None:
             return None
-        cut = FoundAt(event.data.revision, self._asked[place].positions, self._context.scopes.aliases.text)
+        return self._found_at(event, self._asked[place].positions)
+
+    def _found_at(self, event: MilestoneEvent, positions: dict[int, dict[str, int]]) -> Outgoing:
+        cut = FoundAt(event.data.revision, positions, self._context.scopes.aliases.text)
         return self._memory(CUT + event.data.milestone_id, encode_memory(cut))
 
     def _memory(self, name: str, value: bytes | None) -> Outgoing:
@@ -349,6 +342,11 @@ class Moments:
 
 
 _DAY: Final = timedelta(days=1)
+
+
+def _offsets(marker: Marker) -> dict[str, int]:
+    """Source → the first offset that a ledger partition has not taken."""
+    return {name: offset for name, (offset, _) in marker.positions.items()}
 
 
 def _is_up_to(marker: Marker, found_us: int) -> bool:

@@ -13,9 +13,9 @@ from streams.domain.rules import (
     first_id,
     record_id,
     target_milestone_id,
-    template_of,
     threshold_id,
 )
+from streams.domain.scopes import template_of
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.totals_world import rule, target

@@ -21,7 +21,7 @@ from streams.worker.engine import Engine
 from streams.worker.task_runner import TaskRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 ORDERS = Partition("vehicle.orders.v1", 0)
 
@@ -74,15 +74,9 @@ class Consumer:
         return {ORDERS}
 
 
-async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
-    state, consumer, ended = Recreated(), Consumer(), asyncio.Event()
-    failures: list[BaseException] = []
-
-    async def fatal(error: BaseException) -> None:
-        failures.append(error)
-        ended.set()
-
-    runner = TaskRunner(
+def running(state: Any, consumer: Consumer, fatal: Callable[[BaseException], Awaitable[None]]) -> TaskRunner:
+    """The runner of a state."""
+    return TaskRunner(
         "ledger 0",
         lambda: state,
         lambda: consumer,
@@ -94,6 +88,17 @@ async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
         wanted=lambda _: True,
         look=AsyncMock(),
     )
+
+
+async def test_what_is_fetched_from_another_place_is_not_applied() -> None:
+    state, consumer, ended = Recreated(), Consumer(), asyncio.Event()
+    failures: list[BaseException] = []
+
+    async def fatal(error: BaseException) -> None:
+        failures.append(error)
+        ended.set()
+
+    runner = running(state, consumer, fatal)
     await asyncio.wait_for(consumer.is_sought.wait(), 30)
     runner.doubt("vehicle.orders.v1-0 has no offset 7")
     await runner.submit(Batch(*ORDERS, 1, 7, 9, 9, []))
@@ -126,18 +131,7 @@ async def test_what_comes_during_a_step_is_heeded_after_it_and_not_at_the_next_b
     async def fatal(_error: BaseException) -> None:
         ended.set()
 
-    runner = TaskRunner(
-        "ledger 0",
-        lambda: state,
-        lambda: consumer,
-        now_us=lambda: 0,
-        commit_interval_s=0.01,
-        open_timeout_s=10,
-        fenced_backoff_s=10,
-        fatal=fatal,
-        wanted=lambda _: True,
-        look=AsyncMock(),
-    )
+    runner = running(state, consumer, fatal)
     await asyncio.wait_for(consumer.is_sought.wait(), 30)
     await runner.submit(Batch(*ORDERS, 1, 7, 9, 9, []))
     await asyncio.wait_for(state.is_at_it.wait(), 30)

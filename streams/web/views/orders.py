@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from schemas.outputs import WindowRow
-from streams.domain.limit_usage import dimensions_of
 from streams.domain.suggestions import period_fault
 from streams.lookup.moments import Reason
 from streams.lookup.order_history import DayUnit, OrderStory
 from streams.web.filters import sum_of
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery, MilestoneQuery
+from streams.web.readmodel.windows import dimensions_of
 from streams.web.views.common import (
     ALL,
     Ask,
@@ -210,7 +210,7 @@ def _rows(ask: Ask, scope: str) -> frozenset[str] | None:
     """The scopes with rows of the same dimensions, where units of others count in another one."""
     if ask.settings.limits.beyond != "other":
         return None
-    return frozenset(ask.view.windows.scopes(dimensions=[",".join(dimensions_of(scope))]))
+    return frozenset(ask.view.windows.scopes(dimensions=[dimensions_of(scope)]))
 
 
 def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:
