@@ -18,7 +18,7 @@ from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations 
 PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
-MilestoneKind = Literal["threshold", "multiple", "first", "share", "target", "record"]
+MilestoneKind = Literal["threshold", "multiple", "first", "streak", "share", "target", "record"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
 Operator = Literal["exceeds", "reaches"]
@@ -189,7 +189,7 @@ class MilestoneData(_Output):
     """What was passed, when, by what.
 
     `rule` is null for a target, whose `target_id` is then given; `operator` and `threshold` are null for a record.
-    `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
+    `streak` is how many periods in a row have passed, of that kind only. `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
     and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
     the count after the step in which it was found.
     """
@@ -209,6 +209,7 @@ class MilestoneData(_Output):
     threshold: Count | None
     count: Count
     first: bool
+    streak: Positive | None = Field(default=None, exclude_if=_is_none)
     position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None
     achieved_on: CivilDate | None = Field(default=None, exclude_if=_is_none)

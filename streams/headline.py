@@ -51,8 +51,18 @@ def sentence(data: MilestoneData) -> str:
     if data.kind == "target":
         return f"{what} reached the target of {line} {window}: {number:,}"
     verb = "passed" if data.operator == "exceeds" else "reached"
-    for_the_first_time = f" in a {_kind(data)} for the first time," if data.kind == "first" else ""
-    return f"{what} {verb} {line}{for_the_first_time} {window}: {number:,}"
+    how = ""
+    if data.kind == "first":
+        how = f" in a {_kind(data)} for the first time,"
+    elif data.kind == "streak":
+        how = f" for the {ordinal(data.streak or 0)} {_kind(data)} in a row,"
+    return f"{what} {verb} {line}{how} {window}: {number:,}"
+
+
+def ordinal(number: int) -> str:
+    """`3rd`, `1,012th`."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number:,}{ending}"
 
 
 def _on(data: MilestoneData) -> str:

@@ -95,4 +95,5 @@ def _rule(rule: RuleSettings) -> Rule:
         record=rule.record,
         retract_after_s=rule.retract_after_s,
         every=rule.every,
+        streak=rule.streak,
     )

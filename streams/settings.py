@@ -72,6 +72,7 @@ class RuleSettings(_Section):
     reaches: int | None = Field(default=None, ge=1)
     every: int | None = None
     first: bool = False
+    streak: int | None = None
     record: bool = False
     retract_after_s: int = Field(default=0, ge=0, le=31_536_000)
 

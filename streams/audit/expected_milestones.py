@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneData, MilestoneEvent, WindowRow
     from streams.audit.sums import Window
+    from streams.domain.periods import Period
     from streams.settings import RuleSettings, Settings
 
 
@@ -60,6 +61,8 @@ def expected_standing(
     standing = ExpectedStanding()
     for rule in settings.rule:
         _passed(rule, windows, standing)
+        if rule.streak is not None:
+            _streaks(rule, rule.streak, windows, standing)
         if rule.every is not None:
             _multiples(rule, rule.every, windows, standing)
         if rule.record:
@@ -114,6 +117,8 @@ def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
         return f"/every:{rule.every}:" in data.milestone_id
     if _number(rule) != (data.operator, data.threshold):
         return False
+    if data.kind == "streak":
+        return rule.streak is not None and (data.streak or 0) >= rule.streak
     return data.kind != "first" or (rule.first and f"/first:{rule.window}/" in data.milestone_id)
 
 
@@ -147,6 +152,31 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Expe
             milestone_id = f"{rule.metric}/{scope}/first:{rule.window}/{operator}:{threshold}"
             standing.periods[milestone_id] = period_id
             standing.rule_of[milestone_id] = rule.name
+
+
+def _streaks(rule: RuleSettings, least: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
+    operator, threshold = _number(rule)
+    runs: dict[tuple[str, str], list[Window]] = {}
+    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
+        if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
+            continue
+        if not passes(operator, threshold, window.count):
+            continue
+        run = runs.setdefault((scope, window.period.window), [])
+        if run and not follows(run[-1].period, window.period):
+            run.clear()
+        run.append(window)
+        if len(run) >= least:
+            milestone_id = f"{metric}/{scope}/{period_id}/streak:{operator}:{threshold}:{len(run)}"
+            standing.periods[milestone_id] = period_id
+            standing.rule_of[milestone_id] = rule.name
+
+
+def follows(earlier: Period, period: Period) -> bool:
+    """Whether nothing is between two periods of one window: no date, or of holidays no year."""
+    if period.kind == "holiday":
+        return int(period.id.rpartition(":")[2]) - int(earlier.id.rpartition(":")[2]) == 1
+    return (period.start - earlier.end).days == 1
 
 
 def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:

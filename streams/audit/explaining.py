@@ -18,6 +18,7 @@ from schemas.facts import METRICS_OF, Fact, Rejection
 from schemas.outputs import RETRACTED
 from schemas.texts import tidy_key
 from streams.audit.dead_letters import Letters, accepted, read_letters
+from streams.audit.expected_milestones import follows, passes
 from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _SUGGESTED: Final = 3
+#: Kinds that other periods decide as well.
+_COMPARED: Final = ("record", "streak")
 
 
 @dataclass
@@ -61,6 +64,7 @@ class MilestoneExplanation:
         after: The one after it.
         history: Every record of the unit's order in append order, with its effect; see `order_history`.
         earlier_best: For a record: the best earlier period of its window and its count.
+        in_a_row: For a streak: the periods before that pass in a row with it, in the order of time, and their counts.
         waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
         from_sources: Whether it was counted from the source topics.
     """
@@ -75,6 +79,7 @@ class MilestoneExplanation:
     after: dict[str, Any] | None
     history: list[dict[str, Any]]
     earlier_best: tuple[Period, int] | None
+    in_a_row: list[tuple[Period, int]]
     waiting: int | None = 0
     from_sources: bool = True
 
@@ -92,6 +97,7 @@ class MilestoneExplanation:
             "before": self.before,
             "after": self.after,
             "earlier_best": None if best is None else _described_best(*best),
+            "in_a_row": [{"period": period.id, "count": count} for period, count in self.in_a_row],
             "history": self.history,
             "waiting": self.waiting,
             "from_sources": self.from_sources,
@@ -174,6 +180,11 @@ class _Units:
         """For a record: what it had to exceed."""
         return _earlier_best(self._data, self.days, self.business)
 
+    @property
+    def in_a_row(self) -> list[tuple[Period, int]]:
+        """For a streak: the periods before that pass in a row with it."""
+        return _in_a_row(self._data, self.days, self.business)
+
     async def at(self, position: int) -> Fact | None:
         """The unit at a position, by (time, id), from 1."""
         before = 0
@@ -196,13 +207,13 @@ class _Units:
         return True
 
     async def count_all(self) -> None:
-        """Counts the units of the whole period, and of a record all that came before it."""
+        """Counts the units of the whole period, and all others where it is compared with other periods."""
         self.days, self._of_day = Counter(), {}
-        is_record = self._data.kind == "record"
+        is_compared = self._data.kind in _COMPARED
         within = self.finder.orders_within(
             self._start, self._end, of_vehicles=self._data.metric in METRICS_OF["deliveries"]
         )
-        async for order in self.finder.orders() if is_record else within:
+        async for order in self.finder.orders() if is_compared else within:
             for day, event in self._counted(order.facts):
                 self.days[day] += 1
                 if self._start <= day <= self._end:
@@ -271,6 +282,7 @@ async def _known(
         after=after,
         history=history,
         earlier_best=units.earlier_best,
+        in_a_row=units.in_a_row,
         waiting=None if reach.waiting is None else reach.waiting.records,
         from_sources=False,
     )
@@ -375,6 +387,7 @@ async def _explanation(
         after=described(position + 1),
         history=history,
         earlier_best=best,
+        in_a_row=_in_a_row(data, counted.days, counted.business),
     )
 
 
@@ -389,16 +402,36 @@ def _earlier_best(data: MilestoneData, days: Counter[date], business: Business) 
     """The earlier period with the highest count; of equal ones the first."""
     if data.kind != "record":
         return None
+    counts = _earlier(data, days, business)
+    if not counts:
+        return None
+    most = max(counts.values())
+    return min((period for period, count in counts.items() if count == most), key=lambda period: period.start), most
+
+
+def _in_a_row(data: MilestoneData, days: Counter[date], business: Business) -> list[tuple[Period, int]]:
+    """The periods before that of a streak that pass its number, without one between that does not."""
+    found: list[tuple[Period, int]] = []
+    if data.kind != "streak":
+        return found
+    following = business.calendar.period(data.period) if business.is_counted(data.period) else None
+    for period, count in sorted(_earlier(data, days, business).items(), key=lambda one: one[0].start, reverse=True):
+        if following is None or not follows(period, following) or not passes(data.operator, data.threshold, count):
+            break
+        found.append((period, count))
+        following = period
+    return found[::-1]
+
+
+def _earlier(data: MilestoneData, days: Counter[date], business: Business) -> Counter[Period]:
+    """Earlier periods of a milestone's window, and their counts."""
     window = window_of(data.period)
     counts: Counter[Period] = Counter()
     for day, count in days.items():
         for period in business.periods_of(day):
             if period.window == window and period.start.isoformat() < data.start:
                 counts[period] += count
-    if not counts:
-        return None
-    most = max(counts.values())
-    return min((period for period, count in counts.items() if count == most), key=lambda period: period.start), most
+    return counts
 
 
 def _described_best(period: Period, count: int) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.errors import ExpectedError
-from streams.headline import headline, sentence
+from streams.headline import headline, ordinal, sentence
 from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN_CHANGES = 20
-_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 
 
 @click.command()
@@ -112,18 +111,20 @@ def _print_milestone(found: MilestoneExplanation) -> None:
         period, count = found.earlier_best
         best = period.start.isoformat() if period.kind == "day" else period.id
         click.echo(f"the best {period.kind} before was {best} with {count:,}")
+    if found.in_a_row:
+        click.echo(f"before it in a row: {', '.join(f'{period.id} {count:,}' for period, count in found.in_a_row)}")
     click.echo()
     if found.unit is None:
         click.echo(f"No unit passes the line: it takes {found.position:,}, there are {found.count:,}")
     else:
-        click.echo(f"The {_ordinal(found.position)} unit by time and id passed the line")
+        click.echo(f"The {ordinal(found.position)} unit by time and id passed the line")
         _print_event(found.unit)
     for unit, place, position in (
         (found.before, "before it", found.position - 1),
         (found.after, "after it", found.position + 1),
     ):
         if unit is not None:
-            click.echo(f"The {_ordinal(position)}, {place}")
+            click.echo(f"The {ordinal(position)}, {place}")
             _print_event(unit)
     if found.unit is not None:
         click.echo()
@@ -164,11 +165,6 @@ def _print_waiting(waiting: int | None) -> None:
         click.echo("No worker has ever said how far it is: what waits is not known.")
     elif waiting:
         click.echo(f"{waiting:,} records have arrived and are not counted yet.")
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else _ORDINALS.get(number % 10, "th")
-    return f"{number:,}{ending}"
 
 
 # A window -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from streams.domain.periods import CIVIL, PERIOD_OF, Period, Reckoning, parse_period
+from streams.domain.periods import CIVIL, PERIOD_OF, TOTAL, Period, Reckoning, parse_period
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -190,6 +190,23 @@ class Calendar:
         if not self.known(int(year)):
             raise ValueError(f"{period_id!r}: {self._unknown(int(year))}")
         raise ValueError(f"{period_id!r}: {self._known[int(year)].version} has no {name} in {year}")
+
+    def before(self, period: Period) -> Period | None:
+        """The period that comes before one in its window; of a holiday that of the year before, None where it is not known."""
+        return self._beside(period, -1)
+
+    def after(self, period: Period) -> Period | None:
+        """The period that comes after one in its window; None as above."""
+        return self._beside(period, 1)
+
+    def _beside(self, period: Period, step: int) -> Period | None:
+        if period.kind == "holiday":
+            name, _, year = period.id.rpartition(":")
+            return self._holiday_periods.get(f"{name}:{int(year) + step}")
+        if period.kind == TOTAL:
+            return None
+        day = period.start - timedelta(days=1) if step < 0 else period.end + timedelta(days=1)
+        return PERIOD_OF[period.kind](day, self.reckoning)
 
     def known(self, year: int) -> bool:
         """Whether there is a holiday calendar for a year."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Of installations that began when there was no other.
 EARLIEST_SOURCE = "/milestones"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KIND_ORDER = {"threshold": 0, "multiple": 1, "first": 2, "share": 3, "target": 3, "record": 4}
+_KIND_ORDER = {"threshold": 0, "multiple": 1, "first": 2, "streak": 3, "share": 4, "target": 4, "record": 5}
 _RAISED: Final = "milestone.raised.v1"
 _RECORDED: Final = "milestone.recorded.v1"
 _REINSTATED: Final = "milestone.reinstated.v1"
@@ -53,6 +53,7 @@ class Claim:
     target_id: str | None = None
     operator: Operator | None = None
     threshold: int | None = None
+    streak: int | None = None
 
 
 class MilestoneBook:
@@ -69,6 +70,8 @@ class MilestoneBook:
         self.source = EARLIEST_SOURCE
         self._timezone = timezone
         self._standing: dict[str, Standing] = {}
+        #: Beginning of the ids of a period's streaks → the lengths that stand.
+        self._streaks: dict[str, set[int]] = {}
         self._events: list[MilestoneEvent] = []
         self._detected_at = ""
         #: Events that a former writer had decided on and not published; and those that are settled now.
@@ -79,7 +82,7 @@ class MilestoneBook:
         """Takes over a published event; of one milestone the last counts."""
         data = event.data
         stands = event.type != RETRACTED
-        self._standing[data.milestone_id] = Standing(data.revision, data.period if stands else None)
+        self._set(data.milestone_id, data.streak, Standing(data.revision, data.period if stands else None))
 
     def restore_decided(self, event: MilestoneEvent) -> None:
         """Takes over an event that was about to be published when the writer was replaced.
@@ -106,6 +109,17 @@ class MilestoneBook:
         """Whether a milestone stands."""
         standing = self._standing.get(milestone_id)
         return standing is not None and standing.period is not None
+
+    def streaks(self, streaks_id: str) -> list[int]:
+        """The lengths that stand of a period's streaks, in order."""
+        return sorted(self._streaks.get(streaks_id, ()))
+
+    def _set(self, milestone_id: str, streak: int | None, standing: Standing) -> None:
+        self._standing[milestone_id] = standing
+        if streak is not None:
+            lengths = self._streaks.setdefault(milestone_id.rpartition(":")[0], set())
+            lengths.discard(streak)
+            lengths.update({streak} if standing.period is not None else ())
 
     def begin_step(self, now_us: int) -> None:
         """Sets the time that the events of this step are detected at, microseconds since 1970."""
@@ -138,7 +152,7 @@ class MilestoneBook:
         standing = self._standing.get(claim.milestone_id)
         revision = standing.revision + 1 if standing is not None else 1
         period = None if event_type == RETRACTED else row.period.id
-        self._standing[claim.milestone_id] = Standing(revision, period)
+        self._set(claim.milestone_id, claim.streak, Standing(revision, period))
         event_id = f"{claim.milestone_id}@{revision}"
         position = None if event_type == RETRACTED else claim.position
         achieved_at, cause = None, None
@@ -165,6 +179,7 @@ class MilestoneBook:
             threshold=claim.threshold,
             count=row.count,
             first=first,
+            streak=claim.streak,
             position=position,
             achieved_at=achieved_at,
             detected_at=self._detected_at,
@@ -210,7 +225,8 @@ class Completion:
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
     """Events that are published together in their order.
 
-    Thresholds come before multiples, firsts, targets with their shares, and records, smaller numbers before greater, then by id and revision.
+    Thresholds come before multiples, firsts, streaks, targets with their shares, and records, smaller numbers before greater, then
+    by id and revision.
     """
     return sorted(events, key=_publishing_order)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Smallest number whose multiples a rule may raise: each is a milestone.
 LEAST_EVERY: Final = 10
+#: Fewest periods that are a streak.
+LEAST_STREAK: Final = 2
 _OPERATORS = ("exceeds", "reaches")
 
 
@@ -37,7 +39,8 @@ class Rule:
         first: Also raise the first-ever milestone: the earliest period that passes.
         record: Raise a record for a period, once over, with strictly more than every earlier one of its window.
         retract_after_s: A retraction is published once the reason for it has lasted this long, seconds.
-        every: Raise each multiple of this number that a window reaches, units; excludes `operator` and `first`.
+        every: Raise each multiple of this number that a window reaches, units; excludes `operator`, `first` and `streak`.
+        streak: Also raise a period that passes as the last of at least so many in a row, once for each length.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Rule:
     record: bool = False
     retract_after_s: int = 0
     every: int | None = None
+    streak: int | None = None
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""
@@ -98,6 +102,16 @@ def threshold_id(rule: Rule, scope: str, period_id: str) -> str:
 def first_id(rule: Rule, scope: str) -> str:
     """Id of the milestone that a window passes the number of a rule for the first time."""
     return f"{rule.metric}/{scope}/first:{rule.window}/{rule.operator}:{rule.threshold}"
+
+
+def streak_id(rule: Rule, scope: str, period_id: str, length: int) -> str:
+    """Id of the milestone that a period is the last of so many in a row that pass the number of a rule."""
+    return f"{streaks_id(rule, scope, period_id)}:{length}"
+
+
+def streaks_id(rule: Rule, scope: str, period_id: str) -> str:
+    """What the ids of all lengths of a period begin with."""
+    return f"{rule.metric}/{scope}/{period_id}/streak:{rule.operator}:{rule.threshold}"
 
 
 def multiple_id(rule: Rule, scope: str, period_id: str, multiple: int) -> str:
@@ -186,18 +200,18 @@ def _scope_fault(scope: tuple[str, ...]) -> str | None:
 
 def _number_fault(rule: Rule) -> str | None:
     if rule.every is not None:
-        if rule.operator is not None or rule.first:
-            return (
-                "give every, or exceeds or reaches, in rules apart"
-                if rule.operator
-                else "first needs exceeds or reaches"
-            )
+        if rule.operator is not None:
+            return "give every, or exceeds or reaches, in rules apart"
+        if rule.first or rule.streak is not None:
+            return f"{'first' if rule.first else 'streak'} needs exceeds or reaches"
         return None if rule.every >= LEAST_EVERY else f"every must be at least {LEAST_EVERY}, not {rule.every}"
-    if rule.window == TOTAL and (rule.first or rule.record):
-        return "total has no earlier period to compare with: leave first and record out"
+    if rule.window == TOTAL and (rule.first or rule.record or rule.streak is not None):
+        return "total has no earlier period to compare with: leave first, record and streak out"
+    if rule.streak is not None and rule.streak < LEAST_STREAK:
+        return f"streak must be at least {LEAST_STREAK}, not {rule.streak}"
     if rule.operator is None and rule.threshold is None:
-        if rule.first:
-            return "first needs a number to pass: give exceeds or reaches"
+        if rule.first or rule.streak is not None:
+            return f"{'first' if rule.first else 'streak'} needs a number to pass: give exceeds or reaches"
         return None if rule.record else "raises nothing: give exceeds, reaches, every or record"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"

@@ -32,10 +32,13 @@ from streams.domain.rules import (
     multiple_id,
     record_id,
     share_id,
+    streak_id,
+    streaks_id,
     target_milestone_id,
     threshold_id,
 )
 from streams.domain.scopes import ALL, Scopes, template_of
+from streams.domain.streaks import Streaks
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
     from streams.domain.overflow import ScopeBounds
+    from streams.domain.periods import Period
     from streams.domain.targets import TargetChange
     from streams.domain.windows import CountedDay, PublishedRow, Row
 
@@ -130,6 +134,7 @@ class Totals:
         self._rules_by_window: dict[tuple[str, tuple[str, ...], str], tuple[Rule, ...]] = {}
         self._template_of: tuple[str, tuple[str, ...]] = "all", ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
+        self._streaks: dict[tuple[str, str, str], Streaks] = {}
         self._records: dict[tuple[str, str, str], RecordPeriods] = {}
         self._days_seen: set[date] = set()
         self._held = HeldBack()
@@ -435,7 +440,7 @@ class Totals:
         return self._firsts.setdefault((rule.name, scope), FirstPassing(rule, scope))
 
     def _judge_numbers(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Thresholds, multiples, firsts and targets. Which period is the first must be known before thresholds can say so."""
+        """Thresholds, multiples, firsts, streaks and targets. The first period must be known before thresholds can say so."""
         touched: dict[tuple[str, str], FirstPassing] = {}
         numbered: list[tuple[Row, Rule, bool]] = []
         for number, row in enumerate(rows):
@@ -455,6 +460,7 @@ class Totals:
             yield from _pause(number)
         for first in touched.values():
             self._judge_first(first)
+        yield from self._judge_streaks(numbered)
         self._judge_targets(rows)
 
     def _judge_targets(self, rows: Iterable[Row]) -> None:
@@ -552,6 +558,56 @@ class Totals:
             news = by_units and not first.passed_before and not row.only_backfilled
             self._book.pass_(claim, row, news=news, first=True)
 
+    def _judge_streaks(self, numbered: Iterable[tuple[Row, Rule, bool]]) -> Iterator[None]:
+        touched: dict[tuple[str, str, str], tuple[Rule, Streaks]] = {}
+        for row, rule, passes in numbered:
+            if rule.streak is not None:
+                # A rule for all holidays keeps the years of each apart.
+                of = (rule.name, row.scope, row.period.window)
+                streaks = self._streaks.setdefault(of, Streaks(self._calendar))
+                streaks.put(row.period, passes=passes)
+                touched[of] = rule, streaks
+        for (_, scope, _), (rule, streaks) in touched.items():
+            for number, (period, length) in enumerate(streaks.judge()):
+                self._judge_streak(rule, scope, period, length)
+                yield from _pause(number)
+
+    def _judge_streak(self, rule: Rule, scope: str, period: Period, length: int) -> None:
+        """A period is the last of so many in a row that pass now; lengths that the rule does not ask for are left as they are."""
+        least = rule.streak or 0
+        row = self._row_of(rule, scope, period.id)
+        for stands in self._book.streaks(streaks_id(rule, scope, period.id)):
+            if stands >= least and stands != length:
+                self._book.retract(self._streak(rule, row, stands), row)
+        claim = self._streak(rule, row, length)
+        if length >= least and not self._book.stands(claim.milestone_id):
+            self._book.pass_(claim, row, news=self._is_newly_passed(rule, row, length))
+
+    @staticmethod
+    def _streak(rule: Rule, row: Row, length: int) -> Claim:
+        return Claim(
+            streak_id(rule, row.scope, row.period.id, length),
+            "streak",
+            _position(rule),
+            rule=rule.name,
+            operator=rule.operator,
+            threshold=rule.threshold,
+            streak=length,
+        )
+
+    def _is_newly_passed(self, rule: Rule, last: Row, length: int) -> bool:
+        """Whether units of this step, others than history being loaded, have brought one of so many periods over the number."""
+        row: Row | None = last
+        for _ in range(length):
+            if row is None:
+                break
+            is_new = rule.passed_by(row.count) and not rule.passed_by(row.published_count)
+            if is_new and row.grew and not row.only_backfilled:
+                return True
+            earlier = self._calendar.before(row.period)
+            row = self._windows.get(RowKey(rule.metric, last.scope, earlier.id)) if earlier is not None else None
+        return False
+
     def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
         touched: dict[tuple[str, str, str], tuple[Rule, RecordPeriods]] = {}
         for number, row in enumerate(rows):
@@ -587,7 +643,7 @@ class Totals:
     def _row_of(self, rule: Rule, scope: str, period_id: str) -> Row:
         row = self._windows.get(RowKey(rule.metric, scope, period_id))
         if row is None:
-            raise RuntimeError(f"{rule.metric}/{scope}: the row of {period_id}, which is over, is gone")
+            raise RuntimeError(f"{rule.metric}/{scope}: the row of {period_id} is gone")
         return row
 
     def _waits_as_record(self, row: Row, rule: Rule) -> bool:

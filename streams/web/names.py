@@ -13,7 +13,7 @@ from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
 from schemas.texts import OTHER, scope_names
-from streams.headline import every_of, share_of
+from streams.headline import every_of, ordinal, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +135,7 @@ class Names:
             "threshold": _("Threshold"),
             "multiple": _("Multiple"),
             "first": _("First ever"),
+            "streak": _("In a row"),
             "share": _("Share of a target"),
             "target": _("Target"),
             "record": _("Record"),
@@ -229,6 +230,13 @@ class Names:
             return _("%(what)s reached %(share)s of the target of %(line)s, %(when)s") % parts
         if data.kind == "target":
             return _("%(what)s reached the target of %(line)s, %(when)s") % parts
+        if data.kind == "streak":
+            text = (
+                _("%(what)s passed %(line)s, %(row)s, %(when)s")
+                if data.operator == "exceeds"
+                else _("%(what)s reached %(line)s, %(row)s, %(when)s")
+            )
+            return text % {**parts, "row": self._in_a_row(data)}
         if data.kind == "first":
             return _("%(what)s passed %(line)s for the first time, %(when)s") % parts
         if data.operator == "reaches":
@@ -253,11 +261,27 @@ class Names:
             return self._of_total(data)
         if data.kind == "multiple":
             return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(every_of(data))}
+        if data.kind == "streak":
+            text = _("more than %(line)s, %(row)s") if data.operator == "exceeds" else _("%(line)s or more, %(row)s")
+            return text % {**parts, "row": self._in_a_row(data)}
         if data.kind == "first":
             return _("more than %(line)s in a %(window)s for the first time") % parts
         if data.operator == "exceeds":
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
+
+    def _in_a_row(self, data: MilestoneData) -> str:
+        """Such as `the 5th month in a row`."""
+        _ = self.gettext
+        text = {
+            "day": _("the %(nth)s day in a row"),
+            "week": _("the %(nth)s week in a row"),
+            "month": _("the %(nth)s month in a row"),
+            "quarter": _("the %(nth)s quarter in a row"),
+            "half": _("the %(nth)s half-year in a row"),
+            "year": _("the %(nth)s year in a row"),
+        }.get(data.period.partition(":")[0], _("the %(nth)s time in a row"))
+        return text % {"nth": self._number(data.streak) if self.locale == "zh" else ordinal(data.streak or 0)}
 
     def _of_total(self, data: MilestoneData) -> str:
         _ = self.gettext

@@ -131,6 +131,37 @@ def test_multiples_stand_up_to_the_count_and_records_are_kept_for_each_window() 
     assert not is_judged(SETTINGS, of_kind, [])
 
 
+def test_streaks_are_counted_up_to_each_period_and_holidays_by_year() -> None:
+    settings = Settings(
+        windows=("day", "month", "holiday"),
+        holidays=("national-day",),
+        rule=(
+            RuleSettings(name="months", metric="deliveries", window="month", scope=("model",), exceeds=9, streak=2),
+            RuleSettings(name="breaks", metric="deliveries", window="holiday", scope=("model",), reaches=3, streak=2),
+        ),
+    )
+    calendar = Business(settings).calendar
+    counts = {"month:2023-11": 10, "month:2023-12": 10, "month:2024-01": 11, "month:2024-03": 10, "month:2024-04": 9}
+    counts |= {"holiday:national-day:2023": 3, "holiday:national-day:2024": 3, "holiday:national-day:2025": 4}
+    found = {
+        RowKey("deliveries", "model=SU7", name): Window(calendar.period(name), count) for name, count in counts.items()
+    }
+    standing = expected_standing(settings, found, {}, [])
+    streaks = [name for name in sorted(standing.periods) if "/streak:" in name]
+    assert streaks == [
+        "deliveries/model=SU7/holiday:national-day:2024/streak:reaches:3:2",
+        "deliveries/model=SU7/holiday:national-day:2025/streak:reaches:3:3",
+        "deliveries/model=SU7/month:2023-12/streak:exceeds:9:2",
+        "deliveries/model=SU7/month:2024-01/streak:exceeds:9:3",
+    ]
+    shorter, longer = (
+        milestone(streaks[index], "month:2024-01", threshold=9, rule="months").model_copy() for index in (2, 3)
+    )
+    for event, length, is_judged_now in ((shorter, 1, False), (longer, 3, True)):
+        data = event.data.model_copy(update={"kind": "streak", "streak": length})
+        assert is_judged(settings, event.model_copy(update={"data": data}), []) is is_judged_now
+
+
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
 def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:
     month = BUSINESS.periods_of(date(2024, 10, 3))[1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import (
     Rule,
     check_rules,
@@ -20,7 +21,7 @@ from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.totals_world import rule, target
 
-CALENDAR = load_calendar(("national-day",), BusinessZone("Asia/Shanghai"))
+CALENDAR = load_calendar(("national-day",), BusinessZone("Asia/Shanghai"), windows=(*DEFAULT_WINDOWS, "total"))
 
 
 def test_milestone_ids_are_those_of_the_contract() -> None:
@@ -70,6 +71,7 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         rule("f", "month", exceeds=0, scope=()),
         rule("g", "month", every=10, record=True),
         rule("h", "month", every=20),
+        rule("s", "year", reaches=5, streak=2),
         rule("i", "holiday", record=True),
     ]
     targets = [target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")]
@@ -102,6 +104,10 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(threshold=5), "give a number with exceeds or reaches"),
         (rule(every=9), "every must be at least 10, not 9"),
         (rule(every=100, exceeds=5), "give every, or exceeds or reaches, in rules apart"),
+        (rule(exceeds=1, streak=1), "streak must be at least 2, not 1"),
+        (rule(record=True, streak=2), "streak needs a number to pass"),
+        (rule(every=100, streak=2), "streak needs exceeds or reaches"),
+        (rule(window="total", exceeds=1, streak=2), "total has no earlier period to compare with"),
         (rule(every=100, first=True), "first needs exceeds or reaches"),
     ],
 )

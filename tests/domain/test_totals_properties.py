@@ -29,18 +29,20 @@ DAYS = tuple(
         "2024-10-07",
         "2024-10-08",
         "2024-10-09",
+        "2025-10-03",
     )
 )
 RULES = (
     rule("day", exceeds=2, first=True),
-    rule("day-more", reaches=5),
+    rule("day-more", reaches=5, streak=2),
     rule("month", "month", exceeds=6, first=True),
     rule("year", "year", reaches=9),
     rule("national-day", "holiday:national-day", exceeds=5, first=True),
-    rule("holidays", "holiday", reaches=7, first=True),
+    rule("holidays", "holiday", reaches=7, first=True, streak=2),
     rule("record", record=True),
     rule("all-records", record=True, scope=()),
-    rule("all-days", exceeds=3, first=True, scope=()),
+    rule("all-days", exceeds=3, first=True, streak=2, scope=()),
+    rule("quarters", "quarter", reaches=4, streak=2),
     rule("week", "week", exceeds=8, first=True, record=True),
     rule("quarter", "quarter", every=10),
     rule("total", "total", every=15),
@@ -57,6 +59,8 @@ OTHER_TARGETS = (target(6, "floor"), target(3, "aim"))
 FINAL_HOUR = 24 * 16
 #: Periods that are not over then.
 UNFINISHED = {"month:2024-10", "quarter:2024-Q4", "half:2024-H2", "year:2024"}
+UNFINISHED |= {"day:2025-10-03", "week:2025-W40", "month:2025-10", "quarter:2025-Q4", "half:2025-H2", "year:2025"}
+UNFINISHED |= {"holiday:national-day:2025"}
 
 
 def at_us(hour: int) -> int:
@@ -119,6 +123,8 @@ def naive_periods(day: date) -> list[str]:
     found += [f"quarter:{day.year}-Q{quarter}", f"half:{day.year}-H{(quarter + 1) // 2}"]
     if date(2024, 10, 1) <= day <= date(2024, 10, 7):
         found.append("holiday:national-day:2024")
+    if day == date(2025, 10, 3):
+        found.append("holiday:national-day:2025")
     if date(2023, 12, 30) <= day <= date(2024, 1, 1):
         found.append("holiday:new-year:2024")
     return found
@@ -138,6 +144,24 @@ def naive_records(counts: dict[str, int], window: str) -> list[str]:
     in_order = sorted(p for p in counts if p.startswith(f"{window}:") and p not in UNFINISHED)
     best = [max((counts[p] for p in in_order[:index]), default=0) for index in range(len(in_order))]
     return [p for p, before in zip(in_order, best, strict=True) if 0 < before < counts[p]]
+
+
+def naive_streaks(passed: list[str]) -> dict[str, int]:
+    """How many in a row each period is the last of, by names alone."""
+    return {period: naive_streak(period, passed) for period in passed}
+
+
+def naive_streak(period: str, passed: list[str]) -> int:
+    """How many in a row a period is the last of."""
+    kind, _, rest = period.partition(":")
+    if kind == "holiday":
+        before = f"{period[:-4]}{int(period[-4:]) - 1}"
+    elif kind == "quarter":
+        year, number = int(rest[:4]), int(rest[-1])
+        before = f"quarter:{year}-Q{number - 1}" if number > 1 else f"quarter:{year - 1}-Q4"
+    else:
+        before = f"day:{date.fromisoformat(rest) - timedelta(days=1)}"
+    return 1 + (naive_streak(before, passed) if before in passed else 0)
 
 
 def naive_targets(counts: dict[tuple[str, str], int], targets: tuple[Target, ...]) -> dict[str, str]:
@@ -171,9 +195,13 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
             passed = [p for p in mine if of_scope[p] > line - (one.operator == "reaches")]
             for period in passed:
                 standing[f"{METRIC}/{scope}/{period}/{one.operator}:{line}"] = period
+            for period, length in naive_streaks(passed).items() if one.streak is not None else ():
+                if length >= (one.streak or 0):
+                    standing[f"{METRIC}/{scope}/{period}/streak:{one.operator}:{line}:{length}"] = period
             if one.first and passed:
                 # New year's day comes before the national day, so the text after the last colon does not matter here.
                 order = {"holiday:new-year:2024": "2023-12-30", "holiday:national-day:2024": "2024-10-01"}
+                order["holiday:national-day:2025"] = "2025-10-01"
                 first = min(passed, key=lambda p: order.get(p, p))
                 standing[f"{METRIC}/{scope}/first:{one.window}/{one.operator}:{line}"] = first
     return standing | naive_targets(counts, targets)

@@ -978,6 +978,7 @@ class Invariants:
         self._check_skipped()
         self._check_plans()
         self._check_numbers_at_the_end()
+        self._check_streaks()
         self._check_records()
 
     def _expected_sums(self) -> Counter[Cell]:
@@ -1033,6 +1034,24 @@ class Invariants:
         """What was to be skipped has a dead letter that says so, unless retention has removed it first."""
         for place in self._ordered - self._lost - {place for place, letter in self._dead.items() if is_skipped(letter)}:
             raise BrokenError("quarantine", f"{place} was to be skipped and has no dead letter that says so")
+
+    def _check_streaks(self) -> None:
+        """A day is the last of as many in a row as thresholds of a rule stand on up to it, where that is enough for the rule."""
+        for rule in self._world.settings.rule:
+            mine = [data for data in self.standing.values() if data["rule"] == rule.name]
+            passing = {(data["scope"], data["period"]) for data in mine if data["kind"] == "threshold"}
+            expected = set()
+            for scope, period in passing if rule.streak else ():
+                kind, _, rest = period.partition(":")
+                assert kind == "day", "only days are stepped back through here"
+                length, day = 1, date.fromisoformat(rest)
+                while (scope, f"day:{day - timedelta(days=length)}") in passing:
+                    length += 1
+                if length >= (rule.streak or 0):
+                    expected.add((scope, period, length))
+            standing = {(data["scope"], data["period"], data["streak"]) for data in mine if data["kind"] == "streak"}
+            if standing != expected:
+                raise BrokenError("streaks", f"standing are {sorted(standing)}, the days give {sorted(expected)}")
 
     def _check_records(self) -> None:
         """Records are periods that are over and have more than every earlier one, at least one of which has units."""

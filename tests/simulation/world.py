@@ -341,11 +341,13 @@ def _settings(
             window="day",
             scope=("model",),
             exceeds=1 if held_s else 2,
+            streak=2,
             retract_after_s=held_s,
         ),
         RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
         RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
         RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
+        RuleSettings(name="placed", metric="orders_placed", window="day", scope=(), exceeds=1, streak=2),
         RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
     )

@@ -192,6 +192,48 @@ def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list
 
 
 @pytest.mark.parametrize(
+    ("period", "streak", "shown"),
+    [
+        (
+            "month:2024-10",
+            5,
+            [
+                ("SU7 deliveries passed 20,000 for the 5th month in a row, in October 2024: 20,003", None),
+                (
+                    "SU7 deliveries passed 20,000, the 5th month in a row, October 2024",
+                    "more than 20,000, the 5th month in a row",
+                ),
+                ("SU7 交付量连续第5个月突破 20,000\uff082024年10月\uff09", "连续第5个月超过20,000"),
+            ],
+        ),
+        (
+            "holiday:national-day:2024",
+            22,
+            [
+                (
+                    "SU7 deliveries passed 20,000 for the 22nd holiday in a row, in the national day holiday of 2024: 20,003",
+                    None,
+                ),
+                (
+                    "SU7 deliveries passed 20,000, the 22nd time in a row, National Day 2024",
+                    "more than 20,000, the 22nd time in a row",
+                ),
+                ("SU7 交付量连续第22次突破 20,000\uff082024年国庆节\uff09", "连续第22次超过20,000"),
+            ],
+        ),
+    ],
+)
+def test_a_streak_is_a_sentence(period: str, streak: int, shown: list[tuple[str, str | None]]) -> None:
+    sample = OUTPUTS["vehicle.milestones.v1.streak"]
+    assert isinstance(sample, MilestoneEvent)
+    data = sample.data.model_copy(update={"period": period, "streak": streak, "achieved_on": None, "position": None})
+    assert headline_sentence(data) == shown[0][0]
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert (filters["sentence"](data), filters["rule"](data)) == wanted
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),
