@@ -16,6 +16,7 @@ from streams.demo.playing import Playing, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, speed_line, summary_lines
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.kafka.admin import apply_topics
 from streams.kafka.clients import quiet_clients
 from streams.kafka.publisher import Publisher
@@ -88,7 +89,7 @@ async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
     kafka: EmbeddedKafka | None = None
     bootstrap_servers = plan.bootstrap_servers
     if bootstrap_servers is None:
-        kafka = EmbeddedKafka(plan.directory, port=plan.port, log=_say)
+        kafka = EmbeddedKafka(plan.directory, port=plan.port, java_options=SHORT_LIVED, log=_say)
         await stack.enter_async_context(kafka)
         bootstrap_servers = kafka.bootstrap
     settings = plan.make_settings(bootstrap_servers)

@@ -53,7 +53,7 @@ class EmbeddedKafka:
         heap_mb: The most memory for Java objects, in MiB.
         listeners: Where clients authenticate or use TLS; without them there is only the unauthenticated one.
         properties: Further settings of the broker, such as its authoriser.
-        java_options: Further options of its Java.
+        java_options: Further options of its Java, such as `java.SHORT_LIVED`.
         log: Called with one line before anything slow.
     """
 
@@ -226,7 +226,7 @@ class EmbeddedKafka:
         self._say("preparing the data directory of the embedded Kafka")
         shutil.rmtree(scratch, ignore_errors=True)
         self._write("format.properties", config.server_properties(scratch.name, 1, 2))
-        options = [*self._java(), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        options = [*self._java(), *java.SHORT_LIVED, "-XX:+UseSerialGC"]
         properties = ["-c", "format.properties"]
         self._mark_log()
         with self.log_path.open("ab") as log:

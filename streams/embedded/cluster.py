@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from streams.embedded import machine
+from streams.embedded import java, machine
 from streams.embedded.broker import EmbeddedKafka, make_cluster_id
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Node(EmbeddedKafka):
 
     def __init__(self, data_dir: Path, port: int, number: int, controllers: Mapping[int, int], cluster_id: str) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
-        super().__init__(data_dir, port=port, heap_mb=_HEAP_MB)
+        super().__init__(data_dir, port=port, heap_mb=_HEAP_MB, java_options=java.SHORT_LIVED)
         own = f"{machine.LOOPBACK}:{controllers[number]}"
         voters = ",".join(f"{node}@{machine.LOOPBACK}:{controller}" for node, controller in controllers.items())
         self._cluster_id = cluster_id

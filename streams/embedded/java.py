@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Variables by which Java or Kafka's scripts would change what is run here.
 _FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LD_PRELOAD")
 _DUMP_TIMEOUT_S = 60
+#: Further options of a broker that lives for minutes: its second compiler costs it more processor time than it saves.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 #: The JVM warns of every class that it cannot archive, and of an archive that does not fit any more.
 _QUIET = ("-Xlog:disable", "-Xlog:all=error:stderr")
 

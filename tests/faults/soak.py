@@ -23,6 +23,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from schemas.codec import decode_batch
 from schemas.facts import Fact
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.kafka.clients import client_options, quiet_clients, read_to_end, reader
 from streams.kafka.records import record_value
 from tests.faults.spy import Spy
@@ -283,7 +284,7 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="milestones-soak-"))
     say(f"logs of the workers in {folder}")
-    with EmbeddedKafka(folder / "kafka") as kafka, quiet_clients():
+    with EmbeddedKafka(folder / "kafka", java_options=SHORT_LIVED) as kafka, quiet_clients():
         run = asyncio.run(soak(folder, kafka.bootstrap, options.minutes * 60, options.seed, say))
     say(f"faults: {', '.join(f'{count} {what}' for what, count in sorted(run.faults.items()))}")
     say(f"{run.spy.steps} markers checked; records: {', '.join(f'{n:,} {what}' for what, n in run.spy.became.items())}")

@@ -13,6 +13,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.errors import ExpectedError
 from streams.kafka import admin as administration
 from streams.kafka.admin import admin, apply_topics, describe, plan_topics
@@ -22,7 +23,6 @@ from tests.support.commands import uses
 from tests.support.events import lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import recount
-from tests.support.shared_kafka import LIGHT_JAVA
 from tests.support.time_limits import deadline
 from tests.support.webview import WebView
 
@@ -48,7 +48,7 @@ def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka
     """A broker with auto.create.topics.enable, Kafka's default, that forgets transactional ids within seconds."""
     folder = tmp_path_factory.mktemp("creating")
     properties = {"auto.create.topics.enable": "true"} | _FORGETFUL
-    with EmbeddedKafka(folder, heap_mb=256, properties=properties, java_options=LIGHT_JAVA) as broker:
+    with EmbeddedKafka(folder, heap_mb=256, properties=properties, java_options=SHORT_LIVED) as broker:
         yield broker
 
 

@@ -14,6 +14,7 @@ from aiokafka.admin import RecordsToDelete
 
 from streams.context import Context
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin
 from streams.kafka.clients import client_options, read_to_end, reader
@@ -38,7 +39,7 @@ GARBAGE = Published("orders", b"x", b"{", 1)
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`HOST:PORT` of another cluster."""
-    with EmbeddedKafka(tmp_path_factory.mktemp("elsewhere"), heap_mb=256) as broker:
+    with EmbeddedKafka(tmp_path_factory.mktemp("elsewhere"), heap_mb=256, java_options=SHORT_LIVED) as broker:
         yield broker.bootstrap
 
 

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.config import BrokerListener
-from tests.support.shared_kafka import LIGHT_JAVA
+from streams.embedded.java import SHORT_LIVED
 from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class SecuredKafka:
                 "sasl.oauthbearer.expected.issuer": _ISSUER,
                 "ssl.principal.mapping.rules": r"RULE:^CN=([^,]+).*$/$1/",
             },
-            java_options=[*LIGHT_JAVA, f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"],
+            java_options=[*SHORT_LIVED, f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"],
         )
 
     def _listeners(self) -> list[BrokerListener]:

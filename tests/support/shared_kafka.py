@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ASKING = 64
-#: The second compiler costs a broker that lives for minutes more than it brings: half of the processor time of a test run.
-LIGHT_JAVA = ("-XX:TieredStopAtLevel=1",)
 
 
 class SharedKafka(NamedTuple):
@@ -58,7 +57,7 @@ class Lender:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="milestones-tests-")
-        self._broker = EmbeddedKafka(Path(self._folder.name) / "kafka", java_options=LIGHT_JAVA)
+        self._broker = EmbeddedKafka(Path(self._folder.name) / "kafka", java_options=SHORT_LIVED)
         self._listener = Listener(str(Path(self._folder.name) / "lender"), "AF_UNIX", backlog=_ASKING)
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="lender", daemon=True)
@@ -112,5 +111,5 @@ def borrowed(address: str) -> Iterator[SharedKafka]:
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[SharedKafka]:
     """A broker of this process alone."""
-    with EmbeddedKafka(folder, java_options=LIGHT_JAVA) as broker:
+    with EmbeddedKafka(folder, java_options=SHORT_LIVED) as broker:
         yield SharedKafka.of(broker)

@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.kafka.admin import admin, apply_topics
 from tests.support.events import FIRST, Published, event, lifecycle
 from tests.support.installation import ROOT, Installation
@@ -188,7 +189,7 @@ async def test_a_compacted_topic_with_tombstones_is_rebuilt_at_the_start(
 
 
 async def test_it_serves_before_there_is_a_broker_and_while_it_is_away(tmp_path: Path) -> None:
-    broker = EmbeddedKafka(tmp_path / "kafka")
+    broker = EmbeddedKafka(tmp_path / "kafka", java_options=SHORT_LIVED)
     await asyncio.to_thread(broker.start)
     try:
         made = await Installation(broker.bootstrap, "away.", tmp_path).create()
