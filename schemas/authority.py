@@ -30,6 +30,7 @@ from schemas.events import (
     DELIVERY_EVENTS,
     EVENTS,
     ORDER_EVENTS,
+    PRODUCTION_EVENTS,
     TARGET_EVENTS,
     ControlTotal,
     Event,
@@ -39,7 +40,7 @@ from schemas.events import (
     VehicleDeliveredData,
     is_json,
 )
-from schemas.facts import NO_DIMS, Dims, Fact, Rejection, family_of
+from schemas.facts import NO_DIMS, PRODUCTION, Dims, Fact, Rejection, family_of
 from schemas.instants import is_rfc3339
 from schemas.pools import intern_dims, intern_text
 from schemas.rows import RowKey
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES: Final = 262_144
 
 #: Event classes by family.
-_ACCEPTED: Final[tuple[Sequence[type[LedgerEvent]], ...]] = (ORDER_EVENTS, DELIVERY_EVENTS)
+_ACCEPTED: Final[tuple[Sequence[type[LedgerEvent]], ...]] = (ORDER_EVENTS, DELIVERY_EVENTS, PRODUCTION_EVENTS)
 _TARGETS: Final[Sequence[type[TargetEvent]]] = TARGET_EVENTS
 _CONTROLS: Final[Sequence[type[ControlTotal]]] = CONTROL_EVENTS
 _NAME_OF_TYPE: Final = re.compile(r"[a-z0-9._-]{1,64}")
@@ -60,7 +61,7 @@ _LONG_TEXT: Final = 64
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OPENS_JSON: Final = ("{", '"', "[")
 #: Data that have one of these are an event's own, whatever else they have.
-_KEYS: Final = frozenset({"order_id", "target_id", "metric"})
+_KEYS: Final = frozenset({"order_id", "vin", "target_id", "metric"})
 _NO_EVENT: Final = "no specversion: the value is no CloudEvent"
 _ALMOST: Final = '; it has type and source: add "specversion":"1.0"'
 
@@ -96,7 +97,7 @@ def read_fact(
     """The fact of a record of a source topic, by its number; `framed` as for `codec.decode_batch`."""
     try:
         event = _read(record, _ACCEPTED[family_of(topic)], max_bytes, framed=framed)
-        _check_key(record, event.data.order_id, "order_id")
+        _check_key(record, life_of(event), "order_id" if family_of(topic) != PRODUCTION else "vin")
         fact = _fact(event, record, topic)
         _check_time(record, fact.time_us, future_limit_us)
     except _RejectedError as error:
@@ -341,7 +342,7 @@ def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
     vin, dims, extra, voids = _details(event)
     return Fact(
         int(event.kind),
-        event.data.order_id,
+        life_of(event),
         intern_text(event.source),
         event.id,
         event.time_us,
@@ -368,9 +369,26 @@ def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None
             return "", NO_DIMS, digest_of(event.data.reason or ""), None
         case "delivery.reversed.v1":
             return event.data.vin, NO_DIMS, digest_of(event.data.reason or ""), None
+        case "vehicle.produced.v1":
+            data = event.data
+            return data.vin, intern_dims((data.model, data.variant or "", data.factory or "", "")), "", None
+        case "production.reversed.v1":
+            return event.data.vin, NO_DIMS, digest_of(event.data.reason or ""), None
         case "event.voided.v1":
             voids = event.data.voids
             return "", NO_DIMS, digest_of(event.data.reason or ""), (voids.source, voids.id)
+        case "production.voided.v1":
+            voids = event.data.voids
+            return event.data.vin, NO_DIMS, digest_of(event.data.reason or ""), (voids.source, voids.id)
+
+
+def life_of(event: LedgerEvent) -> str:
+    """What an event is about: the number of an order, or of production the VIN; also the key of its record."""
+    match event.type:
+        case "vehicle.produced.v1" | "production.reversed.v1" | "production.voided.v1":
+            return event.data.vin
+        case _:
+            return event.data.order_id
 
 
 def _dims(data: OrderPlacedData | VehicleDeliveredData) -> Dims:

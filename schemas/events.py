@@ -27,7 +27,8 @@ VIN_CHARACTERS: Final = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"  # without I, O and 
 _JSON_MEDIA_TYPE: Final = re.compile(
     r"\s*(?:(?:application|text)/json|[^/\s;]+/[^/\s;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
-_CAPITALS: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+#: Of ASCII letters, as `str.translate` wants them.
+CAPITALS: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 #: A boolean as a text, as headers have it and as some libraries write extensions.
 _BOOLEANS: Final = {"true": True, "false": False}
 _PERIOD: Final = re.compile(
@@ -67,7 +68,7 @@ def _tidied_name(value: Any) -> Any:
 
 def _tidied_vin(value: Any) -> Any:
     # Only the letters of ASCII: others have no place in a VIN, and their capitals may be two.
-    return tidy(value).translate(_CAPITALS) if isinstance(value, str) else value
+    return tidy(value).translate(CAPITALS) if isinstance(value, str) else value
 
 
 def _absent_if_empty(value: Any) -> Any:
@@ -212,6 +213,30 @@ class EventVoidedData(_Model):
     reason: str | None = None
 
 
+class VehicleProducedData(_Model):
+    """The vehicle has left the line, complete."""
+
+    vin: Vin
+    model: Name
+    variant: OptionalName = None
+    factory: OptionalName = None
+
+
+class ProductionReversedData(_Model):
+    """The vehicle was scrapped, or is otherwise none any more."""
+
+    vin: Vin
+    reason: str | None = None
+
+
+class ProductionVoidedData(_Model):
+    """That event of the same vehicle was sent by mistake."""
+
+    vin: Vin
+    voids: EventReference
+    reason: str | None = None
+
+
 class TargetSetData(_Model):
     """A window is to reach a value."""
 
@@ -303,6 +328,30 @@ class EventVoided(Event):
     data: EventVoidedData
 
 
+class VehicleProduced(Event):
+    """`vehicle.produced.v1`: the vehicle has left the line, complete."""
+
+    kind: ClassVar[Kind] = Kind.PRODUCED
+    type: Literal["vehicle.produced.v1"] = "vehicle.produced.v1"
+    data: VehicleProducedData
+
+
+class ProductionReversed(Event):
+    """`production.reversed.v1`: the vehicle was scrapped."""
+
+    kind: ClassVar[Kind] = Kind.SCRAPPED
+    type: Literal["production.reversed.v1"] = "production.reversed.v1"
+    data: ProductionReversedData
+
+
+class ProductionVoided(Event):
+    """`production.voided.v1`: another event of the same vehicle's production was sent by mistake."""
+
+    kind: ClassVar[Kind] = Kind.VOIDED
+    type: Literal["production.voided.v1"] = "production.voided.v1"
+    data: ProductionVoidedData
+
+
 class TargetSet(Event):
     """`target.set.v1`: a target comes into force, or is replaced."""
 
@@ -324,12 +373,14 @@ class ControlTotal(Event):
     data: ControlTotalData
 
 
-LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided
+ProductionEvent = VehicleProduced | ProductionReversed | ProductionVoided
+LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided | ProductionEvent
 TargetEvent = TargetSet | TargetWithdrawn
 
 #: What each source topic takes.
 ORDER_EVENTS: Final = (OrderPlaced, OrderCancelled, EventVoided)
 DELIVERY_EVENTS: Final = (VehicleDelivered, DeliveryReversed, EventVoided)
+PRODUCTION_EVENTS: Final = (VehicleProduced, ProductionReversed, ProductionVoided)
 TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn)
 CONTROL_EVENTS: Final = (ControlTotal,)
 
@@ -342,6 +393,9 @@ EVENTS: Final[dict[str, type[Event]]] = {
         VehicleDelivered,
         DeliveryReversed,
         EventVoided,
+        VehicleProduced,
+        ProductionReversed,
+        ProductionVoided,
         TargetSet,
         TargetWithdrawn,
         ControlTotal,

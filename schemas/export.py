@@ -46,8 +46,8 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def asyncapi_document() -> dict[str, Any]:
-    """The AsyncAPI document of an installation with the default names and numbers."""
-    return asyncapi.document(Catalogue(), {model: name for name, model in OUTPUTS.items()})
+    """The AsyncAPI document of an installation that counts everything, with the default names and numbers."""
+    return asyncapi.document(Catalogue(production=()), {model: name for name, model in OUTPUTS.items()})
 
 
 def documents() -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from schemas.wrappers import WRAPPERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals"]
+Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals", "produced", "scrapped"]
 #: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
@@ -29,29 +29,42 @@ Dims = tuple[str, str, str, str]
 
 NO_DIMS: Final[Dims] = ("", "", "", "")
 
-#: The two families of source topics; also `Fact.topic` of the first topic of each.
+#: The families of source topics.
 ORDERS: Final = 0
 DELIVERIES: Final = 1
+PRODUCTION: Final = 2
 
-#: Topics of one family at most: the number of a topic has seven bits in the ledger.
+#: Topics of one family at most: those of orders and of deliveries share seven bits in the ledger.
 MAX_TOPICS: Final = 64
-
+#: The first number of a topic of production; those below are of orders and of deliveries by turns.
+FIRST_OF_PRODUCTION: Final = 2 * MAX_TOPICS
 
 #: What events may be about, by the number of the family.
-FAMILIES: Final = ("orders", "deliveries")
-EventFamily = Literal["orders", "deliveries"]
+FAMILIES: Final = ("orders", "deliveries", "production")
+EventFamily = Literal["orders", "deliveries", "production"]
+#: Those that an installation counts unless its settings say otherwise.
+USUAL_FAMILIES: Final[tuple[EventFamily, ...]] = ("orders", "deliveries")
 #: Family → the metrics that its events make.
-METRICS_OF: Final[Mapping[EventFamily, tuple[Metric, ...]]] = {"orders": METRICS[:3], "deliveries": METRICS[3:]}
+METRICS_OF: Final[Mapping[EventFamily, tuple[Metric, ...]]] = {
+    "orders": METRICS[:3],
+    "deliveries": METRICS[3:5],
+    "production": METRICS[5:],
+}
 
 
 def topic_number(family: int, place: int) -> int:
-    """`Fact.topic` of a source topic: `ORDERS` or `DELIVERIES`, and its place in the list of that family, from 0."""
-    return 2 * place + family
+    """`Fact.topic` of a source topic: its family, such as `ORDERS`, and its place in the list of that family, from 0."""
+    return FIRST_OF_PRODUCTION + place if family == PRODUCTION else 2 * place + family
 
 
 def family_of(topic: int) -> int:
-    """`ORDERS` or `DELIVERIES`: what the source topic with this number brings."""
-    return topic % 2
+    """`ORDERS`, `DELIVERIES` or `PRODUCTION`: what the source topic with this number brings."""
+    return topic % 2 if topic < FIRST_OF_PRODUCTION else PRODUCTION
+
+
+def place_of(topic: int) -> int:
+    """The place of a source topic in the list of its family, from 0."""
+    return topic // 2 if topic < FIRST_OF_PRODUCTION else topic - FIRST_OF_PRODUCTION
 
 
 TOO_MANY_EVENTS: Final = "too_many_events"
@@ -83,13 +96,15 @@ REASONS: Final[tuple[str, ...]] = (
 
 
 class Kind(IntEnum):
-    """What has happened to an order. The numbers are stored in the ledger and never change."""
+    """What has happened to an order or a vehicle. The numbers are stored in the ledger, in three bits, and never change."""
 
     PLACED = 1
     CANCELLED = 2
     DELIVERED = 3
     REVERSED = 4
     VOIDED = 5
+    PRODUCED = 6
+    SCRAPPED = 7
 
 
 class Fact(msgspec.Struct, gc=False):
@@ -97,7 +112,7 @@ class Fact(msgspec.Struct, gc=False):
 
     Attributes:
         kind: A `Kind` as plain int.
-        order_id: The order, which is one vehicle.
+        order_id: The order, which is one vehicle; of production the VIN, as a vehicle that is built may have no order.
         source: CloudEvents source.
         id: CloudEvents id.
         time_us: Event time, microseconds since 1970-01-01T00:00Z.

@@ -70,6 +70,30 @@ class _Reversed(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     reason: _Text = ""
 
 
+class _Produced(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    vin: _Vin
+    model: _Text
+    variant: _Text = ""
+    factory: _Text = ""
+
+    @property
+    def order_id(self) -> str:
+        return self.vin
+
+    @property
+    def region(self) -> str:
+        return ""
+
+
+class _Scrapped(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    vin: _Vin
+    reason: _Text = ""
+
+    @property
+    def order_id(self) -> str:
+        return self.vin
+
+
 class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True, tag_field="type"):
     specversion: Literal["1.0"]
     id: _Identifier
@@ -99,10 +123,19 @@ class _ReversedEvent(_Event, tag="delivery.reversed.v1"):
     data: _Reversed
 
 
+class _ProducedEvent(_Event, tag="vehicle.produced.v1"):
+    data: _Produced
+
+
+class _ScrappedEvent(_Event, tag="production.reversed.v1"):
+    data: _Scrapped
+
+
 #: Decoders of structured events by family.
 _EVENT_DECODERS: Final = (
     msgspec.json.Decoder(_PlacedEvent | _CancelledEvent).decode,
     msgspec.json.Decoder(_DeliveredEvent | _ReversedEvent).decode,
+    msgspec.json.Decoder(_ProducedEvent | _ScrappedEvent).decode,
 )
 #: Decoders of the data of binary events by family and the header `ce_type`.
 _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
@@ -114,22 +147,32 @@ _DATA_DECODERS: Final[tuple[dict[bytes, Callable[[bytes], Any]], ...]] = (
         b"vehicle.delivered.v1": msgspec.json.Decoder(_Delivered).decode,
         b"delivery.reversed.v1": msgspec.json.Decoder(_Reversed).decode,
     },
+    {
+        b"vehicle.produced.v1": msgspec.json.Decoder(_Produced).decode,
+        b"production.reversed.v1": msgspec.json.Decoder(_Scrapped).decode,
+    },
 )
 #: Decoders of an array of structured events by family.
 _ARRAY_DECODERS: Final = (
     msgspec.json.Decoder(list[_PlacedEvent | _CancelledEvent]).decode,
     msgspec.json.Decoder(list[_DeliveredEvent | _ReversedEvent]).decode,
+    msgspec.json.Decoder(list[_ProducedEvent | _ScrappedEvent]).decode,
 )
 _REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has its own nesting limit
 
 # As plain numbers: an enumeration's members are slow to get at.
 _PLACED, _CANCELLED, _DELIVERED, _REVERSED = map(int, (Kind.PLACED, Kind.CANCELLED, Kind.DELIVERED, Kind.REVERSED))
+_PRODUCED, _SCRAPPED = int(Kind.PRODUCED), int(Kind.SCRAPPED)
 _KINDS: Final[dict[type, int]] = {
     _Placed: _PLACED,
     _Cancelled: _CANCELLED,
     _Delivered: _DELIVERED,
     _Reversed: _REVERSED,
+    _Produced: _PRODUCED,
+    _Scrapped: _SCRAPPED,
 }
+#: Kinds whose events have dimensions.
+_WITH_DIMS: Final = frozenset({_PLACED, _DELIVERED, _PRODUCED})
 #: Quotation marks of the envelope's required fields (five texts and `data`), and of a text and its key.
 _ENVELOPE_MARKS: Final = 22
 _TEXT_MARKS: Final = 4
@@ -370,13 +413,15 @@ def _rare_marks(event: _Event) -> int:
 def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
     """Kind, VIN, dimensions, other fields, and the quotation marks of all data fields."""
     kind = _KINDS[type(data)]
-    if kind in {_PLACED, _DELIVERED}:
+    if kind in _WITH_DIMS:
         known = _known_dims.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
         if known is None:
             return None
         dims, marks = known
         if kind == _DELIVERED:
             return kind, data.vin, dims, "", marks + 2 * _TEXT_MARKS
+        if kind == _PRODUCED:
+            return kind, data.vin, dims, "", marks + _TEXT_MARKS
         if not data.channel:
             return kind, "", dims, "", marks + _TEXT_MARKS
         return (kind, "", dims, intern_text(data.channel), marks + 2 * _TEXT_MARKS) if _is_name(data.channel) else None
@@ -384,10 +429,12 @@ def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
     marks = 2 * _TEXT_MARKS if extra else _TEXT_MARKS
     if kind == _CANCELLED:
         return kind, "", NO_DIMS, extra, marks
+    if kind == _SCRAPPED:
+        return kind, data.vin, NO_DIMS, extra, marks
     return kind, data.vin, NO_DIMS, extra, marks + _TEXT_MARKS
 
 
-def _admit(data: _Placed | _Delivered) -> tuple[Dims, int] | None:
+def _admit(data: _Placed | _Delivered | _Produced) -> tuple[Dims, int] | None:
     """Remembers new dimensions, if they are valid."""
     dims = (data.model, data.variant, data.factory, data.region)
     if not all(_is_name(code) for code in dims if code):

@@ -81,6 +81,8 @@ VIOLATION_MESSAGES: Final[dict[str, str]] = {
     "reversed_other_vin": "reversed with another VIN than the delivery that stands: this event has no effect",
     "void_of_unknown_event": "voids an event that is not known: no effect until that event arrives",
     "void_of_void": "voids an event that is itself a void: a void cannot be voided",
+    "produced_twice": "produced before, and not scrapped since: this event has no effect",
+    "scrapped_without_production": "scrapped, but no production stands: this event has no effect",
 }
 
 #: What each event of an order does, for a person; a code that is a kind of violation is the code of such an event.
@@ -104,6 +106,11 @@ EVENT_EFFECTS: Final[dict[str, str]] = {
     "reversed_other_vin": "no effect: the delivery that stands has another VIN",
     "void_of_unknown_event": "no effect: the event it voids is not known",
     "void_of_void": "no effect: a void cannot be voided",
+    "produced": "produces the vehicle",
+    "produced_scrapped": "produces the vehicle, which is scrapped later",
+    "scrapped": "takes the vehicle out of production",
+    "produced_twice": "no effect: the vehicle was produced before",
+    "scrapped_without_production": "no effect: no production stands",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas import events, notes, outputs
-from schemas.facts import DELIVERIES, ORDERS, topic_number
+from schemas.facts import DELIVERIES, ORDERS, PRODUCTION, topic_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,9 +90,10 @@ class Catalogue:
         totals_partitions: Partitions of the topics that are keyed by window.
         orders: Names of the topics of orders; if empty there is one, named by the prefix; `None` if none are published.
         deliveries: Likewise, of deliveries.
+        production: Likewise, of production; unlike those, none unless it is asked for.
 
     Attributes:
-        published: Number → topic of orders or deliveries, in the order of their numbers (`schemas.facts.topic_number`).
+        published: Number → topic of orders, deliveries or production, in the order of their numbers (`schemas.facts.topic_number`).
     """
 
     def __init__(  # noqa: PLR0913 - what an installation's names and sizes come from
@@ -104,6 +105,7 @@ class Catalogue:
         totals_partitions: int = 1,
         orders: Sequence[str] | None = (),
         deliveries: Sequence[str] | None = (),
+        production: Sequence[str] | None = None,
     ) -> None:
         self.partitions = partitions
         self.totals_partitions = totals_partitions
@@ -114,20 +116,21 @@ class Catalogue:
         row_key = "metric/scope/period"
 
         families = (
-            (ORDERS, orders, f"{source_prefix}vehicle.orders.v1", events.ORDER_EVENTS),
-            (DELIVERIES, deliveries, f"{source_prefix}vehicle.deliveries.v1", events.DELIVERY_EVENTS),
+            (ORDERS, orders, f"{source_prefix}vehicle.orders.v1", "order_id", events.ORDER_EVENTS),
+            (DELIVERIES, deliveries, f"{source_prefix}vehicle.deliveries.v1", "order_id", events.DELIVERY_EVENTS),
+            (PRODUCTION, production, f"{source_prefix}vehicle.production.v1", "vin", events.PRODUCTION_EVENTS),
         )
         numbered = {
             topic_number(family, place): Topic(
                 name,
                 partitions,
                 source,
-                "order_id",
+                key,
                 models,
                 is_sized_by_others=True,
                 is_named_by_others=bool(named),
             )
-            for family, named, own_name, models in families
+            for family, named, own_name, key, models in families
             for place, name in enumerate(() if named is None else named or (own_name,))
         }
         self.published: Mapping[int, Topic] = dict(sorted(numbered.items()))
@@ -295,7 +298,7 @@ class Catalogue:
         return *self.published.values(), self.targets, self.controls
 
     def names(self) -> dict[int, str]:
-        """Number → name of a topic of orders or deliveries, in the order of their numbers."""
+        """Number → name of a topic of orders, deliveries or production, in the order of their numbers."""
         return {number: topic.name for number, topic in self.published.items()}
 
     def public(self) -> tuple[Topic, ...]:

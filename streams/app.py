@@ -21,7 +21,7 @@ from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.worker import Worker
 
-from schemas.facts import FAMILIES
+from schemas.facts import USUAL_FAMILIES
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
@@ -120,7 +120,7 @@ def member_name(instance: str, context: Context) -> str:
     """
     settings = context.settings
     more = [f"totals={settings.totals_partitions}"] if settings.totals_partitions > 1 else []
-    if not settings.topics.model_fields_set and settings.families == FAMILIES and not more:
+    if not settings.topics.model_fields_set and settings.families == USUAL_FAMILIES and not more:
         return instance
     return f"{instance}-{crc32(','.join([*context.source_topics.published, *more]).encode()):08x}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, family_of
+from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, place_of
 from streams.domain.scopes import Scopes
 from streams.domain.totals_homes import TotalsHomes
 from streams.domain.zone import BusinessZone
@@ -81,7 +81,7 @@ class SourceTopics:
         """
         if number not in self.names:
             raise ExpectedError(
-                f"topics: records of topic {number // 2 + 1} of the {FAMILIES[family_of(number)]} were counted, and the settings list only "
+                f"topics: records of topic {place_of(number) + 1} of the {FAMILIES[family_of(number)]} were counted, and the settings list only "
                 f"{sum(family_of(other) == family_of(number) for other in self.names)}: {_AS_BEFORE}"
             )
         return self.names[number]
@@ -190,7 +190,9 @@ class Context:
         if self.settings.totals_partitions > 1:
             told += f" totals={self.settings.totals_partitions}"
             told += "-by-dimensions" * self.totals_homes.by_dimensions
-        return told if self.settings.families == FAMILIES else f"{told} families={','.join(self.settings.families)}"
+        # Production is judged apart from all else, so that it can be added to what is counted.
+        families = tuple(family for family in self.settings.families if family in USUAL_FAMILIES)
+        return told if families == USUAL_FAMILIES else f"{told} families={','.join(families)}"
 
     def totals_role(self, number: int) -> str:
         """Role of a partition of the totals."""

@@ -16,6 +16,8 @@ _UNITS = {
     "cancellations": "cancellations",
     "deliveries": "deliveries",
     "reversals": "reversals",
+    "produced": "vehicles produced",
+    "scrapped": "vehicles scrapped",
 }
 _TYPES = {
     "milestone.raised.v1": "",

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.events import canonical_scope
-from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, EventFamily, Metric
+from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, USUAL_FAMILIES, EventFamily, Metric, family_of
 from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
@@ -105,19 +105,20 @@ class TargetSettings(_Section):
 
 
 class TopicSettings(_Section):
-    """`[topics]`: names of the topics of orders and of deliveries; those of a family that is left out go by the prefix."""
+    """`[topics]`: names of the topics of each family; those of a family that is left out go by the prefix."""
 
     orders: tuple[str, ...] = ()
     deliveries: tuple[str, ...] = ()
+    production: tuple[str, ...] = ()
 
-    @field_validator("orders", "deliveries", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         if value == []:  # as a file gives it; the default is a tuple
             raise ValueError("list at least one topic, or leave the key out")
         return [value] if isinstance(value, str) else value
 
-    @field_validator("orders", "deliveries")
+    @field_validator("*")
     @classmethod
     def _legal(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
@@ -256,7 +257,7 @@ class Settings(_Section):
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
     values: ValueSettings = ValueSettings()
     limits: LimitSettings = LimitSettings()
-    families: tuple[EventFamily, ...] = FAMILIES
+    families: tuple[EventFamily, ...] = USUAL_FAMILIES
     alias: AliasSettings = AliasSettings()
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()
@@ -417,7 +418,10 @@ class Settings(_Section):
         published = Counter(catalogue.names().values())
         for name, times in published.items():
             if times > 1:
-                raise ValueError(f"topics: {name} would be read for orders and for deliveries; they need topics apart")
+                first, second = [FAMILIES[family_of(number)] for number, of in catalogue.names().items() if of == name][
+                    :2
+                ]
+                raise ValueError(f"topics: {name} would be read for {first} and for {second}; they need topics apart")
         for topic in catalogue.all()[len(catalogue.published) :]:
             if topic.name in published:
                 use = "reads for something else" if topic in catalogue.sources() else "writes itself"
@@ -445,6 +449,7 @@ class Settings(_Section):
             totals_partitions=self.totals_partitions,
             orders=self.topics.orders if "orders" in self.families else None,
             deliveries=self.topics.deliveries if "deliveries" in self.families else None,
+            production=self.topics.production if "production" in self.families else None,
         )
 
     @property

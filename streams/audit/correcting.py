@@ -359,6 +359,8 @@ KINDS: Final = {
     "delivery": Kind.DELIVERED,
     "cancellation": Kind.CANCELLED,
     "reversal": Kind.REVERSED,
+    "production": Kind.PRODUCED,
+    "scrapping": Kind.SCRAPPED,
 }
 _WORDS: Final = {
     Kind.PLACED: "order placed",
@@ -366,6 +368,8 @@ _WORDS: Final = {
     Kind.DELIVERED: "delivery",
     Kind.REVERSED: "delivery reversed",
     Kind.VOIDED: "void",
+    Kind.PRODUCED: "production",
+    Kind.SCRAPPED: "scrapping",
 }
 
 

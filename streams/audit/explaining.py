@@ -211,7 +211,7 @@ class _Units:
         self.days, self._of_day = Counter(), {}
         is_compared = self._data.kind in _COMPARED
         within = self.finder.orders_within(
-            self._start, self._end, of_vehicles=self._data.metric in METRICS_OF["deliveries"]
+            self._start, self._end, of_vehicles=self._data.metric not in METRICS_OF["orders"]
         )
         async for order in self.finder.orders() if is_compared else within:
             for day, event in self._counted(order.facts):
@@ -228,7 +228,7 @@ class _Units:
         if day not in self._of_day:
             found = [
                 event
-                async for order in self.finder.orders_on(day, of_vehicles=self._data.metric in METRICS_OF["deliveries"])
+                async for order in self.finder.orders_on(day, of_vehicles=self._data.metric not in METRICS_OF["orders"])
                 for on, event in self._counted(order.facts)
                 if on == day
             ]

@@ -61,6 +61,7 @@ def read_order(  # noqa: C901, PLR0912, PLR0915 - as the contract's table is wri
     order: Fact | None = None
     cancellation: Fact | None = None
     delivery: Fact | None = None
+    built: Fact | None = None
     for event in sorted(events, key=lambda event: (event.time_us, event.id, event.source)):
         if event.kind == Kind.VOIDED:
             named = kinds.get(event.voids) if event.voids is not None else None
@@ -89,6 +90,16 @@ def read_order(  # noqa: C901, PLR0912, PLR0915 - as the contract's table is wri
                     effect = "delivered_unplaced" if orders_known else "delivered"
                 elif cancellation is not None:
                     effect = "delivered_cancelled"
+        elif event.kind == Kind.PRODUCED:
+            effect = "produced" if built is None else "produced_twice"
+            built = built or event
+        elif event.kind == Kind.SCRAPPED:
+            if built is None:
+                effect = "scrapped_without_production"
+            else:
+                reading.units.append(RecountedUnit("scrapped", built.dims, event))
+                taken_back[id(built)] = "produced_scrapped"
+                effect, built = "scrapped", None
         elif delivery is None:
             effect = "reversed_without_delivery"
         elif delivery.vin != event.vin:
@@ -108,6 +119,8 @@ def read_order(  # noqa: C901, PLR0912, PLR0915 - as the contract's table is wri
             reading.units.append(RecountedUnit("cancellations", order.dims, cancellation))
     if delivery is not None:
         reading.units.append(RecountedUnit("deliveries", delivery.dims, delivery))
+    if built is not None:
+        reading.units.append(RecountedUnit("produced", built.dims, built))
     if taken_back:
         reading.effects = [(event, taken_back.get(id(event), effect)) for event, effect in reading.effects]
     return reading

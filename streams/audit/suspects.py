@@ -24,6 +24,8 @@ _KINDS: Final = {
     "cancellations": (Kind.CANCELLED,),
     "deliveries": (Kind.DELIVERED,),
     "reversals": (Kind.REVERSED,),
+    "produced": (Kind.PRODUCED,),
+    "scrapped": (Kind.SCRAPPED,),
 }
 
 

@@ -37,6 +37,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "cancellations": Kind.CANCELLED,
     "deliveries": Kind.DELIVERED,
     "reversals": Kind.REVERSED,
+    "produced": Kind.PRODUCED,
+    "scrapped": Kind.SCRAPPED,
 }
 
 
@@ -194,7 +196,7 @@ async def _compare_known(
         _compare(explanation, [every[place] for place in sorted(every)], first, letters)
 
     start, end = explanation.period.start, explanation.period.end
-    async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric in METRICS_OF["deliveries"]):
+    async for order in finder.orders_within(start, end, of_vehicles=explanation.key.metric not in METRICS_OF["orders"]):
         compare(order.facts, came.pop(order.order_id, ()))
     for order_id, facts in came.items():
         if any(_is_dated_here(explanation, fact) for fact in facts):

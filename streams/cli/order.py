@@ -140,7 +140,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
 
 
 def _print(story: OrderStory, settings: Settings) -> None:
-    _say(f"Order {story.order_id}: {STATES[story.state]}")
+    _say(f"{'Vehicle' if story.is_vehicle else 'Order'} {story.order_id}: {STATES[story.state]}")
     if waiting := _waiting(story):
         _say(waiting)
     if story.rebuilding:

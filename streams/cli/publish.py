@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from schemas.facts import FAMILIES, family_of
 from streams.cli.options import cluster_options
 from streams.cli.printable import printable
 from streams.cli.running import run
@@ -40,7 +41,7 @@ _ROWS = 5_000
 _SHOWN_LINES = 20
 _RARELY = (200_000, 50, 1000)
 _USUAL = "one event a line"
-_TOPIC_WORDS = ("orders", "deliveries", "targets", "controls")
+_TOPIC_WORDS = (*FAMILIES, "targets", "controls")
 
 
 @dataclass
@@ -108,8 +109,8 @@ def command(
 
     Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd. With --map, a table is published, one event a row.
 
-    Each goes to the topic of its type, with its order_id, target_id or metric/scope/period as key; a void goes to the
-    orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
+    Each goes to the topic of its type, with its order_id, vin, target_id or metric/scope/period as key; a void of an order's
+    event goes to the orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
     valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
     event counts once. A load of a file that was interrupted goes on where it was.
     """
@@ -119,7 +120,7 @@ def command(
         with _on_disk(file) as path:
             click.echo(_proposal(path, settings.timezone), nl=False)
         return
-    void_topic = min(settings.catalogue.published)
+    void_topic = family_of(min(settings.catalogue.published))
     columns = None if mapping is None else _mapping(mapping)
     checker = LineChecker(settings.future_limit_s, void_topic=void_topic, backfill=backfill and columns is None)
     gc.set_threshold(*_RARELY)  # millions of events live as long as their file is read
@@ -343,7 +344,11 @@ def _report(refused: list[RejectedLine], tally: _Tally, name: str) -> None:
 
 def _summarise(tally: _Tally, name: str, settings: Settings) -> None:
     total = tally.published.total()
-    parts = ", ".join(f"{tally.published[topic]:,} to the {word}" for topic, word in enumerate(_TOPIC_WORDS))
+    parts = ", ".join(
+        f"{tally.published[topic]:,} to the {word}"
+        for topic, word in enumerate(_TOPIC_WORDS)
+        if tally.published[topic] or word != "production" or word in settings.families
+    )
     click.echo(
         f"published {total:,} event{'' if total == 1 else 's'} ({parts}) at {settings.bootstrap_servers}", err=True
     )

@@ -23,6 +23,8 @@ from streams.domain.orders import (
     ORDERS,
     ORDERS_PLACED,
     PLACED,
+    PRODUCED,
+    PRODUCED_METRIC,
     Judgement,
     OrderViolation,
     OrderViolations,
@@ -62,6 +64,8 @@ _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
+#: Kind of an order's, or a vehicle's, only event → the group of metrics that it adds to.
+_GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
 
 #: Packed orders by id, as a mapping or as pairs.
@@ -311,14 +315,12 @@ class Ledger:
         days = self._days
         if len(facts) == 1:
             (fact,) = facts
-            if fact.kind == PLACED:
-                days.add(PLACED_GROUP, fact.dims, fact)
+            group = _GROUP_OF_SOLE.get(fact.kind)
+            if group is not None:
+                days.add(group, fact.dims, fact)
+                if fact.kind == DELIVERED and self._orders_known:
+                    return (OrderViolation("delivered_without_order", fact.source, fact.id),)
                 return ()
-            if fact.kind == DELIVERED:
-                days.add(_DELIVERIES, fact.dims, fact)
-                if not self._orders_known:
-                    return ()
-                return (OrderViolation("delivered_without_order", fact.source, fact.id),)
         elif len(facts) == 2:
             first, second = facts if facts[0].time_us < facts[1].time_us else reversed(facts)
             if first.kind == PLACED and first.time_us < second.time_us:
@@ -417,12 +419,10 @@ class Ledger:
         """Counts an order that was placed and at most delivered since, as nearly all are; others it leaves alone."""
         if len(events) == 1:
             kind = events[0][0]
-            if kind == PLACED:
-                self._count_packed(PLACED_GROUP, order_id, blob, 0, events[0])
-            elif kind == DELIVERED and not self._orders_known:
-                self._count_packed(_DELIVERIES, order_id, blob, 0, events[0])
-            else:
+            group = _GROUP_OF_SOLE.get(kind)
+            if group is None or (kind == DELIVERED and self._orders_known):
                 return False
+            self._count_packed(group, order_id, blob, 0, events[0])
             return True
         if len(events) != 2:
             return False

@@ -1,4 +1,4 @@
-"""Judges all events of one order together: what counts, and what is contradictory.
+"""Judges all events of one order, or of the production of one vehicle, together: what counts, and what is contradictory.
 
 The judgement is a function of the set of events. Voided events count as never sent; the rest is walked in the order
 of (time, id, source), whatever the order of arrival was.
@@ -14,7 +14,7 @@ from schemas.facts import METRICS, Dims, Fact, Kind, Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ORDERS_PLACED, ORDERS, CANCELLATIONS, DELIVERIES, REVERSALS = METRICS
+ORDERS_PLACED, ORDERS, CANCELLATIONS, DELIVERIES, REVERSALS, PRODUCED_METRIC, SCRAPPED_METRIC = METRICS
 
 # Plain ints: comparing with an enum's member costs an attribute look-up each time.
 PLACED = int(Kind.PLACED)
@@ -22,6 +22,8 @@ CANCELLED = int(Kind.CANCELLED)
 DELIVERED = int(Kind.DELIVERED)
 REVERSED = int(Kind.REVERSED)
 VOIDED = int(Kind.VOIDED)
+PRODUCED = int(Kind.PRODUCED)
+SCRAPPED = int(Kind.SCRAPPED)
 
 _in_time = attrgetter("time_us", "id", "source")
 
@@ -32,7 +34,7 @@ class Unit(NamedTuple):
     Attributes:
         metric: One of `METRICS`.
         dims: Dimensions of the event that counts: of a cancellation those of the order, of a reversal those of the
-            delivery it reverses.
+            delivery it reverses, of a scrapped vehicle those it was produced with.
         cause: The event of the unit, which gives its date and whether it is backfill.
     """
 
@@ -93,6 +95,7 @@ class _Life:
         self._placed: Fact | None = None
         self._cancelled: Fact | None = None
         self._standing: Fact | None = None
+        self._produced: Fact | None = None
         self._returned: list[Unit] = []
         self._violations: list[OrderViolation] = []
 
@@ -146,6 +149,19 @@ class _Life:
         self._standing = None
         return None
 
+    def _produce(self, fact: Fact) -> str | None:
+        if self._produced is not None:
+            return "produced_twice"
+        self._produced = fact
+        return None
+
+    def _scrap(self, fact: Fact) -> str | None:
+        if self._produced is None:
+            return "scrapped_without_production"
+        self._returned.append(Unit(SCRAPPED_METRIC, self._produced.dims, fact))
+        self._produced = None
+        return None
+
     def _violate(self, kind: str, fact: Fact) -> None:
         self._violations.append(OrderViolation(kind, fact.source, fact.id))
 
@@ -161,6 +177,8 @@ class _Life:
     def _standing_units(self) -> Iterable[Unit]:
         if self._standing is not None:
             yield Unit(DELIVERIES, self._standing.dims, self._standing)
+        if self._produced is not None:
+            yield Unit(PRODUCED_METRIC, self._produced.dims, self._produced)
 
 
 _STEPS = {
@@ -168,4 +186,6 @@ _STEPS = {
     CANCELLED: _Life._cancel,  # noqa: SLF001 - likewise
     DELIVERED: _Life._deliver,  # noqa: SLF001 - likewise
     REVERSED: _Life._reverse,  # noqa: SLF001 - likewise
+    PRODUCED: _Life._produce,  # noqa: SLF001 - likewise
+    SCRAPPED: _Life._scrap,  # noqa: SLF001 - likewise
 }

@@ -3,7 +3,7 @@
 An event is packed as
 
     coordinates  1 topic and backfill, 2 partition, 8 offset       (little endian, 11 bytes)
-    content      1 kind and what the text holds, 8 time, 4 source, 4 dims,
+    content      1 kind, whether the topic is one of production, and what the text holds, 8 time, 4 source, 4 dims,
                  2 bytes of the text, 2 characters of the id in it, 2 characters of the extra in it    (23 bytes)
                  text in UTF-8: id, extra; then the VIN, 17 characters, or what a void names: its source, preceded by
                  the length in three digits, and its id
@@ -17,7 +17,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.facts import Dims, Fact
+from schemas.facts import FIRST_OF_PRODUCTION, Dims, Fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,10 +32,15 @@ _TEXT_BYTES: Final = 7
 
 _BACKFILL: Final = 0b1
 _TOPIC_SHIFT: Final = 1
+#: The topic's number as far as the coordinates have it; the bit above it says 'of production', and is in the content.
+_TOPIC: Final = FIRST_OF_PRODUCTION - 1
+_TOPIC_BITS: Final = _TOPIC.bit_length()
 
 _KIND: Final = 0b111
 _HAS_VIN: Final = 0b1000
 _HAS_VOIDS: Final = 0b1_0000
+_OF_PRODUCTION: Final = 0b10_0000
+_OF_PRODUCTION_SHIFT: Final = _OF_PRODUCTION.bit_length() - 1
 
 _VIN_CHARACTERS: Final = 17
 _LENGTH_DIGITS: Final = 3
@@ -109,7 +114,8 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
     dims_code = codes.get(dims)
     if dims_code is None:
         dims_code = vocabulary.code(dims)
-    content = fact.kind
+    topic = fact.topic
+    content = fact.kind | topic >> _TOPIC_BITS << _OF_PRODUCTION_SHIFT
     identity, extra = fact.id, fact.extra
     text = identity + extra if extra else identity
     if vin:
@@ -122,7 +128,7 @@ def pack(fact: Fact, vocabulary: Vocabulary) -> bytes:
         voided_source, voided_id = fact.voids
         text += f"{len(voided_source):0{_LENGTH_DIGITS}}{voided_source}{voided_id}"
     packed = text.encode()
-    origin = fact.topic << _TOPIC_SHIFT | fact.backfill
+    origin = (topic & _TOPIC) << _TOPIC_SHIFT | fact.backfill
     return (
         _EVENT.pack(
             origin,
@@ -170,7 +176,7 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
                 text[id_end:extra_end],
                 voids,
                 origin & _BACKFILL == _BACKFILL,
-                origin >> _TOPIC_SHIFT,
+                origin >> _TOPIC_SHIFT | (content & _OF_PRODUCTION) << (_TOPIC_BITS - _OF_PRODUCTION_SHIFT),
                 partition,
                 offset,
             )

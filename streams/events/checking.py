@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.authority import canonical
 from schemas.cloudevents import canonical_name
 from schemas.codec import encode_event
-from schemas.facts import DELIVERIES, ORDERS, Rejection, family_of
+from schemas.facts import FAMILIES, Rejection, family_of, topic_number
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from schemas.wrappers import of_bytes
@@ -92,7 +92,7 @@ class EventChecker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._catalogue = catalogue = settings.catalogue
-        self._void_topic = min(catalogue.published)
+        self._void_topic = family_of(min(catalogue.published))
         self._families = {name: family_of(number) for number, name in catalogue.names().items()}
         self._families |= {catalogue.targets.name: TARGETS, catalogue.controls.name: CONTROLS}
         self._limit_us = settings.future_limit_s * 1_000_000
@@ -137,7 +137,7 @@ class EventChecker:
         else:
             family = topic_of(document.get("type"), self._void_topic)
             key, value, headers = key_of(document, family), line.text.strip(), STRUCTURED_HEADERS
-        if family in {ORDERS, DELIVERIES} and family not in self._catalogue.published:
+        if family < len(FAMILIES) and topic_number(family, 0) not in self._catalogue.published:
             family = self._void_topic
         if topic is not None:
             family = self._family(topic)
@@ -152,7 +152,7 @@ class EventChecker:
         event, made_good = canonical(given.candidate, framed=self._framed)
         key = tidy_key(given.candidate.key or b"")
         partition = None
-        if given.family in {ORDERS, DELIVERIES}:
+        if given.family < len(FAMILIES):
             partition = homes([key], self._settings.partitions)[0]
         document = json.loads(encode_event(event))
         return EventVerdict(given.number, None, given.topic, key.decode(), partition, tuple(made_good), document)
@@ -160,7 +160,7 @@ class EventChecker:
     def _name(self, family: int) -> str:
         catalogue = self._catalogue
         others = {TARGETS: catalogue.targets, CONTROLS: catalogue.controls}
-        return (others.get(family) or catalogue.published[family]).name
+        return (others.get(family) or catalogue.published[topic_number(family, 0)]).name
 
     def _family(self, topic: str) -> int:
         if topic not in self._families:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import decode_document, encode_document
-from schemas.events import canonical_scope
-from schemas.facts import DELIVERIES, ORDERS, Fact, Rejection
+from schemas.events import CAPITALS, canonical_scope
+from schemas.facts import DELIVERIES, ORDERS, PRODUCTION, Fact, Rejection
 from schemas.texts import tidy
 from streams.kafka.publication import CONTROLS, STRUCTURED_HEADERS, TARGETS, Candidate, Publication, verdicts_on
 
@@ -26,6 +26,9 @@ _TOPICS = {
     "order.cancelled.v1": ORDERS,
     "vehicle.delivered.v1": DELIVERIES,
     "delivery.reversed.v1": DELIVERIES,
+    "vehicle.produced.v1": PRODUCTION,
+    "production.reversed.v1": PRODUCTION,
+    "production.voided.v1": PRODUCTION,
     "target.set.v1": TARGETS,
     "target.withdrawn.v1": TARGETS,
     "control.total.v1": CONTROLS,
@@ -34,6 +37,7 @@ _TOPICS = {
 _KEY_FIELDS = {
     ORDERS: ("order_id",),
     DELIVERIES: ("order_id",),
+    PRODUCTION: ("vin",),
     TARGETS: ("target_id",),
     CONTROLS: ("metric", "scope", "period"),
 }
@@ -53,7 +57,7 @@ class LineChecker:
     Args:
         future_limit_s: How far ahead of now an event's time may be.
         now_ms: The clock, milliseconds since 1970.
-        void_topic: `ORDERS` or `DELIVERIES`: where events that void others go.
+        void_topic: `ORDERS`, `DELIVERIES` or `PRODUCTION`: where events that void others of an order go.
         backfill: Mark the events as history.
     """
 
@@ -76,7 +80,7 @@ class LineChecker:
         return records, rejected
 
     def judge(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine], list[Fact]]:
-        """The same, and the facts of the orders and deliveries among the records."""
+        """The same, and the facts of the orders, deliveries and vehicles among the records."""
         given = [line for line in lines if line.topic >= 0 or line.text.strip()]
         records = [
             self._record(line.text.strip()) if line.topic < 0 else Publication(line.topic, line.key, line.text)
@@ -118,6 +122,8 @@ def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
     data = data_of(event)
     parts = [data.get(name) for name in _KEY_FIELDS[topic]]
     texts = [tidy(part) for part in parts if isinstance(part, str)]
+    if topic == PRODUCTION:
+        texts = [text.translate(CAPITALS) for text in texts]
     if len(texts) < len(parts):
         return None
     if topic == CONTROLS:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from schemas.codec import decode_batch, decode_control, decode_target
+from schemas.facts import FAMILIES, topic_number
 from schemas.partitioner import homes
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from schemas.events import Event
     from schemas.facts import Fact, Rejection
 
-#: Source topics by number, after `ORDERS` and `DELIVERIES`.
-TARGETS: Final = 2
-CONTROLS: Final = 3
+#: Kinds of source topics, after the families of `schemas.facts`.
+TARGETS: Final = len(FAMILIES)
+CONTROLS: Final = TARGETS + 1
 
 STRUCTURED_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
@@ -25,7 +26,7 @@ class Publication(NamedTuple):
     """A record to publish.
 
     Attributes:
-        topic: `ORDERS`, `DELIVERIES`, `TARGETS` or `CONTROLS`.
+        topic: Kind of its source topic: `ORDERS`, `DELIVERIES`, `PRODUCTION`, `TARGETS` or `CONTROLS`.
         crc32_partitioner: Placed as librdkafka's default does, not at the key's home.
         story_s: The moment it is due, seconds since 1970; 0 where that does not matter.
     """
@@ -55,8 +56,8 @@ def verdicts_on(
     """How a worker would decode the records, in order.
 
     Args:
-        records: All of one topic.
-        topic: As in `Publication`.
+        records: All of one kind of topic.
+        topic: As in `Publication`; facts get the number of the first topic of the kind.
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
@@ -64,7 +65,7 @@ def verdicts_on(
         return [decode_target(record, future_limit_us=future_limit_us, framed=framed) for record in records]
     if topic == CONTROLS:
         return [decode_control(record, future_limit_us=future_limit_us, framed=framed) for record in records]
-    return decode_batch(records, topic=topic, future_limit_us=future_limit_us, framed=framed)
+    return decode_batch(records, topic=topic_number(topic, 0), future_limit_us=future_limit_us, framed=framed)
 
 
 def foreign_partition(key: bytes, partitions: int) -> int:
@@ -77,7 +78,7 @@ def partitions_for(records: Sequence[Publication], counts: Sequence[int]) -> lis
 
     Args:
         records: To be placed.
-        counts: Number of partitions of each source topic, by its number.
+        counts: Number of partitions of the topic of each kind.
     """
     placed = [0] * len(records)
     for topic, count in enumerate(counts):

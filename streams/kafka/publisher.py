@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
-from schemas.facts import DELIVERIES, ORDERS, family_of
+from schemas.facts import FAMILIES, family_of
 from schemas.topics import SOURCE_MAX_BYTES
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -38,7 +38,7 @@ _STOP_TIMEOUT_S = 2.0
 _MAX_BYTES = "max.message.bytes"
 _RECORD_OVERHEAD_BYTES = 64
 #: `Publication.topic` in words.
-_KINDS = ("orders", "deliveries", "targets", "control totals")
+_KINDS = (*FAMILIES, "targets", "control totals")
 
 
 def _choices(settings: Settings) -> list[list[str]]:
@@ -46,7 +46,7 @@ def _choices(settings: Settings) -> list[list[str]]:
     catalogue = catalogue_of(settings)
     names = catalogue.names()
     return [
-        *([name for number, name in names.items() if family_of(number) == family] for family in (ORDERS, DELIVERIES)),
+        *([name for number, name in names.items() if family_of(number) == family] for family, _ in enumerate(FAMILIES)),
         [catalogue.targets.name],
         [catalogue.controls.name],
     ]

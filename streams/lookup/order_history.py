@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.facts import DIMENSIONS, METRICS, Fact, Metric
-from streams.domain.orders import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, Judgement, judge
+from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
+from streams.domain.orders import CANCELLED, DELIVERED, PLACED, PRODUCED, REVERSED, SCRAPPED, VOIDED, Judgement, judge
 from streams.domain.overflow import counted_in
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
@@ -28,7 +28,18 @@ _TYPES: Final = {
     DELIVERED: "vehicle.delivered.v1",
     REVERSED: "delivery.reversed.v1",
     VOIDED: "event.voided.v1",
+    PRODUCED: "vehicle.produced.v1",
+    SCRAPPED: "production.reversed.v1",
 }
+_OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
+#: Kind of event → the metric that it makes a unit of, and what it does where that stands, and where another event has ended it.
+_MAKES: Final = {
+    PLACED: ("orders", "placed", "placed_cancelled"),
+    DELIVERED: ("deliveries", "delivered", "delivered_reversed"),
+    PRODUCED: ("produced", "produced", "produced_scrapped"),
+}
+#: What the other kinds of events do.
+_ENDS: Final = {CANCELLED: "cancelled", REVERSED: "reversed", SCRAPPED: "scrapped", VOIDED: "voids"}
 #: Violations of events that count all the same.
 _COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
 
@@ -145,9 +156,17 @@ class OrderStory(_Model):
     copies: list[OrderCopy] | None
     read_at: str
 
+    @property
+    def is_vehicle(self) -> bool:
+        """Whether it is no order but the production of a vehicle, whose VIN is the number."""
+        return bool(self.events) and all(event.type in _OF_PRODUCTION for event in self.events)
+
 
 class DayUnit(_Model):
-    """A unit of a date: its order, and the event that gives its date."""
+    """A unit of a date: its order, and the event that gives its date.
+
+    `order_id` of a vehicle produced is its VIN, and empty where identifiers of vehicles are not shown.
+    """
 
     order_id: str
     metric: Metric
@@ -257,10 +276,10 @@ class Teller:
             if scope in (scopes if with_rows is None else [counted_in(each, with_rows) for each in scopes]):
                 units.append(
                     DayUnit(
-                        order_id=found.order_id,
+                        order_id=found.order_id if self._vins_shown or cause.topic < FIRST_OF_PRODUCTION else "",
                         metric=unit.metric,
                         time=self._time(cause),
-                        type=_TYPES[cause.kind],
+                        type=_type_of(cause),
                         source=cause.source,
                         id=cause.id,
                         topic=self._topic(cause),
@@ -280,7 +299,7 @@ class Teller:
 
     def _event(self, fact: Fact, effect: str) -> OrderEvent:
         return OrderEvent(
-            type=_TYPES[fact.kind],
+            type=_type_of(fact),
             time=self._time(fact),
             source=fact.source,
             id=fact.id,
@@ -313,6 +332,12 @@ class Teller:
         return units
 
 
+def _type_of(fact: Fact) -> str:
+    if fact.kind == VOIDED and family_of(fact.topic) == PRODUCTION:
+        return "production.voided.v1"
+    return _TYPES[fact.kind]
+
+
 def _state(
     facts: Sequence[Fact], units: Sequence[OrderUnit], letters: Sequence[OrderLetter], reach: Reach
 ) -> OrderState:
@@ -339,16 +364,11 @@ def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str
             effects[at] = "voided"
         elif at in violations and (violations[at] not in _COUNTED or "deliveries" in counted[at]):
             effects[at] = violations[at]
-        elif fact.kind == VOIDED:
-            effects[at] = "voids"
-        elif fact.kind == PLACED:
-            effects[at] = "placed" if "orders" in counted[at] else "placed_cancelled"
-        elif fact.kind == CANCELLED:
-            effects[at] = "cancelled"
-        elif fact.kind == DELIVERED:
-            effects[at] = "delivered" if "deliveries" in counted[at] else "delivered_reversed"
+        elif fact.kind in _MAKES:
+            metric, stands, is_over = _MAKES[fact.kind]
+            effects[at] = stands if metric in counted[at] else is_over
         else:
-            effects[at] = "reversed"
+            effects[at] = _ENDS[fact.kind]
     return effects
 
 

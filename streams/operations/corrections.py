@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.authority import canonical
 from schemas.codec import encode_document, encode_event
-from schemas.facts import Fact, Kind, Rejection
+from schemas.facts import PRODUCTION, Fact, Kind, Rejection, family_of
 from schemas.instants import MissingOffsetError, format_instant, parse_instant, utc_text
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
@@ -92,7 +92,7 @@ class Draft:
     @property
     def key(self) -> bytes:
         """The key of its record."""
-        return str(self.event["data"]["order_id"]).encode()
+        return str(self.event["subject"]).encode()
 
     @property
     def value(self) -> bytes:
@@ -123,8 +123,10 @@ class Correction:
     def void(self, given: Corrected) -> None:
         """Voids an event."""
         voids = {"source": given.event.source, "id": given.event.id}
-        data = {"order_id": self._order_id, "voids": voids, "reason": self._note.reason}
-        self._add(given, "event.voided.v1", utc_text(self._note.at_us), data)
+        of_production = family_of(given.event.topic) == PRODUCTION
+        data = {"vin" if of_production else "order_id": self._order_id, "voids": voids, "reason": self._note.reason}
+        kind = "production.voided.v1" if of_production else "event.voided.v1"
+        self._add(given, kind, utc_text(self._note.at_us), data)
 
     def again(self, given: Corrected, time: str | None = None) -> None:
         """Publishes an event again, at its own time or at another, RFC 3339.
@@ -170,7 +172,9 @@ class Correction:
         facts = []
         for place, draft in enumerate(self.drafts):
             record = Candidate(draft.key, draft.value, STRUCTURED_HEADERS, self._note.at_us // 1000, 0, _LATER + place)
-            (outcome,) = verdicts_on([record], topic=draft.number, future_limit_us=settings.future_limit_s * 1_000_000)
+            (outcome,) = verdicts_on(
+                [record], topic=family_of(draft.number), future_limit_us=settings.future_limit_s * 1_000_000
+            )
             if isinstance(outcome, Rejection):
                 raise ExpectedError(f"that would be no valid event: {outcome.reason}: {outcome.message}", exit_code=2)
             if isinstance(outcome, Fact):  # as all on these topics are

@@ -10,7 +10,7 @@ from schemas.facts import Kind
 from streams.kafka.publication import STRUCTURED_HEADERS, Publication
 
 #: Kinds as plain integers: hashing and comparing enum members is slow.
-PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED = (int(kind) for kind in Kind)
+PLACED, CANCELLED, DELIVERED, REVERSED, VOIDED, PRODUCED, SCRAPPED = (int(kind) for kind in Kind)
 
 _TYPES = {
     PLACED: "order.placed.v1",

@@ -63,6 +63,8 @@ class Names:
             "cancellations": _("Cancellations"),
             "deliveries": _("Deliveries"),
             "reversals": _("Reversals"),
+            "produced": _("Produced"),
+            "scrapped": _("Scrapped"),
         }.get(value, value)
 
     def scope(self, value: str) -> str:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_NO_VEHICLES: Final = "vehicles are not looked up here; web_show_vins = true allows it"
 _READ_INTERVAL_S: Final = 2.0
 _KEEP_INTERVAL_S: Final = 60.0
 _RETRY_S: Final = 3.0
@@ -143,6 +144,8 @@ class Orders:
             for letter in letters
         ]
         story = self._teller.story(order_id, home, order, reach_of(status), rejected)
+        if story.is_vehicle and not self.vins_shown:
+            raise OrdersNotKnownError(_NO_VEHICLES)
         if as_of_us is None:
             return story
         # Copies are only counted, without their times; and what would correct it depends on what has come since.
@@ -156,7 +159,7 @@ class Orders:
             OrdersNotKnownError: Orders cannot be looked up now, or not by vehicles.
         """
         if not self.vins_shown:
-            raise OrdersNotKnownError("vehicles are not looked up here; web_show_vins = true allows it")
+            raise OrdersNotKnownError(_NO_VEHICLES)
         return self._asked(lambda finder: finder.orders_with(vin=vin))
 
     def with_event(self, event_id: str) -> list[str]:
@@ -196,7 +199,7 @@ class Orders:
         async def found(finder: Finder) -> list[DayUnit]:
             await finder.read_on()
             units = []
-            async for order in finder.orders_on(day, of_vehicles=metric in METRICS_OF["deliveries"]):
+            async for order in finder.orders_on(day, of_vehicles=metric not in METRICS_OF["orders"]):
                 units += self._teller.units_on(order, metric, scope, day.isoformat(), with_rows)
             return sorted(units, key=lambda unit: (unit.time, unit.id, unit.source))
 
@@ -237,7 +240,7 @@ class Orders:
             await finder.read_on()
             moment = await finder.moment(as_of_us)
             units = []
-            async for order in finder.orders_within(*dates, of_vehicles=metric in METRICS_OF["deliveries"]):
+            async for order in finder.orders_within(*dates, of_vehicles=metric not in METRICS_OF["orders"]):
                 then = FoundOrder(order.order_id, order.home, moment.before(order.facts))
                 units += self._teller.units_within(then, metric, scope, within_dates, with_rows)
             return sorted(units, key=lambda unit: (datetime.fromisoformat(unit.time), unit.id, unit.source))

@@ -79,6 +79,8 @@ _VIOLATIONS: Final = {
     "reversed_other_vin": N_("Reversed with another VIN"),
     "void_of_unknown_event": N_("Voids an unknown event"),
     "void_of_void": N_("Voids a void"),
+    "produced_twice": N_("Produced twice"),
+    "scrapped_without_production": N_("Scrapped, never produced"),
 }
 _EFFECTS: Final = {
     "second_placed": N_("This order event changes nothing."),
@@ -92,6 +94,8 @@ _EFFECTS: Final = {
     "reversed_other_vin": N_("This reversal has no effect."),
     "void_of_unknown_event": N_("No effect until that event arrives."),
     "void_of_void": N_("No effect: a void cannot be voided."),
+    "produced_twice": N_("This production event has no effect."),
+    "scrapped_without_production": N_("No effect until the vehicle's production arrives."),
 }
 _EVENT_TYPES: Final = {
     "order.placed.v1": N_("Order placed"),
@@ -99,6 +103,9 @@ _EVENT_TYPES: Final = {
     "vehicle.delivered.v1": N_("Vehicle delivered"),
     "delivery.reversed.v1": N_("Delivery reversed"),
     "event.voided.v1": N_("Event voided"),
+    "vehicle.produced.v1": N_("Vehicle produced"),
+    "production.reversed.v1": N_("Vehicle scrapped"),
+    "production.voided.v1": N_("Production event voided"),
 }
 _EVENT_EFFECTS: Final = {
     "placed": N_("Places the order."),
@@ -120,6 +127,11 @@ _EVENT_EFFECTS: Final = {
     "reversed_other_vin": N_("No effect: the delivery that stands has another VIN."),
     "void_of_unknown_event": N_("No effect: the event it voids is not known."),
     "void_of_void": N_("No effect: a void cannot be voided."),
+    "produced": N_("Produces the vehicle."),
+    "produced_scrapped": N_("Produces the vehicle, which is scrapped later."),
+    "scrapped": N_("Takes the vehicle out of production."),
+    "produced_twice": N_("No effect: the vehicle was produced before."),
+    "scrapped_without_production": N_("No effect: no production stands."),
 }
 _ORDER_STATES: Final = {
     "counted": N_("It counts"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from schemas.authority import MAX_RECORD_BYTES, read_fact
 from schemas.codec import decode_batch
-from schemas.facts import Fact, Rejection
+from schemas.facts import PRODUCTION, Fact, Rejection, topic_number
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 #: 2024-10-07T06:05:00Z in milliseconds, some minutes after the events below.
@@ -49,6 +49,9 @@ DATA: dict[str, dict[str, Any]] = {
     },
     "delivery.reversed.v1": {"order_id": ORDER_ID, "vin": VIN, "reason": "paint"},
     "event.voided.v1": {"order_id": ORDER_ID, "voids": {"source": "/shop", "id": "17"}, "reason": "typo"},
+    "vehicle.produced.v1": {"vin": VIN, "model": "SU7", "variant": "Max", "factory": "BJ1"},
+    "production.reversed.v1": {"vin": VIN, "reason": "crash test"},
+    "production.voided.v1": {"vin": VIN, "voids": {"source": "/line", "id": "17"}, "reason": "typo"},
     "target.set.v1": {
         "target_id": "su7-2024-10",
         "metric": "deliveries",
@@ -67,7 +70,30 @@ DATA: dict[str, dict[str, Any]] = {
     },
 }
 DELIVERED = "vehicle.delivered.v1"
-TOPICS = {"order.placed.v1": 0, "order.cancelled.v1": 0, "event.voided.v1": 0, DELIVERED: 1, "delivery.reversed.v1": 1}
+PRODUCED = "vehicle.produced.v1"
+_OF_PRODUCTION = topic_number(PRODUCTION, 0)
+TOPICS = {
+    "order.placed.v1": 0,
+    "order.cancelled.v1": 0,
+    "event.voided.v1": 0,
+    DELIVERED: 1,
+    "delivery.reversed.v1": 1,
+    PRODUCED: _OF_PRODUCTION,
+    "production.reversed.v1": _OF_PRODUCTION,
+    "production.voided.v1": _OF_PRODUCTION,
+}
+#: A type whose events take the fast way, on each topic.
+PLAIN_ON = {0: "order.placed.v1", 1: DELIVERED, _OF_PRODUCTION: PRODUCED}
+
+
+def key_of(kind: str) -> bytes:
+    """The key that `document` of a type needs."""
+    return (VIN if TOPICS.get(kind) == _OF_PRODUCTION else ORDER_ID).encode()
+
+
+def plain_record(kind: str) -> Record:
+    """A valid event of a type with the key it needs, in structured mode."""
+    return Record(structured(kind), key=key_of(kind))
 
 
 def document(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attributes: Any) -> dict[str, Any]:
@@ -101,7 +127,7 @@ def binary(kind: str = DELIVERED, *, data: dict[str, Any] | None = None, **attri
     value = text_of(event.pop("data"))
     headers = [("content-type", b"application/json")]
     headers += [(f"ce_{name}", str(text).encode()) for name, text in event.items()]
-    return Record(value, headers=tuple(headers))
+    return Record(value, key=key_of(kind), headers=tuple(headers))
 
 
 def decoded(record: Record, *, topic: int = 1, max_bytes: int = MAX_RECORD_BYTES) -> Fact | Rejection:

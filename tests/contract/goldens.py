@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import schemas
-from schemas.facts import DayCount, Fact, Kind, LatestUnit
+from schemas.facts import FIRST_OF_PRODUCTION, PRODUCTION, DayCount, Fact, Kind, LatestUnit, topic_number
 from schemas.outputs import (
     Books,
     Cause,
@@ -34,6 +34,7 @@ SAMPLES: Final = Path(schemas.__file__).parent / "samples"
 
 SU7 = ("SU7", "Max", "BJ1", "CN-11")
 ORDER_ID = "SO-20241007-000123"
+VIN = "LNBSU7A10R1000123"
 PLACED_ID = "c1b1ee33-0b0f-4a37-8a8a-3a5a1f4d9f10"
 DELIVERED_ID = "8f14e45f-ea3c-4d2b-9d0b-6a3f0f6f2b11"
 HOURS = [0, 0, 0, 0, 0, 0, 0, 2, 61, 88, 97, 84, 70, 91, 103, 110, 98, 96, 74, 44, 17, 6, 2, 0]
@@ -42,9 +43,11 @@ HOURS = [0, 0, 0, 0, 0, 0, 0, 2, 61, 88, 97, 84, 70, 91, 103, 110, 98, 96, 74, 4
 def _fact(kind: Kind, source: str, event_id: str, time_us: int, **fields: object) -> Fact:
     values = {"vin": "", "dims": ("", "", "", ""), "extra": "", "voids": None, "backfill": False, **fields}
     topic = 1 if kind in {Kind.DELIVERED, Kind.REVERSED} else 0
+    if source == "/factories/bj1/line":
+        topic = topic_number(PRODUCTION, 0)
     return Fact(
         kind=int(kind),
-        order_id=ORDER_ID,
+        order_id=ORDER_ID if topic < FIRST_OF_PRODUCTION else VIN,
         source=source,
         id=event_id,
         time_us=time_us,
@@ -88,6 +91,30 @@ FACTS: Final[dict[str, Fact]] = {
         "e4da3b7f-bbce-4345-9777-2b0674a318d5",
         1_720_090_800_000_000,
         voids=("/shops/online", "77d3a7c2-6d0f-4d7e-a3b9-5f3c2f0f7e21"),
+    ),
+    "vehicle.produced.v1": _fact(
+        Kind.PRODUCED,
+        "/factories/bj1/line",
+        "5b0ad0c4-17c0-4b8d-9a7e-0f3b3c9f6a10",
+        1_727_703_600_000_000,
+        vin=VIN,
+        dims=("SU7", "Max", "BJ1", ""),
+    ),
+    "production.reversed.v1": _fact(
+        Kind.SCRAPPED,
+        "/factories/bj1/line",
+        "0d4f0f4e-6f0c-4f0e-8a53-4a4c0f1f7b42",
+        1_727_827_200_000_000,
+        vin=VIN,
+        extra="75c9b9ecf9a300a86ee2b0c7cb654805",
+    ),
+    "production.voided.v1": _fact(
+        Kind.VOIDED,
+        "/factories/bj1/line",
+        "9b8e2f7c-1c55-4a9b-8a44-7a3d7f0b6c77",
+        1_727_830_800_000_000,
+        vin=VIN,
+        voids=("/factories/bj1/line", "0d4f0f4e-6f0c-4f0e-8a53-4a4c0f1f7b42"),
     ),
 }
 

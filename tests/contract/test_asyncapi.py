@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 DOCUMENT = export.asyncapi_document()
 CHANNELS = DOCUMENT["channels"]
 MESSAGES = DOCUMENT["components"]["messages"]
-PUBLIC = {topic.name: topic for topic in Catalogue().public()}
-READ = {"vehicle.orders.v1", "vehicle.deliveries.v1", "vehicle.targets.v1", "vehicle.controls.v1"}
+PUBLIC = {topic.name: topic for topic in Catalogue(production=()).public()}
+READ = {
+    "vehicle.orders.v1",
+    "vehicle.deliveries.v1",
+    "vehicle.production.v1",
+    "vehicle.targets.v1",
+    "vehicle.controls.v1",
+}
 
 #: What each object of AsyncAPI 3.0 must and may have, as far as the document uses them.
 OBJECTS = {

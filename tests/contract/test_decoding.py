@@ -25,6 +25,8 @@ from tests.contract.builders import (
     binary,
     decoded,
     document,
+    key_of,
+    plain_record,
     reason_of,
     structured,
     text_of,
@@ -70,13 +72,16 @@ def test_a_delivery_becomes_a_fact_with_the_coordinates_of_its_record() -> None:
         ("vehicle.delivered.v1", Kind.DELIVERED, VIN, SU7),
         ("delivery.reversed.v1", Kind.REVERSED, VIN, ("", "", "", "")),
         ("event.voided.v1", Kind.VOIDED, "", ("", "", "", "")),
+        ("vehicle.produced.v1", Kind.PRODUCED, VIN, ("SU7", "Max", "BJ1", "")),
+        ("production.reversed.v1", Kind.SCRAPPED, VIN, ("", "", "", "")),
+        ("production.voided.v1", Kind.VOIDED, VIN, ("", "", "", "")),
     ],
 )
 def test_every_type_is_read_the_same_in_both_content_modes(
     kind: str, expected: Kind, vin: str, dims: tuple[str, ...]
 ) -> None:
     topic = TOPICS[kind]
-    read = fact(Record(structured(kind)), topic)
+    read = fact(plain_record(kind), topic)
     assert (read.kind, read.vin, read.dims) == (expected, vin, dims)
     assert type(read.kind) is int
     assert fact(binary(kind), topic) == read
@@ -95,10 +100,10 @@ def test_optional_fields_may_be_absent_or_null(kind: str) -> None:
     null = {**absent, "subject": None, "backfill": None, "dataschema": None, "datacontenttype": None}
     null["data"] = {**dict.fromkeys(DATA[kind]), **required}
     topic = TOPICS[kind]
-    read = fact(Record(text_of(absent)), topic)
+    read = fact(Record(text_of(absent), key=key_of(kind)), topic)
     assert read.extra == ""
     assert read.dims in {("", "", "", ""), ("SU7", "", "", "")}
-    assert fact(Record(text_of(null)), topic) == read
+    assert fact(Record(text_of(null), key=key_of(kind)), topic) == read
 
 
 @pytest.mark.parametrize("name", ["channel", "reason"])

@@ -22,12 +22,24 @@ from schemas.events import (
     DELIVERY_EVENTS,
     EVENTS,
     ORDER_EVENTS,
+    PRODUCTION_EVENTS,
     TARGET_EVENTS,
     ControlTotal,
     TargetEvent,
     canonical_scope,
 )
-from schemas.facts import METRICS, REASONS, Fact, Kind, Rejection
+from schemas.facts import (
+    DELIVERIES,
+    FAMILIES,
+    METRICS,
+    ORDERS,
+    PRODUCTION,
+    REASONS,
+    Fact,
+    Kind,
+    Rejection,
+    topic_number,
+)
 from schemas.instants import micros_of, parse_instant
 from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
@@ -50,9 +62,9 @@ if TYPE_CHECKING:
 
 #: What blocks of code may be; each kind has a test here or in the other tests of the document.
 KNOWN_BLOCKS = (
-    r"json event accepted( orders| deliveries| targets| controls)+",
-    rf"(json event|record) rejected (orders|deliveries|targets|controls) ({'|'.join(REASONS)})",
-    r"record accepted (orders|deliveries|targets|controls)",
+    r"json event accepted( orders| deliveries| production| targets| controls)+",
+    rf"(json event|record) rejected (orders|deliveries|production|targets|controls) ({'|'.join(REASONS)})",
+    r"record accepted (orders|deliveries|production|targets|controls)",
     r"json output [a-z0-9.-]+ key=\S+",
     r"milestones",
     r"toml settings( built-in| demo| rejected: .+)?",
@@ -90,6 +102,7 @@ KNOWN_CHECKS = {
 TOPICS = {
     "orders": ORDER_EVENTS,
     "deliveries": DELIVERY_EVENTS,
+    "production": PRODUCTION_EVENTS,
     "targets": TARGET_EVENTS,
     "controls": CONTROL_EVENTS,
 }
@@ -118,6 +131,7 @@ def record_of(block: Block) -> Record:
         key = (
             data.get("order_id")
             or data.get("target_id")
+            or data.get("vin")
             or "/".join(data.get(part, "") for part in ("metric", "scope", "period"))
         )
         return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
@@ -152,7 +166,7 @@ def read(record: Record, topic: str) -> Fact | TargetEvent | ControlTotal | Reje
         return codec.decode_target(record, future_limit_us=FUTURE_LIMIT_US)
     if topic == "controls":
         return codec.decode_control(record, future_limit_us=FUTURE_LIMIT_US)
-    number = {"orders": 0, "deliveries": 1}[topic]
+    number = topic_number(FAMILIES.index(topic), 0)
     (outcome,) = codec.decode_batch([record], topic=number, future_limit_us=FUTURE_LIMIT_US)
     return outcome
 
@@ -299,7 +313,7 @@ def cleanup_of(topic: Topic) -> str:
 def test_the_table_of_topics_is_the_catalogue() -> None:
     keyed_by_order, keyed_by_window = 7, 3
     expected = []
-    for topic in Catalogue(partitions=keyed_by_order, totals_partitions=keyed_by_window).public():
+    for topic in Catalogue(partitions=keyed_by_order, totals_partitions=keyed_by_window, production=()).public():
         values = ", ".join(f"`{OF_MODEL[model]}`" for model in topic.models) or "`rejected-record`"
         partitions = {keyed_by_order: "P", keyed_by_window: "T"}.get(topic.partitions, str(topic.partitions))
         expected.append((f"`{topic.name}`", topic.key, values, partitions, cleanup_of(topic)))
@@ -443,9 +457,16 @@ def test_the_names_of_columns_are_all_there() -> None:
 # One order's events -------------------------------------------------------------------------------------------------
 
 VINS = {"A": "LNBSU7A10R1000123", "B": "LNBSU7A10R1000999"}
-KINDS = {"placed": Kind.PLACED, "cancelled": Kind.CANCELLED, "delivered": Kind.DELIVERED, "reversed": Kind.REVERSED}
+KINDS = {
+    "placed": Kind.PLACED,
+    "cancelled": Kind.CANCELLED,
+    "delivered": Kind.DELIVERED,
+    "reversed": Kind.REVERSED,
+    "produced": Kind.PRODUCED,
+    "scrapped": Kind.SCRAPPED,
+}
 _EVENT = re.compile(
-    r"(?:(?P<id>[a-z0-9]+): )?(?:(?P<kind>placed|cancelled|delivered|reversed)|void of (?P<of>[a-z0-9]+))"
+    rf"(?:(?P<id>[a-z0-9]+): )?(?:(?P<kind>{'|'.join(KINDS)})|void of (?P<of>[a-z0-9]+))"
     r" (?P<day>\d\d-\d\d)(?: (?P<vin>[AB]))?"
 )
 NOON = timedelta(hours=4)  # in Shanghai, of UTC
@@ -465,14 +486,20 @@ def fact_of(words: str) -> Fact:
         id=match["id"] or kind.name.lower()[0],
         time_us=(moment - EPOCH) // timedelta(microseconds=1),
         vin=VINS[match["vin"]] if match["vin"] else "",
-        dims=("SU7", "", "", "") if kind in {Kind.PLACED, Kind.DELIVERED} else ("", "", "", ""),
+        dims=("SU7", "", "", "") if kind in {Kind.PLACED, Kind.DELIVERED, Kind.PRODUCED} else ("", "", "", ""),
         extra="",
         voids=("/s", match["of"]) if match["of"] else None,
         backfill=False,
-        topic=int(kind in {Kind.DELIVERED, Kind.REVERSED}),
+        topic=_topic_of(kind, has_vin=match["vin"] is not None),
         partition=0,
         offset=0,
     )
+
+
+def _topic_of(kind: Kind, *, has_vin: bool) -> int:
+    if kind in {Kind.DELIVERED, Kind.REVERSED}:
+        return topic_number(DELIVERIES, 0)
+    return topic_number(PRODUCTION if has_vin else ORDERS, 0)
 
 
 @pytest.mark.parametrize("row", rows_of("orders"), ids=lambda row: row[0])

@@ -10,7 +10,7 @@ import pytest
 
 from schemas import codec, export
 from schemas.events import EVENTS, ControlTotal, TargetSet, TargetWithdrawn
-from tests.contract.builders import Record, by_authority, decoded
+from tests.contract.builders import Record, by_authority, decoded, key_of
 from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, OUTPUTS, SAMPLES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_every_type_and_version_has_a_sample_and_every_sample_is_tested() -> Non
 
 @pytest.mark.parametrize("name", FACTS)
 def test_a_sample_event_becomes_the_same_fact_for_ever(name: str) -> None:
-    record = Record(sample(name), timestamp=1_728_400_000_000)  # after all of them
+    record = Record(sample(name), key=key_of(name), timestamp=1_728_400_000_000)  # after all of them
     topic = FACTS[name].topic
     assert decoded(record, topic=topic) == FACTS[name]
     assert by_authority(record, topic=topic) == FACTS[name]

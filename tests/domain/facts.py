@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Dims, Fact, Kind
+from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
 
 VIN = "LNBSU7A10R1000123"
 OTHER_VIN = "LNBSU7A10R1000999"
@@ -35,6 +35,8 @@ def _fact(
     offset: int = 0,
 ) -> Fact:
     topic = DELIVERIES if kind in (Kind.DELIVERED, Kind.REVERSED) else ORDERS
+    if kind in (Kind.PRODUCED, Kind.SCRAPPED) or (kind == Kind.VOIDED and vin):
+        topic = topic_number(PRODUCTION, 0)
     time_us = at if isinstance(at, int) else us(at)
     return Fact(int(kind), order, source, id, time_us, vin, dims, extra, voids, backfill, topic, 1, offset)
 
@@ -53,6 +55,14 @@ def delivered(at: str | int, id: str = "d", **more: Any) -> Fact:  # noqa: A002 
 
 def reversal(at: str | int, id: str = "r", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.REVERSED, at, id, **{"vin": VIN, **more})
+
+
+def produced(at: str | int, id: str = "b", **more: Any) -> Fact:  # noqa: A002 - likewise
+    return _fact(Kind.PRODUCED, at, id, **{"order": VIN, "dims": (*SU7[:3], ""), "vin": VIN, **more})
+
+
+def scrapped(at: str | int, id: str = "s", **more: Any) -> Fact:  # noqa: A002 - likewise
+    return _fact(Kind.SCRAPPED, at, id, **{"order": VIN, "vin": VIN, **more})
 
 
 def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A002 - likewise

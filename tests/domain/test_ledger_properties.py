@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, Fact, Kind
+from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
 from streams.domain.ledger import Ledger
 from streams.domain.orders import judge
@@ -30,8 +30,14 @@ KEPT_ZONE = BusinessZone(ZONE)
 
 #: Few instants, so that they collide; around midnight and the change of the clocks.
 TIMES = [us("2024-11-03T03:59:59Z") + step * 1_800_000_000 for step in range(6)]
-HAVE_VIN = (Kind.DELIVERED, Kind.REVERSED)
-HAVE_DIMS = (Kind.PLACED, Kind.DELIVERED)
+HAVE_VIN = (Kind.DELIVERED, Kind.REVERSED, Kind.PRODUCED, Kind.SCRAPPED)
+HAVE_DIMS = (Kind.PLACED, Kind.DELIVERED, Kind.PRODUCED)
+_TOPICS = {
+    Kind.DELIVERED: DELIVERIES,
+    Kind.REVERSED: DELIVERIES,
+    Kind.PRODUCED: topic_number(PRODUCTION, 0),
+    Kind.SCRAPPED: topic_number(PRODUCTION, 1),
+}
 
 #: Few orders, ids and sources, so that voids hit; an identity has one content, as without publishers' errors.
 identities = st.tuples(
@@ -60,7 +66,7 @@ def _facts(draw: st.DrawFn, identity: tuple[str, str, str]) -> Fact:
         draw(st.sampled_from(["", "channel=app"])) if kind is Kind.PLACED else "",
         draw(st.tuples(st.sampled_from(["/a", "/b"]), st.sampled_from("uvwxy"))) if kind is Kind.VOIDED else None,
         draw(st.booleans()),
-        DELIVERIES if kind in HAVE_VIN else ORDERS,
+        _TOPICS.get(kind, ORDERS),
         draw(st.integers(0, 3)),
         draw(st.integers(0, 1000)),
     )
@@ -128,7 +134,7 @@ def _summed(units: list[tuple[int, bool]]) -> tuple[int, int, list[int]]:
 def recount_order(events: Sequence[Fact]) -> tuple[list[Any], list[str]]:  # noqa: C901, PLR0912 - as the table is written
     """The units of one order as (metric, event, dims), and its violating events."""
     never_sent = {event.voids for event in events if event.kind == Kind.VOIDED}
-    order = delivery = cancellation = None
+    order = delivery = cancellation = built = None
     units: list[Any] = []
     wrong: list[str] = []
     for event in sorted(events, key=lambda event: (event.time_us, event.id, event.source)):
@@ -154,6 +160,14 @@ def recount_order(events: Sequence[Fact]) -> tuple[list[Any], list[str]]:  # noq
                 effect = order is not None and cancellation is None
             else:
                 effect = False
+        elif event.kind == Kind.PRODUCED:
+            effect = built is None
+            built = built or event
+        elif event.kind == Kind.SCRAPPED:
+            effect = built is not None
+            if built is not None:
+                units.append(("scrapped", event, built.dims))
+            built = None
         elif delivery is not None and delivery.vin == event.vin:
             units = [unit for unit in units if unit[1] is not delivery]
             units.append(("reversals", event, delivery.dims))
@@ -162,6 +176,8 @@ def recount_order(events: Sequence[Fact]) -> tuple[list[Any], list[str]]:  # noq
             effect = False
         if not effect:
             wrong.append(f"{event.source} {event.id}")
+    if built is not None:
+        units.append(("produced", built, built.dims))
     if order is not None:
         units.append(("orders_placed", order, order.dims))
         units.append(

@@ -9,12 +9,25 @@ import pytest
 
 from schemas.outputs import VIOLATION_MESSAGES
 from streams.domain.orders import judge
-from tests.domain.facts import OTHER_VIN, SU7, YU7, cancelled, delivered, placed, reversal, void
+from tests.domain.facts import (
+    OTHER_VIN,
+    SU7,
+    VIN,
+    YU7,
+    cancelled,
+    delivered,
+    placed,
+    produced,
+    reversal,
+    scrapped,
+    void,
+)
 
 if TYPE_CHECKING:
     from schemas.facts import Fact
 
 GROSS, NET, CANCELLED, STANDS, REVERSED = "orders_placed", "orders", "cancellations", "deliveries", "reversals"
+BUILT, SCRAPPED = "produced", "scrapped"
 
 CASES: list[tuple[str, list[Fact], list[tuple[str, str]], list[tuple[str, str]]]] = [
     # what is said, the events, units as (metric, id of the cause), violations as (kind, id)
@@ -59,6 +72,15 @@ CASES: list[tuple[str, list[Fact], list[tuple[str, str]], list[tuple[str, str]]]
     ("a void of a void", [placed(1), void(2, "p"), void(3, "v", "w")], [], [("void_of_void", "w")]),
     ("a void of itself", [placed(1), void(2, "v")], [(GROSS, "p"), (NET, "p")], [("void_of_void", "v")]),
     ("two voids of each other", [void(1, "w"), void(2, "v", "w")], [], [("void_of_void", "v"), ("void_of_void", "w")]),
+    ("produced", [produced(1)], [(BUILT, "b")], []),
+    ("produced twice", [produced(1), produced(2, "e")], [(BUILT, "b")], [("produced_twice", "e")]),
+    ("scrapped", [produced(1), scrapped(2)], [(SCRAPPED, "s")], []),
+    ("scrapped and produced again", [produced(1), scrapped(2), produced(3, "e")], [(SCRAPPED, "s"), (BUILT, "e")], []),
+    ("scrapped before produced", [scrapped(1), produced(2)], [(BUILT, "b")], [("scrapped_without_production", "s")]),
+    ("scrapped twice", [produced(1), scrapped(2), scrapped(3, "t")], [(SCRAPPED, "s")], [("scrapped_without_production", "t")]),
+    ("production voided", [produced(1), void(2, "b", order=VIN, vin=VIN)], [], []),
+    ("scrapping voided", [produced(1), scrapped(2), void(3, "s", order=VIN, vin=VIN)], [(BUILT, "b")], []),
+    ("an order numbered by its VIN", [placed(1), produced(2), delivered(3), scrapped(4)], [(GROSS, "p"), (NET, "p"), (STANDS, "d"), (SCRAPPED, "s")], []),
 ]  # fmt: skip
 
 

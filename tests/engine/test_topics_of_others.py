@@ -179,7 +179,7 @@ def test_how_long_a_topic_of_others_is_kept_is_their_affair() -> None:
 )
 async def test_what_is_published_goes_to_one_topic_of_each_family(into: list[str], line: str) -> None:
     if not line:
-        assert Publisher(context().settings, into)._topics == [*into, "vehicle.targets.v1", "vehicle.controls.v1"]
+        assert Publisher(context().settings, into)._topics == [*into, "", "vehicle.targets.v1", "vehicle.controls.v1"]
         return
     with pytest.raises(ExpectedError, match=line) as refused:
         Publisher(context().settings, into)

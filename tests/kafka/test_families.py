@@ -12,7 +12,7 @@ import pytest
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
 from streams.settings import TopicSettings
-from tests.support.events import FIRST, event, lifecycle
+from tests.support.events import FIRST, event, lifecycle, production
 from tests.support.installation import Installation
 from tests.support.recount import recount
 from tests.support.rules import rule
@@ -23,6 +23,41 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 CONFIG = 'families = ["deliveries"]\n' + rule("daily", exceeds=1)
+
+
+async def _add_production(before: Installation, config: str) -> None:
+    """A family that is judged apart from the others can be added to a running installation."""
+    settings = before.settings
+    installation = Installation(
+        settings.bootstrap_servers,
+        settings.output_prefix,
+        before.folder,
+        families=("deliveries", "production"),
+        topics=settings.topics,
+        partitions=settings.partitions,
+    )
+    installation.configure(config.replace('["deliveries"]', '["deliveries", "production"]'))
+    await installation.create()
+    made = list(production(9, 40))
+    await installation.publish(made)
+    worker = installation.worker()
+    try:
+        await installation.applied()
+        assert await installation.counts() == recount(await installation.source_values())
+        verified = await installation.run("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        vin = json.loads(made[0].value)["data"]["vin"]
+        told = await installation.run("order", "--vin", vin)
+        assert told.stdout.startswith(f"Vehicle {vin}: "), told.stdout + told.stderr
+        before_it = await installation.counts()
+        voided = await installation.run("correct", "void", vin, "--event", "9-0-0", "--reason", "a test", "--yes")
+        assert voided.returncode == 0, voided.stdout + voided.stderr
+        await installation.applied()
+        assert before_it != await installation.counts() == recount(await installation.source_values())
+        worker.kill(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait) == 0
+    finally:
+        installation.end()
 
 
 async def test_deliveries_alone_are_counted_without_orders_and_without_contradictions(
@@ -66,6 +101,7 @@ async def test_deliveries_alone_are_counted_without_orders_and_without_contradic
     finally:
         installation.end()
 
+    await _add_production(installation, config)
     installation.configure(config.replace('["deliveries"]', '["orders", "deliveries"]'))
     applied = await installation.run("topics", "apply")
     assert applied.returncode == 0, applied.stderr

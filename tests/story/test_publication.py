@@ -3,24 +3,24 @@ from __future__ import annotations
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
-from schemas.facts import DELIVERIES, ORDERS
+from schemas.facts import DELIVERIES, ORDERS, PRODUCTION
 from streams.kafka.publication import CONTROLS, TARGETS, Publication, foreign_partition, partitions_for
 
 
 def test_a_record_goes_to_the_partition_that_javas_partitioner_would_choose() -> None:
     keys = [f"SO-2024{number:04d}-{'x' * (number % 7)}".encode() for number in range(500)]
-    counts = (4, 7, 1, 1)
-    for topic in (ORDERS, DELIVERIES, TARGETS, CONTROLS):
+    counts = (4, 7, 3, 1, 1)
+    for topic in (ORDERS, DELIVERIES, PRODUCTION, TARGETS, CONTROLS):
         every = list(range(counts[topic]))
         placed = partitions_for([Publication(topic, key, b"") for key in keys], counts)
         assert placed == [DefaultPartitioner()(key, every, every) for key in keys]
 
 
 def test_topics_that_are_mixed_in_one_call_keep_their_own_number_of_partitions() -> None:
-    records = [Publication(number % 4, f"SO-{number}".encode(), b"") for number in range(300)]
-    placed = partitions_for(records, (4, 7, 1, 1))
+    records = [Publication(number % 5, f"SO-{number}".encode(), b"") for number in range(300)]
+    placed = partitions_for(records, (4, 7, 3, 1, 1))
     for record, partition in zip(records, placed, strict=True):
-        assert partition == partitions_for([record], (4, 7, 1, 1))[0]
+        assert partition == partitions_for([record], (4, 7, 3, 1, 1))[0]
     assert {partition for record, partition in zip(records, placed, strict=True) if record.topic == DELIVERIES} == set(
         range(7)
     )

@@ -32,7 +32,7 @@ def event(kind: str, identity: str, time: datetime, data: dict[str, Any], source
             "source": source,
             "type": kind,
             "time": time.isoformat(timespec="milliseconds"),
-            "subject": data["order_id"],
+            "subject": data.get("order_id") or data["vin"],
             "data": data,
         },
         separators=(",", ":"),
@@ -56,6 +56,28 @@ def lifecycle(seed: int, orders: int, *, days: int = 12, partitions: int = 4) ->
             if late and dice.random() < 0.12:
                 yield late.pop(dice.randrange(len(late)))
     yield from late
+
+
+def production(seed: int, vehicles: int, *, days: int = 12) -> Iterator[Published]:
+    """Vehicles produced, some of them scrapped, some by mistake; one in ten comes twice."""
+    dice = random.Random(seed)
+    for number in range(vehicles):
+        vin = "".join(dice.choices(_VIN, k=17))
+        time = FIRST + timedelta(seconds=dice.randrange(days * 86_400))
+        made: list[tuple[str, dict[str, Any]]] = [
+            ("vehicle.produced.v1", {"model": dice.choice(("SU7", "YU7")), "factory": "BJ1"})
+        ]
+        fate = dice.random()
+        if fate < 0.1:
+            made.append(("production.reversed.v1", {"reason": "crash test"}))
+        if fate < 0.05:
+            made.append(("production.voided.v1", {"voids": {"source": "/line", "id": f"{seed}-{number}-1"}}))
+        for step, (kind, data) in enumerate(made):
+            value = event(kind, f"{seed}-{number}-{step}", time + timedelta(hours=step), {"vin": vin, **data}, "/line")
+            record = Published("production", vin.encode(), value, None)
+            yield record
+            if dice.random() < 0.1:
+                yield record
 
 
 def _order(dice: random.Random, seed: int, number: int, days: int) -> Iterator[Published]:

@@ -19,7 +19,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
-from schemas.facts import DELIVERIES, FAMILIES, ORDERS
+from schemas.facts import FAMILIES, family_of
 from schemas.memory import SIDE, WAITING, key_of
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
@@ -170,7 +170,7 @@ class Installation:
         """Publishes in order, with a pause after every `pause_every` records."""
         producer = AIOKafkaProducer(**client_options(self.settings), linger_ms=5, acks="all")
         published = self.catalogue.published
-        families = {FAMILIES[number]: published[number].name for number in (ORDERS, DELIVERIES) if number in published}
+        families = {FAMILIES[family_of(number)]: topic.name for number, topic in reversed(list(published.items()))}
         await producer.start()
         try:
             for count, record in enumerate(records, 1):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from schemas.facts import Metric
 
-_VOID = "event.voided.v1"
+_VOIDS = ("event.voided.v1", "production.voided.v1")
 #: Contradictions of deliveries that count all the same.
 _COUNTED = ("delivered_without_order", "delivered_after_cancellation")
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -27,7 +27,7 @@ def recount(values: Iterable[bytes]) -> Counts:
     orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     for value in values:
         event = json.loads(value)
-        orders[event["data"]["order_id"]].setdefault((event["source"], event["id"]), event)
+        orders[event["data"].get("order_id") or event["data"]["vin"]].setdefault((event["source"], event["id"]), event)
     counts: Counts = defaultdict(int)
     for events in orders.values():
         for metric, event, model in units(list(events.values())):
@@ -45,25 +45,28 @@ def units(events: list[dict[str, Any]]) -> list[tuple[Metric, dict[str, Any], st
     return judged(events)[0]
 
 
-def judged(
+def judged(  # noqa: C901, PLR0912 - as the table is written
     events: list[dict[str, Any]],
 ) -> tuple[list[tuple[Metric, dict[str, Any], str]], list[tuple[str, str, str]]]:
     """The units of one order's events, and (kind, source, id) of each that contradicts the others."""
     types = {(event["source"], event["id"]): event["type"] for event in events}
-    named = {_voided_by(event) for event in events if event["type"] == _VOID}
+    named = {_voided_by(event) for event in events if event["type"] in _VOIDS}
     so_far: dict[str, dict[str, Any]] = {}
     found: list[tuple[Metric, dict[str, Any], str]] = []
     wrong: list[tuple[str, str, str]] = []
     for event in sorted(events, key=lambda event: (_moment(event["time"]), event["id"], event["source"])):
         kind, identity = event["type"], (event["source"], event["id"])
-        if kind == _VOID:
-            what = {None: "void_of_unknown_event", _VOID: "void_of_void"}.get(types.get(_voided_by(event)), "")
+        if kind in _VOIDS:
+            of = types.get(_voided_by(event))
+            what = "void_of_unknown_event" if of is None else "void_of_void" if of in _VOIDS else ""
         elif identity in named:
             continue
         else:
             what = _contradiction(event, so_far)
             if kind == "delivery.reversed.v1" and not what:
                 found.append(("reversals", event, so_far.pop("vehicle.delivered.v1")["data"]["model"]))
+            elif kind == "production.reversed.v1" and not what:
+                found.append(("scrapped", event, so_far.pop("vehicle.produced.v1")["data"]["model"]))
             elif not what or what in _COUNTED:
                 so_far[kind] = event
         if what:
@@ -79,6 +82,9 @@ def judged(
             found.append(("cancellations", cancelled, placed["data"]["model"]))
     if delivered is not None:
         found.append(("deliveries", delivered, delivered["data"]["model"]))
+    if "vehicle.produced.v1" in so_far:
+        produced = so_far["vehicle.produced.v1"]
+        found.append(("produced", produced, produced["data"]["model"]))
     return found, wrong
 
 
@@ -88,7 +94,11 @@ def _contradiction(event: dict[str, Any], so_far: dict[str, dict[str, Any]]) -> 
         so_far.get(kind) for kind in ("order.placed.v1", "order.cancelled.v1", "vehicle.delivered.v1")
     )
     kind = event["type"]
-    if kind == "order.placed.v1":
+    if kind == "vehicle.produced.v1":
+        cases = [(kind in so_far, "produced_twice")]
+    elif kind == "production.reversed.v1":
+        cases = [("vehicle.produced.v1" not in so_far, "scrapped_without_production")]
+    elif kind == "order.placed.v1":
         cases = [(placed is not None, "second_placed")]
     elif kind == "order.cancelled.v1":
         cases = [

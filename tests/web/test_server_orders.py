@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.facts import NO_DIMS, Fact, Kind
+from schemas.facts import NO_DIMS, PRODUCTION, Fact, Kind, topic_number
 from streams.lookup.finder import FoundOrder
 from streams.web.readmodel import Feed
 from streams.web.spoken_dates import spoken
@@ -220,6 +220,36 @@ async def test_vehicles_are_shown_and_looked_for_where_a_setting_allows_it(tmp_p
             assert (await site.get(f"/api/v1/dead-letters?{query}")).json()["total"] == total, query
         for query, total in ((f"vin={VIN}", 1), ("source=/bj1", 1), ("order_id=SO-1", 0), ("source=/other", 0)):
             assert (await site.get(f"/api/v1/violations?{query}")).json()["total"] == total, query
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_vehicle_that_was_produced_is_known_by_its_vin_which_may_be_hidden(
+    tmp_path: Path, *, shown: bool
+) -> None:
+    produced = Fact(
+        Kind.PRODUCED, VIN, "/line", "b-1", NOON_US, VIN, ("SU7", "", "", ""), "", None, False,
+        topic_number(PRODUCTION, 0), 2, 40,
+    )  # fmt: skip
+    with Site(tmp_path, web_show_vins=shown, families=("orders", "deliveries", "production")) as site:
+        filled(site)
+        looked_up(site)
+        finder: Any = site.web.orders._finder
+        finder.orders[VIN] = [produced]
+        site.rows(row("day:2024-10-07", 1, metric="produced"))
+        twice = {"kind": "produced_twice", "source": "/line", "id": "b-2", "message": "m"}
+        document = json.dumps({"order_id": VIN, "violations": [twice]}).encode()
+        site.read(Feed.VIOLATIONS, Record(VIN.encode(), document))
+        (violation,) = (await site.get("/api/v1/violations")).json()["violations"]
+        assert violation["order_id"] == (VIN if shown else "")
+        (line,) = (await site.get("/api/v1/units?metric=produced&scope=model=SU7&period=day:2024-10-07")).json()[
+            "lines"
+        ]
+        assert line["unit"]["order_id"] == (VIN if shown else "")
+        for path in ("/violations", "/units?metric=produced&scope=model=SU7&period=day:2024-10-07"):
+            assert (VIN in (await site.get(path)).text) == shown, path
+        answer = await site.get(f"/api/v1/orders/{VIN}")
+        assert (answer.json().get("story") is not None) == shown
+        assert [hit["text"] for hit in (await site.get("/api/v1/search?q=b-1")).json()["hits"]] == [VIN] * shown
 
 
 async def test_a_number_leads_to_its_units_and_to_the_one_that_passed_a_line(tmp_path: Path) -> None:

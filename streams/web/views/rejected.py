@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from streams.domain.likely_slips import alike, likely_slips, longest
 from streams.domain.suggestions import unknown
 from streams.web.readmodel import DeadLetterEntry, Group, LetterQuery, ViolationEntry, ViolationQuery, WindowQuery
 from streams.web.readmodel.rejected import LETTER_ORDER, VIOLATION_ORDER
+from streams.web.vehicles import shown
 from streams.web.views.common import (
     Ask,
     DatedParameters,
@@ -187,7 +189,7 @@ def dead_letters(ask: Ask, parameters: DeadLettersParameters) -> DeadLettersView
         ),
         letters=[
             LetterLine(
-                letter=letter,
+                letter=replace(letter, order_id=shown(letter.order_id, ask.settings)),
                 command=_replay(
                     ("--offset", f"{letter.topic}:{letter.partition}:{letter.offset}"),
                     *_repairs(letter.reason, ask.settings),
@@ -245,7 +247,7 @@ def violations(ask: Ask, orders: Orders, parameters: ViolationsParameters) -> Vi
         total=found.total,
         previous=text_of_place(found.previous),
         next=text_of_place(found.next),
-        violations=found.violations,
+        violations=[replace(each, order_id=shown(each.order_id, ask.settings)) for each in found.violations],
         slips=_slips(ask),
     )
 

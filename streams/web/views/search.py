@@ -15,6 +15,7 @@ from streams.domain.suggestions import period_fault
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import LetterQuery
 from streams.web.spoken_dates import spoken
+from streams.web.vehicles import shown
 from streams.web.views.common import Ask, Parameters, View, words_of
 from streams.web.views.orders import NotKnown, not_known
 
@@ -163,7 +164,7 @@ def _milestones(ask: Ask, q: str) -> list[Hit]:
 def _orders(ask: Ask, orders: Orders, q: str) -> list[Hit]:
     if ask.view.dead_letters.page(LetterQuery(order_id=q, limit=1)).total or orders.has(q):
         return [_order(q)]
-    found = [_order(order_id) for order_id in orders.with_event(q)[:_MOST]]
+    found = [_order(order_id) for order_id in orders.with_event(q)[:_MOST] if shown(order_id, ask.settings)]
     if _VIN.fullmatch(q) and orders.vins_shown:
         found += [
             Hit(kind="vehicle", text=order_id, address=_order_address(order_id), exact=True)
