@@ -32,11 +32,12 @@ from schemas.events import (
     ORDER_EVENTS,
     PRODUCTION_EVENTS,
     TARGET_EVENTS,
+    BalanceSet,
     ControlTotal,
     Event,
     LedgerEvent,
     OrderPlacedData,
-    TargetEvent,
+    PlanEvent,
     VehicleDeliveredData,
     is_json,
 )
@@ -54,7 +55,7 @@ MAX_RECORD_BYTES: Final = 262_144
 
 #: Event classes by family.
 _ACCEPTED: Final[tuple[Sequence[type[LedgerEvent]], ...]] = (ORDER_EVENTS, DELIVERY_EVENTS, PRODUCTION_EVENTS)
-_TARGETS: Final[Sequence[type[TargetEvent]]] = TARGET_EVENTS
+_TARGETS: Final[Sequence[type[PlanEvent]]] = TARGET_EVENTS
 _CONTROLS: Final[Sequence[type[ControlTotal]]] = CONTROL_EVENTS
 _NAME_OF_TYPE: Final = re.compile(r"[a-z0-9._-]{1,64}")
 _LONG_TEXT: Final = 64
@@ -107,11 +108,14 @@ def read_fact(
 
 def read_target(
     record: SourceRecord, *, future_limit_us: int, max_bytes: int, framed: bool = False
-) -> TargetEvent | Rejection:
+) -> PlanEvent | Rejection:
     """The event of a record of the targets."""
     try:
         event = _read(record, _TARGETS, max_bytes, framed=framed)
-        _check_key(record, event.data.target_id, "target_id")
+        if isinstance(event, BalanceSet):
+            _check_key(record, str(RowKey.of(event.data)), "metric/scope/total")
+        else:
+            _check_key(record, event.data.target_id, "target_id")
         _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection

@@ -37,7 +37,7 @@ from schemas.rows import CheckedRow, PlainRow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schemas.events import ControlTotal, Event, TargetEvent
+    from schemas.events import ControlTotal, Event, PlanEvent
     from schemas.facts import Fact, Rejection
 
 _encode_struct = msgspec.json.Encoder().encode
@@ -106,7 +106,7 @@ def decode_batch(
 
 def decode_target(
     record: SourceRecord, *, future_limit_us: int, max_bytes: int = MAX_RECORD_BYTES, framed: bool = False
-) -> TargetEvent | Rejection:
+) -> PlanEvent | Rejection:
     """Decodes a record of the targets; `framed` as for `decode_batch`."""
     return read_target(record, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
 
@@ -156,12 +156,12 @@ def decode_row(value: bytes) -> WindowRow:
 
 
 def read_row(value: bytes) -> WindowRow | PlainRow:
-    """The window row of a value, in a fifth of the time where it has no targets and no control totals: as most have none.
+    """The window row of a value, in a fifth of the time where it has no targets, control totals and opening balance: as most have none.
 
     For values that this service has written.
     """
     row = _decode_plain_row(value)
-    return decode_row(value) if row.targets or row.controls else row
+    return decode_row(value) if row.targets or row.controls or row.balance else row
 
 
 def checked_row(value: bytes) -> WindowRow | PlainRow:
@@ -175,7 +175,7 @@ def checked_row(value: bytes) -> WindowRow | PlainRow:
     except msgspec.DecodeError:
         # Who says what is wrong with it.
         return decode_row(value)
-    return decode_row(value) if row.targets or row.controls else row
+    return decode_row(value) if row.targets or row.controls or row.balance else row
 
 
 def row_document(value: bytes | str) -> dict[str, Any]:

@@ -266,6 +266,20 @@ class ControlTotalData(_Model):
     label: str | None = None
 
 
+class BalanceSetData(_Model):
+    """How many units there were before those that are counted here."""
+
+    metric: Metric
+    scope: Scope
+    count: int = Field(ge=0, le=MAX_INTEGER)
+    label: str | None = None
+
+    @property
+    def period(self) -> str:
+        """The window that a balance is part of."""
+        return "total"
+
+
 class Event(_Model):
     """What all events have: the CloudEvents envelope. `type` and `data` are those of the class."""
 
@@ -366,6 +380,13 @@ class TargetWithdrawn(Event):
     data: TargetWithdrawnData
 
 
+class BalanceSet(Event):
+    """`balance.set.v1`: the opening balance of a metric and scope, for all time, comes into force or is replaced."""
+
+    type: Literal["balance.set.v1"] = "balance.set.v1"
+    data: BalanceSetData
+
+
 class ControlTotal(Event):
     """`control.total.v1`: another system's own count of a window, to be compared with ours."""
 
@@ -376,12 +397,14 @@ class ControlTotal(Event):
 ProductionEvent = VehicleProduced | ProductionReversed | ProductionVoided
 LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided | ProductionEvent
 TargetEvent = TargetSet | TargetWithdrawn
+#: What people plan and set: targets and opening balances.
+PlanEvent = TargetEvent | BalanceSet
 
 #: What each source topic takes.
 ORDER_EVENTS: Final = (OrderPlaced, OrderCancelled, EventVoided)
 DELIVERY_EVENTS: Final = (VehicleDelivered, DeliveryReversed, EventVoided)
 PRODUCTION_EVENTS: Final = (VehicleProduced, ProductionReversed, ProductionVoided)
-TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn)
+TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn, BalanceSet)
 CONTROL_EVENTS: Final = (ControlTotal,)
 
 #: Every input event by its `type`.
@@ -398,6 +421,7 @@ EVENTS: Final[dict[str, type[Event]]] = {
         ProductionVoided,
         TargetSet,
         TargetWithdrawn,
+        BalanceSet,
         ControlTotal,
     )
 }

@@ -158,8 +158,9 @@ class WindowRow(_Output):
     """One version of a window's row: `vehicle.windows.v1` and `vehicle.window-history.v1`.
 
     `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
-    holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0; `controls`, the
-    latest total of each system that counts this window itself, is omitted if there is none.
+    holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0, and so is `balance`, the
+    part that is an opening balance, which only `total` can have; `controls`, the latest total of each system that counts this
+    window itself, is omitted if there is none.
     """
 
     metric: Metric
@@ -179,6 +180,7 @@ class WindowRow(_Output):
     updated_at: Instant
     calendar: str | None = Field(default=None, exclude_if=_is_none)
     backfilled: Count = Field(default=0, exclude_if=_is_zero)
+    balance: Count = Field(default=0, exclude_if=_is_zero)
     controls: list[RowControl] = Field(default_factory=list, exclude_if=_is_empty)
 
 
@@ -198,7 +200,8 @@ class MilestoneData(_Output):
     `rule` is null for a target, whose `target_id` is then given; `operator` and `threshold` are null for a record.
     `streak` is how many periods in a row have passed, of that kind only. `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
     and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
-    the count after the step in which it was found.
+    the count after the step in which it was found. `balance` is the opening balance that `count` and `position` include, left
+    out when 0: the unit is the one at `position` less `balance` among those that are counted.
     """
 
     milestone_id: str
@@ -215,6 +218,7 @@ class MilestoneData(_Output):
     operator: Operator | None
     threshold: Count | None
     count: Count
+    balance: Count = Field(default=0, exclude_if=_is_zero)
     first: bool
     streak: Positive | None = Field(default=None, exclude_if=_is_none)
     position: Positive | None = Field(default=None, exclude_if=_is_none)

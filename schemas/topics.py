@@ -134,7 +134,9 @@ class Catalogue:
             for place, name in enumerate(() if named is None else named or (own_name,))
         }
         self.published: Mapping[int, Topic] = dict(sorted(numbered.items()))
-        self.targets = Topic(f"{source_prefix}vehicle.targets.v1", 1, source, "target_id", events.TARGET_EVENTS)
+        self.targets = Topic(
+            f"{source_prefix}vehicle.targets.v1", 1, source, "target_id or metric/scope/total", events.TARGET_EVENTS
+        )
         self.controls = Topic(
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS
         )

@@ -30,7 +30,8 @@ _TYPES = {
 def headline(event: MilestoneEvent) -> str:
     """When it was reached, what, how many, and the identity, on one line."""
     data = event.data
-    when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else data.end)
+    # What has no unit is dated by the end of its window, or by when it was noticed where that is still to come.
+    when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else min(data.end, data.detected_at[:10]))
     revision = f" revision {data.revision}" if data.revision > 1 else ""
     return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
 

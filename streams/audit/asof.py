@@ -9,6 +9,7 @@ from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources
 from streams.audit.sums import Tally, windows_of
+from streams.audit.targets import read_targets
 from streams.kafka.clients import reader
 from streams.listener import ignore
 
@@ -75,8 +76,9 @@ async def rows_as_of(
             for records in home.orders.values():
                 for unit in business.read_order(accepted(records, letters.by_record).events).units:
                     tally.add(unit)
+        balances = (await read_targets(settings, consumer)).balances(business, appended_us, appended_us)
     rows = [
         AsOfRow(metric, scope, period_id, window.period.start, window.period.end, window.count, window.by_hour)
-        for (metric, scope, period_id), window in windows_of(tally.days(), business).items()
+        for (metric, scope, period_id), window in windows_of(tally.days(), business, balances).items()
     ]
     return sorted(rows, key=lambda row: (row.metric, row.scope, row.start, row.end, row.period))

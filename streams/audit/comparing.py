@@ -92,11 +92,11 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
         check.compared += 1
         # ISO dates sort like the days they name.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
-        if found != row.count:
+        if found != row.count - row.balance:
             check.differ(
-                f"{key}: {row.count:,}, its days add up to {found:,}",
+                f"{key}: {row.count - row.balance:,}, its days add up to {found:,}",
                 row="/".join(key),
-                published=row.count,
+                published=row.count - row.balance,
                 days=found,
             )
     return check
@@ -166,6 +166,17 @@ def compare_row_targets(rows: Iterable[WindowRow], targets: Sequence[TargetInFor
                 )
     for missing in sorted(wanted.keys() - seen):
         check.differ(f"{missing}: has no row, though the targets {wanted[missing]} are in force")
+    return check
+
+
+def compare_row_balances(rows: Mapping[RowKey, WindowRow], balances: Mapping[RowKey, int]) -> Check:
+    """The opening balances on the rows against those in force."""
+    check = Check("balances", 0, "opening balances in force are on their rows")
+    shown = {key: row.balance for key, row in rows.items() if row.balance}
+    for key in sorted(shown.keys() | balances.keys()):
+        check.compared += 1
+        if shown.get(key, 0) != balances.get(key, 0):
+            check.differ(f"{key}: shows a balance of {shown.get(key, 0):,}, in force is {balances.get(key, 0):,}")
     return check
 
 

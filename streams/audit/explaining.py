@@ -57,7 +57,7 @@ class MilestoneExplanation:
         data: Of its last event.
         standing: Whether that event leaves it standing.
         revisions: All of its events.
-        count: Units of its period that the source topics hold now.
+        count: Units of its period that the source topics hold now, with the opening balance that its last event names.
         position: Which unit passes the threshold, in the order of (time, id), from 1.
         unit: That unit; `None` if there are no longer that many.
         before: The one before it.
@@ -92,6 +92,7 @@ class MilestoneExplanation:
             "standing": self.standing,
             "period": self.data.period,
             "count": self.count,
+            **({"balance": self.data.balance} if self.data.balance else {}),
             "position": self.position,
             "unit": self.unit,
             "before": self.before,
@@ -167,8 +168,8 @@ class _Units:
 
     @property
     def count(self) -> int:
-        """How many there are in the period."""
-        return sum(self._in_period().values())
+        """How many there are in the period, with the opening balance."""
+        return self._data.balance + sum(self._in_period().values())
 
     @property
     def position(self) -> int:
@@ -186,8 +187,8 @@ class _Units:
         return _in_a_row(self._data, self.days, self.business)
 
     async def at(self, position: int) -> Fact | None:
-        """The unit at a position, by (time, id), from 1."""
-        before = 0
+        """The unit at a position, by (time, id), from 1; those of an opening balance are not known."""
+        before = self._data.balance
         for day, count in sorted(self._in_period().items()):
             if before < position <= before + count:
                 units = await self._on(day)
@@ -199,7 +200,7 @@ class _Units:
         """Whether the days of the unit and its neighbours have as many units as their rows say."""
         if not self.days:
             return False
-        before, wanted = 0, self.position
+        before, wanted = self._data.balance, self.position
         for day, count in sorted(self._in_period().items()):
             if before + count >= wanted - 1 and before <= wanted and len(await self._on(day)) != count:
                 return False
@@ -369,18 +370,20 @@ async def _explanation(
     units = counted.units
 
     def described(at: int) -> dict[str, Any] | None:
-        if not 1 <= at <= len(units):
+        if not 1 <= at - data.balance <= len(units):
             return None
-        return describe_event(units[at - 1], counted.business, sources.names)
+        return describe_event(units[at - data.balance - 1], counted.business, sources.names)
 
     history: list[dict[str, Any]] = []
-    if 1 <= position <= len(units):
-        history = await order_history(units[position - 1].order_id, counted.business, sources, stops, letters)
+    if 1 <= position - data.balance <= len(units):
+        history = await order_history(
+            units[position - data.balance - 1].order_id, counted.business, sources, stops, letters
+        )
     return MilestoneExplanation(
         data=data,
         standing=revisions[-1].type != RETRACTED,
         revisions=revisions,
-        count=len(units),
+        count=data.balance + len(units),
         position=position,
         unit=described(position),
         before=described(position - 1),

@@ -46,7 +46,7 @@ _Key = tuple[int, str, str]
 
 
 class NamedUnit(NamedTuple):
-    """What a milestone says of its unit."""
+    """What a milestone says of its unit; `position` is without an opening balance."""
 
     data: MilestoneData
     first: date
@@ -140,7 +140,7 @@ class UnitCheck:
         if wanted not in (None, data.position):
             self.check.differ(f"{data.milestone_id}: says unit {data.position:,}, its number is passed by {wanted:,}")
         key = (achieved - _EPOCH) // timedelta(microseconds=1), data.cause.event_id, data.cause.event_source
-        return NamedUnit(data, first, last, day, key, data.position)
+        return NamedUnit(data, first, last, day, key, data.position - data.balance)
 
     def _is_of_others(self, scope: str) -> bool:
         """Whether which units a scope has depends on which others have rows."""
@@ -217,13 +217,14 @@ class UnitsThen:
         for claim, rank, is_present in zip(self._claims, self._ranks, self._present, strict=True):
             if not is_present or rank != claim.position:
                 data = claim.data
-                which = f"the {rank:,}th" if is_present else "none"
+                position, found = claim.position + data.balance, rank + data.balance
+                which = f"the {found:,}th" if is_present else "none"
                 self._check.differ(
-                    f"{data.milestone_id}: unit {claim.position:,} is said to be {claim.key[2]} {claim.key[1]} of "
+                    f"{data.milestone_id}: unit {position:,} is said to be {claim.key[2]} {claim.key[1]} of "
                     f"{data.achieved_at}, which was {which} of its window when the milestone was found",
                     milestone_id=data.milestone_id,
-                    position=claim.position,
-                    recounted=rank if is_present else None,
+                    position=position,
+                    recounted=found if is_present else None,
                 )
 
     def _place(self, home: int, record: Fact) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -65,6 +66,12 @@ class Business:
                 found = True
             self._counted[period_id] = found
         return found
+
+    def has_rows_of(self, row: RowKey) -> bool:
+        """Whether the settings count the scope and the period of a row."""
+        names = [] if row.scope == "all" else [part.partition("=")[0] for part in row.scope.split(",")]
+        templates = [[name for name in DIMENSIONS if name in template] for template in self.settings.scopes]
+        return names in templates and self.is_counted(row.period)
 
     @cached_property
     def _counted(self) -> dict[str, bool]:
@@ -257,8 +264,10 @@ def limited(days: Mapping[DayKey, Day], with_rows: Collection[str], settings: Se
     )
 
 
-def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, Window]:
-    """All periods from days."""
+def windows_of(
+    days: Mapping[DayKey, Day], business: Business, balances: Mapping[RowKey, int] = MappingProxyType({})
+) -> dict[RowKey, Window]:
+    """All periods from days, and from the opening balances of rows."""
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
         for period in business.periods_of(on):
@@ -266,4 +275,6 @@ def windows_of(days: Mapping[DayKey, Day], business: Business) -> dict[RowKey, W
             window.count += day.count
             if period.id.startswith("day:"):
                 window.by_hour = list(day.by_hour)
+    for row, units in balances.items():
+        windows.setdefault(row, Window(business.calendar.period(row.period))).count += units
     return windows

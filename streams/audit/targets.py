@@ -1,4 +1,4 @@
-"""The targets in force, from an independent fold of their topic."""
+"""The targets and opening balances in force, from an independent fold of their topic."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_target
-from schemas.events import TargetSet
+from schemas.events import BalanceSet, TargetSet
 from schemas.facts import Rejection
+from schemas.rows import RowKey
 from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
 from streams.kafka.admin import catalogue_of
@@ -16,16 +17,22 @@ from streams.kafka.clients import partition_counts, read_to_end
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.events import TargetEvent
+    from schemas.events import PlanEvent
     from streams.audit.sums import Business
     from streams.settings import Settings
 
 
 @dataclass(frozen=True)
 class TargetEvents:
-    """Every valid event of the targets' topic, each identity once, in the order of (time, id, source)."""
+    """Every valid event of the targets' topic, each identity once, in the order of (time, id, source).
 
-    events: tuple[TargetEvent, ...]
+    Attributes:
+        events: The events.
+        appended_us: Of each, when its record was appended, microseconds since 1970.
+    """
+
+    events: tuple[PlanEvent, ...]
+    appended_us: tuple[int, ...] = ()
 
     def in_force(self, settings: Settings, business: Business, now_us: int) -> list[TargetInForce]:
         """The targets at a time.
@@ -49,9 +56,25 @@ class TargetEvents:
                 found[data.target_id] = TargetInForce(
                     data.target_id, data.metric, data.scope, data.period, data.value, tuple(data.at or ())
                 )
-            else:
+            elif not isinstance(event, BalanceSet):
                 found.pop(event.data.target_id, None)
         return [target for target in found.values() if business.is_counted(target.period)]
+
+    def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:
+        """The opening balances of the rows that have one, at a time.
+
+        Args:
+            business: Scopes that it does not count have no rows.
+            now_us: Events with a later time have no effect yet; microseconds since 1970.
+            appended_us: Events that were appended later are not known yet; None: all are.
+        """
+        last: dict[RowKey, int] = {}
+        for number, event in enumerate(self.events):
+            if not isinstance(event, BalanceSet) or event.time_us > now_us:
+                continue
+            if appended_us is None or self.appended_us[number] <= appended_us:
+                last[RowKey.of(event.data)] = event.data.count
+        return {row: units for row, units in last.items() if units and business.has_rows_of(row)}
 
 
 async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
@@ -59,10 +82,14 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
     topic = catalogue_of(settings).targets.name
     if not (await partition_counts(consumer, [topic]))[topic]:
         return TargetEvents(())
-    events: dict[tuple[str, str, str], TargetEvent] = {}
+    events: dict[tuple[str, str, str], tuple[PlanEvent, int]] = {}
     async for records in read_to_end(settings, [(topic, 0)], consumer=consumer):
         for record in records:
             event = decode_target(record, future_limit_us=future_limit_us(record, settings))
             if not isinstance(event, Rejection):
-                events.setdefault((event.data.target_id, event.source, event.id), event)
-    return TargetEvents(tuple(sorted(events.values(), key=lambda one: (one.time_us, one.id, one.source))))
+                of = str(RowKey.of(event.data)) if isinstance(event, BalanceSet) else event.data.target_id
+                # A target may be called as a balance's row is: each has its own events.
+                kind = "balance" if isinstance(event, BalanceSet) else "target"
+                events.setdefault((f"{kind} {of}", event.source, event.id), (event, record.timestamp * 1000))
+    ordered = sorted(events.values(), key=lambda one: (one[0].time_us, one[0].id, one[0].source))
+    return TargetEvents(tuple(event for event, _ in ordered), tuple(appended_us for _, appended_us in ordered))

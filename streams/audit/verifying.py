@@ -12,6 +12,7 @@ from schemas.outputs import Books, source_name, source_of
 from schemas.partitioner import totals_partition
 from streams.audit.comparing import (
     compare_milestones,
+    compare_row_balances,
     compare_row_targets,
     compare_rows,
     compare_shards,
@@ -139,11 +140,19 @@ class _Run:
         return await self._compare(shards)
 
     @property
-    def _targets(self) -> list[TargetInForce]:
-        now_us = time.time_ns() // 1000
+    def _now_us(self) -> int:
         if self._settings.clock == "events":
-            now_us = max((marker.clock_us for marker in self._published.markers.values()), default=0)
-        found = self._target_events.in_force(self._settings, self._business, now_us)
+            return max((marker.clock_us for marker in self._published.markers.values()), default=0)
+        return time.time_ns() // 1000
+
+    @property
+    def _balances(self) -> dict[RowKey, int]:
+        found = self._target_events.balances(self._business, self._now_us)
+        return {row: units for row, units in found.items() if self._is_here(row.scope)}
+
+    @property
+    def _targets(self) -> list[TargetInForce]:
+        found = self._target_events.in_force(self._settings, self._business, self._now_us)
         return [target for target in found if self._is_here(target.scope)]
 
     def _is_here(self, scope: str) -> bool:
@@ -162,12 +171,13 @@ class _Run:
         windows = self._windows_of(published, published.shards.values())
         check = compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets)
         targets = compare_row_targets(published.rows.values(), self._targets)
-        return not check.differences and not targets.differences
+        balances = compare_row_balances(published.rows, self._balances)
+        return not (check.differences or targets.differences or balances.differences)
 
     def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
         """The rows that day counts come to, with the limits on scopes."""
         with_rows = {key.scope for key in published.rows}
-        return windows_of(limited(add_days(shards), with_rows, self._settings), self._business)
+        return windows_of(limited(add_days(shards), with_rows, self._settings), self._business, self._balances)
 
     async def _source_stops(self) -> Stops:
         """How far the ledger partitions have applied the sources, and whether those records still exist."""
@@ -331,6 +341,7 @@ class _Run:
             compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets),
             await self._check_units(recounted.values()),
             compare_row_targets(published.rows.values(), self._targets),
+            compare_row_balances(published.rows, self._balances),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
             *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),

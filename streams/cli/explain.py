@@ -99,22 +99,11 @@ def _times(between: tuple[str, str]) -> tuple[int, int]:
 # A milestone --------------------------------------------------------------------------------------------------------
 
 
-def _print_milestone(found: MilestoneExplanation) -> None:
-    data = found.data
-    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
-    click.echo(
-        f"{'stands' if found.standing else 'RETRACTED'}; "
-        f"{'the source topics now hold' if found.from_sources else 'the ledger now has'} {found.count:,} in {data.period}"
-    )
-    _print_waiting(found.waiting)
-    if found.earlier_best is not None:
-        period, count = found.earlier_best
-        best = period.start.isoformat() if period.kind == "day" else period.id
-        click.echo(f"the best {period.kind} before was {best} with {count:,}")
-    if found.in_a_row:
-        click.echo(f"before it in a row: {', '.join(f'{period.id} {count:,}' for period, count in found.in_a_row)}")
-    click.echo()
-    if found.unit is None:
+def _print_units(found: MilestoneExplanation) -> None:
+    """The unit that passed the line, and its neighbours."""
+    if found.position <= found.data.balance:
+        click.echo(f"The opening balance passes the line: it takes {found.position:,}")
+    elif found.unit is None:
         click.echo(f"No unit passes the line: it takes {found.position:,}, there are {found.count:,}")
     else:
         click.echo(f"The {ordinal(found.position)} unit by time and id passed the line")
@@ -126,6 +115,26 @@ def _print_milestone(found: MilestoneExplanation) -> None:
         if unit is not None:
             click.echo(f"The {ordinal(position)}, {place}")
             _print_event(unit)
+
+
+def _print_milestone(found: MilestoneExplanation) -> None:
+    data = found.data
+    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
+    click.echo(
+        f"{'stands' if found.standing else 'RETRACTED'}; "
+        f"{'the source topics now hold' if found.from_sources else 'the ledger now has'} {found.count:,} in {data.period}"
+    )
+    if data.balance:
+        click.echo(f"{data.balance:,} of them are the opening balance")
+    _print_waiting(found.waiting)
+    if found.earlier_best is not None:
+        period, count = found.earlier_best
+        best = period.start.isoformat() if period.kind == "day" else period.id
+        click.echo(f"the best {period.kind} before was {best} with {count:,}")
+    if found.in_a_row:
+        click.echo(f"before it in a row: {', '.join(f'{period.id} {count:,}' for period, count in found.in_a_row)}")
+    click.echo()
+    _print_units(found)
     if found.unit is not None:
         click.echo()
         click.echo(f"Order {found.unit['order_id']}: all its records, as they were appended")

@@ -154,8 +154,9 @@ class MilestoneBook:
         period = None if event_type == RETRACTED else row.period.id
         self._set(claim.milestone_id, claim.streak, Standing(revision, period))
         event_id = f"{claim.milestone_id}@{revision}"
-        position = None if event_type == RETRACTED else claim.position
-        achieved_at, cause = None, None
+        # What was there before the first event has no unit here.
+        position = None if event_type == RETRACTED or claim.position <= row.balance else claim.position
+        achieved_at, cause, balance = None, None, row.balance
         decided = self._decided.pop(event_id, None)
         if decided is not None:
             self._settled.append(event_id)
@@ -163,6 +164,7 @@ class MilestoneBook:
                 # One that an earlier version has decided has its unit and no position.
                 event_type, position = decided.type, decided.data.position
                 achieved_at, cause = decided.data.achieved_at, decided.data.cause
+                balance = decided.data.balance
         data = MilestoneData(
             milestone_id=claim.milestone_id,
             revision=revision,
@@ -178,6 +180,7 @@ class MilestoneBook:
             operator=claim.operator,
             threshold=claim.threshold,
             count=row.count,
+            balance=balance,
             first=first,
             streak=claim.streak,
             position=position,

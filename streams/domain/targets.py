@@ -11,12 +11,11 @@ below its value later. Set again with the same value, it is judged again.
 
 from __future__ import annotations
 
-from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.events import TargetSet
-from schemas.facts import ID_CONFLICT
-from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.dated_changes import DatedChanges
+from streams.domain.disposition import APPLIED
 from streams.domain.rules import Target
 
 if TYPE_CHECKING:
@@ -67,22 +66,16 @@ class TargetBook:
     def __init__(self, start_values: Iterable[Target]) -> None:
         self._start_values = {target.target_id: target for target in start_values}
         self._series: set[tuple[str, str]] = {(one.metric, one.scope) for one in self._start_values.values()}
-        self._seen: dict[tuple[str, str, str], TargetChange] = {}
-        self._changes: dict[str, list[TargetChange]] = {}
+        self._changes: DatedChanges[str, TargetChange] = DatedChanges()
+        self._latest: dict[str, TargetChange] | None = None
         self._in_force: tuple[Target, ...] = ()
-        #: The answer holds from the first of these instants until before the second.
-        self._holds = (1, 0)
 
     def take(self, change: TargetChange) -> Disposition:
         """Takes one event; of several contents under one identity the first that is taken counts."""
-        known = self._seen.setdefault((change.target_id, change.source, change.id), change)
-        if known is not change:
-            return DUPLICATE if known == change else ID_CONFLICT
-        if change.target is not None:
+        taken = self._changes.take(change.target_id, change)
+        if taken == APPLIED and change.target is not None:
             self._series.add((change.target.metric, change.target.scope))
-        insort(self._changes.setdefault(change.target_id, []), change, key=_order)
-        self._holds = (1, 0)
-        return APPLIED
+        return taken
 
     def has(self, metric: str, scope: str) -> bool:
         """Whether any target is or was one of a metric and scope, or will be."""
@@ -90,26 +83,12 @@ class TargetBook:
 
     def in_force(self, now_us: int) -> tuple[Target, ...]:
         """The targets at an instant, by id; the same object as long as nothing has changed."""
-        since_us, until_us = self._holds
-        if not since_us <= now_us < until_us:
-            self._judge(now_us)
+        latest = self._changes.in_force(now_us)
+        if latest is not self._latest:
+            self._latest = latest
+            found: dict[str, Target | None] = {**self._start_values}
+            found.update((target_id, change.target) for target_id, change in latest.items())
+            in_force = tuple(target for _, target in sorted(found.items()) if target is not None)
+            if in_force != self._in_force:
+                self._in_force = in_force
         return self._in_force
-
-    def _judge(self, now_us: int) -> None:
-        found: dict[str, Target | None] = dict(self._start_values)
-        since_us, until_us = -(1 << 63), 1 << 63
-        for target_id, changes in self._changes.items():
-            for change in changes:
-                if change.time_us > now_us:
-                    until_us = min(until_us, change.time_us)
-                    break
-                since_us = max(since_us, change.time_us)
-                found[target_id] = change.target
-        in_force = tuple(target for _, target in sorted(found.items()) if target is not None)
-        if in_force != self._in_force:
-            self._in_force = in_force
-        self._holds = (since_us, until_us)
-
-
-def _order(change: TargetChange) -> tuple[int, str, str]:
-    return change.time_us, change.id, change.source

@@ -12,16 +12,19 @@ after a part of the rows has been published, nobody could tell any more what the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
+from streams.domain.balances import BalanceBook
 from streams.domain.controls import Controls
 from streams.domain.delayed_retractions import HeldBack
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
 from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.overflow import scope_of_others
+from streams.domain.periods import TOTAL
 from streams.domain.records import RecordPeriods, records_among
 from streams.domain.rules import (
     Rule,
@@ -43,11 +46,12 @@ from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, LatestUnit, Metric
     from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
+    from streams.domain.balances import BalanceChange
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
@@ -151,6 +155,8 @@ class Totals:
         self._controls = Controls()
         self._targets: tuple[Target, ...] = ()
         self._in_force: tuple[Target, ...] = ()
+        self._balance_book = BalanceBook()
+        self._balances: Mapping[tuple[Metric, str], int] = MappingProxyType({})
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -229,6 +235,10 @@ class Totals:
         """Takes a target event, which takes effect with the first evaluation at its time or later."""
         return self._target_book.take(change)
 
+    def take_balance(self, change: BalanceChange) -> Disposition:
+        """Takes an event of an opening balance, which takes effect with the first evaluation at its time or later."""
+        return self._balance_book.take(change)
+
     def take_control(self, control: Control) -> Disposition:
         """Takes another system's total; the next evaluation puts it on its row, if such a row can be."""
         taken = self._controls.take(control)
@@ -296,6 +306,7 @@ class Totals:
             taken before the first and after the last.
         """
         self._put_in_force(self._target_book.in_force(now_us))
+        self._put_balances(self._balance_book.in_force(now_us))
         due = set(self._held.due(now_us))
         self._now_us = now_us
         self._book.begin_step(now_us)
@@ -339,6 +350,19 @@ class Totals:
         for target in self._targets:
             self._give_rows(target.scope)
         self._windows.set_targets(self._targets)
+
+    def _put_balances(self, balances: Mapping[tuple[Metric, str], int]) -> None:
+        if balances is self._balances:
+            return
+        self._balances = balances
+        here = {
+            RowKey(metric, scope, TOTAL): units
+            for (metric, scope), units in balances.items()
+            if self._is_home(scope) and self._scopes.has(scope)
+        }
+        for key in here if self._calendar.counts(TOTAL) else ():
+            self._give_rows(key.scope)
+        self._windows.set_balances(here)
 
     def _judge_scope(self, places: list[int], due: Container[RowKey], most: int) -> Iterator[Step | None]:
         """What comes of rows of one scope, by metric where they are many; None is a pause."""
@@ -471,7 +495,7 @@ class Totals:
                 ]
                 for kind, name, units in (*wanted, ("target", target_milestone_id(target), target.value)):
                     claim = Claim(name, kind, units, target_id=target.target_id, operator="reaches", threshold=units)
-                    self._judge_crossing(claim, row, passes=row.count >= units, passed=row.published_count >= units)
+                    self._judge_crossing(claim, row, passes=row.count >= units, passed=row.known_count >= units)
 
     def _counts_as_passing(self, row: Row, rule: Rule) -> bool:
         """Whether a row passes the number of a rule, or has done so and may do so again soon."""
@@ -499,11 +523,11 @@ class Totals:
             threshold=rule.threshold,
         )
         first = rule.first and self._first(rule, row.scope).earliest == row.period.id
-        self._judge_crossing(claim, row, passes=passes, passed=passed, first=first)
+        self._judge_crossing(claim, row, passes=passes, passed=rule.passed_by(row.known_count), first=first)
 
     def _judge_multiples(self, row: Row, rule: Rule, every: int) -> Iterator[None]:
         """Each multiple that a row has come to, or has fallen below. Those that stand are always the smallest ones."""
-        reached, before = row.count // every, row.published_count // every
+        reached, before, known = (count // every for count in (row.count, row.published_count, row.known_count))
         # Rules change with a takeover only: since then exactly those stand that the row has reached.
         number = 1 if not self._started else min(reached, before) + 1
         while number <= reached or self._book.stands(multiple_id(rule, row.scope, row.period.id, number * every)):
@@ -517,18 +541,18 @@ class Totals:
             )
             if number <= reached:
                 self._held.end(claim.milestone_id)
-                self._judge_crossing(claim, row, passes=True, passed=number <= before)
+                self._judge_crossing(claim, row, passes=True, passed=number <= known)
             elif not (rule.retract_after_s and self._is_held_back(claim.milestone_id, row, rule)):
-                self._judge_crossing(claim, row, passes=False, passed=number <= before)
+                self._judge_crossing(claim, row, passes=False, passed=number <= known)
             number += 1
             yield from _pause(number)
 
     def _judge_crossing(self, claim: Claim, row: Row, *, passes: bool, passed: bool, first: bool = False) -> None:
         stands = self._book.stands(claim.milestone_id)
         if passes and not stands:
-            # A window that had passed before is met by a new rule or target; one in which no day has grown has
-            # passed by a new calendar. Neither is news.
-            by_units = row.grew and not passed
+            # A window that had passed before is met by a new rule or target, or passes by its first opening balance; one in
+            # which no day has grown has passed by a new calendar. None of it is news.
+            by_units = (row.grew or row.is_balance_corrected) and not passed
             self._book.pass_(claim, row, news=by_units and not row.only_backfilled, first=first)
         elif stands and not passes:
             self._book.retract(claim, row, first=first)

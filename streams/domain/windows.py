@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from datetime import date
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -76,6 +76,8 @@ class PublishedRow(Protocol):
     @property
     def backfilled(self) -> int: ...  # noqa: D102 - likewise
     @property
+    def balance(self) -> int: ...  # noqa: D102 - likewise
+    @property
     def controls(self) -> Sequence[RowControl]: ...  # noqa: D102 - likewise
     # fmt: on
 
@@ -89,6 +91,7 @@ class Row:
     __slots__ = (
         "_windows",
         "backfilled",
+        "balance",
         "controls",
         "count",
         "grew",
@@ -98,6 +101,7 @@ class Row:
         "period",
         "place",
         "published_backfilled",
+        "published_balance",
         "published_count",
         "published_status",
         "scope",
@@ -117,11 +121,14 @@ class Row:
         self.place = place
         self.count = 0
         self.backfilled = 0
+        #: The part of the count that is an opening balance.
+        self.balance = 0
         self.targets: tuple[Target, ...] = ()
         self.controls: tuple[Control, ...] = ()
         self.status: WindowStatus = "open"
         self.published_count = 0
         self.published_backfilled = 0
+        self.published_balance = 0
         self.published_status: WindowStatus | None = None
         #: Whether a day in it grew in this step, and the latest unit of the cells that did.
         self.grew = False
@@ -143,10 +150,20 @@ class Row:
         return self.published_status not in (None, "open")
 
     @property
+    def known_count(self) -> int:
+        """What was known before this step: what was published, with an opening balance where there was none before."""
+        return self.published_count + (self.balance if not self.published_balance else 0)
+
+    @property
     def only_backfilled(self) -> bool:
-        """Whether this step added history being loaded, and nothing else on balance."""
+        """Whether this step added history being loaded, and nothing else in the end."""
         backfilled = self.backfilled - self.published_backfilled
-        return backfilled > 0 and self.count - self.published_count <= backfilled
+        return backfilled > 0 and self.count - self.known_count <= backfilled
+
+    @property
+    def is_balance_corrected(self) -> bool:
+        """Whether another opening balance than before is set."""
+        return bool(self.published_balance) and self.balance != self.published_balance
 
     def publish(self, timezone: str, updated_at: str) -> WindowRow | PlainRow | None:
         """Ends the step: the next version, or None when it equals what is published or has never held anything."""
@@ -240,6 +257,9 @@ class Windows:
         self._late: list[int] = []
         self._targets: dict[int, tuple[Target, ...]] = {}
         self._controls: dict[int, tuple[Control, ...]] = {}
+        #: Units that rows have besides those of their days.
+        self._balances: dict[int, int] = {}
+        self._published_balances: dict[int, int] = {}
         self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
         self._published_controls: dict[int, dict[str, RowControl]] = {}
         #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now: with which.
@@ -359,11 +379,12 @@ class Windows:
             self._redated[place] = row.start, row.end, row.calendar
         elif self._redated:
             self._redated.pop(place, None)
-        if row.targets or row.controls or place in self._published_targets or place in self._published_controls:
+        if row.targets or row.controls or row.balance or self._is_published_with_more(place):
             self._set_published(
                 place,
                 tuple((target.target_id, target.value, target.reached) for target in row.targets),
                 {control.source: control for control in row.controls},
+                row.balance,
             )
 
     def know_before(self, scope: str) -> None:
@@ -385,6 +406,20 @@ class Windows:
             place: tuple(sorted(found, key=lambda target: (target.value, target.target_id)))
             for place, found in by_row.items()
         }
+
+    def set_balances(self, balances: Mapping[RowKey, int]) -> None:
+        """Puts these opening balances in force and no others; rows that did not exist begin to.
+
+        Args:
+            balances: Row → units, at least 1. One of a period that the calendar does not know has no row.
+        """
+        by_row = {place: units for key, units in balances.items() if (place := self._place_of_target(key)) is not None}
+        for place in self._balances.keys() | by_row.keys():
+            change = by_row.get(place, 0) - self._balances.get(place, 0)
+            if change:
+                self.columns.count[place] += change
+                self._retargeted.add(place)
+        self._balances = by_row
 
     def set_controls(self, key: RowKey, controls: tuple[Control, ...]) -> None:
         """Puts the totals of other systems on a row, which begins to exist with them.
@@ -453,7 +488,7 @@ class Windows:
     def cut(self, first: int, end: int) -> Cut:
         """The rows from one place to before another, for `restore_rows`."""
         columns = self.columns
-        more = self._published_targets, self._published_controls, self._redated
+        more = self._published_targets, self._published_controls, self._published_balances, self._redated
         others = [place for place in range(first, end) if any(place in one for one in more)] if any(more) else []
         return Cut(
             columns.cut(first, end),
@@ -581,7 +616,8 @@ class Windows:
         """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
         watched = self.columns.of_series([series.is_watched for series in self._series])
         marked = vectors.either(self.columns.differing(), watched)
-        for place in (*places, *self._redated, *self._published_targets, *self._published_controls):
+        published = self._published_targets, self._published_controls, self._published_balances
+        for place in (*places, *self._redated, *chain(*published)):
             marked[place] = 1
         return marked
 
@@ -639,7 +675,11 @@ class Windows:
         version = columns.version[place]
         if not version:
             return 1 if row.count or row.targets or row.controls else 0
-        if not columns.differs(place) and place not in self._redated:
+        if (
+            not columns.differs(place)
+            and place not in self._redated
+            and row.balance == self._published_balances.get(place, 0)
+        ):
             targets = self._published_targets.get(place, ())
             if len(targets) == len(row.targets) and targets == tuple(
                 (target.target_id, target.value, row.count >= target.value) for target in row.targets
@@ -672,10 +712,11 @@ class Windows:
         columns.published_hours[place] = columns.hours[place]
         columns.updated_us[place] = self._micros_of(updated_at)
         row.published_status = row.status
+        row.published_balance = row.balance
         self._redated.pop(place, None)
         controls = compare(row.controls, row.count, self._published_controls.get(place, {}), updated_at)
         targets = tuple((target.target_id, target.value, row.count >= target.value) for target in row.targets)
-        self._set_published(place, targets, {control.source: control for control in controls})
+        self._set_published(place, targets, {control.source: control for control in controls}, row.balance)
         return self._version(place, timezone)
 
     def replaced(self) -> list[WindowRow | PlainRow]:
@@ -685,7 +726,8 @@ class Windows:
 
     def published(self, place: int) -> WindowRow | PlainRow | None:
         """The published version of a row once more; None where another one is about to be published."""
-        if self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
+        is_another = self._balances.get(place) != self._published_balances.get(place)
+        if is_another or self.columns.differs(place) or place in self._redated or not self.columns.version[place]:
             return None
         return self._version(place, self._calendar.timezone)
 
@@ -731,10 +773,11 @@ class Windows:
             calendar=calendar,
             backfilled=columns.published_backfilled[place],
         )
-        if place not in self._published_targets and place not in self._published_controls:
+        if not self._is_published_with_more(place):
             return plain
         targets = self._published_targets.get(place, ())
         added = {
+            "balance": self._published_balances.get(place, 0),
             "targets": [RowTarget(target_id=name, value=value, reached=reached) for name, value, reached in targets],
             "controls": list(self._published_controls.get(place, _NOTHING).values()),
         }
@@ -750,9 +793,19 @@ class Windows:
             self._instant = text, micros_of_text(text) or 0
         return self._instant[1]
 
+    def _is_published_with_more(self, place: int) -> bool:
+        """Whether the published version has what the columns do not hold."""
+        return (
+            place in self._published_targets or place in self._published_controls or place in self._published_balances
+        )
+
     def _set_published(
-        self, place: int, targets: tuple[tuple[str, int, bool], ...], controls: dict[str, RowControl]
+        self, place: int, targets: tuple[tuple[str, int, bool], ...], controls: dict[str, RowControl], balance: int
     ) -> None:
+        if balance:
+            self._published_balances[place] = balance
+        else:
+            self._published_balances.pop(place, None)
         if targets:
             self._published_targets[place] = targets
         else:
@@ -779,6 +832,7 @@ class Windows:
         row.status = STATUSES[columns.status[place]]
         row.published_count = columns.published_count[place]
         row.published_backfilled = columns.published_backfilled[place]
+        row.balance, row.published_balance = self._balances.get(place, 0), self._published_balances.get(place, 0)
         status = columns.published_status[place]
         row.published_status = None if status == UNPUBLISHED else STATUSES[status]
         row.targets = self._targets.get(place, ())

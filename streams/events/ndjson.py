@@ -31,6 +31,7 @@ _TOPICS = {
     "production.voided.v1": PRODUCTION,
     "target.set.v1": TARGETS,
     "target.withdrawn.v1": TARGETS,
+    "balance.set.v1": TARGETS,
     "control.total.v1": CONTROLS,
 }
 #: The data fields that make the key, joined by slashes.
@@ -120,13 +121,15 @@ def topic_of(kind: object, void_topic: int = ORDERS) -> int:
 def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
     """The key of a structured event as a worker wants it; `None` where the data do not say."""
     data = data_of(event)
-    parts = [data.get(name) for name in _KEY_FIELDS[topic]]
+    is_balance = topic == TARGETS and "target_id" not in data
+    parts = [data.get(name) for name in (("metric", "scope") if is_balance else _KEY_FIELDS[topic])]
+    parts += ["total"] if is_balance else []
     texts = [tidy(part) for part in parts if isinstance(part, str)]
     if topic == PRODUCTION:
         texts = [text.translate(CAPITALS) for text in texts]
     if len(texts) < len(parts):
         return None
-    if topic == CONTROLS:
+    if topic == CONTROLS or is_balance:
         with contextlib.suppress(ValueError):
             texts[1] = canonical_scope(texts[1])
     return "/".join(texts).encode("utf-8", "replace")

@@ -68,7 +68,7 @@ class _Place(NamedTuple):
         data = event.data
         if data.position is None or data.achieved_at is not None:
             return None
-        return cls(data.metric, data.scope, data.start, data.end, data.position)
+        return cls(data.metric, data.scope, data.start, data.end, data.position - data.balance)
 
 
 @dataclass
@@ -203,7 +203,7 @@ class Moments:
     def _at_once(self, event: MilestoneEvent) -> MilestoneEvent:
         """The event with its unit where that is the latest one of its window, which the ledger partitions tell with the counts."""
         place, now_us = _Place.of(event), self._context.now_us()
-        if place is None or event.data.count != place.position:
+        if place is None or event.data.count - event.data.balance != place.position:
             return event
         if not all(_is_up_to(marker, now_us) for marker in self._shards.markers.values()):
             return event

@@ -21,9 +21,11 @@ from schemas.codec import (
     encode_row,
     read_row,
 )
+from schemas.events import BalanceSet
 from schemas.facts import Rejection
 from schemas.memory import CUT, DECIDED, HELD, SIDE, SNAPSHOT, WAITING, Held, key_of, name_of
 from schemas.rows import RowKey
+from streams.domain.balances import balance_of
 from streams.domain.controls import control_of
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
@@ -328,6 +330,8 @@ class WindowTables:
         event = decode_target(
             record, future_limit_us=future_limit_us, framed=self._context.settings.accept_schema_registry_json
         )
+        if isinstance(event, BalanceSet):
+            return self._totals.take_balance(balance_of(event))
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
     def _take_control(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:

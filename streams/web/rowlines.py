@@ -126,6 +126,9 @@ class RowLines:
                 number += f' ✓<span class="visually-hidden"> {escape(said)}</span>'
             kind = "badge good" if target["reached"] else "badge"
             marks.append(f'<span class="{kind}" title="{self._text(target["target_id"])}">{number}</span> ')
+        if row.get("balance"):
+            said = _("of them %(count)s opening balance") % {"count": self._number(row["balance"])}
+            marks.append(f'<span class="badge">{escape(said)}</span> ')
         for control in row.get("controls", ()):
             if control["difference"]:
                 said = _("different from %(source)s") % {"source": control["source"]}

@@ -93,6 +93,13 @@ def test_the_unit_that_passed_is_right_and_any_other_is_not() -> None:
     assert [difference.details["recounted"] for difference in strange.differences] == [None]
 
 
+def test_a_unit_is_counted_from_an_opening_balance_on() -> None:
+    right = checked(EVENTS, milestone(103, "2024-10-03T10:00:00+08:00", 3, balance=100), {TOPIC: 4})
+    assert (right.compared, right.differences) == (1, [])
+    wrong = checked(EVENTS, milestone(103, "2024-10-05T10:00:00+08:00", 4, balance=100), {TOPIC: 4})
+    assert [difference.details["recounted"] for difference in wrong.differences] == [104]
+
+
 def test_a_unit_that_later_events_have_moved_is_compared_with_what_there_was() -> None:
     late = delivery(5, "2024-10-02T10:00:00+08:00", 4)
     said = milestone(3, "2024-10-03T10:00:00+08:00", 3)

@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 
-from schemas.events import TargetSet, TargetSetData, TargetWithdrawn, TargetWithdrawnData
+from schemas.events import BalanceSet, BalanceSetData, TargetSet, TargetSetData, TargetWithdrawn, TargetWithdrawnData
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
-from streams.audit.comparing import compare_milestones, compare_row_targets, compare_rows, compare_sums
+from streams.audit.comparing import (
+    compare_milestones,
+    compare_row_balances,
+    compare_row_targets,
+    compare_rows,
+    compare_sums,
+)
 from streams.audit.expected_milestones import TargetInForce, expected_standing, is_judged
 from streams.audit.report import Check
-from streams.audit.sums import Business, Window
+from streams.audit.sums import Business, Day, Window, windows_of
 from streams.audit.targets import TargetEvents
 from streams.settings import RuleSettings, Settings
 
@@ -321,3 +327,46 @@ def test_targets_are_set_replaced_and_withdrawn_by_time_whatever_the_order_on_th
     assert values("2024-10-09T00:00:00+08:00") == [5]
     assert values("2024-10-10T00:00:00+08:00") == [7]
     assert values("2024-10-20T00:00:00+08:00") == []
+
+
+def test_balances_are_set_and_corrected_by_time_and_known_from_when_they_were_appended() -> None:
+    def at(text: str, count: int, identity: str, scope: str = "all") -> BalanceSet:
+        data = BalanceSetData(metric="deliveries", scope=scope, count=count)
+        return BalanceSet(id=identity, source="/plan", time=parse_instant(text), data=data)
+
+    events = TargetEvents(
+        (
+            at("2024-10-01T00:00:00+08:00", 5, "a"),
+            at("2024-10-01T00:00:00+08:00", 9, "b", "variant=Max"),
+            at("2024-10-10T00:00:00+08:00", 7, "c"),
+            at("2024-10-20T00:00:00+08:00", 0, "d"),
+        ),
+        (10, 10, 20, 30),
+    )
+    total = Business(SETTINGS.model_copy(update={"windows": ("day", "total")}))
+    row = RowKey("deliveries", "all", "total")
+
+    def known(now: str, appended_us: int | None = None) -> dict[RowKey, int]:
+        return events.balances(total, micros_of(parse_instant(now)), appended_us)
+
+    assert known("2024-09-30T00:00:00+08:00") == {}
+    assert known("2024-10-09T00:00:00+08:00") == {row: 5}
+    assert known("2024-10-10T00:00:00+08:00") == {row: 7}
+    assert known("2024-10-10T00:00:00+08:00", 19) == {row: 5}
+    assert known("2024-10-20T00:00:00+08:00") == {}
+    assert events.balances(BUSINESS, micros_of(parse_instant("2024-10-10T00:00:00+08:00"))) == {}
+    assert events.in_force(SETTINGS, BUSINESS, micros_of(parse_instant("2024-10-10T00:00:00+08:00"))) == []
+    windows = windows_of({("deliveries", "all", date(2024, 10, 7)): Day(3)}, total, {row: 7})
+    assert windows[row].count == 10
+    assert windows_of({}, total, {row: 7})[row].count == 7
+
+
+def test_a_balance_on_a_row_is_the_one_in_force() -> None:
+    key = RowKey("deliveries", "all", "total")
+    assert compare_row_balances({key: row(*key, 9, balance=7)}, {key: 7}).differences == []
+    (wrong,) = compare_row_balances({key: row(*key, 9, balance=7)}, {key: 8}).differences
+    assert wrong.line == "deliveries/all/total: shows a balance of 7, in force is 8"
+    (absent,) = compare_row_balances({}, {key: 8}).differences
+    assert absent.line.endswith("shows a balance of 0, in force is 8")
+    day = row("deliveries", "all", "day:2024-10-07", 2)
+    assert compare_sums({RowKey.of(day): day, key: row(*key, 9, balance=7, start="1999-12-31")}).differences == []

@@ -65,6 +65,7 @@ KINDS: Final = (
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
+    ("balances", r"deliveries/all/year:2024: shows a balance of 7, in force is 0"),
     ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
     ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
     ("control totals", r"deliveries/model=SU7/day:2024-10-03: lacks the total of /factories/bj1, 8"),
@@ -241,7 +242,7 @@ class Planter:
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
         control = {"source": FACTORY, "count": 5, "difference": -3, "as_of": "2024-10-03T16:00:00.000Z"}
         change(yu7, count=rows[yu7]["count"] + 1, controls=[control])
-        change("deliveries/all/year:2024", targets=[{"target_id": "x", "value": 9, "reached": False}])
+        change("deliveries/all/year:2024", balance=7, targets=[{"target_id": "x", "value": 9, "reached": False}])
         (october,) = rows["deliveries/all/month:2024-10"]["targets"]
         change("deliveries/all/month:2024-10", targets=[{**october, "reached": False}])
         control = {"source": FACTORY, "count": 5, "difference": 9, "as_of": "2024-10-03T16:00:00.000Z"}

@@ -55,6 +55,7 @@ TARGET = line(
     "target.set.v1",
     {"target_id": "T", "metric": "deliveries", "scope": "all", "period": "year:2024", "value": 9},
 )
+BALANCE = line("balance.set.v1", {"metric": "deliveries", "scope": "model= SU7", "count": 5})
 WITHDRAWN = line("target.withdrawn.v1", {"target_id": "T"})
 CONTROL = line(
     "control.total.v1", {"metric": "deliveries", "scope": "model=SU7", "period": "day:2024-10-07", "count": 0}
@@ -82,6 +83,7 @@ def test_where_only_deliveries_are_published_a_void_is_one_of_them() -> None:
         (VOIDED, ORDERS, b"A"),
         (TARGET, TARGETS, b"T"),
         (WITHDRAWN, TARGETS, b"T"),
+        (BALANCE, TARGETS, b"deliveries/model=SU7/total"),
         (CONTROL, CONTROLS, b"deliveries/model=SU7/day:2024-10-07"),
     ],
 )

@@ -61,6 +61,7 @@ DATA: dict[str, dict[str, Any]] = {
         "label": "October",
     },
     "target.withdrawn.v1": {"target_id": "su7-2024-10", "reason": "replaced"},
+    "balance.set.v1": {"metric": "deliveries", "scope": "all", "count": 480000, "label": "up to 2023"},
     "control.total.v1": {
         "metric": "deliveries",
         "scope": "model=SU7",

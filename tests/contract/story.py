@@ -76,6 +76,9 @@ class _Story:
             self._windows = tuple(json.loads(rest))
         elif word == "target":
             self._rules.target.append(TargetSettings(**_toml(rest)))
+        elif word == "balance":
+            time, units = rest.split(" ")
+            self._open_world.balance(time, int(units))
         elif word == "restart":
             self._open_world.restart(*self._rules.rules(), targets=self._rules.targets())
         elif word == "count":

@@ -533,6 +533,35 @@ def test_targets_are_as_strict_as_the_contract(data: dict[str, Any], reason: str
     assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
 
 
+# Opening balances ---------------------------------------------------------------------------------------------------
+
+BALANCE = "balance.set.v1"
+BALANCE_KEY = b"deliveries/all/total"
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "reason"),
+    [
+        ({}, BALANCE_KEY, None),
+        ({"count": 0, "label": None}, BALANCE_KEY, None),
+        ({"scope": "model=SU7"}, b"deliveries/model=SU7/total", None),
+        ({"count": -1}, BALANCE_KEY, "invalid_field"),
+        ({"count": None}, BALANCE_KEY, "invalid_field"),
+        ({"scope": "SU7"}, b"deliveries/SU7/total", "invalid_field"),
+        ({"metric": "sales"}, b"sales/all/total", "invalid_field"),
+        ({}, b"deliveries/all", "wrong_key"),
+        ({}, b"deliveries/all/year:2024", "wrong_key"),
+        ({}, None, "wrong_key"),
+    ],
+)
+def test_opening_balances_are_as_strict_as_the_other_events(
+    data: dict[str, Any], key: bytes | None, reason: str | None
+) -> None:
+    value = text_of({**document(BALANCE), "data": DATA[BALANCE] | data})
+    outcome = decode_target(Record(value, key=key), future_limit_us=FUTURE_LIMIT_US)
+    assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
 # Control totals -----------------------------------------------------------------------------------------------------
 
 CONTROL = "control.total.v1"

@@ -25,7 +25,7 @@ from schemas.events import (
     PRODUCTION_EVENTS,
     TARGET_EVENTS,
     ControlTotal,
-    TargetEvent,
+    PlanEvent,
     canonical_scope,
 )
 from schemas.facts import (
@@ -132,7 +132,7 @@ def record_of(block: Block) -> Record:
             data.get("order_id")
             or data.get("target_id")
             or data.get("vin")
-            or "/".join(data.get(part, "") for part in ("metric", "scope", "period"))
+            or "/".join((data.get("metric", ""), data.get("scope", ""), data.get("period", "total")))
         )
         return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
     head, _, value = block.text.partition("\n\n")
@@ -161,7 +161,7 @@ def after(value: str) -> int:
         return 0
 
 
-def read(record: Record, topic: str) -> Fact | TargetEvent | ControlTotal | Rejection:
+def read(record: Record, topic: str) -> Fact | PlanEvent | ControlTotal | Rejection:
     if topic == "targets":
         return codec.decode_target(record, future_limit_us=FUTURE_LIMIT_US)
     if topic == "controls":

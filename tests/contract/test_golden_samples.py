@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from schemas import codec, export
-from schemas.events import EVENTS, ControlTotal, TargetSet, TargetWithdrawn
+from schemas.events import EVENTS, BalanceSet, ControlTotal, TargetSet, TargetWithdrawn
 from tests.contract.builders import Record, by_authority, decoded, key_of
 from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, OUTPUTS, SAMPLES
 
@@ -23,6 +23,7 @@ TARGETS: dict[str, type[TargetSet | TargetWithdrawn]] = {
     "target.withdrawn.v1": TargetWithdrawn,
 }
 CONTROL = "control.total.v1"
+BALANCE = "balance.set.v1"
 INTERNAL = ("internal.day-count", "internal.marker", "internal.marker.several-topics")
 SCHEMAS = export.json_schemas()
 
@@ -55,7 +56,7 @@ def schema_of(name: str) -> dict[str, Any]:
 
 def test_every_type_and_version_has_a_sample_and_every_sample_is_tested() -> None:
     found = {path.name.removesuffix(".json") for path in SAMPLES.iterdir()}
-    assert found == {*FACTS, *TARGETS, CONTROL, *OUTPUTS, *INTERNAL}
+    assert found == {*FACTS, *TARGETS, BALANCE, CONTROL, *OUTPUTS, *INTERNAL}
     assert set(SCHEMAS) <= {name if name in SCHEMAS else name.rpartition(".")[0] for name in found}
 
 
@@ -76,6 +77,13 @@ def test_a_sample_target_is_read_as_its_model(name: str) -> None:
     assert target.data.target_id == "su7-2024-10"
 
 
+def test_the_sample_opening_balance_is_read_as_its_model() -> None:
+    record = Record(sample(BALANCE), key=b"deliveries/all/total", timestamp=1_728_400_000_000)
+    balance = codec.decode_target(record, future_limit_us=0)
+    assert isinstance(balance, BalanceSet)
+    assert (balance.data.count, balance.data.period) == (480_000, "total")
+
+
 def test_the_sample_control_total_is_read_as_its_model() -> None:
     record = Record(sample(CONTROL), key=b"deliveries/model=SU7/day:2024-10-07", timestamp=1_728_400_000_000)
     control = codec.decode_control(record, future_limit_us=0)
@@ -83,7 +91,7 @@ def test_the_sample_control_total_is_read_as_its_model() -> None:
     assert (control.data.count, control.data.label) == (1045, "handed over")
 
 
-@pytest.mark.parametrize("name", [*FACTS, *TARGETS, CONTROL])
+@pytest.mark.parametrize("name", [*FACTS, *TARGETS, BALANCE, CONTROL])
 def test_a_publisher_writes_an_event_as_the_sample_has_it(name: str) -> None:
     model = EVENTS[name]
     assert codec.encode_event(model.model_validate_json(sample(name))) == sample(name)

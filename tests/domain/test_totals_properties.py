@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.domain.totals_world import METRIC, World, rule, target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.domain.rules import Rule, Target
 
 SCOPES = ("model=SU7", "all")
@@ -88,6 +90,9 @@ STEPS = st.lists(
             st.just("restart"), st.sets(st.sampled_from(range(len(RULES)))), st.sampled_from((TARGETS, OTHER_TARGETS))
         ),
         st.tuples(st.just("restart"), st.none(), st.none()),
+        st.tuples(
+            st.just("balance"), st.integers(0, 24 * 3), st.sampled_from(SCOPES), st.sampled_from((0, 1, 14, 15, 29, 40))
+        ),
     ),
     max_size=40,
 )
@@ -107,6 +112,8 @@ def play(world: World, steps: list[Step]) -> None:
             forward, caught_up = values
             hour = min(hour + forward, FINAL_HOUR)
             world.step(at_us(hour), caught_up=caught_up)
+        elif kind == "balance":
+            play_balance(world, hour, values)
         elif values[0] is None:
             world.restart()
         else:
@@ -136,7 +143,13 @@ def naive_counts(world: World) -> dict[tuple[str, str], int]:
     for (_, _, scope, day), count in world.counts.items():
         for period in naive_periods(day):
             counts[scope, period] += count.count
+    counts.update({(scope, "total"): units for scope, units in naive_balances(world).items() if units})
     return counts
+
+
+def naive_balances(world: World) -> dict[str, int]:
+    """The last opening balance of each scope."""
+    return {each.scope: each.units for each in sorted(world.balances, key=lambda each: (each.time_us, each.id))}
 
 
 def naive_records(counts: dict[str, int], window: str) -> list[str]:
@@ -227,7 +240,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> Non
     assert standing == naive_standing(world, RULES, TARGETS)
 
     at_once = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
-    at_once.counts = world.counts
+    at_once.counts, at_once.balances = world.counts, world.balances
     at_once.restart()
     at_once.step(at_us(FINAL_HOUR))
     assert standing == at_once.standing()
@@ -235,6 +248,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> Non
     counts = naive_counts(world)
     for key, row in world.rows.items():
         assert row.count == counts[row.scope, row.period], key
+        assert row.balance == (naive_balances(world).get(row.scope, 0) if row.period == "total" else 0), key
         same = at_once.rows.get(key)
         if same is not None:
             kept = {"version", "restated", "updated_at"}
@@ -276,6 +290,8 @@ def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     for step in steps:
         if step[0] == "put":
             play_put(restarting, step)
+        elif step[0] == "balance":
+            play_balance(restarting, hour, step[1:])
         else:
             hour = min(hour + step[1], FINAL_HOUR)
             restarting.restart()
@@ -306,6 +322,9 @@ def test_a_step_in_parts_publishes_what_a_whole_one_does(
         if step[0] == "put":
             play_put(whole, step)
             play_put(parted, step)
+        elif step[0] == "balance":
+            play_balance(whole, hour, step[1:])
+            play_balance(parted, hour, step[1:])
         elif step[0] == "step":
             hour = min(hour + step[1], FINAL_HOUR)
             most, dies_after = parts[number % len(parts)]
@@ -317,6 +336,12 @@ def test_a_step_in_parts_publishes_what_a_whole_one_does(
 
 def _identity(event: dict[str, Any]) -> str:
     return str(event["id"])
+
+
+def play_balance(world: World, hour: int, values: Sequence[Any]) -> None:
+    """An opening balance is set from now or a later hour on."""
+    ahead, scope, units = values
+    world.balance(at_us(min(hour + ahead, FINAL_HOUR)), units, scope=scope)
 
 
 def play_put(world: World, step: Step) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from schemas.codec import full_row
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
+from streams.domain.balances import BalanceChange
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import Rule, Target
 from streams.domain.targets import TargetChange
@@ -62,6 +63,7 @@ class World:
         self.rows: dict[str, WindowRow] = {}
         self.events: list[MilestoneEvent] = []
         self.changes: list[TargetChange] = []
+        self.balances: list[BalanceChange] = []
         self.held: dict[str, int] = {}
         self.decided: dict[str, MilestoneEvent] = {}
         #: Versions of rows that others have replaced, as far as the history was told of them at once.
@@ -105,6 +107,8 @@ class World:
             self.totals.restore_decided(event)
         for change in self.changes:
             self.totals.take_target(change)
+        for balance in self.balances:
+            self.totals.take_balance(balance)
 
     def change(self, time: str | int, aim: Target | str, name: str = "", source: str = "/plan") -> str:
         """An event sets a target, or withdraws the one of that id; what has become of it."""
@@ -114,6 +118,13 @@ class World:
         change = TargetChange(time_us, name or f"c{len(self.changes)}", source, target_id, target)
         self.changes.append(change)
         return self.totals.take_target(change)
+
+    def balance(self, time: str | int, units: int, name: str = "", metric: Metric = METRIC, scope: str = SCOPE) -> str:
+        """An event sets an opening balance; what has become of it."""
+        time_us = us(time) if isinstance(time, str) else time
+        change = BalanceChange(time_us, name or f"b{len(self.balances)}", "/plan", metric, scope, units)
+        self.balances.append(change)
+        return self.totals.take_balance(change)
 
     def put(
         self,

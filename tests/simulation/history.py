@@ -131,7 +131,7 @@ class Publishers:
 
 
 class Planners:
-    """Sets and withdraws targets, sends control totals, and makes mistakes."""
+    """Sets and withdraws targets, sets opening balances, sends control totals, and makes mistakes."""
 
     def __init__(self, dice: Random) -> None:
         self._dice = dice
@@ -148,6 +148,11 @@ class Planners:
             key = "/".join(what.values())
             value = self._event("control.total.v1", now_us, what | {"count": dice.randrange(9)}, key)
             return Sent(1, key.encode(), value, is_event=True)
+        if dice.random() < 0.3:
+            of = dice.choice([("orders_placed", "all"), ("deliveries", "model=SU7")])
+            data = {"metric": of[0], "scope": of[1], "count": dice.randrange(25)}
+            key = "/".join((*of, "total"))
+            return Sent(0, key.encode(), self._event("balance.set.v1", now_us, data, key), is_event=True)
         target_id = dice.choice(["t", "u"])
         if dice.random() < 0.3:
             value = self._event("target.withdrawn.v1", now_us, {"target_id": target_id}, target_id)

@@ -311,7 +311,7 @@ class Invariants:
         )
         moving = self._moving_since(ends)
         for key in sorted(then.keys() | self.table.keys()):
-            count = self.table[key]["count"] if key in self.table else 0
+            count = units_in(self.table[key]) if key in self.table else 0
             if count != then[key] and key[2] not in moving:
                 raise BrokenError("rebuild", f"{key} is published as {count}, the records give {then[key]}")
 
@@ -439,8 +439,9 @@ class Invariants:
                 for time, event_id, source in units
                 if data["start"] <= self._date_of(time).isoformat() <= data["end"]
             )
-            if len(units) >= data["position"]:
-                found.add(units[data["position"] - 1])
+            position = data["position"] - data.get("balance", 0)
+            if len(units) >= position:
+                found.add(units[position - 1])
         if unit not in found:
             raise BrokenError(
                 "moment", f"unit {data['position']} of {name} is said to be {unit}, the events give {found}"
@@ -764,7 +765,7 @@ class Invariants:
     def _check_sums(self, position: int, part: _TotalsPart, keys: set[Cell]) -> None:
         summed = part.summed
         for key in keys:
-            count = self.table[key]["count"] if key in self.table else 0
+            count = units_in(self.table[key]) if key in self.table else 0
             expected = summed.sums[key] if self._kept is None else self._kept.expected(self.table, summed.sums, key)
             if count != expected:
                 raise BrokenError("sums", f"{key} is published as {count}, the counts up to {position} give {expected}")
@@ -959,9 +960,9 @@ class Invariants:
             self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
         sums = self._expected_sums()
         published = {
-            key: row["count"]
+            key: units_in(row)
             for key, row in self.table.items()
-            if row["count"] and key[2].partition(":")[0] in ("day", "week", "month", "year", "total")
+            if units_in(row) and key[2].partition(":")[0] in ("day", "week", "month", "year", "total")
         }
         expected = {key: count for key, count in sums.items() if count}
         if published != expected:
@@ -995,31 +996,50 @@ class Invariants:
         return folded
 
     def _check_plans(self) -> None:
-        """The rows show the targets in force and the latest control total of each system, whichever partition they are in."""
+        """The rows show the targets and balances in force and the latest control total of each system, whatever partition they are in."""
         if self._world.settings.clock == "events":
             return  # a target whose time has not come by the last event is not in force
-        targets: dict[str, dict[str, Any] | None] = {}
+        plans = self._plans()
+        in_force, balances = self._targets_in(plans), self._balances_in(plans)
         totals: dict[Cell, dict[str, int]] = defaultdict(dict)
-        for event in self._plans():
+        for event in plans:
             data = event["data"]
             if event["type"] == "control.total.v1":
                 totals[data["metric"], data["scope"], data["period"]][event["source"]] = data["count"]
-            else:
-                targets[data["target_id"]] = data if "value" in data else None
-        for start in self._world.settings.target:
-            targets.setdefault(start.target_id, start.model_dump())
-        in_force: dict[Cell, dict[str, int]] = defaultdict(dict)
-        for target_id, of in targets.items():
-            if of is not None:
-                in_force[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
-        for key in self.table.keys() | in_force.keys() | totals.keys():
+        for key in self.table.keys() | in_force.keys() | totals.keys() | balances.keys():
             row = self.table.get(key, {"targets": [], "controls": []})
             shown = {each["target_id"]: each["value"] for each in row["targets"]}
             said = {each["source"]: each["count"] for each in row.get("controls", [])}
-            if (shown, said) != (in_force.get(key, {}), totals.get(key, {})):
+            wanted = in_force.get(key, {}), totals.get(key, {}), balances.get(key, 0)
+            if (shown, said, row.get("balance", 0)) != wanted:
                 raise BrokenError(
-                    "plans", f"{key} shows {shown}, {said}; in force are {in_force.get(key, {})}, {totals.get(key, {})}"
+                    "plans", f"{key} shows {shown}, {said}, {row.get('balance', 0)}; in force are {wanted}"
                 )
+
+    def _targets_in(self, plans: list[dict[str, Any]]) -> dict[Cell, dict[str, int]]:
+        """Row → target and value, of the targets that are in force after some events."""
+        targets: dict[str, dict[str, Any] | None] = {
+            start.target_id: start.model_dump() for start in self._world.settings.target
+        }
+        for event in plans:
+            data = event["data"]
+            if "target_id" in data:
+                targets[data["target_id"]] = data if "value" in data else None
+        found: dict[Cell, dict[str, int]] = defaultdict(dict)
+        for target_id, of in targets.items():
+            if of is not None:
+                found[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
+        return found
+
+    def _balances_in(self, plans: list[dict[str, Any]]) -> dict[Cell, int]:
+        """Row → its opening balance after some events."""
+        found: dict[Cell, int] = {}
+        for event in plans if "total" in self._windows else ():
+            data = event["data"]
+            if event["type"] == "balance.set.v1":
+                found[data["metric"], data["scope"], "total"] = data["count"]
+        self._world.seen["opening balances"] += len(found)
+        return found
 
     def _plans(self) -> list[dict[str, Any]]:
         """The valid events of the targets and control totals, in their own order."""
@@ -1077,6 +1097,11 @@ class Invariants:
             }
             if standing != expected:
                 raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def units_in(row: dict[str, Any]) -> int:
+    """The units of a row that are counted, without its opening balance."""
+    return int(row["count"]) - int(row.get("balance", 0))
 
 
 def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:

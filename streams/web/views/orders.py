@@ -111,7 +111,7 @@ class UnitLine(View):
 
 
 class UnitsView(View):
-    """Units of a period as they count now, `count` in all; `row` is that of the period, null of a range of dates.
+    """Units of a period as they count now, `count` in all without an opening balance; `row` is null of a range of dates.
 
     As of an earlier moment (`past`), they are counted again from what had been appended to the source topics by then; `published`
     is the figure that had been published by then, null if not known: what was appended last was published a moment later. `count`
@@ -148,7 +148,8 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
         dates = (row.start, row.end) if row is not None else ("", "")
     passed = _passed(ask, row) if row is not None else {}
     lines, problem, first = [], None, 1
-    count = published if ask.past is None else None
+    balance = row.balance if row is not None else 0
+    count = published - balance if published is not None and ask.past is None else None
     try:
         if ask.past is not None:
             span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates[0] else orders.dates_of(period)
@@ -220,6 +221,6 @@ def _passed(ask: Ask, row: WindowRow) -> dict[int, list[MilestoneLine]]:
     for event in ask.view.milestones.page(query).events:
         data = event.data
         if data.period == row.period and data.threshold is not None and data.kind != "record":
-            place = data.threshold + (1 if data.operator == "exceeds" else 0)
+            place = data.threshold + (1 if data.operator == "exceeds" else 0) - data.balance
             found.setdefault(place, []).append(milestone_line(event))
     return found
