@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streams.domain.disposition import Disposition
 
 
-class Change(Protocol):
+class DatedChange(Protocol):
     """What one event says."""
 
     # fmt: off
@@ -31,7 +31,7 @@ class Change(Protocol):
 
 
 K = TypeVar("K", bound="Hashable")
-C = TypeVar("C", bound=Change)
+C = TypeVar("C", bound=DatedChange)
 
 
 class DatedChanges(Generic[K, C]):
@@ -75,5 +75,5 @@ class DatedChanges(Generic[K, C]):
         self._holds = (since_us, until_us)
 
 
-def _order(change: Change) -> tuple[int, str, str]:
+def _order(change: DatedChange) -> tuple[int, str, str]:
     return change.time_us, change.id, change.source
