@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-ORDERS, DELIVERIES = 0, 1
+ORDERS, DELIVERIES, PRODUCTION = 0, 1, 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MODELS = ("SU7", "YU7")
 _HALF_A_DAY_US = 43_200_000_000
 
 
 class Sent(NamedTuple):
-    """A record to publish; `is_event` says whether it counts; otherwise it must become a dead letter."""
+    """A record to publish; `topic` is the family, `is_event` says whether it counts; otherwise it must become a dead letter."""
 
     topic: int
     key: bytes | None
@@ -33,10 +33,12 @@ class Publishers:
     Args:
         dice: Decides everything.
         mischief: Share of late, duplicated and wrong records.
+        produces: Whether vehicles are produced too; some orders are numbered by their vehicles then.
     """
 
-    def __init__(self, dice: Random, mischief: float) -> None:
+    def __init__(self, dice: Random, mischief: float, *, produces: bool = False) -> None:
         self._dice = dice
+        self._produces = produces
         self._mischief = mischief
         self._number = 0
         self._events = 0
@@ -66,9 +68,9 @@ class Publishers:
                 self._running.remove(life)
                 return self.next(now_us)
             topic, kind, data = step
-            sent = Sent(topic, data["order_id"].encode(), self._event(kind, now_us, data), is_event=True)
-            if kind in ("order.placed.v1", "vehicle.delivered.v1"):
-                self._counted.append((now_us, topic, data["order_id"], self._identities[-1]))
+            sent = Sent(topic, life_of(data).encode(), self._event(kind, now_us, data), is_event=True)
+            if kind in ("order.placed.v1", "vehicle.delivered.v1", "vehicle.produced.v1"):
+                self._counted.append((now_us, topic, life_of(data), self._identities[-1]))
         self._sent.append(sent)
         return sent
 
@@ -94,13 +96,28 @@ class Publishers:
             steps.append((DELIVERIES, "vehicle.delivered.v1", order | {"vin": vin} | model))
         if ends > 0.75 and len(steps) > 1:
             steps.append((DELIVERIES, "delivery.reversed.v1", order | {"vin": vin}))
+        if self._produces:
+            steps = self._with_production(steps, vin, model)
         if dice.random() < self._mischief:
             dice.shuffle(steps)
         for topic, kind, data in steps:
             yield topic, kind, data
             if dice.random() < 0.15 * self._mischief and self._identities:
                 id_, source = self._identities[-1] if dice.random() < 0.8 else dice.choice(self._identities)
-                yield topic, "event.voided.v1", order | {"voids": {"source": source, "id": id_}}
+                yield topic, *_void(topic, life_of(data), source, id_)
+
+    def _with_production(
+        self, steps: list[tuple[int, str, dict[str, Any]]], vin: str, model: dict[str, Any]
+    ) -> list[tuple[int, str, dict[str, Any]]]:
+        dice = self._dice
+        if dice.random() < 0.2:
+            steps = [(topic, kind, data | {"order_id": vin}) for topic, kind, data in steps]
+        made = [(PRODUCTION, "vehicle.produced.v1", {"vin": vin} | model)]
+        if dice.random() < 0.3:
+            made.append((PRODUCTION, "production.reversed.v1", {"vin": vin}))
+        if dice.random() < 0.2:
+            made.append((PRODUCTION, "vehicle.produced.v1", {"vin": vin} | model))
+        return [*made, *steps] if dice.random() < 0.7 else made
 
     def correction(self, now_us: int) -> Sent:
         """One of the events was an error, best one of a past day, which may no longer be a record; else the next record."""
@@ -110,8 +127,8 @@ class Publishers:
         wrong = self._dice.choice(past or self._counted)
         self._counted.remove(wrong)
         _, topic, order_id, (id_, source) = wrong
-        data = {"order_id": order_id, "voids": {"source": source, "id": id_}}
-        return Sent(topic, order_id.encode(), self._event("event.voided.v1", now_us, data), is_event=True)
+        kind, data = _void(topic, order_id, source, id_)
+        return Sent(topic, order_id.encode(), self._event(kind, now_us, data), is_event=True)
 
     def _wrong(self, now_us: int) -> Sent:
         """Records that are not valid events."""
@@ -128,6 +145,20 @@ class Publishers:
         if kind == 3:
             return Sent(ORDERS, None, None, is_event=False)
         return Sent(ORDERS, order_id.encode(), good.replace(b"+00:00", b""), is_event=False)
+
+
+def _void(topic: int, number: str, source: str, id_: str) -> tuple[str, dict[str, Any]]:
+    """Type and data of an event that voids another one of an order, or of a vehicle's production."""
+    voids = {"voids": {"source": source, "id": id_}}
+    if topic == PRODUCTION:
+        return "production.voided.v1", {"vin": number} | voids
+    return "event.voided.v1", {"order_id": number} | voids
+
+
+def life_of(data: dict[str, Any]) -> str:
+    """The number of the order, or the VIN, that an event is about."""
+    number: str = data.get("order_id") or data["vin"]
+    return number
 
 
 class Planners:

@@ -28,6 +28,7 @@ from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
 from tests.simulation.cluster import Outcome
+from tests.simulation.history import life_of
 from tests.support.recount import judged
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _NOTHING = Books(read=0, applied=0, duplicates=0, dead_letters=0, rerouted=0)
 
 #: The scope in which models count that the limits keep out.
 OTHERS: Final = "model=other"
+_OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
 #: More than any window has.
 _MOST_UNITS: Final = 300
 
@@ -318,7 +320,7 @@ class Invariants:
     def _moving_since(self, ends: Mapping[Partition, int]) -> set[str]:
         """Periods whose rows may hold more than was there at the ends, or less: those of all orders with later events."""
         later = {
-            self._world.event_of(entry)["data"]["order_id"]
+            life_of(self._world.event_of(entry)["data"])
             for tp in self._world.sources()
             for entry in self._world.between(tp, ends.get(tp, 0), self._world.cluster.high_water(tp))
             if not entry.is_marker and self._world.is_event(entry)
@@ -334,7 +336,7 @@ class Invariants:
     def _sums_of(self, events: Iterable[dict[str, Any]]) -> Counter[Cell]:
         orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
         for event in events:
-            orders[event["data"]["order_id"]].setdefault((event["source"], event["id"]), event)
+            orders[life_of(event["data"])].setdefault((event["source"], event["id"]), event)
         sums: Counter[Cell] = Counter()
         for known in orders.values():
             for metric, event, model in judged(list(known.values()))[0]:
@@ -625,11 +627,16 @@ class Invariants:
             raise BrokenError("nothing lost", f"{place} is an event and became a dead letter in ledger {number}")
         self._came |= models
         self._applied.add(place)
-        order_id, identity = event["data"]["order_id"], (event["source"], event["id"])
+        order_id, identity = life_of(event["data"]), (event["source"], event["id"])
         known = shard.orders.setdefault(order_id, {})
         if identity not in known:
             known[identity] = event
             self._new += 1
+            if event["type"] in _OF_PRODUCTION:
+                self._world.seen["events of production"] += 1
+                self._world.seen["vehicles that are orders too"] += any(
+                    "order_id" in one["data"] for one in known.values()
+                )
         touched.add(order_id)
 
     def _count_again(self, shard: _Shard, order_id: str) -> None:

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
 
-from schemas.facts import family_of
+from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, topic_number
 from schemas.notes import Place, Quarantine
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER, Context
 from streams.errors import ExpectedError
@@ -46,7 +46,7 @@ from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.coverage import BOUNDARIES, Coverage
 from tests.simulation.group import Group
-from tests.simulation.history import Planners, Publishers, meaning
+from tests.simulation.history import DELIVERIES, ORDERS, Planners, Publishers, life_of, meaning
 from tests.simulation.invariants import BrokenError, Invariants, home_of
 from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.worker import Worker
@@ -208,6 +208,8 @@ class Plan:
     rejects: bool = False
     #: Partitions of the totals.
     totals: int = 1
+    #: Whether production is published too.
+    produces: bool = False
     #: How long retractions of the daily threshold are held back.
     held_s: int = 0
     #: The windows that are counted, and with them the rules that watch them.
@@ -292,7 +294,9 @@ class Plan:
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
         )
-        return plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3))
+        return replace(
+            plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3)), produces=Random(seed + 4).random() < 0.15
+        )
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
@@ -333,6 +337,7 @@ def _settings(
     limits: LimitSettings,
     held_s: int,
     windows: tuple[str, ...],
+    produces: bool,
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -349,6 +354,11 @@ def _settings(
         RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
         RuleSettings(name="placed", metric="orders_placed", window="day", scope=(), exceeds=1, streak=2),
         RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),
+        *(
+            (RuleSettings(name="built", metric="produced", window="day", scope=("model",), exceeds=1),)
+            if produces
+            else ()
+        ),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
     )
     targets = (
@@ -361,7 +371,12 @@ def _settings(
         alias=AliasSettings.model_validate({"model": {"YU7": {"name": "SU7", "from": aliased_from}}})
         if aliased_from is not None
         else AliasSettings(),
-        topics=TopicSettings(orders=("cn.orders", "eu.orders"), deliveries=("bj1", "bj2"))
+        families=FAMILIES if produces else USUAL_FAMILIES,
+        topics=TopicSettings(
+            orders=("cn.orders", "eu.orders"),
+            deliveries=("bj1", "bj2"),
+            **({"production": ("l1", "l2")} if produces else {}),
+        )
         if several
         else TopicSettings(),
         partitions=partitions,
@@ -404,6 +419,7 @@ class World:
             limits=plan.limits,
             held_s=plan.held_s,
             windows=plan.windows,
+            produces=plan.produces,
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
@@ -423,7 +439,7 @@ class World:
         self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice, loop)
         self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
         for number, topic in self.context.source_topics.names.items():
-            partitions = (plan.orders, plan.deliveries)[number] if number < 2 else plan.partitions + 1
+            partitions = {ORDERS: plan.orders, DELIVERIES: plan.deliveries}.get(number, plan.partitions + 1)
             if partitions:
                 self.cluster.resize(topic, partitions)
         self.invariants = Invariants(self)
@@ -564,7 +580,7 @@ class World:
         # Published by a replay: the record with its key repaired.
         found = meaning(entry.value or b"") if (entry.value or b"").startswith(b'{"') else None
         if found is not None and (
-            entry.key != found["data"]["order_id"].encode() or "+" not in found["time"] or key[2] != 0
+            entry.key != life_of(found["data"]).encode() or "+" not in found["time"] or key[2] != 0
         ):
             found = None
         self._meanings[key] = found
@@ -686,7 +702,7 @@ class World:
         self.group.join(worker)
 
     async def _publish(self) -> None:
-        publishers = Publishers(self.dice, self.plan.mischief)
+        publishers = Publishers(self.dice, self.plan.mischief, produces=self.plan.produces)
         names = self.context.source_topics.names
         open_until = 0
         epoch = -1
@@ -699,7 +715,7 @@ class World:
             sent = publishers.next(self.now_us()) if number < records else publishers.correction(self.now_us())
             self.learn(sent)
             # Any topic of its family will do.
-            topic = names[sent.topic + 2 * self.dice.randrange(2)] if self.plan.several else names[sent.topic]
+            topic = names[topic_number(sent.topic, self.dice.randrange(2) if self.plan.several else 0)]
             partitions = self.cluster.partition_count(topic)
             placed = home_of(sent.key, partitions)
             if self.dice.random() < self.plan.foreign:
