@@ -45,9 +45,15 @@ def sentence(data: MilestoneData) -> str:
     window = _window(data)
     if data.kind == "record":
         return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
+    if data.kind == "record_passed":
+        number = data.count if data.position is None else data.position
+        return f"{what}: more than in any {_kind(data)} before, {number:,} {window}{_on(data)}"
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
     window += _on(data)
     number = data.count if data.position is None else data.position
+    if data.kind == "factor":
+        other = f"the {data.compared_count or 0:,} of {_period(data.compared_with or data.period)}"
+        return f"{what} reached {data.factor:.10g} times {other} {window}: {number:,}"
     if data.kind == "share":
         value, share = share_of(data)
         return f"{what} reached {share * 100:.4g} % of the target of {value:,} {window}: {number:,}"
@@ -99,20 +105,26 @@ def _kind(data: MilestoneData) -> str:
 
 
 def _window(data: MilestoneData) -> str:
-    kind, _, rest = data.period.partition(":")
+    kind = data.period.partition(":")[0]
     if kind == "total":
         return "in all"
-    start = date.fromisoformat(data.start)
+    return f"{'on' if kind == 'day' else 'in'} {_period(data.period)}"
+
+
+def _period(period_id: str) -> str:
+    """`7 Oct 2024`, `October 2024`, `week 41 of 2024`, `Q3 FY2025`, `the national day holiday of 2024`."""
+    kind, _, rest = period_id.partition(":")
     if kind == "day":
-        return f"on {start.day} {start:%b %Y}"
+        day = date.fromisoformat(rest)
+        return f"{day.day} {day:%b %Y}"
     if kind == "month":
-        return f"in {start:%B %Y}"
+        return f"{date.fromisoformat(f'{rest}-01'):%B %Y}"
     year, _, part = rest.partition("-")
     if kind == "week":
-        return f"in week {int(part.removeprefix('W'))} of {year}"
+        return f"week {int(part.removeprefix('W'))} of {year}"
     if kind in ("quarter", "half"):
-        return f"in {part} {year}"
+        return f"{part} {year}"
     if kind == "year":
-        return f"in {year}"
+        return year
     name, _, year = rest.rpartition(":")
-    return f"in the {name.replace('-', ' ')} holiday of {year}"
+    return f"the {name.replace('-', ' ')} holiday of {year}"

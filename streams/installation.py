@@ -96,4 +96,7 @@ def _rule(rule: RuleSettings) -> Rule:
         retract_after_s=rule.retract_after_s,
         every=rule.every,
         streak=rule.streak,
+        factor=rule.factor,
+        than=rule.than,
+        while_running=rule.as_ == "passed",
     )

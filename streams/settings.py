@@ -73,7 +73,11 @@ class RuleSettings(_Section):
     every: int | None = None
     first: bool = False
     streak: int | None = None
+    factor: float | None = None
+    than: Literal["previous", "last-year"] = "previous"
     record: bool = False
+    #: When records and factors are milestones: once their period is over, or the moment they are passed.
+    as_: Literal["confirmed", "passed"] = Field(default="confirmed", alias="as")
     retract_after_s: int = Field(default=0, ge=0, le=31_536_000)
 
 

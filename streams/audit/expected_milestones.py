@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from streams.audit.sums import Window
     from streams.domain.periods import Period
     from streams.settings import RuleSettings, Settings
+
+
+_YEAR = re.compile(r"[0-9]{4}")
 
 
 class TargetInForce(NamedTuple):
@@ -60,13 +64,7 @@ def expected_standing(
     """
     standing = ExpectedStanding()
     for rule in settings.rule:
-        _passed(rule, windows, standing)
-        if rule.streak is not None:
-            _streaks(rule, rule.streak, windows, standing)
-        if rule.every is not None:
-            _multiples(rule, rule.every, windows, standing)
-        if rule.record:
-            _records(rule, windows, rows, standing)
+        _of_rule(rule, windows, rows, standing)
     for target in targets:
         window = windows.get(RowKey.of(target))
         if window is not None and window.count >= target.value:
@@ -75,6 +73,25 @@ def expected_standing(
             if window is not None and window.count >= Decimal(str(share)) * target.value:
                 standing.periods[_share_id(target, share)] = target.period
     return standing
+
+
+def _of_rule(
+    rule: RuleSettings,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow],
+    standing: ExpectedStanding,
+) -> None:
+    _passed(rule, windows, standing)
+    if rule.streak is not None:
+        _streaks(rule, rule.streak, windows, standing)
+    if rule.every is not None:
+        _multiples(rule, rule.every, windows, standing)
+    if rule.factor is not None:
+        _factors(rule, Decimal(str(rule.factor)), windows, rows, standing)
+    if rule.record:
+        _records(rule, windows, rows, standing)
+    if rule.record and rule.as_ == "passed":
+        _records(rule, windows, None, standing)
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
@@ -111,8 +128,10 @@ def _rule_of(settings: Settings, event: MilestoneEvent) -> RuleSettings | None:
 
 def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
     """Whether milestones of this kind and number come from a rule that watches their window."""
-    if data.kind == "record":
-        return rule.record
+    if data.kind in ("record", "record_passed"):
+        return rule.record and (data.kind == "record" or rule.as_ == "passed")
+    if data.kind == "factor":
+        return (rule.factor, rule.than) == (data.factor, data.milestone_id.rpartition(":")[2])
     if data.kind == "multiple":
         return f"/every:{rule.every}:" in data.milestone_id
     if _number(rule) != (data.operator, data.threshold):
@@ -189,19 +208,57 @@ def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window],
             standing.rule_of[milestone_id] = rule.name
 
 
-def _records(
-    rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: ExpectedStanding
+def _factors(
+    rule: RuleSettings,
+    factor: Decimal,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow],
+    standing: ExpectedStanding,
 ) -> None:
+    by_series: dict[tuple[str, str], list[Window]] = {}
+    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
+        if metric == rule.metric and _dimensions_of(scope) == _template(rule) and _watches(rule, period_id):
+            by_series.setdefault((scope, window.period.window), []).append(window)
+    for (scope, _), series in by_series.items():
+        counts = {window.period.id: window.count for window in series}
+        with_units = [window.period for window in series if window.count]
+        for window in series:
+            period = window.period
+            others = [other for other in with_units[1:] if _is_compared(rule, other, period)]
+            over = [other for other in others if is_over(rows.get(RowKey(rule.metric, scope, other.id)))]
+            is_done = rule.as_ == "passed" or is_over(rows.get(RowKey(rule.metric, scope, period.id)))
+            if is_done and over and window.count >= factor * counts[over[0].id]:
+                milestone_id = f"{rule.metric}/{scope}/{period.id}/factor:{factor.normalize():f}:{rule.than}"
+                standing.periods[milestone_id] = period.id
+                standing.rule_of[milestone_id] = rule.name
+
+
+def _is_compared(rule: RuleSettings, earlier: Period, period: Period) -> bool:
+    """Whether a rule compares a period with an earlier one."""
+    if rule.than == "previous":
+        return follows(earlier, period)
+    year, of_earlier = (int(_YEAR.findall(one.id)[0]) for one in (period, earlier))
+    return year - of_earlier == 1 and _YEAR.sub("", period.id, count=1) == _YEAR.sub("", earlier.id, count=1)
+
+
+def _records(
+    rule: RuleSettings,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow] | None,
+    standing: ExpectedStanding,
+) -> None:
+    """Periods with more than any before; with rows, only those that are over."""
+    name = "record-passed" if rows is None else "record"
     highest: dict[tuple[str, str], int] = {}
     for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
         if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
-        if not is_over(rows.get(RowKey(metric, scope, period_id))):
+        if rows is not None and not is_over(rows.get(RowKey(metric, scope, period_id))):
             continue
         series = scope, window.period.window
         before = highest.get(series, 0)
         if window.count > before > 0:
-            milestone_id = f"{metric}/{scope}/record:{period_id}"
+            milestone_id = f"{metric}/{scope}/{name}:{period_id}"
             standing.periods[milestone_id] = period_id
             standing.rule_of[milestone_id] = rule.name
         highest[series] = max(before, window.count)

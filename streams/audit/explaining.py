@@ -11,6 +11,8 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.codec import decode_milestone, decode_row
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _SUGGESTED: Final = 3
+#: Kinds that exceed the best earlier period.
+_RECORDS: Final = ("record", "record_passed")
 #: Kinds that other periods decide as well.
-_COMPARED: Final = ("record", "streak")
+_COMPARED: Final = (*_RECORDS, "streak", "factor")
 
 
 @dataclass
@@ -64,6 +68,7 @@ class MilestoneExplanation:
         after: The one after it.
         history: Every record of the unit's order in append order, with its effect; see `order_history`.
         earlier_best: For a record: the best earlier period of its window and its count.
+        compared: For a period compared with another one: that, and what it counts now.
         in_a_row: For a streak: the periods before that pass in a row with it, in the order of time, and their counts.
         waiting: Records that have arrived and are not counted yet, of all orders; `None` where nobody knows.
         from_sources: Whether it was counted from the source topics.
@@ -79,6 +84,7 @@ class MilestoneExplanation:
     after: dict[str, Any] | None
     history: list[dict[str, Any]]
     earlier_best: tuple[Period, int] | None
+    compared: tuple[Period, int] | None
     in_a_row: list[tuple[Period, int]]
     waiting: int | None = 0
     from_sources: bool = True
@@ -98,6 +104,7 @@ class MilestoneExplanation:
             "before": self.before,
             "after": self.after,
             "earlier_best": None if best is None else _described_best(*best),
+            "compared": None if self.compared is None else {"period": self.compared[0].id, "count": self.compared[1]},
             "in_a_row": [{"period": period.id, "count": count} for period, count in self.in_a_row],
             "history": self.history,
             "waiting": self.waiting,
@@ -174,12 +181,17 @@ class _Units:
     @property
     def position(self) -> int:
         """Which of them passes the threshold."""
-        return _position(self._data, self.earlier_best)
+        return _position(self._data, self.earlier_best, self.compared)
 
     @property
     def earlier_best(self) -> tuple[Period, int] | None:
         """For a record: what it had to exceed."""
         return _earlier_best(self._data, self.days, self.business)
+
+    @property
+    def compared(self) -> tuple[Period, int] | None:
+        """For a period compared with another one: that."""
+        return _compared(self._data, self.days, self.business)
 
     @property
     def in_a_row(self) -> list[tuple[Period, int]]:
@@ -283,6 +295,7 @@ async def _known(
         after=after,
         history=history,
         earlier_best=units.earlier_best,
+        compared=units.compared,
         in_a_row=units.in_a_row,
         waiting=None if reach.waiting is None else reach.waiting.records,
         from_sources=False,
@@ -366,7 +379,8 @@ async def _explanation(
 ) -> MilestoneExplanation:
     data = revisions[-1].data
     best = _earlier_best(data, counted.days, counted.business)
-    position = _position(data, best)
+    compared = _compared(data, counted.days, counted.business)
+    position = _position(data, best, compared)
     units = counted.units
 
     def described(at: int) -> dict[str, Any] | None:
@@ -390,20 +404,31 @@ async def _explanation(
         after=described(position + 1),
         history=history,
         earlier_best=best,
+        compared=compared,
         in_a_row=_in_a_row(data, counted.days, counted.business),
     )
 
 
-def _position(data: MilestoneData, best: tuple[Period, int] | None) -> int:
+def _position(data: MilestoneData, best: tuple[Period, int] | None, compared: tuple[Period, int] | None) -> int:
     """Which unit passes the threshold."""
-    if data.kind == "record":
+    if data.kind in _RECORDS:
         return (best[1] if best is not None else 0) + 1
+    if compared is not None and data.factor is not None:
+        return ceil(Decimal(str(data.factor)) * compared[1])
     return (data.threshold or 0) + (1 if data.operator == "exceeds" else 0)
+
+
+def _compared(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
+    """The period that a milestone compares its own with, and its count now."""
+    if data.compared_with is None or not business.is_counted(data.compared_with):
+        return None
+    period = business.calendar.period(data.compared_with)
+    return period, sum(count for day, count in days.items() if period.start <= day <= period.end)
 
 
 def _earlier_best(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
     """The earlier period with the highest count; of equal ones the first."""
-    if data.kind != "record":
+    if data.kind not in _RECORDS:
         return None
     counts = _earlier(data, days, business)
     if not counts:

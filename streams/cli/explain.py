@@ -84,7 +84,7 @@ def command(
 def _row_key(what: str) -> RowKey | None:
     """The key of a row, or None where this is something else: a milestone's id has more parts, or another third one."""
     parts = what.split("/")
-    if len(parts) != 3 or parts[0] not in METRICS or parts[2].startswith("record:"):
+    if len(parts) != 3 or parts[0] not in METRICS or parts[2].startswith(("record:", "record-passed:")):
         return None
     return RowKey(*parts)
 
@@ -131,6 +131,8 @@ def _print_milestone(found: MilestoneExplanation) -> None:
         period, count = found.earlier_best
         best = period.start.isoformat() if period.kind == "day" else period.id
         click.echo(f"the best {period.kind} before was {best} with {count:,}")
+    if found.compared is not None:
+        click.echo(f"compared with {found.compared[0].id}, which counts {found.compared[1]:,} now")
     if found.in_a_row:
         click.echo(f"before it in a row: {', '.join(f'{period.id} {count:,}' for period, count in found.in_a_row)}")
     click.echo()

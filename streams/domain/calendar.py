@@ -24,6 +24,7 @@ NO_CALENDAR: Final = "none"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HOLIDAY_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_YEAR = re.compile(r"[0-9]{4}")
 #: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 _YEARS = range(1999, 2102)
 #: Kinds of window that are counted by default.
@@ -198,6 +199,26 @@ class Calendar:
     def after(self, period: Period) -> Period | None:
         """The period that comes after one in its window; None as above."""
         return self._beside(period, 1)
+
+    def year_before(self, period: Period) -> Period | None:
+        """The same period of the year before; None where it has none, as of 29 February or a week 53."""
+        return self._years_later(period, -1)
+
+    def year_after(self, period: Period) -> Period | None:
+        """The same period of the year after; None as above."""
+        return self._years_later(period, 1)
+
+    def _years_later(self, period: Period, years: int) -> Period | None:
+        if period.kind in (TOTAL, "holiday"):
+            return self._beside(period, years)
+        year = _YEAR.search(period.id)
+        if year is None:
+            return None
+        name = f"{period.id[: year.start()]}{int(year[0]) + years:04}{period.id[year.end() :]}"
+        try:
+            return parse_period(name, self.reckoning)
+        except ValueError:
+            return None
 
     def _beside(self, period: Period, step: int) -> Period | None:
         if period.kind == "holiday":

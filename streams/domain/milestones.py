@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 #: Of installations that began when there was no other.
 EARLIEST_SOURCE = "/milestones"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KIND_ORDER = {"threshold": 0, "multiple": 1, "first": 2, "streak": 3, "share": 4, "target": 4, "record": 5}
+_KINDS_IN_ORDER: Final[tuple[tuple[MilestoneKind, ...], ...]] = (
+    ("threshold",),
+    ("multiple",),
+    ("first",),
+    ("streak",),
+    ("factor",),
+    ("share", "target"),
+    ("record_passed",),
+    ("record",),
+)
+_KIND_ORDER = {kind: number for number, kinds in enumerate(_KINDS_IN_ORDER) for kind in kinds}
 _RAISED: Final = "milestone.raised.v1"
 _RECORDED: Final = "milestone.recorded.v1"
 _REINSTATED: Final = "milestone.reinstated.v1"
@@ -54,6 +64,9 @@ class Claim:
     operator: Operator | None = None
     threshold: int | None = None
     streak: int | None = None
+    factor: float | None = None
+    compared_with: str | None = None
+    compared_count: int | None = None
 
 
 class MilestoneBook:
@@ -183,6 +196,9 @@ class MilestoneBook:
             balance=balance,
             first=first,
             streak=claim.streak,
+            factor=claim.factor,
+            compared_with=claim.compared_with,
+            compared_count=claim.compared_count,
             position=position,
             achieved_at=achieved_at,
             detected_at=self._detected_at,
@@ -228,8 +244,8 @@ class Completion:
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
     """Events that are published together in their order.
 
-    Thresholds come before multiples, firsts, streaks, targets with their shares, and records, smaller numbers before greater, then
-    by id and revision.
+    Thresholds come before multiples, firsts, streaks, comparisons, targets with their shares, records just passed, and records,
+    smaller numbers before greater, then by id and revision.
     """
     return sorted(events, key=_publishing_order)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import is_name, unescaped
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 LEAST_EVERY: Final = 10
 #: Fewest periods that are a streak.
 LEAST_STREAK: Final = 2
+#: Greatest number of times that a period is compared by, and how many digits after the point it may have.
+MOST_FACTOR: Final = 1000
+_FACTOR_DIGITS: Final = 4
 _OPERATORS = ("exceeds", "reaches")
+
+#: What a period is compared with.
+Than = Literal["previous", "last-year"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,9 @@ class Rule:
         retract_after_s: A retraction is published once the reason for it has lasted this long, seconds.
         every: Raise each multiple of this number that a window reaches, units; excludes `operator`, `first` and `streak`.
         streak: Also raise a period that passes as the last of at least so many in a row, once for each length.
+        factor: Raise a period that reaches so many times the count of the one that it is compared with, 1 or more.
+        than: Which one that is: the period before it (`previous`), or the same one of the year before (`last-year`).
+        while_running: Raise `factor` and, besides the confirmed ones, records the moment that they are passed.
     """
 
     name: str
@@ -54,12 +63,19 @@ class Rule:
     retract_after_s: int = 0
     every: int | None = None
     streak: int | None = None
+    factor: float | None = None
+    than: Than = "previous"
+    while_running: bool = False
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""
         if self.threshold is None:
             return False
         return count > self.threshold if self.operator == "exceeds" else count >= self.threshold
+
+    def units_of(self, compared: int) -> int:
+        """The smallest count that is `factor` times another one; that itself, for a rule without a factor."""
+        return ceil(Fraction(str(self.factor or 1)) * compared)
 
     @property
     def template(self) -> tuple[str, ...]:
@@ -129,6 +145,16 @@ def share_id(target: Target, share: float) -> str:
     return f"{target.metric}/{target.scope}/{target.period}/share:{target.target_id}:{target.value}:{share}"
 
 
+def factor_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a period reaches so many times the count of another."""
+    return f"{rule.metric}/{scope}/{period_id}/factor:{_factor_text(rule)}:{rule.than}"
+
+
+def record_passed_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a period, over or not, has more than all before it."""
+    return f"{rule.metric}/{scope}/record-passed:{period_id}"
+
+
 def record_id(rule: Rule, scope: str, period_id: str) -> str:
     """Id of the milestone that a period is a record."""
     return f"{rule.metric}/{scope}/record:{period_id}"
@@ -172,6 +198,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         _metric_fault(rule.metric)
         or _window_fault(rule.window, calendar)
         or _scope_fault(rule.scope)
+        or _factor_fault(rule)
         or _number_fault(rule)
     )
 
@@ -198,6 +225,22 @@ def _scope_fault(scope: tuple[str, ...]) -> str | None:
     return "scope: list each dimension once" if len(set(scope)) != len(scope) else None
 
 
+def _factor_fault(rule: Rule) -> str | None:
+    if rule.factor is None:
+        if rule.than != "previous":
+            return "than needs factor"
+        return "as needs record or factor" if rule.while_running and not rule.record else None
+    if rule.window == TOTAL:
+        return "total has no earlier period to compare with: leave factor out"
+    if not 1 <= rule.factor <= MOST_FACTOR or round(rule.factor, _FACTOR_DIGITS) != rule.factor:
+        return f"factor must be from 1 to {MOST_FACTOR} with at most {_FACTOR_DIGITS} digits after the point, not {rule.factor}"
+    return None
+
+
+def _factor_text(rule: Rule) -> str:
+    return f"{rule.factor:.10g}"
+
+
 def _number_fault(rule: Rule) -> str | None:
     if rule.every is not None:
         if rule.operator is not None:
@@ -212,7 +255,8 @@ def _number_fault(rule: Rule) -> str | None:
     if rule.operator is None and rule.threshold is None:
         if rule.first or rule.streak is not None:
             return f"{'first' if rule.first else 'streak'} needs a number to pass: give exceeds or reaches"
-        return None if rule.record else "raises nothing: give exceeds, reaches, every or record"
+        raises = rule.record or rule.factor is not None
+        return None if raises else "raises nothing: give exceeds, reaches, every, factor or record"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"
     least = 0 if rule.operator == "exceeds" else 1
@@ -225,6 +269,7 @@ def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     each = rule.window == "holiday"
     windows = [f"holiday:{name}" for name in calendar.holidays] if each else [rule.window]
     claims = [f"{place} {window} record" for window in windows if rule.record]
+    claims += [f"{place} {window} {_factor_text(rule)} {rule.than}" for window in windows if rule.factor is not None]
     claims += [f"{place} {window} every {rule.every}" for window in windows if rule.every is not None]
     claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows if rule.operator is not None]
     return claims

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
 from streams.domain.balances import BalanceBook
+from streams.domain.comparisons import Comparisons
 from streams.domain.controls import Controls
 from streams.domain.delayed_retractions import HeldBack
 from streams.domain.disposition import APPLIED
@@ -31,9 +32,11 @@ from streams.domain.rules import (
     Target,
     check_rules,
     check_targets,
+    factor_id,
     first_id,
     multiple_id,
     record_id,
+    record_passed_id,
     share_id,
     streak_id,
     streaks_id,
@@ -67,6 +70,8 @@ _NO_LIMIT: Final = 1 << 62
 _RECORDS_OF_ROW: Final = 2
 #: Kinds of milestones that one row decides; the others compare rows.
 _OF_ONE_ROW: Final = ("threshold", "multiple", "share", "target")
+#: A record of a period that is over, or of one that may still run.
+_BestKind = Literal["record", "record_passed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,9 @@ class Totals:
         self._template_of: tuple[str, tuple[str, ...]] = "all", ()
         self._firsts: dict[tuple[str, str], FirstPassing] = {}
         self._streaks: dict[tuple[str, str, str], Streaks] = {}
+        self._comparisons: dict[tuple[str, str, str], Comparisons] = {}
         self._records: dict[tuple[str, str, str], RecordPeriods] = {}
+        self._records_passed: dict[tuple[str, str, str], RecordPeriods] = {}
         self._days_seen: set[date] = set()
         self._held = HeldBack()
         self._now_us = 0
@@ -379,6 +386,7 @@ class Totals:
             self._windows.load(places[first : first + _PAUSE_ROWS])
         rows = self._windows.group()
         yield from self._judge_numbers(rows)
+        yield from self._judge_factors(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])
         milestones, held = self._book.end_step(), self._held.drain()
         settled = self._book.settled()
@@ -632,37 +640,102 @@ class Totals:
             row = self._windows.get(RowKey(rule.metric, last.scope, earlier.id)) if earlier is not None else None
         return False
 
-    def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
-        touched: dict[tuple[str, str, str], tuple[Rule, RecordPeriods]] = {}
+    def _judge_factors(self, rows: Sequence[Row]) -> Iterator[None]:
+        touched: dict[tuple[str, str, str], tuple[Rule, Comparisons]] = {}
         for number, row in enumerate(rows):
-            rule = next((rule for rule in self._rules_of(row) if rule.record), None) if row.is_over else None
+            for rule in self._rules_of(row):
+                if rule.factor is not None:
+                    # A rule for all holidays keeps the years of each apart.
+                    of = (rule.name, row.scope, row.period.window)
+                    comparisons = self._comparisons.setdefault(of, Comparisons(self._calendar, rule.than))
+                    comparisons.put(row)
+                    touched[of] = rule, comparisons
+            yield from _pause(number)
+        for (_, scope, _), (rule, comparisons) in touched.items():
+            for number, period in enumerate(comparisons.stale()):
+                self._judge_factor(rule, self._row_of(rule, scope, period.id), comparisons)
+                yield from _pause(number)
+            comparisons.end()
+
+    def _judge_factor(self, rule: Rule, row: Row, comparisons: Comparisons) -> None:
+        period = comparisons.base(row.period)
+        base = self._windows.get(RowKey(rule.metric, row.scope, period.id)) if period is not None else None
+        units = rule.units_of(base.count if base is not None else 0)
+        claim = Claim(
+            factor_id(rule, row.scope, row.period.id),
+            "factor",
+            units,
+            rule=rule.name,
+            operator="reaches",
+            threshold=units,
+            factor=rule.factor,
+            compared_with=period.id if period is not None else None,
+            compared_count=base.count if base is not None else None,
+        )
+        passes = (
+            base is not None
+            and base.is_over
+            and base.count > 0
+            and comparisons.has_history(base)
+            and row.count >= units
+            and (rule.while_running or row.is_over)
+        )
+        stands = self._book.stands(claim.milestone_id)
+        if passes:
+            self._held.end(claim.milestone_id)
+        if passes and base is not None and not stands:
+            passed = (
+                base.was_over
+                and base.published_count > 0
+                and comparisons.has_history(base, before=True)
+                and row.published_count >= rule.units_of(base.published_count)
+                and (rule.while_running or row.was_over)
+            )
+            # As with records, a clock may be what makes it one: no unit of that step tells history from news.
+            self._book.pass_(claim, row, news=not (passed or row.only_backfilled or row.count == row.backfilled))
+        elif stands and not passes and not self._is_held_back(claim.milestone_id, row, rule):
+            self._book.retract(claim, row)
+
+    def _judge_records(self, rows: Sequence[Row], due: Sequence[Row]) -> Iterator[None]:
+        """Records of periods that are over; and those that have just been passed, where a rule asks for them."""
+        yield from self._judge_best([row for row in rows if row.is_over], due, "record")
+        yield from self._judge_best(rows, due, "record_passed")
+
+    def _judge_best(self, rows: Sequence[Row], due: Sequence[Row], kind: _BestKind) -> Iterator[None]:
+        touched: dict[tuple[str, str, str], tuple[Rule, RecordPeriods]] = {}
+        of_kind = self._records if kind == "record" else self._records_passed
+        for number, row in enumerate(rows):
+            rule = next((rule for rule in self._rules_of(row) if _has(rule, kind)), None)
             if rule is not None:
                 # A rule for all holidays keeps the records of each apart.
                 of = (rule.name, row.scope, row.period.window)
-                periods = self._records.setdefault(of, RecordPeriods())
+                periods = of_kind.setdefault(of, RecordPeriods())
                 periods.put(row)
                 touched[of] = (rule, periods)
             yield from _pause(number)
         for (_, scope, window), (rule, periods) in touched.items():
-            over: list[Row] = []
+            before_step: list[Row] = []
             if not self._started:
                 # Only a takeover can bring a new rule; what was a record before it is then not news.
                 for number, period_id in enumerate(periods):
                     row = self._row_of(rule, scope, period_id)
-                    if row.was_over:
-                        over.append(row)
+                    if row.was_over or kind == "record_passed":
+                        before_step.append(row)
                     yield from _pause(number)
-            before = _records_before(over)
+            before = _records_before(before_step)
             judged = {
-                row.key: (row, False) for row in due if row.period.window == window and self._waits_as_record(row, rule)
+                row.key: (row, False)
+                for row in due
+                if row.period.window == window
+                and rule in self._rules_of(row)
+                and _best_id(rule, row, kind) in self._held
             }
             for period_id, is_record in periods.judge():
                 row = self._row_of(rule, scope, period_id)
                 judged[row.key] = row, is_record
             for row, is_record in judged.values():
-                self._judge_record(
-                    rule, row, periods.best_before(row), is_record=is_record, was_record=row.period.id in before
-                )
+                claim = Claim(_best_id(rule, row, kind), kind, periods.best_before(row) + 1, rule=rule.name)
+                self._judge_record(claim, rule, row, is_record=is_record, was_record=row.period.id in before)
 
     def _row_of(self, rule: Rule, scope: str, period_id: str) -> Row:
         row = self._windows.get(RowKey(rule.metric, scope, period_id))
@@ -670,11 +743,7 @@ class Totals:
             raise RuntimeError(f"{rule.metric}/{scope}: the row of {period_id} is gone")
         return row
 
-    def _waits_as_record(self, row: Row, rule: Rule) -> bool:
-        return rule in self._rules_of(row) and record_id(rule, row.scope, row.period.id) in self._held
-
-    def _judge_record(self, rule: Rule, row: Row, best: int, *, is_record: bool, was_record: bool) -> None:
-        claim = Claim(record_id(rule, row.scope, row.period.id), "record", best + 1, rule=rule.name)
+    def _judge_record(self, claim: Claim, rule: Rule, row: Row, *, is_record: bool, was_record: bool) -> None:
         stands = self._book.stands(claim.milestone_id)
         if is_record:
             self._held.end(claim.milestone_id)
@@ -686,6 +755,16 @@ class Totals:
             self._book.retract(claim, row)
 
 
+def _has(rule: Rule, kind: _BestKind) -> bool:
+    """Whether a rule raises records of a kind."""
+    return rule.record and (kind == "record" or rule.while_running)
+
+
+def _best_id(rule: Rule, row: Row, kind: _BestKind) -> str:
+    made = record_id if kind == "record" else record_passed_id
+    return made(rule, row.scope, row.period.id)
+
+
 def _position(rule: Rule) -> int:
     """Which unit of a window passes the number of a threshold."""
     return (rule.threshold or 0) + (rule.operator == "exceeds")
@@ -695,10 +774,10 @@ def _ordered(step: Step, *, is_last: bool = False) -> Step:
     return Step(step.rows, in_order(step.milestones), step.held, step.decided, step.replaced, is_last)
 
 
-def _records_before(over: Sequence[Row]) -> set[str]:
-    """The records among periods that were over, in their order, by what was published of them."""
-    published = records_among(row.published_count for row in over)
-    return {row.period.id for row, is_record in zip(over, published, strict=True) if is_record}
+def _records_before(rows: Sequence[Row]) -> set[str]:
+    """The records among periods, in their order, by what was published of them."""
+    published = records_among(row.published_count for row in rows)
+    return {row.period.id for row, is_record in zip(rows, published, strict=True) if is_record}
 
 
 def _pause(number: int) -> Iterator[None]:

@@ -138,8 +138,10 @@ class Names:
             "multiple": _("Multiple"),
             "first": _("First ever"),
             "streak": _("In a row"),
+            "factor": _("Comparison"),
             "share": _("Share of a target"),
             "target": _("Target"),
+            "record_passed": _("Record passed"),
             "record": _("Record"),
         }.get(value, value)
 
@@ -226,6 +228,19 @@ class Names:
             if data.period.startswith("day:"):
                 return _("%(what)s: record day, %(count)s on %(when)s") % parts
             return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
+        if data.kind == "record_passed":
+            number = self._number(data.count if data.position is None else data.position)
+            record = _("record day") if data.period.startswith("day:") else self._record(data.period)
+            return _("%(what)s passed the former %(record)s with %(count)s, %(when)s") % {
+                **parts,
+                "count": number,
+                "record": record,
+            }
+        if data.kind == "factor":
+            return _("%(what)s reached %(factor)s times the %(count)s of %(other)s, %(when)s") % {
+                **parts,
+                **self._compared(data),
+            }
         if data.kind == "share":
             value, share = share_of(data)
             parts |= {"line": self._number(value), "share": self._percent(share)}
@@ -249,10 +264,13 @@ class Names:
         """What had to happen, such as `more than 1,000 in a day`."""
         _ = self.gettext
         parts = {"line": self._number(data.threshold), "window": self.window(data.period.partition(":")[0])}
-        if data.kind == "record" and data.period.startswith("day:"):
+        is_record = data.kind in ("record", "record_passed")
+        if is_record and data.period.startswith("day:"):
             return _("more than on any day before")
-        if data.kind == "record":
+        if is_record:
             return _("more than in any %(window)s before") % parts
+        if data.kind == "factor":
+            return _("%(factor)s times the %(count)s of %(other)s") % self._compared(data)
         if data.kind == "share":
             value, share = share_of(data)
             return _("%(share)s of the target of %(line)s") % {
@@ -271,6 +289,14 @@ class Names:
         if data.operator == "exceeds":
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
+
+    def _compared(self, data: MilestoneData) -> dict[str, str]:
+        """How many times what was reached."""
+        return {
+            "factor": str(format_decimal(data.factor or 0, "#,##0.####", locale=self.locale)),
+            "count": self._number(data.compared_count),
+            "other": self.period(data.compared_with or ""),
+        }
 
     def _in_a_row(self, data: MilestoneData) -> str:
         """Such as `the 5th month in a row`."""

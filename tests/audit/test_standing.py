@@ -168,6 +168,47 @@ def test_streaks_are_counted_up_to_each_period_and_holidays_by_year() -> None:
         assert is_judged(settings, event.model_copy(update={"data": data}), []) is is_judged_now
 
 
+def test_periods_are_compared_with_what_is_over_and_not_the_first() -> None:
+    def month_rule(name: str, factor: float, **more: Any) -> RuleSettings:
+        fields = {"name": name, "metric": "deliveries", "window": "month", "scope": ["model"], "factor": factor, **more}
+        return RuleSettings.model_validate(fields)
+
+    settings = Settings(
+        rule=(
+            month_rule("double", 2, **{"as": "passed"}),
+            month_rule("done", 2.5),
+            month_rule("year", 1.1, than="last-year"),
+            month_rule("best", 100, record=True, **{"as": "passed"}),
+        )
+    )
+    calendar = Business(settings).calendar
+    counts = {"month:2023-11": 10, "month:2023-12": 20, "month:2024-01": 40, "month:2024-02": 99, "month:2024-12": 22}
+    found = {
+        RowKey("deliveries", "model=SU7", name): Window(calendar.period(name), count) for name, count in counts.items()
+    }
+    rows = rows_for(found)
+    rows[RowKey("deliveries", "model=SU7", "month:2024-02")] = row(
+        "deliveries", "model=SU7", "month:2024-02", 99, status="open"
+    )
+    standing = sorted(expected_standing(settings, found, rows, []).periods)
+    assert standing == [
+        "deliveries/model=SU7/month:2024-01/factor:2:previous",
+        "deliveries/model=SU7/month:2024-02/factor:2:previous",
+        "deliveries/model=SU7/month:2024-12/factor:1.1:last-year",
+        "deliveries/model=SU7/record-passed:month:2023-12",
+        "deliveries/model=SU7/record-passed:month:2024-01",
+        "deliveries/model=SU7/record-passed:month:2024-02",
+        "deliveries/model=SU7/record:month:2023-12",
+        "deliveries/model=SU7/record:month:2024-01",
+    ]
+    event = milestone(standing[0], "month:2024-01", operator="reaches", threshold=40, factor=2.0)
+    for kind, judged in (("factor", True), ("record_passed", True), ("streak", False)):
+        of_kind = event.model_copy(update={"data": event.data.model_copy(update={"kind": kind})})
+        assert is_judged(settings, of_kind, []) is judged
+    other = event.model_copy(update={"data": event.data.model_copy(update={"kind": "factor", "factor": 3.0})})
+    assert not is_judged(settings, other, [])
+
+
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
 def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:
     month = BUSINESS.periods_of(date(2024, 10, 3))[1]

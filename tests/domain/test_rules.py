@@ -72,6 +72,8 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         rule("g", "month", every=10, record=True),
         rule("h", "month", every=20),
         rule("s", "year", reaches=5, streak=2),
+        rule("t", "month", factor=1.5, while_running=True),
+        rule("u", "month", factor=1.5, than="last-year"),
         rule("i", "holiday", record=True),
     ]
     targets = [target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")]
@@ -94,7 +96,7 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(window="holiday:qingming", exceeds=1), "qingming is not among the holidays of the settings"),
         (rule(exceeds=1, scope=("colour",)), "no dimension is called 'colour'; choose from model, variant"),
         (rule(exceeds=1, scope=("model", "model")), "list each dimension once"),
-        (rule(), "raises nothing: give exceeds, reaches, every or record"),
+        (rule(), "raises nothing: give exceeds, reaches, every, factor or record"),
         (rule(first=True), "first needs a number to pass"),
         (rule(record=True, first=True), "first needs a number to pass"),
         (rule(exceeds=-1), "exceeds must be at least 0, not -1"),
@@ -108,6 +110,11 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(record=True, streak=2), "streak needs a number to pass"),
         (rule(every=100, streak=2), "streak needs exceeds or reaches"),
         (rule(window="total", exceeds=1, streak=2), "total has no earlier period to compare with"),
+        (rule(factor=0.5), "factor must be from 1 to 1000 with at most 4 digits after the point, not 0.5"),
+        (rule(factor=1.23456), "factor must be from 1 to 1000 with at most 4 digits"),
+        (rule(window="total", factor=2), "total has no earlier period to compare with"),
+        (rule(exceeds=1, than="last-year"), "than needs factor"),
+        (rule(exceeds=1, while_running=True), "as needs record or factor"),
         (rule(every=100, first=True), "first needs exceeds or reaches"),
     ],
 )
@@ -124,11 +131,12 @@ def test_a_wrong_rule_is_one_line_with_its_name(wrong: Rule, message: str) -> No
         (rule("b", exceeds=1), "rule 'b': raises the same milestones as rule 'a'"),
         (rule("b", reaches=7, record=True), "rule 'b': raises the same milestones as rule 'a'"),
         (rule("b", every=10), "rule 'b': raises the same milestones as rule 'c'"),
+        (rule("b", factor=2.0), "rule 'b': raises the same milestones as rule 'd'"),
     ],
 )
 def test_two_rules_that_cannot_be_told_apart_are_refused(second: Rule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_rules([rule("a", exceeds=1, record=True), rule("c", every=10), second], CALENDAR)
+        check_rules([rule("a", exceeds=1, record=True), rule("c", every=10), rule("d", factor=2), second], CALENDAR)
 
 
 def test_a_rule_of_every_holiday_and_one_of_the_same_holiday_are_refused() -> None:

@@ -22,6 +22,7 @@ WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday"
 DAYS = tuple(
     date.fromisoformat(day)
     for day in (
+        "2023-10-02",
         "2023-12-30",
         "2024-01-01",
         "2024-02-29",
@@ -41,11 +42,15 @@ RULES = (
     rule("year", "year", reaches=9),
     rule("national-day", "holiday:national-day", exceeds=5, first=True),
     rule("holidays", "holiday", reaches=7, first=True, streak=2),
-    rule("record", record=True),
+    rule("record", record=True, while_running=True),
+    rule("double-days", factor=2),
+    rule("days-on-days", scope=(), factor=1.5, while_running=True),
+    rule("months-on-years", "month", scope=(), factor=1.2, than="last-year", while_running=True),
+    rule("breaks-on-breaks", "holiday", factor=1, than="last-year", while_running=True),
     rule("all-records", record=True, scope=()),
     rule("all-days", exceeds=3, first=True, streak=2, scope=()),
     rule("quarters", "quarter", reaches=4, streak=2),
-    rule("week", "week", exceeds=8, first=True, record=True),
+    rule("week", "week", exceeds=8, first=True, record=True, while_running=True),
     rule("quarter", "quarter", every=10),
     rule("total", "total", every=15),
     rule("months", "month", every=10, record=True, scope=()),
@@ -130,8 +135,8 @@ def naive_periods(day: date) -> list[str]:
     found += [f"quarter:{day.year}-Q{quarter}", f"half:{day.year}-H{(quarter + 1) // 2}"]
     if date(2024, 10, 1) <= day <= date(2024, 10, 7):
         found.append("holiday:national-day:2024")
-    if day == date(2025, 10, 3):
-        found.append("holiday:national-day:2025")
+    if day in (date(2025, 10, 3), date(2023, 10, 2)):
+        found.append(f"holiday:national-day:{day.year}")
     if date(2023, 12, 30) <= day <= date(2024, 1, 1):
         found.append("holiday:new-year:2024")
     return found
@@ -152,9 +157,45 @@ def naive_balances(world: World) -> dict[str, int]:
     return {each.scope: each.units for each in sorted(world.balances, key=lambda each: (each.time_us, each.id))}
 
 
-def naive_records(counts: dict[str, int], window: str) -> list[str]:
+def naive_comparisons(counts: dict[str, int], one: Rule, begins: str) -> dict[str, str]:
+    """Records and factors of one scope."""
+    standing = {}
+    if one.record:
+        standing = {f"{begins}/record:{p}": p for p in naive_records(counts, one.window, UNFINISHED)}
+    if one.record and one.while_running:
+        standing |= {f"{begins}/record-passed:{p}": p for p in naive_records(counts, one.window, set())}
+    if one.factor is not None:
+        name = f"factor:{one.factor:g}:{one.than}"
+        standing |= {f"{begins}/{p}/{name}": p for p in naive_factors(counts, one)}
+    return standing
+
+
+def naive_factors(counts: dict[str, int], one: Rule) -> list[str]:
+    """Periods that have so many times the count of another, which is over and not the first with any."""
+    mine = [p for p in counts if p.startswith(f"{one.window}:") and counts[p]]
+    found = []
+    for period in mine:
+        kind, name, rest = period.rpartition(":")[0], period[:-4], period.rpartition(":")[2]
+        if one.than == "previous":
+            base = f"day:{date.fromisoformat(rest) - timedelta(days=1)}"
+        elif kind.startswith("holiday"):
+            base = f"{name}{int(rest) - 1}"
+        else:
+            base = f"{kind}:{int(rest[:4]) - 1}{rest[4:]}"
+        has_history = any(p.startswith(f"{kind}:") and p < base for p in mine)
+        if (
+            base in mine
+            and base not in UNFINISHED
+            and has_history
+            and counts[period] >= (one.factor or 0) * counts[base]
+        ):
+            found += [period] if one.while_running or period not in UNFINISHED else []
+    return found
+
+
+def naive_records(counts: dict[str, int], window: str, unfinished: set[str]) -> list[str]:
     """Periods of a window that are over and have more than all before them, one of which had any."""
-    in_order = sorted(p for p in counts if p.startswith(f"{window}:") and p not in UNFINISHED)
+    in_order = sorted(p for p in counts if p.startswith(f"{window}:") and p not in unfinished)
     best = [max((counts[p] for p in in_order[:index]), default=0) for index in range(len(in_order))]
     return [p for p, before in zip(in_order, best, strict=True) if 0 < before < counts[p]]
 
@@ -197,8 +238,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
     for one in rules:
         scope = "all" if one.scope == () else "model=SU7"
         of_scope = {period: count for (s, period), count in counts.items() if s == scope}
-        if one.record:
-            standing |= {f"{METRIC}/{scope}/record:{p}": p for p in naive_records(of_scope, one.window)}
+        standing |= naive_comparisons(of_scope, one, f"{METRIC}/{scope}")
         mine = [p for p in of_scope if f"{p}:".startswith(f"{one.window}:")]
         for period in mine if one.every else ():
             for multiple in range(one.every or 0, of_scope[period] + 1, one.every or 1):
@@ -214,7 +254,7 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
             if one.first and passed:
                 # New year's day comes before the national day, so the text after the last colon does not matter here.
                 order = {"holiday:new-year:2024": "2023-12-30", "holiday:national-day:2024": "2024-10-01"}
-                order["holiday:national-day:2025"] = "2025-10-01"
+                order |= {"holiday:national-day:2023": "2023-09-29", "holiday:national-day:2025": "2025-10-01"}
                 first = min(passed, key=lambda p: order.get(p, p))
                 standing[f"{METRIC}/{scope}/first:{one.window}/{one.operator}:{line}"] = first
     return standing | naive_targets(counts, targets)

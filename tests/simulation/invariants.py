@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from schemas.facts import Metric
     from schemas.outputs import Marker
     from schemas.questions import Answer, Question
+    from streams.settings import RuleSettings
     from tests.simulation.cluster import Entry, Transaction
     from tests.simulation.world import World
 
@@ -987,6 +988,7 @@ class Invariants:
         self._check_plans()
         self._check_numbers_at_the_end()
         self._check_streaks()
+        self._check_factors()
         self._check_records()
 
     def _expected_sums(self) -> Counter[Cell]:
@@ -1085,25 +1087,51 @@ class Invariants:
         for rule in self._world.settings.rule:
             if not rule.record:
                 continue
-            by_scope: dict[str, list[tuple[str, int]]] = defaultdict(list)
-            for (metric, scope, period), row in self.table.items():
-                is_judged = metric == rule.metric and period.startswith(f"{rule.window}:") and row["status"] != "open"
-                if is_judged and (scope == "all") == (rule.scope == ()):
-                    by_scope[scope].append((period, row["count"]))
+            for kind in ("record", "record_passed") if rule.as_ == "passed" else ("record",):
+                expected = set()
+                for scope, rows in self._rows_of(rule).items():
+                    peak = 0
+                    for period, count, is_over in sorted(rows):
+                        if kind == "record" and not is_over:
+                            continue
+                        if 0 < peak < count:
+                            expected.add((scope, period))
+                        peak = max(peak, count)
+                self._check_standing(rule, kind, expected)
+
+    def _check_factors(self) -> None:
+        """Days have so many times what the day before has, which is over and not the first with any."""
+        for rule in self._world.settings.rule:
+            if rule.factor is None:
+                continue
+            assert (rule.window, rule.than, rule.as_) == ("day", "previous", "passed"), "no other is recounted here"
             expected = set()
-            for scope, days in by_scope.items():
-                peak = 0
-                for period, count in sorted(days):
-                    if 0 < peak < count:
+            for scope, rows in self._rows_of(rule).items():
+                over = {period: count for period, count, is_over in sorted(rows) if is_over and count}
+                first = min((period for period, count, _ in rows if count), default=None)
+                for period, count, _ in rows:
+                    before = f"day:{date.fromisoformat(period[4:]) - timedelta(days=1)}"
+                    if before != first and before in over and count >= rule.factor * over[before]:
                         expected.add((scope, period))
-                    peak = max(peak, count)
-            standing = {
-                (data["scope"], data["period"])
-                for data in self.standing.values()
-                if data["kind"] == "record" and data["rule"] == rule.name
-            }
-            if standing != expected:
-                raise BrokenError("records", f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+            self._check_standing(rule, "factor", expected)
+
+    def _rows_of(self, rule: RuleSettings) -> dict[str, list[tuple[str, int, bool]]]:
+        """Of each scope that a rule watches: periods, counts, and whether they are over."""
+        found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
+        for (metric, scope, period), row in self.table.items():
+            is_judged = metric == rule.metric and period.startswith(f"{rule.window}:")
+            if is_judged and (scope == "all") == (rule.scope == ()):
+                found[scope].append((period, row["count"], row["status"] != "open"))
+        return found
+
+    def _check_standing(self, rule: RuleSettings, kind: str, expected: set[tuple[str, str]]) -> None:
+        standing = {
+            (data["scope"], data["period"])
+            for data in self.standing.values()
+            if data["kind"] == kind and data["rule"] == rule.name
+        }
+        if standing != expected:
+            raise BrokenError(kind, f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
 
 
 def units_in(row: dict[str, Any]) -> int:

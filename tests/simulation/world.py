@@ -350,7 +350,19 @@ def _settings(
             retract_after_s=held_s,
         ),
         RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
-        RuleSettings(name="record", metric="deliveries", window="day", scope=("model",), record=True),
+        RuleSettings.model_validate(
+            {
+                "name": "record",
+                "metric": "deliveries",
+                "window": "day",
+                "scope": ["model"],
+                "record": True,
+                "as": "passed",
+            }
+        ),
+        RuleSettings.model_validate(
+            {"name": "more", "metric": "orders_placed", "window": "day", "scope": [], "factor": 1, "as": "passed"}
+        ),
         RuleSettings(name="orders-record", metric="orders", window="day", scope=(), record=True),
         RuleSettings(name="placed", metric="orders_placed", window="day", scope=(), exceeds=1, streak=2),
         RuleSettings(name="each", metric="orders_placed", window="total", scope=(), every=10),

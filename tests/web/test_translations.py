@@ -234,6 +234,52 @@ def test_a_streak_is_a_sentence(period: str, streak: int, shown: list[tuple[str,
 
 
 @pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (
+            "factor",
+            [
+                (
+                    "SU7 deliveries reached 2 times the 10,021 of September 2024 in October 2024, on 30 Oct 2024: 20,042",
+                    None,
+                ),
+                (
+                    "SU7 deliveries reached 2 times the 10,021 of September 2024, October 2024, on Wed, Oct 30, 2024",
+                    "2 times the 10,021 of September 2024",
+                ),
+                (
+                    "SU7 交付量达到2024年9月\uff0810,021\uff09的 2 倍\uff082024年10月\uff09\uff0c达成于2024年10月30日周三",
+                    "2024年9月\uff0810,021\uff09的 2 倍",
+                ),
+            ],
+        ),
+        (
+            "record_passed",
+            [
+                ("SU7 deliveries: more than in any month before, 20,042 in October 2024, on 30 Oct 2024", None),
+                (
+                    "SU7 deliveries passed the former record month with 20,042, October 2024, on Wed, Oct 30, 2024",
+                    "more than in any month before",
+                ),
+                (
+                    "SU7 交付量以 20,042 刷新单月新高\uff082024年10月\uff09\uff0c达成于2024年10月30日周三",
+                    "高于以往任何一个月",
+                ),
+            ],
+        ),
+    ],
+)
+def test_a_comparison_is_a_sentence(kind: str, shown: list[tuple[str, str | None]]) -> None:
+    sample = OUTPUTS["vehicle.milestones.v1.factor"]
+    assert isinstance(sample, MilestoneEvent)
+    data = sample.data.model_copy(update={"kind": kind})
+    assert headline_sentence(data) == shown[0][0]
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert (filters["sentence"](data), filters["rule"](data)) == wanted
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),

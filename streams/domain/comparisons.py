@@ -1,0 +1,76 @@
+"""Periods compared with earlier ones: which one each is compared with, and what has to be judged again after a change."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from streams.domain.calendar import Calendar
+    from streams.domain.periods import Period
+    from streams.domain.rules import Than
+    from streams.domain.windows import Row
+
+_Ordering = tuple["date", "date", str]
+
+
+class Comparisons:
+    """The periods of one rule, window and scope.
+
+    A period is compared with another one only where there is something before that: the first one with units may be a part of
+    its own period, the others are whole.
+
+    Args:
+        calendar: Which period is the one before another, or of the year before.
+        than: What each is compared with.
+    """
+
+    def __init__(self, calendar: Calendar, than: Than) -> None:
+        is_yearly = than == "last-year"
+        self._base: Callable[[Period], Period | None] = calendar.year_before if is_yearly else calendar.before
+        self._dependent: Callable[[Period], Period | None] = calendar.year_after if is_yearly else calendar.after
+        self._known: dict[str, Period] = {}
+        self._with_units: list[_Ordering] = []
+        #: The first period that had units before this step.
+        self._first_before: _Ordering | None = None
+        self._stale: dict[str, Period] = {}
+
+    def put(self, row: Row) -> None:
+        """Takes a period that may have changed, or is new."""
+        if row.period.id not in self._known and row.published_count > 0:
+            self._first_before = min(self._first_before or row.ordering, row.ordering)
+        self._known[row.period.id] = row.period
+        index = bisect_left(self._with_units, row.ordering)
+        held = index < len(self._with_units) and self._with_units[index] == row.ordering
+        if row.count > 0 and not held:
+            insort(self._with_units, row.ordering)
+        elif held and row.count == 0:
+            del self._with_units[index]
+        self._stale[row.period.id] = row.period
+
+    def stale(self) -> list[Period]:
+        """The periods to judge, in the order of time."""
+        if (self._with_units[0] if self._with_units else None) != self._first_before:
+            self._stale.update(self._known)
+        for period in list(self._stale.values()):
+            dependent = self._dependent(period)
+            if dependent is not None and dependent.id in self._known:
+                self._stale[dependent.id] = dependent
+        return sorted(self._stale.values(), key=lambda period: (period.start, period.end))
+
+    def end(self) -> None:
+        """All of them are judged: what is known now is what was before from here on."""
+        self._stale.clear()
+        self._first_before = self._with_units[0] if self._with_units else None
+
+    def base(self, period: Period) -> Period | None:
+        """What a period is compared with, where there is such a period."""
+        return self._base(period)
+
+    def has_history(self, base: Row, *, before: bool = False) -> bool:
+        """Whether something came before a period that others are compared with; or did so before this step."""
+        first = self._first_before if before else self._with_units[0] if self._with_units else None
+        return first is not None and first < base.ordering
