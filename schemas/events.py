@@ -114,9 +114,11 @@ def _name(value: str) -> str:
 
 
 def _period(value: str) -> str:
+    if value == "total":
+        return value
     match = _PERIOD.fullmatch(value)
     if match is None:
-        raise ValueError("not a period: day:2024-10-07, month:2024-10, year:2024 or holiday:national-day:2024")
+        raise ValueError("not a period: day:2024-10-07, month:2024-10, year:2024, total or holiday:national-day:2024")
     first = f"{next(filter(None, match.groups()))}-01-01"[:10]
     try:
         year = date.fromisoformat(first).year

@@ -283,6 +283,10 @@ class Forecast(_Output):
     once the target is reached or the period over; `pace_recent` (units a day) is what the projection starts from.
     `quality` says how far the `history_days` (complete days) carry: `none`, `little` (no range), `fair`, `good`. `note`
     is a line for a person. `label`, what the target is called, is left out if it has none.
+
+    `total` has no end: `projected_total` is that at the `horizon`, a year from `business_date`; there is no plan line, so
+    `plan_count` is `count`, and it is `ahead` if the value is expected by the horizon, else `behind`. `reached_on` is null too
+    where an opening balance has reached the value.
     """
 
     metric: Metric

@@ -10,6 +10,7 @@ from schemas.codec import decode_forecast
 from streams.cli.options import business_text, cluster_options
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
+from streams.domain.periods import TOTAL
 from streams.domain.suggestions import unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -68,7 +69,7 @@ def _print(forecasts: Iterable[Forecast]) -> None:
                 made.state,
                 f"{made.value:,}",
                 f"{made.count:,}",
-                f"{made.ahead_units:+,} ({made.ahead_days:+.1f} d)",
+                f"{made.ahead_units:+,} ({made.ahead_days:+.1f} d)" if made.period != TOTAL else _NOTHING,
                 *(_number(units) for units in (total.p10, total.p50, total.p90)),
                 made.projected_date.p50 or _NOTHING,
                 _number(made.pace_recent),

@@ -8,7 +8,7 @@ cases of the series' own past. All in units (whole ones in results) and civil da
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from functools import cached_property
 from itertools import accumulate
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.outputs import Forecast, ForecastQuality, ForecastState, ProjectedDate, ProjectedTotal
 from streams.domain.forecast_range import Spread, Spreads
 from streams.domain.pace import MODEL, MODEL_VERSION, PaceModel
+from streams.domain.periods import TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 HISTORY_DAYS: Final = 400
 #: Days after the end of a period on which the date of reaching a target is still looked for, at most.
 BEYOND_DAYS: Final = 92
+#: Days, today included, for which a window without an end is projected.
+OPEN_DAYS: Final = 366
 #: Complete days from which on a history is called good.
 GOOD_DAYS: Final = 56
 
@@ -82,11 +85,13 @@ class Known:
         history: Complete days.
         today: Units of the business date so far.
         share: Which part of a day's units has usually come by this time of day, 0 to 1.
+        balance: Units of all time that were there before the days.
     """
 
     history: DailyHistory
     today: int = 0
     share: float = 0.0
+    balance: int = 0
 
     @property
     def business_date(self) -> date:
@@ -95,13 +100,19 @@ class Known:
 
     def units(self, period: Period) -> int:
         """What a period counts so far."""
-        return sum(self._within(period))
+        return self._before(period) + sum(self._within(period))
 
     def date_reaching(self, period: Period, value: int) -> date | None:
-        """The date on which a period's count came to a value, by the counts as they are now."""
+        """The date on which a period's count came to a value, by the counts as they are now; None if it was there before."""
         first = max(period.start, self.history.start)
-        sums = accumulate(self._within(period))
+        if value <= self._before(period):
+            return None
+        sums = accumulate(self._within(period), initial=self._before(period))
+        next(sums)
         return next((first + number * _DAY for number, total in enumerate(sums) if total >= value), None)
+
+    def _before(self, period: Period) -> int:
+        return self.balance if period.kind == TOTAL else 0
 
     def _within(self, period: Period) -> tuple[int, ...]:
         start, counts = self.history.start, (*self.history.counts, self.today)
@@ -201,10 +212,18 @@ def project(known: Known, period: Period) -> Projection | None:
 def horizon(period: Period) -> date:
     """The last date on which reaching a target is looked for.
 
-    As long again after the period as it lasts, at most `BEYOND_DAYS`; of one day, which cannot be reached tomorrow, itself.
+    As long again after the period as it lasts, at most `BEYOND_DAYS`; of one day, which cannot be reached tomorrow, itself; and
+    of `projected_part`, whose end is only that of the projection.
     """
+    if period.kind == TOTAL:
+        return period.end
     length_days = (period.end - period.start).days + 1
     return period.end + (min(BEYOND_DAYS, length_days) if length_days > 1 else 0) * _DAY
+
+
+def projected_part(period: Period, today: date) -> Period:
+    """The period up to where it is projected: all of it, but a year from today of the one that has no end."""
+    return replace(period, end=today + (OPEN_DAYS - 1) * _DAY) if period.kind == TOTAL else period
 
 
 def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezone: str) -> Forecast:
@@ -217,7 +236,8 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         as_of: The moment, RFC 3339.
         timezone: IANA name of the business time zone.
     """
-    count, plan = known.units(period), _Plan(target.value, period, known)
+    whole, period = period, projected_part(period, known.business_date)
+    count = known.units(period)
     reached_on = known.date_reaching(period, target.value)
     over = known.business_date > period.end
     projection = None if over else project(known, period)
@@ -228,6 +248,9 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
     dates = projection.dates(target.value) if projection else ProjectedDate(p10=None, p50=None, p90=None)
     if reached_on is not None:
         dates = ProjectedDate(p10=reached_on.isoformat(), p50=reached_on.isoformat(), p90=reached_on.isoformat())
+    elif count >= target.value:
+        dates = ProjectedDate(p10=None, p50=None, p90=None)
+    plan = _Plan(target.value, period, known, expected=dates.p50 is not None)
     model = known.history.model
     left = target.value - count
     made = Forecast(
@@ -237,8 +260,8 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         target_id=target.target_id,
         label=target.label or None,
         value=target.value,
-        start=period.start.isoformat(),
-        end=period.end.isoformat(),
+        start=whole.start.isoformat(),
+        end=whole.end.isoformat(),
         timezone=timezone,
         count=count,
         business_date=known.business_date.isoformat(),
@@ -259,7 +282,7 @@ def forecast(target: Target, period: Period, known: Known, *, as_of: str, timezo
         reached_on=reached_on.isoformat() if reached_on is not None else None,
         # Of one day there is no pace a day: what is left is left today.
         pace_needed=round(left / plan.remaining_days, 1)
-        if left > 0 < plan.remaining_days and not plan.is_one_day
+        if left > 0 < plan.remaining_days and not plan.is_one_day and period.kind != TOTAL
         else None,
         pace_recent=round(model.at(len(model.counts)).rate, 1) if model is not None else None,
     )
@@ -270,13 +293,18 @@ class _Plan:
     """The plan line: straight from 0 at the period's start to the target's value at its end.
 
     Within today it rises with the part of a day's units that has usually come by now, so that a target is not behind
-    every morning.
+    every morning. A window without an end has no such line: it is ahead if the value is expected within the projection.
     """
 
-    def __init__(self, value: int, period: Period, known: Known) -> None:
+    def __init__(self, value: int, period: Period, known: Known, *, expected: bool) -> None:
         length_days = (period.end - period.start).days + 1
         begun_days = (known.business_date - period.start).days
         self.begun = begun_days >= 0
+        if period.kind == TOTAL:
+            self.is_one_day, self.is_ahead = False, expected
+            self.units, self.ahead_days = known.units(period), 0.0
+            self.remaining_days = OPEN_DAYS - known.share
+            return
         self.is_one_day = length_days == 1
         elapsed_days = min(float(length_days), begun_days + known.share) if self.begun else 0.0
         exact = value * elapsed_days / length_days
@@ -310,7 +338,7 @@ def _quality(known: Known, projection: Projection | None, *, over: bool) -> Fore
 
 def _note(made: Forecast, projection: Projection | None) -> str:
     if made.state == "reached":
-        return f"reached on {made.reached_on}"
+        return f"reached on {made.reached_on}" if made.reached_on else "reached before the days that are counted here"
     if made.state == "missed":
         return f"not reached: {made.value - made.count:,} short at the end of the period"
     if projection is None:

@@ -282,8 +282,6 @@ def _target_fault(target: Target, calendar: Calendar) -> str | None:
             calendar.period(target.period)
         except ValueError as error:
             fault = f"period: {error}"
-    if fault is None and target.period == TOTAL:
-        fault = "period: total has no end; a rule with reaches or every raises its numbers"
     if fault is None and target.value < 1:
         fault = f"value must be at least 1, not {target.value}"
     return fault

@@ -68,6 +68,9 @@ class DayRows(Protocol):
     def day_counts(self, metric: Metric, scope: str) -> Iterable[tuple[date, int]]:
         """Dates and counts of the days that have any, in no order."""
 
+    def balance(self, metric: Metric, scope: str) -> int:
+        """The opening balance that is part of all time."""
+
 
 class _Watch:
     """A target in force, and its last published forecast."""
@@ -252,7 +255,7 @@ class Forecasts:
         history = self._history(days, (target.metric, target.scope), today)
         row = days.day(target.metric, target.scope, today)
         share = usual_share(self._by_hour(days, target, today), self._zone.datetime_of(now_us).time())
-        known = Known(history, row.count if row is not None else 0, share)
+        known = Known(history, row.count if row is not None else 0, share, days.balance(target.metric, target.scope))
         return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
 
     def _history(self, days: DayRows, series: _Series, today: date) -> DailyHistory:

@@ -521,6 +521,8 @@ def test_a_target_is_read_as_its_model() -> None:
         ({"period": "year:2024"}, None),
         ({"period": "year:1999"}, "invalid_field"),
         ({"period": "holiday:national-day:2024"}, None),
+        ({"period": "total"}, None),
+        ({"period": "total:2024"}, "invalid_field"),
         ({"period": "week:2024-41"}, "invalid_field"),
         ({"target_id": "other"}, "wrong_key"),
         ({"label": None}, None),

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from datetime import date, time
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
-from streams.domain.forecast import project, usual_share
+from streams.domain.forecast import forecast, project, usual_share
 from streams.domain.forecast_range import measure
-from tests.domain.forecast_world import AUTUMN, DAY, START, forecast_of, known, of
+from streams.domain.periods import total_period
+from streams.domain.rules import Target
+from tests.domain.forecast_world import AS_OF, AUTUMN, DAY, START, forecast_of, known, of
 from tests.domain.forecast_world import period as period_of
+
+if TYPE_CHECKING:
+    from schemas.outputs import Forecast
+    from streams.domain.forecast import Known
 
 #: Complete days before 15 May 2024.
 MID_MAY = (date(2024, 5, 15) - START).days
@@ -392,3 +400,41 @@ def test_the_range_of_a_period_to_come_is_as_wide_as_its_distance() -> None:
     assert near.high is not None
     assert far.high is not None
     assert far.high[30] / far.middle[30] - 1 > 1.8 * (near.high[30] / near.middle[30] - 1)
+
+
+# A window without an end ---------------------------------------------------------------------------------------------
+
+
+def of_total(world: Known, value: int) -> Forecast:
+    """The forecast of a target of all time."""
+    target = Target("aim", "deliveries", "all", "total", value)
+    return forecast(target, total_period(START), world, as_of=AS_OF, timezone="Asia/Shanghai")
+
+
+def test_a_target_of_all_time_has_a_date_and_no_plan_line() -> None:
+    world = replace(known([10] * 100), balance=480_000)
+    made = of_total(world, 481_100)
+    assert (made.count, made.state, made.projected_date.p50) == (481_000, "ahead", "2024-04-19")
+    assert (made.plan_count, made.ahead_units, made.ahead_days, made.pace_needed) == (481_000, 0, 0.0, None)
+    assert (made.start, made.end, made.horizon) == ("1999-12-31", "2101-01-01", "2025-04-10")
+    assert made.projected_total.p50 == 481_000 + 366 * 10
+    assert made.note.startswith("expected on 2024-04-19")
+
+
+def test_a_target_of_all_time_that_is_not_reached_within_a_year_is_behind() -> None:
+    made = of_total(known([10] * 100), 1000 + 366 * 10 + 1)
+    assert (made.state, made.projected_date.p50) == ("behind", None)
+    assert made.note.startswith("not expected by 2025-04-10")
+
+
+def test_a_target_of_all_time_is_reached_by_the_unit_that_the_balance_leaves_to_be_counted() -> None:
+    world = replace(known([10] * 100), balance=480_000)
+    assert (of_total(world, 480_995).reached_on, of_total(world, 480_995).state) == ("2024-04-09", "reached")
+    before = of_total(world, 480_000)
+    assert (before.state, before.reached_on, before.projected_date.p50) == ("reached", None, None)
+    assert before.note == "reached before the days that are counted here"
+
+
+def test_nothing_is_projected_of_all_time_without_a_complete_day() -> None:
+    made = of_total(known([], today=3), 100)
+    assert (made.state, made.projected_total.p50, made.quality) == ("behind", None, "none")

@@ -61,6 +61,7 @@ TARGETS = (
     target(3, "day", "day:2024-10-07"),
     target(5, "break", "holiday:national-day:2024"),
     target(12, "year", "year:2024", scope="all", at=(0.3, 0.5)),
+    target(30, "ever", "total", at=(0.5,)),
 )
 OTHER_TARGETS = (target(6, "floor"), target(3, "aim"))
 FINAL_HOUR = 24 * 16

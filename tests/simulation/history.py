@@ -188,7 +188,8 @@ class Planners:
         if dice.random() < 0.3:
             value = self._event("target.withdrawn.v1", now_us, {"target_id": target_id}, target_id)
         else:
-            data = what | {"target_id": target_id, "value": dice.randrange(1, 9)}
+            period = dice.choice(["month:2024-10", "total"])
+            data = what | {"target_id": target_id, "value": dice.randrange(1, 9), "period": period}
             value = self._event("target.set.v1", now_us, data, target_id)
         return Sent(0, target_id.encode(), value, is_event=True)
 

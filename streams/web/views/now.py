@@ -49,7 +49,8 @@ class NowParameters(DatedParameters):
 class Today(View):
     """The day so far: its row, what is usual, what is wanted of it, its targets, and how many hours it has.
 
-    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row.
+    A `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row. `total` starts
+    where there is anything.
     """
 
     row: WindowRow | None
@@ -173,6 +174,9 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
     period_id, start, end = period
     last = min(end, ask.today)
     counts = ask.view.windows.day_counts(metric, scope, start.isoformat(), last.isoformat())
+    if period_id == TOTAL:
+        # Its dates begin where there is anything.
+        start = min((date.fromisoformat(day) for day in counts), default=last)
     count = sum_of(counts.values()) if ".." in period_id else ask.count_of(metric, scope, period_id, row)
     dates = [(start + timedelta(days=number)).isoformat() for number in range((last - start).days + 1)]
     return Span(

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from schemas.outputs import CivilDate, Forecast, Instant, RowTarget, WindowRow
+from streams.domain.periods import TOTAL
 from streams.web.readmodel import WindowQuery
 from streams.web.views.common import Ask, DatedParameters, EarlierMoment, PeriodStart, Text, View
 from streams.web.views.now import Span, span_of
@@ -150,7 +151,7 @@ def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
     last = min(row.end, today)
     counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, last)
     # What is not known is left out of the curve: its end is the count.
-    sums = list(accumulate(count for count in counts.values() if count is not None))
+    sums = list(accumulate((count for count in counts.values() if count is not None), initial=row.balance))[1:]
     step = max(1, -(-len(sums) // _CURVE_POINTS))
     curve = sums[::-1][::step][::-1]
     return [
@@ -166,7 +167,7 @@ def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
             count=row.count,
             in_force=row.start <= today <= row.end,
             state="reached" if aim.reached else (aim.forecast.state if aim.forecast is not None else None),
-            ahead_units=None if aim.forecast is None else aim.forecast.ahead_units,
+            ahead_units=None if aim.forecast is None or row.period == TOTAL else aim.forecast.ahead_units,
             projected=None if aim.forecast is None else aim.forecast.projected_total.p50,
             curve=curve,
         )
