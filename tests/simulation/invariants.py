@@ -1036,7 +1036,8 @@ class Invariants:
                 targets[data["target_id"]] = data if "value" in data else None
         found: dict[Cell, dict[str, int]] = defaultdict(dict)
         for target_id, of in targets.items():
-            if of is not None:
+            # One of a window that is not counted has no row.
+            if of is not None and (of["period"] != "total" or "total" in self._windows):
                 found[of["metric"], of["scope"], of["period"]][target_id] = of["value"]
         return found
 

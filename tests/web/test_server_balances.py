@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TODAY = "2024-10-10"
-TOTAL = {"start": "1999-12-31", "end": "2101-01-01"}
+TOTAL: dict[str, Any] = {"start": "1999-12-31", "end": "2101-01-01"}
 CAR = "deliveries/model=SU7/total/every:100000:500000"
 
 
