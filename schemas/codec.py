@@ -175,7 +175,7 @@ def checked_row(value: bytes) -> WindowRow | PlainRow:
     except msgspec.DecodeError:
         # Who says what is wrong with it.
         return decode_row(value)
-    return decode_row(value) if row.targets or row.controls or row.balance else row
+    return decode_row(value) if row.targets or row.controls or row.balance or row.count < 0 else row
 
 
 def row_document(value: bytes | str) -> dict[str, Any]:

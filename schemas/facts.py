@@ -20,6 +20,13 @@ Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reve
 #: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
+#: The metric of the one row that counts no units: vehicles produced and not delivered.
+INVENTORY: Final = "inventory"
+#: What a row can be of.
+RowMetric = Literal[Metric, "inventory"]
+#: All of these in the order used everywhere.
+ROW_METRICS: Final[tuple[RowMetric, ...]] = (*METRICS, INVENTORY)
+
 Dimension = Literal["model", "variant", "factory", "region"]
 #: Dimensions of a unit, in the order of `Dims`.
 DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)

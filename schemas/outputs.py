@@ -7,12 +7,12 @@ everyone else passes them on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.facts import Metric  # noqa: TC001 - pydantic reads annotations at run time
+from schemas.facts import INVENTORY, Metric, RowMetric
 from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations at run time
 
 PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
@@ -162,16 +162,16 @@ class WindowRow(_Output):
     `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
     holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0, and so is `balance`, the
     part that is an opening balance, which only `total` can have; `controls`, the latest total of each system that counts this
-    window itself, is omitted if there is none.
+    window itself, is omitted if there is none. `count` of an `inventory` may be below 0; of everything else it is at least 0.
     """
 
-    metric: Metric
+    metric: RowMetric
     scope: str
     period: str
     start: CivilDate
     end: CivilDate
     timezone: str
-    count: Count
+    count: int
     by_hour: Annotated[list[Count], Field(min_length=24, max_length=24)] | None = Field(
         default=None, exclude_if=_is_none
     )
@@ -184,6 +184,12 @@ class WindowRow(_Output):
     backfilled: Count = Field(default=0, exclude_if=_is_zero)
     balance: Count = Field(default=0, exclude_if=_is_zero)
     controls: list[RowControl] = Field(default_factory=list, exclude_if=_is_empty)
+
+    @model_validator(mode="after")
+    def _no_units_below_none(self) -> Self:
+        if self.count < 0 and self.metric != INVENTORY:
+            raise ValueError("count: less than 0")
+        return self
 
 
 class Cause(_Output):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import msgspec
 
-from schemas.facts import Metric  # noqa: TC001 - msgspec reads annotations at run time
+from schemas.facts import RowMetric  # noqa: TC001 - msgspec reads annotations at run time
 from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
 
 
@@ -55,7 +55,7 @@ class RowKey(NamedTuple):
 class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A `WindowRow` without targets, control totals and an opening balance, field by field: read and written in a tenth of the time."""
 
-    metric: Metric
+    metric: RowMetric
     scope: str
     period: str
     start: str
@@ -83,7 +83,6 @@ class CheckedRow(PlainRow, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
     start: _Date
     end: _Date
-    count: _Count
     by_hour: Annotated[list[_Count], msgspec.Meta(min_length=24, max_length=24)] | None = None
     restated: _Count
     version: Annotated[int, msgspec.Meta(ge=1)]

@@ -28,7 +28,7 @@ from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
-from streams.domain.periods import WEEK_DAYS, Reckoning
+from streams.domain.periods import TOTAL, WEEK_DAYS, Reckoning
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -455,6 +455,11 @@ class Settings(_Section):
             deliveries=self.topics.deliveries if "deliveries" in self.families else None,
             production=self.topics.production if "production" in self.families else None,
         )
+
+    @property
+    def keeps_inventory(self) -> bool:
+        """Whether what was produced and not delivered has rows: where both are published, and all time is counted."""
+        return {"production", "deliveries"} <= set(self.families) and TOTAL in self.windows
 
     @property
     def reckoning(self) -> Reckoning:

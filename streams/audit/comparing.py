@@ -90,6 +90,9 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
                 check.differ(f"{key}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
             continue
         check.compared += 1
+        if metric == "inventory":
+            _compare_inventory(check, rows, key)
+            continue
         # ISO dates sort like the days they name.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
         if found != row.count - row.balance:
@@ -100,6 +103,18 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
                 days=found,
             )
     return check
+
+
+def _compare_inventory(check: Check, rows: Mapping[RowKey, WindowRow], key: RowKey) -> None:
+    produced, delivered = (rows.get(RowKey(metric, key.scope, key.period)) for metric in ("produced", "deliveries"))
+    found = (produced.count if produced else 0) - (delivered.count if delivered else 0)
+    if found != rows[key].count:
+        check.differ(
+            f"{key}: {rows[key].count:,}, produced and not delivered are {found:,}",
+            row="/".join(key),
+            published=rows[key].count,
+            recounted=found,
+        )
 
 
 def compare_milestones(

@@ -80,7 +80,12 @@ class _Sums:
 
     def __post_init__(self) -> None:
         self.with_rows = {key.scope for key in self.rows}
-        self.differing = {key for key, row in self.rows.items() if row.count and self.business.is_counted(key.period)}
+        # An inventory is no sum of days; it is in the transaction of the rows it comes of.
+        self.differing = {
+            key
+            for key, row in self.rows.items()
+            if row.count and key.metric != "inventory" and self.business.is_counted(key.period)
+        }
 
     def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
         """Replaces one shard's day count; `None` means there is none."""

@@ -277,4 +277,17 @@ def windows_of(
                 window.by_hour = list(day.by_hour)
     for row, units in balances.items():
         windows.setdefault(row, Window(business.calendar.period(row.period))).count += units
-    return windows
+    return windows | _inventories(windows, business)
+
+
+def _inventories(windows: Mapping[RowKey, Window], business: Business) -> dict[RowKey, Window]:
+    """Per scope of which vehicles were produced: those that were not delivered."""
+    families = business.settings.families
+    if "production" not in families or "deliveries" not in families:
+        return {}
+    found = {}
+    for row, produced in windows.items():
+        if row.metric == "produced" and row.period == "total":
+            delivered = windows.get(RowKey("deliveries", row.scope, "total"), Window(produced.period))
+            found[RowKey("inventory", row.scope, "total")] = Window(produced.period, produced.count - delivered.count)
+    return found

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import decode_row
+from schemas.facts import INVENTORY
 from streams.cli.options import cluster_options
 from streams.cli.running import run
 from streams.domain.backtest import DailyForecast, Past, Score, complete_periods, score
@@ -128,7 +129,7 @@ def _of_cluster(settings: Settings) -> list[_Series]:
         key: tuple[str, str] = (row.metric, row.scope)
         if row.period.startswith("day:"):
             days[key][date.fromisoformat(row.start)] = row.count
-        if row.targets:
+        if row.targets and row.metric != INVENTORY:
             series = found.setdefault(key, _Series(*key))
             if row.status == "open":
                 click.echo(f"{row.metric}/{row.scope}/{row.period}: not over yet, left out", err=True)

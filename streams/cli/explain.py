@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.facts import METRICS
+from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.rows import RowKey
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
@@ -84,8 +84,13 @@ def command(
 def _row_key(what: str) -> RowKey | None:
     """The key of a row, or None where this is something else: a milestone's id has more parts, or another third one."""
     parts = what.split("/")
-    if len(parts) != 3 or parts[0] not in METRICS or parts[2].startswith(("record:", "record-passed:")):
+    if len(parts) != 3 or parts[0] not in ROW_METRICS or parts[2].startswith(("record:", "record-passed:")):
         return None
+    if parts[0] == INVENTORY:
+        of = f"{parts[1]}/{parts[2]}"
+        raise ExpectedError(
+            f"{what} is what was produced less what was delivered: explain produced/{of} or deliveries/{of}"
+        )
     return RowKey(*parts)
 
 

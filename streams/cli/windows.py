@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from schemas.codec import decode_row, encode_row, read_row
-from schemas.facts import METRICS
+from schemas.facts import ROW_METRICS
 from schemas.rows import RowKey
 from streams.cli.options import business_text, cluster_options, instant_us
 from streams.cli.progress import watched
@@ -62,8 +62,8 @@ class _Filter(NamedTuple):
         Raises:
             ExpectedError: There is no such metric, or no period whose id starts so.
         """
-        if self.metric is not None and self.metric not in METRICS:
-            raise ExpectedError(f"--metric: {unknown('metric', self.metric, METRICS)}")
+        if self.metric is not None and self.metric not in ROW_METRICS:
+            raise ExpectedError(f"--metric: {unknown('metric', self.metric, ROW_METRICS)}")
         if self.period is not None and (fault := period_fault(self.period)) is not None:
             raise ExpectedError(f"--period: {fault}")
 

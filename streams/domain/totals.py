@@ -117,6 +117,7 @@ class Totals:
         scopes: The scopes that are counted; control totals of others have nothing to be compared with.
         is_home: Whether the rows of a scope are here; targets and control totals of other scopes are only known.
         bounds: Which scopes have rows; without them all have.
+        keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
 
     Raises:
         ValueError: A rule or target is not valid; the line names it.
@@ -133,6 +134,7 @@ class Totals:
         scopes: Scopes | None = None,
         is_home: Callable[[str], bool] = lambda _scope: True,
         bounds: ScopeBounds | None = None,
+        keeps_inventory: bool = False,
     ) -> None:
         check_rules(rules, calendar)
         check_targets(targets, calendar)
@@ -154,7 +156,7 @@ class Totals:
         self._started = False
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
-        self._windows = Windows(calendar, closed_after_s, self._is_watched)
+        self._windows = Windows(calendar, closed_after_s, self._is_watched, keeps_inventory=keeps_inventory)
         self._scopes = scopes or Scopes()
         self._is_home = is_home
         self._bounds = bounds

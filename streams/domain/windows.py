@@ -13,18 +13,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from schemas import vectors
-from schemas.facts import METRICS
+from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import packed_days
 from streams.domain.controls import compare
+from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
+from streams.domain.periods import TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from schemas.facts import DayCount, LatestUnit, Metric
+    from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
     from schemas.outputs import WindowStatus
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
@@ -48,7 +50,7 @@ class PublishedRow(Protocol):
 
     # fmt: off
     @property
-    def metric(self) -> Metric: ...  # noqa: D102 - as in `WindowRow`, all of these
+    def metric(self) -> RowMetric: ...  # noqa: D102 - as in `WindowRow`, all of these
     @property
     def scope(self) -> str: ...  # noqa: D102 - likewise
     @property
@@ -230,6 +232,7 @@ class Windows:
         calendar: Which periods a date belongs to, and when they end.
         closed_after_s: Seconds after the end of a period until it is closed.
         watched: Whether a metric and scope can have milestones; otherwise the units by which its rows grew do not matter.
+        keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
     """
 
     def __init__(
@@ -237,10 +240,13 @@ class Windows:
         calendar: Calendar,
         closed_after_s: int,
         watched: Callable[[str, str], bool] = lambda metric, scope: True,  # noqa: ARG005 - all are
+        *,
+        keeps_inventory: bool = False,
     ) -> None:
         self._calendar = calendar
         self._closed_after_us = closed_after_s * _MICROSECONDS
         self._watched = watched
+        self._keeps_inventory = keeps_inventory
         self.columns = Columns()
         self._scopes: dict[str, dict[str, _Series]] = {}
         self._series: list[_Series] = []
@@ -358,7 +364,7 @@ class Windows:
         series = self._scopes.get(row.scope, _NOTHING).get(row.metric)
         place = series.rows.get(number) if series is not None else None
         if place is None:
-            place = self._place(row.metric, row.scope, number)
+            place = self._place(cast("Metric", row.metric), row.scope, number)
         columns = self.columns
         columns.version[place] = row.version
         columns.restated[place] = row.restated
@@ -601,6 +607,7 @@ class Windows:
             places.update(touched.rows)
             if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
                 yield "", []
+        places.update(self._take_stock(places))
         advanced = self._advance(now_us, places) if caught_up else None
         if self._is_first:
             yield from self._marked(self._mattering(places))
@@ -611,6 +618,28 @@ class Windows:
         else:
             places.update(vectors.places(advanced or b""))
             yield from self._by_scope(places).items()
+
+    def _take_stock(self, places: Iterable[int]) -> list[int]:
+        """Brings the inventories up to date whose production or deliveries have changed; the first time, all. Returns their rows."""
+        total = self._numbers.get(TOTAL)
+        if not self._keeps_inventory or total is None:
+            return []
+        scopes = list(self._scopes) if self._is_first else list(self._by_scope(places))
+        found = []
+        for scope in scopes:
+            produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
+            if produced is not None:
+                # No rule is about it, and no unit counts in it.
+                place = self._place(cast("Metric", INVENTORY), scope, total)
+                self.columns.count[place] = produced - (delivered or 0)
+                found.append(place)
+        return found
+
+    def _count(self, metric: str, scope: str, number: int) -> int | None:
+        """The count of a row; None where there is none."""
+        series = self._scopes[scope].get(metric)
+        place = series.rows.get(number) if series is not None else None
+        return self.columns.count[place] if place is not None else None
 
     def _mattering(self, places: Iterable[int]) -> bytearray:
         """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
@@ -937,7 +966,7 @@ class Windows:
         by_metric = self._scopes.setdefault(scope, {})
         # One text for each, however many records name it.
         kept = next(iter(by_metric.values())).scope if by_metric else scope
-        metric = METRICS[METRICS.index(metric)]
+        metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
         series = by_metric[metric] = _Series(metric, kept, len(self._series), is_watched=self._watched(metric, kept))
         self._series.append(series)
         return series

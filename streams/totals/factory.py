@@ -28,5 +28,6 @@ def make_totals(context: Context, number: int = 0) -> Totals:
         closed_after_s=settings.closed_after_s,
         scopes=context.scopes,
         is_home=lambda scope: homes.of(scope) == number,
+        keeps_inventory=settings.keeps_inventory,
         bounds=ScopeBounds(settings.limits.bounds) if settings.limits.beyond == "other" else None,
     )

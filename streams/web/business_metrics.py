@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import METRICS
+from schemas.facts import ROW_METRICS
 from streams.domain.periods import PERIOD_OF
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _rows(view: Snapshot, today: date, reckoning: Reckoning) -> tuple[list[tuple
     units: dict[str, list[tuple[Labels, float]]] = {scope: [] for scope in scopes}
     greatest = dict.fromkeys(scopes, 0)
     for period in (made(today, reckoning) for made in PERIOD_OF.values()):
-        for metric in METRICS:
+        for metric in ROW_METRICS:
             for scope, count in view.windows.counts(metric, period):
                 units[scope].append(((("metric", metric), ("scope", scope), ("window", period.kind)), count))
                 greatest[scope] = max(greatest[scope], count)

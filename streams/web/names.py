@@ -65,6 +65,7 @@ class Names:
             "reversals": _("Reversals"),
             "produced": _("Produced"),
             "scrapped": _("Scrapped"),
+            "inventory": _("Inventory"),
         }.get(value, value)
 
     def scope(self, value: str) -> str:

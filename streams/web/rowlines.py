@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from schemas.codec import row_document
+from schemas.facts import INVENTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -102,7 +103,7 @@ class RowLines:
         if manner.live:
             key = f"{self._text(metric)}|{self._text(scope)}|{self._text(row['period'])}"
             count = f'<span data-row="{key}">{count}</span>'
-        if row["count"]:
+        if row["count"] and metric != INVENTORY:
             address = manner.url("/units", metric=metric, scope=scope, period=row["period"])
             count = f'<a href="{address}">{count}</a>'
         return (

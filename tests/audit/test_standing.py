@@ -330,6 +330,15 @@ def test_a_month_that_is_not_the_sum_of_its_days_is_named() -> None:
     assert difference.line == "deliveries/all/month:2024-10: 4, its days add up to 3"
 
 
+def test_an_inventory_that_is_not_what_was_produced_less_what_was_delivered_is_named() -> None:
+    rows = {
+        RowKey(metric, "all", "total"): row(metric, "all", "total", count)
+        for metric, count in (("produced", 7), ("deliveries", 3), ("inventory", 5))
+    }
+    lines = [difference.line for difference in compare_sums(rows).differences]
+    assert "inventory/all/total: 5, produced and not delivered are 4" in lines
+
+
 def test_targets_on_a_row_are_those_in_force_and_say_truly_whether_they_are_reached() -> None:
     shown = [{"target_id": "oct", "value": 20, "reached": True}]
     key = RowKey("deliveries", "model=SU7", "month:2024-10")

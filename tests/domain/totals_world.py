@@ -55,7 +55,9 @@ class World:
         timezone: str = "Asia/Shanghai",
         closed_after_s: int = 259_200,
         windows: tuple[str, ...] = DEFAULT_WINDOWS,
+        keeps_inventory: bool = False,
     ) -> None:
+        self.keeps_inventory = keeps_inventory
         self.rules, self.targets = rules, targets
         self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
         self.windows = windows
@@ -80,6 +82,7 @@ class World:
             targets=self.targets,
             timezone=self.timezone,
             closed_after_s=self.closed_after_s,
+            keeps_inventory=self.keeps_inventory,
         )
 
     def restart(

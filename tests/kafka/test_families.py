@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from streams.kafka.clients import read_latest
 from streams.settings import TopicSettings
 from tests.support.events import FIRST, event, lifecycle, production
 from tests.support.installation import Installation
-from tests.support.recount import recount
+from tests.support.recount import Counts, recount
 from tests.support.rules import rule
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 CONFIG = 'families = ["deliveries"]\n' + rule("daily", exceeds=1)
+ALL_TIME = 'windows = ["day", "month", "year", "total", "holiday"]'
+
+
+def _with_inventory(counts: Counts) -> Counts:
+    """With the total of all time, and what was produced and not delivered."""
+    found: Counts = defaultdict(int, counts)
+    for (metric, scope, period), count in counts.items():
+        if period.startswith("day:"):
+            found[metric, scope, "total"] += count
+            if metric in {"produced", "deliveries"}:
+                found["inventory", scope, "total"] += count if metric == "produced" else -count
+    return {key: count for key, count in found.items() if count}
 
 
 async def _add_production(before: Installation, config: str) -> None:
@@ -36,14 +49,14 @@ async def _add_production(before: Installation, config: str) -> None:
         topics=settings.topics,
         partitions=settings.partitions,
     )
-    installation.configure(config.replace('["deliveries"]', '["deliveries", "production"]'))
+    installation.configure(config.replace('["deliveries"]', f'["deliveries", "production"]\n{ALL_TIME}', 1))
     await installation.create()
     made = list(production(9, 40))
     await installation.publish(made)
     worker = installation.worker()
     try:
         await installation.applied()
-        assert await installation.counts() == recount(await installation.source_values())
+        assert await installation.counts() == _with_inventory(recount(await installation.source_values()))
         verified = await installation.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
         vin = json.loads(made[0].value)["data"]["vin"]
@@ -53,7 +66,7 @@ async def _add_production(before: Installation, config: str) -> None:
         voided = await installation.run("correct", "void", vin, "--event", "9-0-0", "--reason", "a test", "--yes")
         assert voided.returncode == 0, voided.stdout + voided.stderr
         await installation.applied()
-        assert before_it != await installation.counts() == recount(await installation.source_values())
+        assert before_it != await installation.counts() == _with_inventory(recount(await installation.source_values()))
         worker.kill(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait) == 0
     finally:

@@ -18,7 +18,7 @@ import orjson
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
-from schemas.facts import BEYOND_LIMITS, QUARANTINED
+from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED
 from schemas.memory import SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
@@ -315,7 +315,7 @@ class Invariants:
         moving = self._moving_since(ends)
         for key in sorted(then.keys() | self.table.keys()):
             count = units_in(self.table[key]) if key in self.table else 0
-            if count != then[key] and key[2] not in moving:
+            if count != then[key] and key[2] not in moving and key[0] != INVENTORY:
                 raise BrokenError("rebuild", f"{key} is published as {count}, the records give {then[key]}")
 
     def _moving_since(self, ends: Mapping[Partition, int]) -> set[str]:
@@ -725,6 +725,26 @@ class Invariants:
         position, settled, is_whole, part.step_us = transaction.meta
         summed = part.advance(position)
         self._check_homes(number, found)
+        over, published = self._hear_rows(found, part)
+        if is_whole:
+            self._check_inventories({scope for _, scope, _ in published})
+        published = {key for key in published if key[0] != INVENTORY}
+        if self._kept is not None:
+            part.unchecked |= {(metric, OTHERS, period) for metric, scope, period in part.unchecked if scope != "all"}
+        if settled:
+            self._check_sums(position, part, part.unchecked if is_whole else self._consistent(published, part))
+        elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
+            raise BrokenError("sums", "rows or milestones were published before all shards had reported")
+        self._hear_side_errors(found[self._catalogue.dead_letters.name])
+        self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
+        self._hear_milestones(found[self._catalogue.milestones.name])
+        self._world.seen["rows called over"] += len(over)
+        for key in {key[2]: key for key in over}.values():
+            self._check_over(key, summed)
+        self._check_numbers(part, is_whole=is_whole and settled)
+
+    def _hear_rows(self, found: Mapping[str, list[Entry]], part: _TotalsPart) -> tuple[list[Cell], set[Cell]]:
+        """Takes the rows of a transaction. Returns those whose period has come to be over, and all of them."""
         over: list[Cell] = []
         published: set[Cell] = set()
         replaced = [orjson.loads(entry.value or b"") for entry in found[self._catalogue.history.name]]
@@ -741,22 +761,25 @@ class Invariants:
             if row["status"] != "open" and (before is None or before["status"] == "open"):
                 over.append(key)
             self.table[key] = row
-            part.unchecked.add(key)
             published.add(key)
-            self._judge(key, row["count"])
-        if self._kept is not None:
-            part.unchecked |= {(metric, OTHERS, period) for metric, scope, period in part.unchecked if scope != "all"}
-        if settled:
-            self._check_sums(position, part, part.unchecked if is_whole else self._consistent(published, part))
-        elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
-            raise BrokenError("sums", "rows or milestones were published before all shards had reported")
-        self._hear_side_errors(found[self._catalogue.dead_letters.name])
-        self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
-        self._hear_milestones(found[self._catalogue.milestones.name])
-        self._world.seen["rows called over"] += len(over)
-        for key in {key[2]: key for key in over}.values():
-            self._check_over(key, summed)
-        self._check_numbers(part, is_whole=is_whole and settled)
+            if key[0] != INVENTORY:
+                part.unchecked.add(key)
+                self._judge(key, row["count"])
+        return over, published
+
+    def _check_inventories(self, scopes: Iterable[str]) -> None:
+        """Where vehicles are produced, those that are not delivered are a row, in one transaction with what it comes of."""
+        if not self._world.settings.keeps_inventory:
+            return
+        for scope in scopes:
+            produced, delivered, stock = (
+                self.table.get((metric, scope, "total")) for metric in ("produced", "deliveries", INVENTORY)
+            )
+            expected = None if produced is None else produced["count"] - (delivered["count"] if delivered else 0)
+            found = None if stock is None else stock["count"]
+            if found != expected and (expected or stock is not None):
+                raise BrokenError("inventory", f"{scope} has {found}, its rows give {expected}")
+            self._world.seen["inventories"] += found is not None
 
     def _consistent(self, published: set[Cell], part: _TotalsPart) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
@@ -966,11 +989,14 @@ class Invariants:
         for number, shard in enumerate(self._shards):
             self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
             self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
+        self._check_inventories({scope for _, scope, _ in self.table})
         sums = self._expected_sums()
         published = {
             key: units_in(row)
             for key, row in self.table.items()
-            if units_in(row) and key[2].partition(":")[0] in ("day", "week", "month", "year", "total")
+            if units_in(row)
+            and key[0] != INVENTORY
+            and key[2].partition(":")[0] in ("day", "week", "month", "year", "total")
         }
         expected = {key: count for key, count in sums.items() if count}
         if published != expected:

@@ -104,3 +104,9 @@ def test_an_address_leaves_out_what_is_empty() -> None:
     assert page_url("/windows", {"metric": "", "scope": None, "kind": "day"}, kiosk=False) == "/windows?kind=day"
     assert page_url("/windows", {}, kiosk=False) == "/windows"
     assert page_url("/windows", {}, kiosk=True) == "/windows?kiosk=1"
+
+
+def test_an_inventory_has_no_units_to_lead_to() -> None:
+    found = cells(row("total", -12, metric="inventory", start="1999-12-31", end="2101-01-01"))
+    assert found.cells[1:3] == ["-12", "Inventory"]
+    assert found.attributes("a", "href") == []

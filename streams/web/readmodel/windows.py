@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_row
-from schemas.facts import METRICS
+from schemas.facts import METRICS, ROW_METRICS
 from streams.web.readmodel import keyset_pages
 from streams.web.readmodel.keyset_pages import Selection
 
@@ -490,14 +490,18 @@ class WindowReader:
         return dict(found.fetchall())
 
     def metrics(self) -> list[str]:
-        """Every metric that has a row, in the order of the contract."""
+        """Every metric of units that has a row, in the order of the contract."""
+        return [metric for metric in self.row_metrics() if metric in METRICS]
+
+    def row_metrics(self) -> list[str]:
+        """The same with the inventory."""
         noted = {row[0] for row in self._connection.execute("SELECT name FROM metrics")}
         # One scope after the other, until a row of the metric is found; for a metric without rows that would scan every scope.
         question = """SELECT EXISTS (SELECT 1 FROM scopes s CROSS JOIN windows w ON w.scope = s.name
             WHERE w.metric = ? AND w.present = 1)"""
         return [
             metric
-            for metric in METRICS
+            for metric in ROW_METRICS
             if metric in noted and self._connection.execute(question, (metric,)).fetchone()[0]
         ]
 

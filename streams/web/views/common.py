@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from schemas.facts import DIMENSIONS, METRICS
+from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
@@ -25,7 +25,7 @@ from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from streams.domain.calendar import HolidayYear
     from streams.settings import Settings
@@ -78,9 +78,9 @@ def _checked(text: str) -> str:
 AsOf = Annotated[str, BeforeValidator(lambda value: _checked(_repaired(value)) if isinstance(value, str) else value)]
 
 
-def _known_metric(text: str) -> str:
-    if text and text not in METRICS:
-        raise ValueError(unknown("metric", text, METRICS))
+def _known_metric(text: str, among: Sequence[str] = METRICS) -> str:
+    if text and text not in among:
+        raise ValueError(unknown("metric", text, among))
     return text
 
 
@@ -127,6 +127,8 @@ def checked_place(size: Callable[[Mapping[str, Any]], int]) -> AfterValidator:
 
 
 MetricName = Annotated[Text, AfterValidator(_known_metric)]
+#: The same, or the inventory, which has rows and no units.
+RowMetricName = Annotated[Text, AfterValidator(lambda text: _known_metric(text, ROW_METRICS))]
 #: How the id of a period begins, or nothing.
 PeriodStart = Annotated[Text, AfterValidator(_possible_period)]
 

@@ -26,6 +26,7 @@ from streams.web.views.common import (
     DatedParameters,
     MetricName,
     PeriodStart,
+    RowMetricName,
     Text,
     View,
     checked_place,
@@ -85,7 +86,7 @@ class WindowsParameters(DatedParameters):
     of each row that was in force then, by when it was published.
     """
 
-    metric: Annotated[tuple[MetricName, ...], _Chosen, Field(max_length=10)] = ()
+    metric: Annotated[tuple[RowMetricName, ...], _Chosen, Field(max_length=10)] = ()
     scope: Annotated[tuple[Text, ...], _Chosen, Field(max_length=100)] = ()
     kind: Annotated[tuple[PeriodKind, ...], _Chosen, Field(max_length=len(PERIOD_KINDS))] = ()
     period: PeriodStart = ""
@@ -239,7 +240,7 @@ def _view(ask: Ask, parameters: WindowsParameters, page: WindowPage) -> WindowsV
         as_of_known=past is None or past.known,
         known_since=None if since_us is None else text_of_us(since_us),
         unknown=len(ask.view.windows.unknown(parameters.query())),
-        metrics=ask.view.windows.metrics(),
+        metrics=ask.view.windows.row_metrics(),
         scopes=ask.scopes(*parameters.scope),
         scope_count=ask.view.windows.scope_count(),
         total=page.total,
