@@ -84,7 +84,7 @@ class _Sums:
         self.differing = {
             key
             for key, row in self.rows.items()
-            if row.count and key.metric != "inventory" and self.business.is_counted(key.period)
+            if _units(row) and key.metric != "inventory" and self.business.is_counted(key.period)
         }
 
     def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
@@ -103,13 +103,18 @@ class _Sums:
 
     def _judge(self, key: RowKey) -> None:
         row = self.rows.get(key)
-        same = self.counts[key] == (row.count if row is not None else 0)
+        same = self.counts[key] == (_units(row) if row is not None else 0)
         if same and row is not None and row.by_hour is not None:
             same = row.by_hour == self.hours.get(key, [0] * 24)
         if same:
             self.differing.discard(key)
         else:
             self.differing.add(key)
+
+
+def _units(row: WindowRow) -> int:
+    """What a row has of the days."""
+    return row.count - row.balance
 
 
 class _Replay:

@@ -168,7 +168,8 @@ def _print(listed: Sequence[Compared], found: Recounted | None, timezone: str) -
             click.echo(f"\n{'/'.join(key)}: {len(described):,} units by a recount")
             for unit in described:
                 click.echo(_unit_line(unit))
-            _warn_of_movement(key, next(one.row.count for one in listed if one.key == key), len(described))
+            row = next(one.row for one in listed if one.key == key)
+            _warn_of_movement(key, row.count - row.balance, len(described))
 
 
 def _unit_line(unit: dict[str, Any]) -> str:

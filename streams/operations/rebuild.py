@@ -101,7 +101,7 @@ class _Published:
             self._take_count(record)
         elif record.value is not None:
             row = decode_row(record.value)
-            self.rows[RowKey.of(row)] = row.count
+            self.rows[RowKey.of(row)] = row.count - row.balance
 
     def _take_count(self, record: LogRecord) -> None:
         shard, key = decode_counts_key(record_key(record))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from schemas.codec import encode_day_count
+from schemas.codec import encode_day_count, encode_row
 from schemas.counts import encode_day_key
 from schemas.facts import DayCount
+from schemas.outputs import WindowRow
 from schemas.rows import RowKey
 from streams.holidays import calendar_of
 from streams.operations.rebuild import _Published
@@ -39,4 +40,17 @@ def test_a_row_with_the_sum_of_a_later_moment_will_do() -> None:
     published.take(counted(1, 5))
     for period, count in (("day:2024-10-07", 5), ("month:2024-10", 3), ("year:2024", 5)):
         published.rows[RowKey("deliveries", "all", period)] = count
+    assert published.all_summed()
+
+
+def test_an_opening_balance_is_no_sum_of_days() -> None:
+    settings = Settings(windows=("day", "total"))
+    published = _Published("counts", {0: 0}, 1, calendar_of(settings))
+    published.take(counted(0, 3))
+    total = WindowRow(
+        metric="deliveries", scope="all", period="total", start="1999-12-31", end="2101-01-01", timezone="Asia/Shanghai",
+        count=10, balance=7, targets=[], status="open", restated=0, version=1, updated_at="2024-10-07T10:00:00.000Z",
+    )  # fmt: skip
+    published.take(cast("Any", SimpleNamespace(topic="windows", offset=0, key=b"", value=encode_row(total))))
+    published.rows[RowKey("deliveries", "all", "day:2024-10-07")] = 3
     assert published.all_summed()
