@@ -19,7 +19,17 @@ PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total",
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal[
-    "threshold", "multiple", "first", "streak", "factor", "share", "target", "record_passed", "record"
+    "threshold",
+    "multiple",
+    "first",
+    "streak",
+    "factor",
+    "scope_share",
+    "leader",
+    "share",
+    "target",
+    "record_passed",
+    "record",
 ]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
@@ -207,7 +217,8 @@ class MilestoneData(_Output):
 
     `rule` is null for a target, whose `target_id` is then given; `operator` and `threshold` are null for a record.
     `streak` is how many periods in a row have passed, of that kind only; so are `factor`, `compared_with`, the period that had
-    `compared_count`, of which that many times are the `threshold`. `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
+    `compared_count`, of which that many times are the `threshold`; and `share` and `compared_scope`, the scope that had
+    `compared_count` in the same period. `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
     and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
     the count after the step in which it was found. `balance` is the opening balance that `count` and `position` include, left
     out when 0: the unit is the one at `position` less `balance` among those that are counted.
@@ -232,6 +243,8 @@ class MilestoneData(_Output):
     streak: Positive | None = Field(default=None, exclude_if=_is_none)
     factor: float | None = Field(default=None, exclude_if=_is_none)
     compared_with: str | None = Field(default=None, exclude_if=_is_none)
+    share: float | None = Field(default=None, exclude_if=_is_none)
+    compared_scope: str | None = Field(default=None, exclude_if=_is_none)
     compared_count: Count | None = Field(default=None, exclude_if=_is_none)
     position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None

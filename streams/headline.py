@@ -45,6 +45,16 @@ def sentence(data: MilestoneData) -> str:
     window = _window(data)
     if data.kind == "record":
         return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
+    if data.kind == "scope_share":
+        whole = f"{data.count:,} of {data.compared_count or 0:,}"
+        return f"{what} were {(data.share or 0) * 100:.4g} % of all or more {window}: {whole}"
+    if data.kind == "leader":
+        other = (
+            f", before{_scope_name(data.compared_scope)} with {data.compared_count or 0:,}"
+            if data.compared_scope
+            else ""
+        )
+        return f"{what} came first {window}: {data.count:,}{other}"
     if data.kind == "record_passed":
         number = data.count if data.position is None else data.position
         return f"{what}: more than in any {_kind(data)} before, {number:,} {window}{_on(data)}"
@@ -97,6 +107,10 @@ def _scope(scope: str) -> str:
     if scope == "all":
         return ""
     return " ".join(scope_names(scope)) + " "
+
+
+def _scope_name(scope: str) -> str:
+    return f" {' '.join(scope_names(scope))}"
 
 
 def _kind(data: MilestoneData) -> str:

@@ -49,8 +49,28 @@ def check_installation(settings: Settings) -> None:
         calendar = calendar_of(settings)
         check_rules(rules_of(settings), calendar)
         check_targets(targets_of(settings), calendar)
+        _check_comparable(settings)
     except ValueError as error:
         raise ExpectedError(str(error)) from None
+
+
+def _check_comparable(settings: Settings) -> None:
+    """Rules that compare scopes find all of them in one partition of the totals, and `all` among them.
+
+    Raises:
+        ValueError: They do not.
+    """
+    for rule in settings.rule:
+        if rule.share is None and not rule.leader:
+            continue
+        key = "share" if rule.share is not None else "leader"
+        if settings.totals_partitions > 1:
+            raise ValueError(
+                f"rule {rule.name!r}: {key} compares scopes, which {settings.totals_partitions} totals_partitions keep apart;"
+                " set totals_partitions = 1 or leave the rule out"
+            )
+        if rule.share is not None and () not in settings.scopes:
+            raise ValueError(f"rule {rule.name!r}: share compares with all, which is not counted; add [] to scopes")
 
 
 def rules_of(settings: Settings) -> list[Rule]:
@@ -98,5 +118,7 @@ def _rule(rule: RuleSettings) -> Rule:
         streak=rule.streak,
         factor=rule.factor,
         than=rule.than,
+        share=rule.share,
+        leader=rule.leader,
         while_running=rule.as_ == "passed",
     )

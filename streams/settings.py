@@ -75,6 +75,8 @@ class RuleSettings(_Section):
     streak: int | None = None
     factor: float | None = None
     than: Literal["previous", "last-year"] = "previous"
+    share: float | None = None
+    leader: bool = False
     record: bool = False
     #: When records and factors are milestones: once their period is over, or the moment they are passed.
     as_: Literal["confirmed", "passed"] = Field(default="confirmed", alias="as")

@@ -253,7 +253,9 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
     Raises:
         ExpectedError: The cluster is unreachable.
     """
-    wanted = {f"{key.metric}/{key.scope}/".encode() for key in changes}
+    # Where rules compare scopes, units of one decide about others too.
+    compared = {rule.metric for rule in settings.rule if rule.share is not None or rule.leader}
+    wanted = {f"{key.metric}/{'' if key.metric in compared else f'{key.scope}/'}".encode() for key in changes}
     prefixes = tuple(wanted)
     catalogue = catalogue_of(settings)
     async with reader(settings) as consumer:

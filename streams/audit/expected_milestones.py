@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import DIMENSIONS
@@ -92,6 +93,10 @@ def _of_rule(
         _records(rule, windows, rows, standing)
     if rule.record and rule.as_ == "passed":
         _records(rule, windows, None, standing)
+    if rule.share is not None:
+        _shares_of_all(rule, Decimal(str(rule.share)), windows, rows, standing)
+    if rule.leader:
+        _leaders(rule, windows, rows, standing)
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
@@ -130,6 +135,10 @@ def _raises(rule: RuleSettings, data: MilestoneData) -> bool:
     """Whether milestones of this kind and number come from a rule that watches their window."""
     if data.kind in ("record", "record_passed"):
         return rule.record and (data.kind == "record" or rule.as_ == "passed")
+    if data.kind == "scope_share":
+        return rule.share == data.share
+    if data.kind == "leader":
+        return rule.leader
     if data.kind == "factor":
         return (rule.factor, rule.than) == (data.factor, data.milestone_id.rpartition(":")[2])
     if data.kind == "multiple":
@@ -206,6 +215,54 @@ def _multiples(rule: RuleSettings, every: int, windows: Mapping[RowKey, Window],
             milestone_id = f"{metric}/{scope}/{period_id}/every:{every}:{multiple}"
             standing.periods[milestone_id] = period_id
             standing.rule_of[milestone_id] = rule.name
+
+
+def _shares_of_all(
+    rule: RuleSettings,
+    share: Decimal,
+    windows: Mapping[RowKey, Window],
+    rows: Mapping[RowKey, WindowRow],
+    standing: ExpectedStanding,
+) -> None:
+    for key, window in windows.items():
+        whole = windows.get(RowKey(key.metric, "all", key.period))
+        if whole is None or not whole.count or not _is_of(rule, key) or not is_over(rows.get(key)):
+            continue
+        if window.count >= share * whole.count:
+            milestone_id = f"{key.metric}/{key.scope}/{key.period}/share-of-all:{rule.share}"
+            standing.periods[milestone_id] = key.period
+            standing.rule_of[milestone_id] = rule.name
+
+
+def _leaders(
+    rule: RuleSettings, windows: Mapping[RowKey, Window], rows: Mapping[RowKey, WindowRow], standing: ExpectedStanding
+) -> None:
+    by_window: dict[str, list[Period]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for key, window in sorted(windows.items(), key=lambda each: each[1].period.start):
+        if _is_of(rule, key):
+            if key.period not in counts:
+                by_window.setdefault(window.period.window, []).append(window.period)
+            is_other = any(part.endswith("=other") for part in key.scope.split(","))
+            counts.setdefault(key.period, {})[key.scope] = 0 if is_other else window.count
+    for series in by_window.values():
+        for earlier, period in pairwise(series):
+            before, now = counts[earlier.id], counts[period.id]
+            most = max(now.values())
+            (leader, *others) = [scope for scope, count in now.items() if count == most]
+            was_over = any(is_over(rows.get(RowKey(rule.metric, scope, earlier.id))) for scope in before)
+            if others or not most or not max(before.values()) or not was_over or not follows(earlier, period):
+                continue
+            led_before = [scope for scope, count in before.items() if count == max(before.values())]
+            if led_before != [leader] and is_over(rows.get(RowKey(rule.metric, leader, period.id))):
+                milestone_id = f"{rule.metric}/{leader}/{period.id}/leader"
+                standing.periods[milestone_id] = period.id
+                standing.rule_of[milestone_id] = rule.name
+
+
+def _is_of(rule: RuleSettings, key: RowKey) -> bool:
+    """Whether a rule watches a row."""
+    return key.metric == rule.metric and _dimensions_of(key.scope) == _template(rule) and _watches(rule, key.period)
 
 
 def _factors(

@@ -136,6 +136,8 @@ def _print_milestone(found: MilestoneExplanation) -> None:
         period, count = found.earlier_best
         best = period.start.isoformat() if period.kind == "day" else period.id
         click.echo(f"the best {period.kind} before was {best} with {count:,}")
+    if data.compared_scope is not None:
+        click.echo(f"compared with {data.compared_scope}, which had {data.compared_count or 0:,} when it was found")
     if found.compared is not None:
         click.echo(f"compared with {found.compared[0].id}, which counts {found.compared[1]:,} now")
     if found.in_a_row:

@@ -30,6 +30,8 @@ _KINDS_IN_ORDER: Final[tuple[tuple[MilestoneKind, ...], ...]] = (
     ("first",),
     ("streak",),
     ("factor",),
+    ("scope_share",),
+    ("leader",),
     ("share", "target"),
     ("record_passed",),
     ("record",),
@@ -66,6 +68,8 @@ class Claim:
     streak: int | None = None
     factor: float | None = None
     compared_with: str | None = None
+    share: float | None = None
+    compared_scope: str | None = None
     compared_count: int | None = None
 
 
@@ -198,6 +202,8 @@ class MilestoneBook:
             streak=claim.streak,
             factor=claim.factor,
             compared_with=claim.compared_with,
+            share=claim.share,
+            compared_scope=claim.compared_scope,
             compared_count=claim.compared_count,
             position=position,
             achieved_at=achieved_at,
@@ -244,7 +250,7 @@ class Completion:
 def in_order(events: Iterable[MilestoneEvent]) -> list[MilestoneEvent]:
     """Events that are published together in their order.
 
-    Thresholds come before multiples, firsts, streaks, comparisons, targets with their shares, records just passed, and records,
+    Thresholds come before multiples, firsts, streaks, comparisons with other periods and scopes, targets with their shares, records just passed, and records,
     smaller numbers before greater, then by id and revision.
     """
     return sorted(events, key=_publishing_order)

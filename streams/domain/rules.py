@@ -49,6 +49,9 @@ class Rule:
         streak: Also raise a period that passes as the last of at least so many in a row, once for each length.
         factor: Raise a period that reaches so many times the count of the one that it is compared with, 1 or more.
         than: Which one that is: the period before it (`previous`), or the same one of the year before (`last-year`).
+        share: Raise a scope that has at least this share of the units of `all` in a period that is over, between 0 and 1.
+        leader: Raise a scope that has more than any other of the same dimensions in a period that is over, where another one
+            had in the period before.
         while_running: Raise `factor` and, besides the confirmed ones, records the moment that they are passed.
     """
 
@@ -65,6 +68,8 @@ class Rule:
     streak: int | None = None
     factor: float | None = None
     than: Than = "previous"
+    share: float | None = None
+    leader: bool = False
     while_running: bool = False
 
     def passed_by(self, count: int) -> bool:
@@ -72,6 +77,15 @@ class Rule:
         if self.threshold is None:
             return False
         return count > self.threshold if self.operator == "exceeds" else count >= self.threshold
+
+    @property
+    def compares_scopes(self) -> bool:
+        """Whether other scopes decide as well."""
+        return self.share is not None or self.leader
+
+    def units_of_all(self, count: int) -> int:
+        """The smallest count that is the rule's share of a count of `all`."""
+        return ceil(Fraction(str(self.share or 0)) * count)
 
     def units_of(self, compared: int) -> int:
         """The smallest count that is `factor` times another one; that itself, for a rule without a factor."""
@@ -150,6 +164,16 @@ def factor_id(rule: Rule, scope: str, period_id: str) -> str:
     return f"{rule.metric}/{scope}/{period_id}/factor:{_factor_text(rule)}:{rule.than}"
 
 
+def scope_share_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a scope has a share of `all`."""
+    return f"{rule.metric}/{scope}/{period_id}/share-of-all:{rule.share}"
+
+
+def leader_id(rule: Rule, scope: str, period_id: str) -> str:
+    """Id of the milestone that a scope has come to have more than any other of its sort."""
+    return f"{rule.metric}/{scope}/{period_id}/leader"
+
+
 def record_passed_id(rule: Rule, scope: str, period_id: str) -> str:
     """Id of the milestone that a period, over or not, has more than all before it."""
     return f"{rule.metric}/{scope}/record-passed:{period_id}"
@@ -199,6 +223,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         or _window_fault(rule.window, calendar)
         or _scope_fault(rule.scope)
         or _factor_fault(rule)
+        or _scopes_fault(rule)
         or _number_fault(rule)
     )
 
@@ -237,6 +262,19 @@ def _factor_fault(rule: Rule) -> str | None:
     return None
 
 
+def _scopes_fault(rule: Rule) -> str | None:
+    if not rule.compares_scopes:
+        return None
+    which = "share" if rule.share is not None else "leader"
+    if rule.window == TOTAL:
+        return f"total is never over: leave {which} out"
+    if not rule.scope:
+        return f"{which} compares scopes: name dimensions in scope"
+    if rule.share is not None and not 0 < rule.share < 1:
+        return f"share must be between 0 and 1, not {rule.share}"
+    return None
+
+
 def _factor_text(rule: Rule) -> str:
     return f"{rule.factor:.10g}"
 
@@ -255,8 +293,8 @@ def _number_fault(rule: Rule) -> str | None:
     if rule.operator is None and rule.threshold is None:
         if rule.first or rule.streak is not None:
             return f"{'first' if rule.first else 'streak'} needs a number to pass: give exceeds or reaches"
-        raises = rule.record or rule.factor is not None
-        return None if raises else "raises nothing: give exceeds, reaches, every, factor or record"
+        raises = rule.record or rule.factor is not None or rule.compares_scopes
+        return None if raises else "raises nothing: give exceeds, reaches, every, factor, share, leader or record"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"
     least = 0 if rule.operator == "exceeds" else 1
@@ -270,6 +308,8 @@ def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     windows = [f"holiday:{name}" for name in calendar.holidays] if each else [rule.window]
     claims = [f"{place} {window} record" for window in windows if rule.record]
     claims += [f"{place} {window} {_factor_text(rule)} {rule.than}" for window in windows if rule.factor is not None]
+    claims += [f"{place} {window} share {rule.share}" for window in windows if rule.share is not None]
+    claims += [f"{place} {window} leader" for window in windows if rule.leader]
     claims += [f"{place} {window} every {rule.every}" for window in windows if rule.every is not None]
     claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows if rule.operator is not None]
     return claims

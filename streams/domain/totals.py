@@ -26,6 +26,7 @@ from streams.domain.firsts import FirstPassing
 from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.overflow import scope_of_others
 from streams.domain.periods import TOTAL
+from streams.domain.ranking import Ranking
 from streams.domain.records import RecordPeriods, records_among
 from streams.domain.rules import (
     Rule,
@@ -34,9 +35,11 @@ from streams.domain.rules import (
     check_targets,
     factor_id,
     first_id,
+    leader_id,
     multiple_id,
     record_id,
     record_passed_id,
+    scope_share_id,
     share_id,
     streak_id,
     streaks_id,
@@ -157,6 +160,8 @@ class Totals:
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
         self._windows = Windows(calendar, closed_after_s, self._is_watched, keeps_inventory=keeps_inventory)
+        self._ranking = Ranking(self._windows, calendar)
+        self._comparing_scopes = tuple(rule for rule in self._rules if rule.compares_scopes)
         self._scopes = scopes or Scopes()
         self._is_home = is_home
         self._bounds = bounds
@@ -324,6 +329,8 @@ class Totals:
         self._now_us = now_us
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
+        self._ranking.begin_step()
+        due.update(self._ranking.touched(self._comparing_scopes))
         gathered, judged = Step(), 0
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
             if not places:
@@ -393,6 +400,8 @@ class Totals:
         rows = self._windows.group()
         yield from self._judge_numbers(rows)
         yield from self._judge_factors(rows)
+        if self._comparing_scopes:
+            yield from self._judge_scopes(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])
         milestones, held = self._book.end_step(), self._held.drain()
         settled = self._book.settled()
@@ -699,6 +708,61 @@ class Totals:
             )
             # As with records, a clock may be what makes it one: no unit of that step tells history from news.
             self._book.pass_(claim, row, news=not (passed or row.only_backfilled or row.count == row.backfilled))
+        elif stands and not passes and not self._is_held_back(claim.milestone_id, row, rule):
+            self._book.retract(claim, row)
+
+    def _judge_scopes(self, rows: Iterable[Row]) -> Iterator[None]:
+        """Shares of `all`, and leaders: of periods that are over only."""
+        for number, row in enumerate(rows):
+            self._ranking.note(row)
+            for rule in self._rules_of(row):
+                if rule.share is not None:
+                    whole = self._windows.get(RowKey(rule.metric, ALL, row.period.id))
+                    count = whole.count if whole is not None else 0
+                    units = rule.units_of_all(count)
+                    claim = Claim(
+                        scope_share_id(rule, row.scope, row.period.id),
+                        "scope_share",
+                        max(1, units),
+                        rule=rule.name,
+                        operator="reaches",
+                        threshold=units,
+                        share=rule.share,
+                        compared_scope=ALL,
+                        compared_count=count,
+                    )
+                    self._judge_among(claim, rule, row, passes=count > 0 and row.count >= units)
+                if rule.leader:
+                    self._judge_leader(rule, row)
+            yield from _pause(number)
+
+    def _judge_leader(self, rule: Rule, row: Row) -> None:
+        leaders = self._ranking.leaders(rule.metric, rule.template, row.period.id)
+        leads = row.scope == leaders.first
+        led_before = self._ranking.led_before(row) if leads else None
+        claim = Claim(
+            leader_id(rule, row.scope, row.period.id),
+            "leader",
+            leaders.second_units + 1,
+            rule=rule.name,
+            operator="exceeds",
+            threshold=leaders.second_units if leads else leaders.units,
+            compared_scope=leaders.second if leads else leaders.first,
+            compared_count=leaders.second_units if leads else leaders.units,
+        )
+        self._judge_among(claim, rule, row, passes=led_before is not None and led_before != row.scope)
+
+    def _judge_among(self, claim: Claim, rule: Rule, row: Row, *, passes: bool) -> None:
+        """News is what the scope's own units, or the end of its period, have decided: nothing else is published with it."""
+        passes = passes and row.is_over
+        stands = self._book.stands(claim.milestone_id)
+        if passes:
+            self._held.end(claim.milestone_id)
+        if passes and not stands:
+            had_enough = row.was_over and row.published_count >= claim.position
+            is_own = (row.grew or not row.was_over) and not had_enough
+            news = is_own and not (row.only_backfilled or row.count == row.backfilled)
+            self._book.pass_(claim, row, news=news)
         elif stands and not passes and not self._is_held_back(claim.milestone_id, row, rule):
             self._book.retract(claim, row)
 

@@ -305,6 +305,31 @@ class Windows:
         place = self.find(key)
         return self._row_at(place) if place is not None else None
 
+    def rows_of(self, metric: str, period_id: str) -> Iterator[Row]:
+        """The rows of a metric and period in all scopes, during a step."""
+        return (self._row_at(place) for _, place in self._places_of(metric, period_id))
+
+    def scopes_over(self, metric: str, period_id: str) -> Iterator[str]:
+        """The scopes of which the row of a metric and period is published as over."""
+        over = self.columns.published_status
+        return (scope for scope, place in self._places_of(metric, period_id) if over[place] not in (UNPUBLISHED, _OPEN))
+
+    def _places_of(self, metric: str, period_id: str) -> Iterator[tuple[str, int]]:
+        number = self._numbers.get(period_id)
+        if number is None:
+            return
+        for scope, by_metric in self._scopes.items():
+            place = by_metric[metric].rows.get(number) if metric in by_metric else None
+            if place is not None:
+                yield scope, place
+
+    def changed(self) -> Iterator[tuple[Metric, str, Period]]:
+        """Metric, scope and period of the rows in which a day has changed since the last step."""
+        columns = self.columns
+        for place in {place for touched in self._touched.values() for place in touched.rows}:
+            series = self._series[columns.series[place]]
+            yield series.metric, series.scope, self._periods[columns.period[place]]
+
     def day(self, metric: str, scope: str, day: date) -> CountedDay | None:
         """The counts of a business date as they are now; None where there are none."""
         place = self.find((metric, scope, f"day:{day.isoformat()}"))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneData
 
 _NOTHING: Final = "\u2013"
+#: Kinds that only the end of a period decides: on which date their unit came is no news.
+_AT_THE_END: Final = ("record", "scope_share", "leader")
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Names:
             "first": _("First ever"),
             "streak": _("In a row"),
             "factor": _("Comparison"),
+            "scope_share": _("Share of all"),
+            "leader": _("First of all"),
             "share": _("Share of a target"),
             "target": _("Target"),
             "record_passed": _("Record passed"),
@@ -212,7 +216,7 @@ class Names:
     def sentence(self, data: MilestoneData) -> str:
         """What has happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
         sentence = self._sentence(data)
-        if data.achieved_on is None or data.start == data.end or data.kind == "record":
+        if data.achieved_on is None or data.start == data.end or data.kind in _AT_THE_END:
             return sentence
         day = self.date(date.fromisoformat(data.achieved_on))
         return self.gettext("%(sentence)s, on %(date)s") % {"sentence": sentence, "date": day}
@@ -229,32 +233,14 @@ class Names:
             if data.period.startswith("day:"):
                 return _("%(what)s: record day, %(count)s on %(when)s") % parts
             return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
-        if data.kind == "record_passed":
-            number = self._number(data.count if data.position is None else data.position)
-            record = _("record day") if data.period.startswith("day:") else self._record(data.period)
-            return _("%(what)s passed the former %(record)s with %(count)s, %(when)s") % {
-                **parts,
-                "count": number,
-                "record": record,
-            }
-        if data.kind == "factor":
-            return _("%(what)s reached %(factor)s times the %(count)s of %(other)s, %(when)s") % {
-                **parts,
-                **self._compared(data),
-            }
+        if data.kind in ("scope_share", "leader", "record_passed", "factor", "streak"):
+            return self._comparison(data, parts)
         if data.kind == "share":
             value, share = share_of(data)
             parts |= {"line": self._number(value), "share": self._percent(share)}
             return _("%(what)s reached %(share)s of the target of %(line)s, %(when)s") % parts
         if data.kind == "target":
             return _("%(what)s reached the target of %(line)s, %(when)s") % parts
-        if data.kind == "streak":
-            text = (
-                _("%(what)s passed %(line)s, %(row)s, %(when)s")
-                if data.operator == "exceeds"
-                else _("%(what)s reached %(line)s, %(row)s, %(when)s")
-            )
-            return text % {**parts, "row": self._in_a_row(data)}
         if data.kind == "first":
             return _("%(what)s passed %(line)s for the first time, %(when)s") % parts
         if data.operator == "reaches":
@@ -270,8 +256,8 @@ class Names:
             return _("more than on any day before")
         if is_record:
             return _("more than in any %(window)s before") % parts
-        if data.kind == "factor":
-            return _("%(factor)s times the %(count)s of %(other)s") % self._compared(data)
+        if data.kind in ("scope_share", "leader", "factor", "streak"):
+            return self._comparison_rule(data, parts)
         if data.kind == "share":
             value, share = share_of(data)
             return _("%(share)s of the target of %(line)s") % {
@@ -282,14 +268,64 @@ class Names:
             return self._of_total(data)
         if data.kind == "multiple":
             return _("each multiple of %(line)s in a %(window)s") % {**parts, "line": self._number(every_of(data))}
-        if data.kind == "streak":
-            text = _("more than %(line)s, %(row)s") if data.operator == "exceeds" else _("%(line)s or more, %(row)s")
-            return text % {**parts, "row": self._in_a_row(data)}
         if data.kind == "first":
             return _("more than %(line)s in a %(window)s for the first time") % parts
         if data.operator == "exceeds":
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
+
+    def _comparison(self, data: MilestoneData, parts: dict[str, str]) -> str:
+        """The sentence of a kind that other periods or scopes decide as well."""
+        _ = self.gettext
+        if data.kind in ("scope_share", "leader"):
+            return self._among_scopes(data) % parts
+        if data.kind == "record_passed":
+            number = self._number(data.count if data.position is None else data.position)
+            record = _("record day") if data.period.startswith("day:") else self._record(data.period)
+            return _("%(what)s passed the former %(record)s with %(count)s, %(when)s") % {
+                **parts,
+                "count": number,
+                "record": record,
+            }
+        if data.kind == "factor":
+            return _("%(what)s reached %(factor)s times the %(count)s of %(other)s, %(when)s") % {
+                **parts,
+                **self._compared(data),
+            }
+        text = (
+            _("%(what)s passed %(line)s, %(row)s, %(when)s")
+            if data.operator == "exceeds"
+            else _("%(what)s reached %(line)s, %(row)s, %(when)s")
+        )
+        return text % {**parts, "row": self._in_a_row(data)}
+
+    def _comparison_rule(self, data: MilestoneData, parts: dict[str, str]) -> str:
+        """What had to happen, for such a kind."""
+        _ = self.gettext
+        if data.kind == "scope_share":
+            return _("%(share)s of all or more") % {"share": self._percent(data.share or 0)}
+        if data.kind == "leader":
+            return _("more than any other, for the first time since another one was first")
+        if data.kind == "factor":
+            return _("%(factor)s times the %(count)s of %(other)s") % self._compared(data)
+        text = _("more than %(line)s, %(row)s") if data.operator == "exceeds" else _("%(line)s or more, %(row)s")
+        return text % {**parts, "row": self._in_a_row(data)}
+
+    def _among_scopes(self, data: MilestoneData) -> str:
+        """Into which what, count and period are put."""
+        _ = self.gettext
+        if data.kind == "scope_share":
+            text = _("%(what)s were %(share)s of all or more, %(when)s: %(count)s of %(number)s")
+        elif data.compared_scope is None:
+            text = _("%(what)s came first, %(when)s: %(count)s")
+        else:
+            text = _("%(what)s came first, %(when)s: %(count)s before %(other)s with %(number)s")
+        found = {
+            "share": self._percent(data.share or 0).replace("%", "%%"),
+            "other": self.scope(data.compared_scope or "").replace("%", "%%"),
+            "number": self._number(data.compared_count),
+        }
+        return text % {**found, "what": "%(what)s", "when": "%(when)s", "count": "%(count)s"}
 
     def _compared(self, data: MilestoneData) -> dict[str, str]:
         """How many times what was reached."""

@@ -209,6 +209,43 @@ def test_periods_are_compared_with_what_is_over_and_not_the_first() -> None:
     assert not is_judged(settings, other, [])
 
 
+def test_scopes_are_compared_in_periods_that_are_over() -> None:
+    settings = Settings(
+        rule=(
+            RuleSettings(name="among", metric="deliveries", window="month", scope=("model",), share=0.3, leader=True),
+        )
+    )
+    calendar = Business(settings).calendar
+    counts = {
+        ("model=SU7", "month:2024-09"): 5,
+        ("model=YU7", "month:2024-09"): 5,
+        ("model=other", "month:2024-09"): 90,
+        ("all", "month:2024-09"): 100,
+        ("model=SU7", "month:2024-10"): 6,
+        ("model=YU7", "month:2024-10"): 5,
+        ("all", "month:2024-10"): 20,
+        ("model=SU7", "month:2024-12"): 1,
+        ("model=YU7", "month:2024-12"): 7,
+        ("all", "month:2024-12"): 8,
+    }
+    found = {
+        RowKey("deliveries", scope, name): Window(calendar.period(name), count)
+        for (scope, name), count in counts.items()
+    }
+    standing = sorted(expected_standing(settings, found, rows_for(found), []).periods)
+    assert standing == [
+        "deliveries/model=SU7/month:2024-10/leader",
+        "deliveries/model=SU7/month:2024-10/share-of-all:0.3",
+        "deliveries/model=YU7/month:2024-12/share-of-all:0.3",
+        "deliveries/model=other/month:2024-09/share-of-all:0.3",
+    ]
+    assert expected_standing(settings, found, rows_for(found, status="open"), []).periods == {}
+    event = milestone(standing[0], "month:2024-10", operator="exceeds", threshold=5, share=0.3)
+    for kind, judged in (("leader", True), ("scope_share", True), ("factor", False)):
+        of_kind = event.model_copy(update={"data": event.data.model_copy(update={"kind": kind})})
+        assert is_judged(settings, of_kind, []) is judged
+
+
 @pytest.mark.parametrize(("count", "stands"), [(19, False), (20, True)])
 def test_a_target_is_reached_at_its_value(count: int, stands: bool) -> None:
     month = BUSINESS.periods_of(date(2024, 10, 3))[1]

@@ -24,6 +24,8 @@ FAULTS = {
     f'{RULE}window = "holiday:labour-day"\nexceeds = 10\n': "labour-day is not among the holidays of the settings",
     f'{RULE}window = "day"\nexceeds = 10\nreaches = 10\n': "rule 'w': give exceeds or reaches, not both",
     f'{RULE}window = "day"\nexceeds = 1\n{RULE}window = "month"\nexceeds = 1\n': "rule 'w': two rules have this name",
+    f'totals_partitions = 2\n{RULE}window = "day"\nleader = true\n': "rule 'w': leader compares scopes, which 2 totals_partitions keep apart; set",
+    f'scopes = [["model"]]\n{RULE}window = "day"\nshare = 0.5\n': "rule 'w': share compares with all, which is not counted; add []",
     'holidays = ["国庆节"]\n': "holidays: no calendar has a holiday called '国庆节'; known are ",
     f'{TARGET}period = "quarter:2025-Q1"\n': "target 'q': period: 'quarter:2025-Q1': quarter is not among the windows of the settings; list it there",
     f'{TARGET}period = "month:2025-1"\n': "target 'q': period: 'month:2025-1' is no period; write ",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.installation import rules_of, targets_of
 from streams.settings import RuleSettings, TargetSettings
-from tests.domain.totals_world import World
+from tests.domain.totals_world import SCOPE, World
 
 if TYPE_CHECKING:
     from streams.domain.rules import Rule, Target
     from streams.domain.totals import Step
 
-_COUNT = re.compile(r"count (\S+) (\d+)(?: backfilled (\d+))?")
+_COUNT = re.compile(r"count (\S+) (\d+)(?: of (\S+))?(?: backfilled (\d+))?")
 _ROW = re.compile(r"row (\S+) (.+)")
 _MILESTONE = re.compile(r"(raised|recorded|retracted|reinstated) +(\S+) @(\d+)")
 
@@ -84,7 +84,7 @@ class _Story:
         elif word == "count":
             match = _COUNT.fullmatch(line)
             assert match, line
-            self._open_world.put(match[1], int(match[2]), backfilled=int(match[3] or 0))
+            self._open_world.put(match[1], int(match[2]), backfilled=int(match[4] or 0), scope=match[3] or SCOPE)
         else:
             assert word == "at", line
             self._step = self._open_world.step(rest)

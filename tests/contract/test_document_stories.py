@@ -102,7 +102,7 @@ def settings_of(block: Block) -> Settings:
 def test_the_settings_of_the_document_are_the_defaults_with_the_rules_they_list() -> None:
     shown = settings_of(blocks_of("toml", "settings")[0])
     assert shown.model_copy(update={"rule": (), "target": ()}) == Settings()
-    assert [rule.name for rule in shown.rule] == ["daily-1000", "daily-record", "double"]
+    assert [rule.name for rule in shown.rule] == ["daily-1000", "daily-record", "double", "half-of-all"]
     assert [target.target_id for target in shown.target] == ["su7-2024-10"]
 
 

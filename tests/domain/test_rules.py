@@ -74,6 +74,8 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         rule("s", "year", reaches=5, streak=2),
         rule("t", "month", factor=1.5, while_running=True),
         rule("u", "month", factor=1.5, than="last-year"),
+        rule("v", "month", share=0.5, leader=True),
+        rule("x", "month", share=0.6),
         rule("i", "holiday", record=True),
     ]
     targets = [target(1, "a"), target(1, "b", "holiday:national-day:2024", scope="all")]
@@ -96,7 +98,7 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(window="holiday:qingming", exceeds=1), "qingming is not among the holidays of the settings"),
         (rule(exceeds=1, scope=("colour",)), "no dimension is called 'colour'; choose from model, variant"),
         (rule(exceeds=1, scope=("model", "model")), "list each dimension once"),
-        (rule(), "raises nothing: give exceeds, reaches, every, factor or record"),
+        (rule(), "raises nothing: give exceeds, reaches, every, factor, share, leader or record"),
         (rule(first=True), "first needs a number to pass"),
         (rule(record=True, first=True), "first needs a number to pass"),
         (rule(exceeds=-1), "exceeds must be at least 0, not -1"),
@@ -113,6 +115,9 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(factor=0.5), "factor must be from 1 to 1000 with at most 4 digits after the point, not 0.5"),
         (rule(factor=1.23456), "factor must be from 1 to 1000 with at most 4 digits"),
         (rule(window="total", factor=2), "total has no earlier period to compare with"),
+        (rule(share=1.0), "share must be between 0 and 1, not 1.0"),
+        (rule(share=0.5, scope=()), "share compares scopes: name dimensions in scope"),
+        (rule(window="total", leader=True), "total is never over: leave leader out"),
         (rule(exceeds=1, than="last-year"), "than needs factor"),
         (rule(exceeds=1, while_running=True), "as needs record or factor"),
         (rule(every=100, first=True), "first needs exceeds or reaches"),

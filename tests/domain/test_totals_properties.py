@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from streams.domain.rules import Rule, Target
 
-SCOPES = ("model=SU7", "all")
+SCOPES = ("model=SU7", "model=SU7", "all", "all", "model=YU7")
+MODELS = ("model=SU7", "model=YU7")
 HOLIDAYS = ("national-day", "new-year")
 WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday")
 DAYS = tuple(
@@ -50,6 +51,9 @@ RULES = (
     rule("all-records", record=True, scope=()),
     rule("all-days", exceeds=3, first=True, streak=2, scope=()),
     rule("quarters", "quarter", reaches=4, streak=2),
+    rule("part-of-day", share=0.5, leader=True),
+    rule("part-of-break", "holiday", share=0.6, leader=True),
+    rule("part-of-year", "year", share=0.4),
     rule("week", "week", exceeds=8, first=True, record=True, while_running=True),
     rule("quarter", "quarter", every=10),
     rule("total", "total", every=15),
@@ -171,6 +175,33 @@ def naive_comparisons(counts: dict[str, int], one: Rule, begins: str) -> dict[st
     return standing
 
 
+def naive_among_scopes(counts: dict[tuple[str, str], int], one: Rule, scope: str) -> dict[str, str]:
+    """Shares of all and leaders, of one scope."""
+    standing = {}
+    for period in {period for _, period in counts} - UNFINISHED:
+        if not f"{period}:".startswith(f"{one.window}:") or not counts.get((scope, period)):
+            continue
+        mine, whole = counts[scope, period], counts.get(("all", period), 0)
+        if one.share is not None and whole and mine >= one.share * whole:
+            standing[f"{METRIC}/{scope}/{period}/share-of-all:{one.share}"] = period
+        kind, _, rest = period.rpartition(":")
+        before = f"{kind}:{int(rest) - 1}" if kind.startswith("holiday") else f"day:{naive_day_before(rest)}"
+        if one.leader and naive_leader(counts, period) == scope and naive_leader(counts, before) not in (None, scope):
+            standing[f"{METRIC}/{scope}/{period}/leader"] = period
+    return standing
+
+
+def naive_day_before(text: str) -> date | None:
+    return date.fromisoformat(text) - timedelta(days=1) if len(text) == len("2024-10-07") else None
+
+
+def naive_leader(counts: dict[tuple[str, str], int], period: str) -> str | None:
+    """The model that has most in a period; all of them where several have, None where none has any."""
+    best = max(counts.get((scope, period), 0) for scope in MODELS)
+    first = [scope for scope in MODELS if counts.get((scope, period), 0) == best]
+    return ",".join(first) if best else None
+
+
 def naive_factors(counts: dict[str, int], one: Rule) -> list[str]:
     """Periods that have so many times the count of another, which is over and not the first with any."""
     mine = [p for p in counts if p.startswith(f"{one.window}:") and counts[p]]
@@ -236,10 +267,10 @@ def naive_standing(world: World, rules: tuple[Rule, ...], targets: tuple[Target,
     """What stands when every day is over: milestone id → period, judged from the counts alone."""
     counts = naive_counts(world)
     standing: dict[str, str] = {}
-    for one in rules:
-        scope = "all" if one.scope == () else "model=SU7"
+    each = [(one, scope) for one in rules for scope in (("all",) if one.scope == () else MODELS)]
+    for one, scope in each:
         of_scope = {period: count for (s, period), count in counts.items() if s == scope}
-        standing |= naive_comparisons(of_scope, one, f"{METRIC}/{scope}")
+        standing |= naive_comparisons(of_scope, one, f"{METRIC}/{scope}") | naive_among_scopes(counts, one, scope)
         mine = [p for p in of_scope if f"{p}:".startswith(f"{one.window}:")]
         for period in mine if one.every else ():
             for multiple in range(one.every or 0, of_scope[period] + 1, one.every or 1):

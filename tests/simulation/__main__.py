@@ -52,7 +52,7 @@ RARE = (
 _ALL = (
     *(f"killed: {role} {boundary}" for role in _ROLES for boundary in BOUNDARIES),
     *(f"fault: {fault}" for fault in FAULTS),
-    *(f"{kind} {what}" for kind in ("threshold", "first", "streak", "factor", "target", "record", "record_passed") for what in ("raised", "retracted")),
+    *(f"{kind} {what}" for kind in ("threshold", "first", "streak", "factor", "scope_share", "leader", "target", "record", "record_passed") for what in ("raised", "retracted")),
     "threshold reinstated", "retractions held back",
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",

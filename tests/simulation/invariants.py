@@ -1015,6 +1015,7 @@ class Invariants:
         self._check_numbers_at_the_end()
         self._check_streaks()
         self._check_factors()
+        self._check_among_scopes()
         self._check_records()
 
     def _expected_sums(self) -> Counter[Cell]:
@@ -1142,6 +1143,28 @@ class Invariants:
                         expected.add((scope, period))
             self._check_standing(rule, "factor", expected)
 
+    def _check_among_scopes(self) -> None:
+        """Models have their share of all in days that are over; and lead where another one did the day before."""
+        for rule in self._world.settings.rule:
+            if rule.share is None or not rule.leader:
+                continue
+            assert rule.window == "day", "no other is recounted here"
+            shares, leaders = set(), set()
+            rows = self._rows_of(rule)
+            over = {period for of_scope in rows.values() for period, _, is_over in of_scope if is_over}
+            counts = {(scope, period): count for scope, of_scope in rows.items() for period, count, _ in of_scope}
+            for scope, of_scope in rows.items():
+                for period, count, is_over in of_scope:
+                    whole = self.table.get((rule.metric, "all", period), {"count": 0})["count"]
+                    if is_over and whole and count >= rule.share * whole:
+                        shares.add((scope, period))
+                    before = f"day:{date.fromisoformat(period[4:]) - timedelta(days=1)}"
+                    led = _leaders_of(counts, before)
+                    if is_over and before in over and led and _leaders_of(counts, period) == [scope] != led:
+                        leaders.add((scope, period))
+            self._check_standing(rule, "scope_share", shares)
+            self._check_standing(rule, "leader", leaders)
+
     def _rows_of(self, rule: RuleSettings) -> dict[str, list[tuple[str, int, bool]]]:
         """Of each scope that a rule watches: periods, counts, and whether they are over."""
         found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
@@ -1164,6 +1187,12 @@ class Invariants:
 def units_in(row: dict[str, Any]) -> int:
     """The units of a row that are counted, without its opening balance."""
     return int(row["count"]) - int(row.get("balance", 0))
+
+
+def _leaders_of(counts: Mapping[tuple[str, str], int], period: str) -> list[str]:
+    """The scopes of models with the most in a period; none without any."""
+    named = {scope: count for (scope, of), count in counts.items() if of == period and scope != OTHERS and count}
+    return [scope for scope, count in named.items() if count == max(named.values())]
 
 
 def _number_of(data: dict[str, Any]) -> tuple[str, str, str, int]:

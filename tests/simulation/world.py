@@ -373,6 +373,11 @@ def _settings(
         ),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
     )
+    if totals == 1:
+        # Rules that compare scopes need all of them in one place.
+        rules += (
+            RuleSettings(name="among", metric="orders_placed", window="day", scope=("model",), share=0.6, leader=True),
+        )
     targets = (
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)

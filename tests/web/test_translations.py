@@ -280,6 +280,45 @@ def test_a_comparison_is_a_sentence(kind: str, shown: list[tuple[str, str | None
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (
+            "scope-share",
+            [
+                ("SU7 deliveries were 30 % of all or more in October 2024: 20,045 of 50,000", None),
+                ("SU7 deliveries were 30% of all or more, October 2024: 20,045 of 50,000", "30% of all or more"),
+                (
+                    "SU7 交付量占全部的 30% 以上\uff082024年10月\uff09\uff1a50,000 中的 20,045",
+                    "占全部的 30% 以上",
+                ),
+            ],
+        ),
+        (
+            "leader",
+            [
+                ("SU7 deliveries came first in October 2024: 20,045, before YU7 with 18,010", None),
+                (
+                    "SU7 deliveries came first, October 2024: 20,045 before YU7 with 18,010",
+                    "more than any other, for the first time since another one was first",
+                ),
+                (
+                    "SU7 交付量升至首位\uff082024年10月\uff09\uff1a20,045\uff0c其次为 YU7\uff0818,010\uff09",
+                    "由他者居首变为高于其他任何一个",
+                ),
+            ],
+        ),
+    ],
+)
+def test_a_scope_among_others_is_a_sentence(name: str, shown: list[tuple[str, str | None]]) -> None:
+    sample = OUTPUTS[f"vehicle.milestones.v1.{name}"]
+    assert isinstance(sample, MilestoneEvent)
+    assert headline_sentence(sample.data) == shown[0][0]
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert (filters["sentence"](sample.data), filters["rule"](sample.data)) == wanted
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),
