@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
+from streams.domain.among_scopes import AmongScopes
 from streams.domain.balances import BalanceBook
 from streams.domain.comparisons import Comparisons
 from streams.domain.controls import Controls
@@ -26,7 +27,6 @@ from streams.domain.firsts import FirstPassing
 from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.overflow import scope_of_others
 from streams.domain.periods import TOTAL
-from streams.domain.ranking import Ranking
 from streams.domain.records import RecordPeriods, records_among
 from streams.domain.rules import (
     Rule,
@@ -160,7 +160,7 @@ class Totals:
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
         self._windows = Windows(calendar, closed_after_s, self._is_watched, keeps_inventory=keeps_inventory)
-        self._ranking = Ranking(self._windows, calendar)
+        self._among_scopes = AmongScopes(self._windows, calendar)
         self._comparing_scopes = tuple(rule for rule in self._rules if rule.compares_scopes)
         self._scopes = scopes or Scopes()
         self._is_home = is_home
@@ -329,8 +329,8 @@ class Totals:
         self._now_us = now_us
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
-        self._ranking.begin_step()
-        due.update(self._ranking.touched(self._comparing_scopes))
+        self._among_scopes.begin_step()
+        due.update(self._among_scopes.touched(self._comparing_scopes))
         gathered, judged = Step(), 0
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
             if not places:
@@ -714,7 +714,7 @@ class Totals:
     def _judge_scopes(self, rows: Iterable[Row]) -> Iterator[None]:
         """Shares of `all`, and leaders: of periods that are over only."""
         for number, row in enumerate(rows):
-            self._ranking.note(row)
+            self._among_scopes.note(row)
             for rule in self._rules_of(row):
                 if rule.share is not None:
                     whole = self._windows.get(RowKey(rule.metric, ALL, row.period.id))
@@ -737,9 +737,9 @@ class Totals:
             yield from _pause(number)
 
     def _judge_leader(self, rule: Rule, row: Row) -> None:
-        leaders = self._ranking.leaders(rule.metric, rule.template, row.period.id)
+        leaders = self._among_scopes.leaders(rule.metric, rule.template, row.period.id)
         leads = row.scope == leaders.first
-        led_before = self._ranking.led_before(row) if leads else None
+        led_before = self._among_scopes.led_before(row) if leads else None
         claim = Claim(
             leader_id(rule, row.scope, row.period.id),
             "leader",

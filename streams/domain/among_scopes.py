@@ -34,7 +34,7 @@ class Leaders(NamedTuple):
     is_over: bool
 
 
-class Ranking:
+class AmongScopes:
     """Who has most, worked out once a step: counts do not change within one.
 
     Args:
