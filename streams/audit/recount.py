@@ -71,6 +71,7 @@ class Recounting:
         note: Is called with every unit.
         vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
+        produced: VINs whose production stands; grows.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Recounting:
         self._check = dead_letters
         self.vins: dict[str, str] = {}
         self.two_orders: list[tuple[str, str, str]] = []
+        self.produced: set[str] = set()
 
     def count(self, number: int, home: Home) -> ShardCount:
         """Recounts one home."""
@@ -113,6 +115,8 @@ class Recounting:
                 self._note(unit)
                 if unit.metric == "deliveries":
                     self._note_vin(unit, order_id)
+                elif unit.metric == "produced":
+                    self.produced.add(unit.event.vin)
         return shard
 
     def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:

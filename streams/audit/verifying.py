@@ -482,6 +482,23 @@ class _Run:
         }
 
     def _warnings(self) -> list[Difference]:
+        return [*self._under_two_orders(), *self._never_produced()]
+
+    def _never_produced(self) -> list[Difference]:
+        """Vehicles delivered without having been produced, as far as all production is on record."""
+        begins_with_stock = any(key.metric == "produced" for key in self._balances)
+        if "production" not in self._settings.families or begins_with_stock:
+            return []
+        missing = sorted(self._recounting.vins.keys() - self._recounting.produced)
+        return [
+            Difference(
+                f"VIN {vin} stands as delivered under order {self._recounting.vins[vin]}, and was never produced",
+                {"vin": vin, "orders": [self._recounting.vins[vin]]},
+            )
+            for vin in missing[:_MOST_VINS]
+        ]
+
+    def _under_two_orders(self) -> list[Difference]:
         return [
             Difference(
                 f"VIN {vin} stands as delivered under two orders: {one} and {other}",

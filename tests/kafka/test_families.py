@@ -59,6 +59,7 @@ async def _add_production(before: Installation, config: str) -> None:
         assert await installation.counts() == _with_inventory(recount(await installation.source_values()))
         verified = await installation.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
+        assert "and was never produced" in verified.stdout, "the vehicles delivered are others than those produced"
         vin = json.loads(made[0].value)["data"]["vin"]
         told = await installation.run("order", "--vin", vin)
         assert told.stdout.startswith(f"Vehicle {vin}: "), told.stdout + told.stderr
