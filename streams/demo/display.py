@@ -97,7 +97,7 @@ class Display:
         books, seen = self._seen.books(), self._seen
         title = Text.assemble((day, "bold"), f"  {self._story.facts.title}, {self._story.facts.label}")
         grid = Table.grid(padding=(0, 3))
-        for name, metric in (("delivered", "deliveries"), ("ordered", "orders_placed")):
+        for name, metric in (("produced", "produced"), ("delivered", "deliveries"), ("ordered", "orders_placed")):
             grid.add_row(
                 name,
                 f"day {seen.count(metric, f'day:{day}'):,}",

@@ -94,6 +94,11 @@ class Seen:
         value = self._rows.get(f"{metric}/{self._scope}/{period}")
         return decode_row(value).count if value else 0
 
+    def opening(self, metric: str) -> int:
+        """The opening balance of the story's model."""
+        value = self._rows.get(f"{metric}/{self._scope}/total")
+        return decode_row(value).balance if value else 0
+
     def day_counts(self) -> dict[str, Counter[date]]:
         """Metric → business date → count of the story's model; dates that count 0 are left out."""
         counts: dict[str, Counter[date]] = {metric: Counter() for metric in METRICS}

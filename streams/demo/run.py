@@ -188,6 +188,7 @@ class _Session:
         self._stamp.begin()
         started_s = time.monotonic()
         async with Publisher(self._settings) as publisher:
+            await publisher.send(self._story.balances())
             await play(self._story, publisher, self._playing, speed=self._plan.speed)
         self._stamp.finish()
         return started_s

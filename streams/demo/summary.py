@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     from streams.demo.following import Seen
     from streams.settings import Settings
     from streams.story import Story
+    from streams.story.expected import Expected
     from streams.story.figures import Figure
 
-_RELATIONS = {"exactly": "exactly", "more_than": "more than", "at_least": "at least", "first_day_above": "first above"}
+_RELATIONS = {
+    "exactly": "exactly",
+    "more_than": "more than",
+    "at_least": "at least",
+    "first_day_above": "first above",
+    "reached_on": "first at",
+}
 #: Differences of one sort that are listed; the rest is counted.
 _LISTED = 5
 
@@ -33,7 +40,7 @@ def summary_lines(story: Story, seen: Seen) -> Iterator[str]:
     yield ""
     yield "Published figures and what the service counts"
     days = seen.day_counts()
-    yield from (f"  {_figure(figure, days)}" for figure in story.facts.figures)
+    yield from (f"  {_figure(figure, days, seen.opening(figure.metric))}" for figure in story.facts.figures)
     unexplained = story.facts.unexplained
     counted = days["deliveries"][unexplained.day]
     yield f"  {counted} deliveries of the total by 30 September are in no published part: dated {unexplained.day}, unexplained"
@@ -42,11 +49,11 @@ def summary_lines(story: Story, seen: Seen) -> Iterator[str]:
     yield f"  {books_line(seen)}"
 
 
-def _figure(figure: Figure, days: Mapping[str, Counter[date]]) -> str:
+def _figure(figure: Figure, days: Mapping[str, Counter[date]], opening: int) -> str:
     counts = days[figure.metric]
     said = f"{_RELATIONS[figure.relation]} {figure.value:,}"
-    verdict = "holds" if figure.holds(counts) else "DOES NOT HOLD"
-    return f"{figure.what:<42} {figure.counted(counts):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
+    verdict = "holds" if figure.holds(counts, opening) else "DOES NOT HOLD"
+    return f"{figure.what:<42} {figure.counted(counts, opening):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
 
 
 def books_line(seen: Seen) -> str:
@@ -73,11 +80,25 @@ def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str
         off = [day for day in sorted(days.keys() | found.keys()) if days[day] != found[day]]
         lines += [f"{metric} on {day}: {found[day]:,} counted, {days[day]:,} simulated" for day in off[:_LISTED]]
         lines += [f"{metric}: {len(off) - _LISTED} more days differ"] if len(off) > _LISTED else []
-    simulated = standing_milestones(settings, story.facts.model, expected.counts, expected.last_day)
+    lines += _inventory_difference(expected, seen) if settings.keeps_inventory else []
+    simulated = standing_milestones(settings, story.facts.model, expected.counts, expected.last_day, expected.openings)
     stands = {event.subject for event in seen.standing()}
     lines += [f"{milestone_id} should stand" for milestone_id in sorted(simulated - stands)]
     lines += [f"{milestone_id} should not stand" for milestone_id in sorted(stands - simulated)]
     return lines
+
+
+def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:
+    """Whether what is produced and not delivered is as simulated, where any production is."""
+    made, delivered = (
+        expected.openings.get(metric, 0) + expected.counts[metric].total() for metric in ("produced", "deliveries")
+    )
+    counted = seen.count("inventory", "total")
+    return (
+        [f"inventory: {counted:,} counted, {made - delivered:,} simulated"]
+        if made and counted != made - delivered
+        else []
+    )
 
 
 def book_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import json
 import random
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from streams.kafka.publication import Publication
+from streams.kafka.publication import TARGETS, Publication
 from streams.story.delivery_faults import Mess, Transport
 from streams.story.events import EventWriter
 from streams.story.figures import StoryFacts, load_facts
@@ -44,9 +46,34 @@ class Story:
         first = "\n".join(map(repr, islice(self.records(), 1000)))
         return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
 
+    def balances(self) -> list[Publication]:
+        """What there was before the records of a metric begin, an event each for the model and for all."""
+        facts = self.facts
+        if facts.plant is None:
+            return []
+        time = f"{facts.plant.first - timedelta(days=1)}T23:59:59{facts.start.isoformat()[-6:]}"
+        return [
+            Publication(TARGETS, f"{metric}/{scope}/total".encode(), _balance(metric, scope, units, time))
+            for metric, units in self.expected.openings.items()
+            for scope in ("all", f"model={facts.model}")
+        ]
+
     def records(self) -> Iterator[Publication]:
         """Yields every record from the start; each is built as it is needed."""
         return self._mess.records()
+
+
+def _balance(metric: str, scope: str, units: int, time: str) -> bytes:
+    event = {
+        "specversion": "1.0",
+        "id": f"{metric}-{scope}",
+        "source": "/simulated/factories/planning",
+        "type": "balance.set.v1",
+        "time": time,
+        "subject": f"{metric}/{scope}/total",
+        "data": {"metric": metric, "scope": scope, "count": units, "label": "before the first report of the line"},
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
 
 
 def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | None = None) -> Story:
@@ -55,9 +82,9 @@ def tell(facts: StoryFacts, rates: Rates | None = None, transport: Transport | N
     Raises:
         ValueError: The data file cannot be simulated.
     """
-    rng = random.Random(facts.seed)  # noqa: S311 - must be reproducible, not secret
+    rng, plant_rng = random.Random(facts.seed), random.Random(facts.seed + 1)  # noqa: S311 - must be reproducible, not secret
     with _no_cyclic_garbage():
-        lives = Lives(facts, rates or Rates(), rng)
+        lives = Lives(facts, rates or Rates(), rng, plant_rng)
         writer = EventWriter(facts.model, FACTORY, facts.utc_offset_s())
         mess = Mess(lives.events, lives.expected, writer, transport or Transport(), rng)
     return Story(facts, lives.expected, mess)

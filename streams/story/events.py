@@ -18,6 +18,8 @@ _TYPES = {
     DELIVERED: "vehicle.delivered.v1",
     REVERSED: "delivery.reversed.v1",
     VOIDED: "event.voided.v1",
+    PRODUCED: "vehicle.produced.v1",
+    SCRAPPED: "production.reversed.v1",
 }
 
 _DAY_S = 86_400
@@ -30,7 +32,7 @@ class StoryEvent(NamedTuple):
     kind: int
     topic: int
     time_s: int  # since 1970-01-01T00:00Z
-    order_id: str
+    order_id: str  # of production the VIN
     source: str
     id: str
     vin: str = ""
@@ -81,7 +83,14 @@ class EventWriter:
                 f'{{"order_id":"{event.order_id}","vin":"{event.vin}","model":"{self._model}",'
                 f'"variant":"{event.variant}","factory":"{self._factory}","region":"{event.region}"}}'
             )
+        if kind == PRODUCED:
+            return (
+                f'{{"vin":"{event.vin}","model":"{self._model}","variant":"{event.variant}",'
+                f'"factory":"{self._factory}"}}'
+            )
         reason = f',"reason":"{event.extra}"' if event.extra else ""
+        if kind == SCRAPPED:
+            return f'{{"vin":"{event.vin}"{reason}}}'
         if kind == REVERSED:
             return f'{{"order_id":"{event.order_id}","vin":"{event.vin}"{reason}}}'
         if kind == VOIDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from schemas.facts import METRICS
@@ -28,6 +29,7 @@ class Expected:
         dead_letters: Rejected records by reason.
         violating_orders: Orders whose events are contradictory at the end.
         counts: Metric → business date → units at the end, for the story's one model.
+        openings: Metric → units from before its records begin.
         elsewhere: Key of every valid record from the publisher with the other partitioner.
     """
 
@@ -36,11 +38,12 @@ class Expected:
     dead_letters: Counter[str] = field(default_factory=Counter)
     violating_orders: int = 0
     counts: dict[str, Counter[date]] = field(default_factory=lambda: {metric: Counter() for metric in METRICS})
+    openings: dict[str, int] = field(default_factory=dict)
     elsewhere: list[bytes] = field(default_factory=list)
 
     @property
     def records(self) -> int:
-        """Number of records published to the two source topics."""
+        """Number of records published to the topics of orders, deliveries and production."""
         return self.events + self.duplicates + self.dead_letters.total()
 
     @property
@@ -62,7 +65,13 @@ class Expected:
         )
 
 
-def standing_milestones(settings: Settings, model: str, counts: Mapping[str, CountsByDate], clock: date) -> set[str]:
+def standing_milestones(
+    settings: Settings,
+    model: str,
+    counts: Mapping[str, CountsByDate],
+    clock: date,
+    openings: Mapping[str, int] = MappingProxyType({}),
+) -> set[str]:
     """Ids of the milestones that stand once everything is counted, for rules on `["model"]` and targets of the model.
 
     Evaluates each rule plainly over the day counts.
@@ -72,22 +81,36 @@ def standing_milestones(settings: Settings, model: str, counts: Mapping[str, Cou
         model: The story's one model.
         counts: Metric → date → units.
         clock: Date of the latest event: days before it are over.
+        openings: Metric → opening balance.
     """
     scope = f"model={model}"
     standing: set[str] = set()
     for rule in settings.rule:
         days = counts.get(rule.metric, {})
         prefix = f"{rule.metric}/{scope}"
+        periods = _periods(rule.window, days, openings.get(rule.metric, 0))
         if rule.record:
             standing |= {f"{prefix}/record:day:{day}" for day in _record_days(days, clock)}
+        if rule.every is not None:
+            standing |= {
+                f"{prefix}/{period}/every:{rule.every}:{number}"
+                for period, count in periods.items()
+                for number in range(rule.every, count + 1, rule.every)
+            }
         if rule.exceeds is None and rule.reaches is None:
             continue
         operator, least = ("exceeds", rule.exceeds + 1) if rule.exceeds is not None else ("reaches", rule.reaches or 1)
         number = least - 1 if operator == "exceeds" else least
-        passed = [period for period, count in _periods(rule.window, days).items() if count >= least]
+        passed = [period for period, count in periods.items() if count >= least]
         standing |= {f"{prefix}/{period}/{operator}:{number}" for period in passed}
         if rule.first and passed:
             standing.add(f"{prefix}/first:{rule.window}/{operator}:{number}")
+        if rule.streak is not None:
+            standing |= {
+                f"{prefix}/{period}/streak:{operator}:{number}:{length}"
+                for period, length in _months_in_a_row(passed)
+                if length >= rule.streak
+            }
     for target in settings.target:
         kind = target.period.split(":")[0]
         reached = _periods(kind, counts.get(target.metric, {})).get(target.period, 0)
@@ -96,8 +119,18 @@ def standing_milestones(settings: Settings, model: str, counts: Mapping[str, Cou
     return standing
 
 
-def _periods(window: str, days: CountsByDate) -> Mapping[str, int]:
-    counts: Counter[str] = Counter()
+def _months_in_a_row(passed: Iterable[str]) -> Iterable[tuple[str, int]]:
+    """Each month, such as `month:2024-10`, with how many up to it follow each other without a gap."""
+    before, length = 0, 0
+    for month in sorted(passed):
+        year, number = map(int, month.removeprefix("month:").split("-"))
+        length = length + 1 if year * 12 + number == before + 1 else 1
+        before = year * 12 + number
+        yield month, length
+
+
+def _periods(window: str, days: CountsByDate, opening: int = 0) -> Mapping[str, int]:
+    counts: Counter[str] = Counter({"total": opening} if window == "total" else {})
     for day, units in days.items():
         if window == "day":
             counts[f"day:{day}"] += units
@@ -105,6 +138,8 @@ def _periods(window: str, days: CountsByDate) -> Mapping[str, int]:
             counts[f"month:{day:%Y-%m}"] += units
         elif window == "year":
             counts[f"year:{day.year}"] += units
+        elif window == "total":
+            counts[window] += units
         elif window == "holiday:national-day" and day in _national_day(day.year):
             counts[f"{window}:{day.year}"] += units
     return counts

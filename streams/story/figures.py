@@ -15,7 +15,7 @@ from streams.errors import ExpectedError
 
 FILE_NAME = "su7-2024.toml"
 
-Relation = Literal["exactly", "more_than", "at_least", "first_day_above"]
+Relation = Literal["exactly", "more_than", "at_least", "first_day_above", "reached_on"]
 
 #: Counts of one metric by business date; missing dates count 0.
 CountsByDate = Mapping[date, int]
@@ -25,7 +25,8 @@ CountsByDate = Mapping[date, int]
 class Figure:
     """One published figure: the count of `metric` from `first` to `last`, both included, stands in `relation` to `value`.
 
-    With `first_day_above`, `last` is the earliest date whose own count is above `value`.
+    With `first_day_above`, `last` is the earliest date whose own count is above `value`; with `reached_on` it is the date on which
+    the count of all time, with an opening balance, comes to it.
     """
 
     id: str
@@ -39,15 +40,23 @@ class Figure:
     source: str
     note: str = ""
 
-    def counted(self, days: CountsByDate) -> int:
-        """The days' value for this figure: a sum, or for `first_day_above` the count of its day."""
+    def counted(self, days: CountsByDate, opening: int = 0) -> int:
+        """The days' value for this figure: a sum, or for `first_day_above` the count of its day.
+
+        Args:
+            days: Units by date.
+            opening: Units from before the first date, part of what is `reached_on` a date.
+        """
         if self.relation == "first_day_above":
             return days.get(self.last, 0)
-        return sum(count for day, count in days.items() if self.first <= day <= self.last)
+        counted = sum(count for day, count in days.items() if self.first <= day <= self.last)
+        return counted + opening if self.relation == "reached_on" else counted
 
-    def holds(self, days: CountsByDate) -> bool:
+    def holds(self, days: CountsByDate, opening: int = 0) -> bool:
         """Whether the days agree with what was published."""
-        counted = self.counted(days)
+        counted = self.counted(days, opening)
+        if self.relation == "reached_on":
+            return counted >= self.value > counted - days.get(self.last, 0)
         if self.relation == "exactly":
             return counted == self.value
         if self.relation == "more_than":
@@ -82,6 +91,23 @@ class Unexplained:
 
 
 @dataclass(frozen=True)
+class Plant:
+    """How vehicles are built.
+
+    Attributes:
+        first: The first date that is reported.
+        days: Least and most days from a vehicle's production to its first delivery.
+        stock: Vehicles of the last days that no order has yet.
+        scrapped: Vehicles that were scrapped.
+    """
+
+    first: date
+    days: tuple[float, float]
+    stock: int
+    scrapped: int
+
+
+@dataclass(frozen=True)
 class StoryFacts:
     """The validated data file."""
 
@@ -94,6 +120,7 @@ class StoryFacts:
     start: datetime
     deliveries: Volume
     orders: Volume
+    plant: Plant | None = None
 
     def utc_offset_s(self) -> int:
         """Offset of local time in seconds, the same for the whole story."""
@@ -155,6 +182,12 @@ def _facts(data: dict[str, Any]) -> StoryFacts:
             cap["before"],
         ),
         orders=Volume(simulation["orders"], _by_date(simulation["order_days"]), start.date()),
+        plant=Plant(
+            simulation["production"]["first"],
+            (simulation["production"]["least_days"], simulation["production"]["most_days"]),
+            simulation["production"]["stock"],
+            simulation["production"]["scrapped"],
+        ),
     )
 
 

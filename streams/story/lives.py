@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING
 
 from schemas.facts import DELIVERIES, ORDERS
 from streams.story.draws import DAY_S, HOUR_S, PARTNER_REGION, Order, delivery_queue, draw_deliveries, draw_orders
-from streams.story.events import CANCELLED, DELIVERED, PLACED, REVERSED, VOIDED, StoryEvent, local_date, midnight_s
+from streams.story.events import (
+    CANCELLED,
+    DELIVERED,
+    PLACED,
+    REVERSED,
+    SCRAPPED,
+    VOIDED,
+    StoryEvent,
+    local_date,
+    midnight_s,
+)
 from streams.story.expected import Expected
+from streams.story.production import Line
 
 if TYPE_CHECKING:
     import random
@@ -67,7 +78,7 @@ class Lives:
         ValueError: The data file has deliveries without an order placed early enough.
     """
 
-    def __init__(self, facts: StoryFacts, rates: Rates, rng: random.Random) -> None:
+    def __init__(self, facts: StoryFacts, rates: Rates, rng: random.Random, plant_rng: random.Random) -> None:
         self.events: list[StoryEvent] = []
         self.expected = Expected()
         self._facts = facts
@@ -81,6 +92,8 @@ class Lives:
         self._first_s = times[0]
         self._last_s = times[-1]
         self._simulate(orders, times)
+        if facts.plant is not None:
+            self._report_production(Line(facts.plant, self.events, self._offset_s, plant_rng))
 
     def _simulate(self, orders: list[Order], times: list[int]) -> None:
         for order in orders:
@@ -94,6 +107,16 @@ class Lives:
         self._lives_without_order()
         self._lives_with_delivery(self._matched(others, times))
         self._unexplained()
+
+    def _report_production(self, line: Line) -> None:
+        self.expected.openings["produced"] = line.before
+        scrapped = {event.vin: event for event in line.events if event.kind == SCRAPPED}
+        for event in line.events:
+            self._add(event)
+            if event.kind == SCRAPPED:
+                self._count("scrapped", event.time_s)
+            elif event.vin not in scrapped:
+                self._count("produced", event.time_s)
 
     def _part(self, orders: Sequence[Order]) -> tuple[list[Order], list[Order], list[Order]]:
         """Cancelled orders, orders with something other than a delivery, and all others."""

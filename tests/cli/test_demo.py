@@ -55,6 +55,9 @@ MUST_STAND = (
     "deliveries/model=SU7/month:2024-10/target:su7-2024-10:20000",
     "deliveries/model=SU7/year:2024/target:su7-2024:100000",
     "orders_placed/model=SU7/holiday:national-day:2024/exceeds:6000",
+    "deliveries/model=SU7/month:2024-12/streak:exceeds:20000:3",
+    "produced/model=SU7/month:2024-10/target:su7-2024-10-built:20000",
+    "produced/model=SU7/total/every:100000:100000",
 )
 
 #: The demo with a story of some thousand events.
@@ -378,8 +381,9 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
     assert (
         "  2024-10-30  SU7 deliveries reached the target of 20,000 in October 2024, on 30 Oct 2024: 20,000  [" in said
     )
+    assert "  2024-11-13  SU7 vehicles produced reached 100,000 in all, on 13 Nov 2024: 100,000  [" in said
     assert "DOES NOT HOLD" not in said
-    assert said.count("  holds") == 12
+    assert said.count("  holds") == 13
     assert "counts, milestones and books are exactly those of the simulation" in said
 
     run.out.write_text("")

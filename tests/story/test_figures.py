@@ -72,6 +72,7 @@ def test_the_figures_are_those_of_the_brief() -> None:
         "first-day-above-1000": ("first_day_above", 1000, "2024-10-07"),
         "october": ("more_than", 20000, "2024-10-31"),
         "100000th": ("at_least", 100000, "2024-11-18"),
+        "100000th-built": ("reached_on", 100000, "2024-11-13"),
         "november": ("more_than", 20000, "2024-11-30"),
         "december": ("more_than", 25000, "2024-12-31"),
     }

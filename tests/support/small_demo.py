@@ -21,6 +21,7 @@ def small_story() -> Story:
             facts.deliveries, months={"2024-05": 1500}, fixed_days={date(2024, 5, 25): 1100}, first=date(2024, 5, 20)
         ),
         orders=dataclasses.replace(facts.orders, months={"2024-03": 1000, "2024-04": 1000}, fixed_days={}),
+        plant=None,
     )
     return tell(small, Rates(**{each.name: 0 for each in dataclasses.fields(Rates)}), Transport(id_conflicts=2))
 
