@@ -23,7 +23,7 @@ from streams.story.events import (
     midnight_s,
 )
 from streams.story.expected import Expected
-from streams.story.production import Line
+from streams.story.production import ProductionLine
 
 if TYPE_CHECKING:
     import random
@@ -93,7 +93,7 @@ class Lives:
         self._last_s = times[-1]
         self._simulate(orders, times)
         if facts.plant is not None:
-            self._report_production(Line(facts.plant, self.events, self._offset_s, plant_rng))
+            self._report_production(ProductionLine(facts.plant, self.events, self._offset_s, plant_rng))
 
     def _simulate(self, orders: list[Order], times: list[int]) -> None:
         for order in orders:
@@ -108,7 +108,7 @@ class Lives:
         self._lives_with_delivery(self._matched(others, times))
         self._unexplained()
 
-    def _report_production(self, line: Line) -> None:
+    def _report_production(self, line: ProductionLine) -> None:
         self.expected.openings["produced"] = line.before
         scrapped = {event.vin: event for event in line.events if event.kind == SCRAPPED}
         for event in line.events:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LINE = "/simulated/factories/bj1/line"
 
 
-class Line:
+class ProductionLine:
     """What the plant's system reports.
 
     Attributes:
