@@ -317,7 +317,7 @@ async def test_nobody_says_a_secret_at_any_level_of_logging(
         await installation.create()
         await secured.allow("app", rights_of("worker", installation.settings))
         installation.client["log_level"] = "DEBUG"
-        installation.worker("w1")
+        installation.worker("w1", cold=True)  # whose command line is its own
     token = secured.token_file("app").read_text().strip()
     said = [done.stdout + done.stderr for done in await asyncio.gather(
         *(installation.run(*command) for installation in (plain, keyed, bearer) for command in (("doctor",), ("windows",)))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -20,7 +18,7 @@ from streams.kafka.admin import admin, apply_topics
 from streams.kafka.clients import read_to_end
 from streams.kafka.records import header_values, record_key, record_value
 from tests.support.events import Published
-from tests.support.installation import ROOT, Installation, Worker
+from tests.support.installation import Installation, Worker
 from tests.support.rules import rule, target
 from tests.support.time_limits import deadline
 
@@ -90,15 +88,7 @@ async def end(installation: Installation, number: signal.Signals = signal.SIGKIL
 
 
 async def verified(installation: Installation) -> None:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "streams", "verify"],
-        cwd=ROOT,
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = await installation.run("verify")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

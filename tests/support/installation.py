@@ -8,8 +8,6 @@ import itertools
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -26,10 +24,11 @@ from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
 from streams.settings import Settings
-from tests.support import processes
+from tests.support import processes, warm
 from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Iterable
 
     from tests.support.events import Published
@@ -42,15 +41,13 @@ _numbers = itertools.count(1)
 class Worker:
     """A `milestones worker` process."""
 
-    def __init__(self, environment: dict[str, str], instance: str, log: Path, module: str) -> None:
+    def __init__(
+        self, environment: dict[str, str], instance: str, log: Path, module: str, *, cold: bool = False
+    ) -> None:
         self.log = log
         with log.open("ab") as handle:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "worker", "--instance", instance],
-                cwd=ROOT,
-                env=environment,
-                stdout=handle,
-                stderr=handle,
+            self.process = warm.start(
+                module, "worker", "--instance", instance, environment=environment, out=handle, err=handle, cold=cold
             )
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -138,27 +135,38 @@ class Installation:
         await apply_topics(self.settings)
         return self
 
-    def worker(self, instance: str = "w1", *, slow_open_s: float = 0.0, late_partition: int | None = None) -> Worker:
-        """Starts a worker, perhaps one that takes longer to open its partitions, or whose batches are late once."""
+    def worker(
+        self,
+        instance: str = "w1",
+        *,
+        slow_open_s: float = 0.0,
+        late_partition: int | None = None,
+        cold: bool = False,
+    ) -> Worker:
+        """Starts a worker, perhaps one that takes longer to open its partitions, or whose batches are late once.
+
+        With `cold` it is started from scratch, see `tests.support.warm`.
+        """
         environment = {**self.environment, "SLOW_OPEN_S": str(slow_open_s)}
         module = "tests.support.slow_worker" if slow_open_s else "streams"
         if late_partition is not None:
             environment |= {"LATE_PARTITION": str(late_partition), "LATE_S": "5"}
             module = "tests.support.late_worker"
-        worker = Worker(environment, instance, self.folder / f"{instance}.log", module)
+        worker = Worker(environment, instance, self.folder / f"{instance}.log", module, cold=cold)
         self.workers.append(worker)
         return worker
 
     async def run(
-        self, *arguments: str, module: str = "streams", timeout_s: float = 60.0, **environment: str
+        self, *arguments: str, module: str = "streams", timeout_s: float = 60.0, cold: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command of the command line as its user would, to its end."""
         return await asyncio.to_thread(
-            processes.run,
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            processes.run_module,
+            module,
+            *arguments,
             env={**self.environment, **environment},
             timeout_s=timeout_s,
+            cold=cold,
         )
 
     def end(self) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.support import warm
 from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
@@ -39,6 +41,31 @@ def run(
             out, err = process.communicate()
             raise AssertionError(f"{arguments} did not end within {limit_s:.0f} s\n{out}\n{err}") from None
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def run_module(
+    module: str, *arguments: str, env: Mapping[str, str], timeout_s: float, cold: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """The same of `python -m MODULE ARGUMENTS`, which is forked; or started from scratch, with `cold`.
+
+    Raises:
+        AssertionError: It did not end within `timeout_s`, stretched.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = warm.start(module, *arguments, environment=env, out=out, err=err, alone=True, cold=cold)
+        limit_s, is_late = stretched(timeout_s), False
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            is_late = True
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read())
+    assert not is_late, f"{module} {arguments} did not end within {limit_s:.0f} s\n{said[0]}\n{said[1]}"
+    return subprocess.CompletedProcess([module, *arguments], process.returncode or 0, *said)
 
 
 async def pause(process_id: int) -> None:

@@ -7,14 +7,12 @@ import contextlib
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from tests.support.installation import ROOT
+from tests.support import warm
 from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
@@ -31,12 +29,8 @@ class WebView:
         self.log = log
         self.url = ""
         with log.open("wb") as handle:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "web", "--bind", bind, *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=handle,
-                stderr=handle,
+            self.process = warm.start(
+                "streams", "web", "--bind", bind, *arguments, environment=environment, out=handle, err=handle
             )
 
     def __enter__(self) -> Self:
