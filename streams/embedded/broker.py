@@ -226,7 +226,7 @@ class EmbeddedKafka:
         self._say("preparing the data directory of the embedded Kafka")
         shutil.rmtree(scratch, ignore_errors=True)
         self._write("format.properties", config.server_properties(scratch.name, 1, 2))
-        options = [*self._java(), *java.SHORT_LIVED, "-XX:+UseSerialGC"]
+        options = [*self._java(), *java.SHORT_LIVED]
         properties = ["-c", "format.properties"]
         self._mark_log()
         with self.log_path.open("ab") as log:

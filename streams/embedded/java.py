@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 #: Variables by which Java or Kafka's scripts would change what is run here.
 _FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LD_PRELOAD")
 _DUMP_TIMEOUT_S = 60
-#: Further options of a broker that lives for minutes: its second compiler costs it more processor time than it saves.
-SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
+#: Further options of a broker that lives for minutes: the second compiler and the collector for short pauses cost it more
+#: processor time than they save. A later option overrides those of `broker_options`.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:-UseG1GC", "-XX:+UseSerialGC")
 #: The JVM warns of every class that it cannot archive, and of an archive that does not fit any more.
 _QUIET = ("-Xlog:disable", "-Xlog:all=error:stderr")
 

@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.embedded import jars, machine, probe
 from streams.embedded.broker import EmbeddedKafka
+from streams.embedded.java import SHORT_LIVED
 from streams.embedded.lock import DataLock
 from streams.errors import ExpectedError
 from tests.support.time_limits import deadline, stretched
@@ -121,7 +122,7 @@ async def committed(bootstrap: str, topic: str) -> list[bytes]:
 
 async def test_transactions_work_and_data_outlives_a_restart(used: Path) -> None:
     """What a transaction commits is read by a read_committed consumer, what it aborts is not, also after a restart."""
-    async with EmbeddedKafka(used) as kafka:
+    async with EmbeddedKafka(used, java_options=SHORT_LIVED) as kafka:
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
         await admin.start()
         await admin.create_topics([NewTopic("kept", 1, 1)])
@@ -161,7 +162,7 @@ def test_a_kill_9_of_the_starting_process_ends_the_broker(
 
 def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that_started_it(used: Path) -> None:
     """The thread may be one of a pool, and no broker is left unsupervised."""
-    kafka = EmbeddedKafka(used)
+    kafka = EmbeddedKafka(used, java_options=SHORT_LIVED)
     starter = threading.Thread(target=kafka.start)
     starter.start()
     starter.join()
@@ -178,7 +179,7 @@ def test_it_depends_on_the_process_and_the_supervisor_but_not_on_the_thread_that
 
 
 def test_a_killed_broker_is_noticed_and_can_be_started_again(used: Path) -> None:
-    with EmbeddedKafka(used) as kafka:
+    with EmbeddedKafka(used, java_options=SHORT_LIVED) as kafka:
         os.kill(kafka.pid, signal.SIGKILL)
         assert kafka.wait(stretched(5))
         assert "killed" in str(kafka.failure())
@@ -205,7 +206,7 @@ def test_a_port_taken_at_the_last_moment_is_replaced_where_the_choice_was_ours(
         monkeypatch.setattr(machine, "free_port", lambda besides=(): next(offered, None) or free_port(besides))
         lies, port_is_free = iter([True]), machine.port_is_free
         monkeypatch.setattr(machine, "port_is_free", lambda port: next(lies, False) or port_is_free(port))
-        with EmbeddedKafka(used) as kafka:
+        with EmbeddedKafka(used, java_options=SHORT_LIVED) as kafka:
             assert kafka.bootstrap != f"127.0.0.1:{taken}"
 
 
