@@ -29,7 +29,7 @@ from tests.support.time_limits import deadline, stretched
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from tests.support.events import Published
 
@@ -214,8 +214,7 @@ class Installation:
 
     async def counts(self) -> dict[tuple[str, str, str], int]:
         """Counts of the rows that are not zero."""
-        rows = await self.rows()
-        return {(r["metric"], r["scope"], r["period"]): r["count"] for r in rows.values() if r["count"]}
+        return _counts_of(await read_latest(self.settings, self.catalogue.windows.whole))
 
     async def milestones(self) -> list[dict[str, Any]]:
         """All milestone events, those of a partition in its order."""
@@ -242,7 +241,7 @@ class Installation:
             if not reason:
                 return
             assert all(worker.process.poll() in (None, -9, 0) for worker in self.workers), self.tails()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.3)
         raise AssertionError(f"not applied within {timeout_s} s: {reason}\n{self.tails()}")
 
     async def _behind(self) -> str:
@@ -251,7 +250,24 @@ class Installation:
             counts = await partition_counts(consumer, topics)
             tps = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
             ends = await consumer.end_offsets(tps)
-        markers = await self.markers()
+            counted = await read_latest(self.settings, self.catalogue.counts.whole, consumer=consumer)
+            reason = self._not_read(tps, ends, _markers_of(counted))
+            if reason:
+                return reason
+            rows = await read_latest(self.settings, self.catalogue.windows.whole, consumer=consumer)
+            memory = await read_latest(self.settings, self.catalogue.totals.whole, consumer=consumer)
+        expected, found = _sums_of(counted), _counts_of(rows)
+        days = {key: count for key, count in found.items() if key[2].startswith("day:")}
+        differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
+        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        if differing:
+            return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}"
+        waiting = [key for key in memory if key.startswith(key_of(SIDE, WAITING))]
+        return f"{len(waiting)} milestones wait for their units: {waiting[:5]}" if waiting else ""
+
+    def _not_read(
+        self, tps: Iterable[TopicPartition], ends: Mapping[TopicPartition, int], markers: Mapping[int, Any]
+    ) -> str:
         for tp in tps:
             ledger = tp.partition % self.settings.partitions
             marker = markers.get(ledger)
@@ -264,33 +280,15 @@ class Installation:
                 or marker["positions"].get(source, (-1, ""))[0] < ends[tp] - slack
             ):
                 return f"{tp} ends at {ends[tp]}, marker {marker}"
-        expected = await self.shard_sums()
-        found = await self.counts()
-        days = {key: count for key, count in found.items() if key[2].startswith("day:")}
-        differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
-        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
-        if differing:
-            return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}"
-        memory = await read_latest(self.settings, self.catalogue.totals.whole)
-        waiting = [key for key in memory if key.startswith(key_of(SIDE, WAITING))]
-        return f"{len(waiting)} milestones wait for their units: {waiting[:5]}" if waiting else ""
+        return ""
 
     async def markers(self) -> dict[int, Any]:
         """The last marker of each ledger partition."""
-        latest = await read_latest(self.settings, self.catalogue.counts.whole)
-        return {
-            int(key.split(b"|")[0]): orjson.loads(value) for key, value in latest.items() if key.endswith(b"|applied")
-        }
+        return _markers_of(await read_latest(self.settings, self.catalogue.counts.whole))
 
     async def shard_sums(self) -> dict[tuple[str, str, str], int]:
         """Day counts summed over the ledger partitions."""
-        latest = await read_latest(self.settings, self.catalogue.counts.whole)
-        sums: dict[tuple[str, str, str], int] = defaultdict(int)
-        for key, value in latest.items():
-            if not key.endswith(b"|applied"):
-                _, metric, scope, day = key.decode().split("|")
-                sums[metric, scope, f"day:{day}"] += orjson.loads(value)["count"]
-        return {key: count for key, count in sums.items() if count}
+        return _sums_of(await read_latest(self.settings, self.catalogue.counts.whole))
 
     async def books_balance(self) -> Counter[str]:
         """The books of all partitions, after checking that each balances."""
@@ -307,3 +305,21 @@ class Installation:
     def tails(self) -> str:
         """The last lines of the workers' logs, for a failed assertion."""
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
+
+
+def _markers_of(counted: Mapping[bytes, bytes]) -> dict[int, Any]:
+    return {int(key.split(b"|")[0]): orjson.loads(value) for key, value in counted.items() if key.endswith(b"|applied")}
+
+
+def _sums_of(counted: Mapping[bytes, bytes]) -> dict[tuple[str, str, str], int]:
+    sums: dict[tuple[str, str, str], int] = defaultdict(int)
+    for key, value in counted.items():
+        if not key.endswith(b"|applied"):
+            _, metric, scope, day = key.decode().split("|")
+            sums[metric, scope, f"day:{day}"] += orjson.loads(value)["count"]
+    return {key: count for key, count in sums.items() if count}
+
+
+def _counts_of(rows: Mapping[bytes, bytes]) -> dict[tuple[str, str, str], int]:
+    read = [orjson.loads(value) for value in rows.values()]
+    return {(row["metric"], row["scope"], row["period"]): row["count"] for row in read if row["count"]}

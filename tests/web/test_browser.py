@@ -155,11 +155,11 @@ async def settled(page: Page) -> None:
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def keep(png: bytes, name: str) -> None:
-    """Keeps a picture where a person wants to look at it (`SCREENSHOTS=folder`)."""
+async def keep(page: Page, name: str) -> None:
+    """Takes a picture where a person wants to look at it (`SCREENSHOTS=folder`)."""
     if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{name}.png").write_bytes(png)
+        await page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def test_the_accessibility_checker_is_the_one_its_note_names() -> None:
@@ -182,9 +182,8 @@ async def test_a_page_is_whole_safe_and_accessible_in_both_languages(
         assert bool(re.search(r"[\u4e00-\u9fff]", words)) == (locale == "zh-CN")
         # Unfold everything: what is folded is looked at too.
         await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-        picture = await page.screenshot()
-        keep(picture, f"{name}-{locale[:2]}-{theme}")
-        assert picture_lines(picture) > 100
+        assert picture_lines(await page.screenshot()) > 100
+        await keep(page, f"{name}-{locale[:2]}-{theme}")
         await assert_nothing_ran(page)
         await assert_accessible(page, contrast=locale == "en-GB")
         if name in HOSTILE_PAGES:
@@ -274,7 +273,7 @@ async def test_the_page_follows_the_story_live_and_a_milestone_makes_itself_noti
         await expect(banner.locator(".what")).to_contain_text(str(hostile.GOAL))
         await expect(page.locator("#news")).to_contain_text("for the first time")
         assert await page.evaluate("window.loaded"), "the page was not loaded again"
-        keep(await page.screenshot(), "now-live")
+        await keep(page, "now-live")
 
 
 async def test_a_page_says_that_no_worker_is_left_and_when_one_is_back(site: Site) -> None:
@@ -286,7 +285,7 @@ async def test_a_page_says_that_no_worker_is_left_and_when_one_is_back(site: Sit
         await expect(page.locator("#s-why")).to_have_text("no worker reports", timeout=1000 * stretched(5))
         await expect(page.locator("body")).to_have_class("stale")
         await expect(page.locator("#polite")).to_contain_text("no worker reports")
-        keep(await page.screenshot(), "now-stale")
+        await keep(page, "now-stale")
         site.installation.worker()
         await expect(page.locator("body")).to_have_class("fresh", timeout=1000 * stretched(30))
 
@@ -355,7 +354,7 @@ async def test_every_page_fits_a_phone(site: Site, locale: str) -> None:
         for name, path in PAGES.items():
             await page.goto(path)
             await settled(page)
-            keep(await page.screenshot(), f"phone-{locale[:2]}-{name}")
+            await keep(page, f"phone-{locale[:2]}-{name}")
             await assert_accessible(page, contrast=locale == "en-GB")
             await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
             if await page.evaluate("document.documentElement.scrollWidth") > 360:
@@ -430,7 +429,7 @@ async def test_a_kiosk_shows_everything_on_one_screen_and_nothing_to_click(site:
     for width, height in ((1920, 1080), (1366, 768)):
         async with site.page("/?kiosk=1", viewport={"width": width, "height": height}) as page:
             await settled(page)
-            keep(await page.screenshot(), f"kiosk-{width}")
+            await keep(page, f"kiosk-{width}")
             assert await page.locator("nav, form, button:visible").count() == 0
             size = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
             assert size == [width, height]
