@@ -144,6 +144,10 @@ async def test_the_commands_for_an_administrator_do_what_apply_does(
     installation = Installation(bootstrap, prefix, tmp_path, replication_factor=1, min_insync_replicas=1)
     async with admin(installation.settings) as client:
         await client.create_topics([NewTopic(installation.catalogue.status.name, 1, 1)])
+    # What the controller has done reaches the broker a moment later.
+    give_up_s = deadline(10)
+    while installation.catalogue.status.name not in await topics_of(installation):
+        assert time.monotonic() < give_up_s
     printed = await installation.run("topics", "apply", "--print")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert await topics_of(installation) & {topic.name for topic in installation.catalogue.all()} == {
@@ -152,7 +156,6 @@ async def test_the_commands_for_an_administrator_do_what_apply_does(
     async with admin(installation.settings) as client:
         for line in printed.stdout.splitlines():
             await as_kafkas_tools_do(client, shlex.split(line), bootstrap)
-    # What the controller has done reaches the broker a moment later.
     give_up_s = deadline(10)
     while not (plan := await plan_topics(installation.settings)).empty:
         assert time.monotonic() < give_up_s, plan

@@ -158,7 +158,6 @@ async def settled(page: Page) -> None:
 async def keep(page: Page, name: str) -> None:
     """Takes a picture where a person wants to look at it (`SCREENSHOTS=folder`)."""
     if folder := os.environ.get("SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=Path(folder) / f"{name}.png")
 
 
