@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.codec import decode_batch
-from schemas.facts import Fact, Rejection
+from schemas.facts import PRODUCTION, Fact, Rejection, topic_number
 from streams.web.readmodel import Feed
 from tests.support.outputs import Record, forecast, milestone, milestone_record, row
 from tests.support.site import Site
@@ -219,6 +219,28 @@ async def test_an_empty_installation_says_how_to_publish_the_first_event_and_sho
     assert isinstance(decode(sample.encode()), Fact)
 
 
+async def test_the_first_page_has_the_inventory_where_there_is_one_and_production_alone_is_tried_with_a_vehicle(
+    tmp_path: Path,
+) -> None:
+    with Site(tmp_path, families=("orders", "deliveries", "production")) as site:
+        site.rows(
+            row(f"day:{TODAY}", 107), row("total", 2280, metric="inventory", start="1999-12-31", end="2101-01-01")
+        )
+        assert [part["count"] for part in (await site.get("/api/v1/now")).json()["parts"]] == [2280]
+        page = (await site.get("/")).text
+        assert 'data-row="inventory|model=SU7|total">2,280<' in page
+        assert "metric=inventory" not in page, "it has no units"
+        assert "库存" in (await site.get("/?lang=zh")).text
+    with Site(tmp_path, families=("production",)) as site:
+        site.rows()
+        sample = (await site.get("/api/v1/now")).json()["sample"]
+        assert isinstance(decode(sample.encode(), "LNBSU7A10R1000001", topic_number(PRODUCTION, 0)), Fact)
+        site.rows(row(f"day:{TODAY}", 107, metric="produced"))
+        assert (await site.get("/api/v1/now")).json()["metric"] == "produced"
+        assert "Produced today" in (await site.get("/")).text
+        assert "今日下线" in (await site.get("/?lang=zh")).text
+
+
 async def test_where_only_orders_are_counted_the_pages_speak_of_orders(tmp_path: Path) -> None:
     with Site(tmp_path, families=["orders"], clock="events") as site:
         assert (await site.get("/api/v1/status")).status_code == 200
@@ -237,12 +259,12 @@ async def test_where_only_orders_are_counted_the_pages_speak_of_orders(tmp_path:
         assert (compared["parameters"]["metric"], compared["lines"][0]["whole"]) == ("orders_placed", 107)
 
 
-def decode(value: bytes) -> Fact | Rejection:
+def decode(value: bytes, key: str = "TRY-1", topic: int = 0) -> Fact | Rejection:
     """As a worker reads it."""
     headers = [("content-type", b"application/cloudevents+json")]
     (found,) = decode_batch(
-        [Record(b"TRY-1", value, timestamp=int(time.time() * 1000), headers=headers)],
-        topic=0,
+        [Record(key.encode(), value, timestamp=int(time.time() * 1000), headers=headers)],
+        topic=topic,
         future_limit_us=300_000_000,
     )
     return found

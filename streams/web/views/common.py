@@ -294,7 +294,7 @@ class Ask:
         return next(iter((*self.spoken_of, *there)), ALL)
 
     def metric(self, wanted: str) -> str:
-        """The metric to show: the wanted one, else deliveries, or where only orders are counted those that were placed."""
+        """The metric to show: the wanted one, else deliveries, or where none are counted orders placed, or vehicles produced."""
         known = self.view.windows.metrics() if not wanted else []
         return wanted or next(
             (each for each in (DELIVERIES, ORDERS_PLACED, *known) if each in known), self._usual_metric
@@ -303,7 +303,8 @@ class Ask:
     @property
     def _usual_metric(self) -> str:
         """The default metric while there are no rows."""
-        return DELIVERIES if "deliveries" in self.settings.families else ORDERS_PLACED
+        families = self.settings.families
+        return DELIVERIES if "deliveries" in families else ORDERS_PLACED if "orders" in families else "produced"
 
     @cached_property
     def spoken_of(self) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
-from schemas.facts import METRICS
+from schemas.facts import INVENTORY, METRICS
 from schemas.outputs import CivilDate, WindowRow
 from streams.domain.periods import PERIOD_OF, TOTAL, month_period, year_period
 from streams.web.filters import sum_of
@@ -78,7 +78,7 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on and the total, `sample` is an event that could be published now, for a first try."""
+    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on, the total, and the inventory, `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
     sample: str
@@ -143,13 +143,16 @@ def _sample(now: str, families: Sequence[str]) -> str:
     kind = "order.placed.v1"
     if "orders" not in families:
         kind, data = "vehicle.delivered.v1", data | {"vin": "LNBSU7A10R1000001"}
+    if "orders" not in families and "deliveries" not in families:
+        kind, data = "vehicle.produced.v1", {"vin": "LNBSU7A10R1000001", "model": "SU7"}
     event = {"specversion": "1.0", "id": "first", "source": "/try", "type": kind, "time": now, "data": data}
     return json.dumps(event, separators=(",", ":"))
 
 
 def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
-    rows = (ask.view.windows.get(metric, scope, period.id) for period in periods)
+    rows = [ask.view.windows.get(metric, scope, period.id) for period in periods]
+    rows.append(ask.view.windows.get(INVENTORY, scope, TOTAL))
     return [row for row in rows if row is not None]
 
 
