@@ -1,17 +1,25 @@
 """How far a pace was off in its own past: the range of a forecast.
 
-The model is asked again at many earlier points for the units of the `measured_days` after each (rolling origin;
-Tashman 2000, Int. J. Forecasting 16), from what was before that point only. The range is plus and minus the 80 %
-quantile, with the correction for few errors of split conformal prediction (Lei et al. 2018, J. Am. Stat. Assoc. 113),
-of the absolute errors relative to what was forecast: 8 of 10 times the truth was within it. Where no past is long enough
-for as many days ahead as are asked for, errors are measured over fewer days and stretched with the square root of time,
-as errors of a level that wanders grow.
+The model is asked again at up to `MOST_ERRORS` points of the last year for the units of the `measured_days` after each (rolling
+origin; Tashman 2000, Int. J. Forecasting 16), from what was before that point only. The range is plus and minus the 80 %
+quantile of the absolute errors relative to what was forecast, or to the mean of that and of what came, where more came: a launch
+from almost nothing says little of how far a running series is off. Two corrections:
+
+- An error counts half as much as one that came `HALF_LIFE_DAYS` later: a series has calm and restless times (weighted conformal
+  prediction; Barber et al. 2023, Ann. Stat. 51).
+- Errors over a month that begin a few days apart are one experience rather than many: as many are independent as
+  `measured_days` fit into the past. For them the quantile is raised as split conformal prediction does for few errors (Lei et
+  al. 2018, J. Am. Stat. Assoc. 113), by the part `CORRECTION` of it, which series of other trades have shown to be enough.
+
+Where no past is long enough for as many days ahead as are asked for, errors are measured over fewer days and stretched with
+the square root of time, as errors of a level that wanders grow.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +30,18 @@ COVERAGE: Final = 0.8
 #: Days that a point in the past needs before it.
 LEAST_DAYS: Final = 14
 LEAST_ERRORS: Final = 10
-MOST_ERRORS: Final = 84
+MOST_ERRORS: Final = 60
+HALF_LIFE_DAYS: Final = 120
+CORRECTION: Final = 0.65
+_WEEK: Final = 7
 #: Nothing is stretched from less than a week, in which all weekdays are.
 _LEAST_MEASURED_DAYS = 7
 _LONGEST_MEASURED_DAYS = 84
+#: Days after which a model has settled; how long a past is of which all is needed.
+_SETTLED_DAYS = 70
+_SHORT_DAYS = 32
+#: Sums of weights in another order may be a little less.
+_ALL_BUT_ROUNDING = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +91,48 @@ class Spreads:
 
     def _measure(self, days: int) -> Spread:
         model = self._model
-        last = len(model.counts) - days
+        length = len(model.counts)
+        last = length - days
+        origins = [origin for origin in self._origins if origin <= last]
+        sums, at = self._model.sums, days - 1
         errors = []
-        for origin in range(max(LEAST_DAYS, last - MOST_ERRORS + 1), last + 1):
-            forecast = self._forecast(origin)[days - 1]
-            errors.append(abs(model.units(origin, origin + days) - forecast) / max(forecast, 1.0))
+        for origin in origins:
+            forecast, came = self._forecast(origin)[at], sums[origin + days] - sums[origin]
+            most = (forecast + came) / 2 if came > forecast else forecast
+            errors.append((abs(came - forecast) / max(most, 1.0), self._weights[origin]))
         errors.sort()
-        rank = min(len(errors), math.ceil((len(errors) + 1) * COVERAGE))
-        return Spread(errors[rank - 1], days, len(errors))
+        weights = sum(weight for _, weight in errors)
+        independent = (length - origins[-1]) / days
+        wanted = min(1.0, COVERAGE * (1 + CORRECTION / independent)) * weights * _ALL_BUT_ROUNDING
+        below = accumulate(weight for _, weight in errors)
+        relative = next(
+            (error for (error, _), sum_ in zip(errors, below, strict=True) if sum_ >= wanted), errors[-1][0]
+        )
+        return Spread(relative, days, len(errors))
+
+    @cached_property
+    def _weights(self) -> list[float]:
+        """How much the error of each point counts, in parts of what one at the end of the past would."""
+        length = len(self._model.counts)
+        return [0.5 ** ((length - origin) / HALF_LIFE_DAYS) for origin in range(length)]
+
+    @cached_property
+    def _origins(self) -> list[int]:
+        """The points of the past, the latest first: evenly apart, and on each weekday.
+
+        A model that has hardly begun errs more than one with a history: of a long past the first weeks are left out.
+        """
+        length = len(self._model.counts)
+        first = max(LEAST_DAYS, min(_SETTLED_DAYS, (length - _SHORT_DAYS) // 2))
+        step = max(1, math.ceil((length - first) / MOST_ERRORS))
+        step += step % _WEEK == 0
+        return list(range(length - step, first - 1, -step))
 
     def _forecast(self, origin: int) -> list[float]:
         """What would have been forecast at a point of the past for 1, 2, 3, ... days."""
         found = self._forecasts.get(origin)
         if found is None:
+            # Only days that have come are compared with.
             types = self._model.types[origin : origin + _LONGEST_MEASURED_DAYS]
             found = self._forecasts[origin] = list(accumulate(self._model.at(origin).expected(types)))
         return found

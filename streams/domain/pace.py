@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from streams.domain.daytypes import DayTypes
 
 MODEL: Final = "weekday-level-trend"
-MODEL_VERSION: Final = "1"
+MODEL_VERSION: Final = "2"
 
 LEVEL_WEEKS: Final = 10
 DECAY_PER_WEEK: Final = 0.5
@@ -85,11 +85,14 @@ class Pace:
     def expected(self, day_types: Sequence[int]) -> list[float]:
         """Units of each day to come, given their types, the first of them being the day after the last complete one."""
         level, step = self.level + self.slope * self.lag_days, self.slope
+        weights = self.weights
+        if not step:
+            return [max(0.0, level) * weights[day_type] for day_type in day_types]
         units = []
         for day_type in day_types:
             level += step
             step *= _PHI
-            units.append(max(0.0, level) * self.weights[day_type])
+            units.append(max(0.0, level) * weights[day_type])
         return units
 
 
@@ -106,14 +109,17 @@ class PaceModel:
         self.start = start
         self.counts = counts
         self.types = day_types.from_date(start, len(counts))
-        self._sums = [0, *accumulate(counts)]
+        #: Units of so many first days.
+        self.sums = [0, *accumulate(counts)]
+        #: Holidays and weekend days that are worked, of so many first days.
+        self._special = [0, *accumulate(day_type >= WEEKDAYS for day_type in self.types)]
         self._ratios = self._weekday_ratios()
         self._holidays, self._holiday_sums = self._holiday_ratios()
         self._known: dict[int, Pace] = {}
 
     def units(self, first: int, end: int) -> int:
         """Units of the days with these numbers, `end` excluded."""
-        return self._sums[end] - self._sums[first]
+        return self.sums[end] - self.sums[first]
 
     def at(self, days: int) -> Pace:
         """The estimate from the given number of first days, at least one."""
@@ -138,9 +144,13 @@ class PaceModel:
     def _weeks(self, days: int, weights: Sequence[float]) -> list[tuple[int, float, float]]:
         """Units, weight and mean age in days of the weeks before a point, the latest first; a shorter one if none is whole."""
         found = []
+        whole, special = sum(weights[:WEEKDAYS]), self._special
         for end in range(days, max(_WEEK - 1, days - LEVEL_WEEKS * _WEEK), -_WEEK):
-            types = self.types[end - _WEEK : end]
-            found.append((self.units(end - _WEEK, end), sum(weights[each] for each in types), days - end + 3.0))
+            first = end - _WEEK
+            # An ordinary week has every weekday once.
+            is_ordinary = special[first] == special[end]
+            weight = whole if is_ordinary else sum([weights[each] for each in self.types[first:end]])
+            found.append((self.sums[end] - self.sums[first], weight, days - end + 3.0))
         if not found:
             found.append((self.units(0, days), sum(weights[each] for each in self.types[:days]), (days - 1) / 2))
         return found
