@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.facts import INVENTORY, Metric, RowMetric
 from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations at run time
 
-PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday"]
+PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday", "rolling"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal[

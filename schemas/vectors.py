@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -98,7 +98,12 @@ def exclusive(one: bytes, other: bytes) -> bytes:
 
 
 def add_up(
-    size: int, group: array[int], kind: array[int], parents: Sequence[Sequence[int]], *columns: array[int]
+    size: int,
+    group: array[int],
+    kind: array[int],
+    parents: Sequence[Sequence[int]],
+    *columns: array[int],
+    of_some: Collection[int] = (),
 ) -> Iterator[None]:
     """Sets each number of the columns to the sum of those that it is made of: of the same group, and a child of its kind.
 
@@ -110,6 +115,7 @@ def add_up(
         kind: Of each place; no two places have the same group and kind.
         parents: Of each kind; sums are the places whose kind has none, and those of the others stay as they are.
         columns: What to add up.
+        of_some: Kinds of sums that not every group has.
 
     Raises:
         ValueError: There is no place for a sum.
@@ -125,6 +131,7 @@ def add_up(
     keys = groups[sums] * len(parents) + kinds[sums]
     order = np.argsort(keys)
     keys, sums = keys[order], sums[order]
+    some_kinds = np.array(sorted(of_some), np.int64)
     for column in columns:
         _view(column, size)[sums] = 0
     for first in range(0, len(parts), _AT_ONCE):
@@ -134,8 +141,11 @@ def add_up(
             chosen = np.flatnonzero(parent >= 0)
             wanted = groups[some[chosen]] * len(parents) + parent[chosen]
             places = np.searchsorted(keys, wanted)
-            if len(chosen) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != wanted).any()):
-                raise ValueError("parts without a sum")
+            is_there = keys[np.minimum(places, len(keys) - 1)] == wanted if len(keys) else np.zeros(len(wanted), bool)
+            if not is_there.all():
+                if not of_some or not np.isin(parent[chosen][~is_there], some_kinds).all():
+                    raise ValueError("parts without a sum")
+                chosen, places = chosen[is_there], places[is_there]
             for column in columns:
                 view = _view(column, size)
                 np.add.at(view, sums[places], view[some[chosen]])

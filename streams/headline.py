@@ -115,6 +115,8 @@ def _scope_name(scope: str) -> str:
 
 def _kind(data: MilestoneData) -> str:
     kind = data.period.partition(":")[0]
+    if kind == "rolling":
+        return f"{data.period.split(':')[1].removesuffix('d')}-day window"
     return "half-year" if kind == "half" else kind
 
 
@@ -126,13 +128,17 @@ def _window(data: MilestoneData) -> str:
 
 
 def _period(period_id: str) -> str:
-    """`7 Oct 2024`, `October 2024`, `week 41 of 2024`, `Q3 FY2025`, `the national day holiday of 2024`."""
+    """`7 Oct 2024`, `October 2024`, `week 41 of 2024`, `Q3 FY2025`, `the 7 days to 7 Oct 2024`, `the national day holiday of 2024`."""
     kind, _, rest = period_id.partition(":")
     if kind == "day":
         day = date.fromisoformat(rest)
         return f"{day.day} {day:%b %Y}"
     if kind == "month":
         return f"{date.fromisoformat(f'{rest}-01'):%B %Y}"
+    if kind == "rolling":
+        days, _, end = rest.partition("d:")
+        day = date.fromisoformat(end)
+        return f"the {days} days to {day.day} {day:%b %Y}"
     year, _, part = rest.partition("-")
     if kind == "week":
         return f"week {int(part.removeprefix('W'))} of {year}"

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, Calendar, Grade, Holiday, HolidayYear
@@ -21,7 +22,7 @@ from streams.domain.periods import CIVIL
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from streams.domain.periods import Reckoning
 
@@ -57,13 +58,14 @@ def holiday_years(calendar: str = CHINA) -> tuple[HolidayYear, ...]:
     return tuple(sorted(years, key=lambda entry: entry.year))
 
 
-def load_calendar(
+def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
     holidays: Sequence[str],
     zone: BusinessZone,
     calendar: str = CHINA,
     *,
     windows: Sequence[str] = DEFAULT_WINDOWS,
     reckoning: Reckoning = CIVIL,
+    rolling: Mapping[int, Collection[tuple[str, ...]]] = MappingProxyType({}),
 ) -> Calendar:
     """The business calendar with the named holidays.
 
@@ -73,6 +75,7 @@ def load_calendar(
         calendar: As for `holiday_years`.
         windows: Kinds of window that are counted.
         reckoning: When weeks and years begin.
+        rolling: As of `Calendar`.
 
     Raises:
         ValueError: No calendar has a holiday of that name; the line lists those there are.
@@ -83,6 +86,7 @@ def load_calendar(
         timezone=zone.name,
         windows=tuple(windows),
         reckoning=reckoning,
+        rolling=rolling,
     )
 
 
@@ -99,6 +103,8 @@ class CalendarSettings(Protocol):
     def windows(self) -> tuple[str, ...]: ...  # noqa: D102 - likewise
     @property
     def reckoning(self) -> Reckoning: ...  # noqa: D102 - likewise
+    @property
+    def rolling_windows(self) -> Mapping[int, Collection[tuple[str, ...]]]: ...  # noqa: D102 - likewise
 
 
 def calendar_of(settings: CalendarSettings) -> Calendar:
@@ -113,6 +119,7 @@ def calendar_of(settings: CalendarSettings) -> Calendar:
         settings.calendar_name,
         windows=settings.windows,
         reckoning=settings.reckoning,
+        rolling=settings.rolling_windows,
     )
 
 

@@ -28,7 +28,7 @@ from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
-from streams.domain.periods import TOTAL, WEEK_DAYS, Reckoning
+from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING, ROLLING, TOTAL, WEEK_DAYS, Reckoning
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ CHINESE_ZONES: Final = frozenset(
 FILE_NAME = "milestones.toml"
 #: The settings of the demo and of the back-test of the story.
 STORY: Final = Path(__file__).parent / "data" / "demo.toml"
+
+#: Each keeps a row of every scope and date.
+MOST_ROLLING_WINDOWS: Final = 4
 
 #: Where a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -108,6 +111,13 @@ class TargetSettings(_Section):
             return canonical_scope(value)
         except ValueError:
             return value  # named with the target's id when all targets are checked
+
+
+class RollingSettings(_Section):
+    """One `[[rolling]]`: the so many days that end with each date, for the scopes of some sets of dimensions."""
+
+    days: int = Field(ge=LEAST_ROLLING, le=MOST_ROLLING)
+    scopes: tuple[tuple[str, ...], ...] = Field(default=((),), min_length=1)
 
 
 class TopicSettings(_Section):
@@ -258,6 +268,7 @@ class Settings(_Section):
     holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
     windows: tuple[str, ...] = DEFAULT_WINDOWS
+    rolling: tuple[RollingSettings, ...] = Field(default=(), max_length=MOST_ROLLING_WINDOWS)
     week_starts: str = WEEK_DAYS[0]
     fiscal_year_start: str = "01-01"
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
@@ -409,6 +420,19 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _rolling_windows_have_their_scopes(self) -> Settings:
+        templates = {frozenset(template) for template in self.scopes}
+        for window in self.rolling:
+            missing = next((each for each in window.scopes if frozenset(each) not in templates), None)
+            if missing is not None:
+                raise ValueError(
+                    f"rolling of {window.days} days: scope {list(missing)} is not among the scopes of this service"
+                )
+        if len({window.days for window in self.rolling}) != len(self.rolling):
+            raise ValueError("rolling: list each number of days once")
+        return self
+
+    @model_validator(mode="after")
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
@@ -470,6 +494,19 @@ class Settings(_Section):
         return Reckoning(WEEK_DAYS.index(self.week_starts), (int(month), int(day)))
 
     @property
+    def rolling_windows(self) -> dict[int, tuple[tuple[str, ...], ...]]:
+        """Days of each rolling window → the sets of dimensions, in the order of scope ids, whose scopes it is kept for."""
+        return {
+            window.days: tuple(tuple(name for name in DIMENSIONS if name in each) for each in window.scopes)
+            for window in self.rolling
+        }
+
+    @property
+    def period_kinds(self) -> tuple[str, ...]:
+        """Kinds of period that are counted, rolling windows among them."""
+        return (*self.windows, *((ROLLING,) if self.rolling else ()))
+
+    @property
     def counted_holidays(self) -> tuple[str, ...]:
         """Names of the holidays that are counted; none where holidays are not among the windows."""
         return self.holidays if "holiday" in self.windows else ()
@@ -511,7 +548,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if (
-            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows", "alias")
+            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows", "alias", "rolling")
             and variable in os.environ
         ):
             values[name], sources[name] = os.environ[variable], variable

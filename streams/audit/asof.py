@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources
-from streams.audit.sums import Tally, windows_of
+from streams.audit.sums import Tally, windows_of, without_later
 from streams.audit.targets import read_targets
 from streams.kafka.clients import reader
 from streams.listener import ignore
@@ -77,8 +78,10 @@ async def rows_as_of(
                 for unit in business.read_order(accepted(records, letters.by_record).events).units:
                     tally.add(unit)
         balances = (await read_targets(settings, consumer)).balances(business, appended_us, appended_us)
+    windows = windows_of(tally.days(), business, balances)
+    windows = without_later(windows, business.local(appended_us).date() + timedelta(days=1))
     rows = [
         AsOfRow(metric, scope, period_id, window.period.start, window.period.end, window.count, window.by_hour)
-        for (metric, scope, period_id), window in windows_of(tally.days(), business, balances).items()
+        for (metric, scope, period_id), window in windows.items()
     ]
     return sorted(rows, key=lambda row: (row.metric, row.scope, row.start, row.end, row.period))

@@ -242,7 +242,7 @@ def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fa
         for unit in business.read_order(events).units:
             day = business.local(unit.event.time_us).date()
             for scope in business.scopes_of(unit.dims, day):
-                for period in business.periods_of(day):
+                for period in business.periods_at(day, scope):
                     changes[RowKey(unit.metric, scope, period.id)] += sign
     return Counter({key: change for key, change in changes.items() if change})
 
@@ -289,6 +289,10 @@ def consequences(
     after = [*before, *added]
     changes = changed_units(business, before, after)
     rows = []
+    # A rolling window that ends with a later date has no row yet.
+    changes = Counter(
+        {key: n for key, n in changes.items() if not key.period.startswith("rolling:") or key in state.rows}
+    )
     for key, change in sorted(changes.items()):
         row = state.rows.get(key)
         count = row.count if row is not None else 0

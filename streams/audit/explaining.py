@@ -456,7 +456,7 @@ def _earlier(data: MilestoneData, days: Counter[date], business: Business) -> Co
     window = window_of(data.period)
     counts: Counter[Period] = Counter()
     for day, count in days.items():
-        for period in business.periods_of(day):
+        for period in business.periods_at(day, data.scope):
             if period.window == window and period.start.isoformat() < data.start:
                 counts[period] += count
     return counts

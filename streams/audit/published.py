@@ -92,7 +92,7 @@ class _Sums:
         metric, scope, day = key
         scope = within_limits(scope, self.with_rows, self.business.settings)
         added = (new.count if new else 0) - (old.count if old else 0)
-        for period in self.business.periods_of(day):
+        for period in self.business.periods_at(day, scope):
             row = RowKey(metric, scope, period.id)
             self.counts[row] += added
             if period.id.startswith("day:"):

@@ -138,6 +138,26 @@ class Business:
             periods = self._periods[day] = tuple(self._find_periods(day))
         return periods
 
+    def periods_at(self, day: date, scope: str) -> tuple[Period, ...]:
+        """The periods that contain a day and are counted of a scope: those above, and rolling windows that it has."""
+        if not self.settings.rolling:
+            return self.periods_of(day)
+        key = day, frozenset() if scope == "all" else frozenset(part.partition("=")[0] for part in scope.split(","))
+        periods = self._periods_at.get(key)
+        if periods is None:
+            rolling = [
+                Period(f"rolling:{window.days}d:{end}", "rolling", end - timedelta(days=window.days - 1), end)
+                for window in self.settings.rolling
+                if key[1] in map(frozenset, window.scopes)
+                for end in (day + timedelta(days=ahead) for ahead in range(window.days))
+            ]
+            periods = self._periods_at[key] = (*self.periods_of(day), *rolling)
+        return periods
+
+    @cached_property
+    def _periods_at(self) -> dict[tuple[date, frozenset[str]], tuple[Period, ...]]:
+        return {}
+
     @cached_property
     def _periods(self) -> dict[date, tuple[Period, ...]]:
         return {}
@@ -264,13 +284,22 @@ def limited(days: Mapping[DayKey, Day], with_rows: Collection[str], settings: Se
     )
 
 
+def without_later(windows: Mapping[RowKey, Window], last: date, rows: Collection[RowKey] = ()) -> dict[RowKey, Window]:
+    """The windows but for rolling ones that end on a date or after it and are not among some rows: they may have none yet."""
+    return {
+        key: window
+        for key, window in windows.items()
+        if window.period.kind != "rolling" or window.period.end < last or key in rows
+    }
+
+
 def windows_of(
     days: Mapping[DayKey, Day], business: Business, balances: Mapping[RowKey, int] = MappingProxyType({})
 ) -> dict[RowKey, Window]:
     """All periods from days, and from the opening balances of rows."""
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
-        for period in business.periods_of(on):
+        for period in business.periods_at(on, scope):
             window = windows.setdefault(RowKey(metric, scope, period.id), Window(period))
             window.count += day.count
             if period.id.startswith("day:"):

@@ -27,7 +27,7 @@ from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
 from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates_of
-from streams.audit.sums import Business, Day, add_days, limited, windows_of
+from streams.audit.sums import Business, Day, add_days, limited, windows_of, without_later
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
 from streams.kafka.admin import catalogue_of
@@ -177,7 +177,8 @@ class _Run:
     def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
         """The rows that day counts come to, with the limits on scopes."""
         with_rows = {key.scope for key in published.rows}
-        return windows_of(limited(add_days(shards), with_rows, self._settings), self._business, self._balances)
+        windows = windows_of(limited(add_days(shards), with_rows, self._settings), self._business, self._balances)
+        return without_later(windows, self._business.local(self._now_us).date(), published.rows.keys())
 
     async def _source_stops(self) -> Stops:
         """How far the ledger partitions have applied the sources, and whether those records still exist."""

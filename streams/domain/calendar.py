@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from streams.domain.periods import CIVIL, PERIOD_OF, TOTAL, Period, Reckoning, parse_period
+from streams.domain.periods import CIVIL, PERIOD_OF, ROLLING, TOTAL, Period, Reckoning, parse_period, rolling_period
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 #: The calendar of China, and none at all, as the setting `holiday_calendar` calls them.
 CHINA: Final = "CN"
@@ -100,6 +100,7 @@ class Calendar:
         timezone: IANA name of the business time zone.
         windows: Kinds of window that are counted, of `WINDOWS`; days always are.
         reckoning: When weeks and years begin.
+        rolling: Days of each rolling window → the sets of dimensions, in their order, whose scopes it is kept for.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -110,6 +111,7 @@ class Calendar:
     timezone: str
     windows: Sequence[str] = DEFAULT_WINDOWS
     reckoning: Reckoning = CIVIL
+    rolling: Mapping[int, Collection[tuple[str, ...]]] = field(default_factory=dict)
     _known: dict[int, HolidayYear] = field(init=False, repr=False, default_factory=dict)
     _holiday_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
     _by_date: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -148,15 +150,32 @@ class Calendar:
             found = self._cache[day] = (*ordinary, *self._by_date.get(day, ()))
         return found
 
+    @staticmethod
+    def rolling_of(day: date, days: int) -> tuple[Period, ...]:
+        """The periods of a rolling window that a date is in, the earliest first: they end with it and with the dates after it."""
+        return tuple(rolling_period(day + timedelta(days=number), days) for number in range(days))
+
+    def rolling_for(self, template: tuple[str, ...]) -> tuple[int, ...]:
+        """The days of the rolling windows that scopes of these dimensions have."""
+        return tuple(days for days, templates in self.rolling.items() if template in templates)
+
+    def begins_at_us(self, period: Period) -> int:
+        """First instant at which a period has a row: of a rolling window the beginning of its last date; 0 for any other."""
+        if period.kind != ROLLING:
+            return 0
+        before = period.end - timedelta(days=1)
+        return self.ends_at_us(Period("", "day", before, before))
+
     def counts(self, kind: str) -> bool:
         """Whether periods of a kind are counted."""
-        return kind == "day" or kind in self.windows
+        return kind == "day" or kind in self.windows or (kind == ROLLING and bool(self.rolling))
 
     @property
     def forms(self) -> str:
         """How the ids of periods that are counted are written, by an example of each."""
         ids = [made(_EXAMPLE, self.reckoning).id for kind, made in PERIOD_OF.items() if self.counts(kind)]
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
+        ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
         return f"{', '.join(ids[:-1])} or {ids[-1]}" if len(ids) > 1 else ids[0]
 
     def period(self, period_id: str) -> Period:
@@ -175,6 +194,8 @@ class Calendar:
             found = parse_period(period_id, self.reckoning)
         except ValueError:
             found = None
+        if found is not None and kind == ROLLING and (found.end - found.start).days + 1 not in self.rolling:
+            raise ValueError(f"{period_id!r}: there is no such rolling window in the settings; list it under rolling")
         if found is None or found.start.year not in _YEARS:
             raise ValueError(f"{period_id!r} is no period; write {self.forms}")
         return found
@@ -226,6 +247,8 @@ class Calendar:
             return self._holiday_periods.get(f"{name}:{int(year) + step}")
         if period.kind == TOTAL:
             return None
+        if period.kind == ROLLING:
+            return rolling_period(period.end + timedelta(days=step), (period.end - period.start).days + 1)
         day = period.start - timedelta(days=1) if step < 0 else period.end + timedelta(days=1)
         return PERIOD_OF[period.kind](day, self.reckoning)
 

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 WEEK_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 #: Kind and id of the period of all time, which has no end.
 TOTAL: Final = "total"
+#: Kind of the periods that end with each date, and begin so many days before.
+ROLLING: Final = "rolling"
+#: Days that a rolling window may have.
+LEAST_ROLLING: Final = 2
+MOST_ROLLING: Final = 92
 #: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
 FIRST_DATE: Final = date(1999, 12, 31)
 LAST_DATE: Final = date(2101, 1, 1)
 #: Months of a year, a half and a quarter.
 _MONTHS: Final[Mapping[str, int]] = {"year": 12, "half": 6, "quarter": 3}
 _ID = re.compile(r"(FY)?([0-9]{4})(?:-(Q[1-4]|H[12]|W[0-9]{2}))?")
+_ROLLING_ID = re.compile(r"([1-9][0-9]?)d:([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 
@@ -34,7 +40,7 @@ class Period:
 
     Args:
         id: Such as `day:2024-10-07`, `quarter:2024-Q4`, `year:FY2025`, `holiday:national-day:2024`.
-        kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total` or `holiday`.
+        kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total`, `holiday` or `rolling`.
         start: First date.
         end: Last date, inclusive.
         calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
@@ -129,6 +135,11 @@ def total_period(_: date, __: Reckoning = CIVIL) -> Period:
     return Period(TOTAL, TOTAL, FIRST_DATE, LAST_DATE)
 
 
+def rolling_period(end: date, days: int) -> Period:
+    """The so many days that end with a date."""
+    return Period(f"{ROLLING}:{days}d:{end.isoformat()}", ROLLING, end - (days - 1) * _DAY, end)
+
+
 #: The kinds of period that follow from dates alone, from the shortest to the longest: what each has of a date.
 PERIOD_OF: Final[Mapping[str, Callable[[date, Reckoning], Period]]] = {
     "day": day_period,
@@ -148,6 +159,9 @@ def parse_period(period_id: str, reckoning: Reckoning = CIVIL) -> Period | None:
         ValueError: There is no such date.
     """
     kind, _, rest = period_id.partition(":")
+    if kind == ROLLING:
+        match = _ROLLING_ID.fullmatch(rest)
+        return rolling_period(date.fromisoformat(match[2]), int(match[1])) if match else None
     made = PERIOD_OF.get(kind)
     if made is None:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import is_name, unescaped
 from streams.domain.calendar import WINDOWS
-from streams.domain.periods import TOTAL
+from streams.domain.periods import ROLLING, TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -222,6 +222,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         _metric_fault(rule.metric)
         or _window_fault(rule.window, calendar)
         or _scope_fault(rule.scope)
+        or _rolling_fault(rule, calendar)
         or _factor_fault(rule)
         or _scopes_fault(rule)
         or _number_fault(rule)
@@ -234,8 +235,13 @@ def _metric_fault(metric: str) -> str | None:
 
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
+    if kind == ROLLING:
+        known = [f"{ROLLING}:{days}d" for days in calendar.rolling]
+        if window not in known:
+            return f"window {window!r} is not among the rolling windows of the settings ({', '.join(known) or 'there are none'})"
+        return None
     if kind not in WINDOWS or (name and kind != "holiday") or window.endswith(":"):
-        return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME"
+        return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME, rolling:7d"
     if not calendar.counts(kind):
         return f"{kind} is not among the windows of the settings; list it there"
     if kind == "holiday" and name and name not in calendar.holidays:
@@ -248,6 +254,17 @@ def _scope_fault(scope: tuple[str, ...]) -> str | None:
     if unknown:
         return f"scope: no dimension is called {unknown[0]!r}; choose from {', '.join(DIMENSIONS)}"
     return "scope: list each dimension once" if len(set(scope)) != len(scope) else None
+
+
+def _rolling_fault(rule: Rule, calendar: Calendar) -> str | None:
+    if not rule.window.startswith(f"{ROLLING}:"):
+        return None
+    if rule.window.removeprefix(f"{ROLLING}:") not in {f"{days}d" for days in calendar.rolling_for(rule.template)}:
+        return f"{rule.window} is not kept for these scopes; list them under rolling"
+    others = (rule.every, rule.streak, rule.factor)
+    if any(each is not None for each in others) or rule.while_running or rule.compares_scopes:
+        return "rolling windows overlap: give exceeds or reaches, first, or record"
+    return None
 
 
 def _factor_fault(rule: Rule) -> str | None:
@@ -322,6 +339,8 @@ def _target_fault(target: Target, calendar: Calendar) -> str | None:
             calendar.period(target.period)
         except ValueError as error:
             fault = f"period: {error}"
+    if fault is None and target.period.startswith(f"{ROLLING}:"):
+        fault = "period: rolling windows have no targets; a rule with exceeds or reaches raises their numbers"
     if fault is None and target.value < 1:
         fault = f"value must be at least 1, not {target.value}"
     return fault

@@ -601,7 +601,7 @@ class Totals:
             self._book.retract(claim, former, first=True)
         row = self._windows.get(RowKey(rule.metric, scope, earliest)) if earliest is not None else None
         if row is not None:
-            by_units = row.grew and not rule.passed_by(row.published_count)
+            by_units = row.grew and not rule.passed_by(row.known_count)
             news = by_units and not first.passed_before and not row.only_backfilled
             self._book.pass_(claim, row, news=news, first=True)
 

@@ -20,8 +20,9 @@ from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import packed_days
 from streams.domain.controls import compare
 from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
-from streams.domain.periods import TOTAL
+from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
+from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from streams.domain.rules import Target
 
 _MICROSECONDS = 1_000_000
+_NEVER_US = 1 << 62
 _OPEN, _PROVISIONAL, _CLOSED = range(len(STATUSES))
 #: More rows than this are not gathered before a step, but looked for scope by scope while it goes on.
 _FEW_ROWS = 20_000
@@ -94,6 +96,7 @@ class Row:
         "_windows",
         "backfilled",
         "balance",
+        "begun_with",
         "controls",
         "count",
         "grew",
@@ -123,6 +126,8 @@ class Row:
         self.place = place
         self.count = 0
         self.backfilled = 0
+        #: Of a rolling window that has no published row: units, and those of history, of its days before the last one.
+        self.begun_with = 0, 0
         #: The part of the count that is an opening balance.
         self.balance = 0
         self.targets: tuple[Target, ...] = ()
@@ -153,13 +158,18 @@ class Row:
 
     @property
     def known_count(self) -> int:
-        """What was known before this step: what was published, with an opening balance where there was none before."""
+        """What was known before this step: what was published, with an opening balance where there was none before.
+
+        A rolling window begins with what its days before the last one count.
+        """
+        if self.published_status is None:
+            return self.balance + self.begun_with[0]
         return self.published_count + (self.balance if not self.published_balance else 0)
 
     @property
     def only_backfilled(self) -> bool:
         """Whether this step added history being loaded, and nothing else in the end."""
-        backfilled = self.backfilled - self.published_backfilled
+        backfilled = self.backfilled - (self.published_backfilled or self.begun_with[1])
         return backfilled > 0 and self.count - self.known_count <= backfilled
 
     @property
@@ -200,13 +210,17 @@ class Cut(NamedTuple):
 class _Series:
     """One metric and scope: its rows by the number of their period."""
 
-    __slots__ = ("is_watched", "metric", "newest", "newest_day", "number", "rows", "scope")
+    __slots__ = ("is_watched", "metric", "newest", "newest_day", "number", "rolling", "rows", "scope")
 
-    def __init__(self, metric: Metric, scope: str, number: int, *, is_watched: bool) -> None:
+    def __init__(
+        self, metric: Metric, scope: str, number: int, *, is_watched: bool, rolling: tuple[int, ...] = ()
+    ) -> None:
         self.metric = metric
         self.scope = scope
         self.number = number
         self.is_watched = is_watched
+        #: Days of the rolling windows that it has.
+        self.rolling = rolling
         self.rows: dict[int, int] = {}
         #: The last day of which a count has come, and the latest unit of each ledger partition on it, as far as it is known.
         self.newest_day = date.min
@@ -252,10 +266,16 @@ class Windows:
         self._series: list[_Series] = []
         self._periods: list[Period] = []
         self._ends_us: list[int] = []
+        self._begins_us: list[int] = []
         #: Of each period: start and end as text, and whether it is a day.
         self._dates: list[tuple[str, str, bool]] = []
         self._numbers: dict[str, int] = {}
         self._numbers_of_day: dict[date, tuple[int, ...]] = {}
+        #: Date and rolling windows → the numbers of these periods, after the others.
+        self._numbers_with_rolling: dict[tuple[date, tuple[int, ...]], tuple[int, ...]] = {}
+        #: Rows that have counts and whose period has not begun: those of rolling windows that end with a later date.
+        self._put_off: set[int] = set()
+        self._put_off_until_us = _NEVER_US
         #: Status that the rows of a period have at least, and (instant, period) of each change of it to come.
         self._levels = bytearray()
         self._due: list[tuple[int, int]] = []
@@ -466,8 +486,10 @@ class Windows:
         """Replaces one shard's count of a day."""
         numbers = self._numbers_of_day.get(day)
         if numbers is None:
-            numbers = self._numbers_of_day[day] = tuple(map(self._number_of, self._calendar.periods_of(day)))
+            numbers = self._learn(day)
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
+        if series.rolling:
+            numbers = self._numbers_of(day, series)
         try:
             rows = series.rows
             places = tuple([rows[number] for number in numbers])
@@ -492,6 +514,32 @@ class Windows:
             touched.latest[shard] = count.latest
         elif count.latest is not None and series.is_watched:
             self._latest[own, shard] = count.latest
+
+    def _learn(self, day: date) -> tuple[int, ...]:
+        """Numbers the periods of a date."""
+        numbers = self._numbers_of_day[day] = tuple(map(self._number_of, self._calendar.periods_of(day)))
+        for period in self._rolling_of(day):
+            self._number_of(period)
+        return numbers
+
+    def _rolling_of(self, day: date) -> Iterator[Period]:
+        """The periods of all rolling windows that a date is in."""
+        return chain.from_iterable(self._calendar.rolling_of(day, days) for days in self._calendar.rolling)
+
+    def _numbers_of(self, day: date, series: _Series) -> tuple[int, ...]:
+        """The numbers of the periods of a date that a series has."""
+        key = day, series.rolling
+        found = self._numbers_with_rolling.get(key)
+        if found is None:
+            found = self._numbers_with_rolling[key] = (
+                *self._numbers_of_day.get(day, ()),
+                *(
+                    self._number_of(period)
+                    for days in series.rolling
+                    for period in self._calendar.rolling_of(day, days)
+                ),
+            )
+        return found
 
     # All of it, in blocks -------------------------------------------------------------------------------------------
 
@@ -540,7 +588,11 @@ class Windows:
         for period, (_, start, end, calendar) in zip(found, periods, strict=True):
             if (period.start.isoformat(), period.end.isoformat(), period.calendar) != (start, end, calendar):
                 raise ValueError(f"{period.id} is another period now")
-        days = {period.start: self._calendar.periods_of(period.start) for period in found if period.kind == "day"}
+        days = {
+            period.start: (*self._calendar.periods_of(period.start), *self._rolling_of(period.start))
+            for period in found
+            if period.kind == "day"
+        }
         if not known.issuperset(period.id for of_day in days.values() for period in of_day):
             raise ValueError("days belong to more periods now")
         yield
@@ -548,8 +600,8 @@ class Windows:
             self._number_of(period)
             if number % _PAUSE_DAYS == _PAUSE_DAYS - 1:
                 yield
-        for day, of_day in days.items():
-            self._numbers_of_day[day] = tuple(map(self._number_of, of_day))
+        for day in days:
+            self._learn(day)
         for number, (metric, scope) in enumerate(series):
             self._new_series(cast("Metric", metric), scope)
             if number % _LOOK_ROWS == _LOOK_ROWS - 1:
@@ -588,11 +640,20 @@ class Windows:
             ValueError: A day belongs to a row that is not there.
         """
         parents: list[tuple[int, ...]] = [()] * len(self._periods)
-        for number, *others in self._numbers_of_day.values():
-            parents[number] = tuple(others)
+        of_some: set[int] = set()
+        for day, (number, *others) in self._numbers_of_day.items():
+            rolling = [self._number_of(period) for period in self._rolling_of(day)]
+            parents[number] = (*others, *rolling)
+            of_some.update(rolling)
         columns = self.columns
         yield from vectors.add_up(
-            len(columns), columns.series, columns.period, parents, columns.count, columns.backfilled
+            len(columns),
+            columns.series,
+            columns.period,
+            parents,
+            columns.count,
+            columns.backfilled,
+            of_some=of_some,
         )
 
     @property
@@ -634,6 +695,7 @@ class Windows:
                 yield "", []
         places.update(self._take_stock(places))
         advanced = self._advance(now_us, places) if caught_up else None
+        places = self._begun(places, now_us)
         if self._is_first:
             yield from self._marked(self._mattering(places))
         elif advanced is not None and len(places) + advanced.count(1) > _FEW_ROWS:
@@ -661,15 +723,40 @@ class Windows:
         return found
 
     def _count(self, metric: str, scope: str, number: int) -> int | None:
-        """The count of a row; None where there is none."""
+        """The count of a row; None where there is none, or none that has ever held anything."""
         series = self._scopes[scope].get(metric)
         place = series.rows.get(number) if series is not None else None
-        return self.columns.count[place] if place is not None else None
+        if place is None or not (self.columns.count[place] or self.columns.version[place]):
+            return None
+        return self.columns.count[place]
+
+    def _begun(self, places: set[int], now_us: int) -> set[int]:
+        """Of rows that have changed those whose period has begun, with those that were put off until now.
+
+        A row that is published has begun by the clock of an earlier writer, which may have been ahead of this one.
+        """
+        if not self._calendar.rolling:
+            return places
+        if now_us >= self._put_off_until_us:
+            places |= self._put_off
+            self._put_off, self._put_off_until_us = set(), _NEVER_US
+        begins_us, period, version = self._begins_us, self.columns.period, self.columns.version
+        if self._is_first:
+            for series in self._series:
+                if series.rolling:
+                    places |= {place for number, place in series.rows.items() if begins_us[number] > now_us}
+        later = {place for place in places if begins_us[period[place]] > now_us and not version[place]}
+        if later:
+            self._put_off |= later
+            self._put_off_until_us = min(self._put_off_until_us, *(begins_us[period[place]] for place in later))
+        return places - later
 
     def _mattering(self, places: Iterable[int]) -> bytearray:
         """Mask of the rows to be looked at in the first step: those that differ, and those that milestones can come of."""
         watched = self.columns.of_series([series.is_watched for series in self._series])
         marked = vectors.either(self.columns.differing(), watched)
+        for place in self._put_off:
+            marked[place] = 0
         published = self._published_targets, self._published_controls, self._published_balances
         for place in (*places, *self._redated, *chain(*published)):
             marked[place] = 1
@@ -891,6 +978,10 @@ class Windows:
         row.published_status = None if status == UNPUBLISHED else STATUSES[status]
         row.targets = self._targets.get(place, ())
         row.controls = self._controls.get(place, ())
+        if row.period.kind == ROLLING and status == UNPUBLISHED:
+            last = self.find((row.metric, row.scope, f"day:{row.period.end.isoformat()}"))
+            of_last = (columns.count[last], columns.backfilled[last]) if last is not None else (0, 0)
+            row.begun_with = row.count - of_last[0], row.backfilled - of_last[1]
         if place in self._grown:
             row.grew, row.latest = True, self._grown[place]
         return row
@@ -912,7 +1003,7 @@ class Windows:
             if row.period.kind != "day" or row.count <= row.published_count or row.scope in self._known_before:
                 continue
             rows_of_series = self._series[self.columns.series[row.place]].rows
-            numbers = self._numbers_of_day.get(row.period.start, ())
+            numbers = self._numbers_of(row.period.start, self._series[self.columns.series[row.place]])
             places = [rows_of_series[number] for number in numbers]
             for shard, count in packed_days.counts_of(self.columns.cells[row.place]):
                 if count > 0:
@@ -993,6 +1084,14 @@ class Windows:
         kept = next(iter(by_metric.values())).scope if by_metric else scope
         metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
         series = by_metric[metric] = _Series(metric, kept, len(self._series), is_watched=self._watched(metric, kept))
+        metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
+        series = by_metric[metric] = _Series(
+            metric,
+            kept,
+            len(self._series),
+            is_watched=self._watched(metric, kept),
+            rolling=self._calendar.rolling_for(template_of(kept)) if self._calendar.rolling else (),
+        )
         self._series.append(series)
         return series
 
@@ -1004,6 +1103,7 @@ class Windows:
             self._dates.append((period.start.isoformat(), period.end.isoformat(), period.kind == "day"))
             self._levels.append(_OPEN)
             self._ends_us.append(self._calendar.ends_at_us(period))
+            self._begins_us.append(self._calendar.begins_at_us(period))
             heapq.heappush(self._due, (self._ends_us[number], number))
         return number
 

@@ -84,7 +84,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    renderer = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.windows)
+    renderer = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.period_kinds)
     web = Web(settings, model, follower.state, hub, renderer, Orders(settings))
     failures: list[str] = []
 

@@ -89,6 +89,10 @@ class Names:
                     return self._part_of_year(rest)
                 case "total":
                     return self.gettext("All time")
+                case "rolling":
+                    days, _colon, end = rest.partition("d:")
+                    parts = {"days": str(int(days)), "date": self.date(date.fromisoformat(end))}
+                    return self.gettext("%(days)s days to %(date)s") % parts
                 case "holiday":
                     name, _, year = rest.rpartition(":")
                     return self.gettext("%(holiday)s %(year)s") % {"holiday": self.holiday(name), "year": year}
@@ -366,6 +370,7 @@ class Names:
             "half": _("half-year"),
             "year": _("year"),
             "total": _("total"),
+            "rolling": _("rolling window"),
             "holiday": _("holiday"),
         }.get(value, value)
 
@@ -377,6 +382,7 @@ class Names:
             "quarter": _("record quarter"),
             "half": _("record half-year"),
             "year": _("record year"),
+            "rolling": _("record rolling window"),
         }.get(period.partition(":")[0], _("record holiday"))
 
     def _what(self, data: MilestoneData) -> str:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from schemas.instants import parse_instant
-from streams.domain.calendar import WINDOWS
+from schemas.outputs import PERIOD_KINDS
 from streams.web import filters
 from streams.web.names import Names
 from streams.web.rowlines import RowLines, page_url
@@ -121,11 +121,11 @@ class Pages:
     """
 
     def __init__(
-        self, folder: Path, assets: Assets, *, fresh: bool = False, period_kinds: Sequence[str] = WINDOWS
+        self, folder: Path, assets: Assets, *, fresh: bool = False, period_kinds: Sequence[str] = PERIOD_KINDS
     ) -> None:
         self._folder = folder
         self._assets = assets
-        self._period_kinds = [kind for kind in WINDOWS if kind in period_kinds]
+        self._period_kinds = [kind for kind in PERIOD_KINDS if kind in period_kinds]
         self._fresh = fresh
         self._environments: dict[str, Environment] = {}
 

@@ -33,6 +33,7 @@ _PERIOD_KINDS: Final = {
     "year": N_("Years"),
     "total": N_("All time"),
     "holiday": N_("Holidays"),
+    "rolling": N_("Rolling windows"),
 }
 _QUALITIES: Final = {
     "none": N_("no history yet"),

@@ -20,9 +20,9 @@ from streams.audit.comparing import (
 )
 from streams.audit.expected_milestones import TargetInForce, expected_standing, is_judged
 from streams.audit.report import Check
-from streams.audit.sums import Business, Day, Window, windows_of
+from streams.audit.sums import Business, Day, Window, windows_of, without_later
 from streams.audit.targets import TargetEvents
-from streams.settings import RuleSettings, Settings
+from streams.settings import RollingSettings, RuleSettings, Settings
 
 SETTINGS = Settings(
     rule=(
@@ -457,3 +457,29 @@ def test_a_balance_on_a_row_is_the_one_in_force() -> None:
     assert absent.line.endswith("shows a balance of 0, in force is 8")
     day = row("deliveries", "all", "day:2024-10-07", 2)
     assert compare_sums({RowKey.of(day): day, key: row(*key, 9, balance=7, start="1999-12-31")}).differences == []
+
+
+def test_rolling_windows_are_sums_of_their_days_and_none_has_to_be_there_before_its_last_date_is_over() -> None:
+    kept = RollingSettings(days=2, scopes=(("model",),))
+    business = Business(SETTINGS.model_copy(update={"rolling": (kept,), "windows": ("day",)}))
+    found = windows_of(
+        {
+            ("deliveries", "model=SU7", date(2024, 10, 7)): Day(7),
+            ("deliveries", "model=SU7", date(2024, 10, 8)): Day(8),
+            ("deliveries", "all", date(2024, 10, 7)): Day(7),
+        },
+        business,
+    )
+    counts = {key.period: window.count for key, window in found.items() if key.period.startswith("rolling:")}
+    assert counts == {"rolling:2d:2024-10-07": 7, "rolling:2d:2024-10-08": 15, "rolling:2d:2024-10-09": 8}
+    published = RowKey("deliveries", "model=SU7", "rolling:2d:2024-10-09")
+
+    def left(last: date, rows: set[RowKey]) -> int:
+        return sum(key.period.startswith("rolling:") for key in without_later(found, last, rows))
+
+    assert (left(date(2024, 10, 8), set()), left(date(2024, 10, 9), set()), left(date(2024, 10, 10), set())) == (
+        1,
+        2,
+        3,
+    )
+    assert left(date(2024, 10, 9), {published}) == 3

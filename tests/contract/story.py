@@ -49,6 +49,7 @@ class _Story:
         self._lines = [line for line in story.splitlines() if line.strip() and not line.startswith("#")]
         self._rules = _Rules()
         self._windows = DEFAULT_WINDOWS
+        self._rolling: dict[int, tuple[tuple[str, ...], ...]] = {}
         self._world: World | None = None
         self._step: Step | None = None
         self._said: list[str] = []
@@ -65,7 +66,9 @@ class _Story:
     @property
     def _open_world(self) -> World:
         if self._world is None:
-            self._world = World(*self._rules.rules(), targets=self._rules.targets(), windows=self._windows)
+            self._world = World(
+                *self._rules.rules(), targets=self._rules.targets(), windows=self._windows, rolling=self._rolling
+            )
         return self._world
 
     def _arrive(self, line: str) -> None:
@@ -74,6 +77,8 @@ class _Story:
             self._rules.rule.append(RuleSettings(**_toml(rest)))
         elif word == "windows":
             self._windows = tuple(json.loads(rest))
+        elif word == "rolling":
+            self._rolling[int(rest)] = (("model",), ())
         elif word == "target":
             self._rules.target.append(TargetSettings(**_toml(rest)))
         elif word == "balance":

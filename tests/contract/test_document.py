@@ -86,6 +86,7 @@ KNOWN_CHECKS = {
     "violations",
     "dates",
     "windows",
+    "rolling",
     "metrics",
     "scope-ids",
     "listed-values",
@@ -438,6 +439,19 @@ def test_a_date_counts_in_the_window_of_the_document(row: tuple[str, ...]) -> No
     found = next(period for period in calendar.periods_of(date.fromisoformat(row[2])) if period.kind == kind)
     assert (found.id, found.start.isoformat(), found.end.isoformat()) == (period_id, row[4], row[5])
     assert calendar.period(period_id) == found
+
+
+def test_a_date_is_in_the_rolling_windows_of_the_document() -> None:
+    settings = Settings.model_validate({"rolling": ({"days": 3},)})
+    found = calendar_of(settings).rolling_of(date(2024, 10, 7), 3)
+    told = [(codes(period)[0], first, last) for period, first, last in rows_of("rolling")]
+    assert [(each.id, each.start.isoformat(), each.end.isoformat()) for each in found] == told
+    for each in found:
+        assert calendar_of(settings).period(each.id) == each
+    assert Business(settings).periods_at(date(2024, 10, 7), "all")[-3:] == found
+    assert Business(settings).periods_at(date(2024, 10, 7), "model=SU7") == Business(settings).periods_of(
+        date(2024, 10, 7)
+    )
 
 
 def test_the_table_of_windows_has_every_kind() -> None:

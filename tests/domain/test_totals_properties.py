@@ -20,6 +20,8 @@ SCOPES = ("model=SU7", "model=SU7", "all", "all", "model=YU7")
 MODELS = ("model=SU7", "model=YU7")
 HOLIDAYS = ("national-day", "new-year")
 WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday")
+#: Of models only.
+ROLLING = {3: (("model",),)}
 DAYS = tuple(
     date.fromisoformat(day)
     for day in (
@@ -58,6 +60,7 @@ RULES = (
     rule("quarter", "quarter", every=10),
     rule("total", "total", every=15),
     rule("months", "month", every=10, record=True, scope=()),
+    rule("three-days", "rolling:3d", exceeds=8, first=True, record=True),
 )
 TARGETS = (
     target(4, "floor"),
@@ -69,6 +72,7 @@ TARGETS = (
 )
 OTHER_TARGETS = (target(6, "floor"), target(3, "aim"))
 FINAL_HOUR = 24 * 16
+LAST_DATE = date(2024, 10, 16)
 #: Periods that are not over then.
 UNFINISHED = {"month:2024-10", "quarter:2024-Q4", "half:2024-H2", "year:2024"}
 UNFINISHED |= {"day:2025-10-03", "week:2025-W40", "month:2025-10", "quarter:2025-Q4", "half:2025-H2", "year:2025"}
@@ -147,11 +151,17 @@ def naive_periods(day: date) -> list[str]:
     return found
 
 
+def naive_rolling(scope: str, day: date) -> list[str]:
+    """The rolling windows of a date that have begun with their last day by the end."""
+    ends = [day + timedelta(days=ahead) for ahead in range(3)] if scope == "model=SU7" else []
+    return [f"rolling:3d:{end}" for end in ends if end <= LAST_DATE]
+
+
 def naive_counts(world: World) -> dict[tuple[str, str], int]:
     """Count by scope and period."""
     counts: Counter[tuple[str, str]] = Counter()
     for (_, _, scope, day), count in world.counts.items():
-        for period in naive_periods(day):
+        for period in (*naive_periods(day), *naive_rolling(scope, day)):
             counts[scope, period] += count.count
     counts.update({(scope, "total"): units for scope, units in naive_balances(world).items() if units})
     return counts
@@ -306,12 +316,12 @@ def _put(year: int, month: int, day: int, *, shard: int = 0, count: int) -> Step
 @given(STEPS)
 def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
     """Random counts, evaluations and restarts with other rules end like one evaluation, and like a naive recount."""
-    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
+    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING)
     play(world, steps)
     standing = in_force(world.standing(), TARGETS)
     assert standing == naive_standing(world, RULES, TARGETS)
 
-    at_once = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
+    at_once = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING)
     at_once.counts, at_once.balances = world.counts, world.balances
     at_once.restart()
     at_once.step(at_us(FINAL_HOUR))
@@ -334,7 +344,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> Non
 @given(STEPS)
 def test_every_revision_is_published_once_and_standing_alternates(steps: list[Step]) -> None:
     """Revisions run from 1 without a gap: news or record first, then retracted and reinstated in turn."""
-    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS)
+    world = World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING)
     play(world, steps)
     history: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for event in world.events:
@@ -356,7 +366,9 @@ def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
     Only causes may differ: on takeover the shard that grew is not known.
     """
     steps = [step for step in steps if step[0] != "restart"]
-    steady, restarting = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS) for _ in range(2))
+    steady, restarting = (
+        World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING) for _ in range(2)
+    )
     play(steady, steps)
     hour = 0
     for step in steps:
@@ -388,7 +400,9 @@ def test_a_step_in_parts_publishes_what_a_whole_one_does(
 
     Only causes may differ, as on every takeover, and how many versions a row took.
     """
-    whole, parted = (World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS) for _ in range(2))
+    whole, parted = (
+        World(*RULES, targets=TARGETS, holidays=HOLIDAYS, windows=WINDOWS, rolling=ROLLING) for _ in range(2)
+    )
     hour = 0
     for number, step in enumerate([*steps, ("step", FINAL_HOUR, True)]):
         if step[0] == "put":

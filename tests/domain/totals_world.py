@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 METRIC: Final = "deliveries"
 SCOPE = "model=SU7"
@@ -55,12 +56,14 @@ class World:
         timezone: str = "Asia/Shanghai",
         closed_after_s: int = 259_200,
         windows: tuple[str, ...] = DEFAULT_WINDOWS,
+        rolling: Mapping[int, tuple[tuple[str, ...], ...]] = MappingProxyType({}),
         keeps_inventory: bool = False,
     ) -> None:
         self.keeps_inventory = keeps_inventory
         self.rules, self.targets = rules, targets
         self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
         self.windows = windows
+        self.rolling = rolling
         self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
         self.events: list[MilestoneEvent] = []
@@ -77,7 +80,9 @@ class World:
 
     def _make(self) -> Totals:
         return Totals(
-            calendar=load_calendar(self.holidays, BusinessZone(self.timezone), windows=self.windows),
+            calendar=load_calendar(
+                self.holidays, BusinessZone(self.timezone), windows=self.windows, rolling=self.rolling
+            ),
             rules=self.rules,
             targets=self.targets,
             timezone=self.timezone,

@@ -11,6 +11,7 @@ import pytest
 from schemas.codec import encode_marker
 from schemas.counts import encode_marker_key
 from streams.context import Context
+from streams.settings import RollingSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, save, settings_of
@@ -114,6 +115,26 @@ async def test_it_is_the_state_that_everything_read_gives(world: World, caplog: 
     assert len(list(world.log.records_of(world.context.catalogue.windows.name))) > written
     for one in (tables, from_snapshot, from_all):
         await one.close()
+
+
+async def test_rolling_windows_that_only_some_scopes_have_are_in_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rolling = (RollingSettings(days=7, scopes=(("model",), ())), RollingSettings(days=3, scopes=((),)))
+    world = World(tmp_path, settings_of().model_copy(update={"rolling": rolling}))
+    tables = await started(world)
+    world.count(20)
+    await world.run(tables)
+    with caplog.at_level(logging.INFO):
+        from_snapshot = await world.opened()
+        assert "no snapshot" not in caplog.text
+        from_all = await world.opened(block_rows=7)
+    found = state_of(from_snapshot)
+    assert found == state_of(from_all)
+    windows = {
+        (period.rpartition(":")[0], scope.partition("=")[0]) for _, scope, period in found if "rolling" in period
+    }
+    assert windows == {("rolling:7d", "model"), ("rolling:7d", "all"), ("rolling:3d", "all")}
 
 
 async def test_a_snapshot_that_was_not_finished_leaves_the_one_before_it_in_use(

@@ -35,6 +35,7 @@ from streams.operations.replay import Repair, replay
 from streams.settings import (
     AliasSettings,
     LimitSettings,
+    RollingSettings,
     RuleSettings,
     Settings,
     TargetSettings,
@@ -337,6 +338,7 @@ def _settings(
     limits: LimitSettings,
     held_s: int,
     windows: tuple[str, ...],
+    rolling: bool,
     produces: bool,
 ) -> Settings:
     rules = (
@@ -378,6 +380,13 @@ def _settings(
         rules += (
             RuleSettings(name="among", metric="orders_placed", window="day", scope=("model",), share=0.6, leader=True),
         )
+    if rolling:
+        rules = (
+            *rules,
+            RuleSettings(
+                name="two-days", metric="deliveries", window="rolling:2d", scope=("model",), exceeds=2, record=True
+            ),
+        )
     targets = (
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
@@ -408,7 +417,8 @@ def _settings(
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,
-        rule=tuple(rule for rule in rules if rule.window in windows),
+        rule=tuple(rule for rule in rules if rule.window in windows or rule.window.startswith("rolling:")),
+        rolling=(RollingSettings(days=2, scopes=((), ("model",))),) if rolling else (),
         target=targets,
     )
 
@@ -433,6 +443,7 @@ class World:
             plan.clock,
             several=plan.several,
             aliased_from=self.aliased_from,
+            rolling=Random(plan.seed + 2).random() < 0.25,
             limits=plan.limits,
             held_s=plan.held_s,
             windows=plan.windows,

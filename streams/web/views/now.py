@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import INVENTORY, METRICS
 from schemas.outputs import CivilDate, WindowRow
-from streams.domain.periods import PERIOD_OF, TOTAL, month_period, year_period
+from streams.domain.periods import PERIOD_OF, TOTAL, month_period, rolling_period, year_period
 from streams.web.filters import sum_of
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
@@ -151,7 +151,8 @@ def _sample(now: str, families: Sequence[str]) -> str:
 
 def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
-    rows = [ask.view.windows.get(metric, scope, period.id) for period in periods]
+    rolling = (rolling_period(ask.today, window.days) for window in ask.settings.rolling)
+    rows = [ask.view.windows.get(metric, scope, period.id) for period in (*periods, *rolling)]
     rows.append(ask.view.windows.get(INVENTORY, scope, TOTAL))
     return [row for row in rows if row is not None]
 

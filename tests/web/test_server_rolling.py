@@ -1,0 +1,38 @@
+"""Rolling windows on the pages, in both languages."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from streams.settings import RollingSettings
+from streams.web.readmodel import Feed
+from tests.support.outputs import Record, milestone, row
+from tests.support.site import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TODAY = "2024-10-10"
+WINDOW = "rolling:7d:2024-10-10"
+SPAN = {"start": "2024-10-04", "end": TODAY}
+
+
+async def test_a_rolling_window_is_called_by_its_days_and_its_last_date(tmp_path: Path) -> None:
+    kept = (RollingSettings(days=7, scopes=(("model",),)),)
+    with Site(tmp_path, clock="events", rolling=kept) as site:
+        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
+        site.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        site.rows(row(WINDOW, 5123, **SPAN), row(f"day:{TODAY}", 700), row("year:2024", 90_000))
+        event = milestone(f"deliveries/model=SU7/{WINDOW}/exceeds:5000", period=WINDOW, threshold=5000, **SPAN)  # type: ignore[arg-type] # dates
+        site.read(Feed.MILESTONES, Record(event["subject"].encode(), _json(event)))
+        for page in ("/windows?kind=rolling", "/milestones?", "/?scope=model=SU7"):
+            assert "7 days to Thu, Oct 10, 2024" in (await site.get(page)).text, page
+            assert "截至 2024年10月10日周四 的 7 天" in (await site.get(f"{page}&lang=zh")).text, page
+        assert "Rolling windows" in (await site.get("/windows")).text
+        found = (await site.get(f"/api/v1/windows?period={WINDOW[:10]}")).json()
+        assert [each["period"] for each in found["rows"]] == [WINDOW]
+
+
+def _json(event: object) -> bytes:
+    return json.dumps(event).encode()
