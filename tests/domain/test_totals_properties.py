@@ -153,7 +153,7 @@ def naive_periods(day: date) -> list[str]:
 
 def naive_rolling(scope: str, day: date) -> list[str]:
     """The rolling windows of a date that have begun with their last day by the end."""
-    ends = [day + timedelta(days=ahead) for ahead in range(3)] if scope == "model=SU7" else []
+    ends = [day + timedelta(days=ahead) for ahead in range(3)] if scope != "all" else []
     return [f"rolling:3d:{end}" for end in ends if end <= LAST_DATE]
 
 
