@@ -19,6 +19,7 @@ STATUSES: Final[tuple[WindowStatus, ...]] = ("open", "provisional", "closed")
 STATUS_CODES: Final[dict[str, int]] = {status: code for code, status in enumerate(STATUSES)}
 _MASK: Final = (1 << 64) - 1
 #: Rows that there is room for at a time.
+_FIRST_BLOCK: Final = 256
 _BLOCK: Final = 4096
 #: Status of what has not been published.
 UNPUBLISHED: Final = -1
@@ -84,9 +85,10 @@ class Columns:
 
     def _make_room(self, rows: int) -> None:
         while rows > self._room:
-            self._room += _BLOCK
+            more = min(max(self._room, _FIRST_BLOCK), _BLOCK)
+            self._room += more
             for column in self._columns:
-                column.frombytes(bytes(column.itemsize * _BLOCK))
+                column.frombytes(bytes(column.itemsize * more))
 
     def add(self, series: int, period: int, status: int) -> int:
         """A row of nothing; returns its place."""

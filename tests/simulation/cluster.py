@@ -287,6 +287,11 @@ class Cluster:
             return 0.0, 0, log.next
         return log.away_until_s, log.leader, self._shown(log)
 
+    def stands_at(self, tp: Partition, position: int) -> bool:
+        """Whether a partition that has its first leader ends at a position."""
+        log = self._logs[tp]
+        return log.next == position and not log.behind_until_s
+
     def _shown(self, log: _PartitionLog) -> int:
         return log.next if self._loop.now_s >= log.behind_until_s else min(log.next, log.behind_from)
 
@@ -294,10 +299,13 @@ class Cluster:
         """Waits until each partition has a leader, or one that knows what all followers have: clients ask again."""
         logs = [self._logs[tp] for tp in partitions]
         while True:
-            until_s = max((log.behind_until_s if caught_up else log.away_until_s for log in logs), default=0.0)
-            if until_s <= self._loop.now_s:
+            now_s = until_s = self._loop.now_s
+            for log in logs:
+                known_s = log.behind_until_s if caught_up else log.away_until_s
+                until_s = max(until_s, known_s)
+            if until_s <= now_s:
                 return
-            await self._loop.pause(until_s - self._loop.now_s)
+            await self._loop.pause(until_s - now_s)
 
     def fetch(self, tp: Partition, offset: int, most: int) -> tuple[list[Entry], int]:
         """Committed records from an offset on, and the offset after the last entry examined.
@@ -334,6 +342,10 @@ class Cluster:
         return self._logs[tp].entries
 
     # Transactions ---------------------------------------------------------------------------------------------------
+
+    def ends(self) -> Iterable[tuple[Partition, int]]:
+        """All partitions with their last stable offsets."""
+        return [(tp, log.stable) for tp, log in self._logs.items()]
 
     @property
     def is_at_rest(self) -> bool:
@@ -375,10 +387,17 @@ class Cluster:
         state = self._coordinated[transactional_id]
         if epoch != state.epoch:
             raise FencedRequestError
-        logs = self._logs
-        tps = [Partition(record.topic, record.partition) for record in records]
-        if any(logs[tp].away_until_s > self._loop.now_s for tp in {*tps}):
-            raise NotLeaderError
+        now_s, now_ms = self._loop.now_s, self._now_ms()
+        # Of a partition, most records follow each other.
+        logs: dict[tuple[str, int], tuple[Partition, _PartitionLog]] = {}
+        for record in records:
+            place = record.topic, record.partition
+            if place not in logs:
+                tp = Partition(*place)
+                log = self._logs[tp]
+                if log.away_until_s > now_s:
+                    raise NotLeaderError
+                logs[place] = tp, log
         transaction = state.transaction
         if transaction is None or transaction.outcome is not Outcome.OPEN:
             assert state.completed.is_set(), "a producer began before its last transaction was complete"
@@ -387,12 +406,18 @@ class Cluster:
                 self.transaction_timeout_s, self._expire, transactional_id, transaction, context=self._own
             )
         transaction.meta = meta
-        for tp, record in zip(tps, records, strict=True):
-            log = logs[tp]
+        for tp, log in logs.values():
             if transaction not in log.open:
                 transaction.unmarked[tp] = log.open[transaction] = log.next
-            entry = self._append(log, tp, transaction, record.key, record.value, record.headers)
-            transaction.records.append(entry)
+        add = transaction.records.append
+        for record in records:
+            tp, log = logs[record.topic, record.partition]
+            offset = log.next
+            entry = Entry(tp, offset, now_ms, now_s, transaction, record.key, record.value, record.headers, False)
+            log.entries.append(entry)
+            log.offsets.append(offset)
+            log.next = offset + 1
+            add(entry)
         return transaction
 
     def end(self, transactional_id: str, epoch: int, *, commit: bool) -> None:

@@ -105,7 +105,7 @@ class _Summed:
             if cell is not None:
                 self.waiting[shard].append((cell, decode_day_count(entry.value or b"").count))
                 continue
-            self.markers[shard] = decode_marker(entry.value or b"")
+            self.markers[shard] = _marker(entry.value or b"")
             for found, count in self.waiting.pop(shard, ()):
                 moved = count - self.cells.get((shard, found), 0)
                 self.cells[shard, found] = count
@@ -167,6 +167,12 @@ class _KeptOut:
         metric, _, period = key
         some = {found: sums[found] for found in sums if (found[0], found[2]) == (metric, period)}
         return self.folded(table, some)[key]
+
+
+@lru_cache(maxsize=64)
+def _marker(value: bytes) -> Marker:
+    """A marker, which several checks look at."""
+    return decode_marker(value)
 
 
 @lru_cache(maxsize=1000)
@@ -381,7 +387,7 @@ class Invariants:
         (body,) = [entry.value for entry in found[self._catalogue.ledger.name] if entry.key == b"state"] or [None]
         if body is None:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
-        marker = decode_marker(body)
+        marker = _marker(body)
         answers = self._check_markers(number, found[self._catalogue.counts.name], marker)
         self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
         self._hear_forwarded(number, found[self._topics.rerouted])
@@ -464,7 +470,7 @@ class Invariants:
         for home in range(len(self._parts)):
             last = [entry for entry in counts if entry.partition == home][-1:]
             is_marker = bool(last) and decode_counts_key(last[0].key or b"").day is None
-            told = decode_marker(last[0].value or b"") if is_marker else marker
+            told = _marker(last[0].value or b"") if is_marker else marker
             if not is_marker or told.with_answers([]) != marker:
                 raise BrokenError("marker", f"ledger {number}: the marker is not the last record of the counts {home}")
             answers += told.answers

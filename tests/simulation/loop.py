@@ -123,8 +123,7 @@ class _Pause:
     def add_done_callback(self, call: Callable[..., object], *, context: contextvars.Context) -> None:
         """Sets the timer."""
         self._wake = call
-        loop = self._loop
-        self._handle = loop.set_timer(loop.now_s + self._seconds, call, (self,), context)
+        self._handle = self._loop.set_timer(self._loop.now_s + self._seconds, call, (self,), context)
 
     def result(self) -> None:
         """Returns `None`, or raises the cancellation."""
@@ -221,12 +220,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Runs rounds until the loop is stopped."""
-        calls = self._calls
-        process_of = _PROCESS
+        calls, timers = self._calls, self._timers
+        next_call, process_of = calls.popleft, _PROCESS
         while not self._stopping:  # type: ignore[attr-defined] # part of asyncio, unknown to typeshed
-            self._take_timers()
+            if not calls or (timers and timers[0][0] <= self.now_s):
+                self._take_timers()
             for _ in range(len(calls)):
-                handle = calls.popleft()
+                handle = next_call()
                 if handle.is_cancelled:
                     continue
                 context = handle.context

@@ -94,6 +94,8 @@ class SimulatedConsumer(BatchConsumer):
         cluster, loop, positions, ready_s = world.cluster, world.loop, self._fetcher, self._ready_s
         until_s = loop.now_s + timeout_s
         in_order = sorted(active)
+        slow_leaders = world.plan.slow_leader_share > 0
+        answered, high_water = self._log_ends.answered, self._high_water
         while True:
             asked_us, asked_s = world.now_us(), loop.now_s
             await world.network.travel()
@@ -102,11 +104,18 @@ class SimulatedConsumer(BatchConsumer):
             next_ready_s = until_s
             moved = False
             still_active = self._active_partitions
+            is_plain = not (slow_leaders and world.faults_on)
             for tp in in_order:
                 position = positions.get(tp)
                 if position is None or tp not in still_active:
                     continue
-                if not ready_s or now_s >= ready_s.get(tp, 0.0):
+                if ready_s and now_s < ready_s.get(tp, 0.0):
+                    pass
+                elif is_plain and cluster.stands_at(tp, position):
+                    # As for most; the same as to ask.
+                    high_water[tp] = position
+                    answered(tp, 0, position, asked_us=asked_us, asked_s=asked_s)
+                else:
                     following, records = self._ask(tp, position, asked_us, asked_s)
                     if following > position:
                         moved = True

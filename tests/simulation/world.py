@@ -709,11 +709,8 @@ class World:
         )
 
     def _lags(self) -> bool:
-        topics = self.context.source_topics
-        return any(
-            tp.topic in topics and self.cluster.bounds(tp).end > self.invariants.position(tp)
-            for tp in self.cluster.partitions()
-        )
+        topics, position = self.context.source_topics, self.invariants.position
+        return any(end and tp.topic in topics and end > position(tp) for tp, end in self.cluster.ends())
 
     def _heal(self) -> None:
         """A supervisor restarts ended processes."""
