@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
 from schemas.counts import decode_counts_key
+from schemas.memory import SIDE, WAITING, key_of
 from schemas.rows import RowKey
 from streams.audit.sums import Day, within_limits
 from streams.errors import ExpectedError
@@ -52,7 +53,7 @@ class Published:
         markers: Shard → how far it had applied the sources, and its books.
         shards: Shard → its day counts.
         rows: The window rows.
-        milestones: Every milestone event, those of a partition in the order of the topic.
+        milestones: Every milestone event, also of those that wait for their units, those of a partition in the order of the topic.
         counts_offset: Offset in the day counts topic at which the snapshot ends; the sum over its partitions.
         counts_after: Records that followed in that topic when it was read.
         number: Of the partition of the totals; `None` for all.
@@ -197,7 +198,8 @@ async def read_published(
     parts: dict[int, Published] = {}
     why, wanted = "", set(range(settings.totals_partitions))
     for tries_left in reversed(range(_TRIES)):
-        found, exact, why = await _read(settings, business, consumer)
+        # On a busy stream something waits at every moment.
+        found, exact, why = await _read(settings, business, consumer, waiting=tries_left < _TRIES - 1)
         parts |= {number: found[number] for number in wanted & found.keys()}
         # Those that were consistent once are done with: together they need not be so at any moment.
         wanted -= {number for number in wanted & exact if consistent(found[number])}
@@ -247,11 +249,18 @@ async def _check(settings: Settings, consumer: AIOKafkaConsumer) -> None:
 
 
 async def _read(
-    settings: Settings, business: Business, consumer: AIOKafkaConsumer
+    settings: Settings, business: Business, consumer: AIOKafkaConsumer, *, waiting: bool
 ) -> tuple[dict[int, Published], set[int], str]:
-    """What each partition of the totals has published, which of it equals the day counts, and why there is nothing."""
+    """What each partition of the totals has published, which of it equals the day counts, and why there is nothing.
+
+    Args:
+        settings: Names of topics and number of partitions.
+        business: Gives the periods of a day.
+        consumer: Used by nothing else.
+        waiting: Whether milestones that are decided and wait for their units are among those that are published.
+    """
     # Rows first: then the day counts they were summed from are certain to be among those read next.
-    rows, milestones = await _rows_and_milestones(settings, consumer)
+    rows, milestones = await _rows_and_milestones(settings, consumer, waiting=waiting)
     parts = range(settings.totals_partitions)
     replays = [_Replay(_Sums(business, rows[number]), settings.partitions) for number in parts]
     async for records in read_to_end(settings, catalogue_of(settings).counts.whole, consumer=consumer):
@@ -274,7 +283,7 @@ async def _read(
 
 
 async def _rows_and_milestones(
-    settings: Settings, consumer: AIOKafkaConsumer
+    settings: Settings, consumer: AIOKafkaConsumer, *, waiting: bool
 ) -> tuple[list[dict[RowKey, WindowRow]], list[list[MilestoneEvent]]]:
     """Rows and milestones by partition of the totals."""
     catalogue = catalogue_of(settings)
@@ -283,8 +292,22 @@ async def _rows_and_milestones(
         values = await read_latest(settings, [part], consumer=consumer)
         decoded = map(decode_row, values.values())
         rows.append({RowKey.of(row): row for row in decoded})
+    decided: dict[int, list[MilestoneEvent]] = {}
+    beginning = key_of(SIDE, WAITING)
+    for number in range(len(rows)) if waiting else ():
+        # Before the milestones: one that is released in between is on either topic, and counts once.
+        memory = [(catalogue.totals.name, number)]
+        values = await read_latest(settings, memory, consumer=consumer, wanted=lambda key: key.startswith(beginning))
+        decided[number] = [decode_milestone(value) for value in values.values()]
     milestones: list[list[MilestoneEvent]] = [[] for _ in rows]
     async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
         for record in records:
             milestones[record.partition].append(decode_milestone(record_value(record)))
+    for number, events in decided.items():
+        known = {event.id for event in milestones[number]}
+        milestones[number] += sorted((event for event in events if event.id not in known), key=_revision)
     return rows, milestones
+
+
+def _revision(event: MilestoneEvent) -> int:
+    return event.data.revision

@@ -14,8 +14,10 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.codec import decode_row, encode_row
 from streams.audit.asof import rows_as_of
+from streams.audit.explaining import explain_milestone
 from streams.audit.verifying import verify
 from streams.kafka.clients import read_latest
+from streams.listener import Listener
 from tests.support.events import Published, event, lifecycle
 from tests.support.installation import Installation
 from tests.support.recount import ZONE, recount, units
@@ -29,7 +31,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-RULES = rule("daily-20", exceeds=20, first=True) + rule("record", scope=(), record=True) + target("october", 50)
+RULES = (
+    rule("daily-20", exceeds=20, first=True)
+    + rule("in-a-row", scope=(), reaches=8, streak=2)
+    + rule("record", scope=(), record=True, **{"as": "passed"})
+    + rule("more", scope=(), factor=1, **{"as": "passed"})
+    + rule("among", share=0.4, leader=True)
+    + target("october", 50)
+)
 NOON = datetime(2024, 10, 7, 4, tzinfo=UTC)
 VIN = "LNBSU7A10R1000123"
 DELIVERED = "vehicle.delivered.v1"
@@ -108,7 +117,11 @@ async def test_a_stream_that_goes_on_is_verified_up_to_a_fixed_point(installatio
 
 
 async def test_explain_names_the_exact_unit_its_neighbours_and_the_history(installation: Installation) -> None:
-    event_of = next(one for one in await installation.milestones() if one["data"]["kind"] == "threshold")
+    event_of = next(
+        one
+        for one in await installation.milestones()
+        if (one["data"]["kind"], one["data"]["rule"]) == ("threshold", "daily-20")
+    )
     milestone_id, period = event_of["subject"], event_of["data"]["period"]
     model = event_of["data"]["scope"].removeprefix("model=")
     delivered = await _delivered(installation, period.removeprefix("day:"), model)
@@ -157,6 +170,27 @@ async def test_a_record_and_a_window_are_explained_by_the_ledger_as_by_the_sourc
         assert [each["id"] for each in found.get("changes", [])] == [each["id"] for each in expected.get("changes", [])]
         expected.get("without_effect", {}).pop("no effect: the same event again", None)
         assert found.get("without_effect") == expected.get("without_effect")
+
+
+async def test_what_other_periods_or_scopes_decide_is_explained_by_the_ledger_as_by_the_sources(
+    installation: Installation,
+) -> None:
+    settings = settings_of(installation)
+    last = {one["subject"]: one for one in await installation.milestones()}
+    standing = [one["data"] for one in last.values() if one["type"] != "milestone.retracted.v1"]
+    latest = {data["kind"]: data for data in standing}
+    for kind in ("streak", "factor", "leader"):
+        data = latest[kind]
+        known, recounted = [
+            await explain_milestone(settings, data["milestone_id"], Listener(), from_sources=from_sources)
+            for from_sources in (False, True)
+        ]
+        found, expected = known.document(), recounted.document()
+        for name in ("count", "position", "earlier_best", "compared", "in_a_row"):
+            assert found[name] == expected[name], (kind, name)
+        assert _identity(found["unit"]) == _identity(expected["unit"])
+        assert (len(found["in_a_row"]) == (data.get("streak") or 1) - 1) is True, kind
+        assert (found["compared"] is not None) is (kind == "factor")
 
 
 async def _delivered(installation: Installation, day: str, model: str) -> list[dict[str, Any]]:
