@@ -1,6 +1,7 @@
 """Throughput, latency, restart and memory of the service, against raw reading and plain Faust in the same run.
 
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
+    .venv/bin/python -m tests.bench guard [--accept]                   # against what was last accepted, see tests/bench/guard.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
+from tests.bench import guard
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -62,6 +64,8 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
 
     installation = await Installation(bootstrap, "bench.", folder).create()
     topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
+    worker = BenchWorker(installation)
+    await worker.idle()
     note(f"publishing {2 * orders:,} events")
     seconds = await publish(bootstrap, topics, installation.settings.partitions, lives(orders))
     results["published_per_s"] = 2 * orders / seconds
@@ -72,7 +76,6 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
     )
 
     note("the service")
-    worker = BenchWorker(installation)
     results["service_per_s"] = await worker.throughput(2 * orders)
     results["service_cpu_s_per_million"] = worker.cpu_s / (2 * orders / 1e6)
     results["rss_mb"] = worker.rss_mb
@@ -105,7 +108,7 @@ def _process(module: str, *arguments: str) -> float:
     )
     if done.returncode:
         raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(done.stdout.split()[-1])
 
 
 def _plain_faust(bootstrap: str, topic: str, count: int) -> float:
@@ -145,7 +148,12 @@ def _print(results: dict[str, Any]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("service", "totals", "readers", "opening"), default="service")
+    parser.add_argument(
+        "what", nargs="?", choices=("service", "guard", "totals", "readers", "opening"), default="service"
+    )
+    parser.add_argument(
+        "--accept", action="store_true", help="the guard compares with the figures of this run from now on"
+    )
     parser.add_argument(
         "--rows", type=int, default=1_000_000, help="rows of the totals, the readers, the opening (default: 1,000,000)"
     )
@@ -173,10 +181,18 @@ def main() -> None:
         try:
             if options.what == "opening":
                 results = asyncio.run(bench_opening(bootstrap, options.rows, options.kills, Path(folder)))
+            elif options.what == "guard":
+                results = asyncio.run(guard.bench(bootstrap, Path(folder)))
             else:
                 results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
         finally:
             kafka.stop()
+    if options.what == "guard":
+        code = guard.show(results)
+        if options.accept:
+            guard.accept(results)
+        _keep(results, options.json)
+        sys.exit(0 if options.accept else code)
     (show_opening if options.what == "opening" else _print)(results)
     _keep(results, options.json)
 

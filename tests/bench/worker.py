@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import psutil
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tests.support.installation import Installation, Worker
 
 
+#: Long enough for a worker to have opened everything.
+_IDLE_S: Final = 5.0
+
+
 class BenchWorker:
     """Starts a worker and watches it from outside."""
 
@@ -28,22 +32,31 @@ class BenchWorker:
         self._count = workers
         self._workers: list[Worker] = []
         self.idle_rss_mb = 0.0
+        self._idle_cpu_s = 0.0
         self.rss_mb = 0.0
         self.cpu_s = 0.0
 
-    async def throughput(self, events: int) -> float:
-        """Events per second between the first and the last marker, by the broker's append times."""
+    async def idle(self) -> None:
+        """Measures a worker that has started and has nothing to do; call it before anything is published."""
         self._start()
-        process = psutil.Process(self._workers[0].process.pid)
-        await asyncio.sleep(2.5)
-        self.idle_rss_mb = process.memory_info().rss / 1e6
-        idle_cpu = process.cpu_times()
+        await asyncio.sleep(_IDLE_S)
+        self.idle_rss_mb, self._idle_cpu_s = self._used()
+        self.stop()
+
+    async def throughput(self, events: int) -> float:
+        """Events per second between the first and the last marker, by the broker's append times; CPU without that of starting."""
+        self._start()
         await self._until(events)
         await asyncio.sleep(1.5)
-        self.rss_mb = process.memory_info().rss / 1e6
-        cpu = process.cpu_times()
-        self.cpu_s = cpu.user + cpu.system - idle_cpu.user - idle_cpu.system
+        self.rss_mb, cpu_s = self._used()
+        self.cpu_s = cpu_s - self._idle_cpu_s
         return await self._rate()
+
+    def _used(self) -> tuple[float, float]:
+        """Resident megabytes and CPU seconds of the first worker."""
+        process = psutil.Process(self._workers[0].process.pid)
+        cpu = process.cpu_times()
+        return process.memory_info().rss / 1e6, cpu.user + cpu.system
 
     async def restart(self, orders: int) -> float:
         """Seconds from starting a worker to the commit of an event that waits for it."""
