@@ -30,7 +30,7 @@ from streams.events.ndjson import key_of, topic_of
 from streams.tables import KNOWN_COLUMNS, cell_text, clean_cell, decoded_text, plain_name, separator_of, workbook_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     _Maker = Callable[[int, Sequence[str]], NumberedLine]
@@ -472,7 +472,8 @@ def _is_clean(piece: str, separator: str) -> bool:
 _MORE_NAMES: Final = {
     "model": "model", "车型": "model", "variant": "variant", "版本": "variant", "配置": "variant", "factory": "factory",
     "plant": "factory", "工厂": "factory", "region": "region", "地区": "region", "区域": "region", "channel": "channel",
-    "渠道": "channel", "id": "id", "eventid": "id", "流水号": "id", "reason": "reason", "原因": "reason",
+    "渠道": "channel", "builtat": "time", "producedat": "time", "productiondate": "time", "下线时间": "time", "下线日期": "time",
+    "生产日期": "time", "id": "id", "eventid": "id", "流水号": "id", "reason": "reason", "原因": "reason",
 }  # fmt: skip
 
 
@@ -491,8 +492,8 @@ def propose(path: Path, timezone: str) -> str:
             kind = kinds.get(KNOWN_COLUMNS.get(name, ""), _MORE_NAMES.get(name))
             if kind is not None:
                 found.setdefault(kind, cell)
-        if "order_id" in found:
-            kind = "vehicle.delivered.v1" if "vin" in found else "order.placed.v1"
+        kind = _kind_of_table(found)
+        if kind:
             lines = [
                 f"# {path.name}: {_with_header(form, number)}. Look it through: what is not right here is wrong in every event.",
                 f"type = {_quoted(kind)}",
@@ -509,7 +510,16 @@ def propose(path: Path, timezone: str) -> str:
             return "\n".join([*lines, *(["", f"# not used: {', '.join(rest)}"] if rest else []), ""])
         if tried >= _HEADER_WITHIN:
             break
-    raise ValueError("no row within the first ten names a column of order numbers; write the mapping by hand")
+    raise ValueError(
+        "no row within the first ten names a column of order numbers, or of VINs and times; write the mapping by hand"
+    )
+
+
+def _kind_of_table(fields: Collection[str]) -> str:
+    """The type of the events of a table that has these fields; empty where they do not say."""
+    if "order_id" in fields:
+        return "vehicle.delivered.v1" if "vin" in fields else "order.placed.v1"
+    return "vehicle.produced.v1" if {"vin", "time"} <= set(fields) else ""
 
 
 def _quoted(text: str) -> str:

@@ -287,6 +287,18 @@ def test_columns_of_parquet_keep_what_their_types_say(tmp_path: Path) -> None:
     assert read("day")[0]["time"] == "2024-10-07T00:00:00+08:00"
 
 
+def test_a_table_of_vehicles_without_orders_is_one_of_production(tmp_path: Path) -> None:
+    path = tmp_path / "built.csv"
+    path.write_text("VIN,车型,工厂,下线时间\nlnbsu7a10r1000123,SU7,BJ1,2024-10-07 08:01\n", encoding="utf-8")
+    proposed = propose(path, "Asia/Shanghai")
+    assert tomllib.loads(proposed)["type"] == "vehicle.produced.v1"
+    (event,) = events(path, proposed)
+    assert event["data"] == {"vin": "lnbsu7a10r1000123", "model": "SU7", "factory": "BJ1"}
+    path.write_text("VIN,车型\nlnbsu7a10r1000123,SU7\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="or of VINs and times"):
+        propose(path, "Asia/Shanghai")
+
+
 def test_a_mapping_is_proposed_for_parquet_and_a_rehearsal_counts_its_rows(tmp_path: Path) -> None:
     table = parquet(tmp_path / "t.parquet", {name: list(cells) for name, *cells in zip(HEAD, *ROWS, strict=True)})
     proposed = propose(table, "Asia/Shanghai")
