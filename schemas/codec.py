@@ -16,7 +16,7 @@ import orjson
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
 from schemas.fast import plain_facts
-from schemas.memory import FoundAt, Held, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
+from schemas.memory import FoundAt, Held, KeptRecord, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
 from schemas.notes import Gap, Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
@@ -47,6 +47,7 @@ _decode_side_state = msgspec.json.Decoder(SideState).decode
 _decode_plain_row = msgspec.json.Decoder(PlainRow).decode
 _decode_checked_row = msgspec.json.Decoder(CheckedRow).decode
 _decode_held = msgspec.json.Decoder(Held).decode
+_decode_kept = msgspec.json.Decoder(KeptRecord).decode
 _decode_cut = msgspec.json.Decoder(FoundAt).decode
 _encode_packed = msgspec.msgpack.Encoder().encode
 _decode_row_block = msgspec.msgpack.Decoder(RowBlock).decode
@@ -279,7 +280,7 @@ def decode_marker(value: bytes) -> Marker:
     return _decode_marker(value)
 
 
-def encode_memory(state: SideState | Held | FoundAt) -> bytes:
+def encode_memory(state: SideState | Held | FoundAt | KeptRecord) -> bytes:
     """Value of what the totals remember; its key is made by `memory.key_of`."""
     return _encode_struct(state)
 
@@ -292,6 +293,11 @@ def decode_side_state(value: bytes) -> SideState:
 def decode_held(value: bytes) -> Held:
     """Since when a retraction is held back."""
     return _decode_held(value)
+
+
+def decode_kept(value: bytes) -> KeptRecord:
+    """From when on days of a set of scopes have rows."""
+    return _decode_kept(value)
 
 
 def decode_cut(value: bytes) -> FoundAt:

@@ -6,6 +6,7 @@ reading all rows and counts: what has been written since is read on top of it.
 
 from __future__ import annotations
 
+from datetime import date  # noqa: TC003 - msgspec reads annotations at run time
 from typing import Final
 
 import msgspec
@@ -25,6 +26,8 @@ DECIDED: Final = "decided/"
 WAITING: Final = "waiting/"
 #: Before the id of a milestone: what had been counted when its unit was found. Nobody but `verify` reads it.
 CUT: Final = "cut/"
+#: Before the dimensions of a set of scopes, with commas between: from when on days of such scopes have rows.
+KEPT: Final = "kept/"
 
 
 def key_of(kind: str, name: str) -> bytes:
@@ -62,6 +65,18 @@ class Held(msgspec.Struct, frozen=True):
     """Since when the retraction of a milestone is held back, microseconds since 1970 by the service's clock."""
 
     since_us: int
+
+
+class KeptRecord(msgspec.Struct, frozen=True):
+    """From which business date on days of a set of scopes have rows.
+
+    Attributes:
+        since: The first one.
+        days: How many before the latest one the setting asked for then.
+    """
+
+    since: date
+    days: int
 
 
 class FoundAt(msgspec.Struct, frozen=True, omit_defaults=True):

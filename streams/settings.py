@@ -29,6 +29,7 @@ from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
 from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING, ROLLING, TOTAL, WEEK_DAYS, Reckoning
+from streams.domain.scopes import ALL
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ class Settings(_Section):
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
     values: ValueSettings = ValueSettings()
     limits: LimitSettings = LimitSettings()
+    keep_days: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
     families: tuple[EventFamily, ...] = USUAL_FAMILIES
     alias: AliasSettings = AliasSettings()
     rule: tuple[RuleSettings, ...] = ()
@@ -443,6 +445,38 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _days_can_leave(self) -> Settings:
+        templates = {_in_order(template) for template in self.scopes}
+        for name, days in self.keep_days.items():
+            where = f"keep_days: {name!r}"
+            template = _named_set(name)
+            if template is None or template not in templates:
+                known = ", ".join(sorted(repr(",".join(each) or ALL) for each in templates))
+                raise ValueError(f"{where} is no set of scopes of this service; there are {known}")
+            if "month" not in self.windows:
+                raise ValueError(f"{where}: days leave, and their months stay: list month among the windows")
+            rolling = next((window.days for window in self.rolling if template in map(_in_order, window.scopes)), None)
+            if rolling is not None:
+                raise ValueError(
+                    f"{where}: rolling windows of {rolling} days have a row for each day, too, and keep them: leave one of the "
+                    "two out"
+                )
+            if days * 86_400 < self.closed_after_s:
+                raise ValueError(
+                    f"{where}: days are closed {self.closed_after_s} seconds after their end (closed_after_s) and must be "
+                    f"kept until then: at least {-(-self.closed_after_s // 86_400)} days"
+                )
+            for rule in self.rule:
+                comparing = ("first", "record", "streak", "factor", "share", "leader")
+                what = next((each for each in comparing if getattr(rule, each)), None)
+                if what is not None and rule.window == "day" and _in_order(rule.scope) == template:
+                    raise ValueError(
+                        f"rule {rule.name!r}: {what} compares days, also old ones, and keep_days of {name!r} keeps {days}: "
+                        "leave one of the two out"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _each_topic_for_one_thing(self) -> Settings:
         catalogue = self.catalogue
         published = Counter(catalogue.names().values())
@@ -488,6 +522,11 @@ class Settings(_Section):
         return {"production", "deliveries"} <= set(self.families) and TOTAL in self.windows
 
     @property
+    def kept_days(self) -> dict[tuple[str, ...], int]:
+        """Dimensions of a set of scopes → how many days before the latest one have rows, where not all do."""
+        return {_named_set(name) or (): days for name, days in self.keep_days.items()}
+
+    @property
     def reckoning(self) -> Reckoning:
         """When weeks and years begin."""
         month, day = self.fiscal_year_start.split("-")
@@ -527,6 +566,16 @@ class Settings(_Section):
         return f"{self.output_prefix}milestones"
 
 
+def _in_order(template: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in DIMENSIONS if name in template)
+
+
+def _named_set(name: str) -> tuple[str, ...] | None:
+    """The dimensions of a set of scopes, as `model,region` or `all` names it; None where it does not."""
+    parts = () if name.strip() == ALL else tuple(part.strip() for part in name.split(","))
+    return _in_order(parts) if len(set(parts)) == len(parts) and set(parts) <= set(DIMENSIONS) else None
+
+
 def calendar_name(setting: str, timezone: str) -> str:
     """The holiday calendar that is meant, as `streams.holidays` knows it."""
     return setting or (CHINA if timezone in CHINESE_ZONES else NO_CALENDAR)
@@ -548,7 +597,19 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if (
-            name not in ("rule", "target", "scopes", "families", "holidays", "topics", "windows", "alias", "rolling")
+            name
+            not in (
+                "rule",
+                "target",
+                "scopes",
+                "families",
+                "holidays",
+                "topics",
+                "windows",
+                "alias",
+                "rolling",
+                "keep_days",
+            )
             and variable in os.environ
         ):
             values[name], sources[name] = os.environ[variable], variable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import expected_standing, found_standing, is_judged, may_be_held
+from streams.audit.kept_days import ALL_KEPT
 from streams.audit.report import Check, Suspect
 from streams.audit.sums import Day, Window
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from schemas.counts import DayKey
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.audit.expected_milestones import TargetInForce
+    from streams.audit.kept_days import KeptSince
     from streams.audit.sums import Business
     from streams.settings import Settings
 
@@ -76,8 +78,8 @@ def compare_rows(
     return check
 
 
-def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
-    """Every published month, year and holiday against the published days in it."""
+def compare_sums(rows: Mapping[RowKey, WindowRow], kept: KeptSince = ALL_KEPT) -> Check:
+    """Every published month, year and holiday against the published days in it, where all of them have rows."""
     check = Check("sums", 0, "months, years and holidays are the sums of their days")
     days: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for (metric, scope, period), row in rows.items():
@@ -88,6 +90,8 @@ def compare_sums(rows: Mapping[RowKey, WindowRow]) -> Check:
         if period.startswith("day:"):
             if row.by_hour is not None and sum(row.by_hour) != row.count:
                 check.differ(f"{key}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
+            continue
+        if row.start < kept.of(scope).isoformat():
             continue
         check.compared += 1
         if metric == "inventory":
@@ -117,12 +121,13 @@ def _compare_inventory(check: Check, rows: Mapping[RowKey, WindowRow], key: RowK
         )
 
 
-def compare_milestones(
+def compare_milestones(  # noqa: PLR0913, PLR0917 - what is compared with what
     settings: Settings,
     windows: Mapping[RowKey, Window],
     rows: Mapping[RowKey, WindowRow],
     milestones: Sequence[MilestoneEvent],
     targets: Sequence[TargetInForce],
+    kept: KeptSince = ALL_KEPT,
 ) -> Check:
     """The milestones that stand against those that should, and every revision once and in order."""
     check = Check("milestones", 0, "milestones stand as the rules and targets say")
@@ -132,6 +137,8 @@ def compare_milestones(
         event = found.get(milestone_id)
         if milestone_id not in expected.periods and event is not None and not is_judged(settings, event, targets):
             continue
+        if event is not None and (key := RowKey.of(event.data)) not in rows and kept.lacks(key):
+            continue  # it stands as it did when its day was last kept
         check.compared += 1
         if event is None:
             what = _count_text(milestone_id, expected.periods[milestone_id], windows)
@@ -158,17 +165,22 @@ def compare_milestones(
     return check
 
 
-def compare_row_targets(rows: Iterable[WindowRow], targets: Sequence[TargetInForce]) -> Check:
+def compare_row_targets(
+    rows: Iterable[WindowRow], targets: Sequence[TargetInForce], kept: KeptSince = ALL_KEPT
+) -> Check:
     """The targets on the rows against those in force, and whether each is marked as reached exactly when it is."""
     check = Check("targets", 0, "targets in force are on their rows, reached or not as the count says")
     wanted: dict[RowKey, dict[str, int]] = {}
     for target in targets:
-        wanted.setdefault(RowKey.of(target), {})[target.target_id] = target.value
+        if not kept.lacks(RowKey.of(target)):
+            wanted.setdefault(RowKey.of(target), {})[target.target_id] = target.value
     seen: set[RowKey] = set()
     for row in rows:
         key = RowKey.of(row)
         seen.add(key)
         shown = {target.target_id: target.value for target in row.targets}
+        if kept.lacks(key):
+            continue  # it is about to leave
         if shown or key in wanted:
             check.compared += len(shown) or 1
         if shown != wanted.get(key, {}):

@@ -21,6 +21,7 @@ from schemas.texts import tidy
 from streams.audit.dead_letters import accepted, read_letters
 from streams.audit.expected_milestones import TargetInForce, expected_standing
 from streams.audit.judging import EFFECTS
+from streams.audit.kept_days import KeptSince, read_kept
 from streams.audit.sources import Sources, coordinates_of
 from streams.audit.sums import Business, Window
 from streams.errors import ExpectedError
@@ -233,6 +234,7 @@ class ScopeState:
 
     rows: Mapping[RowKey, WindowRow]
     milestones: Sequence[MilestoneEvent]
+    kept: KeptSince = field(default_factory=KeptSince)
 
 
 def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fact]) -> Counter[RowKey]:
@@ -270,8 +272,9 @@ async def read_state(settings: Settings, changes: Iterable[RowKey]) -> ScopeStat
             milestones += [
                 decode_milestone(record_value(record)) for record in records if (record.key or b"").startswith(prefixes)
             ]
+        kept = await read_kept(settings, consumer)
     rows = [decode_row(value) for value in values.values()]
-    return ScopeState({RowKey.of(row): row for row in rows}, milestones)
+    return ScopeState({RowKey.of(row): row for row in rows}, milestones, kept)
 
 
 def consequences(
@@ -288,6 +291,8 @@ def consequences(
     """
     after = [*before, *added]
     changes = changed_units(business, before, after)
+    for key in [key for key in changes if key not in state.rows and state.kept.lacks(key)]:
+        del changes[key]  # its day has no row any more, and gets none
     rows = []
     # A rolling window that ends with a later date has no row yet.
     changes = Counter(

@@ -22,6 +22,7 @@ from schemas.texts import tidy_key
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.expected_milestones import follows, passes
 from streams.audit.judging import EFFECTS
+from streams.audit.kept_days import read_kept
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, coordinates_of
@@ -260,11 +261,13 @@ def _by_time(event: Fact) -> tuple[int, str, str]:
 
 
 async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
-    """Date → its count of the milestone's metric and scope, as the rows of days say; none where days have no rows."""
+    """Date → its count of the milestone's metric and scope, as the rows of days say; none where not all days have rows."""
     wanted = f"{data.metric}/{data.scope}/day:".encode()
     latest: dict[bytes, bytes | None] = {}
     async for records in read_to_end(settings, settings.catalogue.windows.whole, consumer=consumer):
         latest.update((key, record.value) for record in records if (key := record_key(record)).startswith(wanted))
+    if (await read_kept(settings, consumer)).of(data.scope) > date.min:
+        return Counter()
     rows = (decode_row(value) for value in latest.values() if value is not None)
     return Counter({date.fromisoformat(row.start): row.count for row in rows})
 

@@ -16,6 +16,7 @@ from schemas.codec import decode_day_count, decode_marker, decode_milestone, dec
 from schemas.counts import decode_counts_key
 from schemas.memory import SIDE, WAITING, key_of
 from schemas.rows import RowKey
+from streams.audit.kept_days import KeptSince, read_kept
 from streams.audit.sums import Day, within_limits
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -57,6 +58,7 @@ class Published:
         counts_offset: Offset in the day counts topic at which the snapshot ends; the sum over its partitions.
         counts_after: Records that followed in that topic when it was read.
         number: Of the partition of the totals; `None` for all.
+        kept: Which days have rows.
     """
 
     markers: dict[int, Marker]
@@ -66,6 +68,7 @@ class Published:
     counts_offset: int
     counts_after: int
     number: int | None = None
+    kept: KeptSince = field(default_factory=KeptSince)
 
 
 @dataclass
@@ -74,6 +77,7 @@ class _Sums:
 
     business: Business
     rows: dict[RowKey, WindowRow]
+    kept: KeptSince = field(default_factory=KeptSince)
     counts: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     hours: dict[RowKey, list[int]] = field(default_factory=dict)
     differing: set[RowKey] = field(default_factory=set)
@@ -104,6 +108,8 @@ class _Sums:
 
     def _judge(self, key: RowKey) -> None:
         row = self.rows.get(key)
+        if row is None and self.kept.lacks(key):
+            return
         same = self.counts[key] == (_units(row) if row is not None else 0)
         if same and row is not None and row.by_hour is not None:
             same = row.by_hour == self.hours.get(key, [0] * 24)
@@ -261,8 +267,9 @@ async def _read(
     """
     # Rows first: then the day counts they were summed from are certain to be among those read next.
     rows, milestones = await _rows_and_milestones(settings, consumer, waiting=waiting)
+    kept = await read_kept(settings, consumer)
     parts = range(settings.totals_partitions)
-    replays = [_Replay(_Sums(business, rows[number]), settings.partitions) for number in parts]
+    replays = [_Replay(_Sums(business, rows[number], kept), settings.partitions) for number in parts]
     async for records in read_to_end(settings, catalogue_of(settings).counts.whole, consumer=consumer):
         for record in records:
             replays[record.partition].take(record)
@@ -277,7 +284,7 @@ async def _read(
         if not differing:
             exact.add(number)
         found[number] = Published(
-            markers, replay.shards(), rows[number], milestones[number], offset, replay.taken_since, number
+            markers, replay.shards(), rows[number], milestones[number], offset, replay.taken_since, number, kept
         )
     return found, exact, why
 

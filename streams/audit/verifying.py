@@ -22,6 +22,7 @@ from streams.audit.control_totals import compare_row_controls, read_sent_totals
 from streams.audit.dead_letters import read_letters
 from streams.audit.expected_milestones import found_standing
 from streams.audit.forwarded import read_arrivals, strangers_applied
+from streams.audit.kept_days import check_kept
 from streams.audit.moments import UnitCheck, UnitsThen, read_cuts
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
@@ -139,6 +140,10 @@ class _Run:
         shards = await self._recount()
         return await self._compare(shards)
 
+    def _check_kept(self) -> list[Check]:
+        days = (day for counted in self._published.shards.values() for _, _, day in counted)
+        return [check_kept(self._settings, self._published.kept, days)] if self._settings.keep_days else []
+
     @property
     def _now_us(self) -> int:
         if self._settings.clock == "events":
@@ -169,16 +174,21 @@ class _Run:
         """Whether the milestones match the published counts; they may a moment later."""
         self._published = published
         windows = self._windows_of(published, published.shards.values())
-        check = compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets)
-        targets = compare_row_targets(published.rows.values(), self._targets)
+        check = compare_milestones(
+            self._settings, windows, published.rows, published.milestones, self._targets, published.kept
+        )
+        targets = compare_row_targets(published.rows.values(), self._targets, published.kept)
         balances = compare_row_balances(published.rows, self._balances)
         return not (check.differences or targets.differences or balances.differences)
 
     def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
-        """The rows that day counts come to, with the limits on scopes."""
+        """The rows that day counts come to, with the limits on scopes and on days."""
         with_rows = {key.scope for key in published.rows}
         windows = windows_of(limited(add_days(shards), with_rows, self._settings), self._business, self._balances)
-        return without_later(windows, self._business.local(self._now_us).date(), published.rows.keys())
+        windows = without_later(windows, self._business.local(self._now_us).date(), published.rows.keys())
+        return {
+            key: window for key, window in windows.items() if key in published.rows or not published.kept.lacks(key)
+        }
 
     async def _source_stops(self) -> Stops:
         """How far the ledger partitions have applied the sources, and whether those records still exist."""
@@ -338,13 +348,16 @@ class _Run:
                 business,
                 Check("shards", 0, "window rows are the sums of the ledger partitions"),
             ),
-            compare_sums(published.rows),
-            compare_milestones(self._settings, windows, published.rows, published.milestones, self._targets),
+            compare_sums(published.rows, published.kept),
+            compare_milestones(
+                self._settings, windows, published.rows, published.milestones, self._targets, published.kept
+            ),
             await self._check_units(recounted.values()),
-            compare_row_targets(published.rows.values(), self._targets),
+            compare_row_targets(published.rows.values(), self._targets, published.kept),
             compare_row_balances(published.rows, self._balances),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
+            *self._check_kept(),
             *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),
         ]
         await self._name_units(checks[:2])

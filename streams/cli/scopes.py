@@ -32,10 +32,18 @@ _HEADERS = ("set", "scopes", "rows", "bytes", "rows of the last day", "bytes of 
 
 @click.command()
 @click.option("--add", metavar="DIMENSIONS", default=None, help="What a set would cost too, such as model,region.")
+@click.option(
+    "--keep-days",
+    metavar="DAYS",
+    type=click.IntRange(1),
+    default=None,
+    help="What would leave if only so many days before the last one had rows ([keep_days]).",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document in place of the table.")
 @cluster_options
 def command(
     add: str | None,
+    keep_days: int | None,
     as_json: bool,  # noqa: FBT001 - an option
     bootstrap_servers: str | None,
     config: Path | None,
@@ -47,10 +55,20 @@ def command(
     sets = {",".join(each) or "all": cost for each, cost in costs.sets().items()}
     added = None if wanted is None else _added(costs, wanted)
     uses = limit_uses(settings.limits.bounds, costs.values(), costs.scopes(), costs.rows())
+    leaving = (
+        None if keep_days is None else {",".join(of) or "all": cost for of, cost in costs.leaving(keep_days).items()}
+    )
     if as_json:
-        click.echo(json.dumps(_document(costs, sets, uses, wanted, added)))
+        document = _document(costs, sets, uses, wanted, added)
+        if leaving is not None:
+            document["would_leave"] = [
+                {"set": name, "rows": rows, "size_bytes": size} for name, (rows, size) in sorted(leaving.items())
+            ]
+        click.echo(json.dumps(document))
     elif sets:
         _print(costs, sets, wanted, added)
+        if leaving is not None and keep_days is not None:
+            _print_leaving(keep_days, sets, leaving)
     else:
         click.echo("no rows yet: is a worker running, and have events been published?", err=True)
     for use in uses:
@@ -128,6 +146,17 @@ def _print(costs: ScopeCosts, sets: dict[str, SetCost], wanted: tuple[str, ...] 
         click.echo(f"the last day is {costs.last_day.partition(':')[2]}; bytes are keys and values before compression")
     if wanted is not None and added is None:
         click.echo(f"{','.join(wanted)} is counted already")
+
+
+def _print_leaving(keep_days: int, sets: dict[str, SetCost], leaving: dict[str, tuple[int, int]]) -> None:
+    click.echo(f"\nwith keep_days = {keep_days} these would leave, all of them rows of days:")
+    headers = ("set", "rows", "of its rows", "bytes")
+    rows = [
+        (name, f"{found:,}", f"{found / cost.rows:.0%}", f"{size:,}")
+        for name, cost in sets.items()
+        for found, size in [leaving.get(name, (0, 0))]
+    ]
+    print_columns(headers, rows, numbers=headers[1:], names=["set"])
 
 
 def _cells(cost: SetCost) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from streams.cli.progress import watched
 from streams.cli.running import run
 from streams.cli.text_tables import print_columns
 from streams.cli.webview import rows_of_web_view
+from streams.domain.scopes import template_of
 from streams.domain.suggestions import period_fault, unknown
 from streams.errors import ExpectedError
 from streams.installation import load_settings
@@ -141,10 +142,20 @@ def command(
     elif chosen:
         _print([row.cells for row in chosen], columns)
     else:
-        click.echo("no such rows" if rows.are_any else none, err=True)
+        click.echo(_why_none(settings, wanted) if rows.are_any else none, err=True)
         return
     if rows.matching > len(chosen):
         click.echo(f"{rows.matching - len(chosen):,} more rows: raise --limit, or narrow the question", err=True)
+
+
+def _why_none(settings: Settings, wanted: _Filter) -> str:
+    """What to say where no row is as asked."""
+    template = template_of(wanted.scope) if wanted.scope is not None else None
+    days = settings.kept_days.get(template) if template is not None else None
+    if days is None or not (wanted.period or "").startswith("day:"):
+        return "no such rows"
+    name = ",".join(template or ()) or "all"
+    return f"no such rows: of {name}, days have rows for {days:,} days only ([keep_days]); weeks, months and years stay"
 
 
 def _current(settings: Settings, wanted: _Filter, limit: int | None, *, ask_web: bool) -> _Rows:

@@ -61,6 +61,10 @@ class HeldBack:
             self._waiting.pop(milestone_id, None)
             self._changed[milestone_id] = None
 
+    def rows(self) -> set[RowKey]:
+        """The windows of all that wait."""
+        return {one.row for one in self._waiting.values()}
+
     def due(self, now_us: int) -> list[RowKey]:
         """The windows to be judged again although nothing has happened in them."""
         if now_us < self._next_us:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streams.domain.scopes import named_values, template_of
@@ -125,6 +126,17 @@ class ScopeCosts:
     def rows(self) -> int:
         """How many there are."""
         return sum(place[0] for place in self._all.values())
+
+    def leaving(self, keep_days: int) -> dict[tuple[str, ...], tuple[int, int]]:
+        """Rows and bytes of each set that are of days more than so many before the last one, and of no other windows."""
+        found: dict[tuple[str, ...], tuple[int, int]] = {}
+        if self.last_day:
+            since = date.fromisoformat(self.last_day.partition(":")[2]) - timedelta(days=keep_days)
+            for (dimensions, period), (rows, size_bytes) in self._days.items():
+                if date.fromisoformat(period.partition(":")[2]) < since:
+                    before = found.get(dimensions, (0, 0))
+                    found[dimensions] = before[0] + rows, before[1] + size_bytes
+        return found
 
     def missing(self, dimensions: Sequence[str]) -> list[str]:
         """The dimensions that no set counts alone: nothing is known of how their units are spread."""

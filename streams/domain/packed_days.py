@@ -2,6 +2,9 @@
 
 A packed day is a MessagePack list of integers, for each partition: its number, units, units loaded as history, how many
 hours have any, and those hours with their units. Most days of a narrow scope have one unit, so equal ones are shared.
+
+Days that have no row are put away with their month: a list of the same kind, of each day its number in the month, how many
+integers follow, and these.
 """
 
 from __future__ import annotations
@@ -118,6 +121,45 @@ def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
     while at < len(flat):
         yield flat[at], flat[at + 1]
         at += _ENTRY + 2 * flat[at + 3]
+
+
+def put_away(month: bytes | None, day: int, packed: bytes | None) -> bytes:
+    """A month with a packed day in it, in place of what it had of that day; None is a day without any counts."""
+    flat = unpack(month) if month is not None else []
+    cell = unpack(packed) if packed is not None else []
+    at = 0
+    while at < len(flat) and flat[at] < day:
+        at += 2 + flat[at + 1]
+    end = at + 2 + flat[at + 1] if at < len(flat) and flat[at] == day else at
+    flat[at:end] = [day, len(cell), *cell]
+    return _share(pack(flat))
+
+
+def taken_out(month: bytes | None, day: int) -> bytes | None:
+    """The packed day that a month has of a day; None where it has none."""
+    flat = unpack(month) if month is not None else []
+    at = 0
+    while at < len(flat):
+        end = at + 2 + flat[at + 1]
+        if flat[at] == day:
+            return pack(flat[at + 2 : end])
+        at = end
+    return None
+
+
+def in_month(month: bytes | None) -> Iterator[tuple[int, int, int]]:
+    """Of each day that a month has: its number, units, and those of them loaded as history."""
+    flat = unpack(month) if month is not None else []
+    at = 0
+    while at < len(flat):
+        day, end = flat[at], at + 2 + flat[at + 1]
+        at += 2
+        units = backfilled = 0
+        while at < end:
+            units += flat[at + 1]
+            backfilled += flat[at + 2]
+            at += _ENTRY + 2 * flat[at + 3]
+        yield day, units, backfilled
 
 
 def shared(packed: bytes | None) -> bytes | None:

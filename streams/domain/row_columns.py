@@ -59,7 +59,7 @@ class Columns:
         updated_us: When the published version was made, microseconds since 1970.
         history_version: The last version that the history has; 0 for none, or if it is not known.
         history_us: When that was written, or the first version published; 0 if it is not known.
-        cells: The packed counts of all partitions, on days.
+        cells: The packed counts of all partitions, on days; on months those of their days that have no row.
     """
 
     def __init__(self) -> None:
@@ -98,6 +98,20 @@ class Columns:
         self.series[place], self.period[place], self.status[place] = series, period, status
         self.published_status[place] = UNPUBLISHED
         return place
+
+    def remove(self, place: int) -> int:
+        """Removes a row. Returns which place the row had that has its place now: the last one, perhaps the same."""
+        last = len(self.cells) - 1
+        for column in self._columns:
+            column[place] = column[last]
+            column[last] = 0
+        self.cells[place] = self.cells[last]
+        self.cells.pop()
+        if self._room - last > 2 * _BLOCK:
+            self._room -= _BLOCK
+            for column in self._columns:
+                del column[-_BLOCK:]
+        return last
 
     def cut(self, first: int, end: int) -> dict[str, bytes]:
         """The rows from one place to before another, by column, for `extend`; without `cells`.

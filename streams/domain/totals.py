@@ -11,7 +11,7 @@ after a part of the rows has been published, nobody could tell any more what the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -24,6 +24,7 @@ from streams.domain.controls import Controls
 from streams.domain.delayed_retractions import HeldBack
 from streams.domain.disposition import APPLIED
 from streams.domain.firsts import FirstPassing
+from streams.domain.kept_days import KeptDays
 from streams.domain.milestones import Claim, MilestoneBook, in_order
 from streams.domain.overflow import scope_of_others
 from streams.domain.periods import TOTAL
@@ -50,6 +51,7 @@ from streams.domain.scopes import ALL, Scopes, template_of
 from streams.domain.streaks import Streaks
 from streams.domain.targets import TargetBook
 from streams.domain.windows import Windows
+from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
+    from streams.domain.kept_days import KeptState
     from streams.domain.overflow import ScopeBounds
     from streams.domain.periods import Period
     from streams.domain.targets import TargetChange
@@ -83,7 +86,9 @@ class Step:
 
     `held` must be remembered: id of a milestone → since when its retraction has been delayed, None once it is not.
     `decided` likewise: id of an event → an event that a later part publishes, None once it is published or void.
-    `replaced` are the first versions of rows that have another one now: nothing else keeps them.
+    `replaced` are versions of rows that nothing else keeps: first ones that have another one now, and those of rows that left.
+    `left` are the rows that have left their topic, because their days are no longer kept.
+    `kept` must be remembered: dimensions → from when on days of such scopes have rows, None for all of them.
     `is_last` tells that nothing of the evaluation follows.
     """
 
@@ -92,6 +97,8 @@ class Step:
     held: dict[str, int | None] = field(default_factory=dict)
     decided: dict[str, MilestoneEvent | None] = field(default_factory=dict)
     replaced: list[WindowRow | PlainRow] = field(default_factory=list)
+    left: list[RowKey] = field(default_factory=list)
+    kept: dict[tuple[str, ...], KeptState | None] = field(default_factory=dict)
     is_last: bool = False
 
     def add(self, other: Step) -> None:
@@ -101,11 +108,14 @@ class Step:
         self.held.update(other.held)
         self.decided.update(other.decided)
         self.replaced.extend(other.replaced)
+        self.left.extend(other.left)
+        self.kept.update(other.kept)
 
     @property
     def size(self) -> int:
         """Records that it comes to."""
-        return len(self.rows) + len(self.milestones) + len(self.held) + len(self.decided) + len(self.replaced)
+        rows = len(self.rows) + len(self.replaced) + len(self.left)
+        return rows + len(self.milestones) + len(self.held) + len(self.decided) + len(self.kept)
 
 
 class Totals:
@@ -121,6 +131,7 @@ class Totals:
         is_home: Whether the rows of a scope are here; targets and control totals of other scopes are only known.
         bounds: Which scopes have rows; without them all have.
         keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
+        keep_days: Dimensions → how many days before the latest business date have rows; all have where they are not listed.
 
     Raises:
         ValueError: A rule or target is not valid; the line names it.
@@ -138,6 +149,7 @@ class Totals:
         is_home: Callable[[str], bool] = lambda _scope: True,
         bounds: ScopeBounds | None = None,
         keeps_inventory: bool = False,
+        keep_days: Mapping[tuple[str, ...], int] | None = None,
     ) -> None:
         check_rules(rules, calendar)
         check_targets(targets, calendar)
@@ -153,13 +165,16 @@ class Totals:
         self._records: dict[tuple[str, str, str], RecordPeriods] = {}
         self._records_passed: dict[tuple[str, str, str], RecordPeriods] = {}
         self._days_seen: set[date] = set()
+        self._zone = BusinessZone(timezone)
         self._held = HeldBack()
         self._now_us = 0
         self._updated_at = ""
         self._started = False
+        self._has_left = False
         self._target_book = TargetBook(targets)
         self._watched = {(rule.metric, rule.template) for rule in self._rules}
-        self._windows = Windows(calendar, closed_after_s, self._is_watched, keeps_inventory=keeps_inventory)
+        self._kept = KeptDays(keep_days)
+        self._windows = Windows(calendar, closed_after_s, self._is_watched, self._kept, keeps_inventory=keeps_inventory)
         self._among_scopes = AmongScopes(self._windows, calendar)
         self._comparing_scopes = tuple(rule for rule in self._rules if rule.compares_scopes)
         self._scopes = scopes or Scopes()
@@ -191,6 +206,14 @@ class Totals:
         """Takes over the published version of a row, before the first evaluation."""
         self._windows.restore(row)
 
+    def restore_left(self, key: RowKey) -> None:
+        """Takes over that a row has left its topic, after the counts and before the first evaluation."""
+        self._windows.restore_left(key)
+
+    def restore_kept(self, template: tuple[str, ...], state: KeptState) -> None:
+        """Takes over from when on days of such scopes have rows, before any count."""
+        self._kept.restore(template, state)
+
     def restore_milestone(self, event: MilestoneEvent) -> None:
         """Restores a published milestone event, in topic order, before the first evaluation."""
         self._book.restore(event)
@@ -206,6 +229,7 @@ class Totals:
     def restore_held(self, milestone_id: str, since_us: int) -> None:
         """Takes over since when a retraction is held back, before the first evaluation."""
         self._held.restore(milestone_id, since_us)
+        self._windows.must_stay(RowKey(*milestone_id.split("/")[:3]))
 
     def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
@@ -323,27 +347,34 @@ class Totals:
             A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
             taken before the first and after the last.
         """
+        # Not before events say so: a clock that is wrong must not take rows away.
+        self._kept.advance(min(self._zone.date_of(now_us), self._windows.newest_day))
         self._put_in_force(self._target_book.in_force(now_us))
         self._put_balances(self._balance_book.in_force(now_us))
-        due = set(self._held.due(now_us))
         self._now_us = now_us
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
+        gathered = Step()
+        for made in self._made(now_us, most, caught_up=caught_up):
+            if made is None:
+                yield None
+                continue
+            if gathered.size and gathered.size + made.size > most:
+                yield _ordered(gathered)
+                gathered = Step()
+            gathered.add(made)
+        yield _ordered(gathered, is_last=True)
+
+    def _made(self, now_us: int, most: int, *, caught_up: bool) -> Iterator[Step | None]:
+        """What a step comes to, in pieces that belong together; None is a pause."""
+        due, judged = set(self._held.due(now_us)), 0
         self._among_scopes.begin_step()
         due.update(self._among_scopes.touched(self._comparing_scopes))
-        gathered, judged = Step(), 0
         for _, places in self._windows.begin_step(now_us=now_us, caught_up=caught_up, also=due):
             if not places:
                 yield None
                 continue
-            for made in self._judge_scope(places, due, most):
-                if made is None:
-                    yield None
-                    continue
-                if gathered.size and gathered.size + made.size > most:
-                    yield _ordered(gathered)
-                    gathered = Step()
-                gathered.add(made)
+            yield from self._judge_scope(places, due, most)
             # Most scopes have few rows: many of them are as much work as one that has many.
             judged += len(places)
             if judged >= _PAUSE_ROWS:
@@ -353,14 +384,26 @@ class Totals:
         for _ in self._windows.finishing_step():
             yield None
         self._held.end_step()
-        gathered.held.update(self._held.drain())
+        yield Step(held=self._held.drain())
         void = self._book.forget_decided() if caught_up else []
         for first in range(0, len(void), most):
-            if gathered.size:
-                yield _ordered(gathered)
-                gathered = Step()
-            gathered.decided.update(dict.fromkeys(void[first : first + most]))
-        yield _ordered(gathered, is_last=True)
+            yield Step(decided=dict.fromkeys(void[first : first + most]))
+        yield from self._leave()
+
+    def _leave(self) -> Iterator[Step | None]:
+        """Takes away the rows of days that are no longer kept, one by one; None is a pause."""
+        changed = dict(self._kept.changed())
+        if changed:
+            # What has come back is published by now, and of what leaves nothing has left.
+            yield Step(kept=changed)
+        if changed or not self._has_left:
+            self._has_left = True
+            for left in self._windows.leaving(self._held.rows()):
+                if left is None:
+                    yield None
+                else:
+                    version = [left.version] if left.version is not None else []
+                    yield Step(replaced=version, left=[left.key] if left.is_published else [])
 
     def _put_in_force(self, targets: tuple[Target, ...]) -> None:
         if targets is self._in_force:
@@ -841,7 +884,7 @@ def _position(rule: Rule) -> int:
 
 
 def _ordered(step: Step, *, is_last: bool = False) -> Step:
-    return Step(step.rows, in_order(step.milestones), step.held, step.decided, step.replaced, is_last)
+    return replace(step, milestones=in_order(step.milestones), is_last=is_last)
 
 
 def _records_before(rows: Sequence[Row]) -> set[str]:

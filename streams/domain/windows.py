@@ -19,18 +19,20 @@ from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import packed_days
 from streams.domain.controls import compare
+from streams.domain.kept_days import KeptDays
 from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
 from streams.domain.periods import ROLLING, TOTAL
 from streams.domain.row_columns import STATUS_CODES, STATUSES, UNPUBLISHED, Columns
 from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
     from schemas.outputs import WindowStatus
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
+    from streams.domain.kept_days import KeptSet
     from streams.domain.periods import Period
     from streams.domain.rules import Target
 
@@ -45,6 +47,8 @@ _PAUSE_DAYS = 500
 _LET_GO = 10_000
 #: Rows of which the marked ones are looked for at a time.
 _LOOK_ROWS = 2_000
+#: Rows of which those with counts are looked for at a time.
+_LOOK_CELLS = 20_000
 
 
 class PublishedRow(Protocol):
@@ -207,17 +211,39 @@ class Cut(NamedTuple):
     others: list[WindowRow | PlainRow]
 
 
+class Left(NamedTuple):
+    """A row that has left, because its day is no longer kept.
+
+    Attributes:
+        key: Its key.
+        version: The published version, unless the history has it; None also where none was published.
+        is_published: Whether its topic has it.
+    """
+
+    key: RowKey
+    version: WindowRow | PlainRow | None
+    is_published: bool
+
+
 class _Series:
     """One metric and scope: its rows by the number of their period."""
 
-    __slots__ = ("is_watched", "metric", "newest", "newest_day", "number", "rolling", "rows", "scope")
+    __slots__ = ("is_watched", "kept", "metric", "newest", "newest_day", "number", "rolling", "rows", "scope")
 
-    def __init__(
-        self, metric: Metric, scope: str, number: int, *, is_watched: bool, rolling: tuple[int, ...] = ()
+    def __init__(  # noqa: PLR0913 - what a series is
+        self,
+        metric: Metric,
+        scope: str,
+        number: int,
+        kept: KeptSet,
+        *,
+        is_watched: bool,
+        rolling: tuple[int, ...] = (),
     ) -> None:
         self.metric = metric
         self.scope = scope
         self.number = number
+        self.kept = kept
         self.is_watched = is_watched
         #: Days of the rolling windows that it has.
         self.rolling = rolling
@@ -247,6 +273,7 @@ class Windows:
         closed_after_s: Seconds after the end of a period until it is closed.
         watched: Whether a metric and scope can have milestones; otherwise the units by which its rows grew do not matter.
         keeps_inventory: Whether scopes with production have a row of what was produced and not delivered.
+        kept: Which days have rows. What is counted on others is put away with their month, so that all sums stay exact.
     """
 
     def __init__(
@@ -254,6 +281,7 @@ class Windows:
         calendar: Calendar,
         closed_after_s: int,
         watched: Callable[[str, str], bool] = lambda metric, scope: True,  # noqa: ARG005 - all are
+        kept: KeptDays | None = None,
         *,
         keeps_inventory: bool = False,
     ) -> None:
@@ -261,7 +289,12 @@ class Windows:
         self._closed_after_us = closed_after_s * _MICROSECONDS
         self._watched = watched
         self._keeps_inventory = keeps_inventory
+        self.kept = kept or KeptDays()
+        #: Told of each row that goes: its place, and the place of the row that has it now.
+        self.on_move: Callable[[int, int], None] = lambda _place, _moved: None
         self.columns = Columns()
+        #: The latest business date of which a count has come.
+        self.newest_day = date.min
         self._scopes: dict[str, dict[str, _Series]] = {}
         self._series: list[_Series] = []
         self._periods: list[Period] = []
@@ -280,7 +313,7 @@ class Windows:
         self._levels = bytearray()
         self._due: list[tuple[int, int]] = []
         #: Rows that were made after their period had ended.
-        self._late: list[int] = []
+        self._late: set[int] = set()
         self._targets: dict[int, tuple[Target, ...]] = {}
         self._controls: dict[int, tuple[Control, ...]] = {}
         #: Units that rows have besides those of their days.
@@ -292,7 +325,12 @@ class Windows:
         self._redated: dict[int, tuple[str, str, str | None]] = {}
         #: Rows whose targets or control totals have changed in this step.
         self._retargeted: set[int] = set()
-        self._touched: dict[int, _Touched] = {}
+        #: By place, or by series and period where the day has no row.
+        self._touched: dict[int | tuple[int, int], _Touched] = {}
+        #: Rows on the topic of days that are no longer kept: the former writer has not come to take them away.
+        self._left_over: dict[RowKey, PublishedRow] = {}
+        #: Rows that have to be judged once more, however old their days are.
+        self._must_stay: set[RowKey] = set()
         #: Days that have changed since their first version, which only their row says: its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
         self._replaced: list[WindowRow | PlainRow] = []
@@ -352,13 +390,22 @@ class Windows:
 
     def day(self, metric: str, scope: str, day: date) -> CountedDay | None:
         """The counts of a business date as they are now; None where there are none."""
-        place = self.find((metric, scope, f"day:{day.isoformat()}"))
-        return CountedDay(self.columns.count[place], self.columns.cells[place]) if place is not None else None
+        packed = self._cell(metric, scope, day)
+        if packed is None and self.find((metric, scope, _day_id(day))) is None:
+            return None
+        return CountedDay(sum(units for _, units in packed_days.counts_of(packed)), packed)
+
+    def _cell(self, metric: str, scope: str, day: date) -> bytes | None:
+        """The packed counts of a day, whether it has a row or not."""
+        place = self.find((metric, scope, _day_id(day)))
+        if place is not None:
+            return self.columns.cells[place]
+        month = self.find((metric, scope, _month_id(day)))
+        return packed_days.taken_out(self.columns.cells[month], day.day) if month is not None else None
 
     def shard_count(self, shard: int, metric: str, scope: str, day: date) -> DayCount:
         """What one ledger partition counts on a business date, without its latest unit; nothing where there is no row."""
-        place = self.find((metric, scope, f"day:{day.isoformat()}"))
-        return packed_days.of_shard(self.columns.cells[place] if place is not None else None, shard)
+        return packed_days.of_shard(self._cell(metric, scope, day), shard)
 
     def day_counts(self, metric: str, scope: str) -> Iterator[tuple[date, int]]:
         """Dates and counts of the days of a metric and scope, in no order."""
@@ -367,6 +414,9 @@ class Windows:
             period = self._periods[number]
             if period.kind == "day":
                 yield period.start, self.columns.count[place]
+            elif self.columns.cells[place] is not None:
+                for day, units, _ in packed_days.in_month(self.columns.cells[place]):
+                    yield period.start.replace(day=day), units
 
     def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
         """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
@@ -389,27 +439,38 @@ class Windows:
         if series is None or not first <= series.newest_day <= last:
             return None
         with_units = [day for day, count in self.day_counts(metric, scope) if count and first <= day <= last]
-        place = self.find((metric, scope, f"day:{series.newest_day.isoformat()}"))
-        if place is None or max(with_units, default=None) != series.newest_day:
+        packed = self._cell(metric, scope, series.newest_day)
+        if packed is None or max(with_units, default=None) != series.newest_day:
             return None
-        shards = [shard for shard, units in packed_days.counts_of(self.columns.cells[place]) if units]
+        shards = [shard for shard, units in packed_days.counts_of(packed) if units]
         found = [unit for unit in map(series.newest.get, shards) if unit is not None]
         return max(found, key=_unit_order) if len(found) == len(shards) else None
 
     # What comes in --------------------------------------------------------------------------------------------------
 
-    def restore(self, row: PublishedRow) -> None:
-        """Restores a published row, the last version last; that of a holiday that is no longer counted stays as published."""
+    def _place_of_published(self, row: PublishedRow) -> tuple[int, int] | None:
+        """Number of the period, and place, of a published row, which begins to exist; None where it has none."""
         number = self._numbers.get(row.period)
         if number is None:
             try:
                 number = self._number_of(self._calendar.period(row.period))
             except ValueError:
-                return
+                return None
         series = self._scopes.get(row.scope, _NOTHING).get(row.metric)
         place = series.rows.get(number) if series is not None else None
         if place is None:
+            if self._is_gone(row.metric, row.scope, number):
+                self._left_over[RowKey.of(row)] = row
+                return None
             place = self._place(cast("Metric", row.metric), row.scope, number)
+        return number, place
+
+    def restore(self, row: PublishedRow) -> None:
+        """Restores a published row, the last version last; that of a holiday that is no longer counted stays as published."""
+        found = self._place_of_published(row)
+        if found is None:
+            return
+        number, place = found
         columns = self.columns
         columns.version[place] = row.version
         columns.restated[place] = row.restated
@@ -438,6 +499,31 @@ class Windows:
                 row.balance,
             )
 
+    def _is_gone(self, metric: str, scope: str, number: int) -> bool:
+        """Whether a period is a day of a scope that is no longer kept."""
+        period = self._periods[number]
+        return (
+            period.kind == "day"
+            and period.start < self.kept.of(template_of(scope)).since
+            and RowKey(metric, scope, period.id) not in self._must_stay
+        )
+
+    def must_stay(self, key: RowKey) -> None:
+        """A row has to be judged in the first step, whatever its day is; before the counts."""
+        self._must_stay.add(key)
+
+    def restore_left(self, key: RowKey) -> None:
+        """A row has left its topic, after the counts have been restored."""
+        self._left_over.pop(key, None)
+        place = self.find(key)
+        if place is not None:
+            self._remove(place)
+
+    @property
+    def left_over(self) -> Mapping[RowKey, int]:
+        """Rows that are to leave and have no place, with their published versions."""
+        return {key: row.version for key, row in self._left_over.items()}
+
     def know_before(self, scope: str) -> None:
         """What is counted in a scope before the first step is no news: it was counted in another one."""
         self._known_before.add(scope)
@@ -445,7 +531,7 @@ class Windows:
     def set_targets(self, targets: Iterable[Target]) -> None:
         """Puts these targets in force and no others; rows that did not exist begin to.
 
-        One of a period that the calendar does not know has no row.
+        One of a period that the calendar does not know, or of a day that is no longer kept, has no row.
         """
         by_row: dict[int, list[Target]] = {}
         for target in targets:
@@ -475,7 +561,7 @@ class Windows:
     def set_controls(self, key: RowKey, controls: tuple[Control, ...]) -> None:
         """Puts the totals of other systems on a row, which begins to exist with them.
 
-        One of a period that the calendar does not know has no row.
+        One of a period that the calendar does not know, or of a day that is no longer kept, has no row.
         """
         place = self._place_of_target(key)
         if place is not None:
@@ -484,12 +570,16 @@ class Windows:
 
     def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
         """Replaces one shard's count of a day."""
+        self.newest_day = max(self.newest_day, day)
         numbers = self._numbers_of_day.get(day)
         if numbers is None:
             numbers = self._learn(day)
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
         if series.rolling:
             numbers = self._numbers_of(day, series)
+        elif day < series.kept.since and numbers[0] not in series.rows and self._is_gone(metric, scope, numbers[0]):
+            self._update_without_row(shard, series, day, count)
+            return
         try:
             rows = series.rows
             places = tuple([rows[number] for number in numbers])
@@ -501,19 +591,45 @@ class Windows:
         replaced = packed_days.replace(cells_of[own], shard, count)
         cells_of[own], before = replaced.packed, replaced.units
         self.columns.add_to(places, count.count - before, count.backfilled - replaced.backfilled, replaced.hours)
+        self._note_newest(series, day, shard, count)
+        if self._started:
+            self._touch(own, places, shard, before, count)
+        elif count.latest is not None and series.is_watched:
+            self._latest[own, shard] = count.latest
+
+    def _update_without_row(self, shard: int, series: _Series, day: date, count: DayCount) -> None:
+        """The same for a day that is no longer kept: only what contains it has rows."""
+        own, *others = self._numbers_without_rolling(day)
+        places = tuple([self._place(series.metric, series.scope, number) for number in others])
+        month, cells = places[self._month_among(others)], self.columns.cells
+        replaced = packed_days.replace(packed_days.taken_out(cells[month], day.day), shard, count)
+        cells[month] = packed_days.put_away(cells[month], day.day, replaced.packed)
+        columns = self.columns
+        columns.add_to(places, count.count - replaced.units, count.backfilled - replaced.backfilled, 0)
+        self._note_newest(series, day, shard, count)
+        if self._started:
+            self._touch((series.number, own), places, shard, replaced.units, count)
+
+    def _month_among(self, numbers: Sequence[int]) -> int:
+        """Which of the periods of a day is its month."""
+        return next(at for at, number in enumerate(numbers) if self._periods[number].kind == "month")
+
+    @staticmethod
+    def _note_newest(series: _Series, day: date, shard: int, count: DayCount) -> None:
         if series.is_watched and day >= series.newest_day:
             if day > series.newest_day:
                 series.newest_day, series.newest = day, {}
             series.newest[shard] = count.latest if count.is_newest else None
-        if self._started:
-            touched = self._touched.get(own)
-            if touched is None:
-                touched = self._touched[own] = _Touched(places)
-            touched.before.setdefault(shard, before)
-            touched.after[shard] = count.count
-            touched.latest[shard] = count.latest
-        elif count.latest is not None and series.is_watched:
-            self._latest[own, shard] = count.latest
+
+    def _touch(
+        self, key: int | tuple[int, int], rows: tuple[int, ...], shard: int, before: int, count: DayCount
+    ) -> None:
+        touched = self._touched.get(key)
+        if touched is None:
+            touched = self._touched[key] = _Touched(rows)
+        touched.before.setdefault(shard, before)
+        touched.after[shard] = count.count
+        touched.latest[shard] = count.latest
 
     def _learn(self, day: date) -> tuple[int, ...]:
         """Numbers the periods of a date."""
@@ -521,6 +637,10 @@ class Windows:
         for period in self._rolling_of(day):
             self._number_of(period)
         return numbers
+
+    def _numbers_without_rolling(self, day: date) -> tuple[int, ...]:
+        """The numbers of the periods of a date: all that a series has of which days leave."""
+        return self._numbers_of_day.get(day) or self._learn(day)
 
     def _rolling_of(self, day: date) -> Iterator[Period]:
         """The periods of all rolling windows that a date is in."""
@@ -655,6 +775,31 @@ class Windows:
             columns.backfilled,
             of_some=of_some,
         )
+        is_day = [is_day for *_, is_day in self._dates]
+        with_days: set[int] = set()
+        for first in range(0, len(columns), _LOOK_CELLS):
+            yield
+            cells = columns.cells[first : first + _LOOK_CELLS]
+            periods = columns.period[first : first + len(cells)]
+            numbers = list(compress(periods, [packed is not None for packed in cells]))
+            with_days.update(numbers)
+            if not all(is_day[number] for number in numbers):
+                for place, (number, packed) in enumerate(zip(periods, cells, strict=True), first):
+                    if packed is not None and not is_day[number]:
+                        self._add_month(self._series[columns.series[place]], self._periods[number], packed)
+        with_days = {number for number in with_days if is_day[number]}
+        self.newest_day = max([self.newest_day, *(self._periods[number].start for number in with_days)])
+
+    def _add_month(self, series: _Series, month: Period, packed: bytes) -> None:
+        """Adds the days of a month that have no row to all that contains them."""
+        sums: dict[int, list[int]] = {}
+        for day, units, backfilled in packed_days.in_month(packed):
+            for number in self._numbers_without_rolling(month.start.replace(day=day))[1:]:
+                of = sums.setdefault(number, [0, 0])
+                of[0] += units
+                of[1] += backfilled
+        for number, (units, backfilled) in sums.items():
+            self.columns.add_to((series.rows[number],), units, backfilled, 0)
 
     @property
     def days(self) -> Iterable[date]:
@@ -776,7 +921,16 @@ class Windows:
     def load(self, places: Iterable[int]) -> None:
         """Makes rows of the group."""
         for place in places:
-            self._loaded[place] = self._load(place)
+            if not self._leaves_unseen(place):
+                self._loaded[place] = self._load(place)
+
+    def _leaves_unseen(self, place: int) -> bool:
+        """Whether a row is of a day that is no longer kept, and has not been published: it leaves before it is."""
+        columns = self.columns
+        if columns.version[place]:
+            return False
+        series = self._series[columns.series[place]]
+        return series.kept.since > date.min and self._is_gone(series.metric, series.scope, columns.period[place])
 
     def group(self) -> list[Row]:
         """The rows of the group, by key, all that there are."""
@@ -809,6 +963,95 @@ class Windows:
         self._loaded = {}
         self._first_cells = {}
         self._known_before = set()
+        self._must_stay = set()
+
+    # Days that are no longer kept -----------------------------------------------------------------------------------
+
+    def leaving(self, stay: Container[RowKey]) -> Iterator[Left | None]:
+        """Takes away the rows of days that are no longer kept, after the step has been published; None is a pause.
+
+        What they count is put away with their months.
+
+        Args:
+            stay: Rows that must be judged once more; they leave later.
+        """
+        left_over, self._left_over = self._left_over, {}
+        for key, row in left_over.items():
+            yield Left(key, cast("PlainRow", row), is_published=True)
+        looked_at = 0
+        for series in list(self._series):
+            looked_at += _LOOK_ROWS // 100
+            since = series.kept.since
+            if since > date.min:
+                looked_at += len(series.rows)
+                periods = self._periods
+                gone = [n for n in series.rows if periods[n].kind == "day" and periods[n].start < since]
+                for number in gone:
+                    key = RowKey(series.metric, series.scope, periods[number].id)
+                    if key not in stay:
+                        yield self._leave(key, series.rows[number])
+                if len(gone) > len(series.rows):
+                    series.rows = dict(series.rows)  # one does not shrink by itself
+            if looked_at > _LOOK_ROWS:
+                looked_at = 0
+                yield None
+
+    def _leave(self, key: RowKey, place: int) -> Left:
+        columns = self.columns
+        version = columns.version[place]
+        is_kept = not version or columns.history_version[place] == version
+        left = Left(key, None if is_kept else self._version(place, self._calendar.timezone), bool(version))
+        self._remove(place)
+        return left
+
+    def _remove(self, place: int) -> None:
+        """Removes the row of a day; what it counts is put away with its month."""
+        columns = self.columns
+        series, number = self._series[columns.series[place]], columns.period[place]
+        packed = columns.cells[place]
+        if packed is not None:
+            day = self._periods[number].start
+            others = self._numbers_without_rolling(day)[1:]
+            month = series.rows[others[self._month_among(others)]]
+            columns.cells[month] = packed_days.put_away(columns.cells[month], day.day, packed)
+        del series.rows[number]
+        self._latest_moves(place, len(columns) - 1)
+        moved = columns.remove(place)
+        if moved != place:
+            of = self._series[columns.series[place]]
+            # The number as it is kept once.
+            of.rows[self._numbers[self._periods[columns.period[place]].id]] = place
+        for kept in (
+            self._targets,
+            self._controls,
+            self._published_targets,
+            self._published_controls,
+            self._balances,
+            self._published_balances,
+            self._redated,
+            self._first_cells,
+        ):
+            _move(kept, place, moved)
+        for places in (self._retargeted, self._late):
+            places.discard(place)
+            if moved in places and moved != place:
+                places.discard(moved)
+                places.add(place)
+        self.on_move(place, moved)
+
+    def _latest_moves(self, place: int, moved: int) -> None:
+        """What is known of the latest units of a day, before the first step, goes with its row."""
+        if not self._latest:
+            return
+        for shard, _ in packed_days.counts_of(self.columns.cells[place]):
+            self._latest.pop((place, shard), None)
+        if moved != place and self._periods[self.columns.period[moved]].kind == "day":
+            for shard, _ in packed_days.counts_of(self.columns.cells[moved]):
+                unit = self._latest.pop((moved, shard), None)
+                if unit is not None:
+                    self._latest[place, shard] = unit
+
+    # Versions -------------------------------------------------------------------------------------------------------
 
     def changes(self, row: Row) -> int:
         """Records that the next version of a row comes to: none where it equals what is published or has never held anything."""
@@ -966,7 +1209,7 @@ class Windows:
         if not (self._is_caught_up or columns.version[place]) and columns.status[place] != _OPEN:
             # Nothing says that it was over before: for whoever takes over, it begins with this step.
             columns.status[place] = _OPEN
-            self._late.append(place)
+            self._late.add(place)
         series = self._series[columns.series[place]]
         row = Row(series.metric, series.scope, self._periods[columns.period[place]], self, place)
         row.count, row.backfilled = columns.count[place], columns.backfilled[place]
@@ -1000,8 +1243,17 @@ class Windows:
         What is published is known only of the whole day: when that has risen, each cell of it may be the one that grew.
         """
         for row in rows:
-            if row.period.kind != "day" or row.count <= row.published_count or row.scope in self._known_before:
+            if row.count <= row.published_count or row.scope in self._known_before:
                 continue
+            if row.period.kind != "day":
+                if self.columns.cells[row.place] is not None:
+                    self._grow_without_rows(row)
+                continue
+            if (
+                not self.columns.version[row.place]
+                and row.period.start < self.kept.of(template_of(row.scope)).known_until
+            ):
+                continue  # it has come back
             rows_of_series = self._series[self.columns.series[row.place]].rows
             numbers = self._numbers_of(row.period.start, self._series[self.columns.series[row.place]])
             places = [rows_of_series[number] for number in numbers]
@@ -1012,6 +1264,25 @@ class Windows:
                         of = self._loaded.get(place)
                         if of is not None:
                             of.grew, of.latest = True, _later(of.latest, latest)
+
+    def _grow_without_rows(self, month: Row) -> None:
+        """The same for days that have no row: what the others do not explain has grown there."""
+        columns = self.columns
+        series = self._series[columns.series[month.place]]
+        risen = month.count - month.published_count
+        for number, place in series.rows.items():
+            period = self._periods[number]
+            if period.kind == "day" and month.period.start <= period.start <= month.period.end:
+                risen -= columns.count[place] - columns.published_count[place]
+        if risen <= 0:
+            return
+        month.grew = True
+        for day, _, _ in packed_days.in_month(columns.cells[month.place]):
+            for number in self._numbers_without_rolling(month.period.start.replace(day=day))[1:]:
+                of = self._loaded.get(series.rows[number])
+                if of is not None and of.count > of.published_count:
+                    # What has never been published next to a month that has is a window that the settings have added.
+                    of.grew |= bool(columns.version[of.place] or not columns.version[month.place])
 
     # Which rows -----------------------------------------------------------------------------------------------------
 
@@ -1048,7 +1319,7 @@ class Windows:
             else:
                 self._levels[number] = _PROVISIONAL
                 heapq.heappush(self._due, (closes_us, number))
-        late, self._late = self._late, []
+        late, self._late = self._late, set()
         if is_due:
             return self.columns.advance(self._levels)
         columns = self.columns
@@ -1063,9 +1334,10 @@ class Windows:
         metric, scope, period_id = key
         try:
             # The events of targets and control totals are checked to name one.
-            return self._place(cast("Metric", metric), scope, self._number_of(self._calendar.period(period_id)))
+            number = self._number_of(self._calendar.period(period_id))
         except ValueError:
             return None
+        return None if self._is_gone(metric, scope, number) else self._place(cast("Metric", metric), scope, number)
 
     def _place(self, metric: Metric, scope: str, number: int) -> int:
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
@@ -1075,7 +1347,7 @@ class Windows:
             place = self.columns.add(series.number, number, _OPEN)
             series.rows[self._numbers[self._periods[number].id]] = place
             if self._levels[number] > _OPEN:
-                self._late.append(place)
+                self._late.add(place)
         return place
 
     def _new_series(self, metric: Metric, scope: str) -> _Series:
@@ -1083,12 +1355,11 @@ class Windows:
         # One text for each, however many records name it.
         kept = next(iter(by_metric.values())).scope if by_metric else scope
         metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
-        series = by_metric[metric] = _Series(metric, kept, len(self._series), is_watched=self._watched(metric, kept))
-        metric = cast("Metric", ROW_METRICS[ROW_METRICS.index(metric)])
         series = by_metric[metric] = _Series(
             metric,
             kept,
             len(self._series),
+            self.kept.of(template_of(kept)),
             is_watched=self._watched(metric, kept),
             rolling=self._calendar.rolling_for(template_of(kept)) if self._calendar.rolling else (),
         )
@@ -1109,6 +1380,21 @@ class Windows:
 
 
 _NOTHING: Mapping[str, Any] = {}
+
+
+def _day_id(day: date) -> str:
+    return f"day:{day.isoformat()}"
+
+
+def _month_id(day: date) -> str:
+    return f"month:{day.isoformat()[:7]}"
+
+
+def _move(kept: dict[int, Any], place: int, moved: int) -> None:
+    """Lets go of what is kept of a place, and keeps under it what was of the row that is there now."""
+    kept.pop(place, None)
+    if moved in kept:
+        kept[place] = kept.pop(moved)
 
 
 def _let_go(kept: dict[Any, Any]) -> Iterator[None]:

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,7 @@ from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from streams.context import Context, wall_clock_us
+from streams.domain.scopes import template_of
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.kafka.admin import apply_topics
@@ -72,12 +74,14 @@ class _Published:
             worker has taken the ledger partition over.
         partitions: Number of ledger partitions.
         calendar: Which windows a day is in.
+        kept_days: Dimensions → how many days before the latest one have rows, where not all do.
     """
 
     counts: str
     since: Mapping[int, int]
     partitions: int
     calendar: Calendar
+    kept_days: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     #: Partition of the day counts → ledger partition → its last marker there.
     markers_by_part: dict[int, dict[int, Marker]] = field(init=False)
     rows: dict[RowKey, int] = field(default_factory=dict)
@@ -99,7 +103,9 @@ class _Published:
         """Takes a record of the day counts or of the window rows."""
         if record.topic == self.counts:
             self._take_count(record)
-        elif record.value is not None:
+        elif record.value is None:
+            self.rows.pop(RowKey.parse(record_key(record).decode()), None)
+        else:
             row = decode_row(record.value)
             self.rows[RowKey.of(row)] = row.count - row.balance
 
@@ -162,10 +168,20 @@ class _Published:
         """
         if self._unsummed is None:
             self._wanted, self._unsummed = dict(self._sums), set(self._sums)
+        latest = max((day for _, (_, _, day) in self._cells), default=date.min)
         self._unsummed = {
-            row for row in self._unsummed if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]}
+            row
+            for row in self._unsummed
+            if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]} and not self._has_no_row(row, latest)
         }
         return not self._unsummed
+
+    def _has_no_row(self, row: RowKey, latest: date) -> bool:
+        """Whether a row is of a day that is no longer kept."""
+        if row in self.rows or not row.period.startswith("day:"):
+            return False
+        days = self.kept_days.get(template_of(row.scope))
+        return days is not None and date.fromisoformat(row.period[4:]) < latest - timedelta(days=days)
 
 
 async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
@@ -301,7 +317,9 @@ async def caught_up(
     async with context.log.reader() as reader:
         ends = await _source_ends(context, reader)
         since = {part: bounds.end for (_, part), bounds in (await reader.bounds(counts.whole)).items()}
-        published = _Published(counts.name, since, context.settings.partitions, calendar_of(context.settings))
+        published = _Published(
+            counts.name, since, context.settings.partitions, calendar_of(context.settings), context.settings.kept_days
+        )
         with worker as counting:
             on_standstill = partial(_go_on_without, context, incomplete_by)
             topics = [*counts.whole, *context.catalogue.windows.whole]

@@ -29,5 +29,6 @@ def make_totals(context: Context, number: int = 0) -> Totals:
         scopes=context.scopes,
         is_home=lambda scope: homes.of(scope) == number,
         keeps_inventory=settings.keeps_inventory,
+        keep_days=settings.kept_days,
         bounds=ScopeBounds(settings.limits.bounds) if settings.limits.beyond == "other" else None,
     )

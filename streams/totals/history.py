@@ -23,7 +23,7 @@ from streams.kafka.records import record_value
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from schemas.outputs import WindowRow
     from schemas.rows import PlainRow
@@ -66,15 +66,20 @@ class History:
         self._due: list[tuple[int, int]] = []
         #: Closed rows of loaded history, whose later versions need not be written at once.
         self._loaded: set[int] = set()
+        #: Rows that are to leave and whose published version the history has: nothing else knows of them.
+        self._has: set[RowKey] = set()
+        self._left_over: Mapping[RowKey, int] = {}
 
-    async def open(self, reader: LogReader, since: int = 0) -> None:
+    async def open(self, reader: LogReader, since: int = 0, left_over: Mapping[RowKey, int] | None = None) -> None:
         """Finds what is still to be written.
 
         Args:
             reader: To read the history with.
             since: Offset to read from; what the history had before is known.
+            left_over: Rows that are to leave and have no place, with their published versions.
         """
         kept_since_us = 0
+        self._left_over = left_over or {}
         async for records in reader.read([self._part], since={self._part: since} if since else None):
             if not since and not kept_since_us and records[0].offset:
                 # What is older has been in it, too.
@@ -82,6 +87,7 @@ class History:
             async for record in paced(records):
                 row = read_row(record_value(record))
                 self._take_over(RowKey.of(row), row.version, record.timestamp * 1000)
+        self._left_over = {}
         async for place in paced(self._rows.not_in_history(kept_since_us)):
             self._wait(place)
 
@@ -101,8 +107,28 @@ class History:
             self._wait(place)
 
     def replace(self, row: WindowRow | PlainRow) -> Outgoing:
-        """The record of a first version, which is being replaced."""
+        """The record of a version that nothing else keeps from now on."""
         return Outgoing(*self._part, str(RowKey.of(row)).encode(), encode_row(row))
+
+    def has(self, row: WindowRow | PlainRow) -> bool:
+        """Whether the version of a row that leaves had been written before this writer took over."""
+        key = RowKey.of(row)
+        found = key in self._has
+        self._has.discard(key)
+        return found
+
+    def move(self, place: int, moved: int) -> None:
+        """A row has left, and another one has its place."""
+        self._waiting.pop(place, None)
+        self._loaded.discard(place)
+        if moved == place:
+            return
+        due_us = self._waiting.pop(moved, None)
+        if due_us is not None:
+            self._wait_until(place, due_us)
+        if moved in self._loaded:
+            self._loaded.discard(moved)
+            self._loaded.add(place)
 
     def is_due(self, now_us: int) -> bool:
         """Whether a version is due."""
@@ -138,6 +164,8 @@ class History:
 
     def _take_over(self, key: RowKey, version: int, written_us: int) -> None:
         place = self._rows.find(key)
+        if place is None and self._left_over.get(key) == version:
+            self._has.add(key)
         if place is not None:
             # A former writer whose clock was ahead must not delay a version for longer than a minute.
             self._rows.mark(place, version, min(written_us, self._context.now_us()))

@@ -68,6 +68,9 @@ class Snapshots:
         self._to_write: deque[str] = deque()
         self._not_before_us = 0
         self._is_given_up = False
+        self._is_renumbered = False
+        #: Names that are no part of the snapshot that is being written.
+        self._surplus: set[str] = set()
 
     def recall(self, name: str, value: bytes | None) -> None:
         """Takes over a part of a snapshot, the last one of each name last."""
@@ -100,9 +103,19 @@ class Snapshots:
                 await asyncio.sleep(0)
         else:
             # Never that of another numbering: there is one writer, and both only go forward.
-            self._generation = f"{self._context.now_us()}.{len(self._parts)}"
+            self._generation = self._new_generation(len(self._parts))
+            self._digests = dict.fromkeys(self._parts, 0)
         self._parts = {}
         return head
+
+    def _new_generation(self, number: int) -> str:
+        return f"{self._context.now_us()}.{number}"
+
+    def renumber(self) -> None:
+        """Rows have got other places: what is being written is given up, and the last one that was complete is as good as it was."""
+        self._head = None
+        self._to_write.clear()
+        self._is_renumbered = True
 
     def note(self, records: int) -> None:
         """So many records of counts, rows or versions would have to be read on top of the last snapshot."""
@@ -130,6 +143,10 @@ class Snapshots:
             self._not_before_us = self._context.now_us() + _RETRY_US
             return
         self._changes -= changes
+        if self._is_renumbered:
+            # Parts of before and of after do not belong together.
+            self._generation, self._is_renumbered = self._new_generation(rows), False
+            self._digests = dict.fromkeys(self._digests, 0)
         self._head = SnapshotHead(
             generation=self._generation,
             rows=rows,
@@ -142,7 +159,9 @@ class Snapshots:
             history=history,
             markers={shard: marker.with_answers([]) for shard, marker in self._shards.markers.items()},
         )
-        self._to_write.extend(_names(self._head))
+        names = list(_names(self._head))
+        self._surplus = self._digests.keys() - set(names)
+        self._to_write.extend([*names, *sorted(self._surplus)])
 
     def give_up(self) -> None:
         """Makes no further snapshot, until it is opened again; the last one that was complete stays as good as it was."""
@@ -156,16 +175,21 @@ class Snapshots:
         head = self._head
         while head is not None and self._to_write and len(records) < _BLOCKS_AT_ONCE:
             name = self._to_write.popleft()
-            value = encode_snapshot_part(self._part(name, head))
-            if self._digests.get(name) != hash(value):
-                self._digests[name] = hash(value)
-                body = compress_snapshot_part(value, head.generation)
-                topic = self._context.catalogue.totals.name
-                records.append(Outgoing(topic, self._number, key_of(SIDE, SNAPSHOT + name), body))
+            if name in self._surplus:
+                del self._digests[name]
+                records.append(self._record(name, None))
+            else:
+                value = encode_snapshot_part(self._part(name, head))
+                if self._digests.get(name) != hash(value):
+                    self._digests[name] = hash(value)
+                    records.append(self._record(name, compress_snapshot_part(value, head.generation)))
             if not self._to_write:
                 self._head = None
             await asyncio.sleep(0)
         return records
+
+    def _record(self, name: str, body: bytes | None) -> Outgoing:
+        return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, SNAPSHOT + name), body)
 
     @property
     def is_due(self) -> bool:
@@ -195,6 +219,8 @@ class Snapshots:
         """
         if _HEAD not in self._parts:
             raise ValueError("there is none")
+        if self._windows.kept.comes_back:
+            raise ValueError("days come back that only the counts have")
         head = decode_snapshot_head(expand_snapshot_part(self._parts[_HEAD]))
         if head.block_rows != self._context.block_rows:
             raise ValueError("its blocks have another size")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import (
     decode_control,
     decode_held,
+    decode_kept,
     decode_milestone,
     decode_target,
     encode_memory,
@@ -23,10 +24,11 @@ from schemas.codec import (
 )
 from schemas.events import BalanceSet
 from schemas.facts import Rejection
-from schemas.memory import CUT, DECIDED, HELD, SIDE, SNAPSHOT, WAITING, Held, key_of, name_of
+from schemas.memory import CUT, DECIDED, HELD, KEPT, SIDE, SNAPSHOT, WAITING, Held, KeptRecord, key_of, name_of
 from schemas.rows import RowKey
 from streams.domain.balances import balance_of
 from streams.domain.controls import control_of
+from streams.domain.kept_days import KeptState
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
 from streams.errors import ExpectedError
@@ -92,6 +94,7 @@ class WindowTables:
         #: Events that the former writer had decided, in order, and that wait for their units.
         self._waiting: dict[str, bytes] = {}
         self._snapshots = Snapshots(context, self._totals.windows, self._shards, number)
+        self._totals.windows.on_move = self._move
         self._counts = Partition(catalogue.counts.name, number)
         self._next = 0
         self._source_times = SourceTimes(context)
@@ -133,6 +136,8 @@ class WindowTables:
                     row = read_row(record.value)
                     self._check_home(row.scope)
                     self._totals.restore_row(row)
+                else:
+                    self._totals.restore_left(RowKey.parse(record_key(record).decode()))
             source = await self._restore_milestones(reader)
             # What has been published under one source is continued under it: the same fact must not get another identity.
             self._totals.publish_as(
@@ -143,7 +148,7 @@ class WindowTables:
             )
             async for record in self._read(reader, catalogue.forecasts.name):
                 self._forecasts.restore(record_key(record), record.value)
-            await self._history.open(reader, head.history if head else 0)
+            await self._history.open(reader, head.history if head else 0, self._totals.windows.left_over)
         self._warn()
         return self.positions()
 
@@ -211,6 +216,11 @@ class WindowTables:
         """Closes the producer."""
         await self._writer.stop()
 
+    def _move(self, place: int, moved: int) -> None:
+        """A row has left, and another one has its place."""
+        self._history.move(place, moved)
+        self._snapshots.renumber()
+
     async def _find_scopes(self, reader: LogReader, bounds: ScopeBounds, since: int) -> None:
         """Finds which scopes have rows, before it is asked whether there is room for another."""
         windows = self._totals.windows
@@ -221,7 +231,7 @@ class WindowTables:
         async for record in self._read(reader, self._context.catalogue.windows.name, since):
             key = record_key(record)
             row = RowKey.parse(key.decode())
-            if windows.find(row) is None:
+            if record.value is not None and windows.find(row) is None:
                 others.add(hash(key))
                 self._totals.let_in(row.scope)
         bounds.note_rows(rows + len(others))
@@ -292,18 +302,23 @@ class WindowTables:
         held: dict[str, bytes] = {}
         waiting = self._waiting
         decided: dict[str, bytes] = {}
+        kept: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
             elif kind in (SIDE, HELD) and not name.startswith(CUT):
-                beginnings = ((DECIDED, decided), (WAITING, waiting))
+                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept))
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
                 if record.value is not None:
                     of_kind[name] = record.value
                 else:
                     of_kind.pop(name, None)
+        for name, value in kept.items():
+            state = decode_kept(value)
+            template = tuple(filter(None, name.removeprefix(KEPT).split(",")))
+            self._totals.restore_kept(template, KeptState(state.since, state.days))
         for milestone_id, value in held.items():
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
         for value in decided.values():
@@ -408,7 +423,11 @@ class WindowTables:
         async for row in paced(step.rows):
             records.append(Outgoing(catalogue.windows.name, number, str(RowKey.of(row)).encode(), encode_row(row)))
             self._history.publish(row)
-        records += [self._history.replace(row) async for row in paced(step.replaced)]
+        records += [self._history.replace(row) async for row in paced(step.replaced) if not self._history.has(row)]
+        records += [Outgoing(catalogue.windows.name, number, str(key).encode(), None) for key in step.left]
+        for template, kept in step.kept.items():
+            body = encode_memory(KeptRecord(*kept)) if kept is not None else None
+            records.append(Outgoing(catalogue.totals.name, number, key_of(SIDE, KEPT + ",".join(template)), body))
         records += self._moments.publish(step.milestones)
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None

@@ -51,6 +51,16 @@ def test_each_set_has_its_cost_and_another_one_is_estimated() -> None:
     assert [limit["what"] for limit in document["limits"]] == ["model", "region", "scopes", "rows"]
 
 
+def test_what_would_leave_is_said_by_set(topic: list[dict[str, Any]]) -> None:
+    topic.append(row("day:2024-10-05", 1, scope="model=SU7"))
+    done = CliRunner().invoke(scopes.command, ["--keep-days", "1"])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:3] for line in lines[-3:]] == [["all", "0", "0%"], ["model", "1", "14%"], ["region", "0", "0%"]]
+    document = json.loads(CliRunner().invoke(scopes.command, ["--keep-days", "1", "--json"]).stdout)
+    assert [(one["set"], one["rows"]) for one in document["would_leave"]] == [("model", 1)]
+
+
 def test_what_is_near_a_limit_is_said(tmp_path: Path) -> None:
     config = tmp_path / "milestones.toml"
     config.write_text("[limits]\nvalues = 2\nrows = 11\n")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from schemas.codec import full_row
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
+from schemas.rows import RowKey
 from streams.domain.balances import BalanceChange
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.rules import Rule, Target
@@ -20,6 +21,8 @@ from streams.holidays import load_calendar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from streams.domain.kept_days import KeptState
 
 METRIC: Final = "deliveries"
 SCOPE = "model=SU7"
@@ -58,8 +61,11 @@ class World:
         windows: tuple[str, ...] = DEFAULT_WINDOWS,
         rolling: Mapping[int, tuple[tuple[str, ...], ...]] = MappingProxyType({}),
         keeps_inventory: bool = False,
+        keep_days: dict[tuple[str, ...], int] | None = None,
     ) -> None:
         self.keeps_inventory = keeps_inventory
+        self.keep_days = keep_days or {}
+        self.kept: dict[tuple[str, ...], KeptState] = {}
         self.rules, self.targets = rules, targets
         self.holidays, self.timezone, self.closed_after_s = holidays, timezone, closed_after_s
         self.windows = windows
@@ -71,7 +77,7 @@ class World:
         self.balances: list[BalanceChange] = []
         self.held: dict[str, int] = {}
         self.decided: dict[str, MilestoneEvent] = {}
-        #: Versions of rows that others have replaced, as far as the history was told of them at once.
+        #: Versions of rows that others have replaced, or that have left, as far as the history was told of them at once.
         self.replaced: dict[str, WindowRow] = {}
         #: The records of the largest part.
         self.largest = 0
@@ -88,6 +94,7 @@ class World:
             timezone=self.timezone,
             closed_after_s=self.closed_after_s,
             keeps_inventory=self.keeps_inventory,
+            keep_days=self.keep_days,
         )
 
     def restart(
@@ -96,21 +103,25 @@ class World:
         targets: tuple[Target, ...] | None = None,
         holidays: tuple[str, ...] | None = None,
         windows: tuple[str, ...] | None = None,
+        keep_days: dict[tuple[str, ...], int] | None = None,
     ) -> None:
-        """Another writer takes over, by what is on the topics; rules, targets, holidays and windows may be new."""
+        """Another writer takes over, by what is on the topics; rules and settings may be new."""
         self.windows = windows or self.windows
         self.rules = rules or self.rules
         self.targets = self.targets if targets is None else targets
         self.holidays = self.holidays if holidays is None else holidays
+        self.keep_days = self.keep_days if keep_days is None else keep_days
         self.totals = self._make()
+        for template, state in self.kept.items():
+            self.totals.restore_kept(template, state)
+        for milestone_id, since_us in self.held.items():
+            self.totals.restore_held(milestone_id, since_us)
         for (shard, metric, scope, day), count in self.counts.items():
             self.totals.update(shard, metric, scope, day, count)
         for row in self.rows.values():
             self.totals.restore_row(WindowRow.model_validate_json(row.model_dump_json()))
         for event in self.events:
             self.totals.restore_milestone(MilestoneEvent.model_validate_json(event.model_dump_json()))
-        for milestone_id, since_us in self.held.items():
-            self.totals.restore_held(milestone_id, since_us)
         for event in self.decided.values():
             self.totals.restore_decided(event)
         for change in self.changes:
@@ -182,17 +193,7 @@ class World:
 
     def _publish(self, step: Step) -> None:
         self.largest = max(self.largest, step.size)
-        for row in step.replaced:
-            key = f"{row.metric}/{row.scope}/{row.period}"
-            assert full_row(row) == self.rows[key], key
-            assert key not in self.replaced
-            self.replaced[key] = full_row(row)
-        for row in step.rows:
-            key = f"{row.metric}/{row.scope}/{row.period}"
-            before = self.rows.get(key)
-            assert row.version == 1 or key in self.replaced, key
-            assert row.version == (before.version + 1 if before is not None else 1), key
-            self.rows[key] = full_row(row)
+        self._publish_rows(step)
         for event in step.milestones:
             before_revisions = [e.data.revision for e in self.events if e.subject == event.subject]
             assert event.data.revision == len(before_revisions) + 1, event.id
@@ -208,6 +209,28 @@ class World:
                 del self.held[milestone_id]
             else:
                 self.held[milestone_id] = since_us
+
+    def _publish_rows(self, step: Step) -> None:
+        made = {str(RowKey.of(row)): full_row(row) for row in step.rows}
+        for row in step.replaced:
+            key = f"{row.metric}/{row.scope}/{row.period}"
+            assert full_row(row) in (self.rows.get(key), made.get(key)), key
+            assert key not in self.replaced or self.replaced[key].version < row.version
+            self.replaced[key] = full_row(row)
+        for template, state in step.kept.items():
+            if state is not None:
+                self.kept[template] = state
+            else:
+                del self.kept[template]
+        for row in step.rows:
+            key = f"{row.metric}/{row.scope}/{row.period}"
+            before = self.rows.get(key)
+            assert row.version == 1 or key in self.replaced, key
+            assert row.version == (before.version + 1 if before is not None else 1), key
+            self.rows[key] = full_row(row)
+        for left in step.left:
+            # Nothing is lost of it: the history has its last version.
+            assert self.replaced.pop(str(left)) == self.rows.pop(str(left)), left
 
     def standing(self) -> dict[str, str]:
         """Milestones that stand: id → period."""

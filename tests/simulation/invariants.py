@@ -19,7 +19,7 @@ import orjson
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import DayKey, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED
-from schemas.memory import SIDE, SNAPSHOT, WAITING, key_of
+from schemas.memory import KEPT, SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes, totals_partition
@@ -126,6 +126,8 @@ class _TotalsPart:
         self.wrong: set[tuple[str, str, str, int]] = set()
         self.unchecked: set[Cell] = set()
         self.step_us = 0
+        #: The last version of each row that the history has.
+        self.history: dict[Cell, int] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -136,6 +138,8 @@ class _TotalsPart:
         #: Since when thresholds that stand and do not pass have done so, by the service's clock, in microseconds: those that
         #: are held back wait again from when they are found.
         self.below_since_us: dict[tuple[str, str, str, int], int] = {}
+        #: The first day of which models have rows, as it is remembered.
+        self.kept_since = ""
 
     def advance(self, position: int) -> _Summed:
         """The counts up to an offset; a lower one than before is that of another writer, from what is committed."""
@@ -328,7 +332,8 @@ class Invariants:
         moving = self._moving_since(ends)
         for key in sorted(then.keys() | self.table.keys()):
             count = units_in(self.table[key]) if key in self.table else 0
-            if count != then[key] and key[2] not in moving and key[0] != INVENTORY and not self._is_to_come(key):
+            is_compared = key[0] != INVENTORY and not self._is_to_come(key) and not self._may_lack(key)
+            if count != then[key] and key[2] not in moving and is_compared:
                 raise BrokenError("rebuild", f"{key} is published as {count}, the records give {then[key]}")
 
     def _moving_since(self, ends: Mapping[Partition, int]) -> set[str]:
@@ -763,8 +768,13 @@ class Invariants:
         replaced = [orjson.loads(entry.value or b"") for entry in found[self._catalogue.history.name]]
         head = key_of(SIDE, f"{SNAPSHOT}head")
         self._world.seen["snapshots"] += sum(entry.key == head for entry in found[self._catalogue.totals.name])
+        part.history.update({(row["metric"], row["scope"], row["period"]): row["version"] for row in replaced})
+        self._hear_kept(part, found[self._catalogue.totals.name])
         for entry in found[self._catalogue.windows.name]:
-            row = orjson.loads(entry.value or b"")
+            if entry.value is None:
+                self._leave(part, entry.key or b"")
+                continue
+            row = orjson.loads(entry.value)
             key = (row["metric"], row["scope"], row["period"])
             before = self.table.get(key)
             if before is not None and before["version"] == 1 and before not in replaced:
@@ -794,6 +804,52 @@ class Invariants:
                 raise BrokenError("inventory", f"{scope} has {found}, its rows give {expected}")
             self._world.seen["inventories"] += found is not None
 
+    def _hear_kept(self, part: _TotalsPart, entries: list[Entry]) -> None:
+        for entry in entries:
+            if entry.key == key_of(SIDE, f"{KEPT}model"):
+                since = orjson.loads(entry.value or b"")["since"]
+                if since < part.kept_since or since > self._first_kept(part):
+                    raise BrokenError("kept days", f"{since} after {part.kept_since}, not {self._first_kept(part)}")
+                part.kept_since = since
+
+    def _first_kept(self, part: _TotalsPart) -> str:
+        """The first day of which models have rows, from the counts and the clock of the step."""
+        days = self._world.plan.keep_days
+        newest = max((day for _, (_, _, day) in part.summed.cells), default=None)
+        if not days or newest is None or not part.step_us:
+            return ""
+        today = datetime.fromtimestamp(part.step_us / 1e6, self._zone).date()
+        return str(min(newest, today) - timedelta(days=days))
+
+    def _may_lack(self, key: Cell) -> bool:
+        """Whether a day's row is not kept."""
+        part, day = self._parts[self._home(key[1])], key[2].removeprefix("day:")
+        is_day = key[2].startswith("day:") and key[1] != "all"
+        return is_day and key not in self.table and day < max(part.kept_since, self._first_kept(part))
+
+    def _leave(self, part: _TotalsPart, name: bytes) -> None:
+        """A row leaves: it is of a day that is not kept, nothing waits for it, and the history has its last version."""
+        metric, scope, period = name.decode().split("/")
+        key = metric, scope, period
+        row = self.table.pop(key)
+        if not period.startswith("day:") or scope == "all" or period.removeprefix("day:") >= part.kept_since:
+            raise BrokenError("kept days", f"{key} has left, kept are days from {part.kept_since} on")
+        if part.history.get(key) != row["version"]:
+            raise BrokenError("history", f"{key} has left, and its version {row['version']} is nowhere")
+        part.unchecked.discard(key)
+        self._world.seen["rows of days that left"] += 1
+
+    def _check_kept(self) -> None:
+        """No row is there of a day that is not kept, unless a retraction of it waits."""
+        for number, part in enumerate(self._parts):
+            for key in self.table:
+                is_day = key[2].startswith("day:") and key[1] != "all" and self._home(key[1]) == number
+                waits = any(name[1:3] == key[1:] for name in part.below_since_us)
+                if is_day and key[2].removeprefix("day:") < part.kept_since and not waits:
+                    raise BrokenError("kept days", f"{key} is there, kept are days from {part.kept_since} on")
+            if part.kept_since != self._first_kept(part) and self._world.settings.clock != "events":
+                raise BrokenError("kept days", f"days from {part.kept_since} on, not {self._first_kept(part)}")
+
     def _consistent(self, published: set[Cell], part: _TotalsPart) -> set[Cell]:
         """In the middle of a step: the published rows and the other changes of the same metrics and scopes."""
         if self._kept is not None:
@@ -809,6 +865,8 @@ class Invariants:
     def _check_sums(self, position: int, part: _TotalsPart, keys: set[Cell]) -> None:
         summed = part.summed
         for key in keys:
+            if self._may_lack(key):
+                continue
             count = units_in(self.table[key]) if key in self.table else 0
             expected = summed.sums[key] if self._kept is None else self._kept.expected(self.table, summed.sums, key)
             if count != expected and not self._is_to_come(key):
@@ -1020,7 +1078,9 @@ class Invariants:
             and key[0] != INVENTORY
             and key[2].partition(":")[0] in ("day", "week", "month", "year", "total", "rolling")
         }
-        expected = {key: count for key, count in sums.items() if count and not self._is_to_come(key)}
+        expected = {
+            key: count for key, count in sums.items() if count and not self._is_to_come(key) and not self._may_lack(key)
+        }
         self._world.seen["rolling windows"] += sum(key[2].startswith("rolling:") for key in published)
         if published != expected:
             key = min(
@@ -1039,6 +1099,7 @@ class Invariants:
         self._check_streaks()
         self._check_factors()
         self._check_among_scopes()
+        self._check_kept()
         self._check_records()
 
     def _expected_sums(self) -> Counter[Cell]:
@@ -1070,7 +1131,7 @@ class Invariants:
             shown = {each["target_id"]: each["value"] for each in row["targets"]}
             said = {each["source"]: each["count"] for each in row.get("controls", [])}
             wanted = in_force.get(key, {}), totals.get(key, {}), balances.get(key, 0)
-            if (shown, said, row.get("balance", 0)) != wanted:
+            if not self._may_lack(key) and (shown, said, row.get("balance", 0)) != wanted:
                 raise BrokenError(
                     "plans", f"{key} shows {shown}, {said}, {row.get('balance', 0)}; in force are {wanted}"
                 )

@@ -211,6 +211,8 @@ class Plan:
     totals: int = 1
     #: Whether production is published too.
     produces: bool = False
+    #: How many days before the latest one models keep their rows of days; 0 for all.
+    keep_days: int = 0
     #: How long retractions of the daily threshold are held back.
     held_s: int = 0
     #: The windows that are counted, and with them the rules that watch them.
@@ -295,9 +297,10 @@ class Plan:
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
         )
-        return replace(
+        plan = replace(
             plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3)), produces=Random(seed + 4).random() < 0.15
         )
+        return plan.with_kept_days(Random(seed + 5))
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
@@ -307,6 +310,15 @@ class Plan:
     def with_totals(self, dice: Random) -> Self:
         """In one schedule of five the totals have two or three partitions."""
         return replace(self, totals=dice.choice([2, 2, 3]) if dice.random() < 0.2 else 1)
+
+    def with_kept_days(self, dice: Random) -> Self:
+        """In one schedule of eight rows of days leave, while days pass."""
+        if self.bounded or dice.random() > 0.125:
+            return self
+        records, pace_s = max(self.records, 12), max(self.pace_s, 0.3)
+        leaps = [(round(dice.uniform(0.1, 0.9) * records * pace_s, 3), "next day") for _ in range(dice.randrange(3, 6))]
+        faults = tuple(sorted([*self.faults, *leaps]))
+        return replace(self, records=records, pace_s=pace_s, keep_days=dice.choice([1, 1, 2]), faults=faults)
 
 
 @dataclass
@@ -340,6 +352,7 @@ def _settings(
     windows: tuple[str, ...],
     rolling: bool,
     produces: bool,
+    keep_days: int,
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -348,7 +361,7 @@ def _settings(
             window="day",
             scope=("model",),
             exceeds=1 if held_s else 2,
-            streak=2,
+            streak=None if keep_days else 2,
             retract_after_s=held_s,
         ),
         RuleSettings(name="monthly", metric="orders", window="month", scope=(), exceeds=4, first=True),
@@ -417,8 +430,15 @@ def _settings(
         closed_after_s=3600,
         transaction_timeout_s=4.0,
         session_timeout_s=6.0,
-        rule=tuple(rule for rule in rules if rule.window in windows or rule.window.startswith("rolling:")),
-        rolling=(RollingSettings(days=2, scopes=((), ("model",))),) if rolling else (),
+        # These compare days, also old ones.
+        rule=tuple(
+            rule
+            for rule in rules
+            if (rule.window in windows or rule.window.startswith("rolling:"))
+            and not (keep_days and rule.name in ("record", "among", "two-days"))
+        ),
+        rolling=(RollingSettings(days=2, scopes=((),) if keep_days else ((), ("model",))),) if rolling else (),
+        keep_days={"model": keep_days} if keep_days else {},
         target=targets,
     )
 
@@ -448,6 +468,7 @@ class World:
             held_s=plan.held_s,
             windows=plan.windows,
             produces=plan.produces,
+            keep_days=plan.keep_days,
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)

@@ -1,0 +1,79 @@
+"""Which days have rows, where a setting keeps those of some sets of scopes for some days only.
+
+Rows of earlier days are meant to be absent. Where one is still there, it is compared like any other.
+"""
+
+from __future__ import annotations
+
+from collections import UserDict
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+from schemas.codec import decode_kept
+from schemas.memory import KEPT, SIDE, key_of
+from streams.audit.report import Check
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import partition_counts, read_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.rows import RowKey
+    from streams.settings import Settings
+
+
+class KeptSince(UserDict[tuple[str, ...], date]):
+    """Dimensions → the first day of which such scopes have rows, where they do not have all."""
+
+    def of(self, scope: str) -> date:
+        """The first day of which a scope has rows."""
+        dimensions = () if scope == "all" else tuple(part.partition("=")[0] for part in scope.split(","))
+        return self.get(dimensions, date.min)
+
+    def lacks(self, key: RowKey) -> bool:
+        """Whether a row is meant to be absent."""
+        return key.period.startswith("day:") and date.fromisoformat(key.period[4:]) < self.of(key.scope)
+
+
+#: Where no setting says otherwise.
+ALL_KEPT: Final = KeptSince()
+
+
+async def read_kept(settings: Settings, consumer: AIOKafkaConsumer) -> KeptSince:
+    """What the totals remember of it; to be read after the rows.
+
+    Raises:
+        ExpectedError: The cluster is unreachable.
+    """
+    totals = catalogue_of(settings).totals
+    beginning = key_of(SIDE, KEPT)
+    kept = KeptSince()
+    if not (await partition_counts(consumer, [totals.name]))[totals.name]:
+        return kept
+    for part in totals.whole:
+        latest = await read_latest(settings, [part], consumer=consumer, wanted=lambda key: key.startswith(beginning))
+        for key, value in latest.items():
+            dimensions = tuple(filter(None, key.removeprefix(beginning).decode().split(",")))
+            # Each partition of the totals goes by the events that it has seen: what the last one has not yet removed is no fault.
+            kept[dimensions] = max(kept.get(dimensions, date.min), decode_kept(value).since)
+    return kept
+
+
+def check_kept(settings: Settings, kept: KeptSince, days: Iterable[date]) -> Check:
+    """Whether no more rows have left than the setting says, by the latest business date that has counts."""
+    check = Check("kept days", 0, "days have rows as long as keep_days says")
+    latest = max(days, default=date.min)
+    for dimensions, number in sorted(settings.kept_days.items()):
+        since = kept.get(dimensions, date.min)
+        check.compared += 1
+        if date.min < since > latest - timedelta(days=number):
+            check.differ(
+                f"{','.join(dimensions) or 'all'}: days have rows from {since} on; the latest with counts is {latest}, and "
+                f"{number} days before it are to be kept",
+                kept_since=since.isoformat(),
+                latest=latest.isoformat(),
+                keep_days=number,
+            )
+    return check
