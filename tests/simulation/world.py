@@ -435,9 +435,9 @@ def _settings(
             rule
             for rule in rules
             if (rule.window in windows or rule.window.startswith("rolling:"))
-            and not (keep_days and rule.name in ("record", "among", "two-days"))
+            and not (keep_days and rule.name in ("record", "among"))
         ),
-        rolling=(RollingSettings(days=2, scopes=((),) if keep_days else ((), ("model",))),) if rolling else (),
+        rolling=(RollingSettings(days=2, scopes=((), ("model",))),) if rolling else (),
         keep_days={"model": keep_days} if keep_days else {},
         target=targets,
     )
@@ -463,7 +463,7 @@ class World:
             plan.clock,
             several=plan.several,
             aliased_from=self.aliased_from,
-            rolling=Random(plan.seed + 2).random() < 0.25,
+            rolling=Random(plan.seed + 2).random() < 0.25 and not plan.keep_days,
             limits=plan.limits,
             held_s=plan.held_s,
             windows=plan.windows,
