@@ -138,7 +138,7 @@ class Context:
     @cached_property
     def zone(self) -> BusinessZone:
         """The business time zone."""
-        return BusinessZone(self.settings.timezone)
+        return BusinessZone(self.settings.timezone, self.settings.day_starts_hour)
 
     @cached_property
     def scopes(self) -> Scopes:
@@ -182,7 +182,7 @@ class Context:
     def fingerprint(self) -> str:
         """What counts depend on besides the events; readable, so that a person can see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
-        told = f"format={STATE_FORMAT} timezone={self.settings.timezone} scopes={scopes} partitions={self.settings.partitions}"
+        told = f"format={STATE_FORMAT} timezone={self.zone.key} scopes={scopes} partitions={self.settings.partitions}"
         # States from before there was a choice say nothing of it.
         told += "".join(
             f" {name}={len(values)}:{_digest(sorted(values))}" for name, values in self.settings.values.listed().items()

@@ -84,6 +84,7 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
         years=holiday_years(calendar),
         holidays=tuple(holidays),
         timezone=zone.name,
+        day_starts=zone.day_starts,
         windows=tuple(windows),
         reckoning=reckoning,
         rolling=rolling,
@@ -97,6 +98,8 @@ class CalendarSettings(Protocol):
     def counted_holidays(self) -> tuple[str, ...]: ...  # noqa: D102 - as in `Settings`, all of these
     @property
     def timezone(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def day_starts_hour(self) -> int: ...  # noqa: D102 - likewise
     @property
     def calendar_name(self) -> str: ...  # noqa: D102 - likewise
     @property
@@ -115,7 +118,7 @@ def calendar_of(settings: CalendarSettings) -> Calendar:
     """
     return load_calendar(
         settings.counted_holidays,
-        BusinessZone(settings.timezone),
+        BusinessZone(settings.timezone, settings.day_starts_hour),
         settings.calendar_name,
         windows=settings.windows,
         reckoning=settings.reckoning,

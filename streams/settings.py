@@ -54,6 +54,7 @@ _LAST_PORT = 65_535
 _BUILT_IN: Final = "built-in defaults"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00")
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
@@ -265,6 +266,7 @@ class Settings(_Section):
 
     bootstrap_servers: str = "127.0.0.1:9092"
     timezone: str = "Asia/Shanghai"
+    day_starts: str = "00:00"
     clock: Literal["wall", "events"] = "wall"
     holiday_calendar: str = Field(default="", max_length=1024)
     holidays: tuple[str, ...] = ("national-day",)
@@ -377,6 +379,13 @@ class Settings(_Section):
     def _day_of_a_week(cls, value: str) -> str:
         if value not in WEEK_DAYS:
             raise ValueError(f"no day is called {value!r}; choose from {', '.join(WEEK_DAYS)}")
+        return value
+
+    @field_validator("day_starts")
+    @classmethod
+    def _full_hour(cls, value: str) -> str:
+        if not _FULL_HOUR.fullmatch(value):
+            raise ValueError(f"{value!r} is no full hour; write HH:00, such as 06:00")
         return value
 
     @field_validator("fiscal_year_start")
@@ -539,6 +548,11 @@ class Settings(_Section):
             window.days: tuple(tuple(name for name in DIMENSIONS if name in each) for each in window.scopes)
             for window in self.rolling
         }
+
+    @property
+    def day_starts_hour(self) -> int:
+        """Local hour at which a business day begins."""
+        return int(self.day_starts[:2])
 
     @property
     def period_kinds(self) -> tuple[str, ...]:

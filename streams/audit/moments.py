@@ -132,14 +132,15 @@ class UnitCheck:
         if data.position is None or data.achieved_at is None or data.achieved_on is None or data.cause is None:
             return None
         achieved = datetime.fromisoformat(data.achieved_at)
-        day = achieved.astimezone(ZoneInfo(data.timezone)).date()
+        time_us = (achieved - _EPOCH) // timedelta(microseconds=1)
+        day = self._business.local(time_us).date()
         first, last = date.fromisoformat(data.start), date.fromisoformat(data.end)
         if data.achieved_on != day.isoformat() or not first <= day <= last:
             self.check.differ(f"{data.milestone_id}: achieved at {data.achieved_at}, on {data.achieved_on}")
         wanted = None if data.threshold is None else data.threshold + (data.operator == "exceeds")
         if wanted not in (None, data.position):
             self.check.differ(f"{data.milestone_id}: says unit {data.position:,}, its number is passed by {wanted:,}")
-        key = (achieved - _EPOCH) // timedelta(microseconds=1), data.cause.event_id, data.cause.event_source
+        key = time_us, data.cause.event_id, data.cause.event_source
         return NamedUnit(data, first, last, day, key, data.position - data.balance)
 
     def _is_of_others(self, scope: str) -> bool:

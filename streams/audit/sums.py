@@ -78,12 +78,13 @@ class Business:
         return {}
 
     def local(self, time_us: int) -> datetime:
-        """Civil date and time of an instant, to the second."""
-        return datetime.fromtimestamp(time_us // 1_000_000, self.zone)
+        """Business date of an instant, and by the clocks how long after the beginning of that day it is, to the second."""
+        civil = datetime.fromtimestamp(time_us // 1_000_000, self.zone).replace(tzinfo=None)
+        return civil - timedelta(hours=int(self.settings.day_starts.partition(":")[0]))
 
     def exact(self, time_us: int) -> datetime:
         """Civil date and time of an instant, to the microsecond."""
-        return self.local(time_us).replace(microsecond=time_us % 1_000_000)
+        return datetime.fromtimestamp(time_us // 1_000_000, self.zone).replace(microsecond=time_us % 1_000_000)
 
     def scopes_of(self, dims: Dims, on: date) -> tuple[str, ...]:
         """Every scope that a unit of these dimensions, dated on a day, counts in."""

@@ -161,7 +161,7 @@ def move(
     found = _found(settings, which)
     order, judged = choose(found, business, moves=True, what=what, event_id=event_id)
     try:
-        time = moved_time(judged.event, to, settings.timezone)
+        time = moved_time(judged.event, to, settings.timezone, settings.day_starts_hour)
     except ValueError as error:
         raise click.UsageError(f"--to {to}: {error}") from None
     if time == moved_time(judged.event, _exact(business, judged.event.time_us), settings.timezone):
@@ -198,7 +198,11 @@ def cancel(
     found = _found(settings, which)
     order, judged = placed(found, business)
     try:
-        time = utc_text(note.at_us) if at is None else moved_time(judged.event, at, settings.timezone)
+        time = (
+            utc_text(note.at_us)
+            if at is None
+            else moved_time(judged.event, at, settings.timezone, settings.day_starts_hour)
+        )
     except ValueError as error:
         raise click.UsageError(f"--at {at}: {error}") from None
     correction = _correction("cancel", order, note, *([] if at is None else [time]))

@@ -101,6 +101,7 @@ class Calendar:
         windows: Kinds of window that are counted, of `WINDOWS`; days always are.
         reckoning: When weeks and years begin.
         rolling: Days of each rolling window → the sets of dimensions, in their order, whose scopes it is kept for.
+        day_starts: Local hour at which a business day begins.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -112,6 +113,7 @@ class Calendar:
     windows: Sequence[str] = DEFAULT_WINDOWS
     reckoning: Reckoning = CIVIL
     rolling: Mapping[int, Collection[tuple[str, ...]]] = field(default_factory=dict)
+    day_starts: int = 0
     _known: dict[int, HolidayYear] = field(init=False, repr=False, default_factory=dict)
     _holiday_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
     _by_date: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -268,11 +270,13 @@ class Calendar:
     def ends_at_us(self, period: Period) -> int:
         """First instant after a period in the business time zone, in microseconds since 1970.
 
-        Where midnight comes twice on the following date (clocks set back across it) it is the later one: between them
-        the old date returns.
+        Where the hour at which days begin comes twice on the following date (clocks set back across it) it is the later one:
+        between them the old date returns.
         """
         following = period.end + timedelta(days=1)
-        midnight = datetime(following.year, following.month, following.day, tzinfo=ZoneInfo(self.timezone))
+        midnight = datetime(
+            following.year, following.month, following.day, self.day_starts, tzinfo=ZoneInfo(self.timezone)
+        )
         # In a gap the earlier reading is the later instant, in an overlap the later reading is.
         return max((midnight.replace(fold=fold) - _EPOCH) // _MICROSECOND for fold in (0, 1))
 

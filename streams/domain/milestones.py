@@ -8,9 +8,8 @@ event says its position, and is completed when they have been asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from schemas.instants import utc_text
 from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from schemas.questions import UnitKey
     from streams.domain.windows import Row
+    from streams.domain.zone import BusinessZone
 
 #: Of installations that began when there was no other.
 EARLIEST_SOURCE = "/milestones"
@@ -226,12 +226,12 @@ class Completion:
     """Completes events with the units that their positions mean.
 
     Args:
-        timezone: IANA name of the business time zone; the offset of `achieved_at`.
+        zone: The business time zone; the offset of `achieved_at`, and whose business date `achieved_on` is.
         topics: Number → name of the source topics that causes point into.
     """
 
-    def __init__(self, timezone: str, topics: Mapping[int, str]) -> None:
-        self._zone = ZoneInfo(timezone)
+    def __init__(self, zone: BusinessZone, topics: Mapping[int, str]) -> None:
+        self._zone = zone
         self._topics = topics
 
     def with_unit(self, event: MilestoneEvent, unit: UnitKey | None) -> MilestoneEvent:
@@ -239,11 +239,15 @@ class Completion:
         if unit is None:
             return event.model_copy(update={"data": event.data.model_copy(update={"position": None})})
         time_us, event_id, source, topic, partition, offset = unit
-        achieved_at = (_EPOCH + timedelta(microseconds=time_us)).astimezone(self._zone)
+        achieved_at = self._zone.datetime_of(time_us)
         cause = Cause(
             topic=self._topics[topic], partition=partition, offset=offset, event_source=source, event_id=event_id
         )
-        found = {"achieved_at": achieved_at.isoformat(), "achieved_on": achieved_at.date().isoformat(), "cause": cause}
+        found = {
+            "achieved_at": achieved_at.isoformat(),
+            "achieved_on": self._zone.date_of(time_us).isoformat(),
+            "cause": cause,
+        }
         return event.model_copy(update={"data": event.data.model_copy(update=found)})
 
 

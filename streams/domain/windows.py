@@ -130,7 +130,7 @@ class Row:
         self.place = place
         self.count = 0
         self.backfilled = 0
-        #: Of a rolling window that has no published row: units, and those of history, of its days before the last one.
+        #: Of a rolling window: units, and those of history, of its days before the last one.
         self.begun_with = 0, 0
         #: The part of the count that is an opening balance.
         self.balance = 0
@@ -162,19 +162,23 @@ class Row:
 
     @property
     def known_count(self) -> int:
-        """What was known before this step: what was published, with an opening balance where there was none before.
+        """What is no news: what was published, with an opening balance where there was none before.
 
-        A rolling window begins with what its days before the last one count.
+        Of a rolling window, what its days before the last one count is not either.
         """
-        if self.published_status is None:
-            return self.balance + self.begun_with[0]
+        return max(self._published_with_balance, self.begun_with[0])
+
+    @property
+    def _published_with_balance(self) -> int:
         return self.published_count + (self.balance if not self.published_balance else 0)
 
     @property
     def only_backfilled(self) -> bool:
         """Whether this step added history being loaded, and nothing else in the end."""
-        backfilled = self.backfilled - (self.published_backfilled or self.begun_with[1])
-        return backfilled > 0 and self.count - self.known_count <= backfilled
+        before, loaded = self._published_with_balance, self.published_backfilled
+        if self.published_status is None:
+            before, loaded = before + self.begun_with[0], self.begun_with[1]
+        return 0 < self.backfilled - loaded >= self.count - before
 
     @property
     def is_balance_corrected(self) -> bool:
@@ -1221,7 +1225,7 @@ class Windows:
         row.published_status = None if status == UNPUBLISHED else STATUSES[status]
         row.targets = self._targets.get(place, ())
         row.controls = self._controls.get(place, ())
-        if row.period.kind == ROLLING and status == UNPUBLISHED:
+        if row.period.kind == ROLLING:
             last = self.find((row.metric, row.scope, f"day:{row.period.end.isoformat()}"))
             of_last = (columns.count[last], columns.backfilled[last]) if last is not None else (0, 0)
             row.begun_with = row.count - of_last[0], row.backfilled - of_last[1]

@@ -1,12 +1,13 @@
 """Business dates and hours: civil time in the business time zone, never UTC days.
 
-An instant is an int, microseconds since 1970-01-01T00:00Z. A *cell* is one local hour of one civil date, as an int:
-the date's proleptic Gregorian ordinal times 24, plus the local hour.
+A business day begins at midnight, or at a later hour of its civil date and ends at that hour of the next one. An instant is an
+int, microseconds since 1970-01-01T00:00Z. A *cell* is one local hour of one business day, as an int: the proleptic Gregorian
+ordinal of its date times 24, plus the number of the hour, 0 for the first of the day.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -26,7 +27,7 @@ def day_of_cell(cell: int) -> date:
 
 
 def hour_of_cell(cell: int) -> int:
-    """The local hour of a cell, 0 to 23."""
+    """The number of the local hour of a cell in its business day, 0 to 23."""
     return cell % HOURS
 
 
@@ -35,19 +36,26 @@ class BusinessZone:
 
     Args:
         name: IANA name, such as `Asia/Shanghai`.
+        day_starts: Local hour at which a business day begins, 0 to 23.
 
     Raises:
         ValueError: There is no such zone.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, day_starts: int = 0) -> None:
         try:
             self._zone = ZoneInfo(name)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"no IANA time zone is called {name!r}; Asia/Shanghai is one") from None
         self.name = name
+        self.day_starts = day_starts
         self._cells: dict[int, int | None] = {}
         self._offsets_s: dict[int, int | None] = {}
+
+    @property
+    def key(self) -> str:
+        """Tells which instants are of which business date."""
+        return f"{self.name} {self.day_starts:02}:00" if self.day_starts else self.name
 
     def cell_of(self, time_us: int) -> int:
         """The cell of an instant; exact for every offset and every change of the clocks."""
@@ -71,7 +79,7 @@ class BusinessZone:
         return cell
 
     def date_of(self, time_us: int) -> date:
-        """The civil date of an instant."""
+        """The business date of an instant."""
         return day_of_cell(self.cell_of(time_us))
 
     def day_of_cell(self, cell: int) -> date:
@@ -79,16 +87,22 @@ class BusinessZone:
         return day_of_cell(cell)
 
     def start_of_day_us(self, time_us: int) -> int:
-        """The first instant of the civil date that an instant belongs to.
+        """The first instant of the business date that an instant belongs to.
 
-        Where a change of the clocks skips midnight, the day starts at the change.
+        Where a change of the clocks skips the hour at which days begin, the day starts at the change.
         """
         return self.first_us(self.date_of(time_us))
 
     def first_us(self, day: date) -> int:
-        """The first instant of a civil date, microseconds since 1970."""
+        """The first instant of a business date, microseconds since 1970."""
         # In a gap, fold 0 takes the offset before the change, which leads to the instant of the change itself.
-        return int(datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp()) * _SECOND_US
+        begins = datetime(day.year, day.month, day.day, self.day_starts, tzinfo=self._zone)
+        return int(begins.timestamp()) * _SECOND_US
+
+    def time_of_day(self, time_us: int) -> time:
+        """How long after the beginning of its business day an instant is by the clocks, as a time of day."""
+        seconds = (time_us // _SECOND_US + self._offset_s(time_us // _SECOND_US)) % 86_400
+        return time(seconds // _HOUR_S, seconds % _HOUR_S // 60, seconds % 60, time_us % _SECOND_US)
 
     def datetime_of(self, time_us: int) -> datetime:
         """The instant as an aware datetime of this zone."""
@@ -117,4 +131,5 @@ class BusinessZone:
 
     def _offset_s(self, second: int) -> int:
         offset = datetime.fromtimestamp(second, self._zone).utcoffset() or timedelta()
-        return offset.days * 86_400 + offset.seconds
+        # By as much as a business day begins after midnight its clocks are behind.
+        return offset.days * 86_400 + offset.seconds - self.day_starts * _HOUR_S

@@ -126,7 +126,7 @@ class Finder:
         self._settings = settings
         self._catalogue = settings.catalogue
         self._reading, self._fetching = reading, fetching
-        self._zone = BusinessZone(settings.timezone)
+        self._zone = BusinessZone(settings.timezone, settings.day_starts_hour)
         self._framed = settings.accept_schema_registry_json
         self._indexes = {number: PartitionIndex(self._zone) for number in range(settings.partitions)}
         self._lock, self._fetch_lock = asyncio.Lock(), asyncio.Lock()

@@ -155,7 +155,7 @@ class PartitionIndex:
         names = self._postings.save(folder, self._chunks.values())
         document = {
             "format": _FORMAT,
-            "zone": self._zone.name,
+            "zone": self._zone.key,
             "next": self.next,
             "newest_ms": self.newest_ms,
             "last": self.last,
@@ -180,7 +180,7 @@ class PartitionIndex:
         self.reset()
 
     def _take(self, kept: dict[str, Any], folder: Path) -> None:
-        if kept["format"] != _FORMAT or kept["zone"] != self._zone.name:
+        if kept["format"] != _FORMAT or kept["zone"] != self._zone.key:
             raise ValueError("kept by another version")
         self.vocabulary.restore(list(enumerate(kept["words"])))
         self._postings.load(folder, kept["runs"])

@@ -191,7 +191,7 @@ class Teller:
     """
 
     def __init__(self, settings: Settings, calendar: Calendar, *, vins_shown: bool) -> None:
-        self._zone = BusinessZone(settings.timezone)
+        self._zone = BusinessZone(settings.timezone, settings.day_starts_hour)
         self._scopes = Scopes(settings.scopes, settings.values.listed(), settings.aliases)
         self._names = settings.catalogue.names()
         self._orders_known = "orders" in settings.families

@@ -209,13 +209,14 @@ def taken_back(events: Sequence[Corrected], correction: Correction) -> None:
             correction.again(by_identity[voids])
 
 
-def moved_time(event: Fact, to: str, timezone: str) -> str:
+def moved_time(event: Fact, to: str, timezone: str, day_starts: int = 0) -> str:
     """The time that an event gets, RFC 3339 with the business time zone's offset.
 
     Args:
         event: Whose time it is.
         to: A date, at whose day the event keeps its time of day; or a date and time, business time without an offset.
         timezone: The business time zone.
+        day_starts: Local hour at which a business day begins: what is earlier in the day is on the next civil date.
 
     Raises:
         ValueError: It is neither.
@@ -225,7 +226,7 @@ def moved_time(event: Fact, to: str, timezone: str) -> str:
     text = to.strip()
     try:
         if len(text) == len("2024-10-30"):
-            day = datetime.fromisoformat(text)
+            day = datetime.fromisoformat(text) + timedelta(days=was.hour < day_starts)
             moved = day.replace(
                 hour=was.hour, minute=was.minute, second=was.second, microsecond=was.microsecond, tzinfo=zone
             )

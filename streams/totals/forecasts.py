@@ -254,7 +254,7 @@ class Forecasts:
         target = watch.target
         history = self._history(days, (target.metric, target.scope), today)
         row = days.day(target.metric, target.scope, today)
-        share = usual_share(self._by_hour(days, target, today), self._zone.datetime_of(now_us).time())
+        share = usual_share(self._by_hour(days, target, today), self._zone.time_of_day(now_us))
         known = Known(history, row.count if row is not None else 0, share, days.balance(target.metric, target.scope))
         return forecast(target, watch.period, known, as_of=utc_text(now_us), timezone=self._zone.name)
 

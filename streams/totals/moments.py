@@ -116,7 +116,7 @@ class Moments:
         self._number = number
         self._totals = totals
         self._shards = shards
-        self._complete = Completion(context.settings.timezone, context.source_topics.names)
+        self._complete = Completion(context.zone, context.source_topics.names)
         self._queues: dict[tuple[str, str], deque[MilestoneEvent]] = {}
         self._asked: dict[_Place, _Asked] = {}
         self._by_id: dict[str, _Asked] = {}

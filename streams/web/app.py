@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from streams.domain.zone import BusinessZone
 from streams.web import api, health, pages
 from streams.web.assets import Assets
 from streams.web.bounded_waits import ended
@@ -75,7 +75,7 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
         access: Who may ask.
         fresh: Reload templates and static files, for development.
     """
-    zone, payloads = ZoneInfo(settings.timezone), settings.web_show_payloads
+    zone, payloads = BusinessZone(settings.timezone, settings.day_starts_hour), settings.web_show_payloads
     vins, place = settings.web_show_vins, kept_folder(settings)
     model = ReadModel(
         zone, keep_payloads=payloads, keep_vins=vins, place=place, bulk=True, events=settings.clock == "events"
@@ -84,7 +84,9 @@ def create_app(settings: Settings, access: Access, *, fresh: bool = False) -> We
     hub = Hub(lambda: web.status().model_dump_json())
     follower.changed = hub.changed
     assets = Assets(FOLDER / "static", fresh=fresh)
-    renderer = Pages(FOLDER, assets, fresh=fresh, period_kinds=settings.period_kinds)
+    renderer = Pages(
+        FOLDER, assets, fresh=fresh, period_kinds=settings.period_kinds, day_starts=settings.day_starts_hour
+    )
     web = Web(settings, model, follower.state, hub, renderer, Orders(settings))
     failures: list[str] = []
 

@@ -40,7 +40,7 @@ class Web:
     @property
     def zone(self) -> BusinessZone:
         """The business time zone."""
-        return BusinessZone(self.settings.timezone)
+        return BusinessZone(self.settings.timezone, self.settings.day_starts_hour)
 
     @property
     def holidays(self) -> tuple[HolidayYear, ...]:

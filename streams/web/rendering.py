@@ -118,14 +118,22 @@ class Pages:
         assets: For the addresses of static files.
         fresh: Reload templates when they change, for development.
         period_kinds: Kinds of period that are counted, as forms offer them.
+        day_starts: Local hour at which a business day begins.
     """
 
     def __init__(
-        self, folder: Path, assets: Assets, *, fresh: bool = False, period_kinds: Sequence[str] = PERIOD_KINDS
+        self,
+        folder: Path,
+        assets: Assets,
+        *,
+        fresh: bool = False,
+        period_kinds: Sequence[str] = PERIOD_KINDS,
+        day_starts: int = 0,
     ) -> None:
         self._folder = folder
         self._assets = assets
         self._period_kinds = [kind for kind in PERIOD_KINDS if kind in period_kinds]
+        self._day_starts = day_starts
         self._fresh = fresh
         self._environments: dict[str, Environment] = {}
 
@@ -205,6 +213,7 @@ class Pages:
         environment.globals["static"] = self._assets.url
         environment.globals["locales"] = LOCALES
         environment.globals["period_kinds"] = self._period_kinds
+        environment.globals["day_starts"] = self._day_starts
         return environment
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from schemas.instants import format_instant, parse_instant
 from streams.domain.suggestions import unknown
-from streams.web.status import service_status
+from streams.web.status import day_of, service_status
 from streams.web.times import text_of_us
 from streams.web.views.common import Ask, EarlierMoment, micros
 
@@ -60,7 +60,7 @@ def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
             then = parse_instant(as_of).astimezone(ZoneInfo(web.settings.timezone))
             clock = {
                 "business_now": format_instant(then.replace(microsecond=0)),
-                "business_date": then.date().isoformat(),
+                **day_of(web.settings, then),
             }
             status = status.model_copy(update=clock)
         yield Ask(view, status, web.settings, web.holidays, past)

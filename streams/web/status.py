@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -123,7 +123,8 @@ class ServiceStatus(_Said):
     """Everything about how the service is.
 
     `installation` tells installations apart without naming their brokers. `stale` means that the numbers may be old, `reasons` say why, the most serious first, and `causes` what each is about. `business_now` and `business_date` are
-    by the clock of the service: the wall clock, or the greatest event time. Ages are by the clock of this process, whatever
+    by the clock of the service: the wall clock, or the greatest event time; `day_clock` is the business date and how long it has lasted by
+    the clocks, written as a date and time. Ages are by the clock of this process, whatever
     that of the brokers says. `data_as_of` is when the partition that reported longest ago last did; `lag` counts the events
     that wait over all partitions, null where nobody can know: before the first report, and when the last is no longer of now.
     """
@@ -132,6 +133,7 @@ class ServiceStatus(_Said):
     now: str
     business_now: str
     business_date: str
+    day_clock: str
     timezone: str
     clock: str
     stale: bool
@@ -180,7 +182,7 @@ def service_status(view: Snapshot, state: FollowState, settings: Settings) -> Se
         installation=installation_digest(settings),
         now=text_of(now),
         business_now=format_instant(business.replace(microsecond=0)),
-        business_date=business.date().isoformat(),
+        **day_of(settings, business),
         timezone=settings.timezone,
         clock=settings.clock,
         stale=bool(reasons),
@@ -296,6 +298,12 @@ def _lost(workers: list[WorkerState]) -> set[int]:
     """The partitions of workers that have fallen silent, unless another has taken them over."""
     kept = {number for worker in workers if _reports(worker) for number in worker.partitions}
     return {number for worker in workers if worker.silent for number in worker.partitions} - kept
+
+
+def day_of(settings: Settings, moment: datetime) -> dict[str, str]:
+    """The fields that say which business date an instant of the business time zone is of, and how much of it is over."""
+    since_begin = moment.replace(tzinfo=None, microsecond=0) - timedelta(hours=settings.day_starts_hour)
+    return {"business_date": since_begin.date().isoformat(), "day_clock": since_begin.isoformat()}
 
 
 def _business_now(settings: Settings, now: datetime, last_event_at: str | None) -> datetime:

@@ -260,6 +260,12 @@ def test_a_date_keeps_the_time_of_day_and_a_time_without_an_offset_is_business_t
     assert moved_time(given.event, to, "Asia/Shanghai") == time
 
 
+def test_a_date_is_a_business_date_where_days_begin_later() -> None:
+    (given,) = taken([was_placed()])  # at 10:00
+    assert moved_time(given.event, "2024-10-30", "Asia/Shanghai", 6) == "2024-10-30T10:00:00+08:00"
+    assert moved_time(given.event, "2024-10-30", "Asia/Shanghai", 11) == "2024-10-31T10:00:00+08:00"
+
+
 @pytest.mark.parametrize("to", ["soon", "2024-13-01", "20241030", "2024-10-30T24:00+08:00", "", "1999-01-01T00:00Z"])
 def test_what_is_no_date_is_refused(to: str) -> None:
     (given,) = taken([was_placed()])

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
 
 from schemas.codec import encode_row
 from schemas.rows import PlainRow, RowKey
+from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -156,7 +156,7 @@ def measured(rows: int, *, history: bool) -> dict[str, Any]:
     from streams.web.readmodel import Feed, ReadModel  # noqa: PLC0415 - imports are part of what is resident
 
     before_mb = _resident_mb()
-    model = ReadModel(ZoneInfo("Asia/Shanghai"), bulk=True)
+    model = ReadModel(BusinessZone("Asia/Shanghai"), bulk=True)
     found: dict[str, Any] = {"rows": rows, "resident_before_mb": before_mb}
     try:
         spent_s = cpu_s = 0.0

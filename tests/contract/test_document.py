@@ -48,7 +48,7 @@ from streams.audit.sums import Business
 from streams.domain.calendar import WINDOWS
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
-from streams.domain.zone import BusinessZone
+from streams.domain.zone import BusinessZone, hour_of_cell
 from streams.holidays import calendar_of, load_calendar
 from streams.operations.row_files import read_mapping
 from streams.settings import Settings, ValueSettings
@@ -87,6 +87,7 @@ KNOWN_CHECKS = {
     "dates",
     "windows",
     "rolling",
+    "day-starts",
     "metrics",
     "scope-ids",
     "listed-values",
@@ -439,6 +440,17 @@ def test_a_date_counts_in_the_window_of_the_document(row: tuple[str, ...]) -> No
     found = next(period for period in calendar.periods_of(date.fromisoformat(row[2])) if period.kind == kind)
     assert (found.id, found.start.isoformat(), found.end.isoformat()) == (period_id, row[4], row[5])
     assert calendar.period(period_id) == found
+
+
+@pytest.mark.parametrize("row", rows_of("day-starts"), ids=lambda row: row[0])
+def test_an_instant_is_of_the_business_date_of_the_document(row: tuple[str, ...]) -> None:
+    settings = Settings(timezone=row[1], day_starts="06:00", holidays=())
+    zone, time_us = BusinessZone(settings.timezone, settings.day_starts_hour), micros_of(parse_instant(row[0]))
+    assert (zone.date_of(time_us).isoformat(), hour_of_cell(zone.cell_of(time_us))) == (row[2], int(row[3]))
+    local = Business(settings).local(time_us)
+    assert (local.date().isoformat(), local.hour) == (row[2], int(row[3]))
+    day = calendar_of(settings).period(f"day:{row[2]}")
+    assert zone.first_us(day.start) <= time_us < calendar_of(settings).ends_at_us(day)
 
 
 def test_a_date_is_in_the_rolling_windows_of_the_document() -> None:

@@ -88,6 +88,22 @@ def test_news_and_record_are_told_apart_by_the_days_whenever_the_step_comes() ->
     ]
 
 
+def test_units_of_earlier_days_that_come_late_are_news_only_where_the_last_day_is_needed() -> None:
+    known = world(rule("week", "rolling:7d", exceeds=100))
+    known.put("2024-10-05", 60)
+    known.put("2024-10-06", 30)
+    known.put("2024-10-07", 5)
+    assert told(known.step("2024-10-08T12:00:00+08:00")) == []
+    known.put("2024-10-05", 72)
+    assert told(known.step("2024-10-08T13:00:00+08:00")) == [
+        ("raised", "rolling:7d:2024-10-06/exceeds:100"),
+        ("recorded", "rolling:7d:2024-10-07/exceeds:100"),
+        ("recorded", "rolling:7d:2024-10-08/exceeds:100"),
+    ]
+    known.put("2024-10-04", 40)
+    assert told(known.step("2024-10-08T14:00:00+08:00")) == [("raised", "rolling:7d:2024-10-05/exceeds:100")]
+
+
 def test_what_is_loaded_as_history_is_on_record_and_live_units_of_the_last_day_are_news() -> None:
     known = world(rule("week", "rolling:7d", exceeds=100))
     known.put("2024-10-05", 90, backfilled=90)

@@ -10,6 +10,7 @@ import pytest
 from schemas.outputs import Cause
 from streams.domain.milestones import Completion
 from streams.domain.windows import Windows
+from streams.domain.zone import BusinessZone
 from tests.domain.totals_world import METRIC, SCOPE, World, rule, target, told, us
 
 if TYPE_CHECKING:
@@ -784,7 +785,7 @@ def test_a_wrong_rule_or_target_is_refused_by_name() -> None:
 
 
 def test_achieved_at_has_the_offset_of_the_business_zone_at_that_time() -> None:
-    complete = Completion("America/New_York", {1: "vehicle.deliveries.v1"})
+    complete = Completion(BusinessZone("America/New_York"), {1: "vehicle.deliveries.v1"})
     world = World(rule(exceeds=1), timezone="America/New_York", holidays=())
     for day in (date(2024, 3, 9), date(2024, 3, 10)):
         world.put(day, 2)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.zone import BusinessZone, day_of_cell, hour_of_cell
+from streams.holidays import load_calendar
 from tests.domain.facts import us
 
 # Whole hours, halves and quarters; changes at midnight, at 00:01, by half an hour, by a whole day.
@@ -110,3 +111,33 @@ def test_old_quarter_hours_are_forgotten_and_come_out_the_same_again(monkeypatch
 def test_an_unknown_zone_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"no IANA time zone is called '{name}'"):
         BusinessZone(name)
+
+
+@given(st.sampled_from(ZONES), st.integers(1, 23), st.one_of(instants, odd_instants))
+def test_a_business_day_that_begins_later_is_by_the_clocks_so_much_behind(name: str, starts: int, time_us: int) -> None:
+    zone = BusinessZone(name, starts)
+    local = datetime.fromtimestamp(time_us // 1_000_000, ZoneInfo(name)).replace(tzinfo=None) - timedelta(hours=starts)
+    cell = zone.cell_of(time_us)
+    assert (day_of_cell(cell), hour_of_cell(cell)) == (local.date(), local.hour)
+    assert zone.date_of(time_us) == local.date()
+    assert zone.time_of_day(time_us).replace(microsecond=0) == local.time()
+
+
+@pytest.mark.parametrize(
+    ("name", "starts", "day", "instant"),
+    [
+        ("Asia/Shanghai", 6, "2024-10-07", "2024-10-07T06:00:00+08:00"),
+        ("Europe/Berlin", 6, "2024-10-27", "2024-10-27T06:00:00+01:00"),
+        ("Europe/Berlin", 6, "2024-03-31", "2024-03-31T06:00:00+02:00"),
+        # An hour that the clocks leave out: the day begins at the change.
+        ("Europe/Berlin", 2, "2024-03-31", "2024-03-31T03:00:00+02:00"),
+    ],
+)
+def test_the_first_instant_of_a_day_that_begins_later(name: str, starts: int, day: str, instant: str) -> None:
+    zone = BusinessZone(name, starts)
+    assert zone.first_us(date.fromisoformat(day)) == us(instant)
+    assert zone.date_of(us(instant)).isoformat() == day
+    assert zone.date_of(us(instant) - 1) == date.fromisoformat(day) - timedelta(days=1)
+    assert zone.key == f"{name} {starts:02}:00"
+    calendar = load_calendar((), zone, windows=("day",))
+    assert calendar.ends_at_us(calendar.period(f"day:{date.fromisoformat(day) - timedelta(days=1)}")) == us(instant)

@@ -62,6 +62,7 @@ def test_the_number_is_part_of_the_fingerprint_but_for_the_one_that_there_always
     assert one == "format=1 timezone=Asia/Shanghai scopes=model|all partitions=4"
     assert Context(Settings(limits=OTHER)).fingerprint == one
     assert Context(Settings(totals_partitions=2)).fingerprint == f"{one} totals=2"
+    assert "timezone=Asia/Shanghai 06:00 scopes" in Context(Settings(day_starts="06:00")).fingerprint
     assert Context(Settings(totals_partitions=2, limits=OTHER)).fingerprint == f"{one} totals=2-by-dimensions"
 
 

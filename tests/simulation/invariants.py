@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -193,10 +193,10 @@ def periods_of(day: date, windows: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1000)
-def end_of_day_s(day: str, zone: ZoneInfo) -> float:
-    """The end of a date, seconds since 1970."""
+def end_of_day_s(day: str, zone: ZoneInfo, starts: int) -> float:
+    """The end of a business day, seconds since 1970."""
     following = date.fromisoformat(day) + timedelta(days=1)
-    return datetime.combine(following, datetime.min.time(), zone).timestamp()
+    return datetime.combine(following, time(starts), zone).timestamp()
 
 
 @lru_cache(maxsize=4000)
@@ -211,6 +211,8 @@ class Invariants:
     def __init__(self, world: World) -> None:
         self._world = world
         self._zone = ZoneInfo(world.settings.timezone)
+        self._starts = world.settings.day_starts_hour
+        world.seen["days that begin later"] += bool(self._starts)
         rolling = (f"rolling:{window.days}d" for window in world.settings.rolling)
         self._windows = (*world.settings.windows, *rolling)
         self._topics = world.context.source_topics
@@ -436,7 +438,7 @@ class Invariants:
             self._world.seen["milestones without their unit"] += 1
             return
         achieved = datetime.fromisoformat(data["achieved_at"])
-        day = achieved.astimezone(self._zone).date().isoformat()
+        day = self._date_of(data["achieved_at"]).isoformat()
         if day != data["achieved_on"] or not data["start"] <= day <= data["end"]:
             raise BrokenError("moment", f"{name} was achieved at {achieved}, and on {data['achieved_on']}")
         if self._kept is not None and data["scope"] == OTHERS:
@@ -704,7 +706,8 @@ class Invariants:
         return model if not listed or model in listed else "other"
 
     def _date_of(self, text: str) -> date:
-        return datetime.fromisoformat(text).astimezone(self._zone).date()
+        local = datetime.fromisoformat(text).astimezone(self._zone)
+        return local.date() - timedelta(days=local.hour < self._starts)
 
     def _compare_counts(self, number: int, shard: _Shard, cells: Iterable[DayKey]) -> None:
         wrong = [cell for cell in cells if shard.counts.get(cell, 0) != shard.expected.get(cell, 0)]
@@ -1013,7 +1016,7 @@ class Invariants:
         kind, _, text = key[2].partition(":")
         if kind != "day" or self._world.settings.clock == "events":
             return
-        end_ms = int(end_of_day_s(text, self._zone) * 1000)
+        end_ms = int(end_of_day_s(text, self._zone, self._starts) * 1000)
         reached_s = self._world.clock_reached_s(end_ms)
         for tp in self._world.sources():
             number = tp.partition % len(self._shards)
@@ -1041,7 +1044,7 @@ class Invariants:
         return [
             key
             for key, row in self.table.items()
-            if row["status"] != "closed" and end_of_day_s(row["end"], self._zone) <= now_s
+            if row["status"] != "closed" and end_of_day_s(row["end"], self._zone, self._starts) <= now_s
         ]
 
     # Replays --------------------------------------------------------------------------------------------------------

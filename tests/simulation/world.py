@@ -351,6 +351,7 @@ def _settings(
     held_s: int,
     windows: tuple[str, ...],
     rolling: bool,
+    day_starts: int,
     produces: bool,
     keep_days: int,
 ) -> Settings:
@@ -421,6 +422,7 @@ def _settings(
         partitions=partitions,
         totals_partitions=totals,
         timezone=timezone,
+        day_starts=f"{day_starts:02}:00",
         clock=clock,  # type: ignore[arg-type] # one of the two
         holidays=(),
         windows=windows,
@@ -448,6 +450,9 @@ class World:
 
     def __init__(self, plan: Plan, loop: SimulatedLoop, dice: Random) -> None:
         zone, start = _PLACES[plan.place]
+        # In one schedule of five days begin at six, and everything is as much later.
+        day_starts = 6 if Random(plan.seed + 3).random() < 0.2 else 0
+        start = (datetime.fromisoformat(start) + timedelta(hours=day_starts)).isoformat()
         self.plan = plan
         self.loop = loop
         self.dice = dice
@@ -464,6 +469,7 @@ class World:
             several=plan.several,
             aliased_from=self.aliased_from,
             rolling=Random(plan.seed + 2).random() < 0.25 and not plan.keep_days,
+            day_starts=day_starts,
             limits=plan.limits,
             held_s=plan.held_s,
             windows=plan.windows,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pytest
 
+from streams.domain.zone import BusinessZone
 from streams.web.readmodel import ReadModel
 
 if TYPE_CHECKING:
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def model() -> Iterator[ReadModel]:
     """An empty read model."""
-    made = ReadModel(ZoneInfo("Asia/Shanghai"))
+    made = ReadModel(BusinessZone("Asia/Shanghai"))
     yield made
     made.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import checked_row, decode_row, encode_row
+from streams.domain.zone import BusinessZone
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
 from streams.web.readmodel.windows import SORTS
 from tests.support.outputs import Record, row, row_record
@@ -18,7 +18,7 @@ from tests.support.outputs import Record, row, row_record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ZONE = ZoneInfo("Asia/Shanghai")
+ZONE = BusinessZone("Asia/Shanghai")
 SCOPES = ["all", "model=SU7", "model=星辰", "model=SU7,region=CN-2", "model=SU7,region=CN-11", "region=CN-2"]
 
 _rows = st.builds(

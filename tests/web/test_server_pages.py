@@ -312,3 +312,18 @@ async def test_every_page_names_the_offset_of_its_times(tmp_path: Path, timezone
         page = (await site.get("/milestones")).text
         assert f"Business time zone: {said}<" in page
         assert f"({said})</p>" in page
+
+
+async def test_where_days_begin_later_the_business_date_and_the_hours_of_a_day_do(tmp_path: Path) -> None:
+    with Site(tmp_path, day_starts="06:00", **EVENTS) as site:
+        # Five in the morning of the 8th: the last hour of the 7th.
+        site.read(Feed.STATUS, source("2024-10-07T21:30:00.000Z"))
+        site.rows(row(f"day:{TODAY}", 107, by_hour=[100, *[0] * 22, 7]), row("day:2024-10-06", 90))
+        status = (await site.get("/api/v1/status")).json()
+        assert (status["business_date"], status["day_clock"]) == (TODAY, f"{TODAY}T23:30:00")
+        assert status["business_now"].startswith("2024-10-08T05:30")
+        for path in ("/?scope=model=SU7", f"/calendar/{TODAY}?scope=model=SU7"):
+            page = (await site.get(path)).text
+            hours = re.findall(r'<th scope="row">([0-9]{2}:00)</th>', page)
+            assert (hours[0], hours[-1]) == ("06:00", "05:00"), path
+            assert 'data-day-starts="6"' in page

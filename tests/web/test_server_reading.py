@@ -6,11 +6,11 @@ import re
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pytest
 from aiokafka import TopicPartition
 
+from streams.domain.zone import BusinessZone
 from streams.settings import Settings
 from streams.web.readmodel import Feed, ReadModel, WindowQuery
 from streams.web.readmodel.persistence import kept_folder
@@ -75,7 +75,7 @@ async def test_the_page_of_an_installation_without_topics_names_the_command_that
 
 def kept(folder: Path, **settings: str) -> ReadModel:
     chosen = Settings(state_dir=str(folder), **settings)  # type: ignore[arg-type] # all of them are texts
-    return ReadModel(ZoneInfo(chosen.timezone), place=kept_folder(chosen))
+    return ReadModel(BusinessZone(chosen.timezone), place=kept_folder(chosen))
 
 
 def counts(model: ReadModel) -> list[int]:

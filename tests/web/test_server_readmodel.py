@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from schemas.rows import RowKey
+from streams.domain.zone import BusinessZone
 from streams.spreadsheets import defused
 from streams.web.readmodel import (
     Changes,
@@ -75,7 +75,7 @@ def test_fields_that_the_contract_does_not_name_are_not_kept(model: ReadModel) -
 
 def test_of_several_partitions_every_milestone_and_version_is_kept_and_the_newest_milestone_is_first() -> None:
     """Their offsets are the same."""
-    model = ReadModel(ZoneInfo("Asia/Shanghai"), bulk=True)
+    model = ReadModel(BusinessZone("Asia/Shanghai"), bulk=True)
     found = [(0, 0, "08:00"), (0, 1, "12:00"), (1, 0, "10:00"), (1, 1, "11:00")]
     events = [
         replace(
@@ -291,7 +291,7 @@ def test_a_dead_letter_belongs_to_the_day_of_its_own_time_where_that_can_be_read
 
 def test_payloads_are_kept_only_where_they_may_be_shown(model: ReadModel) -> None:
     record = letter_record(b"<script>\x00\xff\xe5\xb0\x8f", key=b"\x1b[31mkey")
-    shown = ReadModel(ZoneInfo("Asia/Shanghai"), keep_payloads=True)
+    shown = ReadModel(BusinessZone("Asia/Shanghai"), keep_payloads=True)
     try:
         for each in (model, shown):
             take(each, Feed.DEAD_LETTERS, record)

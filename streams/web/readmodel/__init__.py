@@ -33,9 +33,9 @@ from streams.web.readmodel.writing import Changes, Feed, Writer
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from zoneinfo import ZoneInfo
 
     from schemas.outputs import Status
+    from streams.domain.zone import BusinessZone
     from streams.web.readmodel.persistence import KeptFolder
 
 __all__ = [
@@ -67,7 +67,9 @@ class Snapshot:
         events: Likewise.
     """
 
-    def __init__(self, connection: sqlite3.Connection, as_of_us: int | None, zone: ZoneInfo, *, events: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, as_of_us: int | None, zone: BusinessZone, *, events: bool
+    ) -> None:
         self._connection = connection
         self.windows = WindowReader(connection, as_of_us, zone, events=events)
         self.milestones = MilestoneReader(connection, as_of_us)
@@ -118,7 +120,7 @@ class ReadModel:
 
     def __init__(  # noqa: PLR0913 - by name
         self,
-        zone: ZoneInfo,
+        zone: BusinessZone,
         *,
         keep_payloads: bool = False,
         keep_vins: bool = False,

@@ -16,6 +16,7 @@ import stat
 from importlib import resources
 from typing import IO, TYPE_CHECKING, Final
 
+from streams.domain.zone import BusinessZone
 from streams.settings import state_dir
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def kept_folder(settings: Settings) -> KeptFolder | None:
 
 
 def _version(settings: Settings) -> str:
-    digest = hashlib.sha256(f"{settings.timezone} {settings.web_show_payloads} {settings.web_show_vins}".encode())
+    zone = BusinessZone(settings.timezone, settings.day_starts_hour)
+    digest = hashlib.sha256(f"{zone.key} {settings.web_show_payloads} {settings.web_show_vins}".encode())
     for package, name in _WRITERS:
         digest.update(resources.files(package).joinpath(name).read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,10 +15,10 @@ from streams.web.readmodel.keyset_pages import Selection
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
-    from zoneinfo import ZoneInfo
 
     from schemas.outputs import WindowRow
     from streams.domain.periods import Period
+    from streams.domain.zone import BusinessZone
     from streams.web.readmodel.keyset_pages import LinePlace, SortOrder
 
 #: Rows of one page at most.
@@ -179,7 +178,7 @@ class WindowReader:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, as_of_us: int | None, zone: ZoneInfo, *, events: bool = False
+        self, connection: sqlite3.Connection, as_of_us: int | None, zone: BusinessZone, *, events: bool = False
     ) -> None:
         self._connection = connection
         self._as_of_us = as_of_us
@@ -196,7 +195,7 @@ class WindowReader:
             return {"as_of": None}
         return {
             "as_of": as_of_us,
-            "as_of_day": datetime.fromtimestamp(as_of_us / 1_000_000, self._zone).date().isoformat(),
+            "as_of_day": self._zone.date_of(as_of_us).isoformat(),
         }
 
     def page(self, query: WindowQuery) -> WindowPage:

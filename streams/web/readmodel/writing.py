@@ -41,10 +41,10 @@ from streams.web.readmodel.windows import dimensions_of
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
-    from zoneinfo import ZoneInfo
 
     from schemas.outputs import WindowRow
     from schemas.rows import PlainRow
+    from streams.domain.zone import BusinessZone
     from streams.kafka.records import LogRecord
     from streams.web.readmodel.database import Database
 
@@ -109,7 +109,7 @@ class Writer:
         keep_vins: Whether VINs may be kept, to be looked for.
     """
 
-    def __init__(self, database: Database, zone: ZoneInfo, *, keep_payloads: bool, keep_vins: bool = False) -> None:
+    def __init__(self, database: Database, zone: BusinessZone, *, keep_payloads: bool, keep_vins: bool = False) -> None:
         self._database = database
         self._zone = zone
         self._keep_payloads = keep_payloads
@@ -400,7 +400,7 @@ class Writer:
         of_event = moment is not None
         if moment is None:
             moment = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        return moment.astimezone(self._zone).date().isoformat(), of_event
+        return self._zone.date_of(micros_of(moment)).isoformat(), of_event
 
     @staticmethod
     def _unreadable(connection: sqlite3.Connection, feed: Feed, record: LogRecord, error: Exception) -> None:

@@ -201,7 +201,7 @@
     for (const id of ["s-broker", "o-broker"]) put(id, broker);
     readingAt(status.reader);
     sourcesHeard(status);
-    if (live) window.Charts?.clock(status.business_now);
+    if (live) window.Charts?.clock(status.day_clock);
     if (status.business_date !== body.dataset.date) refreshSoon(URGENT_MS);
   }
   function readingAt(reader) {

@@ -36,7 +36,7 @@ window.Charts = (() => {
   const runningSum = (values) => values.reduce((sums, value) => [...sums, plus(sums[sums.length - 1], value)], [0]);
   const atUtc = (date) => Date.parse(`${date}T00:00:00Z`);
   const daysBetween = (first, last) => Math.round((atUtc(last) - atUtc(first)) / DAY_MS);
-  /* The hour of an instant that is written in the business time zone: 14.5 is half past two. */
+  /* How long a business day has lasted, of a text that has this as its time of day: 14.5 is half past the fourteenth hour. */
   const hourOf = (instant) => Number(instant.slice(11, 13)) + Number(instant.slice(14, 16)) / 60;
 
   function interpolated(sums, x) {
@@ -76,12 +76,16 @@ window.Charts = (() => {
     return { xs, columns, ...hourAxis(false) };
   }
 
+  /* The local hour with a number in the business day; where days begin at midnight, the last one ends at 24:00. */
+  const DAY_STARTS = Number(document.body.dataset.dayStarts || 0);
+  const localHour = (hour) => (DAY_STARTS ? (hour + DAY_STARTS) % 24 : hour);
+
   function hourAxis(centred) {
-    const text = (hour) => `${String(Math.floor(hour)).padStart(2, "0")}:${String(Math.round((hour % 1) * 60)).padStart(2, "0")}`;
+    const text = (hour) => `${String(Math.floor(localHour(hour))).padStart(2, "0")}:${String(Math.round((hour % 1) * 60)).padStart(2, "0")}`;
     return {
       range: [0, 24],
       ticks: (width) => [...Array(25).keys()].filter((hour) => hour % (width > 26 ? 3 : 6) === 0),
-      tick: (hour) => String(hour).padStart(2, "0"),
+      tick: (hour) => String(localHour(hour)).padStart(2, "0"),
       say: (x) => (centred ? `${text(Math.floor(x))} – ${text(Math.floor(x) + 1)}` : text(x)),
     };
   }

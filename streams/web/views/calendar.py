@@ -257,7 +257,7 @@ def _marks(ask: Ask, metric: str, scope: str) -> defaultdict[str, set[MilestoneK
             found[data.start].add(data.kind)
         elif data.achieved_at is not None:
             moment = datetime.fromisoformat(data.achieved_at).astimezone(ZoneInfo(ask.settings.timezone))
-            found[moment.date().isoformat()].add(data.kind)
+            found[data.achieved_on or moment.date().isoformat()].add(data.kind)
     return found
 
 

@@ -280,8 +280,8 @@ class Ask:
 
     def hours_of(self, day: date) -> int:
         """How many hours a date has in the business time zone: 24, or where clocks change 23 or 25."""
-        zone = ZoneInfo(self.settings.timezone)
-        begin, end = (datetime.combine(each, time.min, zone).timestamp() for each in (day, day + timedelta(days=1)))
+        zone, starts = ZoneInfo(self.settings.timezone), time(self.settings.day_starts_hour)
+        begin, end = (datetime.combine(each, starts, zone).timestamp() for each in (day, day + timedelta(days=1)))
         return round((end - begin) / 3600)
 
     def scope(self, wanted: str) -> str:
