@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -47,7 +47,8 @@ class CalendarParameters(DatedParameters):
 class CalendarDay(View):
     """A date: `marks` are the kinds of milestones that stand on it.
 
-    `count` is null where there is no row, or where it is not `known` what it was at the earlier moment that is shown.
+    `count` is null where there is no row; it is not `known` where rows of that date are no longer kept, or what it was at the
+    earlier moment that is shown.
     `level` is 1 to 6 by the place of its count among those of the year's days, so that one huge day makes no other pale; 0
     without any unit.
     """
@@ -88,7 +89,10 @@ class CalendarHoliday(View):
 
 
 class CalendarView(View):
-    """A year: every date of it in order; `total` is null where a count of them is not known."""
+    """A year: every date of it in order; `total` is null where a count of them is not known.
+
+    `kept_since` is the first date of which the scope keeps rows, where the settings let earlier ones leave.
+    """
 
     year: int
     years: list[int]
@@ -103,14 +107,15 @@ class CalendarView(View):
     holidays_known: bool
     holidays: list[CalendarHoliday]
     days: list[CalendarDay]
+    kept_since: CivilDate | None
     past: EarlierMoment | None
 
 
 class DayView(View):
     """A date: its row and hours, the other metrics, what was restated, its milestones and dead letters.
 
-    `count` is null where it is not known what it was at the earlier moment that is shown, 0 where there was no row; `unknown` are
-    the metrics of which this is so.
+    `count` is null where it is not known what it was at the earlier moment that is shown, or where rows of that date are no longer
+    kept (they are from `kept_since` on), 0 where there was no row; `unknown` are the metrics of which this is so.
     `dead_letters` are those whose own time was on this date, else those rejected on it; `dead_letter_count` is of all.
     """
 
@@ -137,6 +142,7 @@ class DayView(View):
     milestones: list[MilestoneLine]
     dead_letters: list[DeadLetterEntry]
     dead_letter_count: int
+    kept_since: CivilDate | None
     past: EarlierMoment | None
 
 
@@ -145,7 +151,7 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
     year, scope, metric = parameters.year or ask.today.year, ask.scope(parameters.scope), ask.metric(parameters.metric)
     first, last = date(year, 1, 1), date(year, 12, 31)
     rows = {row.start: row for row in ask.view.windows.days(metric, scope, first.isoformat(), last.isoformat())}
-    every = ask.view.windows.day_counts(metric, scope, first.isoformat(), last.isoformat())
+    every = ask.day_counts(metric, scope, first.isoformat(), last.isoformat())
     marks = _marks(ask, metric, scope)
     sorts, names = DayTypes(ask.holidays), _holiday_names(ask)
     level = levels([row.count for row in rows.values()])
@@ -172,10 +178,11 @@ def calendar(ask: Ask, parameters: CalendarParameters) -> CalendarView:
         scope_count=ask.view.windows.scope_count(),
         goal=ask.goal(metric, scope),
         greatest=max(counts, default=0),
-        total=sum_of(every.values()),
+        total=_total(ask, metric, scope, year, every),
         holidays_known=not ask.holidays or any(entry.year == year for entry in ask.holidays),
         holidays=_holidays(ask, metric, scope, year),
         days=days,
+        kept_since=_text(ask.kept_since(scope)),
         past=ask.past,
     )
 
@@ -212,8 +219,20 @@ def day_view(ask: Ask, day: date, parameters: CalendarParameters) -> DayView:
         milestones=[milestone_line(event) for event in events],
         dead_letters=letters.letters,
         dead_letter_count=letters.total,
+        kept_since=_text(ask.kept_since(scope)),
         past=ask.past,
     )
+
+
+def _text(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _total(ask: Ask, metric: str, scope: str, year: int, days: Mapping[str, int | None]) -> int | None:
+    """Of a year: the sum of its days, or its own row where not all of them are kept."""
+    found = sum_of(days.values())
+    row = ask.view.windows.get(metric, scope, f"year:{year}") if found is None and ask.past is None else None
+    return found if row is None or row.start != f"{year}-01-01" else row.count
 
 
 def _day(  # noqa: PLR0913, PLR0917 - what is known of the year
@@ -278,7 +297,7 @@ def _holidays(ask: Ask, metric: str, scope: str, year: int) -> list[CalendarHoli
     def count(period: str, first: str, last: str) -> int | None:
         if period in counts:
             return counts[period]
-        days = ask.view.windows.day_counts(metric, scope, first, last)
+        days = ask.day_counts(metric, scope, first, last)
         return sum_of(days.values()) if days else None
 
     return [

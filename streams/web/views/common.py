@@ -20,6 +20,7 @@ from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
+from streams.domain.scopes import template_of
 from streams.domain.suggestions import period_fault, unknown
 from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery
@@ -362,10 +363,29 @@ class Ask:
         return Goal(rule="", operator="reaches", value=wanted.value, target_id=wanted.target_id)
 
     def count_of(self, metric: str, scope: str, period: str, row: WindowRow | None) -> int | None:
-        """What a window counts: 0 without a row; `None` where it is not known what the row was at the earlier moment."""
+        """What a window counts: 0 without a row; `None` where its day is no longer kept, or where the earlier moment is not known."""
         if row is not None:
             return row.count
+        since = self.kept_since(scope)
+        if since is not None and period.startswith("day:") and date.fromisoformat(period[4:]) < since:
+            return None
         return None if self.view.windows.is_unknown(metric, scope, period) else 0
+
+    def kept_since(self, scope: str) -> date | None:
+        """The first day of which a scope has rows, where it does not have all."""
+        days = self.settings.kept_days.get(template_of(scope))
+        return None if days is None else self.today - timedelta(days=days)
+
+    def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
+        """Date → count of the days that have rows; `None` where a day is no longer kept, or where the earlier moment is not known."""
+        counts = self.view.windows.day_counts(metric, scope, first, last)
+        since = self.kept_since(scope)
+        if since is not None:
+            day, end = date.fromisoformat(first), min(date.fromisoformat(last), since - timedelta(days=1))
+            while day <= end:
+                counts.setdefault(day.isoformat(), None)
+                day += timedelta(days=1)
+        return counts
 
     def check_scopes(self, wanted: Iterable[str]) -> None:
         """Checks that there are rows of each scope.

@@ -200,7 +200,7 @@ def _lines(ask: Ask, parameters: CompareParameters) -> tuple[list[ComparedLine],
 def _line(  # noqa: PLR0913, PLR0917 - what a line is made of
     ask: Ask, metric: str, scope: str, stretch: _Stretch, groups: list[list[date]], place: int
 ) -> ComparedLine:
-    counts = ask.view.windows.day_counts(metric, scope, stretch.start.isoformat(), stretch.end.isoformat())
+    counts = ask.day_counts(metric, scope, stretch.start.isoformat(), stretch.end.isoformat())
     sums = [sum_of(counts.get(day.isoformat(), 0) for day in dates) for dates in groups]
     days = [
         ComparedDay(

@@ -177,7 +177,7 @@ def span_of(ask: Ask, metric: str, scope: str, row: WindowRow | None, period: tu
     """A period up to today."""
     period_id, start, end = period
     last = min(end, ask.today)
-    counts = ask.view.windows.day_counts(metric, scope, start.isoformat(), last.isoformat())
+    counts = ask.day_counts(metric, scope, start.isoformat(), last.isoformat())
     if period_id == TOTAL:
         # Its dates begin where there is anything.
         start = min((date.fromisoformat(day) for day in counts), default=last)

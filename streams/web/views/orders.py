@@ -139,7 +139,7 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     scope = ask.scope(parameters.scope or (ALL if ask.view.windows.has_scope(ALL) else ""))
     if ".." in period:
         row, dates = None, stretch_of(ask, period)
-        published = sum_of(ask.view.windows.day_counts(metric, scope, *dates).values())
+        published = sum_of(ask.day_counts(metric, scope, *dates).values())
     else:
         if (fault := period_fault(period)) is not None:
             raise UnknownNameError(fault)
@@ -192,7 +192,7 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
 ) -> list[UnitLine]:
     """Units from a position on: only the dates on which they are looked up; `what` is metric, scope, first and last date."""
     metric, scope, start, last = what
-    counts = ask.view.windows.day_counts(metric, scope, start, last)
+    counts = ask.day_counts(metric, scope, start, last)
     with_rows = _rows(ask, scope)
     lines: list[UnitLine] = []
     before, day, end = 0, date.fromisoformat(start), date.fromisoformat(last)

@@ -149,7 +149,7 @@ def _is_wanted(line: TargetLine, parameters: TargetsParameters) -> bool:
 def _lines(ask: Ask, row: WindowRow) -> list[TargetLine]:
     today = ask.today.isoformat()
     last = min(row.end, today)
-    counts = ask.view.windows.day_counts(row.metric, row.scope, row.start, last)
+    counts = ask.day_counts(row.metric, row.scope, row.start, last)
     # What is not known is left out of the curve: its end is the count.
     sums = list(accumulate((count for count in counts.values() if count is not None), initial=row.balance))[1:]
     step = max(1, -(-len(sums) // _CURVE_POINTS))
