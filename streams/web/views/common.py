@@ -20,7 +20,6 @@ from schemas.facts import DIMENSIONS, METRICS, ROW_METRICS
 from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
-from streams.domain.scopes import template_of
 from streams.domain.suggestions import period_fault, unknown
 from streams.headline import sentence
 from streams.web.readmodel import MilestoneQuery
@@ -373,7 +372,8 @@ class Ask:
 
     def kept_since(self, scope: str) -> date | None:
         """The first day of which a scope has rows, where it does not have all."""
-        days = self.settings.kept_days.get(template_of(scope))
+        dimensions = () if scope == ALL else tuple(part.partition("=")[0] for part in scope.split(","))
+        days = self.settings.kept_days.get(dimensions)
         return None if days is None else self.today - timedelta(days=days)
 
     def day_counts(self, metric: str, scope: str, first: str, last: str) -> dict[str, int | None]:
