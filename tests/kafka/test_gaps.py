@@ -150,8 +150,10 @@ async def test_a_gap_stops_the_partition_that_reads_it_alone_until_it_is_accepte
         assert listed.stdout.startswith(f"{orders}-0  open  read up to {read:,}, begins at {read + 3:,}")
         others = await installation.markers()
         assert worker.process.poll() is None
-        status = (await installation.status())["worker/w2"]
-        assert status["health"] == "degraded"
+        give_up_s = deadline(30)
+        while (await installation.status()).get("worker/w2", {}).get("health") != "degraded":
+            assert time.monotonic() < give_up_s, installation.tails()
+            await asyncio.sleep(0.2)
 
         wrong = await installation.run("gaps", "accept", orders, "1", "--reason", "why not")
         assert (wrong.returncode, wrong.stdout) == (2, "")
