@@ -30,13 +30,18 @@ class Comparisons:
 
     def __init__(self, calendar: Calendar, than: Than) -> None:
         is_yearly = than == "last-year"
-        self._base: Callable[[Period], Period | None] = calendar.year_before if is_yearly else calendar.before
-        self._dependent: Callable[[Period], Period | None] = calendar.year_after if is_yearly else calendar.after
+        self._find_base: Callable[[Period], Period | None] = calendar.year_before if is_yearly else calendar.before
+        self._find_dependent: Callable[[Period], Period | None] = calendar.year_after if is_yearly else calendar.after
+        #: Of the periods that have been asked about: the one that each is compared with, and the one that is with it.
+        self._bases: dict[str, Period | None] = {}
+        self._dependents: dict[str, Period | None] = {}
         self._known: dict[str, Period] = {}
         self._with_units: list[_Ordering] = []
         #: The first period that had units before this step.
         self._first_before: _Ordering | None = None
         self._stale: dict[str, Period] = {}
+        #: How many units a period takes, None where there is nothing to compare it with; kept until that may have changed.
+        self.wanted: dict[str, int | None] = {}
 
     def put(self, row: Row) -> None:
         """Takes a period that may have changed, or is new."""
@@ -55,10 +60,12 @@ class Comparisons:
         """The periods to judge, in the order of time."""
         if (self._with_units[0] if self._with_units else None) != self._first_before:
             self._stale.update(self._known)
+            self.wanted.clear()
         for period in list(self._stale.values()):
             dependent = self._dependent(period)
             if dependent is not None and dependent.id in self._known:
                 self._stale[dependent.id] = dependent
+                self.wanted.pop(dependent.id, None)
         return sorted(self._stale.values(), key=lambda period: (period.start, period.end))
 
     def end(self) -> None:
@@ -68,7 +75,14 @@ class Comparisons:
 
     def base(self, period: Period) -> Period | None:
         """What a period is compared with, where there is such a period."""
-        return self._base(period)
+        if period.id not in self._bases:
+            self._bases[period.id] = self._find_base(period)
+        return self._bases[period.id]
+
+    def _dependent(self, period: Period) -> Period | None:
+        if period.id not in self._dependents:
+            self._dependents[period.id] = self._find_dependent(period)
+        return self._dependents[period.id]
 
     def has_history(self, base: Row, *, before: bool = False) -> bool:
         """Whether something came before a period that others are compared with; or did so before this step."""

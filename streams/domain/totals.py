@@ -716,11 +716,27 @@ class Totals:
             comparisons.end()
 
     def _judge_factor(self, rule: Rule, row: Row, comparisons: Comparisons) -> None:
+        milestone_id = factor_id(rule, row.scope, row.period.id)
+        stands = self._book.stands(milestone_id)
+        may_pass = rule.while_running or row.is_over
+        if not may_pass and not stands:
+            return
+        if row.period.id in comparisons.wanted:
+            wanted = comparisons.wanted[row.period.id]
+            if (may_pass and wanted is not None and row.count >= wanted) is stands and not rule.retract_after_s:
+                return
         period = comparisons.base(row.period)
         base = self._windows.get(RowKey(rule.metric, row.scope, period.id)) if period is not None else None
         units = rule.units_of(base.count if base is not None else 0)
+        is_compared = base is not None and base.is_over and base.count > 0 and comparisons.has_history(base)
+        comparisons.wanted[row.period.id] = units if is_compared else None
+        passes = may_pass and is_compared and row.count >= units
+        if passes:
+            self._held.end(milestone_id)
+        if passes is stands:
+            return
         claim = Claim(
-            factor_id(rule, row.scope, row.period.id),
+            milestone_id,
             "factor",
             units,
             rule=rule.name,
@@ -730,18 +746,7 @@ class Totals:
             compared_with=period.id if period is not None else None,
             compared_count=base.count if base is not None else None,
         )
-        passes = (
-            base is not None
-            and base.is_over
-            and base.count > 0
-            and comparisons.has_history(base)
-            and row.count >= units
-            and (rule.while_running or row.is_over)
-        )
-        stands = self._book.stands(claim.milestone_id)
-        if passes:
-            self._held.end(claim.milestone_id)
-        if passes and base is not None and not stands:
+        if passes and base is not None:
             passed = (
                 base.was_over
                 and base.published_count > 0
@@ -751,7 +756,7 @@ class Totals:
             )
             # As with records, a clock may be what makes it one: no unit of that step tells history from news.
             self._book.pass_(claim, row, news=not (passed or row.only_backfilled or row.count == row.backfilled))
-        elif stands and not passes and not self._is_held_back(claim.milestone_id, row, rule):
+        elif not self._is_held_back(milestone_id, row, rule):
             self._book.retract(claim, row)
 
     def _judge_scopes(self, rows: Iterable[Row]) -> Iterator[None]:
@@ -760,31 +765,40 @@ class Totals:
             self._among_scopes.note(row)
             for rule in self._rules_of(row):
                 if rule.share is not None:
-                    whole = self._windows.get(RowKey(rule.metric, ALL, row.period.id))
-                    count = whole.count if whole is not None else 0
-                    units = rule.units_of_all(count)
-                    claim = Claim(
-                        scope_share_id(rule, row.scope, row.period.id),
-                        "scope_share",
-                        max(1, units),
-                        rule=rule.name,
-                        operator="reaches",
-                        threshold=units,
-                        share=rule.share,
-                        compared_scope=ALL,
-                        compared_count=count,
-                    )
-                    self._judge_among(claim, rule, row, passes=count > 0 and row.count >= units)
+                    self._judge_share(rule, rule.share, row)
                 if rule.leader:
                     self._judge_leader(rule, row)
             yield from _pause(number)
 
+    def _judge_share(self, rule: Rule, share: float, row: Row) -> None:
+        milestone_id = scope_share_id(rule, row.scope, row.period.id)
+        if not row.is_over and not self._book.stands(milestone_id):
+            return
+        whole = self._windows.get(RowKey(rule.metric, ALL, row.period.id))
+        count = whole.count if whole is not None else 0
+        units = rule.units_of_all(count)
+        claim = Claim(
+            milestone_id,
+            "scope_share",
+            max(1, units),
+            rule=rule.name,
+            operator="reaches",
+            threshold=units,
+            share=share,
+            compared_scope=ALL,
+            compared_count=count,
+        )
+        self._judge_among(claim, rule, row, passes=count > 0 and row.count >= units)
+
     def _judge_leader(self, rule: Rule, row: Row) -> None:
+        milestone_id = leader_id(rule, row.scope, row.period.id)
+        if not row.is_over and not self._book.stands(milestone_id):
+            return
         leaders = self._among_scopes.leaders(rule.metric, rule.template, row.period.id)
         leads = row.scope == leaders.first
         led_before = self._among_scopes.led_before(row) if leads else None
         claim = Claim(
-            leader_id(rule, row.scope, row.period.id),
+            milestone_id,
             "leader",
             leaders.second_units + 1,
             rule=rule.name,
