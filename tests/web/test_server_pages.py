@@ -6,12 +6,19 @@ import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
+from markupsafe import escape
 
 from schemas.codec import decode_batch
 from schemas.facts import PRODUCTION, Fact, Rejection, topic_number
+from schemas.outputs import MilestoneEvent
+from streams.web.app import FOLDER
+from streams.web.filters import of_locale
 from streams.web.readmodel import Feed
+from streams.web.rendering import _translations
+from tests.contract.goldens import OUTPUTS
 from tests.support.outputs import Record, forecast, milestone, milestone_record, row
 from tests.support.site import Site
 
@@ -97,6 +104,23 @@ async def test_milestones_in_the_order_in_which_they_were_noticed_show_when_that
         page = (await site.get("/milestones")).text
         assert page.index("noticed 2024-10-09 18:00") < page.index("noticed 2024-10-09 00:00")
         assert "achieved 2024-10-01 09:00:00" in page
+
+
+async def test_every_kind_of_milestone_has_its_sentence_and_its_page_in_both_languages(tmp_path: Path) -> None:
+    samples = [one for one in OUTPUTS.values() if isinstance(one, MilestoneEvent) and one.data.position is not None]
+    assert {one.data.kind for one in samples} >= {"multiple", "streak", "factor", "scope_share", "leader"}
+    with Site(tmp_path) as site:
+        records = [milestone_record(one.model_dump(mode="json"), at) for at, one in enumerate(samples)]
+        site.read(Feed.MILESTONES, *records)
+        site.rows()
+        for language in ("en", "zh"):
+            listed = (await site.get(f"/milestones?lang={language}")).text
+            filters = of_locale(language, _translations(FOLDER, language).gettext)
+            for sample in samples:
+                said = str(escape(filters["sentence"](sample.data)))
+                assert said in listed, sample.data.kind
+                page = await site.get(f"/milestones/{quote(sample.subject, safe='')}?lang={language}")
+                assert (page.status_code, said in page.text) == (200, True), sample.data.kind
 
 
 async def test_in_berlin_the_calendar_has_no_chinese_holiday_and_with_a_setting_the_german_ones(tmp_path: Path) -> None:
