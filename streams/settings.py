@@ -420,7 +420,7 @@ class Settings(_Section):
         for family in FAMILIES:
             if family in self.families:
                 continue
-            if family in self.topics.model_fields_set:
+            if getattr(self.topics, family):
                 raise ValueError(f"topics: {family} are not among the families, and so their topics are not read")
             for kind, name, metric in (
                 *(("rule", rule.name, rule.metric) for rule in self.rule),

@@ -194,3 +194,7 @@ def test_the_rights_of_each_role_are_on_the_topics_that_are_listed(role: Role) -
     if role == "web":
         assert {right.operations for right in rights if right.name in {"cn", "eu", "bj1"}} == {(Operation.DESCRIBE,)}
     assert not names & {"vehicle.orders.v1", "vehicle.deliveries.v1"}
+
+
+def test_settings_that_were_written_out_are_read_again() -> None:
+    assert Settings(**Settings().model_dump()) == Settings()
