@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
 from schemas.facts import FAMILIES, family_of
-from schemas.memory import SIDE, WAITING, key_of
+from schemas.memory import KEPT, SIDE, WAITING, key_of
 from schemas.outputs import source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
@@ -259,7 +259,18 @@ class Installation:
         expected, found = _sums_of(counted), _counts_of(rows)
         days = {key: count for key, count in found.items() if key[2].startswith("day:")}
         differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
-        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        since = {
+            key.removeprefix(key_of(SIDE, KEPT)).decode(): orjson.loads(value)["since"]
+            for key, value in memory.items()
+            if key.startswith(key_of(SIDE, KEPT))
+        }
+        differing = {
+            (metric, scope, period): pair
+            for (metric, scope, period), pair in differing.items()
+            if pair[0] != pair[1]
+            # Rows of days that are no longer kept are meant to be absent.
+            and not (pair[0] is None and period[4:] < since.get(re.sub(r"=[^,]*", "", scope), ""))
+        }
         if differing:
             return f"{len(differing)} rows differ from the sums: {dict(list(differing.items())[:5])}"
         waiting = [key for key in memory if key.startswith(key_of(SIDE, WAITING))]

@@ -44,6 +44,7 @@ LONGEST: Final = (
     "tests/cli/test_publish.py",
     "tests/kafka/test_forecasts.py",
     "tests/kafka/test_reconcile.py",
+    "tests/kafka/test_kept_days.py",
     "tests/kafka/test_totals_partitions.py",
     "tests/kafka/test_parts.py",
     "tests/kafka/test_other_clients.py",
