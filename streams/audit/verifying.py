@@ -184,7 +184,14 @@ class _Run:
     def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
         """The rows that day counts come to, with the limits on scopes and on days."""
         with_rows = {key.scope for key in published.rows}
-        windows = windows_of(limited(add_days(shards), with_rows, self._settings), self._business, self._balances)
+        # A scope that had production keeps its inventory when all of that is taken back.
+        produced = {
+            key: 0
+            for key in published.rows
+            if key.metric == "produced" and key.period == "total" and self._business.is_counted(key.period)
+        }
+        days = limited(add_days(shards), with_rows, self._settings)
+        windows = windows_of(days, self._business, produced | self._balances)
         windows = without_later(windows, self._business.local(self._now_us).date(), published.rows.keys())
         return {
             key: window for key, window in windows.items() if key in published.rows or not published.kept.lacks(key)

@@ -483,3 +483,13 @@ def test_rolling_windows_are_sums_of_their_days_and_none_has_to_be_there_before_
         3,
     )
     assert left(date(2024, 10, 9), {published}) == 3
+
+
+def test_a_scope_whose_production_was_all_taken_back_has_an_inventory_still() -> None:
+    families = ("orders", "deliveries", "production")
+    business = Business(SETTINGS.model_copy(update={"families": families, "windows": ("day", "total")}))
+    days = {("deliveries", "all", date(2024, 10, 7)): Day(3)}
+    stock = RowKey("inventory", "all", "total")
+    assert stock not in windows_of(days, business)  # type: ignore[arg-type] # a metric
+    known = windows_of(days, business, {RowKey("produced", "all", "total"): 0})  # type: ignore[arg-type] # a metric
+    assert known[stock].count == -3
