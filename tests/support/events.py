@@ -32,7 +32,7 @@ def event(kind: str, identity: str, time: datetime, data: dict[str, Any], source
             "source": source,
             "type": kind,
             "time": time.isoformat(timespec="milliseconds"),
-            "subject": data.get("order_id") or data["vin"],
+            "subject": data["order_id"] if "order_id" in data else data["vin"],
             "data": data,
         },
         separators=(",", ":"),
