@@ -91,12 +91,13 @@ def compare_sums(rows: Mapping[RowKey, WindowRow], kept: KeptSince = ALL_KEPT) -
             if row.by_hour is not None and sum(row.by_hour) != row.count:
                 check.differ(f"{key}: {row.count:,}, its hours add up to {sum(row.by_hour):,}")
             continue
+        if metric == "inventory":
+            check.compared += 1
+            _compare_inventory(check, rows, key)
+            continue
         if row.start < kept.of(scope).isoformat():
             continue
         check.compared += 1
-        if metric == "inventory":
-            _compare_inventory(check, rows, key)
-            continue
         # ISO dates sort like the days they name.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
         if found != row.count - row.balance:

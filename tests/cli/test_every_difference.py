@@ -13,6 +13,7 @@ import re
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from schemas.memory import CUT, SIDE, key_of
+from schemas.codec import encode_memory
+from schemas.memory import CUT, KEPT, SIDE, KeptRecord, key_of
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
 from streams.kafka.admin import admin
@@ -40,7 +42,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
 
-RULES: Final = rule("daily", exceeds=2, first=True) + target("october", 3)
+RULES: Final = rule("daily", exceeds=2, first=True) + target("october", 3) + "\n[keep_days]\nall = 400\n"
 PARTITIONS: Final = 2
 FIRST_DAY, SECOND_DAY = "2024-10-02", "2024-10-03"
 VIN: Final = "LNBSU7A10R10000"
@@ -55,6 +57,7 @@ KINDS: Final = (
     ("shards", r"deliveries/model=YU7/day:2024-10-03: published 2, recounted 1 \(\+1\)$"),
     ("sums", r"deliveries/model=YU7/day:2024-10-03: 2, its hours add up to 1"),
     ("sums", r"deliveries/model=YU7/month:2024-10: 1, its days add up to 2"),
+    ("sums", r"inventory/all/total: 5, produced and not delivered are 0"),
     ("milestones", r"deliveries/model=SU7/day:2024-10-02/exceeds:2: should stand \(day:2024-10-02 counts \d\), and does not"),
     ("milestones", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: stands, and should not \(day:2024-10-03 counts 1\)"),
     ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: stands for day:2024-10-03, should for day:2024-10-02"),
@@ -66,6 +69,7 @@ KINDS: Final = (
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
     ("balances", r"deliveries/all/year:2024: shows a balance of 7, in force is 0"),
+    ("kept days", r"all: days have rows from 2024-10-01 on; the latest with counts is 2024-10-03, and 400 days before it are"),
     ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
     ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
     ("control totals", r"deliveries/model=SU7/day:2024-10-03: lacks the total of /factories/bj1, 8"),
@@ -242,6 +246,13 @@ class Planter:
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
         control = {"source": FACTORY, "count": 5, "difference": -3, "as_of": "2024-10-03T16:00:00.000Z"}
         change(yu7, count=rows[yu7]["count"] + 1, controls=[control])
+        rows["inventory/all/total"] = rows["deliveries/all/year:2024"] | {
+            "metric": "inventory",
+            "period": "total",
+            "start": "1999-12-31",
+            "end": "2101-01-01",
+            "count": 5,
+        }
         change("deliveries/all/year:2024", balance=7, targets=[{"target_id": "x", "value": 9, "reached": False}])
         (october,) = rows["deliveries/all/month:2024-10"]["targets"]
         change("deliveries/all/month:2024-10", targets=[{**october, "reached": False}])
@@ -304,6 +315,11 @@ class Planter:
                 marker["positions"][f"{catalogue.orders.name}:6"] = [7, ""]
             await self.put(catalogue.counts.name, 0, f"{shard}|applied".encode(), json.dumps(marker).encode())
 
+    async def kept_days(self) -> None:
+        """Days are said to have left that are to be kept."""
+        value = encode_memory(KeptRecord(date(2024, 10, 1), 2))
+        await self.put(self.installation.catalogue.totals.name, 0, key_of(SIDE, KEPT), value)
+
     async def trim(self) -> None:
         """The first record of one partition is gone."""
         async with admin(self.installation.settings) as client:
@@ -330,6 +346,7 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
         await planter.rows()
         await planter.milestones()
         await planter.counts()
+        await planter.kept_days()
         await planter.trim()
         yield made
 
