@@ -396,9 +396,10 @@ class Totals:
         if changed:
             # What has come back is published by now, and of what leaves nothing has left.
             yield Step(kept=changed)
-        if changed or not self._has_left:
+        waiting = self._held.rows()
+        if changed or not self._has_left or self._windows.stayed - waiting:
             self._has_left = True
-            for left in self._windows.leaving(self._held.rows()):
+            for left in self._windows.leaving(waiting):
                 if left is None:
                     yield None
                 else:

@@ -294,6 +294,8 @@ class Windows:
         self._watched = watched
         self._keeps_inventory = keeps_inventory
         self.kept = kept or KeptDays()
+        #: Rows that had to stay when others of their days left.
+        self.stayed: set[RowKey] = set()
         #: Told of each row that goes: its place, and the place of the row that has it now.
         self.on_move: Callable[[int, int], None] = lambda _place, _moved: None
         self.columns = Columns()
@@ -979,6 +981,7 @@ class Windows:
         Args:
             stay: Rows that must be judged once more; they leave later.
         """
+        self.stayed = set()
         left_over, self._left_over = self._left_over, {}
         for key, row in left_over.items():
             yield Left(key, cast("PlainRow", row), is_published=True)
@@ -992,7 +995,9 @@ class Windows:
                 gone = [n for n in series.rows if periods[n].kind == "day" and periods[n].start < since]
                 for number in gone:
                     key = RowKey(series.metric, series.scope, periods[number].id)
-                    if key not in stay:
+                    if key in stay:
+                        self.stayed.add(key)
+                    else:
                         yield self._leave(key, series.rows[number])
                 if len(gone) > len(series.rows):
                     series.rows = dict(series.rows)  # one does not shrink by itself
