@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 ACCEPTED: Final = Path(__file__).with_name("accepted.json")
-ORDERS: Final = 150_000
+ORDERS: Final = 300_000
 ROUNDS: Final = 2
+RAW_ROUNDS: Final = 3
 
 
 class Figure(NamedTuple):
@@ -40,8 +41,8 @@ class Figure(NamedTuple):
 
 
 FIGURES: Final[Mapping[str, Figure]] = {
-    "rate_to_raw": Figure("events/s, part of raw reading", more_is_better=True, slack=0.25),
-    "cpu_to_raw": Figure("CPU, times raw reading", more_is_better=False, slack=0.12),
+    "rate_to_raw": Figure("events/s, part of raw reading", more_is_better=True, slack=0.35),
+    "cpu_to_raw": Figure("CPU, times raw reading", more_is_better=False, slack=0.25),
     "added_mb": Figure(f"resident MB, added by {ORDERS:,} orders", more_is_better=False, slack=0.10),
 }
 
@@ -61,8 +62,9 @@ async def bench(bootstrap: str, folder: Path) -> dict[str, float]:
     await publish(bootstrap, topics, source.settings.partitions, lives(ORDERS))
     raw_per_s, raw_cpu_s, per_s, cpu_s, megabytes = 0.0, float("inf"), 0.0, float("inf"), float("inf")
     for worker in workers:
-        rate, seconds = _raw(bootstrap, events, topics)
-        raw_per_s, raw_cpu_s = max(raw_per_s, rate), min(raw_cpu_s, seconds)
+        for _ in range(RAW_ROUNDS):
+            rate, seconds = _raw(bootstrap, events, topics)
+            raw_per_s, raw_cpu_s = max(raw_per_s, rate), min(raw_cpu_s, seconds)
         try:
             per_s = max(per_s, await worker.throughput(events))
         finally:
@@ -73,6 +75,8 @@ async def bench(bootstrap: str, folder: Path) -> dict[str, float]:
         "rate_to_raw": per_s / raw_per_s,
         "cpu_to_raw": cpu_s / raw_cpu_s,
         "added_mb": megabytes,
+        "cpu_s_per_million": cpu_s / (events / 1e6),
+        "raw_cpu_s_per_million": raw_cpu_s / (events / 1e6),
     }
 
 
@@ -105,6 +109,9 @@ def show(results: Mapping[str, float]) -> int:
         verdict = "new" if before is None else f"WORSE by more than {figure.slack:.0%}" if is_bad else "ok"
         table.add_row(figure.what, f"{results[name]:,.2f}", said, verdict)
     Console().print(table)
+    Console().print(
+        f"CPU s per million events: {results['cpu_s_per_million']:.1f}, raw reading {results['raw_cpu_s_per_million']:.1f}"
+    )
     return 1 if worse else 0
 
 
