@@ -522,8 +522,26 @@ class Windows:
         """A row has left its topic, after the counts have been restored."""
         self._left_over.pop(key, None)
         place = self.find(key)
-        if place is not None:
+        if place is None:
+            return
+        if self._is_gone(*key[:2], self.columns.period[place]):
             self._remove(place)
+        else:
+            self._unpublish(place)
+
+    def _unpublish(self, place: int) -> None:
+        """A row whose day is kept now had left: it keeps what it counts, and comes back as a new one."""
+        columns = self.columns
+        columns.version[place] = columns.restated[place] = 0
+        columns.published_count[place] = columns.published_backfilled[place] = columns.published_hours[place] = 0
+        columns.published_status[place] = UNPUBLISHED
+        columns.status[place] = _OPEN
+        if self._levels[columns.period[place]] > _OPEN:
+            self._late.add(place)
+        columns.updated_us[place] = columns.history_version[place] = columns.history_us[place] = 0
+        self._redated.pop(place, None)
+        self._first_cells.pop(place, None)
+        self._set_published(place, (), {}, 0)
 
     @property
     def left_over(self) -> Mapping[RowKey, int]:

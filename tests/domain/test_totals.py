@@ -750,6 +750,7 @@ def test_a_calendar_that_moves_a_holiday_restates_its_row_without_news() -> None
     world.rows[key] = world.rows[key].model_copy(
         update={"end": "2024-10-03", "count": 6, "calendar": "CN-2024.0 provisional"}
     )
+    world.topic.append(world.rows[key])
     world.events.clear()
     world.restart()
     step = world.step(NOON)

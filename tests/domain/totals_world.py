@@ -72,6 +72,8 @@ class World:
         self.rolling = rolling
         self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
+        #: The topic of rows before it is compacted: versions, and keys of rows that have left.
+        self.topic: list[WindowRow | RowKey] = []
         self.events: list[MilestoneEvent] = []
         self.changes: list[TargetChange] = []
         self.balances: list[BalanceChange] = []
@@ -118,8 +120,11 @@ class World:
             self.totals.restore_held(milestone_id, since_us)
         for (shard, metric, scope, day), count in self.counts.items():
             self.totals.update(shard, metric, scope, day, count)
-        for row in self.rows.values():
-            self.totals.restore_row(WindowRow.model_validate_json(row.model_dump_json()))
+        for record in self.topic:
+            if isinstance(record, WindowRow):
+                self.totals.restore_row(WindowRow.model_validate_json(record.model_dump_json()))
+            else:
+                self.totals.restore_left(record)
         for event in self.events:
             self.totals.restore_milestone(MilestoneEvent.model_validate_json(event.model_dump_json()))
         for event in self.decided.values():
@@ -228,9 +233,11 @@ class World:
             assert row.version == 1 or key in self.replaced, key
             assert row.version == (before.version + 1 if before is not None else 1), key
             self.rows[key] = full_row(row)
+            self.topic.append(self.rows[key])
         for left in step.left:
             # Nothing is lost of it: the history has its last version.
             assert self.replaced.pop(str(left)) == self.rows.pop(str(left)), left
+            self.topic.append(left)
 
     def standing(self) -> dict[str, str]:
         """Milestones that stand: id → period."""
