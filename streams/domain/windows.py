@@ -880,7 +880,12 @@ class Windows:
         total = self._numbers.get(TOTAL)
         if not self._keeps_inventory or total is None:
             return []
-        scopes = list(self._scopes) if self._is_first else list(self._by_scope(places))
+        if self._is_first:
+            scopes: Iterable[str] = list(self._scopes)
+        else:
+            # Whatever is produced or delivered changes the total of its scope.
+            period, series = self.columns.period, self.columns.series
+            scopes = {self._series[series[place]].scope for place in places if period[place] == total}
         found = []
         for scope in scopes:
             produced, delivered = self._count(PRODUCED_METRIC, scope, total), self._count(DELIVERIES, scope, total)
