@@ -24,7 +24,7 @@ prepare() {
     lock=$root/deploy/$1
     venv=$root/.venv
     stamp=$venv/.prepared-$1
-    want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")
+    want=$(cksum <"$lock")$(cksum <"$root/pyproject.toml")$(cat "$root"/schemas/*.pyx "$root/deploy/extensions.py" | cksum)
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
         return
     fi
@@ -36,9 +36,26 @@ prepare() {
     [ -t 2 ] && echo "Installing the locked packages ..." >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$lock" ||
         fail "the packages could not be installed (see above); is the package index reachable?"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation \
-        --editable "$root" || fail "the project could not be installed (see above)"
+    compiler=$(mktemp -d)
+    fetch_compiler "$compiler"
+    PYTHONPATH=$compiler "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+        --no-build-isolation --editable "$root" || fail "the project could not be installed (see above)"
+    rm -rf "$compiler"
+    if [ -s "$root/build/extensions.log" ]; then
+        echo "$(basename "$0"): the hot path is not compiled and runs in Python, slower: $(cat "$root/build/extensions.log")" >&2
+    fi
     echo "$want" >"$stamp"
+}
+
+# fetch_compiler FOLDER: afterwards there is a C compiler in it, where the machine has none and the hot path can be compiled.
+fetch_compiler() {
+    if [ -n "${CC:-}" ] || command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null ||
+        ! "$venv/bin/python" -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
+        return 0
+    fi
+    [ -t 2 ] && echo "Fetching a C compiler ..." >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes \
+        --target "$1" -r "$root/deploy/requirements-compiler.lock" || :
 }
 
 # prepare_browser: afterwards there is a Chromium and a font with Chinese for the tests of the pages, where root may

@@ -1,6 +1,6 @@
 """Bytes <-> values of the program. Other packages read and write topics only through this module.
 
-Reading an input event has two ways: `schemas.fast` for the plain events that nearly all are, and `schemas.authority`
+Reading an input event has two ways: `schemas.hotpath` for the plain events that nearly all are, and `schemas.authority`
 for everything that the fast way does not accept. Reading what this service wrote itself raises `ValueError` where it
 cannot be read: then something is broken, and processing must stop.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 import orjson
 
+from schemas import hotpath
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
-from schemas.fast import plain_facts
 from schemas.memory import FoundAt, Held, KeptRecord, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
 from schemas.notes import Gap, Quarantine, Replayed
 from schemas.outputs import (
@@ -96,7 +96,7 @@ def decode_batch(
         max_bytes: Largest size of key, value and headers together.
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
-    facts = plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
+    facts = hotpath.plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
     return [
         read_fact(record, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
         if fact is None

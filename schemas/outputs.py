@@ -35,6 +35,7 @@ ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
 Operator = Literal["exceeds", "reaches"]
 Health = Literal["starting", "running", "degraded", "stopped"]
+HotPath = Literal["compiled", "python"]
 MilestoneType = Literal[
     "milestone.raised.v1", "milestone.recorded.v1", "milestone.retracted.v1", "milestone.reinstated.v1"
 ]
@@ -387,6 +388,7 @@ class WorkerStatus(_Output):
     partitions: list[Count]
     started_at: Instant
     updated_at: Instant
+    hot_path: HotPath | None = Field(default=None, exclude_if=_is_none)
 
 
 class SourceStatus(_Output):

@@ -22,6 +22,7 @@ from faust.tables.manager import TableManager
 from faust.worker import Worker
 
 from schemas.facts import USUAL_FAMILIES
+from schemas.hotpath import WHY_PYTHON
 from streams.context import Context
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
@@ -209,6 +210,10 @@ class MilestonesApp(faust.App):
         self.engine.attach(consumer)
         tell_refusals(self._watch.begin)
         _tune_interpreter()
+        if WHY_PYTHON:
+            logger.warning(
+                "the hot path runs in Python, %s: the results are the same, at a fraction of the speed", WHY_PYTHON
+            )
         await super().on_start()
         self._reporter.start()
         self.add_future(self._look_at_topics())

@@ -59,7 +59,7 @@ _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])")
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 
 #: Environment variables of this project that are not settings of the service.
-_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance"}
+_NOT_SETTINGS = {"config", "jars", "maven_repository", "log_level", "instance", "hot_path"}
 
 
 class _Section(BaseModel):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
+from schemas import hotpath
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.embedded import jars, java, machine
 from streams.embedded.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
@@ -36,6 +37,12 @@ def _python(name: str) -> Finding:
     if sys.version_info[:2] >= _PYTHON:
         return ok(name, found)
     return wrong(name, found, f"install Python {_PYTHON[0]}.{_PYTHON[1]} or newer")
+
+
+def _hot_path(name: str) -> Finding:
+    if not hotpath.WHY_PYTHON:
+        return ok(name, hotpath.HOT_PATH)
+    return note(name, f"Python, {hotpath.WHY_PYTHON}: the results are the same, at a fraction of the speed")
 
 
 def _java(name: str) -> Finding:
@@ -98,6 +105,7 @@ def _time_zones(name: str) -> Finding:
 
 _CHECKS: dict[str, Callable[[str], Finding]] = {
     "python": _python,
+    "hot path": _hot_path,
     "time zones": _time_zones,
     "java": _java,
     "cache": _cache,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas import hotpath
 from streams.cli.options import cluster_options
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
@@ -30,7 +31,7 @@ _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 129}
 #: On an existing cluster the demo keeps away from topics that may be real.
 _PREFIX = "demo."
 #: Variables about this machine rather than an installation.
-_KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES_LOG_LEVEL"}
+_KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES_LOG_LEVEL", hotpath.VARIABLE}
 
 
 @click.command()

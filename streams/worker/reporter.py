@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
+from schemas.hotpath import HOT_PATH
 from schemas.instants import utc_text
 from schemas.outputs import Health, WorkerStatus
 from streams.kafka.transactions import InDoubtError, Outgoing
@@ -100,6 +101,7 @@ class WorkerReporter:
             partitions=self._keeps.partitions if health != "stopped" else [],
             started_at=self._started_at,
             updated_at=utc_text(self._context.now_us()),
+            hot_path=HOT_PATH,
         )
         return Outgoing(
             self._context.catalogue.status.name, 0, f"worker/{self._instance}".encode(), encode_status(status)

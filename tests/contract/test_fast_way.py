@@ -1,4 +1,4 @@
-"""The fast way accepts a part of what the authority accepts, with the same facts, whatever the bytes are."""
+"""The fast way, in Python and compiled, accepts a part of what the authority accepts, with the same facts, whatever the bytes are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas import fast
+from schemas import fast, hotpath
 from schemas.authority import MAX_RECORD_BYTES
 from tests.contract.builders import (
     DATA,
@@ -33,7 +33,10 @@ from tests.contract.builders import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schemas.facts import Fact
+    from schemas.hotpath import PlainFacts
 
 KINDS = [*TOPICS, "target.set.v1"]
 
@@ -43,8 +46,17 @@ def at_least(examples: int) -> settings:
     return settings(max_examples=max(examples, settings().max_examples), deadline=None)
 
 
-def fast_alone(record: Record, topic: int) -> Fact | None:
-    (found,) = fast.plain_facts([record], topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+#: Both, where the extension was built.
+WAYS = (fast.plain_facts, hotpath.plain_facts) if hotpath.HOT_PATH == "compiled" else (fast.plain_facts,)
+each_way = pytest.mark.parametrize("way", WAYS, ids=("python", "compiled")[: len(WAYS)])
+
+
+def facts_of(way: PlainFacts, records: Sequence[Record], topic: int) -> Sequence[Fact | None]:
+    return way(records, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+
+
+def alone(way: PlainFacts, record: Record, topic: int) -> Fact | None:
+    (found,) = facts_of(way, [record], topic)
     return found
 
 
@@ -52,18 +64,18 @@ def assert_agreement(record: Record, topic: int) -> None:
     """The codec says what the authority says, also for a record between two plain ones."""
     verdict = by_authority(record, topic=topic)
     assert decoded(record, topic=topic) == verdict
-    quick = fast_alone(record, topic)
-    assert quick is None or quick == verdict
     neighbour = plain_record(PLAIN_ON[topic])
-    together = fast.plain_facts(
-        [neighbour, record, neighbour], topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES
-    )
-    assert together == [fast_alone(neighbour, topic), quick, fast_alone(neighbour, topic)]
+    for way in WAYS:
+        quick = alone(way, record, topic)
+        assert quick is None or quick == verdict
+        together = facts_of(way, [neighbour, record, neighbour], topic)
+        assert together == [alone(way, neighbour, topic), quick, alone(way, neighbour, topic)]
 
 
 # What should be quick is quick ---------------------------------------------------------------------------------------
 
 
+@each_way
 @pytest.mark.parametrize("kind", [kind for kind in TOPICS if "voided" not in kind])
 @pytest.mark.parametrize(
     "attributes",
@@ -79,22 +91,24 @@ def assert_agreement(record: Record, topic: int) -> None:
         {"data": {"variant": None, "factory": None, "region": None, "channel": None, "reason": None}},
     ],
 )
-def test_ordinary_events_take_the_fast_way(kind: str, attributes: dict[str, Any]) -> None:
+def test_ordinary_events_take_the_fast_way(way: PlainFacts, kind: str, attributes: dict[str, Any]) -> None:
     record = Record(structured(kind, **attributes), key=key_of(kind))
-    assert fast_alone(record, TOPICS[kind]) is not None
-    assert fast_alone(record, TOPICS[kind]) == by_authority(record, topic=TOPICS[kind])
+    assert alone(way, record, TOPICS[kind]) is not None
+    assert alone(way, record, TOPICS[kind]) == by_authority(record, topic=TOPICS[kind])
 
 
+@each_way
 @pytest.mark.parametrize("kind", [kind for kind in TOPICS if "voided" not in kind])
-def test_ordinary_binary_events_take_the_fast_way(kind: str) -> None:
+def test_ordinary_binary_events_take_the_fast_way(way: PlainFacts, kind: str) -> None:
     record = binary(kind)
     record = record._replace(headers=(*record.headers, ("ce_backfill", b"true")))
-    found = fast_alone(record, TOPICS[kind])
+    found = alone(way, record, TOPICS[kind])
     assert found is not None
     assert found.backfill
     assert found == by_authority(record, topic=TOPICS[kind])
 
 
+@each_way
 @pytest.mark.parametrize(
     "value",
     [
@@ -105,18 +119,20 @@ def test_ordinary_binary_events_take_the_fast_way(kind: str) -> None:
         text_of({"data": {}, **dict(sorted(document().items()))}),
     ],
 )
-def test_white_space_and_order_of_keys_do_not_matter(value: bytes) -> None:
-    found = fast_alone(Record(value), 1)
+def test_white_space_and_order_of_keys_do_not_matter(way: PlainFacts, value: bytes) -> None:
+    found = alone(way, Record(value), 1)
     assert found is not None
     assert found == by_authority(Record(structured()))
 
 
-def test_foreign_headers_do_not_slow_a_structured_event_down() -> None:
+@each_way
+def test_foreign_headers_do_not_slow_a_structured_event_down(way: PlainFacts) -> None:
     record = Record(structured(), headers=(("traceparent", b"00-ab"), *STRUCTURED, ("retries", None)))
-    assert fast_alone(record, 1) == by_authority(record)
+    assert alone(way, record, 1) == by_authority(record)
 
 
-def test_one_odd_record_does_not_push_its_neighbours_off_the_fast_way() -> None:
+@each_way
+def test_one_odd_record_does_not_push_its_neighbours_off_the_fast_way(way: PlainFacts) -> None:
     odd = [
         Record(None),
         Record(b"\xff"),
@@ -128,7 +144,7 @@ def test_one_odd_record_does_not_push_its_neighbours_off_the_fast_way() -> None:
     for record in odd:
         records = [Record(structured(), offset=offset) for offset in range(100)]
         records[37] = record
-        found = fast.plain_facts(records, topic=1, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+        found = facts_of(way, records, 1)
         assert [index for index, fact in enumerate(found) if fact is None] == [37]
 
 
@@ -152,13 +168,16 @@ def halves() -> list[tuple[bytes, bytes]]:
     return cuts
 
 
+@each_way
 @pytest.mark.parametrize("halves", halves())
-def test_an_event_cut_in_two_is_none_also_where_another_record_holds_two(halves: tuple[bytes, bytes]) -> None:
+def test_an_event_cut_in_two_is_none_also_where_another_record_holds_two(
+    way: PlainFacts, halves: tuple[bytes, bytes]
+) -> None:
     plain = Record(WHOLE)
     for others in ((WHOLE + b"," + WHOLE,), (), (structured(id="{}"),)):
         records = [plain, *map(Record, others), *map(Record, halves), plain]
-        found = fast.plain_facts(records, topic=1, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
-        assert found == [fast_alone(record, 1) for record in records]
+        found = facts_of(way, records, 1)
+        assert found == [alone(way, record, 1) for record in records]
         assert found[-3:-1] == [None, None]
 
 
