@@ -6,10 +6,12 @@ import asyncio
 import importlib.metadata
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +97,9 @@ def test_what_our_image_is_built_on_is_named_by_its_digest() -> None:
 
 
 def test_our_image_reads_workbooks_and_parquet_with_the_versions_that_are_tested() -> None:
-    (lock,) = set(re.findall(r"-r (\S+)", (ROOT / "deploy" / "Dockerfile").read_text()))
+    (lock,) = set(re.findall(r"-r (\S+)", (ROOT / "deploy" / "Dockerfile").read_text())) - {
+        "deploy/requirements-compiler.lock"
+    }
 
     def versions(path: Path) -> set[str]:
         return set(re.findall(r"^[\w.-]+==\S+", path.read_text(), re.MULTILINE))
@@ -104,6 +108,39 @@ def test_our_image_reads_workbooks_and_parquet_with_the_versions_that_are_tested
     assert {"openpyxl", "pyarrow"} <= {each.partition("==")[0] for each in installed}
     assert installed <= versions(ROOT / "deploy" / "requirements-dev.lock")
     assert versions(ROOT / "deploy" / "requirements.lock") <= installed
+
+
+def test_what_our_image_copies_is_not_kept_from_its_build() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    copied = [
+        name for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]
+    ]
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert copied
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert any(name == each or name.startswith(f"{each}/") for each in allowed), name
+
+
+def test_a_package_that_cannot_be_compiled_is_built_without_and_says_why(tmp_path: Path) -> None:
+    """Unless it must be: an image is as fast as it is tested, or is not built."""
+    tree = tmp_path / "tree"
+    for name in ("schemas", "streams", "deploy/demo"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "deploy/extensions.py"):
+        shutil.copy(ROOT / name, tree / name)
+
+    def build(**variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+        environment = {**os.environ, "CC": "/nowhere/cc"} | variables
+        return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+    done = build()
+    assert done.returncode == 0, done.stderr
+    assert (tree / "build" / "extensions.log").read_text() == "/nowhere/cc cannot be run: No such file or directory\n"
+    with zipfile.ZipFile(tmp_path / "milestones-0.1.0-py3-none-any.whl") as wheel:
+        assert not [name for name in wheel.namelist() if name.endswith(".so")]
+    assert build(MILESTONES_EXTENSIONS="required").returncode != 0
 
 
 def test_the_images_are_of_this_version() -> None:

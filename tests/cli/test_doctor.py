@@ -16,6 +16,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from click.testing import CliRunner
 
+from schemas import hotpath
 from streams.checkup import Finding, wrong
 from streams.checkup.cluster import _transactions, topic_findings
 from streams.checkup.machine import machine_findings
@@ -52,6 +53,17 @@ def findings(name: str, *options: str, **variables: str) -> list[dict[str, str]]
     assert told["ok"] is (done.returncode == 0)
     assert told["ok"] is all(finding["state"] != "wrong" for finding in told["findings"])
     return [finding for finding in told["findings"] if finding["name"] == name]
+
+
+def test_it_says_how_the_hot_path_runs() -> None:
+    (usual,) = findings("hot path")
+    if hotpath.WHY_PYTHON:
+        assert usual["state"] == "note"
+    else:
+        assert usual == {"name": "hot path", "state": "ok", "detail": "compiled", "cure": ""}
+    (forced,) = findings("hot path", MILESTONES_HOT_PATH="python")
+    assert forced["state"] == "note"
+    assert forced["detail"].startswith("Python, as MILESTONES_HOT_PATH says")
 
 
 def test_each_thing_that_is_wrong_comes_with_its_cure_and_wrong_settings_end_it_with_2(tmp_path: Path) -> None:

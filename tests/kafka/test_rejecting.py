@@ -58,10 +58,14 @@ async def test_events_of_models_beyond_the_limit_are_dead_letters_and_count_when
         worker.kill()
         worker.wait()
         made.configure(CONFIG.format(values=1000))
+        # The one that takes over decodes in Python: what either way leaves behind is the other's too.
+        made.client = {"hot_path": "python"}
         made.worker("w2")
+        made.client = {}
         replayed = await made.run("dead-letters", "replay", "--reason", "beyond_limits")
         assert replayed.returncode == 0, replayed.stdout + replayed.stderr
         await made.applied()
         assert await made.counts() == recount(record.value for record in [*records, *wrong])
+        assert "the hot path runs in Python, as MILESTONES_HOT_PATH says" in (tmp_path / "w2.log").read_text()
         verified = await made.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -17,6 +17,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
+from schemas import hotpath
 from schemas.facts import FAMILIES, family_of
 from schemas.memory import KEPT, SIDE, WAITING, key_of
 from schemas.outputs import source_name
@@ -120,7 +121,11 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of a worker of this installation."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MILESTONES_")}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("MILESTONES_") or name == hotpath.VARIABLE
+        }
         scalars = {name: value for name, value in self.settings if not isinstance(value, tuple | BaseModel)}
         default = Settings()
         changed = {name: value for name, value in scalars.items() if value != getattr(default, name)}

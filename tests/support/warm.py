@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 #: What takes time to import: with it comes nearly everything else that commands and services import.
 _LOADED = ("streams.app", "streams.web.app", "streams.web.server")
-_READ_EARLY = re.compile(r"PYTHON|LC_|LANG|TZ$|LD_|COVERAGE|FAUST|F_|MALLOC|OPENSSL|SSL")
+_READ_EARLY = re.compile(r"PYTHON|LC_|LANG|TZ$|LD_|COVERAGE|FAUST|F_|MALLOC|OPENSSL|SSL|MILESTONES_HOT_PATH")
 _MEASURED = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 _LONGEST = 1 << 20
 

@@ -1,0 +1,63 @@
+"""Which way the hot path takes; that both ways agree is in `test_fast_way.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from schemas import codec, fast, hotpath
+from tests.contract.builders import FUTURE_LIMIT_US, plain_record
+
+ROOT = Path(__file__).parents[2]
+needs_extension = pytest.mark.skipif(
+    importlib.util.find_spec("schemas._scanner") is None, reason="no extension was built (deploy/test builds it)"
+)
+
+
+def said(**variables: str) -> str:
+    """What a process says of its way."""
+    program = "from schemas import hotpath; print(hotpath.HOT_PATH, hotpath.WHY_PYTHON, hotpath.plain_facts.__module__)"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@needs_extension
+def test_it_is_compiled_where_that_was_built_unless_the_environment_says_otherwise() -> None:
+    assert said(MILESTONES_HOT_PATH="") == "compiled  schemas._scanner"
+    assert said(MILESTONES_HOT_PATH="python") == "python as MILESTONES_HOT_PATH says schemas.fast"
+
+
+def test_an_extension_from_another_version_of_its_source_is_not_used(tmp_path: Path) -> None:
+    module = ModuleType("schemas._scanner")
+    module.__file__ = str(tmp_path / "_scanner.so")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    vars(module)["SOURCE"] = digest
+    assert hotpath.is_current(module), "installed without its source"
+    (tmp_path / "_scanner.pyx").write_text("abc")
+    assert hotpath.is_current(module)
+    (tmp_path / "_scanner.pyx").write_text("abd")
+    assert not hotpath.is_current(module)
+
+
+def test_the_codec_takes_the_way_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def watched(records: object, **options: object) -> object:
+        taken.append(1)
+        return fast.plain_facts(records, **options)  # type: ignore[arg-type] # whatever the codec gives
+
+    monkeypatch.setattr(hotpath, "plain_facts", watched)
+    codec.decode_batch([plain_record("order.placed.v1")], topic=0, future_limit_us=FUTURE_LIMIT_US)
+    assert taken == [1]

@@ -1,0 +1,111 @@
+"""Hostile records for the compiled hot path, under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    .venv/bin/python -m tests.fuzz                                  # a million records in as many processes as there are cores
+    .venv/bin/python -m tests.fuzz --inputs 10000000 --jobs 2
+    .venv/bin/python -m tests.fuzz --first 4711 --inputs 10000      # the records of one seed again
+
+The extension is compiled once more with both sanitizers, so the machine needs gcc or clang with them. Records are valid events
+that were cut, spliced, repeated and overwritten by chance; whatever the compiled way accepts must be what the authority says.
+Exit code 1 where a sanitizer or the authority disagrees: with the report, and the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+ROOT: Final = Path(__file__).parents[2]
+#: Records of one seed.
+CHUNK: Final = 10_000
+SANITIZERS: Final = (
+    "-O1", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+)  # fmt: skip
+OPTIONS: Final = {
+    # Python keeps some memory to its end. Each object in memory of its own shows where it ends.
+    "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "PYTHONMALLOC": "malloc",
+}
+
+
+def sanitized(folder: Path) -> tuple[Path, dict[str, str]]:
+    """The extension with sanitizers, and the environment that it needs.
+
+    Raises:
+        SystemExit: It cannot be compiled here.
+    """
+    spec = importlib.util.spec_from_file_location("extensions", ROOT / "deploy" / "extensions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    extensions: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extensions)
+    try:
+        module = extensions.build(ROOT / "schemas" / "_scanner.pyx", folder, options=SANITIZERS)
+    except extensions.ExtensionsError as error:
+        refuse(str(error))
+    asked = [*extensions.compiler(""), "-print-file-name=libasan.so"]
+    runtime = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(runtime).is_absolute():
+        refuse(f"{asked[0]} has no AddressSanitizer")
+    return module, {**os.environ, **OPTIONS, "LD_PRELOAD": runtime}
+
+
+def refuse(why: str) -> NoReturn:
+    """Ends the command: it cannot run here."""
+    print(f"tests.fuzz: {why}; install gcc with its sanitizers", file=sys.stderr)
+    raise SystemExit(3)
+
+
+def main() -> int:
+    """Runs the seeds and prints what came of them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="how many records")
+    parser.add_argument("--first", type=int, default=1, help="the first seed; each has 10,000 records")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    seeds = range(options.first, options.first + max(1, options.inputs // CHUNK))
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        module, environment = sanitized(Path(folder))
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.fuzz.records", str(module), *map(str, seeds[job :: options.jobs])],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for job in range(min(options.jobs, len(seeds)))
+        ]
+        ends = [(child, *child.communicate()) for child in children]
+    failed = False
+    accepted = 0
+    for child, said, error in ends:
+        found = [tuple(map(int, line)) for line in re.findall(r"^seed (\d+): (\d+)$", said, re.MULTILINE)]
+        accepted += sum(number for _, number in found)
+        if child.returncode != 0:
+            failed = True
+            last = re.findall(r"^begun (\d+)$", said, re.MULTILINE)[-1:]
+            print(error.strip())
+            print(f"again: python -m tests.fuzz --first {''.join(last)} --inputs {CHUNK} --jobs 1")
+    if failed:
+        return 1
+    print(
+        f"{len(seeds) * CHUNK:,} records in {time.monotonic() - started:.0f} s: {accepted:,} accepted, each as the authority has it; "
+        "no report of a sanitizer"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

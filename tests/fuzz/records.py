@@ -1,0 +1,125 @@
+"""Feeds records of some seeds to a compiled scanner: `python -m tests.fuzz.records MODULE SEED ...`."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.authority import MAX_RECORD_BYTES
+from tests.contract.builders import (
+    FUTURE_LIMIT_US,
+    ORDER_ID,
+    STRUCTURED,
+    TOPICS,
+    VIN,
+    Record,
+    binary,
+    by_authority,
+    document,
+    key_of,
+    plain_record,
+    structured,
+    text_of,
+)
+from tests.fuzz.__main__ import CHUNK
+
+if TYPE_CHECKING:
+    from schemas.hotpath import PlainFacts
+
+#: Pieces that mean something where events are read.
+PIECES: Final = (
+    b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\0", b"\x7f", b"\xff", b'"id":"1",', b'"data":{',
+    b'"backfill":true,', b'"backfill":fals', b'"model":"SU7",', b'"vin":"', b"Z", b"-00:00", b"+24:00", b".", b".123456789",
+    b"2100-02-29T24:60:60", b"x" * 64, b"y" * 256, b"9" * 40, "é".encode(), ORDER_ID.encode(), VIN.encode(), b"1.0", b"null",
+)  # fmt: skip
+HEADERS: Final[tuple[tuple[str, bytes | None], ...]] = (
+    ("content-type", b"application/json"), ("content-type", b"application/cloudevents+json"), ("ce_id", b""), ("ce_id", b"x" * 257),
+    ("ce_time", b"2024"), ("ce_specversion", None), ("ce_specversion", b"1.0"), ("ce_backfill", b"true"), ("x", b"y" * 3000), ("", None),
+)  # fmt: skip
+
+
+def scanner(path: str) -> PlainFacts:
+    """The function of a compiled module."""
+    spec = importlib.util.spec_from_file_location("schemas._scanner", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    plain_facts: PlainFacts = module.plain_facts
+    return plain_facts
+
+
+def grown(dice: random.Random, text: bytes, texts: list[bytes]) -> bytes:
+    """A text after some accidents."""
+    for _ in range(dice.randrange(1, 4)):
+        at = dice.randrange(len(text) + 1)
+        match dice.randrange(7):
+            case 0:
+                text = text[:at] + dice.choice(PIECES) + text[at:]
+            case 1:
+                piece = dice.choice(PIECES)
+                text = text[:at] + piece + text[at + len(piece) :]
+            case 2:
+                text = text[:at] + text[at + dice.randrange(1, 30) :]
+            case 3:
+                text = text[:at] + dice.randbytes(dice.randrange(1, 4)) + text[at + 1 :]
+            case 4:
+                text = text[:at] + dice.choice(texts)[at:]
+            case 5:
+                text = text[:at] + text[max(0, at - dice.randrange(1, 60)) :]
+            case _:
+                # One character of the ordinary ones: what stays an event.
+                text = text[:at] + dice.choice(b"019AZaz-: ").to_bytes() + text[at + 1 :]
+    return text
+
+
+def records(seed: int, count: int) -> list[tuple[int, Record]]:
+    """The records of a seed, each with the number of its topic: of five, one grew and four are cut off somewhere."""
+    dice = random.Random(seed)
+    kinds = list(TOPICS)
+    texts = [structured(kind) for kind in kinds]
+    texts += [text_of(document(kind)["data"]) for kind in kinds]
+    made: list[tuple[int, Record]] = []
+    while len(made) < count:
+        kind = dice.choice(kinds)
+        record = binary(kind) if dice.randrange(3) == 0 else plain_record(kind)
+        match dice.randrange(8):
+            case 0:
+                record = record._replace(key=grown(dice, key_of(kind), texts))
+            case 1:
+                headers = list(record.headers) or list(STRUCTURED)
+                place = dice.randrange(len(headers))
+                name, text = headers[place]
+                headers[place] = dice.choice((dice.choice(HEADERS), (name, grown(dice, text or b"", texts))))
+                record = record._replace(headers=tuple(headers))
+            case _:
+                record = record._replace(value=grown(dice, record.value or b"", texts))
+        topic = TOPICS[kind] if dice.randrange(20) else dice.choice((0, 1, 128))
+        made.append((topic, record))
+        value = record.value or b""
+        made += [(topic, record._replace(value=value[: dice.randrange(len(value) + 1)])) for _ in range(4)]
+    return made
+
+
+def main() -> None:
+    """Tells each seed as it begins, and how many of its records were accepted."""
+    plain_facts = scanner(sys.argv[1])
+    for seed in map(int, sys.argv[2:]):
+        print(f"begun {seed}", flush=True)
+        by_topic: dict[int, list[Record]] = {}
+        for topic, record in records(seed, CHUNK):
+            by_topic.setdefault(topic, []).append(record)
+        accepted = 0
+        for topic, given in by_topic.items():
+            facts = plain_facts(given, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+            for record, fact in zip(given, facts, strict=True):
+                if fact is not None:
+                    accepted += 1
+                    assert fact == by_authority(record, topic=topic), record
+        print(f"seed {seed}: {accepted}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
