@@ -8,7 +8,7 @@ too, for those who ask which unit was the N-th.
 from __future__ import annotations
 
 from datetime import date
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GROUPS: Final[tuple[tuple[Metric, ...], ...]] = (*((metric,) for metric in METRICS), ("orders_placed", "orders"))
 GROUP_OF_METRIC: Final = {metric: number for number, metric in enumerate(METRICS)}
 PLACED_GROUP: Final = len(METRICS)
-_GROUPS_SHIFT: Final = 3
+GROUPS_BITS: Final = 3
 
 # The key of a sum within a cell: code of the scopes, group of metrics, whether units leave, whether they are backfill.
 _BACKFILL: Final = 0b1
@@ -42,23 +42,18 @@ _rank = attrgetter("time_us", "id", "source", "topic", "partition", "offset")
 
 
 class _Sum:
-    """Units of one key of one cell in one step: the causes of those added, and a count of those without a cause, with their orders.
+    """Units of one key of one cell in one step: the causes of those added, and how many left, as a negative number."""
 
-    `latest` is the latest one of those that were counted without it, as far as it was noted.
-    """
-
-    __slots__ = ("causes", "count", "latest", "latest_us", "orders")
+    __slots__ = ("causes", "count")
 
     def __init__(self) -> None:
         self.causes: list[Fact] = []
-        self.orders: list[str] = []
         self.count = 0
-        self.latest_us = -1
-        self.latest: Fact | None = None
 
     def total(self) -> tuple[int, Fact | None]:
         """Number of units, and the latest one added."""
-        causes, latest = self.causes, self.latest
+        causes = self.causes
+        latest: Fact | None = None
         if causes:
             last_us = max([cause.time_us for cause in causes])
             for cause in causes:
@@ -116,6 +111,8 @@ class DayCounts:
         #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of texts takes four times
         #: the memory.
         self._orders: dict[int, bytearray] = {}
+        #: Days to which much was added at once, with the latest unit added.
+        self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
         self._quarters: dict[int, _Cell] = {}
 
@@ -147,23 +144,6 @@ class DayCounts:
                 added = cell[key] = _Sum()
             added.causes.append(cause)
 
-    def count(self, group: int, dims: Dims, time_us: int, order_id: str, *, backfill: bool) -> _Sum:
-        """Like `add`, of an event that is not unpacked.
-
-        Where its time is no less than that of the latest one of the sum that is returned, it must be unpacked after
-        all: `note_latest` takes it.
-        """
-        added = self._sum(group, dims, time_us, backfill)
-        added.count += 1
-        added.orders.append(order_id)
-        return added
-
-    def note_latest(self, added: _Sum, cause: Fact) -> None:
-        """Takes an event that was counted as the latest one of its sum, if it is."""
-        if _is_later(cause, added.latest):
-            added.latest_us = cause.time_us
-            added.latest = cause
-
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """One unit less, which an earlier step has added."""
         self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
@@ -174,25 +154,7 @@ class DayCounts:
 
     def ending_step(self) -> Generator[None, None, dict[DayKey, DayCount]]:
         """The same with pauses, between which nothing may be added."""
-        touched: dict[DayKey, Fact | None] = {}
-        spread = 0
-        for number, cell in self._cells.items():
-            day, hour = day_of_cell(number), hour_of_cell(number)
-            added: dict[int, list[str]] = {}
-            for key, change in cell.items():
-                self._spread(key, change, day, hour, touched)
-                if not key & _LEAVING:
-                    ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
-                    ids += change.orders
-                    ids += [cause.order_id for cause in change.causes]
-            for group, ids in added.items():
-                self._note_orders(number << _GROUPS_SHIFT | group, ids)
-            spread += len(cell)
-            if spread >= _PAUSE_SUMS:
-                spread = 0
-                yield
-        self._cells.clear()
-        self._quarters.clear()
+        touched = yield from self._spreading()
         made: dict[DayKey, DayCount] = {}
         for day_key in (yield from _in_order(touched)):
             counted, latest = self._days[day_key], touched[day_key]
@@ -202,12 +164,79 @@ class DayCounts:
                 yield
         return made
 
+    def end_restoring(self) -> None:
+        """Adds what was restored to the counts: it is no news."""
+        for day_key, latest in whole(self._spreading()).items():
+            self._days[day_key].end_step(latest)
+
+    def _spreading(self) -> Generator[None, None, dict[DayKey, Fact | None]]:
+        """Adds the step to its days. Returns these, with the latest unit that each has got."""
+        touched, self._counted = self._counted, {}
+        spread = 0
+        for number, cell in self._cells.items():
+            day, hour = day_of_cell(number), hour_of_cell(number)
+            added: dict[int, list[str]] = {}
+            for key, change in cell.items():
+                self._spread(key, change, day, hour, touched)
+                if not key & _LEAVING:
+                    ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
+                    ids += [cause.order_id for cause in change.causes]
+            for group, ids in added.items():
+                self.note_orders(number << GROUPS_BITS | group, ids)
+            spread += len(cell)
+            if spread >= _PAUSE_SUMS:
+                spread = 0
+                yield
+        self._cells.clear()
+        self._quarters.clear()
+        return touched
+
+    # Many at once ---------------------------------------------------------------------------------------------------
+
+    @property
+    def eras(self) -> int:
+        """How many eras of the aliases there are."""
+        return len(self._scopes.aliases.first_days)
+
+    def era(self, day: date) -> int:
+        """The era of a date."""
+        return self._scopes.aliases.era(day)
+
+    def cell_of_quarter(self, quarter: int) -> int | None:
+        """As the zone's."""
+        return self._zone.cell_of_quarter(quarter)
+
+    def code_of(self, dims: Dims) -> int:
+        """The code of the scopes of some dimensions."""
+        return self._scopes_code(dims) >> _SCOPES_SHIFT
+
+    def scopes_of_code(self, code: int, era: int) -> tuple[str, ...]:
+        """The scopes of a code in an era."""
+        return self._scopes_by_code[code][era]
+
+    def add_counted(self, key: DayKey, by_hour: list[int], backfilled: int, latest: Iterable[Fact]) -> None:
+        """Adds units to a day; `latest` are those of them with the latest time. The next step reports it."""
+        total = self._day(key)
+        total.count += sum(by_hour)
+        total.backfilled += backfilled
+        total.by_hour = list(map(add, total.by_hour, by_hour))
+        self._counted[key] = max((*latest, *filter(None, (self._counted.get(key),))), key=_rank)
+
+    def note_orders(self, place: int, ids: list[str]) -> None:
+        """Notes orders that have units at a place: a cell and a group, shifted."""
+        noted = self._orders.get(place)
+        if noted is None:
+            noted = self._orders[place] = bytearray()
+        # No id of an order has a line's end in it.
+        noted += "\n".join(ids).encode()
+        noted += b"\n"
+
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
         found: dict[str, None] = {}
         for cell in range(first_cell, last_cell + 1):
             for group, metrics in enumerate(GROUPS):
-                ids = self._orders.get(cell << _GROUPS_SHIFT | group) if metric in metrics else None
+                ids = self._orders.get(cell << GROUPS_BITS | group) if metric in metrics else None
                 if ids is not None:
                     found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
         return list(found)
@@ -250,10 +279,7 @@ class DayCounts:
         for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
             for scope in scopes:
                 day_key = (metric, scope, day)
-                total = self._days.get(day_key)
-                if total is None:
-                    total = self._days[day_key] = _Day()
-                    self._first_day = min(self._first_day, day)
+                total = self._day(day_key)
                 total.count += count
                 total.by_hour[hour] += count
                 if key & _BACKFILL:
@@ -264,14 +290,12 @@ class DayCounts:
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
 
-    def _note_orders(self, place: int, ids: list[str]) -> None:
-        """Notes orders that have units in a cell and group."""
-        noted = self._orders.get(place)
-        if noted is None:
-            noted = self._orders[place] = bytearray()
-        # No id of an order has a line's end in it.
-        noted += "\n".join(ids).encode()
-        noted += b"\n"
+    def _day(self, key: DayKey) -> _Day:
+        found = self._days.get(key)
+        if found is None:
+            found = self._days[key] = _Day()
+            self._first_day = min(self._first_day, key[2])
+        return found
 
     def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)

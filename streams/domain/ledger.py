@@ -33,7 +33,6 @@ from streams.domain.orders import (
 )
 from streams.domain.packing import (
     MIN_EVENT_BYTES,
-    Head,
     Vocabulary,
     VocabularyEntry,
     heads,
@@ -44,6 +43,7 @@ from streams.domain.packing import (
     unpack,
 )
 from streams.domain.pauses import whole
+from streams.domain.restored_units import RestoredUnits
 from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 #: Orders that are judged between two pauses, and those that are for an answer.
 _PAUSE_ORDERS: Final = 1000
 _PAUSE_ANSWERED: Final = 500
+#: Orders that are restored together: their columns fit into the processor's cache.
+_RESTORED_AT_ONCE: Final = 10_000
 
 #: (index in the facts that were given, reason, one line for a person)
 Refusal = tuple[int, str, str]
@@ -397,51 +399,20 @@ class Ledger:
         self._vocabulary.restore(vocabulary)
         for chunk in chunks:
             self._orders.update(chunk)
-        words, last_by_code = self._vocabulary.words, dict[int, int]()
-        # The youngest first: then hardly any event is later than what was seen of its day, and few must be unpacked.
-        for order_id, blob in reversed(self._orders.items()):
-            events = heads(blob)
-            if not self._count_plain_order(order_id, blob, events):
-                violations = self._count_new_order(unpack(order_id, blob, words))
-                if violations:
-                    self._violations[order_id] = violations
-            self.state_bytes += len(order_id) + len(blob)
-            for _, time_us, source, _, backfill in events:
-                self.backfilled += backfill
-                if time_us > last_by_code.get(source, 0):
-                    last_by_code[source] = time_us
-        # The code of a source stands for a text, that of dimensions for a tuple.
-        self.last_by_source = {cast("str", words[code]): time_us for code, time_us in last_by_code.items()}
-        self._advance_clock()
-        self._days.end_step()
-
-    def _count_plain_order(self, order_id: str, blob: bytes, events: Sequence[Head]) -> bool:
-        """Counts an order that was placed and at most delivered since, as nearly all are; others it leaves alone."""
-        if len(events) == 1:
-            kind = events[0][0]
-            group = _GROUP_OF_SOLE.get(kind)
-            if group is None or (kind == DELIVERED and self._orders_known):
-                return False
-            self._count_packed(group, order_id, blob, 0, events[0])
-            return True
-        if len(events) != 2:
-            return False
-        first, second = (0, 1) if events[0][0] == PLACED else (1, 0)
-        placed, delivered = events[first], events[second]
-        if placed[0] != PLACED or delivered[0] != DELIVERED or placed[1] >= delivered[1]:
-            return False
-        self._count_packed(PLACED_GROUP, order_id, blob, first, placed)
-        self._count_packed(_DELIVERIES, order_id, blob, second, delivered)
-        return True
-
-    def _count_packed(self, group: int, order_id: str, blob: bytes, index: int, event: Head) -> None:
-        _, time_us, _, dims, backfill = event
         words = self._vocabulary.words
-        added = self._days.count(
-            group, cast("Dims", words[dims]), time_us, order_id, backfill=backfill
-        )  # dimensions, as in `restore`
-        if time_us >= added.latest_us:
-            self._days.note_latest(added, unpack(order_id, blob, words)[index])
+        units = RestoredUnits(self._days, words, orders_known=self._orders_known)
+        order_ids, blobs = list(self._orders), list(self._orders.values())
+        for start in range(0, len(order_ids), _RESTORED_AT_ONCE):
+            some, packed = order_ids[start : start + _RESTORED_AT_ONCE], blobs[start : start + _RESTORED_AT_ONCE]
+            self.state_bytes += sum(map(len, some)) + sum(map(len, packed))
+            for place in units.take(some, packed):
+                violations = self._count_new_order(unpack(some[place], packed[place], words))
+                if violations:
+                    self._violations[some[place]] = violations
+        self.backfilled += units.backfilled
+        self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
+        self._advance_clock()
+        self._days.end_restoring()
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

@@ -22,7 +22,20 @@ from schemas.facts import FIRST_OF_PRODUCTION, Dims, Fact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_EVENT: Final = Struct("<BHQBqIIHHH")
+#: What an event begins with: names, and the format of each in `struct`, little endian.
+LAYOUT: Final = (
+    ("origin", "B"),
+    ("partition", "H"),
+    ("offset", "Q"),
+    ("content", "B"),
+    ("time_us", "q"),
+    ("source", "I"),
+    ("dims", "I"),
+    ("text_bytes", "H"),
+    ("id_end", "H"),
+    ("extra", "H"),
+)
+_EVENT: Final = Struct("<" + "".join(code for _, code in LAYOUT))
 _COORDINATES_BYTES: Final = 11
 #: The content of an event up to the length of its text, without the codes.
 _SOLE: Final = Struct("<Bq8xH")
@@ -30,13 +43,15 @@ _SOLE: Final = Struct("<Bq8xH")
 _TIME: Final = 4
 _TEXT_BYTES: Final = 7
 
-_BACKFILL: Final = 0b1
+#: In the origin.
+BACKFILL: Final = 0b1
 _TOPIC_SHIFT: Final = 1
 #: The topic's number as far as the coordinates have it; the bit above it says 'of production', and is in the content.
 _TOPIC: Final = FIRST_OF_PRODUCTION - 1
 _TOPIC_BITS: Final = _TOPIC.bit_length()
 
-_KIND: Final = 0b111
+#: In the content.
+KIND: Final = 0b111
 _HAS_VIN: Final = 0b1000
 _HAS_VOIDS: Final = 0b1_0000
 _OF_PRODUCTION: Final = 0b10_0000
@@ -166,7 +181,7 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
             voids = _voids(text[vin_end:])
         facts.append(
             Fact(
-                content & _KIND,
+                content & KIND,
                 order_id,
                 words[source],
                 text[:id_end],
@@ -175,7 +190,7 @@ def unpack(order_id: str, blob: bytes, words: Sequence[Word]) -> list[Fact]:
                 words[dims],
                 text[id_end:extra_end],
                 voids,
-                origin & _BACKFILL == _BACKFILL,
+                origin & BACKFILL == BACKFILL,
                 origin >> _TOPIC_SHIFT | (content & _OF_PRODUCTION) << (_TOPIC_BITS - _OF_PRODUCTION_SHIFT),
                 partition,
                 offset,
@@ -199,13 +214,13 @@ def holds(blob: bytes, packed: bytes) -> bool:
 def sole_event(blob: bytes) -> tuple[int, int]:
     """Kind and time of an order's event if it has but one; else (0, 0). Far cheaper than unpacking."""
     content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
-    return (content & _KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
+    return (content & KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
 
 
 def is_sole(blob: bytes, kind: int, before_us: int) -> bool:
     """Whether an order's only event is of a kind and earlier than a time."""
     content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)
-    return bool(content & _KIND == kind and time_us < before_us and _EVENT.size + text_bytes == len(blob))
+    return bool(content & KIND == kind and time_us < before_us and _EVENT.size + text_bytes == len(blob))
 
 
 def heads(blob: bytes) -> list[Head]:
@@ -214,7 +229,7 @@ def heads(blob: bytes) -> list[Head]:
     at, end = 0, len(blob)
     while at < end:
         origin, _, _, content, time_us, source, dims, text_bytes, _, _ = _EVENT.unpack_from(blob, at)
-        found.append((content & _KIND, time_us, source, dims, origin & _BACKFILL == _BACKFILL))
+        found.append((content & KIND, time_us, source, dims, origin & BACKFILL == BACKFILL))
         at += _EVENT.size + text_bytes
     return found
 

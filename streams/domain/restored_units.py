@@ -1,0 +1,309 @@
+"""Counts what the orders of a restored ledger come to, many at a time, in columns of numbers: one by one takes five times as long.
+
+Only plain orders are counted so: those of a single event, and those that were placed and later delivered or cancelled. Nearly
+all are; `domain/orders.py` judges the others.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, GROUPS_BITS, PLACED_GROUP
+from streams.domain.orders import (
+    CANCELLATIONS,
+    CANCELLED,
+    DELIVERED,
+    DELIVERIES,
+    ORDERS_PLACED,
+    PLACED,
+    PRODUCED,
+    PRODUCED_METRIC,
+)
+from streams.domain.packing import BACKFILL, KIND, LAYOUT, heads, unpack
+from streams.domain.zone import HOURS, QUARTER_HOUR_US
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from schemas.facts import Fact, Metric
+    from streams.domain.daycounts import DayCounts
+    from streams.domain.packing import Word
+
+    Numbers = NDArray[np.int64]
+
+_EVENT: Final = np.dtype([(name, f"<{code}") for name, code in LAYOUT])
+#: Of an order with one event, by its kind: the group of metrics that it adds to, -1 for none.
+_GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
+_GROUP_OF_SOLE[PLACED] = PLACED_GROUP
+_GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES]
+_GROUP_OF_SOLE[PRODUCED] = GROUP_OF_METRIC[PRODUCED_METRIC]
+_GROUP: Final = (1 << GROUPS_BITS) - 1
+#: Bits of the code of a set of scopes with the flag of backfill, and of the ordinal of a date.
+_CODE_BITS: Final = 32
+_CODE: Final = (1 << _CODE_BITS) - 1
+_DAY_BITS: Final = 22
+_DAY: Final = (1 << _DAY_BITS) - 1
+
+
+class _Events(NamedTuple):
+    """The first events of some orders, and after them their second ones, in columns.
+
+    `second` has for each order the place of its second event, -1 where there is none, and `has_more` whether others follow.
+    """
+
+    kind: Numbers
+    time_us: Numbers
+    source: Numbers
+    dims: Numbers
+    backfill: Numbers
+    second: Numbers
+    has_more: NDArray[np.bool_]
+
+
+class _Units(NamedTuple):
+    """Units in columns: what they add to, with which dimensions; time and flag of their causes; which event of which order."""
+
+    group: Numbers
+    dims: Numbers
+    time_us: Numbers
+    backfill: Numbers
+    order: Numbers
+    event: Numbers
+
+
+class RestoredUnits:
+    """Counts orders into the day counts of an empty ledger.
+
+    Args:
+        days: Where to.
+        words: The ledger's vocabulary.
+        orders_known: Whether a delivery without an order is a contradiction, and so not plain.
+
+    Attributes:
+        backfilled: Events taken that were history being loaded.
+    """
+
+    def __init__(self, days: DayCounts, words: Sequence[Word], *, orders_known: bool) -> None:
+        self._days = days
+        self._words = words
+        self._groups = _GROUP_OF_SOLE.copy()
+        if orders_known:
+            self._groups[DELIVERED] = -1
+        self._codes = np.full(len(words), -1, np.int64)
+        self._series: dict[tuple[Metric, str], int] = {}
+        self.backfilled = 0
+        self._last_us = np.zeros(len(words), np.int64)
+
+    def take(self, order_ids: list[str], blobs: list[bytes]) -> list[int]:
+        """Counts the plain ones of some orders, given with their packed events. Returns the places of the others."""
+        events = _events_of(blobs)
+        self._note(events)
+        units, is_plain = self._units_of(events)
+        if len(units.group):
+            self._count(units, order_ids, blobs)
+        for place in np.flatnonzero(events.has_more).tolist():
+            for _, time_us, source, _, backfill in heads(blobs[place])[2:]:
+                self.backfilled += backfill
+                self._last_us[source] = max(self._last_us[source], time_us)
+        return np.flatnonzero(~is_plain).tolist()
+
+    def last_by_source(self) -> list[tuple[int, int]]:
+        """The code of each source that has sent events after 1970, with the latest time of one, microseconds since 1970."""
+        sources = np.flatnonzero(self._last_us)
+        return list(zip(sources.tolist(), self._last_us[sources].tolist(), strict=True))
+
+    def _note(self, events: _Events) -> None:
+        self.backfilled += int(np.count_nonzero(events.backfill))
+        np.maximum.at(self._last_us, events.source, events.time_us)
+
+    def _units_of(self, events: _Events) -> tuple[_Units, NDArray[np.bool_]]:
+        """The units of the plain orders, and which orders these are."""
+        kind, time_us, second = events.kind, events.time_us, events.second
+        has_second = second >= 0
+        group = np.where(has_second, -1, self._groups[kind[: len(second)]])
+        is_plain = group >= 0
+        single = np.flatnonzero(is_plain)
+        parts = [_part(events, group[single], single, single, single)]
+        pairs = np.flatnonzero(has_second & ~events.has_more)
+        other = second[pairs]
+        is_turned = (kind[other] == PLACED) & (time_us[other] < time_us[pairs])
+        placed, later = np.where(is_turned, other, pairs), np.where(is_turned, pairs, other)
+        is_order = (kind[placed] == PLACED) & (time_us[placed] < time_us[later])
+        ends = kind[later]
+        for end, groups in (
+            (DELIVERED, (PLACED_GROUP, GROUP_OF_METRIC[DELIVERIES])),
+            (CANCELLED, (GROUP_OF_METRIC[ORDERS_PLACED], GROUP_OF_METRIC[CANCELLATIONS])),
+        ):
+            some = np.flatnonzero(is_order & (ends == end))
+            is_plain[pairs[some]] = True
+            parts.append(_part(events, groups[0], placed[some], placed[some], pairs[some]))
+            # A cancellation counts with the dimensions of its order.
+            dims_of = later if end == DELIVERED else placed
+            parts.append(_part(events, groups[1], later[some], dims_of[some], pairs[some]))
+        return _Units(*map(np.concatenate, zip(*parts, strict=True))), is_plain
+
+    def _count(self, units: _Units, order_ids: list[str], blobs: list[bytes]) -> None:
+        """Sums up units by cell, group, scopes and flag; these sums go to their days."""
+        keys = (self._cells_of(units.time_us) << GROUPS_BITS | units.group) << _CODE_BITS
+        keys |= self._codes_of(units.dims) << 1 | units.backfill
+        sequence = np.argsort(keys, kind="stable")
+        keys, orders = keys[sequence], units.order[sequence]
+        ids = np.array(order_ids, object)[orders].tolist()
+        first, counts, places = _runs(keys >> _CODE_BITS)
+        for place, start, count in zip(places.tolist(), first.tolist(), counts.tolist(), strict=True):
+            self._days.note_orders(place, ids[start : start + count])
+        first, counts, sums = _runs(keys)
+        times = units.time_us[sequence]
+        latest_us = np.maximum.reduceat(times, first)
+        latest = np.flatnonzero(times == np.repeat(latest_us, counts))
+        causes = _Causes(orders[latest], units.event[sequence][latest], (order_ids, blobs), self._words)
+        self._spread(sums, counts, latest_us, np.searchsorted(latest, np.append(first, len(keys))), causes)
+
+    def _spread(self, sums: Numbers, counts: Numbers, latest_us: Numbers, causes_at: Numbers, causes: _Causes) -> None:
+        """Adds sums to the days of the metrics and scopes that they count in."""
+        place = sums >> _CODE_BITS
+        day, hour = np.divmod(place >> GROUPS_BITS, HOURS)
+        series, of = self._series_of(place & _GROUP, (sums & _CODE) >> 1, day)
+        day_keys = series << _DAY_BITS | day[of]
+        sequence = np.argsort(day_keys, kind="stable")
+        of = of[sequence]
+        first, sizes, day_keys = _runs(day_keys[sequence])
+        index = np.repeat(np.arange(len(first)), sizes)
+        size = len(first)
+        by_hour = np.bincount(index * HOURS + hour[of], counts[of], size * HOURS).astype(np.int64).reshape(size, HOURS)
+        backfilled = np.bincount(index, (counts * (sums & 1))[of], size).astype(np.int64)
+        is_latest = latest_us[of] == np.repeat(np.maximum.reduceat(latest_us[of], first), sizes)
+        of = of[is_latest]
+        names = list(self._series)
+        found: list[list[Fact]] = [[] for _ in range(size)]
+        for at, start, end in zip(
+            index[is_latest].tolist(), causes_at[of].tolist(), causes_at[of + 1].tolist(), strict=True
+        ):
+            found[at] += map(causes.fact, range(start, end))
+        for day_key, hours, loaded, facts in zip(
+            day_keys.tolist(), by_hour.tolist(), backfilled.tolist(), found, strict=True
+        ):
+            metric, scope = names[day_key >> _DAY_BITS]
+            self._days.add_counted((metric, scope, date.fromordinal(day_key & _DAY)), hours, loaded, facts)
+
+    def _series_of(self, groups: Numbers, codes: Numbers, days: Numbers) -> tuple[Numbers, Numbers]:
+        """For each metric and scope that sums count in, its number and the place of the sum."""
+        eras = self._days.eras
+        era_of_day = dict.fromkeys(np.unique(days).tolist() if eras > 1 else (), 0)
+        for day in era_of_day:
+            era_of_day[day] = self._days.era(date.fromordinal(day))
+        era = np.array([era_of_day.get(day, 0) for day in days.tolist()], np.int64) if eras > 1 else 0
+        kinds, kind_of = np.unique((codes << GROUPS_BITS | groups) * eras + era, return_inverse=True)
+        members: list[int] = []
+        starts = [0]
+        for kind in kinds.tolist():
+            of, at = divmod(kind, eras)
+            members += [
+                self._series.setdefault((metric, scope), len(self._series))
+                for metric in GROUPS[of & _GROUP]
+                for scope in self._days.scopes_of_code(of >> GROUPS_BITS, at)
+            ]
+            starts.append(len(members))
+        bounds = np.array(starts, np.int64)
+        sizes = np.diff(bounds)[kind_of]
+        sums = np.repeat(np.arange(len(groups)), sizes)
+        within = np.arange(len(sums)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.array(members, np.int64)[bounds[kind_of][sums] + within], sums
+
+    def _cells_of(self, time_us: Numbers) -> Numbers:
+        quarters, of = np.unique(time_us // QUARTER_HOUR_US, return_inverse=True)
+        known = [self._days.cell_of_quarter(quarter) for quarter in quarters.tolist()]
+        cells = np.array([-1 if cell is None else cell for cell in known], np.int64)[of]
+        for place in np.flatnonzero(cells < 0).tolist():
+            cells[place] = self._days.cell_of(int(time_us[place]))
+        return cells
+
+    def _codes_of(self, dims: Numbers) -> Numbers:
+        codes = self._codes
+        for word in np.unique(dims[codes[dims] < 0]).tolist():
+            name = self._words[word]
+            if isinstance(name, str):
+                raise TypeError(f"word {word} of the vocabulary is a source, not the dimensions of a unit")
+            codes[word] = self._days.code_of(name)
+        return codes[dims]
+
+
+class _Causes:
+    """The events of the latest units, unpacked where they are asked for.
+
+    Args:
+        orders: Of each, the place of its order in `packed`.
+        events: Of each, its place among the events of its order.
+        packed: Orders with their packed events.
+        words: The ledger's vocabulary.
+    """
+
+    def __init__(
+        self, orders: Numbers, events: Numbers, packed: tuple[list[str], list[bytes]], words: Sequence[Word]
+    ) -> None:
+        self._orders, self._events = orders.tolist(), events.tolist()
+        self._packed = packed
+        self._words = words
+        self._facts: dict[int, Fact] = {}
+
+    def fact(self, number: int) -> Fact:
+        """The event of a latest unit, by its number among them."""
+        fact = self._facts.get(number)
+        if fact is None:
+            order = self._orders[number]
+            order_ids, blobs = self._packed
+            fact = unpack(order_ids[order], blobs[order], self._words)[self._events[number]]
+            self._facts[number] = fact
+        return fact
+
+
+def _events_of(blobs: list[bytes]) -> _Events:
+    sizes = np.fromiter(map(len, blobs), np.int64, len(blobs))
+    ends = np.cumsum(sizes)
+    # What would be an event at each place; those of an order begin at its start and where the first one ends.
+    data = b"".join(blobs) + bytes(_EVENT.itemsize)
+    at_place = np.ndarray(len(data) - _EVENT.itemsize + 1, np.dtype((np.void, _EVENT.itemsize)), data, strides=(1,))
+    first = at_place[ends - sizes]
+    second_at = ends - sizes + _EVENT.itemsize + first.view(_EVENT)["text_bytes"]
+    has_second = second_at < ends
+    followed = np.flatnonzero(has_second)
+    events = np.concatenate((first, at_place[second_at[followed]])).view(_EVENT)
+    second = np.full(len(blobs), -1, np.int64)
+    second[followed] = np.arange(len(blobs), len(events))
+    has_more = np.zeros(len(blobs), np.bool_)
+    has_more[followed] = second_at[followed] + _EVENT.itemsize + events["text_bytes"][len(blobs) :] < ends[followed]
+    return _Events(
+        (events["content"] & KIND).astype(np.int64),
+        events["time_us"].astype(np.int64),
+        events["source"].astype(np.int64),
+        events["dims"].astype(np.int64),
+        (events["origin"] & BACKFILL).astype(np.int64),
+        second,
+        has_more,
+    )
+
+
+def _part(events: _Events, group: Numbers | int, causes: Numbers, dims_of: Numbers, orders: Numbers) -> _Units:
+    """Units with their causes, and whose dimensions they have, by places among the events."""
+    return _Units(
+        np.broadcast_to(np.asarray(group, np.int64), len(causes)),
+        events.dims[dims_of],
+        events.time_us[causes],
+        events.backfill[causes],
+        orders,
+        # Before the second events stand the first ones, one of each order.
+        (causes >= len(events.second)).astype(np.int64),
+    )
+
+
+def _runs(numbers: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Of sorted numbers: where each different one begins, how often it is there, and it itself."""
+    is_first = np.ones(len(numbers), np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_first[1:])
+    first = np.flatnonzero(is_first)
+    return first, np.diff(first, append=len(numbers)), numbers[first]
