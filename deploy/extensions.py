@@ -24,7 +24,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("schemas/_scanner.pyx",)
+SOURCES = ("schemas/_scanner.pyx", "streams/domain/_steps.pyx")
 GLIBC = (2, 28)
 OPTIONS = ("-O3", "-fPIC", "-shared", "-g0", "-fwrapv", "-Wno-unreachable-code", "-Wno-unused-function")
 

@@ -1,4 +1,4 @@
-"""Which way the hot path takes: compiled, or in Python. Both give the same, and the authority has the last word in both.
+"""Which way decoding takes: compiled, or in Python. Both give the same, and the authority has the last word in both.
 
 Compiled is the default. Python runs where no extension was built, or only from another version of its source, and where
 `MILESTONES_HOT_PATH=python` asks for it.
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from schemas.authority import SourceRecord
     from schemas.facts import Fact
-    from schemas.outputs import HotPath
 
 VARIABLE: Final = "MILESTONES_HOT_PATH"
 
@@ -41,26 +40,25 @@ def is_current(module: Any) -> bool:
         return True
 
 
-def _compiled() -> Any:
-    try:
-        return import_module("schemas._scanner")
-    except ImportError:
-        return None
+def extension(name: str) -> tuple[Any, str]:
+    """A compiled module, or why Python must do.
 
-
-_scanner: Final = _compiled()
-
-
-def _why_python() -> str:
+    Args:
+        name: The module with its package.
+    """
     if os.environ.get(VARIABLE) == "python":
-        return f"as {VARIABLE} says"
-    if _scanner is None:
-        return "no extension was built"
-    return "" if is_current(_scanner) else "the extension was built from another version of its source"
+        return None, f"as {VARIABLE} says"
+    try:
+        module = import_module(name)
+    except ImportError:
+        return None, "no extension was built"
+    return module, "" if is_current(module) else "the extension was built from another version of its source"
 
 
+_scanner, _why = extension("schemas._scanner")
 #: Empty where it is compiled.
-WHY_PYTHON: Final = _why_python()
-HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
+WHY_PYTHON: Final = _why
 
-plain_facts: PlainFacts = fast.plain_facts if WHY_PYTHON else _scanner.plain_facts
+compiled_facts: Final[PlainFacts] = fast.plain_facts if WHY_PYTHON else _scanner.plain_facts
+#: The way that is taken.
+plain_facts: PlainFacts = compiled_facts

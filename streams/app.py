@@ -22,8 +22,8 @@ from faust.tables.manager import TableManager
 from faust.worker import Worker
 
 from schemas.facts import USUAL_FAMILIES
-from schemas.hotpath import WHY_PYTHON
 from streams.context import Context
+from streams.domain.hotpath import WHY_PYTHON
 from streams.errors import ExpectedError, FaultyRecordError
 from streams.installation import load_settings
 from streams.kafka.admin import check_rights, plan_topics, refuse

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
-from schemas import hotpath
 from streams.checkup import Finding, failed, note, ok, wrong
+from streams.domain import hotpath
 from streams.embedded import jars, java, machine
 from streams.embedded.broker import DEFAULT_HEAP_MB, NEEDED_DISK_MB
 from streams.errors import ExpectedError

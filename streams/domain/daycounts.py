@@ -12,6 +12,7 @@ from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
+from streams.domain import hotpath
 from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
@@ -55,9 +56,8 @@ class _Sum:
         causes = self.causes
         latest: Fact | None = None
         if causes:
-            last_us = max([cause.time_us for cause in causes])
-            for cause in causes:
-                if cause.time_us == last_us and _is_later(cause, latest):
+            for cause in hotpath.way.latest(causes):
+                if _is_later(cause, latest):
                     latest = cause
         return self.count + len(causes), latest
 
@@ -126,23 +126,17 @@ class DayCounts:
         """
         self._sum(group, dims, cause.time_us, cause.backfill).causes.append(cause)
 
-    def add_own(self, group: int, causes: Iterable[Fact]) -> None:
+    def add_own(self, group: int, causes: list[Fact]) -> None:
         """Like `add` for each of many events, with the dimensions of the event itself."""
-        quarters, codes = self._quarters, self._scopes_codes
-        shifted = group << _GROUP_SHIFT
-        for cause in causes:
-            # `_sum` in place, as this is done for every event: a call would cost as much again.
-            cell = quarters.get(cause.time_us // QUARTER_HOUR_US)
-            if cell is None:
-                cell = self._cell(cause.time_us)
-            code = codes.get(cause.dims)
-            if code is None:
-                code = self._scopes_code(cause.dims)
-            key = code | shifted | cause.backfill
-            added = cell.get(key)
-            if added is None:
-                added = cell[key] = _Sum()
-            added.causes.append(cause)
+        hotpath.way.add_own(
+            causes,
+            group << _GROUP_SHIFT,
+            self._quarters,
+            self._scopes_codes,
+            self._cell,
+            self._scopes_code,
+            _Sum,
+        )
 
     def remove(self, group: int, dims: Dims, cause: Fact) -> None:
         """One unit less, which an earlier step has added."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
+from streams.domain import hotpath
 from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.nth import answer_of
 from streams.domain.orders import (
@@ -37,19 +39,19 @@ from streams.domain.packing import (
     VocabularyEntry,
     heads,
     holds,
-    is_sole,
-    pack,
     sole_event,
     unpack,
 )
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.scopes import template_of
+from streams.domain.steps import KNOWN, Refused
 
 if TYPE_CHECKING:
     from schemas.counts import DayKey
     from schemas.questions import Answer, Question, UnitKey
     from streams.domain.scopes import Scopes
+    from streams.domain.steps import Touched
     from streams.domain.zone import BusinessZone
 
 
@@ -135,7 +137,7 @@ class Ledger:
         self._vocabulary = Vocabulary()
         self._orders: dict[str, bytes] = {}
         # Touched order → its packed events before the step, then the facts that the step has brought.
-        self._touched: dict[str, tuple[bytes | None, *tuple[Fact, ...]]] = {}
+        self._touched: dict[str, Touched] = {}
         self._days = DayCounts(zone, scopes)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
@@ -220,43 +222,26 @@ class Ledger:
 
     def apply(self, facts: Sequence[Fact]) -> Applied:
         """Stores facts of this partition's orders; each wholly or not at all."""
-        orders, touched, vocabulary = self._orders, self._touched, self._vocabulary
-        last_by_source = self.last_by_source
         refused: list[Refusal] = []
-        duplicates = backfilled = new_bytes = 0
-        for index, fact in enumerate(facts):
-            order_id = fact.order_id
-            packed = pack(fact, vocabulary)
-            blob = orders.get(order_id)
-            if blob is None:
-                orders[order_id] = packed
-                touched[order_id] = (None, fact)
-                new_bytes += len(order_id)
-            else:
-                # An order that does not hold the id's bytes has no event of that id: most second events ask no more.
-                if fact.id.encode() in blob or len(blob) >= self._surely_below_limit_bytes:
-                    if holds(blob, packed):
-                        duplicates += 1
-                        continue
-                    refusal = self._refusal(fact, blob)
-                    if refusal is not None:
-                        refused.append((index, *refusal))
-                        continue
-                orders[order_id] = blob + packed
-                earlier = touched.get(order_id)
-                touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
-            new_bytes += len(packed)
-            if fact.backfill:
-                backfilled += 1
-            if fact.time_us > last_by_source.get(fact.source, 0):
-                last_by_source[fact.source] = fact.time_us
+        duplicates, backfilled, new_bytes = hotpath.way.store(
+            facts,
+            self._orders,
+            self._touched,
+            self._vocabulary,
+            self.last_by_source,
+            self._surely_below_limit_bytes,
+            self._refusal,
+            refused,
+        )
         self.state_bytes += new_bytes
         self.backfilled += backfilled
         self._advance_clock()
         return Applied(len(facts) - duplicates - len(refused), duplicates, refused)
 
-    def _refusal(self, fact: Fact, blob: bytes) -> tuple[str, str] | None:
-        """Why an order cannot take a fact that it does not have."""
+    def _refusal(self, fact: Fact, blob: bytes, packed: bytes) -> Refused | None:
+        """Why an order cannot take a fact; `KNOWN` if it has it, `None` if it can."""
+        if holds(blob, packed):
+            return KNOWN
         known = unpack(fact.order_id, blob, self._vocabulary.words)
         for other in known:
             if other.id == fact.id and other.source == fact.source:
@@ -281,28 +266,14 @@ class Ledger:
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
-        for number, (order_id, entry) in enumerate(self._touched.items(), 1):
-            if number % _PAUSE_ORDERS == 0:
-                yield
-            now: OrderViolations = ()
-            if len(entry) == 2:
-                blob, fact = entry
-                if blob is None:
-                    if fact.kind == PLACED:
-                        placed.append(fact)
-                    elif fact.kind == DELIVERED and not self._orders_known:
-                        delivered.append(fact)
-                    else:
-                        now = self._count_new_order((fact,))
-                elif fact.kind == DELIVERED and is_sole(blob, PLACED, fact.time_us):
-                    delivered.append(fact)
-                else:
-                    now = self._count_known_order(order_id, blob, (fact,))
-            else:
-                blob, *facts = entry
+        entries = iter(self._touched.items())
+        while some := list(islice(entries, _PAUSE_ORDERS)):
+            others = hotpath.way.part(some, known_violations, self._orders_known, placed, delivered)
+            for order_id, (blob, *facts) in others:
                 now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
-            if now or order_id in known_violations:
-                self._set_violations(order_id, now, violations)
+                if now or order_id in known_violations:
+                    self._set_violations(order_id, now, violations)
+            yield
         self._days.add_own(PLACED_GROUP, placed)
         self._days.add_own(_DELIVERIES, delivered)
         own = self._orders

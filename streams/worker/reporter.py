@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from aiokafka.errors import KafkaError
 
 from schemas.codec import encode_status
-from schemas.hotpath import HOT_PATH
 from schemas.instants import utc_text
 from schemas.outputs import Health, WorkerStatus
+from streams.domain.hotpath import HOT_PATH
 from streams.kafka.transactions import InDoubtError, Outgoing
 
 if TYPE_CHECKING:

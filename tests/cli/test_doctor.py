@@ -16,11 +16,11 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from click.testing import CliRunner
 
-from schemas import hotpath
 from streams.checkup import Finding, wrong
 from streams.checkup.cluster import _transactions, topic_findings
 from streams.checkup.machine import machine_findings
 from streams.cli.doctor import command
+from streams.domain import hotpath
 from streams.domain.limit_usage import LimitUse
 from streams.embedded import java
 from streams.errors import ExpectedError

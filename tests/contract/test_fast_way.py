@@ -47,7 +47,7 @@ def at_least(examples: int) -> settings:
 
 
 #: Both, where the extension was built.
-WAYS = (fast.plain_facts, hotpath.plain_facts) if hotpath.HOT_PATH == "compiled" else (fast.plain_facts,)
+WAYS = (fast.plain_facts,) if hotpath.WHY_PYTHON else (fast.plain_facts, hotpath.compiled_facts)
 each_way = pytest.mark.parametrize("way", WAYS, ids=("python", "compiled")[: len(WAYS)])
 
 

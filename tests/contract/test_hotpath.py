@@ -22,7 +22,7 @@ needs_extension = pytest.mark.skipif(
 
 def said(**variables: str) -> str:
     """What a process says of its way."""
-    program = "from schemas import hotpath; print(hotpath.HOT_PATH, hotpath.WHY_PYTHON, hotpath.plain_facts.__module__)"
+    program = "from streams.domain import hotpath as h; print(h.HOT_PATH, h.WHY_PYTHON, h.way.__name__)"
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -35,8 +35,8 @@ def said(**variables: str) -> str:
 
 @needs_extension
 def test_it_is_compiled_where_that_was_built_unless_the_environment_says_otherwise() -> None:
-    assert said(MILESTONES_HOT_PATH="") == "compiled  schemas._scanner"
-    assert said(MILESTONES_HOT_PATH="python") == "python as MILESTONES_HOT_PATH says schemas.fast"
+    assert said(MILESTONES_HOT_PATH="") == "compiled  streams.domain._steps"
+    assert said(MILESTONES_HOT_PATH="python") == "python as MILESTONES_HOT_PATH says streams.domain.steps"
 
 
 def test_an_extension_from_another_version_of_its_source_is_not_used(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@
     .venv/bin/python -m tests.fuzz --inputs 10000000 --jobs 2
     .venv/bin/python -m tests.fuzz --first 4711 --inputs 10000      # the records of one seed again
 
-The extension is compiled once more with both sanitizers, so the machine needs gcc or clang with them. Records are valid events
-that were cut, spliced, repeated and overwritten by chance; whatever the compiled way accepts must be what the authority says.
-Exit code 1 where a sanitizer or the authority disagrees: with the report, and the command that repeats it.
+The extensions are compiled once more with both sanitizers, so the machine needs gcc or clang with them. Records are valid events
+that were cut, spliced, repeated and overwritten by chance; whatever the compiled way accepts must be what the authority says, and
+a ledger that takes it compiled must do what one in Python does. Exit code 1 where a sanitizer or the authority disagrees: with the report, and the command that repeats it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ OPTIONS: Final = {
 }
 
 
-def sanitized(folder: Path) -> tuple[Path, dict[str, str]]:
-    """The extension with sanitizers, and the environment that it needs.
+def sanitized(folder: Path) -> dict[str, str]:
+    """Compiles the extensions with sanitizers. Returns the environment that they need.
 
     Raises:
         SystemExit: It cannot be compiled here.
@@ -49,14 +49,15 @@ def sanitized(folder: Path) -> tuple[Path, dict[str, str]]:
     extensions: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extensions)
     try:
-        module = extensions.build(ROOT / "schemas" / "_scanner.pyx", folder, options=SANITIZERS)
+        for source in extensions.SOURCES:
+            extensions.build(ROOT / source, folder, options=SANITIZERS)
     except extensions.ExtensionsError as error:
         refuse(str(error))
     asked = [*extensions.compiler(""), "-print-file-name=libasan.so"]
     runtime = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(runtime).is_absolute():
         refuse(f"{asked[0]} has no AddressSanitizer")
-    return module, {**os.environ, **OPTIONS, "LD_PRELOAD": runtime}
+    return {**os.environ, **OPTIONS, "LD_PRELOAD": runtime}
 
 
 def refuse(why: str) -> NoReturn:
@@ -75,10 +76,10 @@ def main() -> int:
     seeds = range(options.first, options.first + max(1, options.inputs // CHUNK))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        module, environment = sanitized(Path(folder))
+        environment = sanitized(Path(folder))
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.records", str(module), *map(str, seeds[job :: options.jobs])],
+                [sys.executable, "-m", "tests.fuzz.records", folder, *map(str, seeds[job :: options.jobs])],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,

@@ -1,13 +1,18 @@
-"""Feeds records of some seeds to a compiled scanner: `python -m tests.fuzz.records MODULE SEED ...`."""
+"""Feeds records of some seeds to compiled modules in a folder: `python -m tests.fuzz.records FOLDER SEED ...`."""
 
 from __future__ import annotations
 
 import importlib.util
 import random
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.authority import MAX_RECORD_BYTES
+from streams.domain import hotpath, steps
+from streams.domain.ledger import Ledger
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
 from tests.contract.builders import (
     FUTURE_LIMIT_US,
     ORDER_ID,
@@ -26,8 +31,9 @@ from tests.contract.builders import (
 from tests.fuzz.__main__ import CHUNK
 
 if TYPE_CHECKING:
-    from schemas.hotpath import PlainFacts
+    from schemas.facts import Fact
 
+ZONE: Final = BusinessZone("Asia/Shanghai")
 #: Pieces that mean something where events are read.
 PIECES: Final = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\0", b"\x7f", b"\xff", b'"id":"1",', b'"data":{',
@@ -40,15 +46,15 @@ HEADERS: Final[tuple[tuple[str, bytes | None], ...]] = (
 )  # fmt: skip
 
 
-def scanner(path: str) -> PlainFacts:
-    """The function of a compiled module."""
-    spec = importlib.util.spec_from_file_location("schemas._scanner", path)
+def loaded(folder: str, name: str) -> Any:
+    """A compiled module."""
+    (path,) = Path(folder).glob(f"{name.rpartition('.')[2]}.*.so")
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    plain_facts: PlainFacts = module.plain_facts
-    return plain_facts
+    return module
 
 
 def grown(dice: random.Random, text: bytes, texts: list[bytes]) -> bytes:
@@ -103,22 +109,35 @@ def records(seed: int, count: int) -> list[tuple[int, Record]]:
     return made
 
 
+def stored(way: Any, facts: list[Fact]) -> list[Any]:
+    """What a ledger does with facts, one way."""
+    hotpath.way = way
+    ledger = Ledger(ZONE, Scopes(), 4)
+    seen: list[Any] = []
+    for first in range(0, len(facts), 100):
+        seen.append(ledger.apply(facts[first : first + 100]))
+        changes = ledger.drain()
+        seen += [changes.orders, changes.vocabulary, changes.counts, changes.violations]
+    return seen
+
+
 def main() -> None:
     """Tells each seed as it begins, and how many of its records were accepted."""
-    plain_facts = scanner(sys.argv[1])
+    scanner, compiled = loaded(sys.argv[1], "schemas._scanner"), loaded(sys.argv[1], "streams.domain._steps")
     for seed in map(int, sys.argv[2:]):
         print(f"begun {seed}", flush=True)
         by_topic: dict[int, list[Record]] = {}
         for topic, record in records(seed, CHUNK):
             by_topic.setdefault(topic, []).append(record)
-        accepted = 0
+        accepted: list[Fact] = []
         for topic, given in by_topic.items():
-            facts = plain_facts(given, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+            facts = scanner.plain_facts(given, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
             for record, fact in zip(given, facts, strict=True):
                 if fact is not None:
-                    accepted += 1
+                    accepted.append(fact)
                     assert fact == by_authority(record, topic=topic), record
-        print(f"seed {seed}: {accepted}", flush=True)
+        assert stored(compiled, accepted) == stored(steps, accepted), seed
+        print(f"seed {seed}: {len(accepted)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
 
-from schemas import fast, hotpath
 from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, topic_number
 from schemas.notes import Place, Quarantine
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER, Context
+from streams.domain import hotpath
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import Outgoing
@@ -1084,7 +1084,7 @@ _LISTENER = _Listener()
 
 
 def run(plan: Plan) -> Result:
-    """Runs a schedule to its end or to the first violated invariant; those of odd seeds decode in Python, the others as usual."""
+    """Runs a schedule to its end or to the first violated invariant; those of odd seeds on the hot path in Python, the others as usual."""
     dice = Random(plan.seed)
     loop = SimulatedLoop(dice)
     result = Result(plan)
@@ -1099,9 +1099,8 @@ def run(plan: Plan) -> Result:
         world.is_over = True
 
     collecting = gc.isenabled()
-    decoding = hotpath.plain_facts
     if plan.seed % 2:
-        hotpath.plain_facts = fast.plain_facts
+        hotpath.take("python")
     # The collector closes generators of killed processes in loop steps that would come at unpredictable times.
     gc.disable()
     with warnings.catch_warnings():
@@ -1110,7 +1109,7 @@ def run(plan: Plan) -> Result:
         try:
             loop.run_until_complete(main())
         finally:
-            hotpath.plain_facts = decoding
+            hotpath.take(hotpath.HOT_PATH)
             loop.bury()
             _LISTENER.forget()
             asyncio.set_event_loop(None)

@@ -1,0 +1,6 @@
+from streams.domain.steps import add_own as add_own
+from streams.domain.steps import latest as latest
+from streams.domain.steps import part as part
+from streams.domain.steps import store as store
+
+SOURCE: str

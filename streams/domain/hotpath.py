@@ -1,0 +1,35 @@
+"""Which way the hot path takes, decoding and counting: compiled, or in Python; see `schemas.hotpath`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas import fast, hotpath
+from streams.domain import steps
+
+if TYPE_CHECKING:
+    from schemas.outputs import HotPath
+
+_steps, _why = hotpath.extension("streams.domain._steps")
+
+#: Empty where it is compiled.
+WHY_PYTHON: Final = hotpath.WHY_PYTHON or _why
+HOT_PATH: Final[HotPath] = "python" if WHY_PYTHON else "compiled"
+
+#: `streams.domain.steps`, or the same compiled.
+way: Any = steps if WHY_PYTHON else _steps
+
+
+def take(chosen: HotPath) -> None:
+    """Takes a way from now on, in this process: for tests that run both.
+
+    Raises:
+        ValueError: Compiled is not to be had here.
+    """
+    global way
+    if chosen == "python":
+        hotpath.plain_facts, way = fast.plain_facts, steps
+    elif WHY_PYTHON:
+        raise ValueError(WHY_PYTHON)
+    else:
+        hotpath.plain_facts, way = hotpath.compiled_facts, _steps

@@ -1,0 +1,157 @@
+"""What is done for every event when facts are stored and counted: in Python here, or compiled in `_steps.pyx`, with the same results."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.facts import Fact, Kind
+from streams.domain.packing import is_sole, pack
+from streams.domain.zone import QUARTER_HOUR_US
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streams.domain.packing import Vocabulary
+
+#: (reason, one line for a person); with an empty reason for a fact that the order has already.
+Refused = tuple[str, str]
+KNOWN: Final[Refused] = ("", "")
+
+#: Packed events of an order before a step, then the facts that the step has brought.
+Touched = tuple[bytes | None, *tuple[Fact, ...]]
+
+_PLACED, _DELIVERED = int(Kind.PLACED), int(Kind.DELIVERED)
+_time = attrgetter("time_us")
+
+
+def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compiled one reads no attributes
+    facts: Sequence[Fact],
+    orders: dict[str, bytes],
+    touched: dict[str, Touched],
+    vocabulary: Vocabulary,
+    last_by_source: dict[str, int],
+    below_limit_bytes: int,
+    refusal: Callable[[Fact, bytes, bytes], Refused | None],
+    refused: list[tuple[int, str, str]],
+) -> tuple[int, int, int]:
+    """Stores facts, each wholly or not at all.
+
+    Args:
+        facts: Of any orders.
+        orders: Packed events by order.
+        touched: What the step has touched so far.
+        vocabulary: Of the packed events.
+        last_by_source: The greatest event time of each source.
+        below_limit_bytes: An order with fewer bytes can certainly take one more event.
+        refusal: Given a fact, the order's packed events and the fact packed: why it cannot be taken, `None` if it can.
+        refused: Facts that are refused are appended: (index, reason, message).
+
+    Returns:
+        Numbers of duplicates, of stored facts that were history being loaded, and of bytes added.
+    """
+    duplicates = backfilled = new_bytes = 0
+    for index, fact in enumerate(facts):
+        order_id = fact.order_id
+        packed = pack(fact, vocabulary)
+        blob = orders.get(order_id)
+        if blob is None:
+            orders[order_id] = packed
+            touched[order_id] = (None, fact)
+            new_bytes += len(order_id)
+        else:
+            # An order that does not hold the id's bytes has no event of that id: most second events ask no more.
+            if fact.id.encode() in blob or len(blob) >= below_limit_bytes:
+                refused_for = refusal(fact, blob, packed)
+                if refused_for is not None:
+                    if refused_for[0]:
+                        refused.append((index, *refused_for))
+                    else:
+                        duplicates += 1
+                    continue
+            orders[order_id] = blob + packed
+            earlier = touched.get(order_id)
+            touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
+        new_bytes += len(packed)
+        if fact.backfill:
+            backfilled += 1
+        if fact.time_us > last_by_source.get(fact.source, 0):
+            last_by_source[fact.source] = fact.time_us
+    return duplicates, backfilled, new_bytes
+
+
+def part(
+    entries: list[tuple[str, Touched]],
+    known_violations: dict[str, Any],
+    orders_known: bool,  # noqa: FBT001 - by position, as the compiled one takes it
+    placed: list[Fact],
+    delivered: list[Fact],
+) -> list[tuple[str, Touched]]:
+    """Parts touched orders with one new event of the two commonest kinds, which count without being judged, from the others.
+
+    Args:
+        entries: Touched orders.
+        known_violations: By order.
+        orders_known: Whether orders are published; a delivery without one counts otherwise.
+        placed: Facts of new orders are appended.
+        delivered: Facts of deliveries of orders that were only placed, and before, are appended.
+
+    Returns:
+        The other entries, in their order.
+    """
+    others = []
+    for order_id, entry in entries:
+        if len(entry) == 2 and order_id not in known_violations:
+            blob, fact = entry
+            if blob is None:
+                if fact.kind == _PLACED:
+                    placed.append(fact)
+                    continue
+                if fact.kind == _DELIVERED and not orders_known:
+                    delivered.append(fact)
+                    continue
+            elif fact.kind == _DELIVERED and is_sole(blob, _PLACED, fact.time_us):
+                delivered.append(fact)
+                continue
+        others.append((order_id, entry))
+    return others
+
+
+def add_own(  # noqa: PLR0913, PLR0917 - likewise
+    causes: list[Fact],
+    shifted: int,
+    quarters: dict[int, dict[int, Any]],
+    codes: dict[Any, int],
+    cell_of: Callable[[int], dict[int, Any]],
+    code_of: Callable[[Any], int],
+    new_sum: Callable[[], Any],
+) -> None:
+    """Adds each event to the causes of the sum that it belongs to.
+
+    Args:
+        causes: The events.
+        shifted: The group of metrics, at its place in the key of a sum.
+        quarters: Quarter-hour → the sums of its cell, by key.
+        codes: Dimensions → code of their scopes, at its place in the key.
+        cell_of: The sums of the cell of an instant whose quarter-hour is in no cell yet, or in several.
+        code_of: The code of dimensions that have none yet.
+        new_sum: Makes a sum.
+    """
+    for cause in causes:
+        cell = quarters.get(cause.time_us // QUARTER_HOUR_US)
+        if cell is None:
+            cell = cell_of(cause.time_us)
+        code = codes.get(cause.dims)
+        if code is None:
+            code = code_of(cause.dims)
+        key = code | shifted | cause.backfill
+        added = cell.get(key)
+        if added is None:
+            added = cell[key] = new_sum()
+        added.causes.append(cause)
+
+
+def latest(causes: list[Fact]) -> list[Fact]:
+    """Those of some events that have the greatest time."""
+    last_us = max(map(_time, causes))
+    return [cause for cause in causes if cause.time_us == last_us]

@@ -1,0 +1,130 @@
+"""The compiled steps of the ledger do what those in Python do, to the byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
+from streams.domain import hotpath
+from streams.domain.ledger import Ledger
+from streams.domain.packing import pack
+from streams.domain.scopes import Scopes
+from streams.domain.zone import BusinessZone
+from tests.domain.facts import SU7, VIN, YU7, us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.outputs import HotPath
+
+pytestmark = pytest.mark.skipif(bool(hotpath.WHY_PYTHON), reason=f"not compiled: {hotpath.WHY_PYTHON}")
+
+#: Days of 23, 24 and 25 hours, and a quarter-hour within which the clocks change.
+ZONE: Final = BusinessZone("Australia/Lord_Howe")
+MOST_EVENTS: Final = 4
+TIMES: Final = [us("2024-10-05T15:29:59Z") + step * 450_000_000 for step in range(8)]
+#: Equal beginnings, other alphabets, and texts too long for the compiled way.
+IDS: Final = ["a", "ab", "b", "é", "红米", "x" * 256, "🚗" * 256, "\x7fa"]
+EXTRAS: Final = ["", "app", "店", "e" * 1100]
+TOPICS: Final = [
+    ORDERS,
+    DELIVERIES,
+    topic_number(PRODUCTION, 0),
+    topic_number(PRODUCTION, 63),
+    topic_number(DELIVERIES, 63),
+]
+
+facts: Final = st.builds(
+    Fact,
+    kind=st.sampled_from([int(kind) for kind in Kind] + [int(Kind.PLACED), int(Kind.DELIVERED)] * 3),
+    order_id=st.sampled_from(["SO-1", "SO-2", "订单"]),
+    source=st.sampled_from(["/a", "/b"]),
+    id=st.sampled_from(IDS),
+    time_us=st.sampled_from(TIMES),
+    vin=st.sampled_from(["", VIN]),
+    dims=st.sampled_from([NO_DIMS, SU7, YU7]),
+    extra=st.sampled_from(EXTRAS),
+    voids=st.sampled_from([None, None, ("/a", "a"), ("/b", "红米")]),
+    backfill=st.booleans(),
+    topic=st.sampled_from(TOPICS),
+    partition=st.sampled_from([0, 2, 65_535]),
+    offset=st.sampled_from([0, 48_211, 2**40, 2**63 - 1]),
+)
+
+
+def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bool) -> list[Any]:
+    """Everything that can be seen of a ledger while it takes batches, in its order."""
+    hotpath.take(way)
+    try:
+        ledger = Ledger(ZONE, Scopes(), MOST_EVENTS, orders_known=orders_known)
+        seen: list[Any] = []
+        for number, batch in enumerate(batches):
+            seen.append(ledger.apply(batch))
+            if number % 2:
+                changes = ledger.drain()
+                seen += [list(changes.orders.items()), changes.vocabulary, list(changes.counts.items())]
+                seen.append(list(changes.violations.items()))
+            seen += [ledger.state_bytes, ledger.clock_us, list(ledger.last_by_source.items()), ledger.backfilled]
+    finally:
+        hotpath.take(hotpath.HOT_PATH)
+    return seen
+
+
+@settings(max_examples=max(200, settings().max_examples), deadline=None)
+@given(st.lists(st.lists(facts, max_size=8), max_size=6), st.booleans())
+def test_both_ways_store_refuse_and_count_alike(batches: list[list[Fact]], orders_known: bool) -> None:
+    batches = [*batches, *batches[:1], []]  # with duplicates
+    assert outcome("compiled", batches, orders_known=orders_known) == outcome(
+        "python", batches, orders_known=orders_known
+    )
+
+
+def ordinary(**more: Any) -> Fact:
+    fields: dict[str, Any] = {
+        "kind": 1,
+        "order_id": "SO-1",
+        "source": "/a",
+        "id": "1",
+        "time_us": TIMES[0],
+        "vin": "",
+        "dims": SU7,
+    }
+    fields |= {"extra": "", "voids": None, "backfill": False, "topic": 0, "partition": 0, "offset": 0}
+    return Fact(**(fields | more))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"vin": "SHORT"},
+        {"partition": 65_536},
+        {"partition": -1},
+        {"offset": -1},
+        {"id": "x" * 70_000},
+        {"id": "\ud800"},
+        {"order_id": ["no text"]},
+        {"source": ["no text"]},
+    ],
+    ids=str,
+)
+def test_what_the_contract_does_not_allow_raises_alike(odd: dict[str, Any]) -> None:
+    raised = []
+    for way in ("compiled", "python"):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is compared
+            outcome(way, [[ordinary(), ordinary(**odd)]], orders_known=True)
+        raised.append(caught.type)
+    assert raised[0] is raised[1]
+
+
+def test_a_packed_event_of_a_topic_with_any_number_is_the_same() -> None:
+    for topic in range(192):
+        for way in ("compiled", "python"):
+            hotpath.take(way)
+            ledger = Ledger(ZONE, Scopes())
+            ledger.apply([ordinary(), ordinary(order_id="SO-2", topic=topic, kind=7)])
+            assert ledger.blob("SO-2") == pack(ordinary(order_id="SO-2", topic=topic, kind=7), ledger._vocabulary)
+    hotpath.take(hotpath.HOT_PATH)
