@@ -46,7 +46,8 @@ _FIRST_WAIT_S: Final = 0.5
 _LAST_WAIT_S: Final = 5.0
 #: A ledger partition that lives says something every half minute.
 _SILENCE_S: Final = 60.0
-#: A ledger partition whose last record was appended so long before a milestone was found has not been behind then.
+#: A ledger partition whose last record was appended so long before a milestone was found has not been behind then. Where the events
+#: are the clock, they may be published at any speed, and so much may be weeks.
 _BEHIND_US: Final = 5_000_000
 #: By so much may the days around a change of the clocks differ from three days.
 _THREE_DAYS_US: Final = 3 * 86_400_000_000
@@ -121,6 +122,7 @@ class Moments:
         self._asked: dict[_Place, _Asked] = {}
         self._by_id: dict[str, _Asked] = {}
         self._heard_s: dict[int, float] = {}
+        self._behind_us = _BEHIND_US if context.settings.clock != "events" else 0
         self._numbers = 0
         #: Tells questions of this writer from those of others.
         self._name = f"{number}-{context.now_us():x}"
@@ -156,7 +158,7 @@ class Moments:
             asked = self._by_id.get(answer.id)
             if asked is None:
                 continue
-            if not _is_up_to(marker, asked.found_us):
+            if not self._is_up_to(marker, asked.found_us):
                 # It has just begun to read what came while it was away.
                 asked.sent_s.pop(shard, None)
                 continue
@@ -205,7 +207,7 @@ class Moments:
         place, now_us = _Place.of(event), self._context.now_us()
         if place is None or event.data.count - event.data.balance != place.position:
             return event
-        if not all(_is_up_to(marker, now_us) for marker in self._shards.markers.values()):
+        if not all(self._is_up_to(marker, now_us) for marker in self._shards.markers.values()):
             return event
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
         unit = self._totals.newest_unit(place.metric, place.scope, first, last)
@@ -258,6 +260,13 @@ class Moments:
                 )  # fmt: skip
                 asked.is_found = True
 
+    def _is_up_to(self, marker: Marker, found_us: int) -> bool:
+        """Whether a ledger partition has read what there was when a milestone was found, or was not behind then.
+
+        Else units that are earlier than those that it has counted may be still to come.
+        """
+        return marker.caught_up or marker.caught_up_us >= found_us - self._behind_us
+
     def _forget_settled(self) -> None:
         wanted = {_Place.of(event) for queue in self._queues.values() for event in queue}
         for place in [place for place, asked in self._asked.items() if asked.is_found and place not in wanted]:
@@ -279,7 +288,7 @@ class Moments:
                     continue
                 self._by_id[asked.question.id] = asked
             for number, marker in self._shards.markers.items():
-                if number in asked.answers or not _is_up_to(marker, asked.found_us):
+                if number in asked.answers or not self._is_up_to(marker, asked.found_us):
                     continue
                 sent_s, times = asked.sent_s.get(number, (0.0, 0))
                 if not times or now_s - sent_s >= min(_FIRST_WAIT_S * 2 ** (times - 1), _LAST_WAIT_S):
@@ -347,14 +356,6 @@ _DAY: Final = timedelta(days=1)
 def _offsets(marker: Marker) -> dict[str, int]:
     """Source → the first offset that a ledger partition has not taken."""
     return {name: offset for name, (offset, _) in marker.positions.items()}
-
-
-def _is_up_to(marker: Marker, found_us: int) -> bool:
-    """Whether a ledger partition has read what there was when a milestone was found, or was not behind then.
-
-    Else units that are earlier than those that it has counted may be still to come.
-    """
-    return marker.caught_up or marker.caught_up_us >= found_us - _BEHIND_US
 
 
 def _now_s() -> float:
