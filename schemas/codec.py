@@ -16,7 +16,17 @@ import orjson
 from schemas import hotpath
 from schemas.authority import MAX_RECORD_BYTES, SourceRecord, read_control, read_fact, read_target
 from schemas.facts import DayCount
-from schemas.memory import FoundAt, Held, KeptRecord, PeriodBlock, RowBlock, SeriesBlock, SideState, SnapshotHead
+from schemas.memory import (
+    FoundAt,
+    Held,
+    KeptRecord,
+    LastExpected,
+    PeriodBlock,
+    RowBlock,
+    SeriesBlock,
+    SideState,
+    SnapshotHead,
+)
 from schemas.notes import Gap, Quarantine, Replayed
 from schemas.outputs import (
     VIOLATION_MESSAGES,
@@ -48,6 +58,7 @@ _decode_plain_row = msgspec.json.Decoder(PlainRow).decode
 _decode_checked_row = msgspec.json.Decoder(CheckedRow).decode
 _decode_held = msgspec.json.Decoder(Held).decode
 _decode_kept = msgspec.json.Decoder(KeptRecord).decode
+_decode_expected = msgspec.json.Decoder(LastExpected).decode
 _decode_cut = msgspec.json.Decoder(FoundAt).decode
 _encode_packed = msgspec.msgpack.Encoder().encode
 _decode_row_block = msgspec.msgpack.Decoder(RowBlock).decode
@@ -280,7 +291,7 @@ def decode_marker(value: bytes) -> Marker:
     return _decode_marker(value)
 
 
-def encode_memory(state: SideState | Held | FoundAt | KeptRecord) -> bytes:
+def encode_memory(state: SideState | Held | FoundAt | KeptRecord | LastExpected) -> bytes:
     """Value of what the totals remember; its key is made by `memory.key_of`."""
     return _encode_struct(state)
 
@@ -298,6 +309,11 @@ def decode_held(value: bytes) -> Held:
 def decode_kept(value: bytes) -> KeptRecord:
     """From when on days of a set of scopes have rows."""
     return _decode_kept(value)
+
+
+def decode_expected(value: bytes) -> LastExpected:
+    """What was last known of a target's forecast."""
+    return _decode_expected(value)
 
 
 def decode_cut(value: bytes) -> FoundAt:

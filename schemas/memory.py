@@ -29,6 +29,9 @@ CUT: Final = "cut/"
 #: Before the dimensions of a set of scopes, with commas between: from when on days of such scopes have rows.
 KEPT: Final = "kept/"
 
+#: Before the key of a forecast: what alerts about it are compared with, and no event says.
+EXPECTED: Final = "expected/"
+
 
 def key_of(kind: str, name: str) -> bytes:
     """Key of a record."""
@@ -77,6 +80,24 @@ class KeptRecord(msgspec.Struct, frozen=True):
 
     since: date
     days: int
+
+
+class LastExpected(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was last known of a target's forecast, with or without an alert.
+
+    Attributes:
+        value: Of the target; of another value nothing is known.
+        is_behind: Whether the target was expected to be missed; None where nobody was to know.
+        expected_on: When it was expected to be reached, by the last alert or, before there is one, at first; None likewise.
+        is_in_sight: Whether that was a date of the forecast, not the first one after its horizon.
+        backfilled: Units of its metric and scope that had been loaded as history.
+    """
+
+    value: int
+    is_behind: bool | None = None
+    expected_on: date | None = None
+    is_in_sight: bool = True
+    backfilled: int = 0
 
 
 class FoundAt(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -30,17 +30,32 @@ MilestoneKind = Literal[
     "target",
     "record_passed",
     "record",
+    "forecast_behind",
+    "forecast_moved",
 ]
+#: Kinds that say what is expected, or how something is, for as long as it is so: raised and ended, never retracted.
+ALERT_KINDS: Final[frozenset[MilestoneKind]] = frozenset(("forecast_behind", "forecast_moved"))
+#: Why an alert has ended.
+AlertEnd = Literal["back", "reached", "over", "gone"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
 ForecastQuality = Literal["none", "little", "fair", "good"]
 Operator = Literal["exceeds", "reaches"]
 Health = Literal["starting", "running", "degraded", "stopped"]
 HotPath = Literal["compiled", "python"]
 MilestoneType = Literal[
-    "milestone.raised.v1", "milestone.recorded.v1", "milestone.retracted.v1", "milestone.reinstated.v1"
+    "milestone.raised.v1",
+    "milestone.recorded.v1",
+    "milestone.retracted.v1",
+    "milestone.reinstated.v1",
+    "alert.raised.v1",
+    "alert.ended.v1",
 ]
 
 RETRACTED: Final = "milestone.retracted.v1"
+ALERT_RAISED: Final = "alert.raised.v1"
+ALERT_ENDED: Final = "alert.ended.v1"
+#: Types of events after which what they are about no longer stands.
+ENDS: Final[frozenset[MilestoneType]] = frozenset((RETRACTED, ALERT_ENDED))
 
 DATE_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -213,6 +228,31 @@ class Cause(_Output):
     event_id: str
 
 
+class ProjectedTotal(_Output):
+    """Units at the end of a period: the middle projection, and the range that held in 8 of 10 cases of the past.
+
+    `p10` and `p90` are null where there is too little history for a range, all three where there is none at all.
+    """
+
+    p10: Count | None
+    p50: Count | None
+    p90: Count | None
+
+
+class AlertForecast(_Output):
+    """The forecast that raised or ended an alert: that of `as_of`, on `vehicle.forecasts.v1` in the same transaction.
+
+    An alert that ends because its target or rule is gone repeats the one that raised it. `projected_date` is null if the target is
+    not in sight. `former_date`, of kind `forecast_moved` only, is the projected date before the alert; likewise.
+    """
+
+    as_of: Instant
+    business_date: CivilDate
+    projected_total: ProjectedTotal
+    projected_date: CivilDate | None
+    former_date: CivilDate | None = Field(default=None, exclude_if=_is_none)
+
+
 class MilestoneData(_Output):
     """What was passed, when, by what.
 
@@ -223,6 +263,9 @@ class MilestoneData(_Output):
     and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
     the count after the step in which it was found. `balance` is the opening balance that `count` and `position` include, left
     out when 0: the unit is the one at `position` less `balance` among those that are counted.
+
+    Alerts have `rule` and no unit. Those about forecasts also have `target_id`, the target's value as `threshold`, and `forecast`;
+    `ended` says why an alert has ended.
     """
 
     milestone_id: str
@@ -247,6 +290,8 @@ class MilestoneData(_Output):
     share: float | None = Field(default=None, exclude_if=_is_none)
     compared_scope: str | None = Field(default=None, exclude_if=_is_none)
     compared_count: Count | None = Field(default=None, exclude_if=_is_none)
+    forecast: AlertForecast | None = Field(default=None, exclude_if=_is_none)
+    ended: AlertEnd | None = Field(default=None, exclude_if=_is_none)
     position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None
     achieved_on: CivilDate | None = Field(default=None, exclude_if=_is_none)
@@ -269,16 +314,10 @@ class MilestoneEvent(_Output):
     datacontenttype: Literal["application/json"] = "application/json"
     data: MilestoneData
 
-
-class ProjectedTotal(_Output):
-    """Units at the end of a period: the middle projection, and the range that held in 8 of 10 cases of the past.
-
-    `p10` and `p90` are null where there is too little history for a range, all three where there is none at all.
-    """
-
-    p10: Count | None
-    p50: Count | None
-    p90: Count | None
+    @property
+    def stands(self) -> bool:
+        """Whether what the event is about stands after it."""
+        return self.type not in ENDS
 
 
 class ProjectedDate(_Output):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from schemas.outputs import ALERT_KINDS
 from schemas.texts import scope_names
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _TYPES = {
     "milestone.recorded.v1": "on record: ",
     "milestone.retracted.v1": "RETRACTED: ",
     "milestone.reinstated.v1": "reinstated: ",
+    "alert.raised.v1": "ALERT: ",
+    "alert.ended.v1": "alert ended: ",
 }
 
 
@@ -32,6 +35,8 @@ def headline(event: MilestoneEvent) -> str:
     data = event.data
     # What has no unit is dated by the end of its window, or by when it was noticed where that is still to come.
     when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else min(data.end, data.detected_at[:10]))
+    if data.forecast is not None and event.stands:
+        when = data.forecast.business_date
     revision = f" revision {data.revision}" if data.revision > 1 else ""
     return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
 
@@ -42,6 +47,10 @@ def sentence(data: MilestoneData) -> str:
     The number at the end is that of the unit that passed; where it is not known, the count when that was noticed.
     """
     what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
+    return f"{what}: {_alert(data)}" if data.kind in ALERT_KINDS else _milestone(data, what)
+
+
+def _milestone(data: MilestoneData, what: str) -> str:
     window = _window(data)
     if data.kind == "record":
         return f"{what}: a record {_kind(data)}, {data.count:,} {window}"
@@ -76,6 +85,40 @@ def sentence(data: MilestoneData) -> str:
     elif data.kind == "streak":
         how = f" for the {ordinal(data.streak or 0)} {_kind(data)} in a row,"
     return f"{what} {verb} {line}{how} {window}: {number:,}"
+
+
+def _alert(data: MilestoneData) -> str:
+    """What is expected of a target, or why the alert about that has ended."""
+    value = data.threshold or 0
+    target = f"the target of {value:,} {_window(data)}"
+    if data.ended == "gone":
+        return f"{target} is no longer watched"
+    if data.ended == "reached":
+        return f"{target} is reached"
+    if data.ended == "over":
+        return f"{target} is missed by {value - data.count:,}"
+    told = data.forecast
+    if data.kind == "forecast_moved":
+        day, former = (None if told is None else told.projected_date, None if told is None else told.former_date)
+        if data.ended is not None:
+            return f"{target} is expected on {_date(day)} again" if day else f"{target} is out of sight again"
+        if day is None:
+            return f"{target} is out of sight, before it was expected on {_date(former)}"
+        return (
+            f"{target} is expected on {_date(day)}, before {f'on {_date(former)}' if former else 'it was out of sight'}"
+        )
+    total = (told.projected_total.p50 if told is not None else None) or 0
+    if data.ended is not None:
+        return f"expected to reach {target} after all, {total:,}"
+    return f"expected to miss {target} by {value - total:,}"
+
+
+def _date(text: str | None) -> str:
+    """`7 Oct 2024`."""
+    if text is None:
+        return "no date"
+    day = date.fromisoformat(text)
+    return f"{day.day} {day:%b %Y}"
 
 
 def ordinal(number: int) -> str:

@@ -121,4 +121,6 @@ def _rule(rule: RuleSettings) -> Rule:
         share=rule.share,
         leader=rule.leader,
         while_running=rule.as_ == "passed",
+        forecast_behind=rule.forecast_behind,
+        forecast_moves_days=rule.forecast_moves_days,
     )

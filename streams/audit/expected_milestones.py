@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.facts import DIMENSIONS
-from schemas.outputs import RETRACTED
+from schemas.outputs import ALERT_KINDS
 from schemas.rows import RowKey
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def _of_rule(
 
 
 def found_standing(milestones: Iterable[MilestoneEvent]) -> dict[str, MilestoneEvent]:
-    """The milestones whose last event leaves them standing, by id."""
-    last = {event.data.milestone_id: event for event in milestones}
-    return {name: event for name, event in last.items() if event.type != RETRACTED}
+    """The milestones whose last event leaves them standing, by id; alerts are none."""
+    last = {event.data.milestone_id: event for event in milestones if event.data.kind not in ALERT_KINDS}
+    return {name: event for name, event in last.items() if event.stands}
 
 
 def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[TargetInForce]) -> bool:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.codec import decode_milestone, decode_row
 from schemas.facts import METRICS_OF, Fact, Rejection
-from schemas.outputs import RETRACTED
+from schemas.outputs import ALERT_KINDS
 from schemas.texts import tidy_key
+from streams.audit.alerts import AlertExplanation, read_alerts
 from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.expected_milestones import follows, passes
 from streams.audit.judging import EFFECTS
@@ -116,8 +117,8 @@ class MilestoneExplanation:
 
 async def explain_milestone(
     settings: Settings, milestone_id: str, listener: Listener, *, from_sources: bool = False
-) -> MilestoneExplanation:
-    """Finds what raised a milestone.
+) -> MilestoneExplanation | AlertExplanation:
+    """Finds what raised a milestone or an alert.
 
     Args:
         settings: The installation.
@@ -132,6 +133,10 @@ async def explain_milestone(
         await Sources(settings, consumer).check()
         listener.say("reading the milestones")
         revisions = await _revisions(settings, consumer, milestone_id)
+        if revisions[-1].data.kind in ALERT_KINDS:
+            listener.say("reading the forecasts")
+            alerts = await read_alerts(settings, consumer)
+            return AlertExplanation(revisions[-1].data, revisions[-1].stands, revisions, alerts)
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
         data, business = revisions[-1].data, await business_of(settings)
@@ -289,7 +294,7 @@ async def _known(
         )
     return MilestoneExplanation(
         data=data,
-        standing=revisions[-1].type != RETRACTED,
+        standing=revisions[-1].stands,
         revisions=revisions,
         count=units.count,
         position=position,
@@ -398,7 +403,7 @@ async def _explanation(
         )
     return MilestoneExplanation(
         data=data,
-        standing=revisions[-1].type != RETRACTED,
+        standing=revisions[-1].stands,
         revisions=revisions,
         count=data.balance + len(units),
         position=position,

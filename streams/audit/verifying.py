@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.facts import BY_STATE
 from schemas.outputs import Books, source_name, source_of
 from schemas.partitioner import totals_partition
+from streams.audit.alerts import check_alerts, read_alerts
 from streams.audit.comparing import (
     compare_milestones,
     compare_row_balances,
@@ -360,6 +361,7 @@ class _Run:
                 self._settings, windows, published.rows, published.milestones, self._targets, published.kept
             ),
             await self._check_units(recounted.values()),
+            check_alerts(await read_alerts(self._settings, self._consumer), self._is_here),
             compare_row_targets(published.rows.values(), self._targets, published.kept),
             compare_row_balances(published.rows, self._balances),
             compare_row_controls(published.rows, self._sent_totals),

@@ -9,6 +9,7 @@ import click
 
 from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.rows import RowKey
+from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
 from streams.audit.window_changes import WindowExplanation, explain_window
@@ -21,6 +22,8 @@ from streams.installation import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from schemas.outputs import Forecast
 
 _SHOWN_CHANGES = 20
 
@@ -67,7 +70,7 @@ def command(
         if as_json:
             click.echo(json.dumps(milestone.document(), ensure_ascii=False))
         else:
-            _print_milestone(milestone)
+            _print_explanation(milestone)
         return
     times = _times(between) if between else None
     with watched() as listener:
@@ -183,6 +186,45 @@ def _print_waiting(waiting: int | None) -> None:
         click.echo("No worker has ever said how far it is: what waits is not known.")
     elif waiting:
         click.echo(f"{waiting:,} records have arrived and are not counted yet.")
+
+
+# An alert -----------------------------------------------------------------------------------------------------------
+
+
+def _print_explanation(found: MilestoneExplanation | AlertExplanation) -> None:
+    if isinstance(found, AlertExplanation):
+        _print_alert(found)
+    else:
+        _print_milestone(found)
+
+
+def _print_alert(found: AlertExplanation) -> None:
+    data = found.data
+    click.echo(f"{sentence(data)}  [{data.milestone_id}]")
+    click.echo(f"{'stands' if found.standing else 'has ended'}; raised by the rule {data.rule}")
+    click.echo(f"the last forecast of its target: {_forecast_text(found.latest)}")
+    click.echo()
+    click.echo("Revisions")
+    for event in found.revisions:
+        told = event.data
+        detected = business_text(told.detected_at, told.timezone)
+        click.echo(f"  {told.revision}  detected {detected}  {headline(event)}")
+        if told.ended == "gone":
+            click.echo("     its target or rule was no longer there, or the target had another value")
+            continue
+        made, before, after = found.published.around(told)
+        for name, forecast in (("by the forecast", made), ("the one before", before), ("the one after", after)):
+            click.echo(f"     {name:<15}  {_forecast_text(forecast)}")
+
+
+def _forecast_text(made: Forecast | None) -> str:
+    if made is None:
+        return "no longer there"
+    total, day = made.projected_total, made.projected_date.p50
+    within = f" ({total.p10:,} to {total.p90:,})" if total.p10 is not None and total.p90 is not None else ""
+    number = "nothing" if total.p50 is None else f"{total.p50:,}{within}"
+    on = f"on {day}" if day is not None else "not in sight"
+    return f"{business_text(made.as_of, made.timezone)}  expected {number} for {made.value:,}, {on}; counted {made.count:,}"
 
 
 # A window -----------------------------------------------------------------------------------------------------------

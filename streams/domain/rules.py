@@ -25,6 +25,8 @@ LEAST_STREAK: Final = 2
 #: Greatest number of times that a period is compared by, and how many digits after the point it may have.
 MOST_FACTOR: Final = 1000
 _FACTOR_DIGITS: Final = 4
+#: By how many days a projected date may have to move.
+MOVES_DAYS: Final = range(1, 366)
 _OPERATORS = ("exceeds", "reaches")
 
 #: What a period is compared with.
@@ -53,6 +55,8 @@ class Rule:
         leader: Raise a scope that has more than any other of the same dimensions in a period that is over, where another one
             had in the period before.
         while_running: Raise `factor` and, besides the confirmed ones, records the moment that they are passed.
+        forecast_behind: Warn when the forecast of a target is below it by more than this share of it, more than 0 and less than 1.
+        forecast_moves_days: Warn when the projected date of a target moves by more than so many days.
     """
 
     name: str
@@ -71,6 +75,8 @@ class Rule:
     share: float | None = None
     leader: bool = False
     while_running: bool = False
+    forecast_behind: float | None = None
+    forecast_moves_days: int | None = None
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""
@@ -90,6 +96,11 @@ class Rule:
     def units_of(self, compared: int) -> int:
         """The smallest count that is `factor` times another one; that itself, for a rule without a factor."""
         return ceil(Fraction(str(self.factor or 1)) * compared)
+
+    @property
+    def watches_forecasts(self) -> bool:
+        """Whether the rule warns of what the forecasts of targets say."""
+        return self.forecast_behind is not None or self.forecast_moves_days is not None
 
     @property
     def template(self) -> tuple[str, ...]:
@@ -159,6 +170,16 @@ def share_id(target: Target, share: float) -> str:
     return f"{target.metric}/{target.scope}/{target.period}/share:{target.target_id}:{target.value}:{share}"
 
 
+def forecast_behind_id(target: Target) -> str:
+    """Id of the alert that a target is expected to be missed."""
+    return f"{target.metric}/{target.scope}/{target.period}/forecast-behind:{target.target_id}:{target.value}"
+
+
+def forecast_moved_id(target: Target) -> str:
+    """Id of the alert that a target is expected on another date."""
+    return f"{target.metric}/{target.scope}/{target.period}/forecast-moved:{target.target_id}:{target.value}"
+
+
 def factor_id(rule: Rule, scope: str, period_id: str) -> str:
     """Id of the milestone that a period reaches so many times the count of another."""
     return f"{rule.metric}/{scope}/{period_id}/factor:{_factor_text(rule)}:{rule.than}"
@@ -225,6 +246,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         or _rolling_fault(rule, calendar)
         or _factor_fault(rule)
         or _scopes_fault(rule)
+        or _forecast_fault(rule)
         or _number_fault(rule)
     )
 
@@ -261,6 +283,8 @@ def _rolling_fault(rule: Rule, calendar: Calendar) -> str | None:
         return None
     if rule.window.removeprefix(f"{ROLLING}:") not in {f"{days}d" for days in calendar.rolling_for(rule.template)}:
         return f"{rule.window} is not kept for these scopes; list them under rolling"
+    if rule.watches_forecasts:
+        return "rolling windows have no targets and no forecasts: leave forecast_behind and forecast_moves_days out"
     others = (rule.every, rule.streak, rule.factor)
     if any(each is not None for each in others) or rule.while_running or rule.compares_scopes:
         return "rolling windows overlap: give exceeds or reaches, first, or record"
@@ -292,6 +316,21 @@ def _scopes_fault(rule: Rule) -> str | None:
     return None
 
 
+def _forecast_fault(rule: Rule) -> str | None:
+    if rule.forecast_behind is not None and not 0 < rule.forecast_behind < 1:
+        return f"forecast_behind is a share of the target, more than 0 and less than 1, not {rule.forecast_behind}"
+    days = rule.forecast_moves_days
+    if days is None:
+        return None
+    if rule.window == "day":
+        return "a day has one date, which cannot move: leave forecast_moves_days out"
+    return (
+        None
+        if days in MOVES_DAYS
+        else f"forecast_moves_days must be from {MOVES_DAYS[0]} to {MOVES_DAYS[-1]}, not {days}"
+    )
+
+
 def _factor_text(rule: Rule) -> str:
     return f"{rule.factor:.10g}"
 
@@ -310,8 +349,9 @@ def _number_fault(rule: Rule) -> str | None:
     if rule.operator is None and rule.threshold is None:
         if rule.first or rule.streak is not None:
             return f"{'first' if rule.first else 'streak'} needs a number to pass: give exceeds or reaches"
-        raises = rule.record or rule.factor is not None or rule.compares_scopes
-        return None if raises else "raises nothing: give exceeds, reaches, every, factor, share, leader or record"
+        raises = rule.record or rule.factor is not None or rule.compares_scopes or rule.watches_forecasts
+        keys = "exceeds, reaches, every, factor, share, leader, record, forecast_behind or forecast_moves_days"
+        return None if raises else f"raises nothing: give {keys}"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"
     least = 0 if rule.operator == "exceeds" else 1
@@ -327,6 +367,8 @@ def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     claims += [f"{place} {window} {_factor_text(rule)} {rule.than}" for window in windows if rule.factor is not None]
     claims += [f"{place} {window} share {rule.share}" for window in windows if rule.share is not None]
     claims += [f"{place} {window} leader" for window in windows if rule.leader]
+    claims += [f"{place} {window} forecast behind" for window in windows if rule.forecast_behind is not None]
+    claims += [f"{place} {window} forecast moved" for window in windows if rule.forecast_moves_days is not None]
     claims += [f"{place} {window} every {rule.every}" for window in windows if rule.every is not None]
     claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows if rule.operator is not None]
     return claims

@@ -303,6 +303,10 @@ class Totals:
         """The opening balance in force at the last evaluation; 0 without one."""
         return self._balances.get((metric, scope), 0)
 
+    def backfilled(self, metric: Metric, scope: str) -> int:
+        """Units of all business dates that were loaded as history."""
+        return self._windows.backfilled(metric, scope)
+
     def hour_of_unit(self, metric: Metric, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
         """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
         return self._windows.hour_of_unit(metric, scope, first, last, number)

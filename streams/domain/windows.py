@@ -424,6 +424,16 @@ class Windows:
                 for day, units, _ in packed_days.in_month(self.columns.cells[place]):
                     yield period.start.replace(day=day), units
 
+    def backfilled(self, metric: str, scope: str) -> int:
+        """Units of all days of a metric and scope that were loaded as history."""
+        series, columns, backfilled = self._scopes.get(scope, _NOTHING).get(metric), self.columns, 0
+        for number, place in series.rows.items() if series is not None else ():
+            if self._periods[number].kind == "day":
+                backfilled += columns.backfilled[place]
+            elif columns.cells[place] is not None:
+                backfilled += sum(units for _, _, units in packed_days.in_month(columns.cells[place]))
+        return backfilled
+
     def hour_of_unit(self, metric: str, scope: str, first: date, last: date, number: int) -> tuple[date, int] | None:
         """Date and local hour of the N-th unit from one date to another, from 1; None where there are not so many."""
         for day, count in sorted(self.day_counts(metric, scope)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from schemas.codec import decode_milestone, decode_row
+from schemas.outputs import ALERT_KINDS
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_latest, read_to_end, reader
@@ -28,7 +29,6 @@ _LOOKS: Final = 8
 #: Readings without any change after which none is expected: timers of the totals tick once a second.
 _QUIET_LOOKS: Final = 3
 _PAUSE_S: Final = 0.7
-_RETRACTED: Final = "milestone.retracted.v1"
 
 #: (`milestone` or `row`, its id)
 Key = tuple[Literal["milestone", "row"], str]
@@ -65,14 +65,17 @@ async def read_state(settings: Settings, consumer: AIOKafkaConsumer) -> Publishe
     catalogue = catalogue_of(settings)
     last: dict[str, MilestoneEvent] = {}
     async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
-        last.update((event.subject, event) for event in (decode_milestone(record_value(record)) for record in records))
+        for event in (decode_milestone(record_value(record)) for record in records):
+            # What was expected, and when, is no function of the counts.
+            if event.data.kind not in ALERT_KINDS:
+                last[event.subject] = event
     rows: dict[str, dict[str, Any]] = {}
     for key, value in (await read_latest(settings, catalogue.windows.whole)).items():
         row = decode_row(value)
         # A row that has lost its last unit stays as a zero; one that counts everything again never had it.
         if row.count or row.targets:
             rows[key.decode()] = _row(row)
-    standing = {name: _milestone(event) for name, event in last.items() if event.type != _RETRACTED}
+    standing = {name: _milestone(event) for name, event in last.items() if event.stands}
     return PublishedState(standing, rows)
 
 

@@ -4,6 +4,7 @@ A forecast is computed once a minute of the service's clock, and on a new busine
 and target, if it differs from the previous one: in the business date while the period lasts, the state, the projected date, a
 range where there was none, 1 % of the target or more in the projected total, or the count of a period that is over. A target
 that is no longer in force gets a tombstone. The topic tells what was published, so a restart publishes only news.
+What rules warn of is judged by each published forecast, and goes with it in one transaction (`domain/early_warnings.py`).
 
 If events are the clock, a minute of it can pass in no time, or never. Such a clock is read at most once a second of real time,
 and what it holds back is published once it has stood still for two seconds.
@@ -13,21 +14,25 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from schemas.codec import decode_forecast, encode_forecast
+from schemas.codec import decode_expected, decode_forecast, encode_forecast, encode_memory, encode_milestone
 from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
+from schemas.memory import EXPECTED, SIDE, key_of
+from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.daytypes import DayTypes
+from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
 from streams.holidays import calendar_of, holiday_years
+from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import date
 
-    from schemas.outputs import Forecast
+    from schemas.outputs import Forecast, MilestoneEvent
     from streams.context import Context
     from streams.domain.calendar import Calendar
     from streams.domain.periods import Period
@@ -70,6 +75,25 @@ class DayRows(Protocol):
 
     def balance(self, metric: Metric, scope: str) -> int:
         """The opening balance that is part of all time."""
+
+    def backfilled(self, metric: Metric, scope: str) -> int:
+        """Units of all days that were loaded as history."""
+
+
+class Parts(NamedTuple):
+    """Names of topics, and the partition of each that is written.
+
+    Attributes:
+        forecasts: Of forecasts.
+        milestones: Of milestones and alerts.
+        memory: Of what the totals remember.
+        number: The partition.
+    """
+
+    forecasts: str
+    milestones: str
+    memory: str
+    number: int = 0
 
 
 class _Watch:
@@ -132,22 +156,25 @@ class Forecasts:
     """The forecasts of the targets in force: restore first, then ask for records at every commit.
 
     Args:
-        part: The topic's name and the partition that is written.
+        parts: Where everything goes.
         calendar: Periods by id.
         zone: The business time zone.
         day_types: Types of dates.
+        warnings: Judges what is published.
         cpu_s: Seconds of computing, to pause in proportion to.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is made of, by name
         self,
-        part: tuple[str, int],
+        parts: Parts,
         calendar: Calendar,
         zone: BusinessZone,
         day_types: DayTypes,
+        warnings: EarlyWarnings,
         cpu_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._part = part
+        self._parts = parts
+        self._warnings = warnings
         self._calendar = calendar
         self._zone = zone
         self._day_types = day_types
@@ -173,8 +200,22 @@ class Forecasts:
         else:
             self._restored[key] = decode_forecast(value)
 
-    def records(self, days: DayRows, targets: Iterable[Target], *, now_us: int, wall_us: int) -> list[Outgoing]:
-        """The records for the current transaction; cheap if nothing is due.
+    def restore_alert(self, event: MilestoneEvent) -> None:
+        """Takes over a published alert about a forecast, in the order of its topic; likewise."""
+        self._warnings.restore(event)
+
+    def restore_expected(self, name: str, value: bytes) -> None:
+        """Takes over what is remembered of a target; the name is that of its record, without what all begin with."""
+        place = TargetPlace.parse(name)
+        if place is not None:
+            self._warnings.restore_expected(place, decode_expected(value))
+
+    def publish_as(self, source: str) -> None:
+        """Sets the `source` of the alerts from now on, a URI reference."""
+        self._warnings.source = source
+
+    def records(self, days: DayRows, targets: Iterable[Target], *, now_us: int, wall_us: int) -> list[list[Outgoing]]:
+        """The records for the current transaction, each with those that have to be in the same one; cheap if nothing is due.
 
         Args:
             days: Counts of days, as they will be once the transaction is committed.
@@ -204,8 +245,8 @@ class Forecasts:
         for key, watch in due[:_MOST_AT_ONCE]:
             made = self._make(watch, days, today, now_us)
             if watch.is_news(made, now_us, is_still=is_still):
+                records.append(self._publish(key, watch, made, days))
                 watch.published, watch.published_us = made, now_us
-                records.append(Outgoing(*self._part, key, encode_forecast(made)))
             watch.due_us, watch.made_wall_us = now_us + MINUTE_US, wall_us
         self._round_s += self._cpu_s() - started
         if len(due) <= _MOST_AT_ONCE:
@@ -215,12 +256,32 @@ class Forecasts:
             self._round_s = 0.0
         return records
 
+    def _publish(self, key: bytes, watch: _Watch, made: Forecast, days: DayRows) -> list[Outgoing]:
+        """The record of a forecast, and what comes of it."""
+        parts = self._parts
+        records = [Outgoing(parts.forecasts, parts.number, key, encode_forecast(made))]
+        target = watch.target
+        if self._warnings.is_watched(target, watch.period):
+            backfilled = days.backfilled(target.metric, target.scope)
+            judged = self._warnings.judge(target, watch.period, watch.published, made, backfilled)
+            records += map(self._alert, judged.events)
+            if judged.expected is not None:
+                records.append(self._remembered(TargetPlace.of(target), encode_memory(judged.expected)))
+        return records
+
+    def _alert(self, event: MilestoneEvent) -> Outgoing:
+        part = self._parts.milestones, self._parts.number
+        return Outgoing(*part, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+
+    def _remembered(self, place: TargetPlace, value: bytes | None) -> Outgoing:
+        return Outgoing(self._parts.memory, self._parts.number, key_of(SIDE, EXPECTED + str(place)), value)
+
     def _is_due_still(self, made_wall_us: int, wall_us: int) -> bool:
         """Whether to make a forecast while the clock stands still: once, and for late events once a minute."""
         return made_wall_us < self._still_from_us or wall_us - made_wall_us >= MINUTE_US
 
-    def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[Outgoing]:
-        """Takes the targets in force. Returns the tombstones of those that are no longer."""
+    def _set_targets(self, targets: tuple[Target, ...], now_us: int) -> list[list[Outgoing]]:
+        """Takes the targets in force. Returns the tombstones of those that are no longer, and the ends of their alerts."""
         if targets == self._targets:
             return []
         before, self._targets = self._watches, targets
@@ -242,7 +303,11 @@ class Forecasts:
             series = (watch.target.metric, watch.target.scope)
             self._starts[series] = min(watch.period.start, self._starts.get(series, watch.period.start))
         self._due_us = self._wall_due_us = 0
-        return [Outgoing(*self._part, key, None) for key in known if key not in self._watches]
+        parts = self._parts
+        gone = [[Outgoing(parts.forecasts, parts.number, key, None)] for key in known if key not in self._watches]
+        watched = {TargetPlace.of(each.target): (each.target, each.period) for each in self._watches.values()}
+        ended = [[self._alert(event)] for event in self._warnings.begin(watched, detected_at=utc_text(now_us))]
+        return [*gone, *ended, *([self._remembered(place, None)] for place in self._warnings.forget(watched))]
 
     def _watch(self, target: Target) -> _Watch | None:
         try:
@@ -287,9 +352,11 @@ def make_forecasts(context: Context, number: int = 0) -> Forecasts:
         ValueError: A configured holiday is in no calendar.
     """
     day_types = DayTypes(holiday_years(context.settings.calendar_name))
-    part = context.catalogue.forecasts.name, number
-    return Forecasts(part, calendar_of(context.settings), context.zone, day_types, context.cpu_s)
+    catalogue = context.catalogue
+    parts = Parts(catalogue.forecasts.name, catalogue.milestones.name, catalogue.totals.name, number)
+    warnings = EarlyWarnings(rules_of(context.settings))
+    return Forecasts(parts, calendar_of(context.settings), context.zone, day_types, warnings, context.cpu_s)
 
 
 def _key(target: Target) -> bytes:
-    return f"{target.metric}/{target.scope}/{target.period}/{target.target_id}".encode()
+    return str(TargetPlace.of(target)).encode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from schemas.codec import (
@@ -24,7 +25,21 @@ from schemas.codec import (
 )
 from schemas.events import BalanceSet
 from schemas.facts import Rejection
-from schemas.memory import CUT, DECIDED, HELD, KEPT, SIDE, SNAPSHOT, WAITING, Held, KeptRecord, key_of, name_of
+from schemas.memory import (
+    CUT,
+    DECIDED,
+    EXPECTED,
+    HELD,
+    KEPT,
+    SIDE,
+    SNAPSHOT,
+    WAITING,
+    Held,
+    KeptRecord,
+    key_of,
+    name_of,
+)
+from schemas.outputs import ALERT_KINDS
 from schemas.rows import RowKey
 from streams.domain.balances import balance_of
 from streams.domain.controls import control_of
@@ -87,8 +102,8 @@ class WindowTables:
         self._sides = PassedOnSides(context, takes, number) if number else SideTopics(context, takes)
         self._history = History(context, self._totals.windows, number)
         self._parts: Iterator[Step | None] | None = None
-        #: Forecasts of the last step that are committed with the next transaction.
-        self._later: list[Outgoing] = []
+        #: Forecasts of the last step that are committed with the next transaction, each with what belongs to it.
+        self._later: deque[list[Outgoing]] = deque()
         self._shards = Shards(context.settings.partitions, context.source_topics.rerouted, context.scopes.aliases.text)
         self._moments = Moments(context, self._totals, self._shards, number)
         #: Events that the former writer had decided, in order, and that wait for their units.
@@ -140,12 +155,14 @@ class WindowTables:
                     self._totals.restore_left(RowKey.parse(record_key(record).decode()))
             source = await self._restore_milestones(reader)
             # What has been published under one source is continued under it: the same fact must not get another identity.
-            self._totals.publish_as(
+            source = (
                 self._context.settings.event_source
                 or source
                 or await self._source_elsewhere(reader)
                 or await self._new_source(reader)
             )
+            self._totals.publish_as(source)
+            self._forecasts.publish_as(source)
             async for record in self._read(reader, catalogue.forecasts.name):
                 self._forecasts.restore(record_key(record), record.value)
             await self._history.open(reader, head.history if head else 0, self._totals.windows.left_over)
@@ -192,7 +209,7 @@ class WindowTables:
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
-        records, self._later = self._later[:_MOST_RECORDS], self._later[_MOST_RECORDS:]
+        records = self._put_off(0)
         # Those that have waited longest come first, before what this step decides.
         records += self._moments.completed(_MOST_RECORDS - len(records))
         records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
@@ -261,7 +278,10 @@ class WindowTables:
         source = ""
         async for record in self._read(reader, self._context.catalogue.milestones.name):
             event = decode_milestone(record_value(record))
-            self._totals.restore_milestone(event)
+            if event.data.kind in ALERT_KINDS:
+                self._forecasts.restore_alert(event)
+            else:
+                self._totals.restore_milestone(event)
             source = event.source
         waiting = [decode_milestone(value) for value in self._waiting.values()]
         for event in waiting:
@@ -303,12 +323,13 @@ class WindowTables:
         waiting = self._waiting
         decided: dict[str, bytes] = {}
         kept: dict[str, bytes] = {}
+        expected: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
             elif kind in (SIDE, HELD) and not name.startswith(CUT):
-                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept))
+                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept), (EXPECTED, expected))
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
                 if record.value is not None:
@@ -319,6 +340,8 @@ class WindowTables:
             state = decode_kept(value)
             template = tuple(filter(None, name.removeprefix(KEPT).split(",")))
             self._totals.restore_kept(template, KeptState(state.since, state.days))
+        for name, value in expected.items():
+            self._forecasts.restore_expected(name.removeprefix(EXPECTED), value)
         for milestone_id, value in held.items():
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
         for value in decided.values():
@@ -409,13 +432,19 @@ class WindowTables:
                     forecasts = self._forecasts.records(
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )
-                    room = max(0, _MOST_RECORDS - len(records))
-                    records += forecasts[:room]
-                    self._later = forecasts[room:]
+                    self._later.extend(forecasts)
+                    records += self._put_off(len(records))
                 records += self._status(wall_us)
             if records or part.is_last:
                 return records
         raise RuntimeError("a step has ended without its last part")
+
+    def _put_off(self, taken: int) -> list[Outgoing]:
+        """As many of the forecasts that wait as a transaction has room for, in which so many records are."""
+        records: list[Outgoing] = []
+        while self._later and taken + len(records) + len(self._later[0]) <= _MOST_RECORDS:
+            records += self._later.popleft()
+        return records
 
     async def _records(self, step: Step) -> list[Outgoing]:
         catalogue, number = self._context.catalogue, self._number

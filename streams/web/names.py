@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
+from schemas.outputs import ALERT_KINDS
 from schemas.texts import OTHER, scope_names
 from streams.headline import every_of, ordinal, share_of
 
@@ -152,6 +153,8 @@ class Names:
             "target": _("Target"),
             "record_passed": _("Record passed"),
             "record": _("Record"),
+            "forecast_behind": _("Target at risk"),
+            "forecast_moved": _("Expected date moved"),
         }.get(value, value)
 
     def happening(self, value: str) -> str:
@@ -162,6 +165,8 @@ class Names:
             "milestone.recorded.v1": _("On record"),
             "milestone.retracted.v1": _("Retracted"),
             "milestone.reinstated.v1": _("Reinstated"),
+            "alert.raised.v1": _("Alert"),
+            "alert.ended.v1": _("Alert ended"),
         }.get(value, value)
 
     def window_status(self, value: str) -> str:
@@ -239,6 +244,8 @@ class Names:
             return _("%(what)s: %(record)s, %(count)s in %(when)s") % {**parts, "record": self._record(data.period)}
         if data.kind in ("scope_share", "leader", "record_passed", "factor", "streak"):
             return self._comparison(data, parts)
+        if data.kind in ALERT_KINDS:
+            return self._alert(data) % (parts | self._expected(data))
         if data.kind == "share":
             value, share = share_of(data)
             parts |= {"line": self._number(value), "share": self._percent(share)}
@@ -262,6 +269,8 @@ class Names:
             return _("more than in any %(window)s before") % parts
         if data.kind in ("scope_share", "leader", "factor", "streak"):
             return self._comparison_rule(data, parts)
+        if data.kind in ALERT_KINDS:
+            return self._alert_rule(data) % parts
         if data.kind == "share":
             value, share = share_of(data)
             return _("%(share)s of the target of %(line)s") % {
@@ -277,6 +286,53 @@ class Names:
         if data.operator == "exceeds":
             return _("more than %(line)s in a %(window)s") % parts
         return _("%(line)s or more in a %(window)s") % parts
+
+    def _alert(self, data: MilestoneData) -> str:
+        """Into which what is expected of a target is put, or why the alert about that has ended."""
+        _ = self.gettext
+        if data.ended == "gone":
+            return _("%(what)s: the target of %(line)s, %(when)s, is no longer watched")
+        if data.ended == "reached":
+            return _("%(what)s have reached the target of %(line)s, %(when)s")
+        if data.ended == "over":
+            return _("%(what)s have missed the target of %(line)s by %(short)s, %(when)s")
+        told = data.forecast
+        if data.kind == "forecast_moved":
+            has_date = told is not None and told.projected_date is not None
+            if data.ended is not None and has_date:
+                return _("%(what)s are expected to reach the target of %(line)s, %(when)s, on %(date)s again")
+            if data.ended is not None:
+                return _("%(what)s: the target of %(line)s, %(when)s, is out of sight again")
+            if not has_date:
+                return _(
+                    "%(what)s: the target of %(line)s, %(when)s, is out of sight, before it was expected on %(former)s"
+                )
+            if told is not None and told.former_date is None:
+                return _("%(what)s: the target of %(line)s, %(when)s, was out of sight and is expected on %(date)s")
+            return _("%(what)s are expected to reach the target of %(line)s, %(when)s, on %(date)s, not on %(former)s")
+        if data.ended is not None:
+            return _("%(what)s are expected to reach the target of %(line)s after all, %(when)s: %(total)s")
+        return _("%(what)s are expected to miss the target of %(line)s by %(missing)s, %(when)s")
+
+    def _alert_rule(self, data: MilestoneData) -> str:
+        """What an alert is about."""
+        _ = self.gettext
+        if data.kind == "forecast_moved":
+            return _("the target of %(line)s is expected on another date")
+        return _("the target of %(line)s is expected to be missed")
+
+    def _expected(self, data: MilestoneData) -> dict[str, str]:
+        """What an alert about a forecast says of it."""
+        told = data.forecast
+        if told is None:
+            return {}
+        total, value = told.projected_total.p50 or 0, data.threshold or 0
+        dates = {"date": told.projected_date, "former": told.former_date}
+        return {name: self.date(date.fromisoformat(day)) if day else _NOTHING for name, day in dates.items()} | {
+            "total": self._number(total),
+            "missing": self._number(value - total),
+            "short": self._number(value - data.count),
+        }
 
     def _comparison(self, data: MilestoneData, parts: dict[str, str]) -> str:
         """The sentence of a kind that other periods or scopes decide as well."""

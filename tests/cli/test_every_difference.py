@@ -29,6 +29,7 @@ from schemas.partitioner import homes
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
+from tests.contract.goldens import OUTPUTS
 from tests.support.installation import Installation
 from tests.support.rules import rule, target
 from tests.support.time_limits import deadline
@@ -50,6 +51,8 @@ FACTORY: Final = "/factories/bj1"
 #: `timestamp_type` of a record that has its broker's time.
 _APPEND_TIME: Final = 1
 
+#: Fields of an alert that are not of its forecast.
+_OF_DATA: Final = ("ended", "revision")
 #: Check of the report → how the line of a difference reads; one entry a kind.
 KINDS: Final = (
     ("day counts", r"deliveries/all/day:2024-10-02 in ledger partition 0: published \d+, recounted \d+ \([+-]\d+\); \d\dh"),
@@ -65,6 +68,15 @@ KINDS: Final = (
     ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: achieved at 2024-10-02T10:00:00\+08:00, on 2024-10-02$"),
     ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: says unit 7, its number is passed by 3$"),
     ("moments", r"deliveries/all/month:2024-10/target:october:3: unit 3 is said to be /factories/bj1 nobody of \S+, which was none"),
+    ("alerts", r"forecast-behind:a:20000@1: has ended and was not raised"),
+    ("alerts", r"forecast-moved:b:20000@1: on 2024-10-17 there was an alert about its target already, \S+/forecast-behind:b:20000"),
+    ("alerts", r"forecast-behind:c:20000@1: there is no forecast of 2024-10-16T17:00:00.000Z"),
+    ("alerts", r"forecast-behind:d:20000@1: does not say what its forecast of 2024-10-16T16:00:00.000Z says"),
+    ("alerts", r"forecast-behind:e:20000@2: has ended as reached, and its forecast says behind"),
+    ("alerts", r"forecast-behind:f:20000@1: was raised by a forecast of 20,500 for 20,000"),
+    ("alerts", r"forecast-moved:g:20000@1: the date is 2024-11-02, as it was before"),
+    ("alerts", r"forecast-behind:h:20000@1: stands, and its target is reached since 2024-10-18"),
+    ("alerts", r"forecast-behind:i:20000@1: stands, and the forecast of 2024-10-17T16:00:00.000Z expects 20,300 for 20,000"),
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
@@ -278,6 +290,54 @@ class Planter:
             topic = self.installation.catalogue.milestones.name
             await self.put(topic, 0, event["subject"].encode(), json.dumps(event).encode())
 
+    async def alerts(self) -> None:
+        """Forecasts, and alerts that they do not say; each of its own target."""
+        late = {"as_of": "2024-10-17T16:00:00.000Z", "business_date": "2024-10-18"}
+        behind, moved = "behind", "moved"
+        await self._alert("a", [{"p50": 20300}], [(behind, {"ended": "back", "p50": 20300})])
+        later = {"as_of": "2024-10-16T17:00:00.000Z"}
+        await self._alert("b", [{}, later], [(behind, {}), (moved, {**later, "former_date": "2024-10-20"})])
+        await self._alert("c", [{}, {"as_of": "2024-10-16T18:00:00.000Z"}], [(behind, later)])
+        await self._alert("d", [{"p50": 19000}], [(behind, {})])
+        await self._alert("e", [{}, late], [(behind, {}), (behind, {**late, "ended": "reached", "revision": 2})])
+        await self._alert("f", [{"p50": 20500}], [(behind, {"p50": 20500})])
+        await self._alert("g", [{}], [(moved, {"former_date": "2024-11-02"})])
+        await self._alert("h", [{}, {**late, "state": "reached"}], [(behind, {})])
+        await self._alert("i", [{}, {**late, "p50": 20300}], [(behind, {})])
+
+    async def _alert(
+        self, target_id: str, forecasts: list[dict[str, Any]], alerts: list[tuple[str, dict[str, Any]]]
+    ) -> None:
+        """Appends forecasts of a target, then alerts about it, each with something other than the sample has."""
+        catalogue = self.installation.catalogue
+        sample = OUTPUTS["vehicle.milestones.v1.forecast-behind"].model_dump(mode="json")
+        key = f"deliveries/model=SU7/month:2024-10/{target_id}".encode()
+        for change in forecasts:
+            told = {**sample["data"]["forecast"], **change}
+            made = OUTPUTS["vehicle.forecasts.v1.ahead"].model_dump(mode="json") | {
+                "target_id": target_id,
+                "count": sample["data"]["count"],
+                "state": told.get("state", "behind"),
+                "as_of": told["as_of"],
+                "business_date": told["business_date"],
+            }
+            made["projected_total"] = {**told["projected_total"], "p50": change.get("p50", 19100)}
+            made["projected_date"]["p50"] = told["projected_date"]
+            await self.put(catalogue.forecasts.name, 0, key, json.dumps(made).encode())
+        for kind, change in alerts:
+            told = {**sample["data"]["forecast"], **{name: change[name] for name in change if name not in _OF_DATA}}
+            told["projected_total"] = {**told["projected_total"], "p50": told.pop("p50", 19100)}
+            event = self._milestone(
+                sample,
+                "alert.ended.v1" if "ended" in change else "alert.raised.v1",
+                milestone_id=f"{key.decode().rpartition('/')[0]}/forecast-{kind}:{target_id}:20000",
+                kind=f"forecast_{kind}",
+                target_id=target_id,
+                forecast=told,
+                **{name: change[name] for name in _OF_DATA if name in change},
+            )
+            await self.put(catalogue.milestones.name, 0, event["subject"].encode(), json.dumps(event).encode())
+
     async def _with_another_unit(self, events: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """A revision of the target's milestone that names an event which there never was, found when its first one was."""
         name = "deliveries/all/month:2024-10/target:october:3"
@@ -289,10 +349,10 @@ class Planter:
         return self._milestone(events[name], "milestone.reinstated.v1", revision=2, cause=cause)
 
     @staticmethod
-    def _milestone(like: dict[str, Any], kind: str, **data: Any) -> dict[str, Any]:
+    def _milestone(like: dict[str, Any], event_type: str, **data: Any) -> dict[str, Any]:
         changed = {**like["data"], **data}
         identity = f"{changed['milestone_id']}@{changed['revision']}"
-        return {**like, "type": kind, "id": identity, "subject": changed["milestone_id"], "data": changed}
+        return {**like, "type": event_type, "id": identity, "subject": changed["milestone_id"], "data": changed}
 
     async def counts(self) -> None:
         """A day count of two units too many, and markers that say that all of the above was applied."""
@@ -345,6 +405,7 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
         await planter.totals()
         await planter.rows()
         await planter.milestones()
+        await planter.alerts()
         await planter.counts()
         await planter.kept_days()
         await planter.trim()

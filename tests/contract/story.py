@@ -7,18 +7,26 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from schemas.outputs import Forecast, ProjectedDate, ProjectedTotal
 from streams.domain.calendar import DEFAULT_WINDOWS
+from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.installation import rules_of, targets_of
 from streams.settings import RuleSettings, TargetSettings
+from tests.domain.forecast_world import CALENDAR
 from tests.domain.totals_world import SCOPE, World
 
 if TYPE_CHECKING:
+    from schemas.memory import LastExpected
+    from schemas.outputs import MilestoneEvent
     from streams.domain.rules import Rule, Target
     from streams.domain.totals import Step
 
 _COUNT = re.compile(r"count (\S+) (\d+)(?: of (\S+))?(?: backfilled (\d+))?")
 _ROW = re.compile(r"row (\S+) (.+)")
 _MILESTONE = re.compile(r"(raised|recorded|retracted|reinstated) +(\S+) @(\d+)")
+_FORECAST = re.compile(r"forecast (\S+) (\d+|unknown)(?: on (\S+))?(?: (reached|missed))?(?: loaded (\d+))?")
+#: Of the targets of a story about forecasts.
+_HORIZON = "2024-12-01"
 
 
 class _Rules:
@@ -42,6 +50,110 @@ def run(story: str) -> None:
         AssertionError: Something else happens than the story says; the line names where.
     """
     _Story(story).run()
+
+
+class ForecastStory:
+    """What comes of forecasts that are published one after another, for one target of October 2024."""
+
+    def __init__(self) -> None:
+        self._rules, self._period = _Rules(), CALENDAR.period("month:2024-10")
+        self._events: list[MilestoneEvent] = []
+        self._expected: dict[TargetPlace, LastExpected] = {}
+        self._last: Forecast | None = None
+        self._warnings: EarlyWarnings | None = None
+
+    def run(self, story: str) -> None:
+        """Runs a story, line by line.
+
+        Raises:
+            AssertionError: Something else happens than the story says.
+        """
+        happened: list[str] | None = None
+        said: list[str] = []
+        for line in [*(line for line in story.splitlines() if line.strip() and not line.startswith("#")), "end"]:
+            if line.startswith("  "):
+                said += [] if line.strip() == "nothing" else [" ".join(line.split())]
+                continue
+            assert happened is None or happened == said, (happened, said)
+            said, happened = [], self._arrive(line)
+
+    def _arrive(self, line: str) -> list[str] | None:
+        word, _, rest = line.partition(" ")
+        if word == "rule":
+            self._rules.rule.append(RuleSettings(**_toml(rest)))
+        elif word == "target":
+            self._rules.target = [TargetSettings(**_toml(rest))] if rest != "none" else []
+            return self._begin() if self._warnings is not None else None
+        elif word == "restart":
+            self._warnings = None
+        elif word == "forecast":
+            match = _FORECAST.fullmatch(line)
+            assert match, line
+            return self._judge(match)
+        else:
+            assert line == "end", line
+        return None
+
+    def _open(self) -> EarlyWarnings:
+        if self._warnings is None:
+            self._warnings = EarlyWarnings(self._rules.rules())
+            for event in self._events:
+                self._warnings.restore(event)
+            for place, expected in self._expected.items():
+                self._warnings.restore_expected(place, expected)
+            self._begin()
+        return self._warnings
+
+    def _begin(self) -> list[str]:
+        assert self._warnings is not None
+        targets = {TargetPlace.of(each): (each, self._period) for each in self._rules.targets()}
+        return self._take(list(self._warnings.begin(targets, detected_at="2024-10-01T00:00:00.000Z")))
+
+    def _judge(self, match: re.Match[str]) -> list[str]:
+        (target,) = self._rules.targets()
+        total = int(match[2]) if match[2] != "unknown" else None
+        made = Forecast(
+            metric=target.metric,
+            scope=target.scope,
+            period=target.period,
+            target_id=target.target_id,
+            value=target.value,
+            start="2024-10-01",
+            end="2024-10-31",
+            timezone="Asia/Shanghai",
+            state={"reached": "reached", "missed": "missed"}.get(match[4], "behind"),  # type: ignore[arg-type] # one of these
+            count=0,
+            business_date=match[1],
+            as_of=f"{match[1]}T04:00:00.000Z",
+            projected_total=ProjectedTotal(p10=None, p50=total, p90=None),
+            projected_date=ProjectedDate(p10=None, p50=match[3], p90=None),
+            horizon=_HORIZON,
+            reached_on=None,
+            remaining_days=1.0,
+            pace_needed=None,
+            pace_recent=None,
+            plan_count=0,
+            ahead_units=0,
+            ahead_days=0.0,
+            history_days=100,
+            quality="little",
+            note="",
+            model="m",
+            model_version="1",
+        )
+        judged = self._open().judge(target, self._period, self._last, made, int(match[5] or 0))
+        self._last = made
+        if judged.expected is not None:
+            self._expected[TargetPlace.of(target)] = judged.expected
+        return self._take(judged.events)
+
+    def _take(self, events: list[MilestoneEvent]) -> list[str]:
+        self._events += events
+        return [
+            f"{event.type.split('.')[1]} {event.subject} @{event.data.revision}"
+            + (f" {event.data.ended}" if event.data.ended else "")
+            for event in events
+        ]
 
 
 class _Story:

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from schemas.outputs import ForecastQuality, ForecastState, MilestoneKind, MilestoneType
+from schemas.outputs import AlertEnd, ForecastQuality, ForecastState, MilestoneKind, MilestoneType
 from streams.cli import COMMANDS, group, main
 from streams.domain import forecast
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
@@ -48,6 +48,11 @@ def test_a_story_of_the_document_publishes_what_it_says(block: Block) -> None:
     story.run(block.text)
 
 
+@pytest.mark.parametrize("block", blocks_of("forecasts"), ids=str)
+def test_a_story_about_forecasts_raises_and_ends_what_it_says(block: Block) -> None:
+    story.ForecastStory().run(block.text)
+
+
 def test_a_story_that_says_too_little_or_too_much_fails() -> None:
     """Else the stories of the document could say what they like."""
     rule = 'rule {name = "r", metric = "deliveries", window = "day", scope = ["model"], exceeds = 1}\n'
@@ -69,6 +74,7 @@ def test_a_story_that_says_too_little_or_too_much_fails() -> None:
     [
         ("kinds", MilestoneKind),
         ("milestone-types", MilestoneType),
+        ("alert-ends", AlertEnd),
         ("forecast-states", ForecastState),
         ("forecast-qualities", ForecastQuality),
     ],
@@ -78,10 +84,17 @@ def test_the_values_of_a_field_are_all_in_their_table(check: str, values: object
 
 
 def test_every_kind_and_every_type_of_milestone_is_in_a_story() -> None:
-    told = "\n".join(block.text for block in blocks_of("milestones"))
+    told = "\n".join(block.text for block in (*blocks_of("milestones"), *blocks_of("forecasts")))
     for row in rows_of("milestone-types"):
         assert codes(row[0])[0].split(".")[1] in told
-    for example in ("/day:2024-10-07/exceeds:1000 ", "/first:day/exceeds:1000 ", "/record:day:", "/target:aim:20000 "):
+    for example in (
+        "/day:2024-10-07/exceeds:1000 ",
+        "/first:day/exceeds:1000 ",
+        "/record:day:",
+        "/target:aim:20000 ",
+        "/forecast-behind:aim",
+        "/forecast-moved:aim",
+    ):
         assert example in told
 
 
@@ -102,7 +115,13 @@ def settings_of(block: Block) -> Settings:
 def test_the_settings_of_the_document_are_the_defaults_with_the_rules_they_list() -> None:
     shown = settings_of(blocks_of("toml", "settings")[0])
     assert shown.model_copy(update={"rule": (), "target": ()}) == Settings()
-    assert [rule.name for rule in shown.rule] == ["daily-1000", "daily-record", "double", "half-of-all"]
+    assert [rule.name for rule in shown.rule] == [
+        "daily-1000",
+        "daily-record",
+        "double",
+        "half-of-all",
+        "month-at-risk",
+    ]
     assert [target.target_id for target in shown.target] == ["su7-2024-10"]
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.codec import decode_forecast
+from schemas.codec import decode_forecast, decode_milestone
+from schemas.memory import EXPECTED, name_of
 from streams.domain.daytypes import DayTypes
-from streams.domain.rules import Target
+from streams.domain.early_warnings import EarlyWarnings
+from streams.domain.rules import Rule, Target
 from streams.domain.zone import BusinessZone
-from streams.totals.forecasts import MINUTE_US, Forecasts, is_news
+from streams.totals.forecasts import MINUTE_US, Forecasts, Parts, is_news
 from tests.domain.forecast_world import CALENDAR, forecast_of, known
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ TODAY = date(2024, 5, 15)
 NOON_US = int(datetime(2024, 5, 15, 4, tzinfo=UTC).timestamp()) * SECOND_US
 MAY = Target("may", "deliveries", "all", "month:2024-05", 3000)
 YEAR = Target("year", "deliveries", "all", "year:2024", 30_000)
+PARTS = Parts("f", "m", "t")
+WARNING = Rule("risk", "deliveries", "month", (), None, None, forecast_behind=0.02, forecast_moves_days=3)
 KEY = b"deliveries/all/month:2024-05/may"
 
 
@@ -51,6 +55,7 @@ class Days:
     units: dict[date, int] = field(default_factory=dict)
     asked: int = 0
     before: int = 0
+    loaded: int = 0
 
     def day(self, metric: str, scope: str, day: date) -> Day | None:
         self.asked += 1
@@ -60,6 +65,10 @@ class Days:
         if day == TODAY:
             return Day(self.today)
         return Day(100) if date(2024, 1, 1) <= day < TODAY else None
+
+    def backfilled(self, metric: str, scope: str) -> int:
+        assert (metric, scope) == ("deliveries", "all")
+        return self.loaded
 
     def balance(self, metric: str, scope: str) -> int:
         assert (metric, scope) == ("deliveries", "all")
@@ -81,21 +90,42 @@ class World:
         self.now_us = NOON_US
         self.topic: list[Outgoing] = []
         self.targets: list[Target] = [MAY]
+        self.rules: list[Rule] = []
         self.restart()
 
     def restart(self) -> None:
-        self.forecasts = Forecasts(("f", 0), CALENDAR, BusinessZone("Asia/Shanghai"), DayTypes(), cpu_s=lambda: 0.0)
+        warnings = EarlyWarnings(self.rules)
+        self.forecasts = Forecasts(PARTS, CALENDAR, BusinessZone("Asia/Shanghai"), DayTypes(), warnings, lambda: 0.0)
+        memory: dict[bytes, bytes | None] = {}
         for record in self.topic:
             assert record.key is not None
-            self.forecasts.restore(record.key, record.value)
+            if record.topic == PARTS.memory:
+                memory[record.key] = record.value
+            elif record.topic == PARTS.milestones:
+                assert record.value is not None
+                self.forecasts.restore_alert(decode_milestone(record.value))
+            else:
+                self.forecasts.restore(record.key, record.value)
+        for key, value in memory.items():
+            if value is not None:
+                self.forecasts.restore_expected(name_of(key)[1].removeprefix(EXPECTED), value)
 
     def step(self, seconds: float = 0.0, wall_s: float | None = None) -> list[Forecast | None]:
         """Moves the clock on and asks; both clocks by as much unless told otherwise."""
         self.now_us += int(seconds * SECOND_US)
         self.wall_us = getattr(self, "wall_us", NOON_US) + int((seconds if wall_s is None else wall_s) * SECOND_US)
-        records = self.forecasts.records(self.days, self.targets, now_us=self.now_us, wall_us=self.wall_us)
+        groups = self.forecasts.records(self.days, self.targets, now_us=self.now_us, wall_us=self.wall_us)
+        records = [record for group in groups for record in group]
         self.topic += records
-        return [decode_forecast(record.value) if record.value is not None else None for record in records]
+        forecasts = [record for record in records if record.topic == PARTS.forecasts]
+        return [decode_forecast(record.value) if record.value is not None else None for record in forecasts]
+
+    def alerts(self) -> list[tuple[str, str, int]]:
+        """Alerts so far: kind, what happened, revision."""
+        told = [record for record in self.topic if record.topic == PARTS.milestones]
+        events = [decode_milestone(record.value) for record in told if record.value is not None]
+        assert [event.subject.encode() for event in events] == [record.key for record in told]
+        return [(event.data.kind, event.type.split(".")[1], event.data.revision) for event in events]
 
 
 @pytest.fixture
@@ -293,3 +323,59 @@ def test_a_range_that_appears_is_news() -> None:
     assert after.projected_total.p10 is not None
     assert is_news(before, after)
     assert not is_news(after, after)
+
+
+def test_a_target_that_is_expected_to_be_missed_is_told_once_whoever_writes(world: World) -> None:
+    world.rules = [WARNING]
+    world.restart()
+    world.step()
+    assert world.alerts() == [], "what is met first is where comparing begins"
+    world.restart()
+    for day in range(5, 15):
+        world.days.units[date(2024, 5, day)] = 60
+    world.step(61)
+    behind = ("forecast_behind", "raised", 1)
+    assert world.alerts() == [behind]
+    world.restart()
+    world.step(61)
+    assert world.alerts() == [behind]
+    world.days.units.clear()
+    world.step(61)
+    assert world.alerts() == [behind], "one a day and target"
+    world.restart()
+    world.days.today = 100
+    world.step(24 * 3600)
+    assert world.alerts() == [behind, ("forecast_behind", "ended", 2)]
+
+
+def test_history_that_is_loaded_raises_nothing(world: World) -> None:
+    world.rules = [WARNING]
+    world.restart()
+    world.step()
+    for day in range(5, 15):
+        world.days.units[date(2024, 5, day)] = 60
+    world.days.loaded = 10
+    for _ in range(3):
+        world.step(61)
+        world.restart()
+    assert world.alerts() == []
+
+
+def test_alerts_of_a_target_that_is_withdrawn_or_of_a_rule_that_is_gone_end(world: World) -> None:
+    world.rules = [WARNING]
+    world.restart()
+    world.step()
+    for day in range(5, 15):
+        world.days.units[date(2024, 5, day)] = 60
+    world.step(61)
+    ended = [("forecast_behind", "raised", 1), ("forecast_behind", "ended", 2)]
+    whole = list(world.topic)
+    world.targets = []
+    world.step(1)
+    assert world.alerts() == ended
+    memory = {record.key: record.value for record in world.topic if record.topic == PARTS.memory}
+    assert list(memory.values()) == [None]
+    world.topic, world.targets, world.rules = whole, [MAY], []
+    world.restart()
+    world.step(1)
+    assert world.alerts() == ended

@@ -15,7 +15,8 @@ from schemas.codec import decode_forecast
 from streams.kafka.clients import read_to_end
 from streams.kafka.records import record_key
 from tests.support.events import Published, event
-from tests.support.installation import Installation
+from tests.support.installation import Installation, Worker
+from tests.support.rules import rule
 from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ scope = "model=SU7"
 period = "month:2024-{month}"
 value = {value}
 """
+RULE = rule("at-risk", window="month", forecast_behind=0.02)
 TARGETS = TARGET.format(name="october", month="10", value=305) + TARGET.format(name="september", month="09", value=250)
+BEHIND = "deliveries/model=SU7/month:2024-10/forecast-behind:october:305"
 
 
 @pytest.fixture
@@ -52,6 +55,13 @@ def deliveries() -> Iterator[Published]:
         order, vin = f"SO-{number:05d}", f"LNBSU7A10R1{number:06d}"
         data = {"order_id": order, "vin": vin, "model": "SU7"}
         yield Published("deliveries", order.encode(), event("vehicle.delivered.v1", f"{order}-d", day, data), None)
+
+
+def few(day: int) -> list[Published]:
+    """One delivery on a day of October, at noon."""
+    at, order, vin = datetime(2024, 10, day, 4, tzinfo=UTC), f"SO-few-{day}", f"LNBSU7A10R2{day:06d}"
+    data = {"order_id": order, "vin": vin, "model": "SU7"}
+    return [Published("deliveries", order.encode(), event("vehicle.delivered.v1", f"{order}-d", at, data), None)]
 
 
 async def topic(installation: Installation) -> list[tuple[str, Any]]:
@@ -74,8 +84,10 @@ async def run(installation: Installation, *arguments: str) -> str:
     return done.stdout
 
 
-async def test_forecasts_are_published_shown_kept_over_a_restart_and_withdrawn(installation: Installation) -> None:
-    installation.configure(TARGETS)
+async def test_forecasts_are_published_shown_kept_over_a_restart_withdrawn_and_warned_of(
+    installation: Installation,
+) -> None:
+    installation.configure(TARGETS + RULE)
     await installation.publish(deliveries())
     worker = installation.worker("w1")
     await installation.applied()
@@ -118,10 +130,45 @@ async def test_forecasts_are_published_shown_kept_over_a_restart_and_withdrawn(i
 
     restarted.kill(signal.SIGTERM)
     assert restarted.wait() == 0
-    installation.configure(TARGET.format(name="october", month="10", value=305))
-    installation.worker("w1")
+    installation.configure(TARGET.format(name="october", month="10", value=305) + RULE)
+    worker = installation.worker("w1")
 
     async def withdrawn() -> bool:
         return (await topic(installation))[len(before) :] == [(SEPTEMBER, None)]
 
     await until(withdrawn, f"{(await topic(installation))[len(before) :]}\n{installation.tails()}")
+
+    await check_early_warning(installation, worker)
+
+
+async def check_early_warning(installation: Installation, worker: Worker) -> None:
+    """Few deliveries: one alert, whoever writes, which is explained and verified."""
+
+    async def alerts() -> list[dict[str, Any]]:
+        return [each for each in await installation.milestones() if each["type"].startswith("alert.")]
+
+    assert await alerts() == []
+    for day in (16, 17, 18):
+        await installation.publish(few(day))
+    await until(alerts, f"no early warning: {await topic(installation)}\n{installation.tails()}")
+    worker.kill()
+    installation.worker("w2")
+    await installation.publish(few(19))
+
+    async def again() -> bool:
+        return bool(dict(await topic(installation))[OCTOBER].business_date == "2024-10-19")
+
+    await until(again, f"{await topic(installation)}\n{installation.tails()}")
+    (alert,) = await alerts()
+    assert (alert["id"], alert["type"]) == (f"{BEHIND}@1", "alert.raised.v1")
+    assert alert["data"]["forecast"]["projected_total"]["p50"] < 305 * 0.98
+    assert alert["data"]["forecast"]["business_date"] in {"2024-10-17", "2024-10-18"}
+
+    explained = await run(installation, "explain", BEHIND)
+    assert "expected to miss the target of 305 in October 2024 by" in explained
+    assert "stands; raised by the rule at-risk" in explained
+    assert "for 305" in explained.partition("by the forecast")[2].splitlines()[0]
+    (verified,) = [json.loads(await run(installation, "verify", "--json"))]
+    compared = {check["name"]: check["compared"] for check in verified["checks"]}
+    assert compared["alerts"] == 1
+    assert "ALERT: SU7 deliveries: expected to miss" in await run(installation, "list", "--kind", "forecast_behind")

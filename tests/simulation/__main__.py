@@ -48,12 +48,14 @@ RARE = (
     "killed: replay before the end",
     "killed: replay after the end",
     "target retracted",
+    "forecast_behind ended",
 )
 _ALL = (
     *(f"killed: {role} {boundary}" for role in _ROLES for boundary in BOUNDARIES),
     *(f"fault: {fault}" for fault in FAULTS),
     *(f"{kind} {what}" for kind in ("threshold", "first", "streak", "factor", "scope_share", "leader", "target", "record", "record_passed") for what in ("raised", "retracted")),
     "threshold reinstated", "retractions held back",
+    "forecast_behind raised", "forecast_behind ended", "forecast_moved raised", "forecast_moved ended",
     "records lost", "records that arrive late", "EndTxn lost", "EndTxn that arrives late", "answer to EndTxn lost",
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",

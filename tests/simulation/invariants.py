@@ -21,12 +21,13 @@ from schemas.counts import DayKey, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED
 from schemas.memory import KEPT, SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
-from schemas.outputs import Books, ControlHeaders, source_name, source_of
+from schemas.outputs import ALERT_KINDS, Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes, totals_partition
 from schemas.questions import decode_questions
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.log import Partition
+from tests.simulation.alerts import Alerts
 from tests.simulation.cluster import Outcome
 from tests.simulation.history import life_of
 from tests.support.recount import judged
@@ -258,6 +259,7 @@ class Invariants:
         self._forgotten: set[tuple[str, str, str, int]] = set()
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
+        self._alerts = Alerts(_no_such_alert)
 
     @property
     def waits(self) -> bool:
@@ -758,7 +760,7 @@ class Invariants:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
         self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
-        self._hear_milestones(found[self._catalogue.milestones.name])
+        self._hear_milestones(found[self._catalogue.milestones.name], found[self._catalogue.forecasts.name])
         self._world.seen["rows called over"] += len(over)
         for key in {key[2]: key for key in over}.values():
             self._check_over(key, summed)
@@ -920,9 +922,9 @@ class Invariants:
             if event["type"] == "milestone.retracted.v1" and not back:
                 self._check_held(number)
 
-    def _hear_milestones(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            event = orjson.loads(entry.value or b"")
+    def _hear_milestones(self, entries: list[Entry], forecasts: list[Entry]) -> None:
+        events = [orjson.loads(entry.value or b"") for entry in entries]
+        for event in events:
             data = event["data"]
             name, revision = data["milestone_id"], data["revision"]
             if revision != self.revisions.get(name, 0) + 1:
@@ -931,24 +933,34 @@ class Invariants:
                 )
             self.revisions[name] = revision
             self._world.seen[f"{data['kind']} {event['type'].split('.')[1]}"] += 1
-            if event["type"] == "milestone.retracted.v1":
-                if name not in self.standing:
-                    raise BrokenError("milestones once", f"{name} was retracted and did not stand")
-                del self.standing[name]
-            else:
-                self.standing[name] = data
-                if event["id"] not in self._had_units:
-                    self._check_unit(name, data)
-            if event["id"] in self._completed:
-                self._completed.remove(event["id"])
-            else:
-                self._turn(event)
-            if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
-                row = self.table.get((data["metric"], data["scope"], data["period"]))
-                if row is None or row["status"] == "open":
-                    raise BrokenError("called over", f"{name} is a record of a period that is not over")
+        for event in events:
+            if event["data"]["kind"] not in ALERT_KINDS:
+                self._hear_milestone(event)
         if self._completed:
             raise BrokenError("milestones once", f"{sorted(self._completed)} waited, and are forgotten unpublished")
+        made = [
+            ((entry.key or b"").decode(), orjson.loads(entry.value) if entry.value else None) for entry in forecasts
+        ]
+        self._alerts.hear(made, [event for event in events if event["data"]["kind"] in ALERT_KINDS])
+
+    def _hear_milestone(self, event: dict[str, Any]) -> None:
+        data, name = event["data"], event["data"]["milestone_id"]
+        if event["type"] == "milestone.retracted.v1":
+            if name not in self.standing:
+                raise BrokenError("milestones once", f"{name} was retracted and did not stand")
+            del self.standing[name]
+        else:
+            self.standing[name] = data
+            if event["id"] not in self._had_units:
+                self._check_unit(name, data)
+        if event["id"] in self._completed:
+            self._completed.remove(event["id"])
+        else:
+            self._turn(event)
+        if data["kind"] == "record" and event["type"] != "milestone.retracted.v1":
+            row = self.table.get((data["metric"], data["scope"], data["period"]))
+            if row is None or row["status"] == "open":
+                raise BrokenError("called over", f"{name} is a record of a period that is not over")
 
     def _judge(self, key: Cell, count: int) -> None:
         """Which thresholds a window passes now."""
@@ -1269,6 +1281,10 @@ class Invariants:
         }
         if standing != expected:
             raise BrokenError(kind, f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def _no_such_alert(what: str) -> None:
+    raise BrokenError("alerts", what)
 
 
 def units_in(row: dict[str, Any]) -> int:

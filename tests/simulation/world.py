@@ -43,6 +43,7 @@ from streams.settings import (
     TopicSettings,
     ValueSettings,
 )
+from tests.simulation.alerts import BEHIND, MOVES_DAYS
 from tests.simulation.beside import PREFIX, Beside
 from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
@@ -389,6 +390,17 @@ def _settings(
             else ()
         ),
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
+        *(
+            RuleSettings(
+                name=f"at-risk-{len(scope)}",
+                metric="deliveries",
+                window="month",
+                scope=scope,
+                forecast_behind=BEHIND,
+                forecast_moves_days=MOVES_DAYS,
+            )
+            for scope in ((), ("model",))
+        ),
     )
     if totals == 1:
         # Rules that compare scopes need all of them in one place.
@@ -406,6 +418,8 @@ def _settings(
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
         ),
+        # Whether it will be reached is what forecasts are about.
+        TargetSettings(target_id="far", metric="deliveries", scope="all", period="month:2024-10", value=60),
     )
     return Settings(
         limits=limits,

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from schemas import hotpath
 from schemas.facts import FAMILIES, family_of
 from schemas.memory import KEPT, SIDE, WAITING, key_of
-from schemas.outputs import source_name
+from schemas.outputs import ENDS, source_name
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
@@ -235,7 +235,7 @@ class Installation:
             identity, revision = event["data"]["milestone_id"], event["data"]["revision"]
             assert revision == (last[identity]["data"]["revision"] if identity in last else 0) + 1, event
             last[identity] = event
-        return {identity for identity, event in last.items() if event["type"] != "milestone.retracted.v1"}
+        return {identity for identity, event in last.items() if event["type"] not in ENDS}
 
     async def applied(self, timeout_s: float = 60.0) -> None:
         """Waits until every source record has been applied, its counts are summed, and no milestone waits for its unit."""

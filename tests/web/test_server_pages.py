@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from schemas.codec import decode_batch
 from schemas.facts import PRODUCTION, Fact, Rejection, topic_number
-from schemas.outputs import MilestoneEvent
+from schemas.outputs import ALERT_KINDS, MilestoneEvent
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
 from streams.web.readmodel import Feed
@@ -107,8 +107,10 @@ async def test_milestones_in_the_order_in_which_they_were_noticed_show_when_that
 
 
 async def test_every_kind_of_milestone_has_its_sentence_and_its_page_in_both_languages(tmp_path: Path) -> None:
-    samples = [one for one in OUTPUTS.values() if isinstance(one, MilestoneEvent) and one.data.position is not None]
-    assert {one.data.kind for one in samples} >= {"multiple", "streak", "factor", "scope_share", "leader"}
+    found = (one for one in OUTPUTS.values() if isinstance(one, MilestoneEvent))
+    samples = [one for one in found if one.data.position is not None or one.data.kind in ALERT_KINDS]
+    kinds = {"multiple", "streak", "factor", "scope_share", "leader", *ALERT_KINDS}
+    assert {one.data.kind for one in samples} >= kinds
     with Site(tmp_path) as site:
         records = [milestone_record(one.model_dump(mode="json"), at) for at, one in enumerate(samples)]
         site.read(Feed.MILESTONES, *records)
@@ -121,6 +123,26 @@ async def test_every_kind_of_milestone_has_its_sentence_and_its_page_in_both_lan
                 assert said in listed, sample.data.kind
                 page = await site.get(f"/milestones/{quote(sample.subject, safe='')}?lang={language}")
                 assert (page.status_code, said in page.text) == (200, True), sample.data.kind
+
+
+async def test_the_first_page_shows_the_alerts_that_stand(tmp_path: Path) -> None:
+    raised, ended = (
+        OUTPUTS[f"vehicle.milestones.v1.{name}"].model_dump(mode="json")
+        for name in ("forecast-behind", "forecast-moved")
+    )
+    with Site(tmp_path) as site:
+        site.read(Feed.MILESTONES, milestone_record(raised), milestone_record(ended, 1))
+        site.rows(row(f"day:{TODAY}", 7))
+        page = (await site.get("/")).text
+        alerts = page.partition('id="alerts"')[2].partition("</section>")[0]
+        assert "SU7 deliveries are expected to miss the target of 20,000 by 900, October 2024" in alerts
+        assert alerts.count("<li") == 1
+        shown = (await site.get("/api/v1/now")).json()
+        assert [line["event"]["id"] for line in shown["alerts"]] == [raised["id"]]
+        assert shown["alert_count"] == 1
+        listed = (await site.get("/api/v1/milestones?show=standing")).json()
+        assert [line["event"]["id"] for line in listed["milestones"]] == [raised["id"]]
+        assert "预计达不到目标 20,000" in (await site.get("/?lang=zh")).text
 
 
 async def test_in_berlin_the_calendar_has_no_chinese_holiday_and_with_a_setting_the_german_ones(tmp_path: Path) -> None:

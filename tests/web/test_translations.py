@@ -319,6 +319,119 @@ def test_a_scope_among_others_is_a_sentence(name: str, shown: list[tuple[str, st
 
 
 @pytest.mark.parametrize(
+    ("name", "change", "shown"),
+    [
+        (
+            "behind",
+            {},
+            (
+                "expected to miss the target of 20,000 in October 2024 by 900",
+                "SU7 deliveries are expected to miss the target of 20,000 by 900, October 2024",
+                "SU7 交付量预计达不到目标 20,000\uff0c差 900\uff082024年10月\uff09",
+            ),
+        ),
+        (
+            "behind",
+            {"ended": "back", "p50": 20300},
+            (
+                "expected to reach the target of 20,000 in October 2024 after all, 20,300",
+                "SU7 deliveries are expected to reach the target of 20,000 after all, October 2024: 20,300",
+                "SU7 交付量重新预计可达到目标 20,000\uff082024年10月\uff09\uff1a20,300",
+            ),
+        ),
+        (
+            "behind",
+            {"ended": "over", "count": 19100},
+            (
+                "the target of 20,000 in October 2024 is missed by 900",
+                "SU7 deliveries have missed the target of 20,000 by 900, October 2024",
+                "SU7 交付量未达到目标 20,000\uff0c差 900\uff082024年10月\uff09",
+            ),
+        ),
+        (
+            "behind",
+            {"ended": "reached"},
+            (
+                "the target of 20,000 in October 2024 is reached",
+                "SU7 deliveries have reached the target of 20,000, October 2024",
+                "SU7 交付量已达到目标 20,000\uff082024年10月\uff09",
+            ),
+        ),
+        (
+            "behind",
+            {"ended": "gone"},
+            (
+                "the target of 20,000 in October 2024 is no longer watched",
+                "SU7 deliveries: the target of 20,000, October 2024, is no longer watched",
+                "SU7 交付量\uff1a不再关注目标 20,000\uff082024年10月\uff09",
+            ),
+        ),
+        (
+            "moved",
+            {},
+            (
+                "the target of 20,000 in October 2024 is expected on 31 Oct 2024 again",
+                "SU7 deliveries are expected to reach the target of 20,000, October 2024, on Thu, Oct 31, 2024 again",
+                "SU7 交付量重新预计于 2024年10月31日周四达到目标 20,000\uff082024年10月\uff09",
+            ),
+        ),
+        (
+            "moved",
+            {"ended": None},
+            (
+                "the target of 20,000 in October 2024 is expected on 31 Oct 2024, before on 30 Oct 2024",
+                "SU7 deliveries are expected to reach the target of 20,000, October 2024, on Thu, Oct 31, 2024, not on Wed, Oct 30, 2024",
+                "SU7 交付量预计于 2024年10月31日周四达到目标 20,000\uff082024年10月\uff09\uff0c而非此前的 2024年10月30日周三",
+            ),
+        ),
+        (
+            "moved",
+            {"ended": None, "projected_date": None},
+            (
+                "the target of 20,000 in October 2024 is out of sight, before it was expected on 30 Oct 2024",
+                "SU7 deliveries: the target of 20,000, October 2024, is out of sight, before it was expected on Wed, Oct 30, 2024",
+                "SU7 交付量\uff1a目标 20,000\uff082024年10月\uff09已无法预见达成日期\uff0c此前预计为 2024年10月30日周三",
+            ),
+        ),
+        (
+            "moved",
+            {"ended": None, "former_date": None},
+            (
+                "the target of 20,000 in October 2024 is expected on 31 Oct 2024, before it was out of sight",
+                "SU7 deliveries: the target of 20,000, October 2024, was out of sight and is expected on Thu, Oct 31, 2024",
+                "SU7 交付量\uff1a目标 20,000\uff082024年10月\uff09此前无法预见达成日期\uff0c现预计于 2024年10月31日周四达成",
+            ),
+        ),
+        (
+            "moved",
+            {"projected_date": None},
+            (
+                "the target of 20,000 in October 2024 is out of sight again",
+                "SU7 deliveries: the target of 20,000, October 2024, is out of sight again",
+                "SU7 交付量\uff1a目标 20,000\uff082024年10月\uff09再次无法预见达成日期",
+            ),
+        ),
+    ],
+)
+def test_an_alert_about_a_forecast_is_a_sentence(
+    name: str, change: dict[str, Any], shown: tuple[str, str, str]
+) -> None:
+    sample = OUTPUTS[f"vehicle.milestones.v1.forecast-{name}"]
+    assert isinstance(sample, MilestoneEvent)
+    assert sample.data.forecast is not None
+    told = {key: value for key, value in change.items() if key in {"projected_date", "former_date"}}
+    if "p50" in change:
+        total = sample.data.forecast.projected_total.model_copy(update={"p50": change["p50"]})
+        told["projected_total"] = total
+    update = {key: value for key, value in change.items() if key in {"ended", "count"}}
+    update["forecast"] = sample.data.forecast.model_copy(update=told)
+    data = sample.data.model_copy(update=update)
+    assert headline_sentence(data) == f"SU7 deliveries: {shown[0]}"
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        assert of_locale(locale, _translations(FOLDER, locale).gettext)["sentence"](data) == wanted
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),

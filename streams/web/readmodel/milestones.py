@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_forecast, decode_milestone
-from schemas.outputs import RETRACTED
+from schemas.outputs import ALERT_KINDS, ENDS
 from streams.web.readmodel import keyset_pages
 from streams.web.readmodel.keyset_pages import Selection
 
@@ -26,11 +26,12 @@ class MilestoneQuery:
     """Which milestones; each by its latest event unless `all_events`.
 
     Attributes:
-        kind: `threshold`, `multiple`, `first`, `share`, `target`, `record`; empty is all.
+        kind: Such as `threshold`; empty is all.
         metric: Only of this metric.
         scope: Only of this scope.
         standing: Only those that stand.
         day: Only those whose period begins on this date.
+        alerts: Only alerts.
         all_events: Retractions and earlier revisions too.
         after: The place of an event: only earlier ones.
         before: Likewise: only later ones, the nearest of them.
@@ -41,6 +42,7 @@ class MilestoneQuery:
     metric: str = ""
     scope: str = ""
     standing: bool = False
+    alerts: bool = False
     day: str = ""
     all_events: bool = False
     after: LinePlace | None = None
@@ -85,9 +87,10 @@ class MilestoneReader:
         conditions.append(known)
         if not query.all_events:
             conditions.append(f"position IN (SELECT max(position) FROM milestones WHERE {known} GROUP BY milestone_id)")  # noqa: S608 - fixed texts
+        if query.alerts:
+            conditions.append(f"kind IN ({', '.join(map(repr, sorted(ALERT_KINDS)))})")
         if query.standing:
-            conditions.append("type <> :retracted")
-            values["retracted"] = RETRACTED
+            conditions.append(f"type NOT IN ({', '.join(map(repr, sorted(ENDS)))})")
         found = keyset_pages.page(
             self._connection,
             Selection("milestones", "body", conditions, values),

@@ -261,7 +261,7 @@
   /* ---- a milestone makes itself noticed ---- */
 
   const banner = document.getElementById("banner");
-  const RANK = { first: 4, threshold: 3, target: 2, record: 1 };
+  const RANK = { first: 4, threshold: 3, target: 2, forecast_behind: 2, record: 1 };
   let shown = { rank: 0, sinceMs: -Infinity, more: 0, timer: 0 };
   async function milestoneHeard(event) {
     refreshSoon(URGENT_MS);
@@ -284,7 +284,8 @@
       link.textContent = sentence;
       link.href = address;
       banner.querySelector(".more").textContent = mine.more ? texts.tMore.replace("#", number.format(mine.more)) : "";
-      banner.className = `banner ${event.data.kind} ${event.type === "milestone.retracted.v1" ? "retracted" : ""}`;
+      const looks = { "milestone.retracted.v1": "retracted", "alert.raised.v1": "warning" };
+      banner.className = `banner ${event.data.kind} ${looks[event.type] ?? ""}`;
       banner.hidden = false;
       say(sentence);
     } catch {

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from schemas.outputs import CivilDate, MilestoneKind, WindowRow, WindowStatus
+from schemas.outputs import ALERT_KINDS, CivilDate, MilestoneKind, WindowRow, WindowStatus
 from streams.domain.daytypes import HOLIDAY, WORK_DAY, DayTypes
 from streams.web.filters import sum_of
 from streams.web.readmodel import DeadLetterEntry, LetterQuery, MilestoneQuery, WindowQuery
@@ -272,6 +272,8 @@ def _marks(ask: Ask, metric: str, scope: str) -> defaultdict[str, set[MilestoneK
     query = MilestoneQuery(metric=metric, scope=scope, standing=True, limit=_MAX_MILESTONES)
     for event in ask.view.milestones.page(query).events:
         data = event.data
+        if data.kind in ALERT_KINDS:
+            continue
         if data.period.startswith("day:"):
             found[data.start].add(data.kind)
         elif data.achieved_at is not None:

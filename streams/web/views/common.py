@@ -175,7 +175,7 @@ def micros(instant: str) -> int | None:
 
 
 class MilestoneLine(View):
-    """A milestone event and its plain English sentence; `stands` unless it is a retraction."""
+    """A milestone event and its plain English sentence; `stands` unless it is a retraction or the end of an alert."""
 
     event: MilestoneEvent
     sentence: str
@@ -184,7 +184,7 @@ class MilestoneLine(View):
 
 def milestone_line(event: MilestoneEvent) -> MilestoneLine:
     """The line of an event."""
-    return MilestoneLine(event=event, sentence=sentence(event.data), stands=event.type != "milestone.retracted.v1")
+    return MilestoneLine(event=event, sentence=sentence(event.data), stands=event.stands)
 
 
 class Goal(View):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from streams.domain.periods import Period
 
 _NEWEST: Final = 12
+_ALERTS: Final = 6
 #: A holiday is shown for so long after its end.
 _HOLIDAY_SHOWN_DAYS: Final = 60
 _MOST_DAYS: Final = 800
@@ -78,7 +79,7 @@ class Span(View):
 
 
 class Now(View):
-    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on, the total, and the inventory, `sample` is an event that could be published now, for a first try."""
+    """Everything of the first page, of the metric `metric`; `parts` are the week, quarter and half-year that are on, the total, and the inventory, `alerts` the newest of those that stand, `alert_count` all of them, `sample` is an event that could be published now, for a first try."""
 
     business_date: CivilDate
     sample: str
@@ -92,6 +93,8 @@ class Now(View):
     parts: list[WindowRow]
     holidays: list[Span]
     own: Span | None
+    alerts: list[MilestoneLine]
+    alert_count: int
     milestones: list[MilestoneLine]
     past: EarlierMoment | None
 
@@ -101,6 +104,7 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
     scope, today = ask.scope(parameters.scope), ask.today
     windows = ask.view.windows
     day = f"day:{today.isoformat()}"
+    alerts = ask.view.milestones.page(MilestoneQuery(alerts=True, standing=True, limit=_ALERTS))
     rows = windows.page(WindowQuery(scopes=[scope], period=day, limit=len(METRICS))).rows
     metric = ask.metric("")
     row = next((row for row in rows if row.metric == metric), None)
@@ -125,6 +129,8 @@ def now(ask: Ask, parameters: NowParameters) -> Now:
         parts=_parts(ask, metric, scope),
         holidays=_holidays(ask, scope),
         own=_own(ask, metric, scope, parameters),
+        alerts=[milestone_line(event) for event in alerts.events],
+        alert_count=alerts.total,
         milestones=[milestone_line(event) for event in ask.view.milestones.page(MilestoneQuery(limit=_NEWEST)).events],
         past=ask.past,
     )

@@ -1,0 +1,205 @@
+"""Alerts about forecasts against the forecasts that were published.
+
+What an alert says must be what its forecast said, and follow from it; and what stands must not be contradicted by the last one. That
+another forecast should have raised one cannot be told afterwards: what it was compared with depends on when rules and
+targets came to be, and on history being loaded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from schemas.codec import decode_forecast, decode_milestone
+from schemas.outputs import ALERT_KINDS
+from streams.audit.report import Check
+from streams.kafka.admin import catalogue_of
+from streams.kafka.clients import read_to_end
+from streams.kafka.records import record_key, record_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.outputs import AlertForecast, Forecast, MilestoneData, MilestoneEvent
+    from streams.settings import Settings
+
+
+@dataclass
+class PublishedAlerts:
+    """Alerts and forecasts, each as they were published.
+
+    Attributes:
+        forecasts: Key → forecasts in their order, as far back as the topic goes.
+        events: Events of alerts in the order of their topic, read after the forecasts.
+    """
+
+    forecasts: dict[str, list[Forecast]] = field(default_factory=lambda: defaultdict(list))
+    events: list[MilestoneEvent] = field(default_factory=list)
+
+    def around(self, data: MilestoneData) -> tuple[Forecast | None, Forecast | None, Forecast | None]:
+        """The forecast of an alert, the one before it and the one after it, as far as they are still there."""
+        found = self.forecasts.get(_forecast_key(data), [])
+        as_of = data.forecast.as_of if data.forecast is not None else ""
+        at = next((number for number, each in enumerate(found) if each.as_of == as_of), None)
+        if at is None:
+            return None, None, None
+        return found[at], found[at - 1] if at else None, found[at + 1] if at + 1 < len(found) else None
+
+
+async def read_alerts(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedAlerts:
+    """Reads forecasts, then alerts: the forecast of an alert is in the same transaction, so only later alerts can lack theirs."""
+    catalogue, found = catalogue_of(settings), PublishedAlerts()
+    async for records in read_to_end(settings, catalogue.forecasts.whole, consumer=consumer):
+        for record in records:
+            if record.value is not None:
+                found.forecasts[record_key(record).decode()].append(decode_forecast(record.value))
+    async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
+        events = (decode_milestone(record_value(record)) for record in records)
+        found.events += (event for event in events if event.data.kind in ALERT_KINDS)
+    return found
+
+
+@dataclass
+class AlertExplanation:
+    """What raised and ended an alert.
+
+    Attributes:
+        data: Of its last event.
+        standing: Whether that event leaves it standing.
+        revisions: All of its events.
+        published: Where forecasts and alerts are from.
+    """
+
+    data: MilestoneData
+    standing: bool
+    revisions: list[MilestoneEvent]
+    published: PublishedAlerts
+
+    @property
+    def latest(self) -> Forecast | None:
+        """The last forecast of its target that is still there."""
+        return next(reversed(self.published.forecasts.get(_forecast_key(self.data), [])), None)
+
+    def document(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+
+        def described(made: Forecast | None) -> dict[str, Any] | None:
+            return None if made is None else made.model_dump(mode="json")
+
+        forecasts = [
+            dict(zip(("forecast", "before", "after"), map(described, self.published.around(event.data)), strict=True))
+            for event in self.revisions
+        ]
+        return {
+            "milestone_id": self.data.milestone_id,
+            "kind": self.data.kind,
+            "standing": self.standing,
+            "period": self.data.period,
+            "latest": described(self.latest),
+            "revisions": [event.model_dump(mode="json") for event in self.revisions],
+            "forecasts": forecasts,
+        }
+
+
+class _Told(NamedTuple):
+    """The last event of a target's alerts."""
+
+    business_date: str
+    milestone_id: str
+
+
+def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool]) -> Check:
+    """Compares each alert with its forecast, and what stands with the last one.
+
+    Args:
+        alerts: As read.
+        is_here: Whether a scope is compared.
+    """
+    check = Check("alerts", 0, "alerts say what their forecasts said")
+    last: dict[str, MilestoneEvent] = {}
+    told: dict[str, _Told] = {}
+    for event in alerts.events:
+        data = event.data
+        if not is_here(data.scope) or data.forecast is None:
+            continue
+        before = last.get(data.milestone_id)
+        if event.stands is False and (before is None or not before.stands):
+            check.differ(f"{event.id}: has ended and was not raised", milestone_id=data.milestone_id)
+        last[data.milestone_id] = event
+        if data.ended == "gone":
+            continue
+        check.compared += 1
+        key = _forecast_key(data)
+        former = told.get(key)
+        if (
+            data.ended not in {"reached", "over"}
+            and former is not None
+            and former.business_date == data.forecast.business_date
+        ):
+            check.differ(
+                f"{event.id}: on {former.business_date} there was an alert about its target already, {former.milestone_id}",
+                milestone_id=data.milestone_id,
+            )
+        told[key] = _Told(data.forecast.business_date, data.milestone_id)
+        fault = _fault(event, alerts, before)
+        if fault is not None:
+            check.differ(f"{event.id}: {fault}", milestone_id=data.milestone_id)
+    for event in last.values():
+        latest = alerts.forecasts.get(_forecast_key(event.data), [])[-1:]
+        fault = _contradicted(event.data, latest[0], told) if event.stands and latest else None
+        if fault is not None:
+            check.differ(f"{event.id}: stands, and {fault}", milestone_id=event.data.milestone_id)
+    return check
+
+
+def _fault(event: MilestoneEvent, alerts: PublishedAlerts, before: MilestoneEvent | None) -> str | None:
+    """What is wrong with an event by its forecast; None where that is no longer there, or not read yet."""
+    data, told = event.data, event.data.forecast
+    known = alerts.forecasts.get(_forecast_key(data), [])
+    made, _, _ = alerts.around(data)
+    if told is None or not known or not known[0].as_of <= told.as_of <= known[-1].as_of:
+        return None
+    if made is None:
+        return f"there is no forecast of {told.as_of}"
+    said = (told.business_date, told.projected_total, told.projected_date, data.count, data.threshold)
+    forecast = (made.business_date, made.projected_total, made.projected_date.p50, made.count, made.value)
+    if said != forecast:
+        return f"does not say what its forecast of {told.as_of} says"
+    return _unfounded(event, told, made, before)
+
+
+def _unfounded(event: MilestoneEvent, told: AlertForecast, made: Forecast, before: MilestoneEvent | None) -> str | None:
+    """Why an event does not follow from its forecast."""
+    data = event.data
+    decided = {"reached": "reached", "over": "missed"}.get(data.ended or "")
+    if decided is not None:
+        return None if made.state == decided else f"has ended as {data.ended}, and its forecast says {made.state}"
+    total = made.projected_total.p50
+    if data.kind == "forecast_behind" and total is not None and (total < made.value) is not event.stands:
+        return f"was {'raised' if event.stands else 'ended'} by a forecast of {total:,} for {made.value:,}"
+    # One that stands is compared with what was told last, or with a forecast after history was loaded, which nobody was told.
+    is_first = data.kind == "forecast_moved" and event.stands and (before is None or not before.stands)
+    if is_first and told.projected_date == told.former_date:
+        return f"the date is {told.former_date}, as it was before"
+    return None
+
+
+def _contradicted(data: MilestoneData, latest: Forecast, told: Mapping[str, _Told]) -> str | None:
+    """Why an alert should not stand by the last forecast; None where it may."""
+    if data.forecast is None or latest.as_of <= data.forecast.as_of or latest.value != data.threshold:
+        return None
+    if latest.state in {"reached", "missed"}:
+        return f"its target is {latest.state} since {latest.business_date}"
+    total = latest.projected_total.p50
+    is_back = data.kind == "forecast_behind" and total is not None and total >= latest.value
+    # On a date on which something was told of its target, the end has to wait.
+    if is_back and latest.business_date != told[_forecast_key(data)].business_date:
+        return f"the forecast of {latest.as_of} expects {total:,} for {latest.value:,}"
+    return None
+
+
+def _forecast_key(data: MilestoneData) -> str:
+    return f"{data.metric}/{data.scope}/{data.period}/{data.target_id}"
