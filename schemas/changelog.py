@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import cramjam
 import msgspec
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ Words = list[tuple[int, str | list[str]]]
 
 _CHUNK_PREFIX: Final = b"c|"
 _WORDS_PREFIX: Final = b"v|"
+
+#: What a compressed chunk begins with; no plain one does.
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+#: Smaller chunks are merged soon, and gain little.
+_LEAST_COMPRESSED_BYTES: Final = 1024
+_FASTEST: Final = 1
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entries = msgspec.msgpack.Decoder(Entries).decode
@@ -41,13 +48,23 @@ def chunk_number(key: bytes) -> int:
 
 
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:
-    """The value of a chunk."""
+    """A chunk, not compressed."""
     return _encode(entries)
 
 
+def compressed(chunk: bytes) -> bytes:
+    """The value of a chunk's record: compressed with zstd where that is worth it."""
+    return bytes(cramjam.zstd.compress(chunk, _FASTEST)) if len(chunk) >= _LEAST_COMPRESSED_BYTES else chunk
+
+
+def decompressed(value: bytes) -> bytes:
+    """The chunk in the value of a record, compressed or not."""
+    return bytes(cramjam.zstd.decompress(value)) if value.startswith(_ZSTD_MAGIC) else value
+
+
 def decode_entries(value: bytes) -> Entries:
-    """What a chunk holds."""
-    return _decode_entries(value)
+    """What the value of a chunk's record holds."""
+    return _decode_entries(decompressed(value))
 
 
 def words_key(first_code: int) -> bytes:

@@ -52,7 +52,16 @@ WEB_MAY_IMPORT = (
     "streams.lookup",
     "streams.settings",
 )
-SCHEMAS_MAY_IMPORT = {"pydantic", "pydantic_core", "msgspec", "orjson", "numpy", "typing_extensions", "annotated_types"}
+SCHEMAS_MAY_IMPORT = {
+    "cramjam",
+    "pydantic",
+    "pydantic_core",
+    "msgspec",
+    "orjson",
+    "numpy",
+    "typing_extensions",
+    "annotated_types",
+}
 
 
 def name_of(path: Path) -> str:

@@ -52,7 +52,7 @@ class Changelog:
 
     @property
     def size(self) -> int:
-        """Bytes of all chunks that are not tombstoned."""
+        """Bytes of all chunks that are not tombstoned, before they are compressed."""
         return self._bytes
 
     # Restoring ------------------------------------------------------------------------------------------------------
@@ -71,8 +71,9 @@ class Changelog:
             self._bytes -= old.size
         if value is None:
             return []
-        entries = records.decode_entries(value)
-        self._add(number, len(value), [order_id for order_id, _ in entries])
+        chunk = records.decompressed(value)
+        entries = records.decode_entries(chunk)
+        self._add(number, len(chunk), [order_id for order_id, _ in entries])
         return entries
 
     # Writing --------------------------------------------------------------------------------------------------------
@@ -103,9 +104,9 @@ class Changelog:
 
     def _chunk(self, entries: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
         number, self._next_id = self._next_id, self._next_id + 1
-        value = records.encode_entries(entries)
-        self._add(number, len(value), [order_id for order_id, _ in entries])
-        return records.chunk_key(number), value
+        chunk = records.encode_entries(entries)
+        self._add(number, len(chunk), [order_id for order_id, _ in entries])
+        return records.chunk_key(number), records.compressed(chunk)
 
     def _add(self, number: int, size: int, order_ids: list[str]) -> None:
         self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from schemas.changelog import encode_entries
 from streams.ledger import changelog as module
 from streams.ledger.changelog import Changelog
 
@@ -61,9 +62,9 @@ def test_what_is_restored_is_what_was_written_last_whatever_was_merged_and_whene
 
 
 def test_many_small_commits_leave_few_chunks() -> None:
-    log = Log()
+    log, dice = Log(), random.Random(3)
     for number in range(10_000):
-        log.commit({f"SO-{number}": b"x" * 120})
+        log.commit({f"SO-{number}": dice.randbytes(120)})
     assert len(log.changelog) < 100
     assert log.written_bytes < 8 * log.state_bytes
 
@@ -86,8 +87,8 @@ def test_orders_that_change_again_and_again_do_not_let_the_log_grow_without_end(
 
 
 def test_a_large_commit_is_split_into_records_of_bounded_size() -> None:
-    log = Log()
-    log.commit({f"SO-{number}": b"x" * 250 for number in range(10_000)})
+    log, dice = Log(), random.Random(4)
+    log.commit({f"SO-{number}": dice.randbytes(250) for number in range(10_000)})
     sizes = [len(value) for value in log.records.values() if value is not None]
     assert len(sizes) > 1
     assert max(sizes) < module.FULL_BYTES + 1000
@@ -106,3 +107,17 @@ def test_an_unfinished_sweep_loses_nothing_in_a_restart(monkeypatch: pytest.Monk
             before = dict(log.orders)
             log.restart()
             assert log.orders == before
+
+
+def test_large_chunks_are_compressed_and_those_written_before_that_are_read() -> None:
+    orders = {f"SO-{number}": b"LNBSU7A1%09d" % number for number in range(1_000)}
+    log = Log()
+    log.commit(orders)
+    ((key, value),) = log.records.items()
+    assert value is not None
+    plain = encode_entries(list(orders.items()))
+    assert len(value) < len(plain) / 2
+    log.records[key] = plain
+    found, changelog = log.restored()
+    assert found == orders
+    assert changelog.size == log.changelog.size == len(plain)
