@@ -346,12 +346,12 @@ cdef class _Event:
     cdef object source(self):
         """The source, `None` if it is not plain."""
         cdef Py_ssize_t start = self.starts[SOURCE_], end = self.ends[SOURCE_]
-        text = self.of_source[start:end]
+        text = self.of_source[start:end].decode("ascii")
         found = known_sources.get(text)
         if found is None and is_tidy(self.of_source, start, end, LONGEST_ID):
             if len(known_sources) >= POOL_SIZE:
                 known_sources.clear()
-            found = known_sources[text] = intern_text(text.decode("ascii"))
+            found = known_sources[text] = intern_text(text)
         return found
 
     cdef object dims(self, bytes value):
@@ -523,7 +523,7 @@ cdef Py_ssize_t data_field(bytes text, Py_ssize_t start, Py_ssize_t end) except 
 
 cdef long long micros_of(bytes text, Py_ssize_t start, Py_ssize_t end) except -2:
     """Microseconds since 1970 of RFC 3339 in its usual form, such as `2024-10-07T14:03:11.25+08:00`; -1 for any other."""
-    cdef int year, month, day, hour, minute, second, digits = 0
+    cdef int year, month, day, hour, minute, second, hours, minutes, digits = 0
     cdef long long fraction_us = 0, offset_min = 0
     cdef Py_ssize_t at = start + 19
     if end - start < 20:

@@ -20,7 +20,7 @@ MODULES = sorted([*ROOT.glob("schemas/**/*.py"), *ROOT.glob("streams/**/*.py")])
 ONLY_IN = {
     "faust": ("streams.app", "streams.worker.agents", "streams.worker.assignor", "streams.kafka.transport"),
     "orjson": ("schemas",),
-    "msgspec": ("schemas", "streams.domain"),
+    "msgspec": ("schemas", "streams.domain", "streams.kafka.records"),
     "numpy": ("schemas", "streams.lookup.postings", "streams.domain.restored_units"),
     "babel": ("streams.web",),
     "fastapi": ("streams.web",),

@@ -19,6 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
+from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
 
 if TYPE_CHECKING:
@@ -351,6 +352,10 @@ class _DatingConsumer(AIOKafkaConsumer):
         for state in states.values():
             state.timestamp = None  # in milliseconds, so two answers could have the same
         has_records: bool = await self._process(assignment, node_id, request)
+        for tp in states:
+            fetched = getattr(self._fetcher._records.get(tp), "_partition_records", None)  # noqa: SLF001 - what waits to be taken
+            if fetched is not None:
+                fetched._consumer_record = _fetched_record  # noqa: SLF001 - a consumer cannot choose what it makes of a record
         if assignment.active:
             self._tell_lost(request, states)
         for tp, state in states.items():
@@ -367,6 +372,19 @@ class _DatingConsumer(AIOKafkaConsumer):
             for number, offset, *_ in partitions:
                 if states[TP(topic, number)].awaiting_reset:
                     self._lost(TP(topic, number), offset)
+
+
+def _fetched_record(tp: Any, record: Any) -> FetchedRecord:
+    return FetchedRecord(
+        tp.topic,
+        tp.partition,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
 
 
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):

@@ -8,9 +8,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.types.tuples import TP
 
+from streams.kafka.records import FetchedRecord
 from streams.kafka.transport import (
     Batch,
     BatchConsumer,
@@ -174,6 +178,7 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     ends.answered(ONE, 1, 0, asked_us=0, asked_s=-1000.0)
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
+    consumer._fetcher = SimpleNamespace(_records={})
     state = SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False)
     assignment = SimpleNamespace(state_value=lambda tp: {ONE: state}[tp], active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
@@ -192,11 +197,41 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     assert ends == {ONE: LogEnd(7, 99_000_000)}
 
 
+async def test_fetched_records_are_made_in_the_cheaper_form_with_all_that_they_had() -> None:
+    batch = DefaultRecordBatchBuilder(2, 0, 1, 1, 1, 0, 1 << 16)
+    sent = [(b"k", b"v", [("h", b"1"), ("h", None)]), (None, b"v", []), (b"k", None, [])]
+    for offset, (key, value, headers) in enumerate(sent):
+        batch.append(offset, 1000 + offset, key, value, headers)
+    fetched = PartitionRecords(
+        ONE, MemoryRecords(bytes(batch.build())), None, 0, None, None, check_crcs=False, isolation_level=1
+    )
+    consumer = object.__new__(_DatingConsumer)
+    consumer._now_us, consumer._log_ends = (lambda: 0), LogEnds()
+    consumer._fetcher = SimpleNamespace(_records={})
+    state = SimpleNamespace(timestamp=None, highwater=3, awaiting_reset=False)
+    assignment = SimpleNamespace(state_value=lambda _tp: state, active=True)
+    request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
+
+    async def answered(_assignment: Any, _node_id: int, _request: Any) -> bool:
+        consumer._fetcher._records[ONE] = FetchResult(ONE, assignment=None, partition_records=fetched, backoff=0)
+        return True
+
+    consumer._process = answered
+    await consumer._process_and_note(assignment, 1, request)
+    assert consumer._fetcher._records[ONE]._partition_records is fetched
+    assert list(fetched) == [
+        FetchedRecord(ONE.topic, ONE.partition, offset, 1000 + offset, 0, key, value, tuple(headers))
+        for offset, (key, value, headers) in enumerate(sent)
+    ]
+    assert fetched.next_fetch_offset == len(sent)
+
+
 async def test_a_position_at_which_there_is_nothing_is_told() -> None:
     """The topic was recreated, or trimmed: aiokafka looks for another place to go on from, and says nothing."""
     lost: list[tuple[TP, int]] = []
     consumer = object.__new__(_DatingConsumer)
     consumer._now_us, consumer._log_ends, consumer._lost = (lambda: 0), LogEnds(), lambda *what: lost.append(what)
+    consumer._fetcher = SimpleNamespace(_records={})
     states = {tp: SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False) for tp in (ONE, OTHER)}
     assignment = SimpleNamespace(state_value=states.get, active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 7, 0)]), (OTHER.topic, [(OTHER.partition, 5, 0)])])
