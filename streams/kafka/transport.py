@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
+from streams.kafka.long_poll import LongPollConsumer
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
 
     from streams.kafka.records import LogRecord
 
@@ -31,11 +33,6 @@ logger = logging.getLogger(__name__)
 
 #: Fetch size per partition. Measured: 4 MiB is a sixth slower and needs twice the memory, half a MiB is a tenth slower.
 _FETCH_BYTES = 1 << 20
-#: A request leaves out partitions that are paused or whose records still wait to be taken. They are asked for only after it
-#: has returned, so this bounds how long their next records go unnoticed.
-_FETCH_WAIT_MS = 10
-#: A request for all partitions can wait: it returns with the first record.
-_IDLE_FETCH_WAIT_MS = 500
 #: A leader shows records to readers once its followers have them, which takes less than this.
 _REPLICATION_US = 1_000_000
 
@@ -308,7 +305,7 @@ class BatchConsumer(driver.Consumer):
         """Looks for nothing: Faust would miss its own commits here, and take a fetch that waits for none at all."""
 
 
-class _DatingConsumer(AIOKafkaConsumer):
+class _DatingConsumer(LongPollConsumer):
     """Notes for every answer to a fetch when the fetch was sent.
 
     The answer is at least as recent as that. When it arrived says nothing: records may have been appended since, while the
@@ -328,18 +325,6 @@ class _DatingConsumer(AIOKafkaConsumer):
         await super().start()
         self._process = self._fetcher._proc_fetch_request  # noqa: SLF001 - aiokafka says when an answer came, not when it was asked for
         self._fetcher._proc_fetch_request = self._process_and_note  # noqa: SLF001 - the same
-        self._plan = self._fetcher._get_actions_per_node  # noqa: SLF001 - aiokafka has one wait for all requests
-        self._fetcher._get_actions_per_node = self._plan_patiently  # noqa: SLF001 - the same
-
-    def _plan_patiently(self, assignment: Any) -> Any:
-        """Plans the next requests; those for every partition may wait long at the brokers."""
-        fetcher, held = self._fetcher, assignment.tps
-        states = map(assignment.state_value, held)
-        asks_for_all = fetcher._records.keys().isdisjoint(held) and all(  # noqa: SLF001 - what waits to be taken
-            state.has_valid_position and not state.paused for state in states
-        )
-        fetcher._fetch_max_wait_ms = _IDLE_FETCH_WAIT_MS if asks_for_all else _FETCH_WAIT_MS  # noqa: SLF001 - as above
-        return self._plan(assignment)
 
     async def _process_and_note(self, assignment: Any, node_id: int, request: Any) -> bool:
         asked_us, asked_s = self._now_us(), time.monotonic()
@@ -467,7 +452,6 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000.0),
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
             check_crcs=conf.broker_check_crcs,
             session_timeout_ms=int(conf.broker_session_timeout * 1000.0),

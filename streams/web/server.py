@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: Requests that still run after this are cut off; streams end at once.
 _GRACE_S: Final = 2
 _KEEP_ALIVE_S: Final = 15
+_TICK_S: Final = 1.0
 _EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 0}
 _MAX_HEAD_BYTES: Final = 16 * 1024
 
@@ -33,11 +34,13 @@ class _Server(uvicorn.Server):
 
     Attributes:
         on_started: Called once it listens.
-        broken: Asked ten times a second.
+        broken: Asked every second.
+        ending: Set when it is to look at `should_exit`.
     """
 
     on_started: Callable[[], None]
     broken: Callable[[], bool]
+    ending: asyncio.Event
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,6 +51,13 @@ class _Server(uvicorn.Server):
         """Starts listening, and says so."""
         await super().startup(sockets)
         self.on_started()
+
+    async def main_loop(self) -> None:
+        """Serves until it is asked to end; uvicorn's looks ten times a second."""
+        # At each multiple of ten, uvicorn sets the date of its answers.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), _TICK_S)
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end: on request, or because a background task has failed."""
@@ -89,6 +99,7 @@ async def _serve(
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
     )
     server = _Server(config)
+    server.ending = asyncio.Event()
     codes: list[int] = []
 
     def end(code: int) -> None:
@@ -96,6 +107,7 @@ async def _serve(
         web.hub.close()
         server.should_exit = True
         server.force_exit = len(codes) > 1
+        server.ending.set()
 
     loop = asyncio.get_running_loop()
     for number, code in _EXIT_CODES.items():

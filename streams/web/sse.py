@@ -90,21 +90,29 @@ class Hub:
         self._bytes = 0
         self._rows: dict[RowKey, str | None] = {}
         self._more = asyncio.Event()
+        self._collected = asyncio.Event()
         self._closed = False
         self.clients = 0
         self.dropped = 0
         self.sent_events = 0
 
     async def run(self) -> None:
-        """Sends what has been collected, and the status every second, until cancelled."""
+        """Sends what has been collected, and the status every second while there are clients, until cancelled."""
         loop = asyncio.get_running_loop()
-        due_s = loop.time()
+        due_s = flushed_s = loop.time()
         while True:
-            await asyncio.sleep(FLUSH_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due_s):
+                    await self._collected.wait()
+                    await asyncio.sleep(flushed_s + FLUSH_INTERVAL_S - loop.time())
+            if self._rows:
+                flushed_s = loop.time()
+            self._collected.clear()
             self._flush_rows()
             if loop.time() >= due_s:
                 due_s = max(due_s + HEARTBEAT_INTERVAL_S, loop.time())
-                self._append("status", await asyncio.to_thread(self._status), heartbeat=True)
+                if self.clients:  # one that comes is told at once
+                    self._append("status", await asyncio.to_thread(self._status), heartbeat=True)
             self._wake()
 
     def changed(self, changes: Changes | None) -> None:
@@ -115,6 +123,8 @@ class Hub:
         else:
             for key, body in changes.rows.items():
                 self._rows[key] = body
+            if self._rows:
+                self._collected.set()
             for body in changes.milestones:
                 self._append("milestone", body)
             for name, forecast in changes.forecasts.items():

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import live_options, partition_counts, quiet_clients
+from streams.kafka.long_poll import LongPollConsumer
 from streams.web.bounded_waits import ended, within
 from streams.web.readmodel import Changes, Feed
 from streams.web.topic_identity import TopicIdentities
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_POLL_MS: Final = 200
+#: How long to wait for records before looking at the positions again, which the markers of transactions move as well: longer
+#: where everything known has been read.
+_LAGGING_POLL_MS: Final = 100
+_POLL_MS: Final = 500
+#: How long a broker waits when a record is looked up, which is there or not.
+_LOOK_UP_MS: Final = 100
 _MAX_RECORDS: Final = 4000
 _FETCH_BYTES: Final = 4 << 20
 _PROBE_INTERVAL_S: Final = 1.0
@@ -107,17 +113,15 @@ class FollowState:
         return [(feed, done[feed], total[feed]) for feed in Feed if feed in total]
 
 
-def _consumer(options: Mapping[str, Any], **more: Any) -> AIOKafkaConsumer:
-    common: dict[str, Any] = {
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **options,
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
         # A position that no longer exists means a recreated topic; this must never go unnoticed.
         "auto_offset_reset": "none",
-        "max_partition_fetch_bytes": _FETCH_BYTES,
-        "fetch_max_wait_ms": _POLL_MS,
         "request_timeout_ms": 10_000,
     }
-    return AIOKafkaConsumer(**options, **(common | more))
 
 
 class Follower:
@@ -188,8 +192,9 @@ class Follower:
         self.state.problem = reason
 
     async def _connected(self) -> None:
-        options = await live_options(self._settings)
-        consumer, prover = _consumer(options), _consumer(options, max_partition_fetch_bytes=1)
+        options = _options(await live_options(self._settings))
+        consumer = LongPollConsumer(**options, max_partition_fetch_bytes=_FETCH_BYTES)
+        prover = AIOKafkaConsumer(**options, max_partition_fetch_bytes=1, fetch_max_wait_ms=_LOOK_UP_MS)
         try:
             await within(_START_TIMEOUT_S, asyncio.gather(consumer.start(), prover.start()))
             await self._assign(consumer, prover)
@@ -233,7 +238,8 @@ class Follower:
             await asyncio.Event().wait()  # no topic yet: the probe says when one has come
         while True:
             try:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+                poll_ms = _LAGGING_POLL_MS if self.state.lag() else _POLL_MS
+                fetched = await consumer.getmany(timeout_ms=poll_ms, max_records=_MAX_RECORDS)
             except OffsetOutOfRangeError:
                 await self._check_bounds(consumer, *await self._bounds(consumer))
                 continue
@@ -262,14 +268,17 @@ class Follower:
         looked_s = proved_s = kept_s = time.monotonic()
         while True:
             await asyncio.sleep(_PROBE_INTERVAL_S)
-            beginnings, ends = await self._bounds(consumer)
-            self._answered(ends)
             now_s = time.monotonic()
             if self.state.rebuilt and now_s - proved_s > _IDENTITY_INTERVAL_S:
                 proved_s = now_s
+                beginnings, ends = await self._bounds(consumer)
+                self._answered(ends)
                 await self._check(consumer, prover, beginnings, ends)
             else:
-                await self._check_bounds(consumer, beginnings, ends)
+                # Where records were removed below the beginning, the fetch says so.
+                ends = await self._ends(consumer)
+                self._answered(ends)
+                await self._check_bounds(consumer, {}, ends)
             if self.state.rebuilt and not self.state.lag() and now_s - kept_s > _KEEP_INTERVAL_S:
                 kept_s = now_s
                 await asyncio.get_running_loop().run_in_executor(self._writing, self._model.complete)
@@ -290,6 +299,13 @@ class Follower:
         await self._check_bounds(consumer, beginnings, ends)
         for feed in {self._feeds[tp.topic] for tp in await self._identities.recreated(prover, ends)}:
             await self._start_over(consumer, feed)
+
+    async def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        tps = list(consumer.assignment())
+        if not tps:
+            return (await self._bounds(consumer))[1]
+        ends: dict[TopicPartition, int] = await within(_PROBE_TIMEOUT_S, consumer.end_offsets(tps))
+        return ends
 
     async def _bounds(self, consumer: AIOKafkaConsumer) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         tps = list(consumer.assignment())

@@ -1,9 +1,9 @@
 """Tells whether a topic is still the one it was.
 
-A recreated topic has the old name, and offsets that soon look like the old ones; its id is not among what the Kafka client
-is told. So a record that was read is looked up again now and then: where another one is at its
-offset now, the topic was recreated. One that no longer exists (compacted away) proves nothing, and the next takes
-its place.
+A recreated topic has the old name, and offsets that soon look like the old ones, but another id. Where no id is known, as in a
+process that continues with what an earlier one has read, or from brokers older than Kafka 2.8, a record that was read is looked
+up again: where another one is at its offset now, the topic was recreated. One that no longer exists (compacted away)
+proves nothing, and the next takes its place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
 
+from streams.kafka.topic_ids import topic_ids
 from streams.web.bounded_waits import within
 from streams.web.readmodel.writing import digest
 
@@ -32,9 +33,10 @@ class _Seen(NamedTuple):
 
 
 class TopicIdentities:
-    """Remembers a record of each partition."""
+    """Remembers the id of each topic, and a record of each partition."""
 
     def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
         self._proven: dict[TopicPartition, _Seen] = {}
         self._latest: dict[TopicPartition, _Seen] = {}
 
@@ -63,16 +65,26 @@ class TopicIdentities:
         Raises:
             TimeoutError: The brokers do not answer.
         """
-        asked = {tp: seen for tp, seen in self._proven.items() if tp in ends and seen.offset < ends[tp]}
+        known = self._ids
+        client = consumer._client  # noqa: SLF001 - aiokafka has no request for it
+        found = await within(_TIMEOUT_S, topic_ids(client, {tp.topic for tp in ends}))
+        # A topic that is not there for a moment keeps its id.
+        self._ids = known | found
+        changed = {tp for tp in ends if tp.topic in known and self._ids[tp.topic] != known[tp.topic]}
+        asked = {
+            tp: seen
+            for tp, seen in self._proven.items()
+            if tp in ends and seen.offset < ends[tp] and tp.topic not in known
+        }
         # Records read before the look-up are of the topic that it finds, so they can replace the proven ones afterwards.
         latest = dict(self._latest)
         if not asked:
-            return set()
+            return changed
         consumer.assign(list(asked))
         try:
             for tp, seen in asked.items():
                 consumer.seek(tp, seen.offset)
-            changed = await within(_TIMEOUT_S, _compare(consumer, asked, ends))
+            changed |= await within(_TIMEOUT_S, _compare(consumer, asked, ends))
         finally:
             consumer.unsubscribe()
         self._proven.update({tp: seen for tp, seen in latest.items() if tp not in changed})

@@ -1,6 +1,6 @@
 """A health file for an orchestrator's probes, which need neither a port nor the cluster.
 
-`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is rewritten every second, so an old file means that the worker
+`STATE_DIR/health/INSTANCE` holds `starting` or `running` and is touched every second, so an old file means that the worker
 is dead or stuck. It is also written while the brokers are down: restarting the worker would not help.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,11 +48,23 @@ class Heartbeat:
     async def _run(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            said = ""
             while True:
-                # Replaced atomically, for concurrent readers.
-                new = self._path.with_name(f".{self._path.name}.new")
-                new.write_text("running\n" if self._is_ready() else "starting\n", encoding="utf-8")
-                new.replace(self._path)
+                says = "running\n" if self._is_ready() else "starting\n"
+                if says != said or not self._touched():
+                    # Replaced atomically, for concurrent readers.
+                    new = self._path.with_name(f".{self._path.name}.new")
+                    new.write_text(says, encoding="utf-8")
+                    new.replace(self._path)
+                    said = says
                 await asyncio.sleep(_INTERVAL_S)
         except OSError as error:
             logger.warning("%s cannot be written, probes will find this worker dead: %s", self._path, error)
+
+    def _touched(self) -> bool:
+        """Makes the file a new one; false where someone has removed it."""
+        try:
+            os.utime(self._path)
+        except FileNotFoundError:
+            return False
+        return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
@@ -14,13 +13,13 @@ from schemas.codec import encode_status
 from schemas.instants import utc_text
 from schemas.outputs import Health, WorkerStatus
 from streams.domain.hotpath import HOT_PATH
+from streams.kafka.plain_writer import PlainWriter
 from streams.kafka.transactions import InDoubtError, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streams.context import Context
-    from streams.kafka.log import LogWriter
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +64,8 @@ class WorkerReporter:
 
     async def _run(self) -> None:
         # Best effort: while the cluster is in trouble, the record's age shows it.
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", self._instance)
         while not self._stopping.is_set():
-            writer = self._context.log.writer(self._context.transactional_id(f"worker-{name}"))
+            writer = PlainWriter(self._context.settings)
             try:
                 await asyncio.wait_for(writer.start(), _START_TIMEOUT_S)
                 await self._report_until_stopped(writer)
@@ -78,11 +76,11 @@ class WorkerReporter:
             finally:
                 await writer.stop()
 
-    async def _report_until_stopped(self, writer: LogWriter) -> None:
+    async def _report_until_stopped(self, writer: PlainWriter) -> None:
         while not self._stopping.is_set():
-            await writer.commit([self._record(self._health)])
+            await writer.write(self._record(self._health))
             await self._sleep(_INTERVAL_S)
-        await writer.commit([self._record("stopped")])
+        await writer.write(self._record("stopped"))
 
     @property
     def _health(self) -> Health:

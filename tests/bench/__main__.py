@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench guard [--accept]                   # against what was last accepted, see tests/bench/guard.py
+    .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -28,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard
+from tests.bench import guard, idle
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -149,7 +150,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", nargs="?", choices=("service", "guard", "totals", "readers", "opening"), default="service"
+        "what", nargs="?", choices=("service", "guard", "idle", "totals", "readers", "opening"), default="service"
     )
     parser.add_argument(
         "--accept", action="store_true", help="the guard compares with the figures of this run from now on"
@@ -183,6 +184,8 @@ def main() -> None:
                 results = asyncio.run(bench_opening(bootstrap, options.rows, options.kills, Path(folder)))
             elif options.what == "guard":
                 results = asyncio.run(guard.bench(bootstrap, Path(folder)))
+            elif options.what == "idle":
+                results = asyncio.run(idle.bench(bootstrap, kafka.pid, Path(folder)))
             else:
                 results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
         finally:
@@ -193,7 +196,7 @@ def main() -> None:
             guard.accept(results)
         _keep(results, options.json)
         sys.exit(0 if options.accept else code)
-    (show_opening if options.what == "opening" else _print)(results)
+    {"opening": show_opening, "idle": idle.show}.get(options.what, _print)(results)
     _keep(results, options.json)
 
 

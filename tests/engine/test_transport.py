@@ -260,27 +260,6 @@ async def test_what_the_coordinator_fails_with_between_two_fetches_is_raised_by_
         await thread._fetch_records(consumer, {ONE}, timeout=1.0)
 
 
-def test_a_request_waits_for_long_only_where_it_asks_for_every_partition() -> None:
-    states = {tp: SimpleNamespace(has_valid_position=True, paused=False) for tp in (ONE, OTHER)}
-    assignment = SimpleNamespace(tps=states.keys(), state_value=states.get)
-    consumer = object.__new__(_DatingConsumer)
-    consumer._fetcher = SimpleNamespace(_records={}, _fetch_max_wait_ms=0)
-    waits: list[int] = []
-    consumer._plan = lambda _assignment: waits.append(consumer._fetcher._fetch_max_wait_ms)
-    consumer._plan_patiently(assignment)
-    consumer._fetcher._records[OTHER] = ["a record that waits to be taken"]
-    consumer._plan_patiently(assignment)
-    consumer._fetcher._records.clear()
-    states[ONE].paused = True
-    consumer._plan_patiently(assignment)
-    states[ONE].paused = False
-    states[ONE].has_valid_position = False
-    consumer._plan_patiently(assignment)
-    states[ONE].has_valid_position = True
-    consumer._plan_patiently(assignment)
-    assert waits == [500, 10, 10, 10, 500]
-
-
 def test_a_leader_is_believed_once_it_has_answered_for_a_second() -> None:
     """At first it may show an earlier end than the leader before it, however long ago that was appended."""
     ends = LogEnds()

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from streams.kafka import long_poll
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest, read_to_end, reader
+from streams.web import topic_identity
+from streams.web.readmodel.writing import digest
 from tests.support.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
@@ -32,6 +38,10 @@ async def publish(settings: Settings, topic: str, values: list[tuple[bytes, byte
     async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer:
         for key, value in values:
             await producer.send_and_wait(topic, value, key, partition=0)
+
+
+async def all_records(settings: Settings, tp: TopicPartition, consumer: AIOKafkaConsumer) -> list[LogRecord]:
+    return [each async for records in read_to_end(settings, [tp], consumer=consumer) for each in records]
 
 
 async def test_the_position_afterwards_is_after_the_last_record_that_was_given(
@@ -108,3 +118,51 @@ async def test_what_was_committed_behind_an_open_transaction_is_waited_for_where
         await hanging.abort_transaction()
         assert await everything == [b"2"]
     assert await found(complete=True) == [b"2"]
+
+
+async def test_the_first_fetch_of_new_partitions_does_not_wait_behind_one_that_was_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker goes on waiting for it, for ten minutes here, and answers its connection's next request afterwards."""
+    monkeypatch.setattr(long_poll, "LONG_WAIT_MS", 600_000)
+    catalogue = catalogue_of(settings)
+    await publish(settings, catalogue.windows.name, [(b"a", b"1")])
+    async with long_poll.LongPollConsumer(
+        bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest"
+    ) as consumer:
+        consumer.assign([TopicPartition(catalogue.history.name, 0)])
+        assert not await consumer.getmany(timeout_ms=1000)
+        assert consumer._fetcher._fetch_max_wait_ms == 600_000, "a fetch waits for the first record"
+        windows = TopicPartition(catalogue.windows.name, 0)
+        consumer.assign([windows])
+        fetched = await consumer.getmany(timeout_ms=30_000)
+        assert [record.value for record in fetched[windows]] == [b"1"]
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+async def test_without_ids_a_topic_is_known_again_by_a_record_that_was_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, has_ids: bool
+) -> None:
+    """Brokers older than Kafka 2.8 have no ids, and no process knows those of the topics that an earlier one has read."""
+
+    async def none(*_: object) -> dict[str, str]:
+        return {}
+
+    if not has_ids:
+        monkeypatch.setattr(topic_identity, "topic_ids", none)
+    catalogue = catalogue_of(settings)
+    tps = [TopicPartition(topic.name, 0) for topic in (catalogue.windows, catalogue.history)]
+    for tp in tps:
+        await publish(settings, tp.topic, [(b"a", b"1"), (b"b", b"2")])
+    async with reader(settings) as consumer:
+        identities = topic_identity.TopicIdentities()
+        for tp in tps:
+            record = (await all_records(settings, tp, consumer))[0]
+            identities.recall(tp, record.offset, b"of another record" if tp is tps[1] else digest(record))
+        consumer.unsubscribe()
+        ends = dict.fromkeys(tps, 2)
+        assert await identities.recreated(consumer, ends) == {tps[1]}
+        # From then on the ids tell, where there are any.
+        assert await identities.recreated(consumer, ends) == (set() if has_ids else {tps[1]})
+        identities._ids = dict.fromkeys(identities._ids, "of before")
+        assert await identities.recreated(consumer, ends) == (set(tps) if has_ids else {tps[1]})

@@ -1,0 +1,83 @@
+"""Fetches that cost nothing while nothing comes, and hold up nobody.
+
+A broker lets a fetch wait for the first record of what it asks for. One that asks for every partition may wait long. One that
+leaves out a partition must not: that partition's next records go unnoticed until it has returned. So how long a fetch waits
+depends on what it asks for; aiokafka knows only one time for all.
+
+A broker answers the requests of a connection one after the other, and goes on waiting for a fetch that the client has given
+up. So fetches have a connection to themselves, which is closed when one is given up: the first fetch after a rebalance would
+wait behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.conn import CloseReason
+from aiokafka.protocol.fetch import FetchRequest
+
+if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+
+#: Of a fetch that leaves out partitions: they are paused, or their records still wait to be taken.
+SHORT_WAIT_MS: Final = 10
+#: Of a fetch for all partitions, which returns with the first record. Only how far partitions go is known later for it.
+LONG_WAIT_MS: Final = 1000
+#: How often aiokafka looks for something to fetch where nothing has told it to: answers, records that are taken, partitions that
+#: are resumed and leaders that move do.
+_LOOK_MS: Final = 5000
+#: aiokafka keeps connections by broker and purpose; it has two purposes.
+_FETCHES: Final = "fetches"
+
+
+class LongPollConsumer(AIOKafkaConsumer):
+    """aiokafka's consumer, whose fetches wait as described above.
+
+    Args:
+        options: Of aiokafka's consumer, without those about waiting.
+    """
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, fetch_max_wait_ms=SHORT_WAIT_MS, consumer_timeout_ms=_LOOK_MS, **options)
+
+    async def start(self) -> None:
+        """Starts the consumer."""
+        await super().start()
+        fetcher = self._fetcher
+        fetcher._client = _FetchingClient(self._client)  # noqa: SLF001 - aiokafka has no connections for fetches alone
+        self._plan = fetcher._get_actions_per_node  # noqa: SLF001 - aiokafka has one wait for all requests
+        fetcher._get_actions_per_node = self._plan_patiently  # noqa: SLF001 - the same
+
+    def _plan_patiently(self, assignment: Any) -> Any:
+        """Plans the next requests; those for every partition may wait long at the brokers."""
+        fetcher, held = self._fetcher, assignment.tps
+        asks_for_all = fetcher._records.keys().isdisjoint(held) and all(  # noqa: SLF001 - what waits to be taken
+            state.has_valid_position and not state.paused for state in map(assignment.state_value, held)
+        )
+        fetcher._fetch_max_wait_ms = LONG_WAIT_MS if asks_for_all else SHORT_WAIT_MS  # noqa: SLF001 - as above
+        return self._plan(assignment)
+
+
+class _FetchingClient:
+    """The client as the fetcher sees it: fetches take a connection of their own."""
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        """Sends a request; closes the connection of a fetch that is given up."""
+        if not isinstance(request, FetchRequest):
+            return await self._client.send(node_id, request, **options)
+        try:
+            return await self._client.send(node_id, request, group=_FETCHES)
+        except asyncio.CancelledError:
+            connection = self._client._conns.get((node_id, _FETCHES))  # noqa: SLF001 - aiokafka has no way to give up a request
+            if connection is not None:
+                # Any other reason would have the client look for other brokers.
+                connection.close(CloseReason.IDLE_DROP)
+            raise

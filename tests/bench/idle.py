@@ -1,0 +1,66 @@
+"""What a worker, the web view and the broker cost when nothing comes: CPU, in per cent of a core.
+
+    .venv/bin/python -m tests.bench idle
+
+A few thousand events are counted first, so that every topic has records and every partition its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.load import lives, publish
+from tests.support.installation import Installation
+from tests.support.webview import WebView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_ORDERS: Final = 2_000
+#: For the broker to end what it does after a start, and for workers to close what the events have changed.
+_SETTLE_S: Final = 20.0
+IDLE_S: Final = 60.0
+
+
+async def bench(bootstrap: str, broker: int, folder: Path) -> dict[str, float]:
+    """Per cent of a core of each process over a minute without events.
+
+    Args:
+        bootstrap: `HOST:PORT` of the broker.
+        broker: Its process id.
+        folder: For state and logs.
+    """
+    installation = await Installation(bootstrap, "idle.", folder).create()
+    worker = installation.worker("idle")
+    topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
+    await publish(bootstrap, topics, installation.settings.partitions, lives(_ORDERS))
+    await installation.applied()
+    with WebView(installation.environment, folder / "web.txt") as web:
+        processes = {"worker": worker.process.pid, "web view": web.process.pid, "broker": broker}
+        await asyncio.sleep(_SETTLE_S)
+        before = {name: _cpu_s(pid) for name, pid in processes.items()}
+        await asyncio.sleep(IDLE_S)
+        used = {name: (_cpu_s(pid) - before[name]) / IDLE_S * 100 for name, pid in processes.items()}
+    worker.kill(signal.SIGTERM)
+    worker.wait()
+    return used
+
+
+def _cpu_s(pid: int) -> float:
+    cpu = psutil.Process(pid).cpu_times()
+    return cpu.user + cpu.system
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """Prints the figures."""
+    table = Table("idle for a minute", "per cent of a core")
+    for name, value in results.items():
+        table.add_row(name, f"{value:.2f}")
+    Console().print(table)

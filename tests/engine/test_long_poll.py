@@ -1,0 +1,61 @@
+"""How long a fetch waits at the broker, and which connection it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from streams.kafka.long_poll import LONG_WAIT_MS, SHORT_WAIT_MS, LongPollConsumer, _FetchingClient
+
+ONE, OTHER = TopicPartition("orders", 0), TopicPartition("deliveries", 0)
+
+
+def test_a_fetch_waits_for_long_only_where_it_asks_for_every_partition() -> None:
+    states = {tp: SimpleNamespace(has_valid_position=True, paused=False) for tp in (ONE, OTHER)}
+    assignment = SimpleNamespace(tps=states.keys(), state_value=states.get)
+    consumer = object.__new__(LongPollConsumer)
+    consumer._fetcher = SimpleNamespace(_records={}, _fetch_max_wait_ms=0)
+    waits: list[int] = []
+    consumer._plan = lambda _assignment: waits.append(consumer._fetcher._fetch_max_wait_ms)
+    consumer._plan_patiently(assignment)
+    consumer._fetcher._records[OTHER] = ["a record that waits to be taken"]
+    consumer._plan_patiently(assignment)
+    consumer._fetcher._records.clear()
+    states[ONE].paused = True
+    consumer._plan_patiently(assignment)
+    states[ONE].paused = False
+    states[ONE].has_valid_position = False
+    consumer._plan_patiently(assignment)
+    states[ONE].has_valid_position = True
+    consumer._plan_patiently(assignment)
+    assert waits == [LONG_WAIT_MS, SHORT_WAIT_MS, SHORT_WAIT_MS, SHORT_WAIT_MS, LONG_WAIT_MS]
+
+
+async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_requests_have_not() -> None:
+    sent: list[tuple[type, dict[str, Any]]] = []
+    closed: list[object] = []
+
+    async def send(_node_id: int, request: Any, **options: Any) -> str:
+        sent.append((type(request), options))
+        if isinstance(request, FetchRequest):
+            await asyncio.Event().wait()
+        return "answer"
+
+    connections = {(1, "fetches"): SimpleNamespace(close=closed.append)}
+    client: Any = _FetchingClient(SimpleNamespace(send=send, _conns=connections, cluster="its cluster"))
+    assert client.cluster == "its cluster"
+    assert await client.send(1, MetadataRequest([])) == "answer"
+    fetch = asyncio.create_task(client.send(1, FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])))
+    await asyncio.sleep(0)
+    assert not closed
+    fetch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetch
+    assert sent == [(MetadataRequest, {}), (FetchRequest, {"group": "fetches"})]
+    assert len(closed) == 1
