@@ -14,7 +14,7 @@ from schemas.instants import utc_text
 from schemas.outputs import Health, WorkerStatus
 from streams.domain.hotpath import HOT_PATH
 from streams.kafka.plain_writer import PlainWriter
-from streams.kafka.transactions import InDoubtError, Outgoing
+from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,7 +69,7 @@ class WorkerReporter:
             try:
                 await asyncio.wait_for(writer.start(), _START_TIMEOUT_S)
                 await self._report_until_stopped(writer)
-            except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
+            except (KafkaError, OSError, TimeoutError) as error:
                 await self._look()
                 logger.warning("worker status not written: %s", error)
                 await self._sleep(_RETRY_S)
