@@ -48,7 +48,9 @@ WEB_MAY_IMPORT = (
     "streams.holidays",
     "streams.kafka.admin",
     "streams.kafka.clients",
+    "streams.kafka.long_poll",
     "streams.kafka.records",
+    "streams.kafka.topic_ids",
     "streams.lookup",
     "streams.settings",
 )
