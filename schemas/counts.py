@@ -1,4 +1,4 @@
-"""Keys of the topic of day counts: one day of a ledger partition, or the marker that ends its transaction."""
+"""Keys of the topic of day counts: one day of a ledger partition, an hour of a campaign, or the marker that ends its transaction."""
 
 from __future__ import annotations
 
@@ -8,22 +8,57 @@ from typing import NamedTuple, cast
 from schemas.facts import Metric
 
 _MARKER = "applied"
+_CAMPAIGN = "campaign:"
+
+
+class CampaignHour(NamedTuple):
+    """One hour of a campaign, by the campaign's name and the number of the hour since its start, from 0."""
+
+    campaign: str
+    hour: int
 
 
 #: (metric, scope, business date): what one day count is about.
 DayKey = tuple[Metric, str, date]
+#: (metric, scope, hour of a campaign): what one count of a campaign is about.
+CampaignKey = tuple[Metric, str, CampaignHour]
+CountKey = tuple[Metric, str, date | CampaignHour]
 
 
 class CountsKey(NamedTuple):
-    """A decoded key; `day` is `None` for the marker."""
+    """A decoded key; `counted` is `None` for the marker."""
 
     shard: int
-    day: DayKey | None
+    counted: CountKey | None
+
+    @property
+    def day(self) -> DayKey | None:
+        """What it is about, if that is a day."""
+        if self.counted is None:
+            return None
+        metric, scope, part = self.counted
+        return None if isinstance(part, CampaignHour) else (metric, scope, part)
+
+    @property
+    def campaign(self) -> CampaignKey | None:
+        """What it is about, if that is an hour of a campaign."""
+        if self.counted is None:
+            return None
+        metric, scope, part = self.counted
+        return (metric, scope, part) if isinstance(part, CampaignHour) else None
 
 
 def encode_day_key(shard: int, metric: str, scope: str, day: date) -> bytes:
     """Key of the count of one day: `shard|metric|scope|date`."""
     return f"{shard}|{metric}|{scope}|{day.isoformat()}".encode()
+
+
+def encode_count_key(shard: int, key: CountKey) -> bytes:
+    """Key of a count: `shard|metric|scope|date`, or `shard|metric|scope|campaign:NAME:HOUR`."""
+    metric, scope, part = key
+    if isinstance(part, CampaignHour):
+        return f"{shard}|{metric}|{scope}|{_CAMPAIGN}{part.campaign}:{part.hour}".encode()
+    return encode_day_key(shard, metric, scope, part)
 
 
 def encode_marker_key(shard: int) -> bytes:
@@ -35,11 +70,18 @@ def decode_counts_key(key: bytes) -> CountsKey:
     """Decodes a key.
 
     Raises:
-        ValueError: It is neither of the two.
+        ValueError: It is none of the three.
     """
     shard, metric, *rest = key.decode().split("|")
     if not rest and metric == _MARKER:
         return CountsKey(int(shard), None)
-    scope, day = rest
+    scope, part = rest
     # The ledger writes no other metrics.
-    return CountsKey(int(shard), (cast("Metric", metric), scope, date.fromisoformat(day)))
+    return CountsKey(int(shard), (cast("Metric", metric), scope, _part_of(part)))
+
+
+def _part_of(text: str) -> date | CampaignHour:
+    if not text.startswith(_CAMPAIGN):
+        return date.fromisoformat(text)
+    campaign, hour = text.removeprefix(_CAMPAIGN).split(":")
+    return CampaignHour(campaign, int(hour))

@@ -37,6 +37,7 @@ _PERIOD: Final = re.compile(
     r"|(?:quarter:(?:FY)?(?P<quarter>[0-9]{4})-Q[1-4])|(?:half:(?:FY)?(?P<half>[0-9]{4})-H[12])"
     r"|year:(?:FY)?(?P<year>[0-9]{4})|holiday:[a-z0-9][a-z0-9-]{0,63}:(?P<holiday>[0-9]{4})"
 )
+_CAMPAIGN: Final = re.compile(r"campaign:(?=.{1,64}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 def is_json(media_type: str) -> bool:
@@ -114,7 +115,7 @@ def _name(value: str) -> str:
 
 
 def _period(value: str) -> str:
-    if value == "total":
+    if value == "total" or _CAMPAIGN.fullmatch(value):
         return value
     match = _PERIOD.fullmatch(value)
     if match is None:

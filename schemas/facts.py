@@ -173,12 +173,13 @@ class LatestUnit(msgspec.Struct, frozen=True):
 
 
 class DayCount(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Absolute count of one metric, scope and business date in one partition of the ledger.
+    """Absolute count of one metric, scope and business date, or hour of a campaign, in one partition of the ledger.
 
     Attributes:
         count: Units that count.
         backfilled: Those of them that came from loading history.
-        by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up.
+        by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up. Of an hour of a campaign, 60
+            counts by minute.
         latest: The latest unit of the last step that added any.
         is_newest: Whether that is the latest of all units that count.
     """

@@ -31,6 +31,8 @@ KEPT: Final = "kept/"
 
 #: Before the key of a forecast: what alerts about it are compared with, and no event says.
 EXPECTED: Final = "expected/"
+#: Before the id of the period of a campaign: it is counted, as the value says in text. Of one without it, what is there is no news.
+COUNTED: Final = "counted/"
 
 
 def key_of(kind: str, name: str) -> bytes:
@@ -135,7 +137,7 @@ class SeriesBlock(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PeriodBlock(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive periods of a snapshot: id, first date, last date, version of the calendar, by number."""
+    """Consecutive periods of a snapshot, by number: id, first date, last date, version of the calendar or instants of a campaign."""
 
     periods: list[tuple[str, str, str, str | None]]
 

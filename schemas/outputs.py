@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.facts import INVENTORY, Metric, RowMetric
 from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations at run time
 
-PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday", "rolling"]
+PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday", "rolling", "campaign"]
 PERIOD_KINDS: Final[tuple[str, ...]] = get_args(PeriodKind)
 WindowStatus = Literal["open", "provisional", "closed"]
 MilestoneKind = Literal[
@@ -69,6 +69,8 @@ Instant = Annotated[
 ]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+#: Of a campaign: a week.
+MOST_MINUTES: Final = 7 * 24 * 60
 
 
 class ControlHeaders:
@@ -185,7 +187,8 @@ class RowControl(_Output):
 class WindowRow(_Output):
     """One version of a window's row: `vehicle.windows.v1` and `vehicle.window-history.v1`.
 
-    `start` and `end` are inclusive dates; `by_hour` is on day rows only; `calendar` (the version of the calendar) on
+    `start` and `end` are inclusive dates; `by_hour` is on day rows only; `starts_at`, `ends_at` (exclusive) and `by_minute`, counts
+    by minute from the first one on and up to the last one with any, are on rows of campaigns only; `calendar` (the version of the calendar) on
     holiday rows only; `backfilled`, the part of `count` that was loaded as history, is left out when 0, and so is `balance`, the
     part that is an opening balance, which only `total` can have; `controls`, the latest total of each system that counts this
     window itself, is omitted if there is none. `count` of an `inventory` may be below 0; of everything else it is at least 0.
@@ -196,11 +199,14 @@ class WindowRow(_Output):
     period: str
     start: CivilDate
     end: CivilDate
+    starts_at: Instant | None = Field(default=None, exclude_if=_is_none)
+    ends_at: Instant | None = Field(default=None, exclude_if=_is_none)
     timezone: str
     count: int
     by_hour: Annotated[list[Count], Field(min_length=24, max_length=24)] | None = Field(
         default=None, exclude_if=_is_none
     )
+    by_minute: Annotated[list[Count], Field(max_length=MOST_MINUTES)] | None = Field(default=None, exclude_if=_is_none)
     targets: list[RowTarget]
     status: WindowStatus
     restated: Count
@@ -262,7 +268,8 @@ class MilestoneData(_Output):
     `compared_count` in the same period. `position` says which unit of the window passed the number, by (time, id, source) and from 1; `achieved_at`, `achieved_on`
     and `cause` are of that unit. Events from before there was a `position` have those of the latest unit of a step. `count` is
     the count after the step in which it was found. `balance` is the opening balance that `count` and `position` include, left
-    out when 0: the unit is the one at `position` less `balance` among those that are counted.
+    out when 0: the unit is the one at `position` less `balance` among those that are counted. `starts_at` and `ends_at` are the
+    instants of a campaign, and `after_s` how many seconds after its start the number was passed.
 
     Alerts have `rule` and no unit. Those about forecasts also have `target_id`, the target's value as `threshold`, and `forecast`;
     `ended` says why an alert has ended.
@@ -278,6 +285,8 @@ class MilestoneData(_Output):
     period: str
     start: CivilDate
     end: CivilDate
+    starts_at: Instant | None = Field(default=None, exclude_if=_is_none)
+    ends_at: Instant | None = Field(default=None, exclude_if=_is_none)
     timezone: str
     operator: Operator | None
     threshold: Count | None
@@ -295,6 +304,7 @@ class MilestoneData(_Output):
     position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None
     achieved_on: CivilDate | None = Field(default=None, exclude_if=_is_none)
+    after_s: Annotated[float, Field(ge=0)] | None = Field(default=None, exclude_if=_is_none)
     detected_at: Instant
     cause: Cause | None
 
@@ -486,6 +496,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
         cluster: Id of the cluster whose offsets these are.
         aliases: What names were counted as.
+        campaigns: The campaigns that were counted.
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
         repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
@@ -508,6 +519,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     topics: dict[str, int] = {}
     cluster: str = ""
     aliases: str = ""
+    campaigns: str = ""
     moved: int = 0
     topic_ids: dict[str, str] = {}
     repeating: bool = False

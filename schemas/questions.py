@@ -37,6 +37,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         last_cell: The last one.
         after: Only units after this one are listed.
         upto: Only units up to this one are.
+        campaign: The window is the campaign with this name, and the cells are minutes of it, from 0.
         others_than: The scope is that of the others: its units are those of all scopes with its dimensions but these.
     """
 
@@ -49,6 +50,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: UnitKey | None = None
     upto: UnitKey | None = None
     others_than: list[str] | None = None
+    campaign: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, Self
 import msgspec
 
 from schemas.facts import RowMetric  # noqa: TC001 - msgspec reads annotations at run time
-from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
+from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, MOST_MINUTES, WindowStatus
 
 
 class _NamesRow(Protocol):
@@ -60,9 +60,12 @@ class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     period: str
     start: str
     end: str
+    starts_at: str | None = None
+    ends_at: str | None = None
     timezone: str
     count: int
     by_hour: list[int] | None = None
+    by_minute: list[int] | None = None
     targets: list[Any]
     status: WindowStatus
     restated: int
@@ -75,6 +78,7 @@ class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 _Date = Annotated[str, msgspec.Meta(pattern=DATE_PATTERN)]
+_Instant = Annotated[str, msgspec.Meta(pattern=INSTANT_PATTERN)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -83,10 +87,13 @@ class CheckedRow(PlainRow, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
     start: _Date
     end: _Date
+    starts_at: _Instant | None = None
+    ends_at: _Instant | None = None
     by_hour: Annotated[list[_Count], msgspec.Meta(min_length=24, max_length=24)] | None = None
+    by_minute: Annotated[list[_Count], msgspec.Meta(max_length=MOST_MINUTES)] | None = None
     restated: _Count
     version: Annotated[int, msgspec.Meta(ge=1)]
-    updated_at: Annotated[str, msgspec.Meta(pattern=INSTANT_PATTERN)]
+    updated_at: _Instant
     backfilled: _Count = 0
     balance: _Count = 0
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, place_of
+from streams.domain.campaigns import Campaigns
 from streams.domain.scopes import Scopes
 from streams.domain.totals_homes import TotalsHomes
 from streams.domain.zone import BusinessZone
@@ -144,6 +145,15 @@ class Context:
     def scopes(self) -> Scopes:
         """The scopes that are counted."""
         return Scopes(self.settings.scopes, self.settings.values.listed(), self.settings.aliases)
+
+    @cached_property
+    def campaigns(self) -> Campaigns:
+        """The campaigns that are counted."""
+        return Campaigns(self.settings.campaigns)
+
+    def last_end_us(self, now_us: int) -> int:
+        """When a day or a campaign ended last, by an instant; microseconds since 1970."""
+        return max(self.zone.start_of_day_us(now_us), self.campaigns.last_end_us(now_us))
 
     @cached_property
     def totals_homes(self) -> TotalsHomes:

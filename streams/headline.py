@@ -66,9 +66,9 @@ def _milestone(data: MilestoneData, what: str) -> str:
         return f"{what} came first {window}: {data.count:,}{other}"
     if data.kind == "record_passed":
         number = data.count if data.position is None else data.position
-        return f"{what}: more than in any {_kind(data)} before, {number:,} {window}{_on(data)}"
+        return f"{what}: more than in any {_kind(data)} before, {number:,} {window}{_after(data)}{_on(data)}"
     line = f"{data.threshold:,}" if data.threshold is not None else "?"
-    window += _on(data)
+    window += _after(data) + _on(data)
     number = data.count if data.position is None else data.position
     if data.kind == "factor":
         other = f"the {data.compared_count or 0:,} of {_period(data.compared_with or data.period)}"
@@ -127,6 +127,31 @@ def ordinal(number: int) -> str:
     return f"{number:,}{ending}"
 
 
+def length_of(after_s: float) -> list[tuple[int, str]]:
+    """How long after the start of a campaign something was, as people say it: the two largest units that are not 0, rounded down.
+
+    Returns:
+        Pairs such as (26, "minute"), (43, "second"); seconds only within the first hour.
+    """
+    seconds = int(after_s)
+    sizes = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+    parts = []
+    for unit, size in sizes:
+        number, seconds = divmod(seconds, size)
+        parts.append((number, unit))
+    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return [part for part in parts[first : first + 2] if part[0] or part is parts[first]]
+
+
+def _after(data: MilestoneData) -> str:
+    """How long after the start of a campaign."""
+    if data.after_s is None:
+        return ""
+    return " after " + " ".join(
+        f"{number:,} {unit}{'' if number == 1 else 's'}" for number, unit in length_of(data.after_s)
+    )
+
+
 def _on(data: MilestoneData) -> str:
     """The business date, where the window has more than one."""
     if data.achieved_on is None or data.start == data.end:
@@ -176,6 +201,8 @@ def _period(period_id: str) -> str:
     if kind == "day":
         day = date.fromisoformat(rest)
         return f"{day.day} {day:%b %Y}"
+    if kind == "campaign":
+        return f"the {rest} campaign"
     if kind == "month":
         return f"{date.fromisoformat(f'{rest}-01'):%B %Y}"
     if kind == "rolling":

@@ -24,6 +24,7 @@ from streams.domain.zone import BusinessZone
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from streams.domain.campaigns import Campaign
     from streams.domain.periods import Reckoning
 
 #: Ending of a calendar file.
@@ -66,6 +67,7 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
     windows: Sequence[str] = DEFAULT_WINDOWS,
     reckoning: Reckoning = CIVIL,
     rolling: Mapping[int, Collection[tuple[str, ...]]] = MappingProxyType({}),
+    campaigns: Sequence[Campaign] = (),
 ) -> Calendar:
     """The business calendar with the named holidays.
 
@@ -76,6 +78,7 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
         windows: Kinds of window that are counted.
         reckoning: When weeks and years begin.
         rolling: As of `Calendar`.
+        campaigns: Likewise.
 
     Raises:
         ValueError: No calendar has a holiday of that name; the line lists those there are.
@@ -88,6 +91,7 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
         windows=tuple(windows),
         reckoning=reckoning,
         rolling=rolling,
+        campaigns=tuple(campaigns),
     )
 
 
@@ -108,6 +112,8 @@ class CalendarSettings(Protocol):
     def reckoning(self) -> Reckoning: ...  # noqa: D102 - likewise
     @property
     def rolling_windows(self) -> Mapping[int, Collection[tuple[str, ...]]]: ...  # noqa: D102 - likewise
+    @property
+    def campaigns(self) -> Sequence[Campaign]: ...  # noqa: D102 - likewise
 
 
 def calendar_of(settings: CalendarSettings) -> Calendar:
@@ -123,6 +129,7 @@ def calendar_of(settings: CalendarSettings) -> Calendar:
         windows=settings.windows,
         reckoning=settings.reckoning,
         rolling=settings.rolling_windows,
+        campaigns=settings.campaigns,
     )
 
 

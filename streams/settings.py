@@ -15,7 +15,7 @@ import re
 import tempfile
 import tomllib
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -24,10 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas.events import canonical_scope
 from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, USUAL_FAMILIES, EventFamily, Metric, family_of
+from schemas.instants import micros_of, parse_instant
+from schemas.outputs import MOST_MINUTES
 from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
+from streams.domain.campaigns import CAMPAIGN, MINUTE_US, MINUTES, Campaign, Campaigns
 from streams.domain.periods import LEAST_ROLLING, MOST_ROLLING, ROLLING, TOTAL, WEEK_DAYS, Reckoning
 from streams.domain.scopes import ALL
 from streams.errors import ExpectedError
@@ -46,6 +49,7 @@ STORY: Final = Path(__file__).parent / "data" / "demo.toml"
 
 #: Each keeps a row of every scope and date.
 MOST_ROLLING_WINDOWS: Final = 4
+MOST_CAMPAIGNS: Final = 200
 
 #: Where a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -122,6 +126,48 @@ class RollingSettings(_Section):
 
     days: int = Field(ge=LEAST_ROLLING, le=MOST_ROLLING)
     scopes: tuple[tuple[str, ...], ...] = Field(default=((),), min_length=1)
+
+
+class CampaignSettings(_Section):
+    """One `[[campaign]]`: a named window between two instants; without `end` or `hours` it runs as long as one may."""
+
+    name: str
+    start: datetime
+    end: datetime | None = None
+    hours: int | None = Field(default=None, ge=1)
+    scopes: tuple[tuple[str, ...], ...] = Field(default=(), max_length=100)
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _instant(cls, value: object) -> object:
+        if isinstance(value, str):
+            return parse_instant(value)
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ValueError("a date and time without an offset names no instant; append one, such as +08:00")
+        return value
+
+    @model_validator(mode="after")
+    def _one_end(self) -> CampaignSettings:
+        if self.end is not None and self.hours is not None:
+            raise ValueError(f"campaign {self.name!r}: give end or hours, not both")
+        return self
+
+    def campaign(self, of_service: Sequence[tuple[str, ...]]) -> Campaign:
+        """The campaign, by default for all scopes of the service.
+
+        Raises:
+            ValueError: It is none; the line names it.
+        """
+        start_us = micros_of(self.start)
+        end_us = micros_of(self.end) if self.end is not None else start_us + _length_us(self.hours)
+        try:
+            return Campaign(self.name, start_us, end_us, tuple(map(_in_order, self.scopes or of_service)))
+        except ValueError as error:
+            raise ValueError(f"campaign {self.name!r}: {error}") from None
+
+
+def _length_us(hours: int | None) -> int:
+    return (hours * MINUTES if hours is not None else MOST_MINUTES) * MINUTE_US
 
 
 class TopicSettings(_Section):
@@ -274,6 +320,7 @@ class Settings(_Section):
     holidays: tuple[str, ...] = ("national-day",)
     windows: tuple[str, ...] = DEFAULT_WINDOWS
     rolling: tuple[RollingSettings, ...] = Field(default=(), max_length=MOST_ROLLING_WINDOWS)
+    campaign: tuple[CampaignSettings, ...] = Field(default=(), max_length=MOST_CAMPAIGNS)
     week_starts: str = WEEK_DAYS[0]
     fiscal_year_start: str = "01-01"
     scopes: tuple[tuple[str, ...], ...] = (("model",), ())
@@ -446,6 +493,17 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _campaigns_have_their_scopes(self) -> Settings:
+        templates = {_in_order(template) for template in self.scopes}
+        for campaign in Campaigns(self.campaigns):
+            missing = next((each for each in campaign.templates if each not in templates), None)
+            if missing is not None:
+                raise ValueError(
+                    f"campaign {campaign.name!r}: scope {list(missing)} is not among the scopes of this service"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
@@ -552,14 +610,23 @@ class Settings(_Section):
         }
 
     @property
+    def campaigns(self) -> tuple[Campaign, ...]:
+        """The campaigns.
+
+        Raises:
+            ValueError: One is none; the line names it.
+        """
+        return tuple(each.campaign(self.scopes) for each in self.campaign)
+
+    @property
     def day_starts_hour(self) -> int:
         """Local hour at which a business day begins."""
         return int(self.day_starts[:2])
 
     @property
     def period_kinds(self) -> tuple[str, ...]:
-        """Kinds of period that are counted, rolling windows among them."""
-        return (*self.windows, *((ROLLING,) if self.rolling else ()))
+        """Kinds of period that are counted, rolling windows and campaigns among them."""
+        return (*self.windows, *((ROLLING,) if self.rolling else ()), *((CAMPAIGN,) if self.campaign else ()))
 
     @property
     def counted_holidays(self) -> tuple[str, ...]:

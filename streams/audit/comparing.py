@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from schemas.counts import CampaignHour
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import expected_standing, found_standing, is_judged, may_be_held
 from streams.audit.kept_days import ALL_KEPT
@@ -14,7 +15,7 @@ from streams.audit.sums import Day, Window
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.outputs import MilestoneEvent, WindowRow
     from streams.audit.expected_milestones import TargetInForce
     from streams.audit.kept_days import KeptSince
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _NO_HOURS = [0] * 24
+_MINUTES_OF_HOUR = 60
 
 
 def compare_shards(
-    published: Mapping[int, Mapping[DayKey, Day]], recounted: Mapping[int, Mapping[DayKey, Day]]
+    published: Mapping[int, Mapping[CountKey, Day]],
+    recounted: Mapping[int, Mapping[CountKey, Day]],
+    business: Business,
 ) -> Check:
-    """The day counts of every ledger partition, hour by hour."""
+    """The day counts of every ledger partition, hour by hour, and those of campaigns, minute by minute."""
     check = Check("day counts", 0, "day counts of the ledger partitions equal the events")
     for shard in sorted(published):
         theirs, ours = published[shard], recounted.get(shard, {})
-        for key in sorted(theirs.keys() | ours.keys()):
+        for key in sorted(theirs.keys() | ours.keys(), key=str):
             check.compared += 1
+            metric, scope, day = key
+            if isinstance(day, CampaignHour):
+                _compare_hour(check, shard, key, theirs.get(key), ours.get(key), business)
+                continue
             was, found = theirs.get(key, Day()), ours.get(key, Day())
             if (was.count, was.by_hour) != (found.count, found.by_hour):
-                metric, scope, day = key
                 hours = _hours(was.by_hour, found.by_hour)
                 check.differ(
                     f"{metric}/{scope}/day:{day} in ledger partition {shard}: "
@@ -48,6 +55,32 @@ def compare_shards(
                     suspect=Suspect(shard, metric, scope, day, day, tuple(hours)),
                 )
     return check
+
+
+def _compare_hour(  # noqa: PLR0913, PLR0917 - what is compared with what
+    check: Check, shard: int, key: CountKey, theirs: Day | None, ours: Day | None, business: Business
+) -> None:
+    """One hour of a campaign in one ledger partition."""
+    metric, scope, hour = key
+    if not isinstance(hour, CampaignHour):
+        raise TypeError(f"{key} is no hour of a campaign")
+    span = next((span for span in business.campaigns if span.period.id == f"campaign:{hour.campaign}"), None)
+    if span is None:
+        return  # an earlier one, which is no longer counted
+    was, found = (each.by_hour if each is not None else [0] * _MINUTES_OF_HOUR for each in (theirs, ours))
+    count = theirs.count if theirs is not None else 0
+    if (count, was) != (sum(found), found):
+        minutes = {hour.hour * _MINUTES_OF_HOUR + number: pair for number, pair in _hours(was, found).items()}
+        check.differ(
+            f"{metric}/{scope}/{span.period.id} in ledger partition {shard}, hour {hour.hour + 1}: "
+            f"{_numbers(count, sum(found), 'minutes')}{_minutes_text(minutes)}",
+            shard=shard,
+            row=f"{metric}/{scope}/{span.period.id}",
+            published=count,
+            recounted=sum(found),
+            minutes=_minutes_details(minutes),
+            suspect=Suspect(shard, metric, scope, span.period.start, span.period.end, (), tuple(minutes), span),
+        )
 
 
 def compare_rows(
@@ -63,17 +96,28 @@ def compare_rows(
         hours: dict[int, tuple[int, int]] = {}
         if row is not None and row.by_hour is not None:
             hours = _hours(row.by_hour, (window.by_hour if window else None) or _NO_HOURS)
-        if was != found or hours:
+        minutes = _minutes(row, window)
+        if was != found or hours or minutes:
             period = window.period if window is not None else None
             start = period.start if period is not None else date.fromisoformat(row.start if row else "")
             end = period.end if period is not None else date.fromisoformat(row.end if row else "")
             check.differ(
-                f"{key}: {_numbers(was, found)}{_hours_text(hours)}",
+                f"{key}: {_numbers(was, found, 'minutes' if minutes else 'hours')}{_hours_text(hours)}{_minutes_text(minutes)}",
                 row="/".join(key),
                 published=was,
                 recounted=found,
                 hours=_hours_details(hours),
-                suspect=Suspect(None, key.metric, key.scope, start, end, tuple(hours)),
+                **({"minutes": _minutes_details(minutes)} if minutes else {}),
+                suspect=Suspect(
+                    None,
+                    key.metric,
+                    key.scope,
+                    start,
+                    end,
+                    tuple(hours),
+                    tuple(minutes),
+                    next((span for span in business.campaigns if span.period.id == key.period), None),
+                ),
             )
     return check
 
@@ -98,6 +142,9 @@ def compare_sums(rows: Mapping[RowKey, WindowRow], kept: KeptSince = ALL_KEPT) -
         if row.start < kept.of(scope).isoformat():
             continue
         check.compared += 1
+        if row.by_minute is not None:
+            _compare_minutes(check, row, key)
+            continue
         # ISO dates sort like the days they name.
         found = sum(count for day, count in days.get((metric, scope), ()) if row.start <= day <= row.end)
         if found != row.count - row.balance:
@@ -108,6 +155,12 @@ def compare_sums(rows: Mapping[RowKey, WindowRow], kept: KeptSince = ALL_KEPT) -
                 days=found,
             )
     return check
+
+
+def _compare_minutes(check: Check, row: WindowRow, key: RowKey) -> None:
+    found = sum(row.by_minute or ())
+    if found != row.count:
+        check.differ(f"{key}: {row.count:,}, its minutes add up to {found:,}")
 
 
 def _compare_inventory(check: Check, rows: Mapping[RowKey, WindowRow], key: RowKey) -> None:
@@ -214,15 +267,34 @@ def _count_text(milestone_id: str, period: str, windows: Mapping[RowKey, Window]
     return f" ({period} counts {window.count if window is not None else 0:,})"
 
 
-def _numbers(published: int, recounted: int) -> str:
+def _numbers(published: int, recounted: int, parts: str = "hours") -> str:
     if published == recounted:
-        return f"published and recounted {published:,}, in other hours"
+        return f"published and recounted {published:,}, in other {parts}"
     return f"published {published:,}, recounted {recounted:,} ({published - recounted:+,})"
 
 
 def _hours(published: Sequence[int], recounted: Sequence[int]) -> dict[int, tuple[int, int]]:
     pairs = enumerate(zip(published, recounted, strict=True))
     return {hour: (was, found) for hour, (was, found) in pairs if was != found}
+
+
+def _minutes(row: WindowRow | None, window: Window | None) -> dict[int, tuple[int, int]]:
+    """The minutes of a campaign that differ; a row that says none of them has none."""
+    was = list(row.by_minute or ()) if row is not None else []
+    found = list(window.by_minute or ()) if window is not None else []
+    length = max(len(was), len(found))
+    return _hours(was + [0] * (length - len(was)), found + [0] * (length - len(found)))
+
+
+def _minutes_text(minutes: Mapping[int, tuple[int, int]]) -> str:
+    if not minutes:
+        return ""
+    shown = [f"minute {minute + 1:,} {was:,} for {found:,}" for minute, (was, found) in list(minutes.items())[:4]]
+    return f"; {', '.join(shown)}{' ...' if len(minutes) > 4 else ''}"
+
+
+def _minutes_details(minutes: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"minute": minute, "published": was, "recounted": found} for minute, (was, found) in minutes.items()]
 
 
 def _hours_text(hours: Mapping[int, tuple[int, int]]) -> str:

@@ -244,7 +244,8 @@ def changed_units(business: Business, before: Sequence[Fact], after: Sequence[Fa
         for unit in business.read_order(events).units:
             day = business.local(unit.event.time_us).date()
             for scope in business.scopes_of(unit.dims, day):
-                for period in business.periods_at(day, scope):
+                campaigns = business.campaigns_at(unit.event.time_us, scope)
+                for period in (*business.periods_at(day, scope), *campaigns):
                     changes[RowKey(unit.metric, scope, period.id)] += sign
     return Counter({key: change for key, change in changes.items() if change})
 

@@ -164,7 +164,7 @@ def is_over(row: WindowRow | None) -> bool:
 
 def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: ExpectedStanding) -> None:
     operator, threshold = _number(rule)
-    firsts: dict[str, tuple[date, date, str]] = {}
+    firsts: dict[str, tuple[date, str, date, str]] = {}
     for (metric, scope, period_id), window in windows.items():
         if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
@@ -173,7 +173,7 @@ def _passed(rule: RuleSettings, windows: Mapping[RowKey, Window], standing: Expe
         milestone_id = f"{metric}/{scope}/{period_id}/{operator}:{threshold}"
         standing.periods[milestone_id] = period_id
         standing.rule_of[milestone_id] = rule.name
-        when = window.period.start, window.period.end, period_id
+        when = *_when(window.period), period_id
         firsts[scope] = min(firsts.get(scope, when), when)
     if rule.first:
         for scope, (*_, period_id) in firsts.items():
@@ -307,7 +307,7 @@ def _records(
     """Periods with more than any before; with rows, only those that are over."""
     name = "record-passed" if rows is None else "record"
     highest: dict[tuple[str, str], int] = {}
-    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: each[1].period.start):
+    for (metric, scope, period_id), window in sorted(windows.items(), key=lambda each: _when(each[1].period)):
         if metric != rule.metric or _dimensions_of(scope) != _template(rule) or not _watches(rule, period_id):
             continue
         if rows is not None and not is_over(rows.get(RowKey(metric, scope, period_id))):
@@ -319,6 +319,11 @@ def _records(
             standing.periods[milestone_id] = period_id
             standing.rule_of[milestone_id] = rule.name
         highest[series] = max(before, window.count)
+
+
+def _when(period: Period) -> tuple[date, str, date]:
+    """Orders periods of one window in time: campaigns by their instants, which are texts in one time zone."""
+    return period.start, period.instants.starts_at if period.instants is not None else "", period.end
 
 
 def _target_id(target: TargetInForce) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.codec import decode_milestone, decode_row
 from schemas.facts import METRICS_OF, Fact, Rejection
+from schemas.instants import micros_of
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import tidy_key
 from streams.audit.alerts import AlertExplanation, read_alerts
@@ -170,6 +171,7 @@ class _Units:
         self._data = data
         self._start, self._end = date.fromisoformat(data.start), date.fromisoformat(data.end)
         self._of_day: dict[date, list[Fact]] = {}
+        self._campaigns: Counter[Period] = Counter()
 
     @classmethod
     async def found(cls, data: MilestoneData, business: Business, finder: Finder, days: Counter[date]) -> _Units:
@@ -192,7 +194,7 @@ class _Units:
     @property
     def earlier_best(self) -> tuple[Period, int] | None:
         """For a record: what it had to exceed."""
-        return _earlier_best(self._data, self.days, self.business)
+        return _earlier_best(self._data, self.days, self._campaigns, self.business)
 
     @property
     def compared(self) -> tuple[Period, int] | None:
@@ -226,14 +228,20 @@ class _Units:
         return True
 
     async def count_all(self) -> None:
-        """Counts the units of the whole period, and all others where it is compared with other periods."""
-        self.days, self._of_day = Counter(), {}
+        """Counts the units of the whole period, and all others where it is compared with other periods.
+
+        Of a campaign those of its dates are only those between its instants.
+        """
+        self.days, self._of_day, self._campaigns = Counter(), {}, Counter()
         is_compared = self._data.kind in _COMPARED
         within = self.finder.orders_within(
             self._start, self._end, of_vehicles=self._data.metric not in METRICS_OF["orders"]
         )
         async for order in self.finder.orders() if is_compared else within:
             for day, event in self._counted(order.facts):
+                self._campaigns.update(self.business.campaigns_at(event.time_us, self._data.scope))
+                if not _may_count(self._data, event):
+                    continue
                 self.days[day] += 1
                 if self._start <= day <= self._end:
                     self._of_day.setdefault(day, []).append(event)
@@ -261,12 +269,25 @@ class _Units:
                 yield self.business.local(unit.event.time_us).date(), unit.event
 
 
+def _may_count(data: MilestoneData, event: Fact) -> bool:
+    """Whether a unit is between the instants of a milestone's campaign; of any other window its date decides alone."""
+    if data.starts_at is None or data.ends_at is None:
+        return True
+    first_us, end_us = (micros_of(datetime.fromisoformat(text)) for text in (data.starts_at, data.ends_at))
+    return first_us <= event.time_us < end_us
+
+
 def _by_time(event: Fact) -> tuple[int, str, str]:
     return event.time_us, event.id, event.source
 
 
 async def _published_days(settings: Settings, consumer: AIOKafkaConsumer, data: MilestoneData) -> Counter[date]:
-    """Date → its count of the milestone's metric and scope, as the rows of days say; none where not all days have rows."""
+    """Date → its count of the milestone's metric and scope, as the rows of days say.
+
+    None where not all days have rows, or where days do not tell, as of campaigns.
+    """
+    if data.starts_at is not None:
+        return Counter()
     wanted = f"{data.metric}/{data.scope}/day:".encode()
     latest: dict[bytes, bytes | None] = {}
     async for records in read_to_end(settings, settings.catalogue.windows.whole, consumer=consumer):
@@ -334,11 +355,12 @@ async def _history(
 
 @dataclass
 class _Counted:
-    """Units of a milestone's window in the order of (time, id), and the count of each day of its metric and scope."""
+    """Units of a milestone's window in the order of (time, id), and the counts of days and campaigns of its metric and scope."""
 
     business: Business
     units: list[Fact]
     days: Counter[date]
+    campaigns: Counter[Period] = field(default_factory=Counter)
 
 
 async def _revisions(settings: Settings, consumer: AIOKafkaConsumer, milestone_id: str) -> list[MilestoneEvent]:
@@ -376,7 +398,8 @@ async def _count(data: MilestoneData, business: Business, sources: Sources, stop
                 if unit.metric == data.metric and data.scope in business.scopes_at(unit.dims, unit.event):
                     day = business.local(unit.event.time_us).date()
                     counted.days[day] += 1
-                    if start <= day <= end:
+                    counted.campaigns.update(business.campaigns_at(unit.event.time_us, data.scope))
+                    if start <= day <= end and _may_count(data, unit.event):
                         counted.units.append(unit.event)
     counted.units.sort(key=_by_time)
     return counted
@@ -386,7 +409,7 @@ async def _explanation(
     revisions: list[MilestoneEvent], counted: _Counted, sources: Sources, stops: Stops, letters: Letters
 ) -> MilestoneExplanation:
     data = revisions[-1].data
-    best = _earlier_best(data, counted.days, counted.business)
+    best = _earlier_best(data, counted.days, counted.campaigns, counted.business)
     compared = _compared(data, counted.days, counted.business)
     position = _position(data, best, compared)
     units = counted.units
@@ -434,15 +457,29 @@ def _compared(data: MilestoneData, days: Counter[date], business: Business) -> t
     return period, sum(count for day, count in days.items() if period.start <= day <= period.end)
 
 
-def _earlier_best(data: MilestoneData, days: Counter[date], business: Business) -> tuple[Period, int] | None:
+def _earlier_best(
+    data: MilestoneData, days: Counter[date], campaigns: Counter[Period], business: Business
+) -> tuple[Period, int] | None:
     """The earlier period with the highest count; of equal ones the first."""
     if data.kind not in _RECORDS:
         return None
-    counts = _earlier(data, days, business)
+    counts = _earlier(data, days, business) if data.starts_at is None else _earlier_campaigns(data, campaigns)
     if not counts:
         return None
     most = max(counts.values())
-    return min((period for period, count in counts.items() if count == most), key=lambda period: period.start), most
+    return min((period for period, count in counts.items() if count == most), key=lambda period: period.ordering), most
+
+
+def _earlier_campaigns(data: MilestoneData, campaigns: Counter[Period]) -> Counter[Period]:
+    """The campaigns that began before that of a milestone, and their counts."""
+    of_milestone = data.starts_at or "", data.period
+    return Counter(
+        {
+            period: count
+            for period, count in campaigns.items()
+            if period.instants is not None and (period.instants.starts_at, period.id) < of_milestone
+        }
+    )
 
 
 def _in_a_row(data: MilestoneData, days: Counter[date], business: Business) -> list[tuple[Period, int]]:

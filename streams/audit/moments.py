@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.codec import decode_cut
+from schemas.counts import CampaignHour
 from schemas.memory import CUT, SIDE, key_of
 from schemas.outputs import source_name
 from streams.audit.dead_letters import accepted
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.facts import Fact
     from schemas.memory import FoundAt
     from schemas.outputs import Marker, MilestoneData, MilestoneEvent
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from streams.audit.forwarded import Arrivals
     from streams.audit.judging import RecountedUnit
     from streams.audit.sources import Coordinates
-    from streams.audit.sums import Business, Day
+    from streams.audit.sums import Business, CampaignSpan, Day
     from streams.settings import Settings
 
 #: Milestones whose units are counted as they were, of those that have moved since.
@@ -54,6 +55,13 @@ class NamedUnit(NamedTuple):
     day: date
     key: _Key
     position: int
+    campaign: CampaignSpan | None = None
+
+    def is_within(self, business: Business, time_us: int) -> bool:
+        """Whether an instant is in the window."""
+        if self.campaign is not None:
+            return self.campaign.minute_of(time_us) is not None
+        return self.first <= business.local(time_us).date() <= self.last
 
 
 async def read_cuts(settings: Settings, consumer: AIOKafkaConsumer) -> dict[str, FoundAt]:
@@ -82,10 +90,15 @@ class UnitCheck:
         self._cuts = cuts
         self._claims: list[NamedUnit] = []
         self._units: dict[tuple[str, str, date], list[tuple[_Key, Coordinates]]] = {}
+        #: Metric, scope and period of campaigns.
+        self._units_of_campaigns: dict[tuple[str, str, str], list[_Key]] = {}
+        self._spans = business.campaigns
         for event in standing:
             claim = self._claim(event.data)
             if claim is not None and not self._is_of_others(claim.data.scope):
                 self._claims.append(claim)
+                if claim.campaign is not None:
+                    self._units_of_campaigns.setdefault((claim.data.metric, claim.data.scope, claim.data.period), [])
                 self._units.setdefault((claim.data.metric, claim.data.scope, claim.day), [])
 
     def note(self, unit: RecountedUnit) -> None:
@@ -95,8 +108,12 @@ class UnitCheck:
             units = self._units.get((unit.metric, scope, day))
             if units is not None:
                 units.append((_key_of(unit.event), coordinates_of(unit.event)))
+            for span in self._spans:
+                of_campaign = self._units_of_campaigns.get((unit.metric, scope, span.period.id))
+                if of_campaign is not None and span.minute_of(unit.event.time_us) is not None:
+                    of_campaign.append(_key_of(unit.event))
 
-    def moved(self, days: Mapping[DayKey, Day], markers: Mapping[int, Marker]) -> list[NamedUnit]:
+    def moved(self, days: Mapping[CountKey, Day], markers: Mapping[int, Marker]) -> list[NamedUnit]:
         """The milestones whose unit is no longer the N-th, and for which it is remembered what there was.
 
         Args:
@@ -105,7 +122,8 @@ class UnitCheck:
         """
         series: defaultdict[tuple[str, str], list[tuple[date, int]]] = defaultdict(list)
         for (metric, scope, on), day in days.items():
-            series[metric, scope].append((on, day.count))
+            if not isinstance(on, CampaignHour):
+                series[metric, scope].append((on, day.count))
         for units in self._units.values():
             units.sort()
         others = [claim for claim in self._claims if self._rank_now(claim, series) != claim.position]
@@ -141,7 +159,19 @@ class UnitCheck:
         if wanted not in (None, data.position):
             self.check.differ(f"{data.milestone_id}: says unit {data.position:,}, its number is passed by {wanted:,}")
         key = time_us, data.cause.event_id, data.cause.event_source
-        return NamedUnit(data, first, last, day, key, data.position - data.balance)
+        span = self._campaign_of(data)
+        if span is None and data.period.startswith("campaign:"):
+            return None  # it was another one then, or is no longer counted
+        if span is not None and data.after_s != (achieved - span.start).total_seconds():
+            self.check.differ(f"{data.milestone_id}: achieved at {data.achieved_at}, after {data.after_s} seconds")
+        return NamedUnit(data, first, last, day, key, data.position - data.balance, span)
+
+    def _campaign_of(self, data: MilestoneData) -> CampaignSpan | None:
+        if data.starts_at is None or data.ends_at is None:
+            return None
+        instants = datetime.fromisoformat(data.starts_at), datetime.fromisoformat(data.ends_at)
+        spans = (span for span in self._business.campaigns if span.period.id == data.period)
+        return next((span for span in spans if (span.start, span.end) == instants), None)
 
     def _is_of_others(self, scope: str) -> bool:
         """Whether which units a scope has depends on which others have rows."""
@@ -155,6 +185,9 @@ class UnitCheck:
         place = bisect_right(keys, claim.key)
         if not place or keys[place - 1] != claim.key:
             return None
+        if claim.campaign is not None:
+            noted = self._units_of_campaigns[data.metric, data.scope, data.period]
+            return bisect_right(sorted(noted), claim.key)
         days = series.get((data.metric, data.scope), ())
         return sum(count for on, count in days if claim.first <= on < claim.day) + place
 
@@ -242,7 +275,7 @@ class UnitsThen:
                 continue
             key = _key_of(unit.event)
             if key > claim.key or not (
-                claim.first <= self._business.local(unit.event.time_us).date() <= claim.last
+                claim.is_within(self._business, unit.event.time_us)
                 and data.scope in self._business.scopes_at(unit.dims, unit.event)
             ):
                 continue

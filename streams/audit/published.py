@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker, decode_milestone, decode_row
-from schemas.counts import decode_counts_key
+from schemas.counts import CampaignHour, decode_counts_key
 from schemas.memory import SIDE, WAITING, key_of
 from schemas.rows import RowKey
 from streams.audit.kept_days import KeptSince, read_kept
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.sums import Business
@@ -40,10 +40,10 @@ _PAUSE_S: Final = 0.7
 
 
 class ShardDay(NamedTuple):
-    """One day count of one ledger partition."""
+    """One day count of one ledger partition, or one of an hour of a campaign."""
 
     shard: int
-    day: DayKey
+    day: CountKey
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Published:
 
     Attributes:
         markers: Shard → how far it had applied the sources, and its books.
-        shards: Shard → its day counts.
+        shards: Shard → its day counts, with those of campaigns.
         rows: The window rows.
         milestones: Every milestone event, also of those that wait for their units, those of a partition in the order of the topic.
         counts_offset: Offset in the day counts topic at which the snapshot ends; the sum over its partitions.
@@ -62,7 +62,7 @@ class Published:
     """
 
     markers: dict[int, Marker]
-    shards: dict[int, dict[DayKey, Day]]
+    shards: dict[int, dict[CountKey, Day]]
     rows: dict[RowKey, WindowRow]
     milestones: list[MilestoneEvent]
     counts_offset: int
@@ -92,11 +92,17 @@ class _Sums:
             if _units(row) and key.metric != "inventory" and self.business.is_counted(key.period)
         }
 
-    def replace(self, key: DayKey, old: DayCount | None, new: DayCount | None) -> None:
-        """Replaces one shard's day count; `None` means there is none."""
+    def replace(self, key: CountKey, old: DayCount | None, new: DayCount | None) -> None:
+        """Replaces one shard's count; `None` means there is none."""
         metric, scope, day = key
         scope = within_limits(scope, self.with_rows, self.business.settings)
         added = (new.count if new else 0) - (old.count if old else 0)
+        if isinstance(day, CampaignHour):
+            row = RowKey(metric, scope, f"campaign:{day.campaign}")
+            if self.business.has_rows_of(row):
+                self.counts[row] += added
+                self._judge(row)
+            return
         for period in self.business.periods_at(day, scope):
             row = RowKey(metric, scope, period.id)
             self.counts[row] += added
@@ -162,10 +168,10 @@ class _Replay:
             self._undo.clear()
             self.taken_since = 0
 
-    def shards(self) -> dict[int, dict[DayKey, Day]]:
+    def shards(self) -> dict[int, dict[CountKey, Day]]:
         """The day counts of the best state."""
         cells: dict[ShardDay, DayCount | None] = {**self._cells, **self._undo}
-        shards: dict[int, dict[DayKey, Day]] = {number: {} for number in range(self._partitions)}
+        shards: dict[int, dict[CountKey, Day]] = {number: {} for number in range(self._partitions)}
         for (shard, day), count in cells.items():
             if count is not None:
                 shards[shard][day] = Day(count.count, list(count.by_hour))

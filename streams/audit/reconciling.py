@@ -67,10 +67,10 @@ class Recounted:
         """Takes one order, whichever windows it counts in."""
         for unit in reading.units:
             for (metric, scope, _), window in self.windows.items():
-                if unit.metric == metric and scope in self.business.scopes_at(unit.dims, unit.event):
-                    day = self.business.local(unit.event.time_us).date()
-                    if window.period.start <= day <= window.period.end:
-                        window.units.append(unit.event)
+                if unit.metric != metric or not self.business.is_in(window.period, unit.event.time_us):
+                    continue
+                if scope in self.business.scopes_at(unit.dims, unit.event):
+                    window.units.append(unit.event)
         named = self.asked and (order_id in self.asked or order_id.casefold() in self.asked)
         if self.asked and (named or any(event.vin in self.asked for event, _ in reading.effects)):
             self.readings[order_id] = reading

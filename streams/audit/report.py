@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from schemas.facts import Fact
-    from streams.audit.sums import Business
+    from streams.audit.sums import Business, CampaignSpan
 
 
 class Suspect(NamedTuple):
@@ -25,6 +25,8 @@ class Suspect(NamedTuple):
         start: First date.
         end: Last date, inclusive.
         hours: Local hours that differ; empty for all.
+        minutes: Of a campaign: minutes that differ; empty for all.
+        campaign: Where it is one.
     """
 
     shard: int | None
@@ -33,6 +35,8 @@ class Suspect(NamedTuple):
     start: date
     end: date
     hours: tuple[int, ...]
+    minutes: tuple[int, ...] = ()
+    campaign: CampaignSpan | None = None
 
 
 @dataclass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from schemas.counts import CampaignHour
 from schemas.facts import DIMENSIONS, Dims, Metric
 from schemas.rows import RowKey
 from schemas.texts import escaped
@@ -20,11 +21,33 @@ from streams.holidays import calendar_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.facts import Fact
     from streams.audit.judging import Reading, RecountedUnit
     from streams.domain.calendar import Calendar
     from streams.settings import Settings
+
+
+_MINUTE: Final = timedelta(minutes=1)
+_LONGEST: Final = timedelta(days=7)
+
+
+class CampaignSpan(NamedTuple):
+    """A campaign: its period, its first instant, the first one after it, and the sets of dimensions that it is counted for."""
+
+    period: Period
+    start: datetime
+    end: datetime
+    templates: frozenset[frozenset[str]]
+
+    def minute_of(self, time_us: int) -> int | None:
+        """The minute that an instant is in, from 0; None outside."""
+        instant = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+        return (instant - self.start) // _MINUTE if self.start <= instant < self.end else None
+
+    def has(self, scope: str) -> bool:
+        """Whether it is counted for a scope."""
+        return frozenset(_dimensions_of(scope)) in self.templates
 
 
 @dataclass(frozen=True)
@@ -69,9 +92,32 @@ class Business:
 
     def has_rows_of(self, row: RowKey) -> bool:
         """Whether the settings count the scope and the period of a row."""
-        names = [] if row.scope == "all" else [part.partition("=")[0] for part in row.scope.split(",")]
+        names = _dimensions_of(row.scope)
         templates = [[name for name in DIMENSIONS if name in template] for template in self.settings.scopes]
-        return names in templates and self.is_counted(row.period)
+        of_campaigns = [span.has(row.scope) for span in self.campaigns if span.period.id == row.period]
+        return names in templates and self.is_counted(row.period) and all(of_campaigns)
+
+    @cached_property
+    def campaigns(self) -> tuple[CampaignSpan, ...]:
+        """The campaigns, by the settings alone."""
+        found = []
+        for one in self.settings.campaign:
+            length = timedelta(hours=one.hours) if one.hours is not None else _LONGEST
+            end = one.end if one.end is not None else one.start + length
+            scopes = one.scopes or self.settings.scopes
+            period = self.calendar.period(f"campaign:{one.name}")
+            found.append(CampaignSpan(period, one.start, end, frozenset(map(frozenset, scopes))))
+        return tuple(found)
+
+    def campaigns_at(self, time_us: int, scope: str) -> tuple[Period, ...]:
+        """The campaigns that an instant is in and that are counted of a scope."""
+        return tuple(span.period for span in self.campaigns if span.has(scope) and span.minute_of(time_us) is not None)
+
+    def is_in(self, period: Period, time_us: int) -> bool:
+        """Whether an instant is in a period."""
+        if period.instants is not None:
+            return any(span.period == period and span.minute_of(time_us) is not None for span in self.campaigns)
+        return period.start <= self.local(time_us).date() <= period.end
 
     @cached_property
     def _counted(self) -> dict[str, bool]:
@@ -214,7 +260,10 @@ def _year_of_most(monday: date) -> int:
 
 @dataclass
 class Day:
-    """Units of one metric, scope and business date; `by_hour` has 24 counts by local hour."""
+    """Units of one metric, scope and business date; `by_hour` has 24 counts by local hour.
+
+    Likewise of an hour of a campaign, with 60 counts by minute.
+    """
 
     count: int = 0
     by_hour: list[int] = field(default_factory=lambda: [0] * 24)
@@ -222,42 +271,60 @@ class Day:
 
 @dataclass
 class Window:
-    """Units of one metric, scope and period; `by_hour` on days only."""
+    """Units of one metric, scope and period; `by_hour` on days only, `by_minute` on campaigns."""
 
     period: Period
     count: int = 0
     by_hour: list[int] | None = None
+    by_minute: list[int] | None = None
 
 
 class Tally:
-    """Collects units by metric, scopes, local date and hour."""
+    """Collects units by metric, scopes, local date and hour, and by the minute of campaigns."""
 
     def __init__(self, business: Business) -> None:
         self._business = business
         self._counter: Counter[tuple[Metric, tuple[str, ...], date, int]] = Counter()
+        self._minutes: Counter[tuple[Metric, tuple[str, ...], int, int]] = Counter()
 
     def add(self, unit: RecountedUnit) -> None:
         """Counts a unit."""
         local = self._business.local(unit.event.time_us)
-        self._counter[unit.metric, self._business.scopes_of(unit.dims, local.date()), local.date(), local.hour] += 1
+        scopes = self._business.scopes_of(unit.dims, local.date())
+        self._counter[unit.metric, scopes, local.date(), local.hour] += 1
+        for number, campaign in enumerate(self._business.campaigns):
+            minute = campaign.minute_of(unit.event.time_us)
+            if minute is not None:
+                self._minutes[unit.metric, scopes, number, minute] += 1
 
-    def days(self) -> dict[DayKey, Day]:
-        """The days that have units."""
-        days: dict[DayKey, Day] = {}
+    def days(self) -> dict[CountKey, Day]:
+        """The days that have units, and the hours of campaigns that have any."""
+        days: dict[CountKey, Day] = {}
         for (metric, scopes, on, hour), count in self._counter.items():
             for scope in scopes:
                 day = days.setdefault((metric, scope, on), Day())
                 day.count += count
                 day.by_hour[hour] += count
+        for (metric, scopes, number, minute), count in self._minutes.items():
+            campaign = self._business.campaigns[number]
+            name = campaign.period.id.removeprefix("campaign:")
+            for scope in filter(campaign.has, scopes):
+                hour_of_campaign = days.setdefault((metric, scope, CampaignHour(name, minute // 60)), _empty_hour())
+                hour_of_campaign.count += count
+                hour_of_campaign.by_hour[minute % 60] += count
         return days
 
 
-def add_days(all_days: Iterable[Mapping[DayKey, Day]]) -> dict[DayKey, Day]:
+def _empty_hour() -> Day:
+    return Day(0, [0] * 60)
+
+
+def add_days(all_days: Iterable[Mapping[CountKey, Day]]) -> dict[CountKey, Day]:
     """The sum over several shards."""
-    total: dict[DayKey, Day] = {}
+    total: dict[CountKey, Day] = {}
     for days in all_days:
         for key, day in days.items():
-            whole = total.setdefault(key, Day())
+            whole = total.setdefault(key, _empty_hour() if isinstance(key[2], CampaignHour) else Day())
             whole.count += day.count
             whole.by_hour = [one + other for one, other in zip(whole.by_hour, day.by_hour, strict=True)]
     return total
@@ -276,7 +343,7 @@ def within_limits(scope: str, with_rows: Collection[str], settings: Settings) ->
     return ",".join(f"{part.split('=')[0]}=other" for part in scope.split(","))
 
 
-def limited(days: Mapping[DayKey, Day], with_rows: Collection[str], settings: Settings) -> Mapping[DayKey, Day]:
+def limited(days: Mapping[CountKey, Day], with_rows: Collection[str], settings: Settings) -> Mapping[CountKey, Day]:
     """The days of the scopes that have rows, with those of the others that the limits keep out."""
     if settings.limits.beyond != "other":
         return days
@@ -295,11 +362,14 @@ def without_later(windows: Mapping[RowKey, Window], last: date, rows: Collection
 
 
 def windows_of(
-    days: Mapping[DayKey, Day], business: Business, balances: Mapping[RowKey, int] = MappingProxyType({})
+    days: Mapping[CountKey, Day], business: Business, balances: Mapping[RowKey, int] = MappingProxyType({})
 ) -> dict[RowKey, Window]:
-    """All periods from days, and from the opening balances of rows."""
+    """All periods from days, campaigns from their hours, and what the opening balances of rows add."""
     windows: dict[RowKey, Window] = {}
     for (metric, scope, on), day in days.items():
+        if isinstance(on, CampaignHour):
+            _add_hour(windows, RowKey(metric, scope, f"campaign:{on.campaign}"), on.hour, day, business)
+            continue
         for period in business.periods_at(on, scope):
             window = windows.setdefault(RowKey(metric, scope, period.id), Window(period))
             window.count += day.count
@@ -308,6 +378,22 @@ def windows_of(
     for row, units in balances.items():
         windows.setdefault(row, Window(business.calendar.period(row.period))).count += units
     return windows | _inventories(windows, business)
+
+
+def _add_hour(windows: dict[RowKey, Window], key: RowKey, hour: int, counted: Day, business: Business) -> None:
+    span = next((span for span in business.campaigns if span.period.id == key.period), None)
+    if span is None:
+        return  # an earlier one, which is no longer counted
+    window = windows.setdefault(key, Window(span.period))
+    window.count += counted.count
+    minutes = window.by_minute = window.by_minute or []
+    minutes += [0] * ((hour + 1) * 60 - len(minutes))
+    for minute, units in enumerate(counted.by_hour):
+        minutes[hour * 60 + minute] += units
+
+
+def _dimensions_of(scope: str) -> list[str]:
+    return [] if scope == "all" else [part.partition("=")[0] for part in scope.split(",")]
 
 
 def _inventories(windows: Mapping[RowKey, Window], business: Business) -> dict[RowKey, Window]:

@@ -54,7 +54,7 @@ class Lineup:
                 if self._is_here(unit.event):
                     self.count += 1
                     self._note(self.units, unit.event, None)
-        if suspect.hours:
+        if suspect.hours or suspect.minutes:
             for event, effect in reading.effects:
                 if (event.source, event.id) not in counted and self._could_count(event):
                     self._note(self.without_effect, event, EFFECTS[effect])
@@ -71,8 +71,11 @@ class Lineup:
         return event.kind in _KINDS[self._suspect.metric] and self._is_here(event)
 
     def _is_here(self, event: Fact) -> bool:
-        local = self._business.local(event.time_us)
         suspect = self._suspect
+        if suspect.campaign is not None:
+            minute = suspect.campaign.minute_of(event.time_us)
+            return minute is not None and (not suspect.minutes or minute in suspect.minutes)
+        local = self._business.local(event.time_us)
         return suspect.start <= local.date() <= suspect.end and (not suspect.hours or local.hour in suspect.hours)
 
 

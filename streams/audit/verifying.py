@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from schemas.counts import CampaignHour
 from schemas.facts import BY_STATE
 from schemas.outputs import Books, source_name, source_of
 from schemas.partitioner import totals_partition
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.facts import Fact
     from schemas.rows import RowKey
     from streams.audit.expected_milestones import TargetInForce
@@ -142,7 +143,8 @@ class _Run:
         return await self._compare(shards)
 
     def _check_kept(self) -> list[Check]:
-        days = (day for counted in self._published.shards.values() for _, _, day in counted)
+        parts = (part for counted in self._published.shards.values() for _, _, part in counted)
+        days = (part for part in parts if not isinstance(part, CampaignHour))
         return [check_kept(self._settings, self._published.kept, days)] if self._settings.keep_days else []
 
     @property
@@ -182,7 +184,7 @@ class _Run:
         balances = compare_row_balances(published.rows, self._balances)
         return not (check.differences or targets.differences or balances.differences)
 
-    def _windows_of(self, published: Published, shards: Iterable[Mapping[DayKey, Day]]) -> dict[RowKey, Window]:
+    def _windows_of(self, published: Published, shards: Iterable[Mapping[CountKey, Day]]) -> dict[RowKey, Window]:
         """The rows that day counts come to, with the limits on scopes and on days."""
         with_rows = {key.scope for key in published.rows}
         # A scope that had production keeps its inventory when all of that is taken back.
@@ -341,14 +343,14 @@ class _Run:
 
     async def _compare(self, shards: Mapping[int, ShardCount]) -> Report:
         published, business = self._published, self._business
-        recounted: dict[int, dict[DayKey, Day]] = {
+        recounted: dict[int, dict[CountKey, Day]] = {
             number: {key: day for key, day in shard.tally.days().items() if self._is_here(key[1])}
             for number, shard in shards.items()
         }
         windows = self._windows_of(published, recounted.values())
         totals = self._windows_of(published, published.shards.values())
         checks = [
-            compare_shards(published.shards, recounted),
+            compare_shards(published.shards, recounted, business),
             compare_rows(published.rows, windows, business, Check("rows", 0, "window rows equal the events")),
             compare_rows(
                 published.rows,
@@ -380,7 +382,7 @@ class _Run:
             records=sum(books.read for shard in shards.values() for books in shard.books.values()),
         )
 
-    async def _check_units(self, shards: Iterable[Mapping[DayKey, Day]]) -> Check:
+    async def _check_units(self, shards: Iterable[Mapping[CountKey, Day]]) -> Check:
         """The units that milestones name; where they have moved since, everything is counted as it was then."""
         claims = self._units.moved(add_days(shards), self._published.markers)
         if claims:

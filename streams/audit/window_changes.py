@@ -277,5 +277,4 @@ def _note_without_effect(explanation: WindowExplanation, record: Fact, effect: s
 
 
 def _is_dated_here(explanation: WindowExplanation, event: Fact) -> bool:
-    day = explanation.business.local(event.time_us).date()
-    return explanation.period.start <= day <= explanation.period.end
+    return explanation.business.is_in(explanation.period, event.time_us)

@@ -13,10 +13,24 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from streams.domain.periods import CIVIL, PERIOD_OF, ROLLING, TOTAL, Period, Reckoning, parse_period, rolling_period
+from streams.domain.campaigns import CAMPAIGN
+from streams.domain.periods import (
+    CIVIL,
+    PERIOD_OF,
+    ROLLING,
+    TOTAL,
+    Instants,
+    Period,
+    Reckoning,
+    parse_period,
+    rolling_period,
+)
+from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from streams.domain.campaigns import Campaign
 
 #: The calendar of China, and none at all, as the setting `holiday_calendar` calls them.
 CHINA: Final = "CN"
@@ -102,6 +116,7 @@ class Calendar:
         reckoning: When weeks and years begin.
         rolling: Days of each rolling window → the sets of dimensions, in their order, whose scopes it is kept for.
         day_starts: Local hour at which a business day begins.
+        campaigns: Named windows between two instants.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -114,8 +129,10 @@ class Calendar:
     reckoning: Reckoning = CIVIL
     rolling: Mapping[int, Collection[tuple[str, ...]]] = field(default_factory=dict)
     day_starts: int = 0
+    campaigns: Sequence[Campaign] = ()
     _known: dict[int, HolidayYear] = field(init=False, repr=False, default_factory=dict)
     _holiday_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
+    _campaign_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
     _by_date: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
     _cache: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
 
@@ -135,6 +152,15 @@ class Calendar:
             for holiday in entry.holidays:
                 if holiday.name in self.holidays:
                     self._add(entry, holiday)
+        for campaign in self.campaigns:
+            self._campaign_periods[campaign.period_id] = self._period_of(campaign)
+
+    def _period_of(self, campaign: Campaign) -> Period:
+        zone = BusinessZone(self.timezone, self.day_starts)
+        texts = (zone.datetime_of(instant_us).isoformat() for instant_us in (campaign.start_us, campaign.end_us))
+        first, last = zone.date_of(campaign.start_us), zone.date_of(campaign.end_us - 1)
+        instants = Instants(campaign.start_us, campaign.end_us, *texts)
+        return Period(campaign.period_id, CAMPAIGN, first, last, instants=instants)
 
     def _add(self, entry: HolidayYear, holiday: Holiday) -> None:
         period = Period(f"holiday:{holiday.name}:{entry.year}", "holiday", holiday.start, holiday.end, entry.label)
@@ -161,6 +187,20 @@ class Calendar:
         """The days of the rolling windows that scopes of these dimensions have."""
         return tuple(days for days, templates in self.rolling.items() if template in templates)
 
+    def campaigns_at(self, time_us: int) -> tuple[Period, ...]:
+        """The campaigns that an instant is in."""
+        return tuple(
+            self._campaign_periods[campaign.period_id]
+            for campaign in self.campaigns
+            if campaign.minute_of(time_us) is not None
+        )
+
+    def has(self, period: Period, template: tuple[str, ...]) -> bool:
+        """Whether scopes of these dimensions have a period: all have, but of campaigns."""
+        if period.kind != CAMPAIGN:
+            return True
+        return any(campaign.period_id == period.id and template in campaign.templates for campaign in self.campaigns)
+
     def begins_at_us(self, period: Period) -> int:
         """First instant at which a period has a row: of a rolling window the beginning of its last date; 0 for any other."""
         if period.kind != ROLLING:
@@ -170,6 +210,8 @@ class Calendar:
 
     def counts(self, kind: str) -> bool:
         """Whether periods of a kind are counted."""
+        if kind == CAMPAIGN:
+            return bool(self.campaigns)
         return kind == "day" or kind in self.windows or (kind == ROLLING and bool(self.rolling))
 
     @property
@@ -178,6 +220,7 @@ class Calendar:
         ids = [made(_EXAMPLE, self.reckoning).id for kind, made in PERIOD_OF.items() if self.counts(kind)]
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
         ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
+        ids += [campaign.period_id for campaign in self.campaigns[:1]]
         return f"{', '.join(ids[:-1])} or {ids[-1]}" if len(ids) > 1 else ids[0]
 
     def period(self, period_id: str) -> Period:
@@ -192,6 +235,10 @@ class Calendar:
             raise ValueError(f"{period_id!r}: {kind} is not among the windows of the settings; list it there")
         if kind == "holiday":
             return self._holiday(period_id, rest)
+        if kind == CAMPAIGN:
+            if period_id not in self._campaign_periods:
+                raise ValueError(f"{period_id!r}: there is no such campaign in the settings; list it under campaign")
+            return self._campaign_periods[period_id]
         try:
             found = parse_period(period_id, self.reckoning)
         except ValueError:
@@ -232,7 +279,7 @@ class Calendar:
         return self._years_later(period, 1)
 
     def _years_later(self, period: Period, years: int) -> Period | None:
-        if period.kind in (TOTAL, "holiday"):
+        if period.kind in (TOTAL, "holiday", CAMPAIGN):
             return self._beside(period, years)
         year = _YEAR.search(period.id)
         if year is None:
@@ -247,7 +294,7 @@ class Calendar:
         if period.kind == "holiday":
             name, _, year = period.id.rpartition(":")
             return self._holiday_periods.get(f"{name}:{int(year) + step}")
-        if period.kind == TOTAL:
+        if period.kind in (TOTAL, CAMPAIGN):
             return None
         if period.kind == ROLLING:
             return rolling_period(period.end + timedelta(days=step), (period.end - period.start).days + 1)
@@ -273,6 +320,8 @@ class Calendar:
         Where the hour at which days begin comes twice on the following date (clocks set back across it) it is the later one:
         between them the old date returns.
         """
+        if period.instants is not None:
+            return period.instants.end_us
         following = period.end + timedelta(days=1)
         midnight = datetime(
             following.year, following.month, following.day, self.day_starts, tzinfo=ZoneInfo(self.timezone)

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
 
     from streams.domain.calendar import Calendar
-    from streams.domain.periods import Period
+    from streams.domain.periods import Ordering, Period
     from streams.domain.rules import Than
     from streams.domain.windows import Row
-
-_Ordering = tuple["date", "date", str]
 
 
 class Comparisons:
@@ -36,9 +33,9 @@ class Comparisons:
         self._bases: dict[str, Period | None] = {}
         self._dependents: dict[str, Period | None] = {}
         self._known: dict[str, Period] = {}
-        self._with_units: list[_Ordering] = []
+        self._with_units: list[Ordering] = []
         #: The first period that had units before this step.
-        self._first_before: _Ordering | None = None
+        self._first_before: Ordering | None = None
         self._stale: dict[str, Period] = {}
         #: How many units a period takes, None where there is nothing to compare it with; kept until that may have changed.
         self.wanted: dict[str, int | None] = {}

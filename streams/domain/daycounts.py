@@ -1,25 +1,29 @@
-"""Counts per metric, scope and business date of one partition, and the changes of one step.
+"""Counts per metric, scope and business date, and per minute of campaigns, of one partition, and the changes of one step.
 
 Units are first added up per cell (a local hour), per set of scopes and per group of metrics that always move together;
-only when the step ends are these few sums spread over days, scopes and metrics. Which orders have units in a cell is kept
+only when the step ends are these few sums spread over days, scopes and metrics. During campaigns the cells are minutes. Which orders have units in a cell is kept
 too, for those who ask which unit was the N-th.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from itertools import chain
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
+from schemas.counts import CampaignHour
 from schemas.facts import METRICS, DayCount, Dims, Fact, LatestUnit, Metric
 from streams.domain import hotpath
+from streams.domain.campaigns import MINUTE_US, MINUTES, Campaigns
 from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Collection, Generator, Iterable
 
-    from schemas.counts import DayKey
+    from schemas.counts import CampaignKey, CountKey, DayKey
+    from streams.domain.campaigns import Campaign
     from streams.domain.scopes import Scopes
 
 #: Groups of metrics: each metric alone, in the order of `METRICS`, and what a newly placed order adds to.
@@ -63,18 +67,27 @@ class _Sum:
 
 
 class _Day:
-    """The absolute counts of one metric, scope and date."""
+    """The absolute counts of one metric, scope and date, or hour of a campaign."""
 
     __slots__ = ("backfilled", "by_hour", "count", "has_left", "latest", "newest")
 
-    def __init__(self) -> None:
+    def __init__(self, parts: int = HOURS) -> None:
         self.count = 0
         self.backfilled = 0
-        self.by_hour = [0] * HOURS
+        self.by_hour = [0] * parts
         self.latest: LatestUnit | None = None
         #: The latest of all units, as long as none of them has left; then it is not known any more, until none is there.
         self.newest: LatestUnit | None = None
         self.has_left = False
+
+    def add(self, part: int, count: int, flags: int) -> None:
+        """Adds units to an hour, or a minute; the flags are those of a key."""
+        self.count += count
+        self.by_hour[part] += count
+        if flags & _BACKFILL:
+            self.backfilled += count
+        if flags & _LEAVING:
+            self.has_left = True
 
     def end_step(self, latest: Fact | None) -> None:
         """Takes the latest unit that a step has added, None where it has added none."""
@@ -99,14 +112,17 @@ _Cell = dict[int, _Sum]
 class DayCounts:
     """The day counts of a partition and the step that is being added up."""
 
-    def __init__(self, zone: BusinessZone, scopes: Scopes) -> None:
+    def __init__(self, zone: BusinessZone, scopes: Scopes, campaigns: Campaigns | None = None) -> None:
         self._zone = zone
         self._scopes = scopes
+        self._campaigns = campaigns or Campaigns()
+        self._campaign_quarters = self._campaigns.quarters
         self._scopes_codes: dict[Dims, int] = {}
         # Scopes of each era of the aliases; nearly always there is one.
         self._scopes_sets: dict[tuple[tuple[str, ...], ...], int] = {}
         self._scopes_by_code: list[tuple[tuple[str, ...], ...]] = []
         self._days: dict[DayKey, _Day] = {}
+        self._campaign_hours: dict[CampaignKey, _Day] = {}
         self._first_day = date.max
         #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of texts takes four times
         #: the memory.
@@ -115,6 +131,8 @@ class DayCounts:
         self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
         self._quarters: dict[int, _Cell] = {}
+        #: In quarter-hours of campaigns each minute of UTC is a cell.
+        self._minutes: dict[int, _Cell] = {}
 
     def add(self, group: int, dims: Dims, cause: Fact) -> None:
         """One more unit in each metric of a group.
@@ -142,36 +160,48 @@ class DayCounts:
         """One unit less, which an earlier step has added."""
         self._sum(group, dims, cause.time_us, _LEAVING | cause.backfill).count -= 1
 
-    def end_step(self) -> dict[DayKey, DayCount]:
-        """Adds the step to the counts. Returns the days it touched, ordered by metric, scope and date."""
+    def end_step(self) -> dict[CountKey, DayCount]:
+        """Adds the step to the counts. Returns what it touched, ordered by metric, scope and date, hours of campaigns last."""
         return whole(self.ending_step())
 
-    def ending_step(self) -> Generator[None, None, dict[DayKey, DayCount]]:
+    def ending_step(self) -> Generator[None, None, dict[CountKey, DayCount]]:
         """The same with pauses, between which nothing may be added."""
-        touched = yield from self._spreading()
-        made: dict[DayKey, DayCount] = {}
+        touched, of_campaigns = yield from self._spreading()
+        made: dict[CountKey, DayCount] = {}
         for day_key in (yield from _in_order(touched)):
             counted, latest = self._days[day_key], touched[day_key]
             counted.end_step(latest)
             made[day_key] = counted.published()
             if len(made) % _PAUSE_DAYS == 0:
                 yield
+        for campaign_key in sorted(of_campaigns, key=_order_of_campaigns):
+            counted = self._campaign_hours[campaign_key]
+            counted.end_step(of_campaigns[campaign_key])
+            made[campaign_key] = counted.published()
         return made
 
     def end_restoring(self) -> None:
         """Adds what was restored to the counts: it is no news."""
-        for day_key, latest in whole(self._spreading()).items():
+        touched, of_campaigns = whole(self._spreading())
+        for day_key, latest in touched.items():
             self._days[day_key].end_step(latest)
+        for campaign_key, latest in of_campaigns.items():
+            self._campaign_hours[campaign_key].end_step(latest)
 
-    def _spreading(self) -> Generator[None, None, dict[DayKey, Fact | None]]:
-        """Adds the step to its days. Returns these, with the latest unit that each has got."""
+    def _spreading(self) -> Generator[None, None, tuple[dict[DayKey, Fact | None], dict[CampaignKey, Fact | None]]]:
+        """Adds the step to its days and hours of campaigns. Returns these, with the latest unit that each has got."""
         touched, self._counted = self._counted, {}
+        of_campaigns: dict[CampaignKey, Fact | None] = {}
         spread = 0
-        for number, cell in self._cells.items():
+        cells = ((number, None, cell) for number, cell in self._cells.items())
+        minutes = ((self._zone.cell_of(minute * MINUTE_US), minute, cell) for minute, cell in self._minutes.items())
+        for number, minute, cell in chain(cells, minutes):
             day, hour = day_of_cell(number), hour_of_cell(number)
             added: dict[int, list[str]] = {}
             for key, change in cell.items():
                 self._spread(key, change, day, hour, touched)
+                if minute is not None:
+                    self._spread_over_campaigns(key, change, day, minute, of_campaigns)
                 if not key & _LEAVING:
                     ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
                     ids += [cause.order_id for cause in change.causes]
@@ -183,7 +213,8 @@ class DayCounts:
                 yield
         self._cells.clear()
         self._quarters.clear()
-        return touched
+        self._minutes.clear()
+        return touched, of_campaigns
 
     # Many at once ---------------------------------------------------------------------------------------------------
 
@@ -199,6 +230,11 @@ class DayCounts:
     def cell_of_quarter(self, quarter: int) -> int | None:
         """As the zone's."""
         return self._zone.cell_of_quarter(quarter)
+
+    @property
+    def campaign_quarters(self) -> Collection[int]:
+        """The quarter-hours of UTC in which units are counted by the minute: these are not to be added at once."""
+        return self._campaign_quarters.keys()
 
     def code_of(self, dims: Dims) -> int:
         """The code of the scopes of some dimensions."""
@@ -245,6 +281,19 @@ class DayCounts:
         last = self._days.get((metric, scope, end)) if end >= first_day else None
         return total + (sum(last.by_hour[: hour_of_cell(cell)]) if last is not None else 0)
 
+    def campaign(self, name: str) -> Campaign | None:
+        """The campaign with a name."""
+        return self._campaigns.get(name)
+
+    def units_of_campaign_before(self, metric: Metric, scope: str, campaign: str, minute: int) -> int:
+        """Units of a metric and scope in a campaign before one of its minutes, as of the last step."""
+        end, total = minute // MINUTES, 0
+        for hour in range(end + 1):
+            counted = self._campaign_hours.get((metric, scope, CampaignHour(campaign, hour)))
+            if counted is not None:
+                total += counted.count if hour < end else sum(counted.by_hour[: minute % MINUTES])
+        return total
+
     def scopes_at(self, dims: Dims, cell: int) -> tuple[str, ...]:
         """The scopes in which a unit with these dimensions counts in a cell."""
         eras = self._scopes.scopes_by_era(dims)
@@ -262,24 +311,19 @@ class DayCounts:
         """The scopes in which a metric has, or had, counts."""
         return {scope for of, scope, _ in self._days if of == metric}
 
-    def all(self) -> dict[DayKey, DayCount]:
-        """Every day that ever had a count, those that came back to zero too."""
-        return {key: self._days[key].published() for key in sorted(self._days, key=_order)}
+    def all(self) -> dict[CountKey, DayCount]:
+        """Every day, and hour of a campaign, that ever had a count, those that came back to zero too."""
+        days: dict[CountKey, DayCount] = {key: self._days[key].published() for key in sorted(self._days, key=_order)}
+        hours = self._campaign_hours
+        return {**days, **{key: hours[key].published() for key in sorted(hours, key=_order_of_campaigns)}}
 
     def _spread(self, key: int, change: _Sum, day: date, hour: int, touched: dict[DayKey, Fact | None]) -> None:
         count, latest = change.total()
-        eras = self._scopes_by_code[key >> _SCOPES_SHIFT]
-        scopes = eras[self._scopes.aliases.era(day)] if len(eras) > 1 else eras[0]
         for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
-            for scope in scopes:
+            for scope in self._scopes_of(key, day):
                 day_key = (metric, scope, day)
                 total = self._day(day_key)
-                total.count += count
-                total.by_hour[hour] += count
-                if key & _BACKFILL:
-                    total.backfilled += count
-                if key & _LEAVING:
-                    total.has_left = True
+                total.add(hour, count, key)
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
@@ -290,6 +334,30 @@ class DayCounts:
             found = self._days[key] = _Day()
             self._first_day = min(self._first_day, key[2])
         return found
+
+    def _spread_over_campaigns(
+        self, key: int, change: _Sum, day: date, minute: int, touched: dict[CampaignKey, Fact | None]
+    ) -> None:
+        count, latest = change.total()
+        for campaign, number in self._campaigns.at(minute):
+            hour = CampaignHour(campaign.name, number // MINUTES)
+            for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
+                for scope in self._scopes_of(key, day):
+                    if not self._campaigns.has(campaign, scope):
+                        continue
+                    place = (metric, scope, hour)
+                    total = self._campaign_hours.get(place)
+                    if total is None:
+                        total = self._campaign_hours[place] = _Day(MINUTES)
+                    total.add(number % MINUTES, count, key)
+                    before = touched.get(place)
+                    if before is None or (latest is not None and _is_later(latest, before)):
+                        touched[place] = latest
+
+    def _scopes_of(self, key: int, day: date) -> tuple[str, ...]:
+        """The scopes that the units of a key count in on a day."""
+        eras = self._scopes_by_code[key >> _SCOPES_SHIFT]
+        return eras[self._scopes.aliases.era(day)] if len(eras) > 1 else eras[0]
 
     def _sum(self, group: int, dims: Dims, time_us: int, flags: int) -> _Sum:
         cell = self._quarters.get(time_us // QUARTER_HOUR_US)
@@ -306,6 +374,9 @@ class DayCounts:
 
     def _cell(self, time_us: int) -> _Cell:
         quarter = time_us // QUARTER_HOUR_US
+        if quarter in self._campaign_quarters:
+            # Of zones as they are from 2000 on, the clocks change at full minutes.
+            return self._minutes.setdefault(time_us // MINUTE_US, {})
         number = self._zone.cell_of_quarter(quarter)
         if number is None:
             return self._cells.setdefault(self._zone.cell_of(time_us), {})
@@ -353,3 +424,8 @@ def _in_order(touched: Iterable[DayKey]) -> Generator[None, None, list[DayKey]]:
 def _order(key: DayKey) -> tuple[int, str, date]:
     metric, scope, day = key
     return GROUP_OF_METRIC[metric], scope, day
+
+
+def _order_of_campaigns(key: CampaignKey) -> tuple[int, str, str, int]:
+    metric, scope, (campaign, hour) = key
+    return GROUP_OF_METRIC[metric], scope, campaign, hour

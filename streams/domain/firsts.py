@@ -6,8 +6,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import date
-
+    from streams.domain.periods import Ordering
     from streams.domain.rules import Rule
     from streams.domain.windows import Row
 
@@ -20,12 +19,12 @@ class FirstPassing:
         self.scope = scope
         #: Whether any period had passed before a step: a milestone that has never been published is then no news.
         self.passed_before = False
-        self._passing: list[tuple[date, date, str]] = []
+        self._passing: list[Ordering] = []
 
     @property
     def earliest(self) -> str | None:
         """Id of the earliest period that passes."""
-        return self._passing[0][2] if self._passing else None
+        return self._passing[0][-1] if self._passing else None
 
     def put(self, row: Row, *, passes: bool) -> None:
         """Takes a row of the rule's window that may have changed, and whether it counts as passing."""

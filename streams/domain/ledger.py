@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
 from streams.domain import hotpath
+from streams.domain.campaigns import MINUTE_US
 from streams.domain.daycounts import GROUP_OF_METRIC, PLACED_GROUP, DayCounts
 from streams.domain.nth import answer_of
 from streams.domain.orders import (
@@ -48,8 +49,9 @@ from streams.domain.scopes import template_of
 from streams.domain.steps import KNOWN, Refused
 
 if TYPE_CHECKING:
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.questions import Answer, Question, UnitKey
+    from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
     from streams.domain.steps import Touched
     from streams.domain.zone import BusinessZone
@@ -102,13 +104,13 @@ class LedgerChanges:
     Attributes:
         orders: Touched order → its events, packed, whole.
         vocabulary: Words in the packed events that no earlier step has reported.
-        counts: Touched days, absolute.
+        counts: Touched days and hours of campaigns, absolute.
         violations: Orders whose violations have changed; `None` if they no longer have any.
     """
 
     orders: dict[str, bytes]
     vocabulary: list[VocabularyEntry]
-    counts: dict[DayKey, DayCount]
+    counts: dict[CountKey, DayCount]
     violations: dict[str, OrderViolations | None]
 
 
@@ -119,6 +121,7 @@ class Ledger:
         zone: The business time zone.
         scopes: The scopes that are counted.
         max_events_per_order: More events of an order than these are refused.
+        campaigns: The campaigns that are counted.
         orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
 
     Attributes:
@@ -129,7 +132,13 @@ class Ledger:
     """
 
     def __init__(
-        self, zone: BusinessZone, scopes: Scopes, max_events_per_order: int = 64, *, orders_known: bool = True
+        self,
+        zone: BusinessZone,
+        scopes: Scopes,
+        max_events_per_order: int = 64,
+        *,
+        campaigns: Campaigns | None = None,
+        orders_known: bool = True,
     ) -> None:
         self._orders_known = orders_known
         self._max_events = max_events_per_order
@@ -138,7 +147,7 @@ class Ledger:
         self._orders: dict[str, bytes] = {}
         # Touched order → its packed events before the step, then the facts that the step has brought.
         self._touched: dict[str, Touched] = {}
-        self._days = DayCounts(zone, scopes)
+        self._days = DayCounts(zone, scopes, campaigns)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
         self.last_by_source: dict[str, int] = {}
@@ -164,8 +173,8 @@ class Ledger:
         """All dimensions that its events have, by first appearance."""
         return [word for word in self._vocabulary.words if not isinstance(word, str)]
 
-    def counts(self) -> dict[DayKey, DayCount]:
-        """Every day as of the last drain, for publishing all of them again."""
+    def counts(self) -> dict[CountKey, DayCount]:
+        """Every day and hour of a campaign as of the last drain, for publishing all of them again."""
         return self._days.all()
 
     def violations(self) -> dict[str, OrderViolations]:
@@ -177,6 +186,8 @@ class Ledger:
     def answering(self, question: Question) -> Generator[None, None, Answer]:
         """What there is to say to a question, by the counts of the last drain; with pauses, between which nothing may change."""
         wanted = self._scopes_meant(question)
+        if question.campaign:
+            return (yield from self._answering_of_campaign(question, wanted))
         first_day = date.fromordinal(question.first_day)
         before = sum(
             self._days.units_before(question.metric, scope, first_day, question.first_cell) for scope in wanted
@@ -198,6 +209,33 @@ class Ledger:
                 if not question.first_cell <= cell <= question.last_cell:
                     continue
                 if not wanted.isdisjoint(days.scopes_at(dims, cell)):
+                    units.append((cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset))
+        return answer_of(question, before, units)
+
+    def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
+        """The same of minutes of a campaign; of one that is not counted there is nothing to say."""
+        days, words, metric = self._days, self._vocabulary.words, question.metric
+        campaign = days.campaign(question.campaign)
+        if campaign is None:
+            return answer_of(question, 0, [])
+        first_us = campaign.start_us + question.first_cell * MINUTE_US
+        end_us = campaign.start_us + (question.last_cell + 1) * MINUTE_US
+        before = sum(
+            days.units_of_campaign_before(metric, scope, campaign.name, question.first_cell) for scope in wanted
+        )
+        units: list[UnitKey] = []
+        # Where the clocks are put back, the end of an hour comes before its beginning.
+        cells = [days.cell_of(minute_us) for minute_us in range(first_us, end_us, MINUTE_US)]
+        for number, order_id in enumerate(days.orders_in(metric, min(cells), max(cells)), 1):
+            if number % _PAUSE_ANSWERED == 0:
+                yield
+            blob = self._orders[order_id]
+            if not any(first_us <= time_us < end_us for _, time_us, _, _, _ in heads(blob)):
+                continue
+            for of, dims, cause in self._judge(unpack(order_id, blob, words)).units:
+                if of != metric or not first_us <= cause.time_us < end_us:
+                    continue
+                if not wanted.isdisjoint(days.scopes_at(dims, days.cell_of(cause.time_us))):
                     units.append((cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset))
         return answer_of(question, before, units)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.instants import utc_text
+from schemas.instants import micros_of, utc_text
 from schemas.outputs import RETRACTED, Cause, MilestoneData, MilestoneEvent, MilestoneKind, MilestoneType, Operator
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ class MilestoneBook:
             period=row.period.id,
             start=row.period.start.isoformat(),
             end=row.period.end.isoformat(),
+            starts_at=row.period.instants.starts_at if row.period.instants is not None else None,
+            ends_at=row.period.instants.ends_at if row.period.instants is not None else None,
             timezone=self._timezone,
             operator=claim.operator,
             threshold=claim.threshold,
@@ -243,11 +245,13 @@ class Completion:
         cause = Cause(
             topic=self._topics[topic], partition=partition, offset=offset, event_source=source, event_id=event_id
         )
-        found = {
+        found: dict[str, Cause | str | float] = {
             "achieved_at": achieved_at.isoformat(),
             "achieved_on": self._zone.date_of(time_us).isoformat(),
             "cause": cause,
         }
+        if event.data.starts_at is not None:
+            found["after_s"] = (time_us - micros_of(datetime.fromisoformat(event.data.starts_at))) / 1_000_000
         return event.model_copy(update={"data": event.data.model_copy(update=found)})
 
 

@@ -8,7 +8,7 @@ kept out is exact at every moment, and comes to rows once a limit is raised.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from schemas.facts import DayCount
 from schemas.texts import OTHER
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import date
 
+    from schemas.counts import CampaignHour
     from schemas.facts import LatestUnit, Metric
 
-_HOURS: Final = 24
-#: Metric, scope of the others, day, ledger partition.
-_Cell = tuple["Metric", str, "date", int]
+#: Metric, scope of the others, day or hour of a campaign, ledger partition.
+_Cell = tuple["Metric", str, "date | CampaignHour", int]
 
 
 def scope_of_others(scope: str) -> str:
@@ -124,7 +124,7 @@ class ScopeBounds:
         shard: int,
         metric: Metric,
         scope: str,
-        day: date,
+        day: date | CampaignHour,
         count: DayCount,
         before: Callable[[], DayCount],
     ) -> tuple[str, DayCount]:
@@ -134,7 +134,7 @@ class ScopeBounds:
             shard: Ledger partition.
             metric: Of the count.
             scope: The one that is kept out.
-            day: Business date.
+            day: Business date, or hour of a campaign.
             count: Absolute.
             before: What the partition counts in the scope of the others.
 
@@ -144,10 +144,11 @@ class ScopeBounds:
         others = scope_of_others(scope)
         self.let_in(others)
         cell = (metric, others, day, shard)
+        numbers = _numbers(count)
         if cell not in self._sums:
-            self._sums[cell] = [0] * (2 + _HOURS)
+            self._sums[cell] = [0] * len(numbers)
             self._own.setdefault(cell, _numbers(before()))
-        sums, numbers = self._sums[cell], _numbers(count)
+        sums = self._sums[cell]
         kept = self._kept[scope]
         earlier = kept.get(cell)
         for place, number in enumerate(numbers):
@@ -158,14 +159,14 @@ class ScopeBounds:
         kept[cell] = pack(numbers)
         return others, self._together(cell, count.latest)
 
-    def release(self, scope: str) -> list[tuple[int, Metric, str, date, DayCount]]:
+    def release(self, scope: str) -> list[tuple[int, Metric, str, date | CampaignHour, DayCount]]:
         """Lets a scope in that was kept out, whatever the limits say: something else has given it a row.
 
         Returns:
             Ledger partition, metric, scope, day and count of all that counts elsewhere now: in the scope, and in that of the others.
         """
         self.let_in(scope)
-        moved: list[tuple[int, Metric, str, date, DayCount]] = []
+        moved: list[tuple[int, Metric, str, date | CampaignHour, DayCount]] = []
         for cell, packed in self._kept.pop(scope, {}).items():
             metric, others, day, shard = cell
             numbers = unpack(packed)
@@ -174,7 +175,7 @@ class ScopeBounds:
             moved.append((shard, metric, others, day, self._together(cell, None)))
         return moved
 
-    def add_kept(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> DayCount:
+    def add_kept(self, shard: int, metric: Metric, scope: str, day: date | CampaignHour, count: DayCount) -> DayCount:
         """The count of a scope that has rows, with what was kept out and counts in it."""
         cell = (metric, scope, day, shard)
         if cell not in self._sums:

@@ -3,6 +3,8 @@
 A packed day is a MessagePack list of integers, for each partition: its number, units, units loaded as history, how many
 hours have any, and those hours with their units. Most days of a narrow scope have one unit, so equal ones are shared.
 
+An hour of a campaign is packed likewise, with its minutes in place of the hours.
+
 Days that have no row are put away with their month: a list of the same kind, of each day its number in the month, how many
 integers follow, and these.
 """
@@ -17,15 +19,17 @@ from schemas.vectors import packed as pack
 from schemas.vectors import unpacked as unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 HOURS: Final = 24
 _ENTRY: Final = 4
 _SHARED_BYTES: Final = 24
 _MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
-#: Sums of hours times these tell apart days whose hours differ, and add up over partitions.
-_WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, hour + 1, 1 << 64) for hour in range(HOURS))
+MINUTES: Final = 60
+#: Sums of hours, or minutes, times these tell apart days whose hours differ, and add up over partitions.
+_WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MINUTES))
+_WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95
 
 _shared: dict[bytes, bytes] = {}
 
@@ -47,7 +51,7 @@ class Replaced(NamedTuple):
 
 
 def replace(packed: bytes | None, shard: int, count: DayCount) -> Replaced:
-    """The day with another count of one partition; None is a day without any."""
+    """The day with another count of one partition; None is a day without any. Likewise for an hour of a campaign."""
     pairs: list[int] = []
     hours = 0
     for hour, units in enumerate(count.by_hour):
@@ -79,9 +83,55 @@ def fingerprint(by_hour: Sequence[int]) -> int:
     return total & _MASK
 
 
-def hours_of(packed: bytes | None) -> list[int]:
-    """24 counts by local hour, of all partitions together."""
-    hours = [0] * HOURS
+def fingerprint_of_minutes(by_minute: Sequence[int]) -> int:
+    """The same of the minutes of a campaign, from its first one on."""
+    hours = range(-(-len(by_minute) // MINUTES))
+    return sum(in_hour(fingerprint(by_minute[hour * MINUTES : (hour + 1) * MINUTES]), hour) for hour in hours) & _MASK
+
+
+def in_hour(minutes: int, hour: int) -> int:
+    """What a fingerprint of minutes adds to that of a campaign which has them in an hour."""
+    return minutes * pow(_WEIGHT_OF_HOUR, hour + 1, 1 << 64) & _MASK
+
+
+def minutes_of(hours: Mapping[int, bytes]) -> list[int]:
+    """Counts by minute of a campaign, of all partitions together, up to the last one that has any.
+
+    Args:
+        hours: Its packed hours, by number.
+    """
+    minutes: list[int] = []
+    for hour in range(max(hours, default=-1) + 1):
+        minutes += hours_of(hours.get(hour), MINUTES)
+    while minutes and not minutes[-1]:
+        del minutes[-1]
+    return minutes
+
+
+def put_together(hours: Mapping[int, bytes]) -> bytes:
+    """The packed hours of a campaign as one value, for `taken_apart`."""
+    flat: list[int] = []
+    for hour, packed in sorted(hours.items()):
+        cell = unpack(packed)
+        flat += (hour, len(cell), *cell)
+    return pack(flat)
+
+
+def taken_apart(packed: bytes | None) -> dict[int, bytes]:
+    """The packed hours of a campaign, by number."""
+    flat = unpack(packed) if packed is not None else []
+    hours: dict[int, bytes] = {}
+    at = 0
+    while at < len(flat):
+        end = at + 2 + flat[at + 1]
+        hours[flat[at]] = pack(flat[at + 2 : end])
+        at = end
+    return hours
+
+
+def hours_of(packed: bytes | None, parts: int = HOURS) -> list[int]:
+    """24 counts by local hour, or as many by minute as `parts` says, of all partitions together."""
+    hours = [0] * parts
     if packed is not None:
         flat = unpack(packed)
         at = 0
@@ -93,19 +143,19 @@ def hours_of(packed: bytes | None) -> list[int]:
     return hours
 
 
-def of_shard(packed: bytes | None, shard: int) -> DayCount:
+def of_shard(packed: bytes | None, shard: int, parts: int = HOURS) -> DayCount:
     """What one partition counts, without its latest unit; nothing where it has not counted any."""
     flat = unpack(packed) if packed is not None else []
     at = 0
     while at < len(flat):
         end = at + _ENTRY + 2 * flat[at + 3]
         if flat[at] == shard:
-            hours = [0] * HOURS
+            hours = [0] * parts
             for place in range(at + _ENTRY, end, 2):
                 hours[flat[place]] = flat[place + 1]
             return DayCount(flat[at + 1], flat[at + 2], hours, None)
         at = end
-    return DayCount(0, 0, [0] * HOURS, None)
+    return DayCount(0, 0, [0] * parts, None)
 
 
 def of_hours(by_hour: Sequence[int]) -> bytes:
@@ -121,6 +171,17 @@ def counts_of(packed: bytes | None) -> Iterator[tuple[int, int]]:
     while at < len(flat):
         yield flat[at], flat[at + 1]
         at += _ENTRY + 2 * flat[at + 3]
+
+
+def sums_of(packed: bytes | None) -> tuple[int, int]:
+    """Units, and those of them loaded as history, of all partitions together."""
+    flat = unpack(packed) if packed is not None else []
+    at = units = backfilled = 0
+    while at < len(flat):
+        units += flat[at + 1]
+        backfilled += flat[at + 2]
+        at += _ENTRY + 2 * flat[at + 3]
+    return units, backfilled
 
 
 def put_away(month: bytes | None, day: int, packed: bytes | None) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,16 +34,30 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 
 
+#: First date, first instant of a campaign, last date, id.
+Ordering = tuple[date, int, date, str]
+
+
+class Instants(NamedTuple):
+    """The first instant of a campaign and the first one after it: microseconds since 1970, and as text in business time."""
+
+    start_us: int
+    end_us: int
+    starts_at: str
+    ends_at: str
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """A run of civil dates that is counted as one window.
 
     Args:
         id: Such as `day:2024-10-07`, `quarter:2024-Q4`, `year:FY2025`, `holiday:national-day:2024`.
-        kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total`, `holiday` or `rolling`.
+        kind: `day`, `week`, `month`, `quarter`, `half`, `year`, `total`, `holiday`, `rolling` or `campaign`.
         start: First date.
         end: Last date, inclusive.
         calendar: Version of the holiday calendar that gives the dates; None for all but holidays.
+        instants: Of a campaign: between which instants it is; its dates are those of its first and its last one.
     """
 
     id: str
@@ -51,6 +65,17 @@ class Period:
     start: date
     end: date
     calendar: str | None = None
+    instants: Instants | None = None
+
+    @property
+    def ordering(self) -> Ordering:
+        """Periods of one window in the order of time."""
+        return self.start, self.instants.start_us if self.instants is not None else 0, self.end, self.id
+
+    @property
+    def definition(self) -> str | None:
+        """What else than its dates a period depends on: the version of a calendar, or two instants."""
+        return f"{self.instants.starts_at}/{self.instants.ends_at}" if self.instants is not None else self.calendar
 
     @property
     def window(self) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import date
 
+    from streams.domain.periods import Ordering
     from streams.domain.windows import Row
 
 
@@ -28,15 +28,15 @@ class RecordPeriods:
 
     def __init__(self) -> None:
         #: As in `Row.ordering`; the last part is the id.
-        self._periods: list[tuple[date, date, str]] = []
+        self._periods: list[Ordering] = []
         self._counts: list[int] = []
         self._peaks: list[int] = []
         self._records: list[bool | None] = []
-        self._stale: set[tuple[date, date, str]] = set()
+        self._stale: set[Ordering] = set()
 
     def __iter__(self) -> Iterator[str]:
         """Ids of the periods, in the order of time."""
-        return (period_id for _, _, period_id in self._periods)
+        return (period_id for *_, period_id in self._periods)
 
     def best_before(self, row: Row) -> int:
         """The highest count of the periods before one of them."""
@@ -70,7 +70,7 @@ class RecordPeriods:
             is_record = 0 < peak < count
             if is_record is not records[position]:
                 records[position] = is_record
-                changed.append((self._periods[position][2], is_record))
+                changed.append((self._periods[position][-1], is_record))
             peak = max(peak, count)
             if peaks[position] != peak:
                 peaks[position] = peak

@@ -1,7 +1,7 @@
 """Counts what the orders of a restored ledger come to, many at a time, in columns of numbers: one by one takes five times as long.
 
-Only plain orders are counted so: those of a single event, and those that were placed and later delivered or cancelled. Nearly
-all are; `domain/orders.py` judges the others.
+Only plain orders are counted so: those of a single event, and those that were placed and later delivered or cancelled, none of it
+during a campaign. Nearly all are; `domain/orders.py` judges the others.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class RestoredUnits:
         if orders_known:
             self._groups[DELIVERED] = -1
         self._codes = np.full(len(words), -1, np.int64)
+        self._minutes_matter = np.array(sorted(days.campaign_quarters), np.int64)
         self._series: dict[tuple[Metric, str], int] = {}
         self.backfilled = 0
         self._last_us = np.zeros(len(words), np.int64)
@@ -125,11 +126,12 @@ class RestoredUnits:
         """The units of the plain orders, and which orders these are."""
         kind, time_us, second = events.kind, events.time_us, events.second
         has_second = second >= 0
-        group = np.where(has_second, -1, self._groups[kind[: len(second)]])
+        by_minute = self._by_minute(events)
+        group = np.where(has_second | by_minute, -1, self._groups[kind[: len(second)]])
         is_plain = group >= 0
         single = np.flatnonzero(is_plain)
         parts = [_part(events, group[single], single, single, single)]
-        pairs = np.flatnonzero(has_second & ~events.has_more)
+        pairs = np.flatnonzero(has_second & ~events.has_more & ~by_minute)
         other = second[pairs]
         is_turned = (kind[other] == PLACED) & (time_us[other] < time_us[pairs])
         placed, later = np.where(is_turned, other, pairs), np.where(is_turned, pairs, other)
@@ -146,6 +148,16 @@ class RestoredUnits:
             dims_of = later if end == DELIVERED else placed
             parts.append(_part(events, groups[1], later[some], dims_of[some], pairs[some]))
         return _Units(*map(np.concatenate, zip(*parts, strict=True))), is_plain
+
+    def _by_minute(self, events: _Events) -> NDArray[np.bool_]:
+        """Which orders have one of their first two events during a campaign, where units are counted by the minute."""
+        found = np.zeros(len(events.second), np.bool_)
+        if len(self._minutes_matter):
+            is_timed = np.isin(events.time_us // QUARTER_HOUR_US, self._minutes_matter)
+            found |= is_timed[: len(found)]
+            followed = np.flatnonzero(events.second >= 0)
+            found[followed] |= is_timed[events.second[followed]]
+        return found
 
     def _count(self, units: _Units, order_ids: list[str], blobs: list[bytes]) -> None:
         """Sums up units by cell, group, scopes and flag; these sums go to their days."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import is_name, unescaped
 from streams.domain.calendar import WINDOWS
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import ROLLING, TOTAL
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Rule:
     Args:
         name: Unique among the rules.
         metric: One of `METRICS`.
-        window: A kind of window such as `day`, `holiday:NAME`, or `holiday` for each configured holiday.
+        window: A kind of window such as `day`, `holiday:NAME` or `campaign:NAME`, `holiday` for each configured holiday, or
+            `campaign` for each campaign.
         scope: Names of dimensions, in any order; () is `all`.
         operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None when only records matter.
         threshold: Units; None exactly when `operator` is.
@@ -244,6 +246,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         or _window_fault(rule.window, calendar)
         or _scope_fault(rule.scope)
         or _rolling_fault(rule, calendar)
+        or _campaign_fault(rule, calendar)
         or _factor_fault(rule)
         or _scopes_fault(rule)
         or _forecast_fault(rule)
@@ -257,13 +260,19 @@ def _metric_fault(metric: str) -> str | None:
 
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
+    if kind == CAMPAIGN:
+        known = [CAMPAIGN, *(campaign.period_id for campaign in calendar.campaigns)]
+        if window not in known or not calendar.campaigns:
+            listed = ", ".join(known[1:]) or "there are none"
+            return f"window {window!r} is not among the campaigns of the settings ({listed})"
+        return None
     if kind == ROLLING:
         known = [f"{ROLLING}:{days}d" for days in calendar.rolling]
         if window not in known:
             return f"window {window!r} is not among the rolling windows of the settings ({', '.join(known) or 'there are none'})"
         return None
     if kind not in WINDOWS or (name and kind != "holiday") or window.endswith(":"):
-        return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME, rolling:7d"
+        return f"no window is called {window!r}; choose from {', '.join(WINDOWS)}, holiday:NAME, rolling:7d, campaign, campaign:NAME"
     if not calendar.counts(kind):
         return f"{kind} is not among the windows of the settings; list it there"
     if kind == "holiday" and name and name not in calendar.holidays:
@@ -288,6 +297,20 @@ def _rolling_fault(rule: Rule, calendar: Calendar) -> str | None:
     others = (rule.every, rule.streak, rule.factor)
     if any(each is not None for each in others) or rule.while_running or rule.compares_scopes:
         return "rolling windows overlap: give exceeds or reaches, first, or record"
+    return None
+
+
+def _campaign_fault(rule: Rule, calendar: Calendar) -> str | None:
+    kind, _, name = rule.window.partition(":")
+    if kind != CAMPAIGN:
+        return None
+    meant = [campaign for campaign in calendar.campaigns if name in ("", campaign.name)]
+    if not any(rule.template in campaign.templates for campaign in meant):
+        return f"{rule.window} is not counted for these scopes; list them under campaign"
+    if rule.streak is not None or rule.factor is not None or rule.compares_scopes:
+        return "campaigns are not compared so: give exceeds, reaches or every, first, or record"
+    if name and (rule.first or rule.record):
+        return f"{'first' if rule.first else 'record'} is among all campaigns: give the window {CAMPAIGN}"
     return None
 
 
@@ -361,8 +384,11 @@ def _number_fault(rule: Rule) -> str | None:
 def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     """What a rule raises, as keys that two rules must not share."""
     place = f"{rule.metric} {','.join(rule.template)}"
-    each = rule.window == "holiday"
-    windows = [f"holiday:{name}" for name in calendar.holidays] if each else [rule.window]
+    windows = [rule.window]
+    if rule.window == "holiday":
+        windows = [f"holiday:{name}" for name in calendar.holidays]
+    elif rule.window == CAMPAIGN:
+        windows = [campaign.period_id for campaign in calendar.campaigns]
     claims = [f"{place} {window} record" for window in windows if rule.record]
     claims += [f"{place} {window} {_factor_text(rule)} {rule.than}" for window in windows if rule.factor is not None]
     claims += [f"{place} {window} share {rule.share}" for window in windows if rule.share is not None]

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from streams.domain.calendar import WINDOWS
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import ROLLING, TOTAL
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def unknown(what: str, name: str, known: Collection[str], count: int | None = No
 def period_fault(start: str) -> str | None:
     """Why no period's id can start so, in one line; `None` where one can."""
     kind, colon, rest = start.partition(":")
-    kinds = (*WINDOWS, ROLLING)
+    kinds = (*WINDOWS, ROLLING, CAMPAIGN)
     if not colon:
         if any(each.startswith(kind) for each in kinds):
             return None
@@ -74,6 +75,8 @@ def period_fault(start: str) -> str | None:
         return "there is one total only: write total"
     if kind not in kinds:
         return f"{unknown('kind of period', kind, kinds)}"
+    if kind == CAMPAIGN:
+        return None
     if kind == ROLLING:
         is_one = re.fullmatch(r"([1-9][0-9]?d?)?|[1-9][0-9]?d:[0-9]{0,4}(-[0-9]{0,2}){0,2}", rest)
         return None if is_one else f"no rolling window begins with {rest!r}: write rolling:7d:2024-10-07"

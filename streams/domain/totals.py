@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
+from schemas.counts import CampaignHour
 from schemas.instants import utc_text
 from schemas.rows import PlainRow, RowKey
 from streams.domain.among_scopes import AmongScopes
 from streams.domain.balances import BalanceBook
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.comparisons import Comparisons
 from streams.domain.controls import Controls
 from streams.domain.delayed_retractions import HeldBack
@@ -89,6 +91,7 @@ class Step:
     `replaced` are versions of rows that nothing else keeps: first ones that have another one now, and those of rows that left.
     `left` are the rows that have left their topic, because their days are no longer kept.
     `kept` must be remembered: dimensions → from when on days of such scopes have rows, None for all of them.
+    `campaigns` must be remembered: id of the period → what defines the campaign, None once it is no longer counted.
     `is_last` tells that nothing of the evaluation follows.
     """
 
@@ -99,6 +102,7 @@ class Step:
     replaced: list[WindowRow | PlainRow] = field(default_factory=list)
     left: list[RowKey] = field(default_factory=list)
     kept: dict[tuple[str, ...], KeptState | None] = field(default_factory=dict)
+    campaigns: dict[str, str | None] = field(default_factory=dict)
     is_last: bool = False
 
     def add(self, other: Step) -> None:
@@ -110,12 +114,14 @@ class Step:
         self.replaced.extend(other.replaced)
         self.left.extend(other.left)
         self.kept.update(other.kept)
+        self.campaigns.update(other.campaigns)
 
     @property
     def size(self) -> int:
         """Records that it comes to."""
         rows = len(self.rows) + len(self.replaced) + len(self.left)
-        return rows + len(self.milestones) + len(self.held) + len(self.decided) + len(self.kept)
+        remembered = len(self.held) + len(self.decided) + len(self.kept) + len(self.campaigns)
+        return rows + len(self.milestones) + remembered
 
 
 class Totals:
@@ -182,6 +188,10 @@ class Totals:
         self._bounds = bounds
         self._others_before = False
         self._controls = Controls()
+        #: The campaigns that there are, and those that a former writer has counted, by id of the period: what defines each.
+        self._campaigns = {campaign.period_id: campaign.text for campaign in calendar.campaigns}
+        self._campaigns_before: dict[str, str] = {}
+        self._has_published = False
         self._targets: tuple[Target, ...] = ()
         self._in_force: tuple[Target, ...] = ()
         self._balance_book = BalanceBook()
@@ -201,9 +211,15 @@ class Totals:
         """Ends the rows of a snapshot that have been restored in `windows`, with pauses; what was published since follows."""
         yield from self._windows.add_up()
         self._days_seen.update(self._windows.days)
+        self._has_published = True
+
+    def restore_campaign(self, period_id: str, definition: str) -> None:
+        """Takes over that a campaign has been counted, before the first evaluation."""
+        self._campaigns_before[period_id] = definition
 
     def restore_row(self, row: PublishedRow) -> None:
         """Takes over the published version of a row, before the first evaluation."""
+        self._has_published = True
         self._windows.restore(row)
 
     def restore_left(self, key: RowKey) -> None:
@@ -231,12 +247,26 @@ class Totals:
         self._held.restore(milestone_id, since_us)
         self._windows.must_stay(RowKey(*milestone_id.split("/")[:3]))
 
-    def update(self, shard: int, metric: Metric, scope: str, day: date, count: DayCount) -> None:
-        """Takes the absolute count of one shard, metric, scope and business date; it replaces any earlier one."""
-        self._days_seen.add(day)
+    def update(self, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount) -> None:
+        """Takes the absolute count of one shard, metric, scope and business date or hour of a campaign; it replaces any earlier one."""
+        if not isinstance(part, CampaignHour):
+            self._days_seen.add(part)
+        elif f"{CAMPAIGN}:{part.campaign}" not in self._campaigns:
+            return
         if self._bounds is not None:
-            scope, count = self._within(self._bounds, shard, metric, scope, day, count)
-        self._windows.update(shard, metric, scope, day, count)
+            scope, count = self._within(self._bounds, shard, metric, scope, part, count)
+        self._put(shard, metric, scope, part, count)
+
+    def _put(self, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount) -> None:
+        if isinstance(part, CampaignHour):
+            self._windows.update_campaign(shard, metric, scope, part, count)
+        else:
+            self._windows.update(shard, metric, scope, part, count)
+
+    def _counted(self, shard: int, metric: Metric, scope: str, part: date | CampaignHour) -> DayCount:
+        if isinstance(part, CampaignHour):
+            return self._windows.campaign_count(shard, metric, scope, part)
+        return self._windows.shard_count(shard, metric, scope, part)
 
     @property
     def bounds(self) -> ScopeBounds | None:
@@ -252,22 +282,20 @@ class Totals:
     def _give_rows(self, scope: str) -> None:
         """A target or a control total gives a scope a row, so all that it counts is in its rows."""
         if self._bounds is not None and not self._bounds.is_in(scope):
-            for shard, metric, of, day, count in self._bounds.release(scope):
-                self._windows.update(shard, metric, of, day, count)
+            for shard, metric, of, part, count in self._bounds.release(scope):
+                self._put(shard, metric, of, part, count)
 
     def _within(  # noqa: PLR0913, PLR0917 - a count and where it is from
-        self, bounds: ScopeBounds, shard: int, metric: Metric, scope: str, day: date, count: DayCount
+        self, bounds: ScopeBounds, shard: int, metric: Metric, scope: str, part: date | CampaignHour, count: DayCount
     ) -> tuple[str, DayCount]:
         """Where a count counts, and what is counted there with it."""
         is_new = not bounds.is_in(scope)
         if not bounds.has_room(scope, len(self._windows)):
             others = scope_of_others(scope)
-            return bounds.keep(
-                shard, metric, scope, day, count, lambda: self._windows.shard_count(shard, metric, others, day)
-            )
+            return bounds.keep(shard, metric, scope, part, count, lambda: self._counted(shard, metric, others, part))
         if is_new and self._others_before and not self._started:
             self._windows.know_before(scope)
-        return scope, bounds.add_kept(shard, metric, scope, day, count)
+        return scope, bounds.add_kept(shard, metric, scope, part, count)
 
     def take_target(self, change: TargetChange) -> Disposition:
         """Takes a target event, which takes effect with the first evaluation at its time or later."""
@@ -314,6 +342,14 @@ class Totals:
     def newest_unit(self, metric: Metric, scope: str, first: date, last: date) -> LatestUnit | None:
         """The latest unit from one date to another, if the ledger partitions have told which it is."""
         return self._windows.newest_unit(metric, scope, first, last)
+
+    def minute_of_unit(self, key: RowKey, number: int) -> int | None:
+        """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""
+        return self._windows.minute_of_unit(key, number)
+
+    def newest_unit_of_campaign(self, key: RowKey) -> LatestUnit | None:
+        """The latest unit of a campaign, if the ledger partitions have told which it is."""
+        return self._windows.newest_unit_of_campaign(key)
 
     def others_than(self, scope: str) -> list[str] | None:
         """Of the scope of the others: the scopes that have rows; None for any other scope, or where all have rows."""
@@ -371,6 +407,13 @@ class Totals:
 
     def _made(self, now_us: int, most: int, *, caught_up: bool) -> Iterator[Step | None]:
         """What a step comes to, in pieces that belong together; None is a pause."""
+        is_new = not self._started and not self._has_published
+        if is_new and self._campaigns:
+            # Nothing has been counted yet: all there is comes as news, as it does of other windows.
+            self._campaigns_before = dict(self._campaigns)
+            yield Step(campaigns=dict(self._campaigns))
+        known = self._campaigns.items() & self._campaigns_before.items()
+        self._windows.know_campaigns(period_id for period_id, _ in known)
         due, judged = set(self._held.due(now_us)), 0
         self._among_scopes.begin_step()
         due.update(self._among_scopes.touched(self._comparing_scopes))
@@ -389,6 +432,11 @@ class Totals:
             yield None
         self._held.end_step()
         yield Step(held=self._held.drain())
+        if self._campaigns_before != self._campaigns:
+            # What others had passed before they were known is on record by now.
+            gone = dict.fromkeys(self._campaigns_before.keys() - self._campaigns.keys())
+            self._campaigns_before = dict(self._campaigns)
+            yield Step(campaigns={**gone, **self._campaigns})
         void = self._book.forget_decided() if caught_up else []
         for first in range(0, len(void), most):
             yield Step(decided=dict.fromkeys(void[first : first + most]))
@@ -515,10 +563,12 @@ class Totals:
         if row.scope != self._template_of[0]:
             self._template_of = row.scope, template_of(row.scope)
         template = self._template_of[1]
-        key = (row.metric, template, row.period.window)
+        # A rule may be for one campaign; it has records among all of them.
+        window = row.period.id if row.period.kind == CAMPAIGN else row.period.window
+        key = (row.metric, template, window)
         found = self._rules_by_window.get(key)
         if found is None:
-            windows = (row.period.window, row.period.kind)
+            windows = (window, row.period.kind)
             found = tuple(
                 rule
                 for rule in self._rules

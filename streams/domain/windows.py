@@ -1,4 +1,4 @@
-"""Window rows: day counts of all shards summed to days, months, years and holidays, with status and version.
+"""Window rows: day counts of all shards summed to days, months, years and holidays, campaigns to their minutes; status and version.
 
 Sums are kept up to date count by count, so a step costs only what it changes. What there is lies packed in columns
 (`row_columns.py`, `packed_days.py`); rows as objects are made for a step and dropped after it.
@@ -18,6 +18,7 @@ from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import packed_days
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.controls import compare
 from streams.domain.kept_days import KeptDays
 from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
@@ -28,12 +29,13 @@ from streams.domain.scopes import template_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
+    from schemas.counts import CampaignHour
     from schemas.facts import DayCount, LatestUnit, Metric, RowMetric
     from schemas.outputs import WindowStatus
     from streams.domain.calendar import Calendar
     from streams.domain.controls import Control
     from streams.domain.kept_days import KeptSet
-    from streams.domain.periods import Period
+    from streams.domain.periods import Ordering, Period
     from streams.domain.rules import Target
 
 _MICROSECONDS = 1_000_000
@@ -69,6 +71,12 @@ class PublishedRow(Protocol):
     def count(self) -> int: ...  # noqa: D102 - likewise
     @property
     def by_hour(self) -> Sequence[int] | None: ...  # noqa: D102 - likewise
+    @property
+    def by_minute(self) -> Sequence[int] | None: ...  # noqa: D102 - likewise
+    @property
+    def starts_at(self) -> str | None: ...  # noqa: D102 - likewise
+    @property
+    def ends_at(self) -> str | None: ...  # noqa: D102 - likewise
     @property
     def targets(self) -> Sequence[RowTarget]: ...  # noqa: D102 - likewise
     @property
@@ -146,9 +154,9 @@ class Row:
         self.latest: LatestUnit | None = None
 
     @property
-    def ordering(self) -> tuple[date, date, str]:
+    def ordering(self) -> Ordering:
         """Periods of one window in the order of time."""
-        return self.period.start, self.period.end, self.period.id
+        return self.period.ordering
 
     @property
     def is_over(self) -> bool:
@@ -227,6 +235,16 @@ class Left(NamedTuple):
     key: RowKey
     version: WindowRow | PlainRow | None
     is_published: bool
+
+
+class _Dates(NamedTuple):
+    """When the period of a row is, as the row says it."""
+
+    start: str
+    end: str
+    calendar: str | None = None
+    starts_at: str | None = None
+    ends_at: str | None = None
 
 
 class _Series:
@@ -328,7 +346,7 @@ class Windows:
         self._published_targets: dict[int, tuple[tuple[str, int, bool], ...]] = {}
         self._published_controls: dict[int, dict[str, RowControl]] = {}
         #: Rows that are published with other dates than the calendar gives, or otherwise not as they would be now: with which.
-        self._redated: dict[int, tuple[str, str, str | None]] = {}
+        self._redated: dict[int, _Dates] = {}
         #: Rows whose targets or control totals have changed in this step.
         self._retargeted: set[int] = set()
         #: By place, or by series and period where the day has no row.
@@ -339,6 +357,13 @@ class Windows:
         self._must_stay: set[RowKey] = set()
         #: Days that have changed since their first version, which only their row says: its counts by hour.
         self._first_cells: dict[int, bytes | None] = {}
+        #: Rows of campaigns → their packed hours by number; and the minutes of those that have changed since their first version.
+        self._campaign_hours: dict[int, dict[int, bytes]] = {}
+        self._first_minutes: dict[int, list[int]] = {}
+        #: Rows of campaigns → the last hour of which a count has come, and the latest unit of each ledger partition in it.
+        self._newest_of_campaigns: dict[int, tuple[int, dict[int, LatestUnit | None]]] = {}
+        #: Campaigns whose growth before the first step is news: the former writer counted them, too.
+        self._known_campaigns: set[str] = set()
         self._replaced: list[WindowRow | PlainRow] = []
         self._grown: dict[int, LatestUnit | None] = {}
         self._loaded: dict[int, Row] = {}
@@ -472,6 +497,8 @@ class Windows:
                 number = self._number_of(self._calendar.period(row.period))
             except ValueError:
                 return None
+        if not self._calendar.has(self._periods[number], template_of(row.scope)):
+            return None
         series = self._scopes.get(row.scope, _NOTHING).get(row.metric)
         place = series.rows.get(number) if series is not None else None
         if place is None:
@@ -501,10 +528,12 @@ class Windows:
                 self._first_cells[place] = packed_days.of_hours(by_hour)
             elif self._first_cells:
                 self._first_cells.pop(place, None)
-        start, end, is_day = self._dates[number]
-        calendar = self._periods[number].calendar
-        if row.start != start or row.end != end or row.calendar != calendar or (by_hour is None) is is_day:
-            self._redated[place] = row.start, row.end, row.calendar
+        if row.by_minute is not None:
+            self._restore_minutes(place, row.version, row.by_minute)
+        _, _, is_day = self._dates[number]
+        published = _Dates(row.start, row.end, row.calendar, row.starts_at, row.ends_at)
+        if published != self._dates_of(number) or (by_hour is None) is is_day:
+            self._redated[place] = published
         elif self._redated:
             self._redated.pop(place, None)
         if row.targets or row.controls or row.balance or self._is_published_with_more(place):
@@ -514,6 +543,13 @@ class Windows:
                 {control.source: control for control in row.controls},
                 row.balance,
             )
+
+    def _restore_minutes(self, place: int, version: int, by_minute: Sequence[int]) -> None:
+        minutes = self.columns.published_hours[place] = packed_days.fingerprint_of_minutes(by_minute)
+        if version == 1 and minutes != self.columns.hours[place]:
+            self._first_minutes[place] = list(by_minute)
+        else:
+            self._first_minutes.pop(place, None)
 
     def _is_gone(self, metric: str, scope: str, number: int) -> bool:
         """Whether a period is a day of a scope that is no longer kept."""
@@ -631,6 +667,83 @@ class Windows:
         elif count.latest is not None and series.is_watched:
             self._latest[own, shard] = count.latest
 
+    def update_campaign(self, shard: int, metric: Metric, scope: str, hour: CampaignHour, count: DayCount) -> None:
+        """Replaces one shard's count of an hour of a campaign; nothing, if there is no such campaign."""
+        place = self._place_of_campaign(metric, scope, hour.campaign)
+        if place is None:
+            return
+        columns, hours = self.columns, self._campaign_hours.setdefault(place, {})
+        is_first = columns.version[place] == 1 and place not in self._first_minutes
+        if is_first and self._is_as_published(place):
+            self._first_minutes[place] = packed_days.minutes_of(hours)
+        replaced = packed_days.replace(hours.get(hour.hour), shard, count)
+        hours[hour.hour] = replaced.packed
+        columns.add_to(
+            (place,),
+            count.count - replaced.units,
+            count.backfilled - replaced.backfilled,
+            packed_days.in_hour(replaced.hours, hour.hour),
+        )
+        if self._series[columns.series[place]].is_watched:
+            newest_hour, newest = self._newest_of_campaigns.get(place, (-1, {}))
+            if hour.hour >= newest_hour:
+                newest = newest if hour.hour == newest_hour else {}
+                newest[shard] = count.latest if count.is_newest else None
+                self._newest_of_campaigns[place] = hour.hour, newest
+        if self._started:
+            # No series has a number below 0.
+            self._touch((-1 - place, hour.hour), (place,), shard, replaced.units, count)
+
+    def _place_of_campaign(self, metric: Metric, scope: str, name: str) -> int | None:
+        period_id = f"{CAMPAIGN}:{name}"
+        number = self._numbers.get(period_id)
+        if number is None:
+            try:
+                number = self._number_of(self._calendar.period(period_id))
+            except ValueError:
+                return None
+        return self._place(metric, scope, number)
+
+    def know_campaigns(self, period_ids: Iterable[str]) -> None:
+        """By how much these campaigns have grown before the first step is news; that of others has been counted before."""
+        self._known_campaigns.update(period_ids)
+
+    def campaign_count(self, shard: int, metric: str, scope: str, hour: CampaignHour) -> DayCount:
+        """What one ledger partition counts in an hour of a campaign, without its latest unit; nothing where there is no row."""
+        place = self.find((metric, scope, f"{CAMPAIGN}:{hour.campaign}"))
+        packed = self._campaign_hours.get(place, _NO_HOURS).get(hour.hour) if place is not None else None
+        return packed_days.of_shard(packed, shard, packed_days.MINUTES)
+
+    def minute_of_unit(self, key: RowKey, number: int) -> int | None:
+        """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""
+        place = self.find(key)
+        for hour, packed in sorted(self._campaign_hours.get(place, _NO_HOURS).items()) if place is not None else ():
+            units = sum(units for _, units in packed_days.counts_of(packed))
+            if number > units:
+                number -= units
+                continue
+            for minute, units in enumerate(packed_days.hours_of(packed, packed_days.MINUTES)):
+                if number <= units:
+                    return hour * packed_days.MINUTES + minute
+                number -= units
+        return None
+
+    def newest_unit_of_campaign(self, key: RowKey) -> LatestUnit | None:
+        """The latest unit of a campaign, if the ledger partitions have told which it is."""
+        place = self.find(key)
+        if place is None:
+            return None
+        hours = self._campaign_hours.get(place, _NO_HOURS)
+        newest_hour, newest = self._newest_of_campaigns.get(place, (-1, {}))
+        with_units = [
+            hour for hour, packed in hours.items() if any(units for _, units in packed_days.counts_of(packed))
+        ]
+        if max(with_units, default=None) != newest_hour:
+            return None
+        shards = [shard for shard, units in packed_days.counts_of(hours[newest_hour]) if units]
+        found = [unit for unit in map(newest.get, shards) if unit is not None]
+        return max(found, key=_unit_order) if len(found) == len(shards) else None
+
     def _update_without_row(self, shard: int, series: _Series, day: date, count: DayCount) -> None:
         """The same for a day that is no longer kept: only what contains it has rows."""
         own, *others = self._numbers_without_rolling(day)
@@ -712,9 +825,9 @@ class Windows:
         return [(series.metric, series.scope) for series in self._series[first:end]]
 
     def period_dates(self, first: int, end: int) -> list[tuple[str, str, str, str | None]]:
-        """Id, first date, last date and version of the calendar of periods, from one number to before another."""
+        """Id, first date, last date and what else defines them of periods, from one number to before another."""
         return [
-            (period.id, *dates[:2], period.calendar)
+            (period.id, *dates[:2], period.definition)
             for period, dates in zip(self._periods[first:end], self._dates[first:end], strict=True)
         ]
 
@@ -723,9 +836,13 @@ class Windows:
         columns = self.columns
         more = self._published_targets, self._published_controls, self._published_balances, self._redated
         others = [place for place in range(first, end) if any(place in one for one in more)] if any(more) else []
+        cells = columns.cells[first:end]
+        for place, hours in self._campaign_hours.items():
+            if first <= place < end:
+                cells[place - first] = packed_days.put_together(hours)
         return Cut(
             columns.cut(first, end),
-            columns.cells[first:end],
+            cells,
             [self._version(place, self._calendar.timezone) for place in others if columns.version[place]],
         )
 
@@ -739,8 +856,8 @@ class Windows:
         """
         known = {period_id for period_id, *_ in periods}
         found = [self._calendar.period(period_id) for period_id, *_ in periods]
-        for period, (_, start, end, calendar) in zip(found, periods, strict=True):
-            if (period.start.isoformat(), period.end.isoformat(), period.calendar) != (start, end, calendar):
+        for period, (_, start, end, definition) in zip(found, periods, strict=True):
+            if (period.start.isoformat(), period.end.isoformat(), period.definition) != (start, end, definition):
                 raise ValueError(f"{period.id} is another period now")
         days = {
             period.start: (*self._calendar.periods_of(period.start), *self._rolling_of(period.start))
@@ -780,6 +897,9 @@ class Windows:
             places, self.columns.period[first : places.stop], self.columns.series[first : places.stop], strict=True
         ):
             series[of].rows[numbers[number]] = place
+            if self._periods[number].kind == CAMPAIGN:
+                self._campaign_hours[place] = packed_days.taken_apart(self.columns.cells[place])
+                self.columns.cells[place] = None
         for other in others:
             found = self.find((other.metric, other.scope, other.period))
             if found is not None:
@@ -821,6 +941,10 @@ class Windows:
                 for place, (number, packed) in enumerate(zip(periods, cells, strict=True), first):
                     if packed is not None and not is_day[number]:
                         self._add_month(self._series[columns.series[place]], self._periods[number], packed)
+        for place, hours in self._campaign_hours.items():
+            for packed in hours.values():
+                units, backfilled = packed_days.sums_of(packed)
+                columns.add_to((place,), units, backfilled, 0)
         with_days = {number for number in with_days if is_day[number]}
         self.newest_day = max([self.newest_day, *(self._periods[number].start for number in with_days)])
 
@@ -996,6 +1120,7 @@ class Windows:
         """The same with pauses: to let go of what a million days have told before the first step takes a second."""
         yield from _let_go(self._latest)
         yield from _let_go(self._first_cells)
+        self._first_minutes = {}
         self._is_first = False
         self._latest = {}
         self._grown = {}
@@ -1072,6 +1197,9 @@ class Windows:
             self._published_balances,
             self._redated,
             self._first_cells,
+            self._first_minutes,
+            self._campaign_hours,
+            self._newest_of_campaigns,
         ):
             _move(kept, place, moved)
         for places in (self._retargeted, self._late):
@@ -1126,7 +1254,7 @@ class Windows:
         if not self.changes(row):
             return None
         if columns.version[place] == 1 and not columns.history_version[place]:
-            self._replaced.append(self._version(place, timezone, self._first_cells))
+            self._replaced.append(self._version(place, timezone, self._first_cells, self._first_minutes))
             columns.history_version[place] = 1
         # What was loaded was known before: it completes the figure that was closed, and restates nothing.
         if columns.published_status[place] == _CLOSED and not row.only_backfilled:
@@ -1174,29 +1302,46 @@ class Windows:
         """
         return self.columns.not_in_history(since_us)
 
+    def _dates_of(self, number: int) -> _Dates:
+        """The dates of a period as a row says them."""
+        period, (start, end, _) = self._periods[number], self._dates[number]
+        if period.instants is None:
+            return _Dates(start, end, period.calendar)
+        return _Dates(start, end, None, period.instants.starts_at, period.instants.ends_at)
+
     def _version(
-        self, place: int, timezone: str, earlier: Mapping[int, bytes | None] = MappingProxyType({})
+        self,
+        place: int,
+        timezone: str,
+        earlier: Mapping[int, bytes | None] = MappingProxyType({}),
+        earlier_minutes: Mapping[int, list[int]] = MappingProxyType({}),
     ) -> WindowRow | PlainRow:
-        """The published version; `earlier` has the packed days of those that have changed since."""
+        """The published version; `earlier` has the packed days of those that have changed since, or the minutes of campaigns."""
         columns = self.columns
         series, number = self._series[columns.series[place]], columns.period[place]
-        period, (start, end, is_day) = self._periods[number], self._dates[number]
-        start, end, calendar = self._redated.get(place, (start, end, period.calendar))
+        period, (_, _, is_day) = self._periods[number], self._dates[number]
+        dates = self._redated.get(place) or self._dates_of(number)
+        by_minute = earlier_minutes.get(place) if period.kind == CAMPAIGN else None
+        if by_minute is None and period.kind == CAMPAIGN:
+            by_minute = packed_days.minutes_of(self._campaign_hours.get(place, _NO_HOURS))
         plain = PlainRow(
             metric=series.metric,
             scope=series.scope,
             period=period.id,
-            start=start,
-            end=end,
+            start=dates.start,
+            end=dates.end,
+            starts_at=dates.starts_at,
+            ends_at=dates.ends_at,
             timezone=timezone,
             count=columns.published_count[place],
             by_hour=packed_days.hours_of(earlier.get(place, columns.cells[place])) if is_day else None,
+            by_minute=by_minute,
             targets=[],
             status=STATUSES[columns.published_status[place]],
             restated=columns.restated[place],
             version=columns.version[place],
             updated_at=self._text_of(columns.updated_us[place]),
-            calendar=calendar,
+            calendar=dates.calendar,
             backfilled=columns.published_backfilled[place],
         )
         if not self._is_published_with_more(place):
@@ -1288,6 +1433,7 @@ class Windows:
             if row.count <= row.published_count or row.scope in self._known_before:
                 continue
             if row.period.kind != "day":
+                row.grew |= row.period.id in self._known_campaigns
                 if self.columns.cells[row.place] is not None:
                     self._grow_without_rows(row)
                 continue
@@ -1379,7 +1525,9 @@ class Windows:
             number = self._number_of(self._calendar.period(period_id))
         except ValueError:
             return None
-        return None if self._is_gone(metric, scope, number) else self._place(cast("Metric", metric), scope, number)
+        if self._is_gone(metric, scope, number) or not self._calendar.has(self._periods[number], template_of(scope)):
+            return None
+        return self._place(cast("Metric", metric), scope, number)
 
     def _place(self, metric: Metric, scope: str, number: int) -> int:
         series = self._scopes.get(scope, _NOTHING).get(metric) or self._new_series(metric, scope)
@@ -1422,6 +1570,7 @@ class Windows:
 
 
 _NOTHING: Mapping[str, Any] = {}
+_NO_HOURS: Mapping[int, bytes] = {}
 
 
 def _day_id(day: date) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.codec import encode_day_count, encode_marker, encode_violations
-from schemas.counts import encode_day_key, encode_marker_key
+from schemas.counts import encode_count_key, encode_marker_key
 from schemas.outputs import Marker
 from streams.kafka.pacing import paced
 from streams.kafka.transactions import Outgoing
@@ -31,7 +31,6 @@ class CommitRecords:
     def __init__(self, memory: Memory, context: Context) -> None:
         self._memory = memory
         self._context = context
-        self._date_of = context.zone.date_of
         self._must_say_so = True  # the first commit after opening tells that the partition has a new owner
         self._said_caught_up = False
         self._told_up_to_us = 0
@@ -51,8 +50,8 @@ class CommitRecords:
             or self._memory.caught_up != self._said_caught_up
             or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
             or now_us - self._last_marker_us > _IDLE_MARKER_US
-            # A day has been read to its end, which the totals wait for.
-            or self._date_of(self._memory.applied_up_to_us) > self._date_of(self._told_up_to_us)
+            # A day or a campaign has been read to its end, which the totals wait for.
+            or self._context.last_end_us(self._memory.applied_up_to_us) > self._told_up_to_us
         )
 
     def committed(self) -> None:
@@ -82,9 +81,9 @@ class CommitRecords:
         for order_id, violations in changes.violations.items():
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
-        async for (metric, scope, day), count in paced(changes.counts.items()):
-            key = encode_day_key(number, metric, scope, day)
-            records.append(Outgoing(counts, home_of(scope), key, encode_day_count(count)))
+        async for counted, count in paced(changes.counts.items()):
+            key = encode_count_key(number, counted)
+            records.append(Outgoing(counts, home_of(counted[1]), key, encode_day_count(count)))
         # 5: the marker, here and as the last record
         marker = self._marker(now_us)
         body = encode_marker(marker)
@@ -125,6 +124,7 @@ class CommitRecords:
             topics=self._context.source_topics.numbers,
             cluster=memory.cluster,
             aliases=self._context.scopes.aliases.text,
+            campaigns=self._context.campaigns.text,
             moved=memory.moved,
             topic_ids=memory.topic_ids,
             repeating=memory.recovery is not None and memory.recovery.is_repetition,

@@ -37,7 +37,12 @@ class Memory:
 
     def __init__(self, context: Context, number: int) -> None:
         self.number = number
-        self.ledger = Ledger(context.zone, context.scopes, orders_known="orders" in context.settings.families)
+        self.ledger = Ledger(
+            context.zone,
+            context.scopes,
+            campaigns=context.campaigns,
+            orders_known="orders" in context.settings.families,
+        )
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)
         self.sources: dict[Partition, Source] = {}
         self.forwarded: Counter[int] = Counter()

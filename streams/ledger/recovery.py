@@ -10,10 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schemas.counts import decode_counts_key
+from schemas.counts import CampaignHour, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
+from streams.domain.campaigns import MINUTES
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
 from streams.kafka.records import header_values, record_key
@@ -21,15 +22,16 @@ from streams.kafka.records import header_values, record_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
     from streams.domain.orders import OrderViolations
     from streams.kafka.log import LogReader, Partition
     from streams.kafka.records import LogRecord
 
-#: A count that was published before and no longer follows from the events.
+#: A count that was published before and no longer follows from the events, of a day and of an hour of a campaign.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
+_NOTHING_IN_AN_HOUR = DayCount(0, 0, [0] * MINUTES, None)
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Recovery:
     future: set[Place] = field(default_factory=set)
     judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
-    counts: dict[DayKey, DayCount] = field(default_factory=dict)
+    counts: dict[CountKey, DayCount] = field(default_factory=dict)
     violations: dict[str, OrderViolations | None] = field(default_factory=dict)
     is_released: bool = False
     is_repetition: bool = False
@@ -90,6 +92,11 @@ class Recovery:
             if (place.topic, place.partition) == tp and first <= place.offset < end
         )
 
+    def keep_campaigns(self) -> None:
+        """Only the counts of campaigns are published again: all else stands as it is published."""
+        self.counts = {key: count for key, count in self.counts.items() if isinstance(key[2], CampaignHour)}
+        self.violations = {}
+
     def hold_back(self, changes: LedgerChanges) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
         self.counts.update(changes.counts)
@@ -100,8 +107,8 @@ class Recovery:
     def release(self, changes: LedgerChanges, most: int) -> None:
         """Puts so many at most of what is held back into the changes."""
         while self.counts and len(changes.counts) < most:
-            day = next(iter(self.counts))
-            changes.counts[day] = self.counts.pop(day)
+            counted = next(iter(self.counts))
+            changes.counts[counted] = self.counts.pop(counted)
         while self.violations and len(changes.counts) + len(changes.violations) < most:
             order_id = next(iter(self.violations))
             changes.violations[order_id] = self.violations.pop(order_id)
@@ -126,7 +133,9 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
             recovery.hear(record, number)
     async for records in reader.read(context.catalogue.counts.whole, complete=True):
         recovery.counts.update(
-            (day, _NOTHING) for record in records if (day := _day(record_key(record), number)) is not None
+            (key, _NOTHING_IN_AN_HOUR if isinstance(key[2], CampaignHour) else _NOTHING)
+            for record in records
+            if (key := _counted(record_key(record), number)) is not None
         )
     async for records in reader.read([(context.catalogue.violations.name, number)]):
         recovery.violations.update(
@@ -143,6 +152,6 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     return recovery
 
 
-def _day(key: bytes, number: int) -> DayKey | None:
-    shard, day = decode_counts_key(key)
-    return day if shard == number else None
+def _counted(key: bytes, number: int) -> CountKey | None:
+    shard, counted = decode_counts_key(key)
+    return counted if shard == number else None

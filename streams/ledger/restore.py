@@ -51,8 +51,10 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         memory.topic_ids = await reader.topic_ids(context.source_topics.published)
         if marker is not None and not is_elsewhere:
             check_ids(marker.topic_ids, memory.topic_ids)
-        # With other aliases the orders that are known have other counts: all are published again, at once.
-        if marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text:
+        # With other aliases the orders that are known have other counts: all are published again, at once. With other campaigns
+        # those of campaigns are.
+        is_recounted = marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text
+        if is_recounted or (marker is not None and marker.campaigns != context.campaigns.text):
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
@@ -61,6 +63,8 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())
+            if not is_recounted:
+                memory.recovery.keep_campaigns()
             orders.add(memory.recovery.quarantined)
     return orders
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
 from streams.domain.orders import CANCELLED, DELIVERED, PLACED, PRODUCED, REVERSED, SCRAPPED, VOIDED, Judgement, judge
 from streams.domain.overflow import counted_in
-from streams.domain.scopes import Scopes
+from streams.domain.scopes import Scopes, template_of
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
@@ -319,12 +319,18 @@ class Teller:
         units = []
         for unit in sorted(judgement.units, key=lambda each: (each.cause.time_us, order[each.metric])):
             day = self._zone.date_of(unit.cause.time_us)
+            scopes = list(self._scopes.scopes_on(unit.dims, day))
+            campaigns = [
+                period
+                for period in self._calendar.campaigns_at(unit.cause.time_us)
+                if any(self._calendar.has(period, template_of(scope)) for scope in scopes)
+            ]
             units.append(
                 OrderUnit(
                     metric=unit.metric,
                     date=day.isoformat(),
-                    scopes=list(self._scopes.scopes_on(unit.dims, day)),
-                    periods=[period.id for period in self._calendar.periods_of(day)],
+                    scopes=scopes,
+                    periods=[period.id for period in (*self._calendar.periods_of(day), *campaigns)],
                     source=unit.cause.source,
                     id=unit.cause.id,
                 )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.codec import decode_day_count, decode_marker, decode_row
-from schemas.counts import DayKey, decode_counts_key
+from schemas.counts import CampaignHour, CountKey, decode_counts_key
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
@@ -86,7 +86,7 @@ class _Published:
     markers_by_part: dict[int, dict[int, Marker]] = field(init=False)
     rows: dict[RowKey, int] = field(default_factory=dict)
     caught_up: set[int] = field(default_factory=set)
-    _cells: dict[tuple[int, DayKey], int] = field(default_factory=dict)
+    _cells: dict[tuple[int, CountKey], int] = field(default_factory=dict)
     _sums: dict[RowKey, int] = field(default_factory=lambda: defaultdict(int))
     _unsummed: set[RowKey] | None = None
     _wanted: dict[RowKey, int] = field(default_factory=dict)
@@ -116,6 +116,9 @@ class _Published:
             count = decode_day_count(record_value(record)).count
             more = count - self._cells.get((shard, key), 0)
             self._cells[shard, key] = count
+            if isinstance(day, CampaignHour):
+                self._sums[RowKey(metric, scope, f"campaign:{day.campaign}")] += more
+                return
             for period in self.calendar.periods_of(day):
                 self._sums[RowKey(metric, scope, period.id)] += more
         elif record.offset >= self.since[record.partition]:
@@ -168,7 +171,8 @@ class _Published:
         """
         if self._unsummed is None:
             self._wanted, self._unsummed = dict(self._sums), set(self._sums)
-        latest = max((day for _, (_, _, day) in self._cells), default=date.min)
+        days = (day for _, (_, _, day) in self._cells if not isinstance(day, CampaignHour))
+        latest = max(days, default=date.min)
         self._unsummed = {
             row
             for row in self._unsummed

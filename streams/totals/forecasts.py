@@ -21,6 +21,7 @@ from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from schemas.memory import EXPECTED, SIDE, key_of
 from schemas.outputs import MILESTONE_HEADERS
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.daytypes import DayTypes
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast, usual_share
@@ -310,6 +311,8 @@ class Forecasts:
         return [*gone, *ended, *([self._remembered(place, None)] for place in self._warnings.forget(watched))]
 
     def _watch(self, target: Target) -> _Watch | None:
+        if target.period.startswith(f"{CAMPAIGN}:"):
+            return None  # it is over in hours: days cannot tell how it goes on
         try:
             return _Watch(target, self._calendar.period(target.period))
         except ValueError:

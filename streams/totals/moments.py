@@ -22,6 +22,8 @@ from schemas.codec import encode_memory, encode_milestone
 from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
 from schemas.outputs import MILESTONE_HEADERS
 from schemas.questions import FROM_TOTALS, Question, encode_questions
+from schemas.rows import RowKey
+from streams.domain.campaigns import CAMPAIGN
 from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
 from streams.domain.zone import HOURS
@@ -59,9 +61,21 @@ class _Place(NamedTuple):
 
     metric: Metric
     scope: str
+    period: str
     start: str
     end: str
     position: int
+
+    @property
+    def campaign(self) -> str:
+        """Name of the campaign that it is; empty for any other window."""
+        kind, _, name = self.period.partition(":")
+        return name if kind == CAMPAIGN else ""
+
+    @property
+    def row(self) -> RowKey:
+        """The window's row."""
+        return RowKey(self.metric, self.scope, self.period)
 
     @classmethod
     def of(cls, event: MilestoneEvent) -> _Place | None:
@@ -69,7 +83,10 @@ class _Place(NamedTuple):
         data = event.data
         if data.position is None or data.achieved_at is not None:
             return None
-        return cls(data.metric, data.scope, data.start, data.end, data.position - data.balance)
+        is_campaign = data.period.startswith(f"{CAMPAIGN}:")
+        # Other windows with the same dates have the same units.
+        period = data.period if is_campaign else ""
+        return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance)
 
 
 @dataclass
@@ -210,8 +227,13 @@ class Moments:
         if not all(self._is_up_to(marker, now_us) for marker in self._shards.markers.values()):
             return event
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
-        unit = self._totals.newest_unit(place.metric, place.scope, first, last)
-        if unit is None or self._clocks_change_near(self._context.zone.date_of(unit.time_us)):
+        if place.campaign:
+            unit = self._totals.newest_unit_of_campaign(place.row)
+        else:
+            unit = self._totals.newest_unit(place.metric, place.scope, first, last)
+            if unit is not None and self._clocks_change_near(self._context.zone.date_of(unit.time_us)):
+                return event
+        if unit is None:
             return event
         key = unit.time_us, unit.id, unit.source, unit.topic, unit.partition, unit.offset
         return self._complete.with_unit(event, key)
@@ -256,7 +278,7 @@ class Moments:
             if silent:
                 logger.warning(
                     "%s/%s: which unit was number %d from %s on is not known, as ledger partitions %s say nothing",
-                    *place[:2], place.position, place.start, silent,
+                    *place[:2], place.position, place.campaign or place.start, silent,
                 )  # fmt: skip
                 asked.is_found = True
 
@@ -302,6 +324,8 @@ class Moments:
 
     def _question(self, place: _Place, bounds: Between) -> Question | None:
         """What to ask; None where the window has no such unit."""
+        if place.campaign:
+            return self._question_of_campaign(place, bounds)
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
         found = self._totals.hour_of_unit(place.metric, place.scope, first, last, place.position)
         if found is None:
@@ -323,6 +347,24 @@ class Moments:
             after=bounds.after,
             upto=bounds.upto,
             others_than=self._totals.others_than(place.scope),
+        )
+
+    def _question_of_campaign(self, place: _Place, bounds: Between) -> Question | None:
+        minute = self._totals.minute_of_unit(place.row, place.position)
+        if minute is None:
+            return None
+        self._numbers += 1
+        return Question(
+            id=f"{self._name}-{self._numbers}",
+            metric=place.metric,
+            scope=place.scope,
+            first_day=0,
+            first_cell=minute,
+            last_cell=minute,
+            after=bounds.after,
+            upto=bounds.upto,
+            others_than=self._totals.others_than(place.scope),
+            campaign=place.campaign,
         )
 
     def _clocks_change_near(self, day: date) -> bool:

@@ -11,7 +11,7 @@ from streams.kafka.records import record_key, record_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker
     from streams.kafka.records import LogRecord
@@ -32,21 +32,22 @@ class Shards:
     moment. So the counts of a shard are held back until the marker that ends their transaction.
     """
 
-    def __init__(self, partitions: int, rerouted: str, aliases: str = "") -> None:
-        """Of `partitions` shards that count by `aliases`; `rerouted` names the topic of forwarded records."""
+    def __init__(self, partitions: int, rerouted: str, aliases: str = "", campaigns: str = "") -> None:
+        """Of `partitions` shards that count by `aliases` and `campaigns`; `rerouted` names the topic of forwarded records."""
         self._partitions = partitions
         self._aliases = aliases
+        self._campaigns = campaigns
         self._rerouted = rerouted
         #: Shards whose transaction has been absorbed in part.
         self._cut: set[int] = set()
-        self._waiting: dict[int, list[tuple[DayKey, DayCount]]] = {}
+        self._waiting: dict[int, list[tuple[CountKey, DayCount]]] = {}
         #: Shards with counts that wait: the offset of the first of them.
         self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
         self._due: _Due | None = None
 
-    def take(self, record: LogRecord) -> tuple[int, list[tuple[DayKey, DayCount]]] | None:
+    def take(self, record: LogRecord) -> tuple[int, list[tuple[CountKey, DayCount]]] | None:
         """Takes one record of the counts topic; a marker returns what its transaction has changed."""
         shard, cell = decode_counts_key(record_key(record))
         if cell is None:
@@ -57,7 +58,7 @@ class Shards:
         self._waiting.setdefault(shard, []).append((cell, decode_day_count(record_value(record))))
         return None
 
-    def absorb(self, record: LogRecord) -> tuple[int, DayKey, DayCount] | None:
+    def absorb(self, record: LogRecord) -> tuple[int, CountKey, DayCount] | None:
         """Takes one record while all of the topic is read, before anything is made of the counts; a count is given back at once.
 
         Of a topic that was compacted only the last marker of each shard is left: to wait for it would be to keep all twice.
@@ -94,9 +95,11 @@ class Shards:
 
     @property
     def _complete(self) -> bool:
-        # Where the aliases have changed, each counts by the former ones until it is opened again: no sum of both ever stood.
+        # Where the aliases or the campaigns have changed, each counts by the former ones until it is opened again: no sum of both
+        # ever stood.
         return len(self.markers) == self._partitions and not any(
-            marker.rebuilding or marker.aliases != self._aliases for marker in self.markers.values()
+            marker.rebuilding or marker.aliases != self._aliases or marker.campaigns != self._campaigns
+            for marker in self.markers.values()
         )
 
     @property

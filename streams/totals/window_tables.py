@@ -26,6 +26,7 @@ from schemas.codec import (
 from schemas.events import BalanceSet
 from schemas.facts import Rejection
 from schemas.memory import (
+    COUNTED,
     CUT,
     DECIDED,
     EXPECTED,
@@ -104,7 +105,12 @@ class WindowTables:
         self._parts: Iterator[Step | None] | None = None
         #: Forecasts of the last step that are committed with the next transaction, each with what belongs to it.
         self._later: deque[list[Outgoing]] = deque()
-        self._shards = Shards(context.settings.partitions, context.source_topics.rerouted, context.scopes.aliases.text)
+        self._shards = Shards(
+            context.settings.partitions,
+            context.source_topics.rerouted,
+            context.scopes.aliases.text,
+            context.campaigns.text,
+        )
         self._moments = Moments(context, self._totals, self._shards, number)
         #: Events that the former writer had decided, in order, and that wait for their units.
         self._waiting: dict[str, bytes] = {}
@@ -312,8 +318,8 @@ class WindowTables:
             self._snapshots.note(1)
             absorbed = self._shards.absorb(record)
             if absorbed is not None:
-                shard, (metric, scope, day), count = absorbed
-                self._totals.update(shard, metric, scope, day, count)
+                shard, (metric, scope, part), count = absorbed
+                self._totals.update(shard, metric, scope, part, count)
         self._next = await reader.position(self._counts)
 
     async def _recall(self, reader: LogReader) -> dict[str, bytes]:
@@ -324,12 +330,13 @@ class WindowTables:
         decided: dict[str, bytes] = {}
         kept: dict[str, bytes] = {}
         expected: dict[str, bytes] = {}
+        campaigns: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
             elif kind in (SIDE, HELD) and not name.startswith(CUT):
-                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept), (EXPECTED, expected))
+                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept), (EXPECTED, expected), (COUNTED, campaigns))
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
                 if record.value is not None:
@@ -342,6 +349,8 @@ class WindowTables:
             self._totals.restore_kept(template, KeptState(state.since, state.days))
         for name, value in expected.items():
             self._forecasts.restore_expected(name.removeprefix(EXPECTED), value)
+        for name, value in campaigns.items():
+            self._totals.restore_campaign(name.removeprefix(COUNTED), value.decode())
         for milestone_id, value in held.items():
             self._totals.restore_held(milestone_id, decode_held(value).since_us)
         for value in decided.values():
@@ -393,8 +402,8 @@ class WindowTables:
         if applied is not None:
             shard, changes = applied
             self._moments.hear(shard, self._shards.markers[shard])
-            async for (metric, scope, day), count in paced(changes):
-                self._totals.update(shard, metric, scope, day, count)
+            async for (metric, scope, part), count in paced(changes):
+                self._totals.update(shard, metric, scope, part, count)
 
     def _now_us(self) -> int:
         if self._context.settings.clock != "events":
@@ -403,11 +412,14 @@ class WindowTables:
         return self._shards.clock_us or self._totals.windows.last_update_us
 
     def _caught_up(self, now_us: int) -> bool:
-        """Whether days before today may close: every shard has read what was appended, or happened, before today."""
-        today_us = self._context.zone.start_of_day_us(now_us)
+        """Whether days before today, and campaigns that have ended, may close.
+
+        Every shard must have read what was appended, or happened, before today and before the end of the last such campaign.
+        """
+        ended_us = self._context.last_end_us(now_us)
         if self._context.settings.clock == "events":
-            return self._shards.told_up_to(today_us)
-        return self._shards.read_up_to(today_us)
+            return self._shards.told_up_to(ended_us)
+        return self._shards.read_up_to(ended_us)
 
     def _begin_step(self) -> None:
         now_us = self._now_us()
@@ -457,6 +469,9 @@ class WindowTables:
         for template, kept in step.kept.items():
             body = encode_memory(KeptRecord(*kept)) if kept is not None else None
             records.append(Outgoing(catalogue.totals.name, number, key_of(SIDE, KEPT + ",".join(template)), body))
+        for period_id, definition in step.campaigns.items():
+            body = definition.encode() if definition is not None else None
+            records.append(Outgoing(catalogue.totals.name, number, key_of(SIDE, COUNTED + period_id), body))
         records += self._moments.publish(step.milestones)
         for milestone_id, since_us in step.held.items():
             body = encode_memory(Held(since_us)) if since_us is not None else None

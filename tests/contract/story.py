@@ -11,17 +11,19 @@ from schemas.outputs import Forecast, ProjectedDate, ProjectedTotal
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.installation import rules_of, targets_of
-from streams.settings import RuleSettings, TargetSettings
+from streams.settings import CampaignSettings, RuleSettings, TargetSettings
 from tests.domain.forecast_world import CALENDAR
 from tests.domain.totals_world import SCOPE, World
 
 if TYPE_CHECKING:
     from schemas.memory import LastExpected
     from schemas.outputs import MilestoneEvent
+    from streams.domain.campaigns import Campaign
     from streams.domain.rules import Rule, Target
     from streams.domain.totals import Step
 
 _COUNT = re.compile(r"count (\S+) (\d+)(?: of (\S+))?(?: backfilled (\d+))?")
+_MINUTE = re.compile(r"orders (\d+) in minute (\d+) of (\S+)")
 _ROW = re.compile(r"row (\S+) (.+)")
 _MILESTONE = re.compile(r"(raised|recorded|retracted|reinstated) +(\S+) @(\d+)")
 _FORECAST = re.compile(r"forecast (\S+) (\d+|unknown)(?: on (\S+))?(?: (reached|missed))?(?: loaded (\d+))?")
@@ -162,6 +164,7 @@ class _Story:
         self._rules = _Rules()
         self._windows = DEFAULT_WINDOWS
         self._rolling: dict[int, tuple[tuple[str, ...], ...]] = {}
+        self._campaigns: list[Campaign] = []
         self._world: World | None = None
         self._step: Step | None = None
         self._said: list[str] = []
@@ -179,7 +182,11 @@ class _Story:
     def _open_world(self) -> World:
         if self._world is None:
             self._world = World(
-                *self._rules.rules(), targets=self._rules.targets(), windows=self._windows, rolling=self._rolling
+                *self._rules.rules(),
+                targets=self._rules.targets(),
+                windows=self._windows,
+                rolling=self._rolling,
+                campaigns=tuple(self._campaigns),
             )
         return self._world
 
@@ -191,13 +198,21 @@ class _Story:
             self._windows = tuple(json.loads(rest))
         elif word == "rolling":
             self._rolling[int(rest)] = (("model",), ())
+        elif word == "campaign":
+            self._campaigns.append(CampaignSettings(**_toml(rest)).campaign([("model",), ()]))
+        elif word == "orders":
+            match = _MINUTE.fullmatch(line)
+            assert match, line
+            self._open_world.put_minute(match[3], int(match[2]), int(match[1]))
         elif word == "target":
             self._rules.target.append(TargetSettings(**_toml(rest)))
         elif word == "balance":
             time, units = rest.split(" ")
             self._open_world.balance(time, int(units))
         elif word == "restart":
-            self._open_world.restart(*self._rules.rules(), targets=self._rules.targets())
+            self._open_world.restart(
+                *self._rules.rules(), targets=self._rules.targets(), campaigns=tuple(self._campaigns)
+            )
         elif word == "count":
             match = _COUNT.fullmatch(line)
             assert match, line

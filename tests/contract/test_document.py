@@ -46,6 +46,7 @@ from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
 from streams.domain.calendar import WINDOWS
+from streams.domain.campaigns import MINUTE_US, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone, hour_of_cell
@@ -88,6 +89,7 @@ KNOWN_CHECKS = {
     "dates",
     "windows",
     "rolling",
+    "campaigns",
     "day-starts",
     "metrics",
     "scope-ids",
@@ -466,6 +468,21 @@ def test_a_date_is_in_the_rolling_windows_of_the_document() -> None:
     assert Business(settings).periods_at(date(2024, 10, 7), "model=SU7") == Business(settings).periods_of(
         date(2024, 10, 7)
     )
+
+
+@pytest.mark.parametrize("row", rows_of("campaigns"), ids=lambda row: row[0])
+def test_an_instant_is_in_the_minute_of_a_campaign_that_the_document_says(row: tuple[str, ...]) -> None:
+    settings = Settings.model_validate(
+        {"campaign": ({"name": "su7-launch", "start": "2024-03-28T22:00:00+08:00", "hours": 24},)}
+    )
+    time_us, minute = micros_of(parse_instant(row[0])), None if row[1] == "none" else int(row[1])
+    (campaign,) = settings.campaigns
+    assert campaign.minute_of(time_us) == minute
+    assert [number for _, number in Campaigns([campaign]).at(time_us // MINUTE_US)] == (
+        [] if minute is None else [minute]
+    )
+    (span,) = Business(settings).campaigns
+    assert span.minute_of(time_us) == minute
 
 
 def test_the_table_of_windows_has_every_kind() -> None:

@@ -44,7 +44,7 @@ def deliveries_of_every_hour(zone: str, day: str, before: int = 2, after: int = 
     ledger = Ledger(BusinessZone(zone), Scopes([[]]))
     ledger.apply([delivered(start + number * HOUR_US, order=f"SO-{number}") for number in range(-before, after)])
     ledger.drain()
-    return {on: count for (_, _, on), count in ledger.counts().items()}
+    return {on: count for (_, _, on), count in ledger.counts().items() if isinstance(on, date)}
 
 
 # Changes of the clocks ----------------------------------------------------------------------------------------------

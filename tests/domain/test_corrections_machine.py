@@ -13,7 +13,7 @@ from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
 from tests.domain.test_ledger_properties import counted, new_ledger, recount
 
 if TYPE_CHECKING:
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
 
 ORDER_IDS = ("SO-1", "SO-2")
 SOURCES = ("/a", "/b")
@@ -49,7 +49,7 @@ class Corrections(RuleBasedStateMachine):
         #: What commits have written: words, and chunks of orders in their order.
         self.words: list[Any] = []
         self.chunks: list[dict[str, bytes]] = []
-        self.heard_counts: dict[DayKey, Any] = {}
+        self.heard_counts: dict[CountKey, Any] = {}
         self.heard_violations: dict[str, Any] = {}
         self.accepted: list[Fact] = []
         #: How many of the accepted are committed.

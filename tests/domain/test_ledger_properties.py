@@ -22,7 +22,7 @@ from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.counts import DayKey
+    from schemas.counts import CampaignHour, CountKey
 
 ZONE = "America/New_York"  # so that the days have 23, 24 and 25 hours
 SCOPES = [["model"], ["model", "region"], []]
@@ -98,7 +98,7 @@ def take(ledger: Ledger, steps: Sequence[Sequence[Sequence[Fact]]]) -> list[Any]
     return told
 
 
-Counted = dict[tuple[str, str, date], tuple[int, int, list[int]]]
+Counted = dict[tuple[str, str, "date | CampaignHour"], tuple[int, int, list[int]]]
 
 
 def counted(ledger: Ledger) -> Counted:
@@ -199,7 +199,7 @@ def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     found = {order_id: [f"{of.source} {of.id}" for of in several] for order_id, several in ledger.violations().items()}
     assert found == violations
     # A listener to the steps alone knows the same.
-    heard_counts: dict[DayKey, Any] = {}
+    heard_counts: dict[CountKey, Any] = {}
     heard_violations: dict[str, Any] = {}
     for changes in told:
         heard_counts.update(changes.counts)
@@ -251,7 +251,7 @@ def test_where_no_orders_are_published_a_delivery_without_one_is_no_contradictio
         assert ledger.violations() == expected
 
 
-def _units_of(events: Sequence[Fact], key: DayKey) -> list[Fact]:
+def _units_of(events: Sequence[Fact], key: CountKey) -> list[Fact]:
     """The events whose units a day counts."""
     found = []
     for order_id in {event.order_id for event in events}:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from schemas.codec import full_row
+from schemas.counts import CampaignHour
 from schemas.facts import DayCount, LatestUnit, Metric
 from schemas.outputs import MilestoneEvent, WindowRow
 from schemas.rows import RowKey
@@ -22,6 +23,7 @@ from streams.holidays import load_calendar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from streams.domain.campaigns import Campaign
     from streams.domain.kept_days import KeptState
 
 METRIC: Final = "deliveries"
@@ -62,7 +64,11 @@ class World:
         rolling: Mapping[int, tuple[tuple[str, ...], ...]] = MappingProxyType({}),
         keeps_inventory: bool = False,
         keep_days: dict[tuple[str, ...], int] | None = None,
+        campaigns: tuple[Campaign, ...] = (),
     ) -> None:
+        self.campaigns = campaigns
+        #: What is remembered of them: period → definition.
+        self.counted: dict[str, str] = {}
         self.keeps_inventory = keeps_inventory
         self.keep_days = keep_days or {}
         self.kept: dict[tuple[str, ...], KeptState] = {}
@@ -71,6 +77,7 @@ class World:
         self.windows = windows
         self.rolling = rolling
         self.counts: dict[tuple[int, Metric, str, date], DayCount] = {}
+        self.hours: dict[tuple[int, Metric, str, CampaignHour], DayCount] = {}
         self.rows: dict[str, WindowRow] = {}
         #: The topic of rows before it is compacted: versions, and keys of rows that have left.
         self.topic: list[WindowRow | RowKey] = []
@@ -89,7 +96,11 @@ class World:
     def _make(self) -> Totals:
         return Totals(
             calendar=load_calendar(
-                self.holidays, BusinessZone(self.timezone), windows=self.windows, rolling=self.rolling
+                self.holidays,
+                BusinessZone(self.timezone),
+                windows=self.windows,
+                rolling=self.rolling,
+                campaigns=self.campaigns,
             ),
             rules=self.rules,
             targets=self.targets,
@@ -106,6 +117,7 @@ class World:
         holidays: tuple[str, ...] | None = None,
         windows: tuple[str, ...] | None = None,
         keep_days: dict[tuple[str, ...], int] | None = None,
+        campaigns: tuple[Campaign, ...] | None = None,
     ) -> None:
         """Another writer takes over, by what is on the topics; rules and settings may be new."""
         self.windows = windows or self.windows
@@ -113,13 +125,15 @@ class World:
         self.targets = self.targets if targets is None else targets
         self.holidays = self.holidays if holidays is None else holidays
         self.keep_days = self.keep_days if keep_days is None else keep_days
+        self.campaigns = self.campaigns if campaigns is None else campaigns
         self.totals = self._make()
+        for period_id, definition in self.counted.items():
+            self.totals.restore_campaign(period_id, definition)
         for template, state in self.kept.items():
             self.totals.restore_kept(template, state)
         for milestone_id, since_us in self.held.items():
             self.totals.restore_held(milestone_id, since_us)
-        for (shard, metric, scope, day), count in self.counts.items():
-            self.totals.update(shard, metric, scope, day, count)
+        self._restore_counts()
         for record in self.topic:
             if isinstance(record, WindowRow):
                 self.totals.restore_row(WindowRow.model_validate_json(record.model_dump_json()))
@@ -133,6 +147,12 @@ class World:
             self.totals.take_target(change)
         for balance in self.balances:
             self.totals.take_balance(balance)
+
+    def _restore_counts(self) -> None:
+        for (shard, metric, scope, day), count in self.counts.items():
+            self.totals.update(shard, metric, scope, day, count)
+        for (shard, metric, scope, hour), count in self.hours.items():
+            self.totals.update(shard, metric, scope, hour, count)
 
     def change(self, time: str | int, aim: Target | str, name: str = "", source: str = "/plan") -> str:
         """An event sets a target, or withdraws the one of that id; what has become of it."""
@@ -176,6 +196,26 @@ class World:
         by_hour[hour] = count
         self.counts[key] = DayCount(count, backfilled, by_hour, latest)
         self.totals.update(shard, metric, scope, day, self.counts[key])
+
+    def put_minute(
+        self,
+        campaign: str,
+        minute: int,
+        count: int,
+        *,
+        backfilled: int = 0,
+        shard: int = 0,
+        metric: Metric = "orders_placed",
+        scope: str = SCOPE,
+    ) -> None:
+        """A shard's absolute count of a minute of a campaign arrives, with those of the hour that it is in."""
+        hour = CampaignHour(campaign, minute // 60)
+        key = (shard, metric, scope, hour)
+        old = self.hours.get(key)
+        by_minute = list(old.by_hour) if old is not None else [0] * 60
+        by_minute[minute % 60] = count
+        self.hours[key] = DayCount(sum(by_minute), backfilled, by_minute, None)
+        self.totals.update(shard, metric, scope, hour, self.hours[key])
 
     def step(self, now: str | int, *, caught_up: bool = True) -> Step:
         """The writer evaluates; what it publishes is checked against what is there."""
@@ -222,6 +262,11 @@ class World:
             assert full_row(row) in (self.rows.get(key), made.get(key)), key
             assert key not in self.replaced or self.replaced[key].version < row.version
             self.replaced[key] = full_row(row)
+        for period_id, definition in step.campaigns.items():
+            if definition is not None:
+                self.counted[period_id] = definition
+            else:
+                del self.counted[period_id]
         for template, state in step.kept.items():
             if state is not None:
                 self.kept[template] = state

@@ -26,7 +26,7 @@ from streams.settings import LimitSettings, Settings
 from tests.support.outputs import Record, letter_record
 
 if TYPE_CHECKING:
-    from schemas.counts import DayKey
+    from schemas.counts import CountKey
     from streams.kafka.records import LogRecord
     from streams.kafka.transactions import Outgoing
 
@@ -249,7 +249,7 @@ def test_a_rebuild_knows_the_letters_of_its_own_partition_and_not_those_of_event
 
 def test_what_a_rebuild_has_held_back_comes_by_parts_and_it_is_over_with_the_last() -> None:
     memory = opened()
-    days: dict[DayKey, DayCount] = {
+    days: dict[CountKey, DayCount] = {
         ("orders", "all", date(2024, 10, number)): DayCount(1, 0, [0] * 24, None) for number in range(1, 6)
     }
     memory.recovery = Recovery({}, counts=dict(days), violations={"SO-1": None})

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from schemas.codec import encode_marker
-from schemas.counts import encode_marker_key
+from schemas.codec import encode_day_count, encode_marker
+from schemas.counts import CampaignHour, encode_count_key, encode_marker_key
+from schemas.facts import DayCount
 from streams.context import Context
-from streams.settings import RollingSettings
+from streams.settings import CampaignSettings, RollingSettings
 from streams.totals.window_tables import WindowTables
 from tests.bench.file_log import FileLog
 from tests.bench.totals import SHARDS, Units, batches_of, marker_of, process, save, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from streams.settings import Settings
@@ -41,11 +45,15 @@ class World:
         assert isinstance(log, FileLog)
         return log
 
-    def count(self, orders: int) -> None:
-        """More orders, in one transaction of each shard."""
+    def count(self, orders: int, hours: Sequence[tuple[CampaignHour, list[int]]] = ()) -> None:
+        """More orders, and hours of campaigns as the first shard counts them, in one transaction of each shard."""
         keys = {key for _ in range(orders) for key in self.units.order()}
         records = [self.units.record(key) for key in keys]
-        markers = [(encode_marker_key(shard), encode_marker(marker_of(10**15))) for shard in range(SHARDS)]
+        for hour, by_minute in hours:
+            key = encode_count_key(0, ("orders_placed", "all", hour))
+            records.append((key, encode_day_count(DayCount(sum(by_minute), 0, by_minute, None))))
+        marker = encode_marker(msgspec.structs.replace(marker_of(10**15), campaigns=self.context.campaigns.text))
+        markers = [(encode_marker_key(shard), marker) for shard in range(SHARDS)]
         self.log.append(self.counts, [*records, *markers])
 
     async def run(self, tables: WindowTables) -> None:
@@ -135,6 +143,29 @@ async def test_rolling_windows_that_only_some_scopes_have_are_in_it(
         (period.rpartition(":")[0], scope.partition("=")[0]) for _, scope, period in found if "rolling" in period
     }
     assert windows == {("rolling:7d", "model"), ("rolling:7d", "all"), ("rolling:3d", "all")}
+
+
+async def test_the_minutes_of_campaigns_are_in_it_and_another_span_makes_it_void(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    night = CampaignSettings(name="night", start=datetime(2024, 10, 7, 22, tzinfo=UTC), hours=3)
+    world = World(tmp_path, settings_of().model_copy(update={"campaign": (night,)}))
+    world.count(1, [(CampaignHour("night", 0), [7] * 60), (CampaignHour("night", 2), [*[0] * 59, 3])])
+    tables = await started(world)
+    world.count(20, [(CampaignHour("night", 2), [1, *[0] * 58, 3])])
+    await world.run(tables)
+    with caplog.at_level(logging.INFO):
+        from_snapshot = await world.opened()
+        assert "no snapshot" not in caplog.text
+        from_all = await world.opened(block_rows=7)
+    found = state_of(from_snapshot)
+    assert found == state_of(from_all)
+    row = found["orders_placed", "all", "campaign:night"][-1]
+    assert (row.count, row.version, row.by_minute) == (424, 2, [*[7] * 60, *[0] * 60, 1, *[0] * 58, 3])
+    longer = world.context.settings.model_copy(update={"campaign": (night.model_copy(update={"hours": 4}),)})
+    with caplog.at_level(logging.INFO):
+        await world.opened(settings=longer)
+        assert "campaign:night is another period now" in caplog.text
 
 
 async def test_a_snapshot_that_was_not_finished_leaves_the_one_before_it_in_use(

@@ -11,14 +11,14 @@ from collections import Counter, defaultdict
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from schemas.codec import decode_day_count, decode_marker
-from schemas.counts import DayKey, decode_counts_key
-from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED
+from schemas.counts import CampaignHour, CountKey, decode_counts_key
+from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED, Metric
 from schemas.memory import KEPT, SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import ALERT_KINDS, Books, ControlHeaders, source_name, source_of
@@ -35,7 +35,7 @@ from tests.support.recount import judged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.facts import Metric
+    from schemas.facts import DayCount
     from schemas.outputs import Marker
     from schemas.questions import Answer, Question
     from streams.settings import RuleSettings
@@ -63,6 +63,25 @@ class BrokenError(AssertionError):
         self.invariant = invariant
 
 
+class Minute(NamedTuple):
+    """A minute of a campaign, from 0, by the id of its period."""
+
+    period: str
+    number: int
+
+
+#: What a unit is counted by: its date, and each minute of a campaign that it is in.
+Part = date | Minute
+Counted = tuple[Metric, str, Part]
+
+
+class Campaign(NamedTuple):
+    """A campaign as the settings have it."""
+
+    start: datetime
+    end: datetime
+
+
 class _Shard:
     """What one ledger partition has committed."""
 
@@ -71,13 +90,13 @@ class _Shard:
         self.lost: dict[Partition, int] = defaultdict(int)
         self.books: dict[str, Books] = {}
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-        self.units: dict[str, list[tuple[Metric, str, date]]] = {}
+        self.units: dict[str, list[tuple[Metric, str, Part]]] = {}
         #: The same with their scopes by model and their events, by time, id and source.
         self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
-        self.expected: Counter[DayKey] = Counter()
-        self.counts: dict[DayKey, int] = {}
+        self.expected: Counter[Counted] = Counter()
+        self.counts: dict[Counted, int] = {}
         #: Cells that have changed since both were compared.
-        self.uncompared: set[DayKey] = set()
+        self.uncompared: set[Counted] = set()
         #: Order → (kind, source, id) of its events that contradict the others.
         self.contradictions: dict[str, list[Contradiction]] = {}
         #: The orders judged, or published, since both were compared.
@@ -87,6 +106,13 @@ class _Shard:
         #: Whether its last marker says so; before the first it is.
         self.is_rebuilding = True
 
+    def hear(self, key: CountKey | None, value: bytes) -> None:
+        """Takes a count."""
+        if key is not None:
+            for cell, units in _cells_of(key, decode_day_count(value)):
+                self.counts[cell] = units
+                self.uncompared.add(cell)
+
 
 class _Summed:
     """The counts topic up to an offset, with whole transactions only."""
@@ -94,27 +120,29 @@ class _Summed:
     def __init__(self, windows: tuple[str, ...]) -> None:
         self._windows = windows
         self.next = 0
-        self.waiting: dict[int, list[tuple[DayKey, int]]] = defaultdict(list)
-        self.cells: dict[tuple[int, DayKey], int] = {}
+        self.waiting: dict[int, list[tuple[CountKey, int]]] = defaultdict(list)
+        self.cells: dict[tuple[int, CountKey], int] = {}
         self.sums: Counter[Cell] = Counter()
         self.markers: dict[int, Marker] = {}
         self.changed: set[Cell] = set()
 
     def advance(self, entries: list[Entry], upto: int) -> None:
         for entry in entries[bisect_left(entries, self.next, key=_offset) : bisect_left(entries, upto, key=_offset)]:
-            shard, cell = decode_counts_key(entry.key or b"")
-            if cell is not None:
-                self.waiting[shard].append((cell, decode_day_count(entry.value or b"").count))
+            key = decode_counts_key(entry.key or b"")
+            shard = key.shard
+            if key.counted is not None:
+                self.waiting[shard].append((key.counted, decode_day_count(entry.value or b"").count))
                 continue
             self.markers[shard] = _marker(entry.value or b"")
             for found, count in self.waiting.pop(shard, ()):
                 moved = count - self.cells.get((shard, found), 0)
                 self.cells[shard, found] = count
-                metric, scope, day = found
-                for period in periods_of(day, self._windows):
-                    key = (metric, scope, period)
-                    self.sums[key] += moved
-                    self.changed.add(key)
+                metric, scope, part = found
+                of_hour = (f"campaign:{part.campaign}",) if isinstance(part, CampaignHour) else None
+                for period in of_hour or periods_of(_day_of(part), self._windows):
+                    row = (metric, scope, period)
+                    self.sums[row] += moved
+                    self.changed.add(row)
         self.next = upto
 
 
@@ -216,6 +244,10 @@ class Invariants:
         world.seen["days that begin later"] += bool(self._starts)
         rolling = (f"rolling:{window.days}d" for window in world.settings.rolling)
         self._windows = (*world.settings.windows, *rolling)
+        self._campaigns = {
+            f"campaign:{one.name}": Campaign(one.start, one.end or one.start + timedelta(days=7))
+            for one in world.settings.campaign
+        }
         self._topics = world.context.source_topics
         self._catalogue = world.context.catalogue
         self._shards = [_Shard() for _ in range(world.settings.partitions)]
@@ -353,7 +385,7 @@ class Invariants:
             for shard in self._shards
             for order_id in later & shard.orders.keys()
             for event in shard.orders[order_id].values()
-            for period in periods_of(self._date_of(event["time"]), self._windows)
+            for period in self._periods_at(event["time"])
         }
 
     def _sums_of(self, events: Iterable[dict[str, Any]]) -> Counter[Cell]:
@@ -364,7 +396,7 @@ class Invariants:
         for known in orders.values():
             for metric, event, model in judged(list(known.values()))[0]:
                 day = self._date_of(event["time"])
-                for period in periods_of(day, self._windows):
+                for period in self._periods_at(event["time"]):
                     sums.update([(metric, "all", period), (metric, f"model={self._counted_as(model, day)}", period)])
         return sums
 
@@ -408,13 +440,11 @@ class Invariants:
         for entry in found[self._catalogue.counts.name]:
             insort(self._parts[entry.partition].counted, entry, key=_offset)
             key = decode_counts_key(entry.key or b"")
-            if key.day is not None and entry.partition != self._home(key.day[1]):
-                raise BrokenError("homes", f"a count of {key.day[1]} is in partition {entry.partition}")
+            if key.counted is not None and entry.partition != self._home(key.counted[1]):
+                raise BrokenError("homes", f"a count of {key.counted[1]} is in partition {entry.partition}")
             if key.shard != number:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
-            if key.day is not None:
-                shard.counts[key.day] = decode_day_count(entry.value or b"").count
-                shard.uncompared.add(key.day)
+            shard.hear(key.counted, entry.value or b"")
         self._hear_contradictions(number, shard, found[self._catalogue.violations.name])
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
@@ -443,6 +473,7 @@ class Invariants:
         day = self._date_of(data["achieved_at"]).isoformat()
         if day != data["achieved_on"] or not data["start"] <= day <= data["end"]:
             raise BrokenError("moment", f"{name} was achieved at {achieved}, and on {data['achieved_on']}")
+        self._check_length(name, data, achieved)
         if self._kept is not None and data["scope"] == OTHERS:
             return  # which models those are is known to the totals
         unit = (achieved, data["cause"]["event_id"], data["cause"]["event_source"])
@@ -462,7 +493,11 @@ class Invariants:
                 (datetime.fromisoformat(time), event_id, source)
                 for units in one_of_each
                 for time, event_id, source in units
-                if data["start"] <= self._date_of(time).isoformat() <= data["end"]
+                if data["period"] in self._periods_at(time)
+                or (
+                    data["period"] not in self._campaigns
+                    and data["start"] <= self._date_of(time).isoformat() <= data["end"]
+                )
             )
             position = data["position"] - data.get("balance", 0)
             if len(units) >= position:
@@ -667,16 +702,22 @@ class Invariants:
         before = shard.units.get(order_id, [])
         found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
         dated = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
-        after = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
+        days: list[Counted] = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
+        after = [
+            (metric, model, part)
+            for (metric, model, day), (_, event, _) in zip(days, found, strict=True)
+            for part in (day, *self._minutes_of(event["time"]))
+        ]
         shard.units[order_id] = after
         shard.dated[order_id] = [
             (metric, f"model={model}", (event["time"], event["id"], event["source"]))
-            for (metric, model, _), (_, event, _) in zip(after, found, strict=True)
+            for (metric, model, _), (_, event, _) in zip(days, found, strict=True)
         ]
         shard.unjudged.add(order_id)
         for sign, several in ((-1, before), (1, after)):
-            for metric, model, day in several:
-                for cell in ((metric, "all", day), (metric, f"model={model}", day)):
+            for metric, model, part in several:
+                cells: list[Counted] = [(metric, "all", part), (metric, f"model={model}", part)]
+                for cell in cells:
                     shard.expected[cell] += sign
                     shard.uncompared.add(cell)
 
@@ -711,7 +752,28 @@ class Invariants:
         local = datetime.fromisoformat(text).astimezone(self._zone)
         return local.date() - timedelta(days=local.hour < self._starts)
 
-    def _compare_counts(self, number: int, shard: _Shard, cells: Iterable[DayKey]) -> None:
+    def _check_length(self, name: str, data: dict[str, Any], achieved: datetime) -> None:
+        if data["period"] in self._campaigns:
+            after_s = (achieved - self._campaigns[data["period"]].start).total_seconds()
+            if data["after_s"] != after_s:
+                raise BrokenError("moment", f"{name} was achieved after {data['after_s']} s, not {after_s}")
+            self._world.seen["milestones of campaigns with their unit"] += 1
+
+    def _minutes_of(self, text: str) -> list[Minute]:
+        """The minutes of campaigns that an instant is in."""
+        instant = datetime.fromisoformat(text)
+        return [
+            Minute(period, int((instant - campaign.start).total_seconds() // 60))
+            for period, campaign in self._campaigns.items()
+            if campaign.start <= instant < campaign.end
+        ]
+
+    def _periods_at(self, text: str) -> tuple[str, ...]:
+        """Ids of the periods that an instant is in."""
+        of_date = periods_of(self._date_of(text), self._windows)
+        return (*of_date, *(minute.period for minute in self._minutes_of(text)))
+
+    def _compare_counts(self, number: int, shard: _Shard, cells: Iterable[Counted]) -> None:
         wrong = [cell for cell in cells if shard.counts.get(cell, 0) != shard.expected.get(cell, 0)]
         if wrong:
             cell = min(wrong, key=str)
@@ -820,7 +882,7 @@ class Invariants:
     def _first_kept(self, part: _TotalsPart) -> str:
         """The first day of which models have rows, from the counts and the clock of the step."""
         days = self._world.plan.keep_days
-        newest = max((day for _, (_, _, day) in part.summed.cells), default=None)
+        newest = max((day for _, (_, _, day) in part.summed.cells if isinstance(day, date)), default=None)
         if not days or newest is None or not part.step_us:
             return ""
         today = datetime.fromtimestamp(part.step_us / 1e6, self._zone).date()
@@ -1026,9 +1088,13 @@ class Invariants:
     def _check_over(self, key: Cell, summed: _Summed) -> None:
         """Whether everything appended before the end of a day was counted when the day was declared over."""
         kind, _, text = key[2].partition(":")
-        if kind != "day" or self._world.settings.clock == "events":
+        if kind not in ("day", "campaign") or self._world.settings.clock == "events":
             return
-        end_ms = int(end_of_day_s(text, self._zone, self._starts) * 1000)
+        if kind == "day":
+            end_ms = int(end_of_day_s(text, self._zone, self._starts) * 1000)
+        else:
+            end_ms = int(self._campaigns[key[2]].end.timestamp() * 1000)
+            self._world.seen["campaigns that are over"] += 1
         reached_s = self._world.clock_reached_s(end_ms)
         for tp in self._world.sources():
             number = tp.partition % len(self._shards)
@@ -1054,10 +1120,13 @@ class Invariants:
             return []
         now_s = self._world.now_us() / 1e6 - self._world.settings.closed_after_s
         return [
-            key
-            for key, row in self.table.items()
-            if row["status"] != "closed" and end_of_day_s(row["end"], self._zone, self._starts) <= now_s
+            key for key, row in self.table.items() if row["status"] != "closed" and self._end_s(key[2], row) <= now_s
         ]
+
+    def _end_s(self, period: str, row: dict[str, Any]) -> float:
+        if period in self._campaigns:
+            return self._campaigns[period].end.timestamp()
+        return end_of_day_s(row["end"], self._zone, self._starts)
 
     # Replays --------------------------------------------------------------------------------------------------------
 
@@ -1091,11 +1160,13 @@ class Invariants:
             for key, row in self.table.items()
             if units_in(row)
             and key[0] != INVENTORY
-            and key[2].partition(":")[0] in ("day", "week", "month", "year", "total", "rolling")
+            and key[2].partition(":")[0] in ("day", "week", "month", "year", "total", "rolling", "campaign")
         }
         expected = {
             key: count for key, count in sums.items() if count and not self._is_to_come(key) and not self._may_lack(key)
         }
+        self._world.seen["campaigns"] += sum(key[2].startswith("campaign:") for key in published)
+        self._check_minutes()
         self._world.seen["rolling windows"] += sum(key[2].startswith("rolling:") for key in published)
         if published != expected:
             key = min(
@@ -1117,12 +1188,27 @@ class Invariants:
         self._check_kept()
         self._check_records()
 
+    def _check_minutes(self) -> None:
+        """The minutes on the rows of campaigns are those of the events; which models are kept out is known to the totals."""
+        expected: defaultdict[Cell, Counter[int]] = defaultdict(Counter)
+        for shard in self._shards:
+            for (metric, scope, part), count in shard.expected.items():
+                if isinstance(part, Minute) and count:
+                    expected[metric, scope, part.period][part.number] += count
+        for key, row in self.table.items():
+            if not key[2].startswith("campaign:") or (self._kept is not None and key[1] != "all"):
+                continue
+            published = {number: count for number, count in enumerate(row["by_minute"]) if count}
+            if published != expected[key]:
+                raise BrokenError("end", f"{key} has the minutes {published}, the events give {expected[key]}")
+
     def _expected_sums(self) -> Counter[Cell]:
         """What the events give for each row."""
         sums: Counter[Cell] = Counter()
         for shard in self._shards:
-            for (metric, scope, day), count in shard.expected.items():
-                for period in periods_of(day, self._windows):
+            for (metric, scope, part), count in shard.expected.items():
+                of_minute = (part.period,) if isinstance(part, Minute) else None
+                for period in of_minute or periods_of(_day_of(part), self._windows):
                     sums[metric, scope, period] += count
         if self._kept is None:
             return sums
@@ -1290,6 +1376,20 @@ def _no_such_alert(what: str) -> None:
 def units_in(row: dict[str, Any]) -> int:
     """The units of a row that are counted, without its opening balance."""
     return int(row["count"]) - int(row.get("balance", 0))
+
+
+def _cells_of(key: CountKey, count: DayCount) -> list[tuple[Counted, int]]:
+    """What a count says: units of a date, or of each minute of an hour of a campaign."""
+    metric, scope, part = key
+    if not isinstance(part, CampaignHour):
+        return [((metric, scope, part), count.count)]
+    minutes = (Minute(f"campaign:{part.campaign}", part.hour * 60 + number) for number in range(60))
+    return [((metric, scope, minute), units) for minute, units in zip(minutes, count.by_hour, strict=True)]
+
+
+def _day_of(part: object) -> date:
+    assert isinstance(part, date)
+    return part
 
 
 def _leaders_of(counts: Mapping[tuple[str, str], int], period: str) -> list[str]:

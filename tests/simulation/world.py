@@ -35,6 +35,7 @@ from streams.operations.quarantine import lift, quarantine
 from streams.operations.replay import Repair, replay
 from streams.settings import (
     AliasSettings,
+    CampaignSettings,
     LimitSettings,
     RollingSettings,
     RuleSettings,
@@ -356,6 +357,7 @@ def _settings(
     day_starts: int,
     produces: bool,
     keep_days: int,
+    campaigns: tuple[CampaignSettings, ...],
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -414,6 +416,20 @@ def _settings(
                 name="two-days", metric="deliveries", window="rolling:2d", scope=("model",), exceeds=2, record=True
             ),
         )
+    if campaigns:
+        rules = (
+            *rules,
+            RuleSettings(
+                name="launches",
+                metric="orders_placed",
+                window="campaign",
+                scope=("model",),
+                exceeds=1,
+                first=True,
+                record=True,
+            ),
+            RuleSettings(name="launched", metric="deliveries", window="campaign:a-launch", every=10),
+        )
     targets = (
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
@@ -451,12 +467,29 @@ def _settings(
         rule=tuple(
             rule
             for rule in rules
-            if (rule.window in windows or rule.window.startswith("rolling:"))
+            if (rule.window in windows or rule.window.startswith(("rolling:", "campaign")))
             and not (keep_days and rule.name in ("record", "among"))
         ),
         rolling=(RollingSettings(days=2, scopes=((), ("model",))),) if rolling else (),
+        campaign=campaigns,
         keep_days={"model": keep_days} if keep_days else {},
         target=targets,
+    )
+
+
+def _campaigns(dice: Random, start: datetime) -> tuple[CampaignSettings, ...]:
+    """In one schedule of six two campaigns that follow each other, or overlap, while the schedule runs."""
+    if dice.random() > 1 / 6:
+        return ()
+    begins = start.replace(second=0) - timedelta(minutes=dice.choice([0, 1, 70]))
+    changes = start.replace(second=0) + timedelta(minutes=1)
+    return (
+        CampaignSettings(name="a-launch", start=begins, end=changes),
+        CampaignSettings(
+            name="b-night",
+            start=changes - timedelta(minutes=dice.choice([0, 0, 1])) * (begins < changes - timedelta(minutes=1)),
+            end=changes + timedelta(minutes=dice.choice([1, 3])),
+        ),
     )
 
 
@@ -490,6 +523,7 @@ class World:
             windows=plan.windows,
             produces=plan.produces,
             keep_days=plan.keep_days,
+            campaigns=_campaigns(Random(plan.seed + 6), datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))),
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)

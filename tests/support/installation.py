@@ -262,7 +262,7 @@ class Installation:
             rows = await read_latest(self.settings, self.catalogue.windows.whole, consumer=consumer)
             memory = await read_latest(self.settings, self.catalogue.totals.whole, consumer=consumer)
         expected, found = _sums_of(counted), _counts_of(rows)
-        days = {key: count for key, count in found.items() if key[2].startswith("day:")}
+        days = {key: count for key, count in found.items() if key[2].startswith(("day:", "campaign:"))}
         differing = {key: (days.get(key), expected.get(key)) for key in days.keys() | expected.keys()}
         since = {
             key.removeprefix(key_of(SIDE, KEPT)).decode(): orjson.loads(value)["since"]
@@ -331,8 +331,9 @@ def _sums_of(counted: Mapping[bytes, bytes]) -> dict[tuple[str, str, str], int]:
     sums: dict[tuple[str, str, str], int] = defaultdict(int)
     for key, value in counted.items():
         if not key.endswith(b"|applied"):
-            _, metric, scope, day = key.decode().split("|")
-            sums[metric, scope, f"day:{day}"] += orjson.loads(value)["count"]
+            _, metric, scope, part = key.decode().split("|")
+            period = part.rpartition(":")[0] if part.startswith("campaign:") else f"day:{part}"
+            sums[metric, scope, period] += orjson.loads(value)["count"]
     return {key: count for key, count in sums.items() if count}
 
 
