@@ -21,6 +21,7 @@ Templates are in `templates/`, one a page:
 | `/` | `now.html` | `now.Now` | `/now` |
 | `/calendar` | `calendar.html` | `calendar.CalendarView` | `/calendar` |
 | `/calendar/{date}` | `day.html` | `calendar.DayView` | `/calendar/{date}` |
+| `/campaigns/{name}` | `campaign.html` | `campaigns.CampaignView` | `/campaigns/{name}` |
 | `/milestones` | `milestones.html` | `milestones.MilestonesView` | `/milestones` |
 | `/milestones/{id}` | `milestone.html` | `milestones.MilestoneView` | `/milestones/{id}` |
 | `/windows` | `windows.html` | `windows.WindowsTable` | `/windows`, `/windows.csv`, `/windows.ndjson` |

@@ -18,11 +18,23 @@ from streams.events.checking import EventChecker
 from streams.spreadsheets import MEDIA_TYPE, workbook
 from streams.web.orders import OrdersNotKnownError
 from streams.web.readmodel import Snapshot
-from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only
+from streams.web.routes import CampaignPath, DayPath, MilestonePath, OrderPath, asking, date_of, known_only
 from streams.web.security import MAX_BODY_BYTES
 from streams.web.sse import Filter, Stream
 from streams.web.status import ServiceStatus
-from streams.web.views import calendar, compare, milestones, now, orders, rejected, scopes, search, targets, windows
+from streams.web.views import (
+    calendar,
+    campaigns,
+    compare,
+    milestones,
+    now,
+    orders,
+    rejected,
+    scopes,
+    search,
+    targets,
+    windows,
+)
 from streams.web.views.common import DatedParameters, Parameters, Text
 
 if TYPE_CHECKING:
@@ -119,6 +131,14 @@ def _add_rows(routes: APIRouter, web: Web) -> None:
     def get_day(day: DayPath, parameters: Annotated[calendar.CalendarParameters, Query()]) -> Response:
         with asking(web, parameters.as_of) as ask:
             return _answer(calendar.day_view(ask, date_of(day), parameters))
+
+    @routes.get("/campaigns/{name}", summary="A campaign", tags=["rows"], response_model=campaigns.CampaignView)
+    def get_campaign(name: CampaignPath, parameters: Annotated[campaigns.CampaignParameters, Query()]) -> Response:
+        with asking(web, parameters.as_of) as ask:
+            view = campaigns.campaign_view(ask, name, parameters)
+            if view is None:
+                raise HTTPException(404, f"there is no campaign {name}")
+            return _answer(view)
 
     @routes.get("/windows", summary="Window rows", tags=["rows"], response_model=windows.WindowsView)
     def get_windows(parameters: Annotated[windows.WindowsParameters, Query()]) -> Response:

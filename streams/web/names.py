@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from babel.dates import format_date, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
 from schemas.texts import OTHER, scope_names
-from streams.headline import every_of, ordinal, share_of
+from streams.headline import every_of, length_of, ordinal, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class Names:
             "forecast_state": self.forecast_state,
             "day_sort": self.day_sort,
             "duration": self.duration,
+            "campaign_length": self.length,
             "sentence": self.sentence,
             "rule": self.rule,
         }
@@ -94,6 +96,8 @@ class Names:
                     days, _colon, end = rest.partition("d:")
                     parts = {"days": str(int(days)), "date": self.date(date.fromisoformat(end))}
                     return self.gettext("%(days)s days to %(date)s") % parts
+                case "campaign":
+                    return self.gettext("Campaign %(name)s") % {"name": rest}
                 case "holiday":
                     name, _, year = rest.rpartition(":")
                     return self.gettext("%(holiday)s %(year)s") % {"holiday": self.holiday(name), "year": year}
@@ -225,10 +229,21 @@ class Names:
     def sentence(self, data: MilestoneData) -> str:
         """What has happened, such as `SU7 deliveries passed 1,000 on Mon, Oct 7, 2024`."""
         sentence = self._sentence(data)
+        if data.after_s is not None and data.kind not in _AT_THE_END:
+            parts = {"sentence": sentence, "length": self.length(data.after_s)}
+            sentence = self.gettext("%(sentence)s, after %(length)s") % parts
         if data.achieved_on is None or data.start == data.end or data.kind in _AT_THE_END:
             return sentence
         day = self.date(date.fromisoformat(data.achieved_on))
         return self.gettext("%(sentence)s, on %(date)s") % {"sentence": sentence, "date": day}
+
+    def length(self, after_s: float) -> str:
+        """How long after the start of a campaign: such as 27 minutes, or 26 minutes 43 seconds."""
+        is_chinese = self.locale == "zh"  # which writes no spaces there, and whose long names are incomplete
+        return ("" if is_chinese else " ").join(
+            str(format_unit(number, f"duration-{unit}", length="short" if is_chinese else "long", locale=self.locale))
+            for number, unit in length_of(after_s)
+        )
 
     def _sentence(self, data: MilestoneData) -> str:
         _ = self.gettext
@@ -427,6 +442,7 @@ class Names:
             "year": _("year"),
             "total": _("total"),
             "rolling": _("rolling window"),
+            "campaign": _("campaign"),
             "holiday": _("holiday"),
         }.get(value, value)
 
@@ -439,6 +455,7 @@ class Names:
             "half": _("record half-year"),
             "year": _("record year"),
             "rolling": _("record rolling window"),
+            "campaign": _("record campaign"),
         }.get(period.partition(":")[0], _("record holiday"))
 
     def _what(self, data: MilestoneData) -> str:

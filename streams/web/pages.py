@@ -10,8 +10,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from streams.web.rendering import Visitor
-from streams.web.routes import DayPath, MilestonePath, OrderPath, asking, date_of, known_only, replaced, tidied
-from streams.web.views import calendar, compare, milestones, now, orders, rejected, search, targets, windows
+from streams.web.routes import (
+    CampaignPath,
+    DayPath,
+    MilestonePath,
+    OrderPath,
+    asking,
+    date_of,
+    known_only,
+    replaced,
+    tidied,
+)
+from streams.web.views import calendar, campaigns, compare, milestones, now, orders, rejected, search, targets, windows
 from streams.web.views.common import LISTED_SCOPES, Ask, DatedParameters, UnknownScopeError
 
 if TYPE_CHECKING:
@@ -57,6 +67,7 @@ def router(web: Web) -> APIRouter:
         return web.pages.render("scopes.html", Visitor(request), context)
 
     _add_rows(routes, render)
+    _add_campaign(routes, render)
     _add_news(routes, render)
     _add_rejected(routes, render, web)
     _add_orders(routes, render, web)
@@ -95,6 +106,17 @@ def _add_rows(routes: APIRouter, render: Render) -> None:
             return windows.side_by_side(ask, parameters)
 
         return render("side-by-side.html", request, make, parameters.as_of)
+
+
+def _add_campaign(routes: APIRouter, render: Render) -> None:
+    @routes.get("/campaigns/{name}")
+    def get_campaign(
+        request: Request, name: CampaignPath, parameters: Annotated[campaigns.CampaignParameters, Query()]
+    ) -> Response:
+        def make(ask: Ask) -> object:
+            return campaigns.campaign_view(ask, name, parameters)
+
+        return render("campaign.html", request, make, parameters.as_of)
 
 
 def _add_news(routes: APIRouter, render: Render) -> None:

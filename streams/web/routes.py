@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _YEARS = range(1999, 2102)
 
 DayPath = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=["2024-10-07"])]
+CampaignPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, examples=["yu7-launch"])]
 MilestonePath = Annotated[str, Path(max_length=1024, examples=["deliveries/model=SU7/first:day/exceeds:1000"])]
 
 

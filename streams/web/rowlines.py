@@ -100,6 +100,9 @@ class RowLines:
         if row.get("by_hour"):
             address = manner.url(f"/calendar/{row['start']}", metric=metric, scope=scope)
             name = f'<a href="{address}">{name}</a>'
+        elif row.get("by_minute") is not None:
+            address = manner.url(f"/campaigns/{row['period'].partition(':')[2]}", metric=metric, scope=scope)
+            name = f'<a href="{address}">{name}</a>'
         if manner.live:
             key = f"{self._text(metric)}|{self._text(scope)}|{self._text(row['period'])}"
             count = f'<span data-row="{key}">{count}</span>'

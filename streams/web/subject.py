@@ -56,6 +56,8 @@ class Subject:
         period = next(iter(query.get("period", ())), "")
         if path.startswith("/calendar/"):
             period = f"day:{data.date}"
+        elif path.startswith("/campaigns/"):
+            metrics, scopes, period = [data.metric], [data.scope], data.period
         elif path == "/calendar" and "year" in query:
             period = f"year:{data.year}"
         elif path == "/units":

@@ -34,6 +34,7 @@ _PERIOD_KINDS: Final = {
     "total": N_("All time"),
     "holiday": N_("Holidays"),
     "rolling": N_("Rolling windows"),
+    "campaign": N_("Campaigns"),
 }
 _QUALITIES: Final = {
     "none": N_("no history yet"),

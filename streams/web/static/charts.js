@@ -5,6 +5,7 @@
  *
  *   day    hours (24 counts), usual (24 or null), goal (or null), date, now, row     cumulative over the day
  *   hours  hours, usual                                                              a bar for each hour
+ *   minutes sum (whether cumulative), minutes (counts), length, now, row             by the minute of a campaign
  *   span   start, end, today, now, days (counts), count, plan (or null),             cumulative over a period
  *          total ({p10, p50, p90} or null)
  *   lines  dates, series: [{values, look: now | usual | goal | plan | low | high}]    anything by date
@@ -96,6 +97,30 @@ window.Charts = (() => {
     return { xs: [...Array(24).keys()].map((hour) => hour + 0.5), columns, ...hourAxis(true) };
   }
 
+  /* Minutes of a campaign, as far as it has come and some way on; of very many some, so that a week can be drawn. */
+  const MOST_MINUTES = 1500;
+  const SPANS = [10, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760];
+  function minutesPlan(spec) {
+    const now = Math.min(Math.max(spec.now, spec.minutes.length), spec.length);
+    const end = Math.min(SPANS.find((span) => span >= now) ?? spec.length, spec.length);
+    const step = Math.ceil(end / MOST_MINUTES);
+    const counts = [...Array(now).keys()].map((minute) => spec.minutes[minute] ?? 0);
+    const whole = [...Array(Math.ceil(now / step)).keys()].map((number) => counts.slice(number * step, (number + 1) * step).reduce((sum, count) => sum + count, 0));
+    const text = (minute) => `${Math.floor(minute / 60)}:${String(Math.round(minute % 60)).padStart(2, "0")}`;
+    const every = (width) => [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].find((size) => end / size <= Math.max(width / 3.4, 2)) ?? 1440;
+    const axis = {
+      range: [0, end],
+      ticks: (width) => [...Array(Math.floor(end / every(width)) + 1).keys()].map((number) => number * every(width)),
+      tick: text,
+      say: (x) => text(Math.floor(x)),
+    };
+    if (spec.sum) {
+      const xs = [...Array(whole.length + 1).keys()].map((number) => Math.min(number * step, now));
+      return { xs, columns: [{ look: "now", values: runningSum(whole), end: true }], ...axis };
+    }
+    return { xs: whole.map((_, number) => (number + 0.5) * step), columns: [{ look: "bars", values: whole }], ...axis };
+  }
+
   function spanPlan(spec) {
     const length = daysBetween(spec.start, spec.end) + 1;
     const sums = runningSum(spec.days);
@@ -165,7 +190,7 @@ window.Charts = (() => {
   const PAPER = { width: 704, height: 100 };
   let paper = false;
 
-  const PLANS = { places: placesPlan, day: dayPlan, hours: hoursPlan, span: spanPlan, lines: linesPlan };
+  const PLANS = { places: placesPlan, day: dayPlan, hours: hoursPlan, minutes: minutesPlan, span: spanPlan, lines: linesPlan };
 
   function draw(figure) {
     const text = figure.dataset.chart;
@@ -266,11 +291,12 @@ window.Charts = (() => {
       for (const chart of charts.values()) chart.dated = true;
       this.refresh();
     },
-    /* A row has changed: the chart of that day follows at once. */
+    /* A row has changed: the charts of that day, or campaign, follow at once. */
     row(key, row) {
       for (const [figure, chart] of charts) {
-        if (chart.spec.row !== key || !row.by_hour) continue;
-        figure.dataset.chart = JSON.stringify({ ...chart.spec, hours: row.by_hour });
+        if (chart.spec.row !== key || !(row.by_hour || row.by_minute)) continue;
+        const counts = row.by_hour ? { hours: row.by_hour } : { minutes: row.by_minute };
+        figure.dataset.chart = JSON.stringify({ ...chart.spec, ...counts });
         draw(figure);
       }
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
@@ -153,14 +153,17 @@ def units_view(ask: Ask, orders: Orders, parameters: UnitsParameters) -> UnitsVi
     try:
         if ask.past is not None:
             span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates[0] else orders.dates_of(period)
-            units = _units_then(ask, orders, (metric, scope), span)
+            units = [unit for unit in _units_then(ask, orders, (metric, scope), span) if _is_in(row, unit)]
             count = len(units)
             first = max(min(parameters.position or count - parameters.limit + 1, count), 1)
             shown = enumerate(units[first - 1 : first - 1 + parameters.limit], first)
             lines = [UnitLine(position=place, unit=unit, passed=passed.get(place, [])) for place, unit in shown]
         elif count:
             first = min(parameters.position or max(count - parameters.limit + 1, 1), count)
-            lines = _lines(ask, orders, (metric, scope, *dates), passed, first, parameters.limit)
+            if row is not None and row.by_minute is not None:
+                lines = _lines_of_campaign(ask, orders, row, passed, first, parameters.limit)
+            else:
+                lines = _lines(ask, orders, (metric, scope, *dates), passed, first, parameters.limit)
     except OrdersNotKnownError as error:
         problem = not_known(error)
     return UnitsView(
@@ -205,6 +208,35 @@ def _lines(  # noqa: PLR0913, PLR0917 - which units
         before += count
         day += timedelta(days=1)
     return lines
+
+
+def _lines_of_campaign(  # noqa: PLR0913, PLR0917 - which units
+    ask: Ask,
+    orders: Orders,
+    row: WindowRow,
+    passed: dict[int, list[MilestoneLine]],
+    first: int,
+    limit: int,
+) -> list[UnitLine]:
+    """Units of a campaign from a position on: those of its dates that are between its instants."""
+    with_rows = _rows(ask, row.scope)
+    lines: list[UnitLine] = []
+    place, day, end = 0, date.fromisoformat(row.start), date.fromisoformat(row.end)
+    while day <= end and len(lines) < limit:
+        for unit in orders.units(row.metric, row.scope, day, with_rows):
+            place += _is_in(row, unit)
+            if place >= first and len(lines) < limit and _is_in(row, unit):
+                lines.append(UnitLine(position=place, unit=unit, passed=passed.get(place, [])))
+        day += timedelta(days=1)
+    return lines
+
+
+def _is_in(row: WindowRow | None, unit: DayUnit) -> bool:
+    """Whether a unit that has the right date is in the window of a row: of a campaign, the instants decide."""
+    if row is None or row.starts_at is None or row.ends_at is None:
+        return True
+    first, end = datetime.fromisoformat(row.starts_at), datetime.fromisoformat(row.ends_at)
+    return first <= datetime.fromisoformat(unit.time) < end
 
 
 def _rows(ask: Ask, scope: str) -> frozenset[str] | None:

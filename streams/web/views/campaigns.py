@@ -1,0 +1,120 @@
+"""A campaign: how it went, minute by minute."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from schemas.outputs import Instant, WindowRow
+from streams.domain.campaigns import CAMPAIGN
+from streams.domain.zone import BusinessZone
+from streams.web.readmodel import MilestoneQuery, WindowQuery
+from streams.web.views.common import (
+    Aim,
+    Ask,
+    DatedParameters,
+    EarlierMoment,
+    MetricName,
+    MilestoneLine,
+    Text,
+    View,
+    milestone_line,
+)
+from streams.web.views.now import others_of
+
+_MAX_MILESTONES = 1000
+_MINUTE = timedelta(minutes=1)
+
+
+class CampaignParameters(DatedParameters):
+    """`metric` is by default orders placed where there are any, `scope` that of the rules and targets."""
+
+    metric: MetricName = ""
+    scope: Text = ""
+
+
+class CampaignView(View):
+    """A campaign of a scope: the row of a metric with its minutes, those of the other metrics, its milestones.
+
+    `minutes` is how many it has, `elapsed` how many of them have begun by the clock of the service; `count` is null where it is not
+    known what it was at the earlier moment that is shown. `others` are the campaigns besides, by their starts.
+    """
+
+    name: str
+    period: str
+    starts_at: Instant
+    ends_at: Instant
+    minutes: int
+    elapsed: int
+    metric: str
+    scope: str
+    metrics: list[str]
+    scopes: list[str]
+    scope_count: int
+    row: WindowRow | None
+    count: int | None
+    unknown: list[str]
+    aims: list[Aim]
+    rows: list[WindowRow]
+    milestones: list[MilestoneLine]
+    others: list[str]
+    past: EarlierMoment | None
+
+
+def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> CampaignView | None:
+    """A campaign; None where the settings have none with this name and no row is of one."""
+    period = f"{CAMPAIGN}:{name}"
+    metrics = ask.view.windows.metrics()
+    metric = parameters.metric or ("orders_placed" if "orders_placed" in metrics else ask.metric(""))
+    scope = ask.scope(parameters.scope)
+    rows = [
+        row
+        for row in ask.view.windows.page(WindowQuery(scopes=[scope], period=period, sort="metric")).rows
+        if row.period == period
+    ]
+    span = _span(ask, name, rows)
+    if span is None:
+        return None
+    starts_at, ends_at = span
+    start, end = datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at)
+    minutes = (end - start) // _MINUTE
+    now = datetime.fromisoformat(ask.status.business_now)
+    row = next((row for row in rows if row.metric == metric), None)
+    events = ask.view.milestones.page(
+        MilestoneQuery(scope=scope, metric=metric, day=start.date().isoformat(), standing=True, limit=_MAX_MILESTONES)
+    ).events
+    return CampaignView(
+        name=name,
+        period=period,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        minutes=minutes,
+        elapsed=min(max((now - start) // _MINUTE + 1, 0), minutes),
+        metric=metric,
+        scope=scope,
+        metrics=metrics,
+        scopes=ask.scopes(scope),
+        scope_count=ask.view.windows.scope_count(),
+        row=row,
+        count=ask.count_of(metric, scope, period, row),
+        unknown=[each for each, count in others_of(ask, scope, period, rows).items() if count is None],
+        aims=ask.aims(metric, scope, period, row),
+        rows=rows,
+        milestones=[milestone_line(event) for event in events if event.data.period == period],
+        others=[
+            each.name for each in sorted(ask.settings.campaigns, key=lambda each: each.start_us) if each.name != name
+        ],
+        past=ask.past,
+    )
+
+
+def _span(ask: Ask, name: str, rows: list[WindowRow]) -> tuple[str, str] | None:
+    """Its first instant and the first one after it, as its rows say, or the settings."""
+    for row in rows:
+        if row.starts_at is not None and row.ends_at is not None:
+            return row.starts_at, row.ends_at
+    for campaign in ask.settings.campaigns:
+        if campaign.name == name:
+            zone = BusinessZone(ask.settings.timezone)
+            first, end = (zone.datetime_of(instant_us) for instant_us in (campaign.start_us, campaign.end_us))
+            return first.isoformat(), end.isoformat()
+    return None

@@ -1,0 +1,60 @@
+"""Campaigns on the pages, in both languages."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.settings import CampaignSettings
+from streams.web.readmodel import Feed
+from tests.support.outputs import Record, milestone, row
+from tests.support.site import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WINDOW = "campaign:su7-launch"
+SPAN: Final[dict[str, Any]] = {"start": "2024-03-28", "end": "2024-03-29"}
+INSTANTS: Final[dict[str, Any]] = {"starts_at": "2024-03-28T22:00:00+08:00", "ends_at": "2024-03-29T22:00:00+08:00"}
+CAMPAIGNS = (
+    CampaignSettings(name="su7-launch", start=datetime.fromisoformat(INSTANTS["starts_at"]), hours=24),
+    CampaignSettings(name="yu7-launch", start=datetime.fromisoformat("2025-06-26T22:00:00+08:00"), hours=24),
+)
+
+
+async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_after_how_long(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events", campaign=CAMPAIGNS) as site:
+        now = "2024-03-28T14:27:10.000Z"
+        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
+        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        minutes = [2711, 0, 2502, *[1900] * 23, 50]
+        of_campaign = SPAN | INSTANTS | {"metric": "orders_placed", "by_minute": minutes}
+        site.rows(row(WINDOW, sum(minutes), **of_campaign), row("year:2024", 90_000, metric="orders_placed"))
+        event = milestone(
+            f"orders_placed/model=SU7/{WINDOW}/reaches:48000",
+            period=WINDOW,
+            threshold=48_000,
+            operator="reaches",
+            **SPAN,
+        )
+        data = event["data"] | INSTANTS | {"metric": "orders_placed", "position": 48_000, "after_s": 1603.5}
+        data |= {"achieved_at": "2024-03-28T22:26:43.500+08:00", "achieved_on": "2024-03-28"}
+        site.read(Feed.MILESTONES, Record(event["subject"].encode(), json.dumps(event | {"data": data}).encode()))
+
+        page = (await site.get("/campaigns/su7-launch?scope=model=SU7")).text
+        assert '"kind": "minutes"' in page
+        assert "27 minutes" in page
+        assert "after 28 minutes" in page  # the 28th has begun
+        assert "SU7 orders placed reached 48,000, Campaign su7-launch, after 26 minutes 43 seconds" in page
+        assert page.count('<tr><th scope="row">') >= 26  # the minute without orders is left out
+        chinese = (await site.get("/campaigns/su7-launch?scope=model=SU7&lang=zh")).text
+        assert "用时 26分钟43秒" in chinese
+        assert "活动 su7-launch" in chinese
+        to_come = (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
+        assert "Not begun" in to_come
+        assert (await site.get("/campaigns/other?scope=model=SU7")).status_code == 404
+        assert 'href="/campaigns/su7-launch?' in (await site.get("/windows?kind=campaign")).text
+        found = (await site.get("/api/v1/campaigns/su7-launch?scope=model=SU7")).json()
+        assert (found["elapsed"], found["minutes"], found["row"]["by_minute"]) == (28, 1440, minutes)
+        assert found["others"] == ["yu7-launch"]
