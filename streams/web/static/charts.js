@@ -5,7 +5,7 @@
  *
  *   day    hours (24 counts), usual (24 or null), goal (or null), date, now, row     cumulative over the day
  *   hours  hours, usual                                                              a bar for each hour
- *   minutes sum (whether cumulative), minutes (counts), length, now, row             by the minute of a campaign
+ *   minutes sum (whether cumulative), minutes (counts), length, elapsed, row         by the minute of a campaign
  *   span   start, end, today, now, days (counts), count, plan (or null),             cumulative over a period
  *          total ({p10, p50, p90} or null)
  *   lines  dates, series: [{values, look: now | usual | goal | plan | low | high}]    anything by date
@@ -101,7 +101,7 @@ window.Charts = (() => {
   const MOST_MINUTES = 1500;
   const SPANS = [10, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760];
   function minutesPlan(spec) {
-    const now = Math.min(Math.max(spec.now, spec.minutes.length), spec.length);
+    const now = Math.min(Math.max(spec.elapsed, spec.minutes.length), spec.length);
     const end = Math.min(SPANS.find((span) => span >= now) ?? spec.length, spec.length);
     const step = Math.ceil(end / MOST_MINUTES);
     const counts = [...Array(now).keys()].map((minute) => spec.minutes[minute] ?? 0);
@@ -110,7 +110,7 @@ window.Charts = (() => {
     const every = (width) => [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].find((size) => end / size <= Math.max(width / 3.4, 2)) ?? 1440;
     const axis = {
       range: [0, end],
-      ticks: (width) => [...Array(Math.floor(end / every(width)) + 1).keys()].map((number) => number * every(width)),
+      ticks: (width) => [...Array(Math.floor(end / every(width)) + 1).keys()].map((number) => number * every(width)).filter((minute) => minute < 0.97 * end),
       tick: text,
       say: (x) => text(Math.floor(x)),
     };
