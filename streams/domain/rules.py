@@ -309,6 +309,8 @@ def _campaign_fault(rule: Rule, calendar: Calendar) -> str | None:
         return f"{rule.window} is not counted for these scopes; list them under campaign"
     if rule.streak is not None or rule.factor is not None or rule.compares_scopes:
         return "campaigns are not compared so: give exceeds, reaches or every, first, or record"
+    if rule.watches_forecasts:
+        return "campaigns have no forecasts: leave forecast_behind and forecast_moves_days out"
     if name and (rule.first or rule.record):
         return f"{'first' if rule.first else 'record'} is among all campaigns: give the window {CAMPAIGN}"
     return None

@@ -336,7 +336,13 @@ class WindowTables:
             if kind == SIDE and name.startswith(SNAPSHOT):
                 self._snapshots.recall(name.removeprefix(SNAPSHOT), record.value)
             elif kind in (SIDE, HELD) and not name.startswith(CUT):
-                beginnings = ((DECIDED, decided), (WAITING, waiting), (KEPT, kept), (EXPECTED, expected), (COUNTED, campaigns))
+                beginnings = (
+                    (DECIDED, decided),
+                    (WAITING, waiting),
+                    (KEPT, kept),
+                    (EXPECTED, expected),
+                    (COUNTED, campaigns),
+                )
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
                 if record.value is not None:

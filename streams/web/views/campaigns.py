@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from schemas.outputs import Instant, WindowRow
-from streams.domain.campaigns import CAMPAIGN
 from streams.domain.zone import BusinessZone
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
@@ -62,7 +61,7 @@ class CampaignView(View):
 
 def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> CampaignView | None:
     """A campaign; None where the settings have none with this name and no row is of one."""
-    period = f"{CAMPAIGN}:{name}"
+    period = f"campaign:{name}"
     metrics = ask.view.windows.metrics()
     metric = parameters.metric or ("orders_placed" if "orders_placed" in metrics else ask.metric(""))
     scope = ask.scope(parameters.scope)
