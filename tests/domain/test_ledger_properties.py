@@ -8,13 +8,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
+from streams.domain import ledger as ledger_module
+from streams.domain.aliases import Alias, Aliases
 from streams.domain.daycounts import GROUP_OF_METRIC, DayCounts
 from streams.domain.ledger import Ledger
 from streams.domain.orders import judge
+from streams.domain.packing import unpack
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from tests.domain.facts import OTHER_VIN, SU7, VIN, YU7, us
@@ -228,6 +232,29 @@ def test_a_ledger_restored_from_what_the_steps_told_is_equal(
         )
         assert day.latest is not None
         assert (day.latest.time_us, day.latest.id, day.latest.source) == (latest.time_us, latest.id, latest.source)
+
+
+@settings(max_examples=80, deadline=None)
+@given(arrivals(), st.integers(1, 3), st.booleans())
+def test_what_is_restored_is_counted_alike_in_whatever_portions_and_under_aliases_from_a_day_on(
+    arrival: tuple[list[Fact], list[list[list[Fact]]]], portion: int, orders_known: bool
+) -> None:
+    _, steps = arrival
+    aliases = Aliases([Alias("model", "YU7", "SU7", date(2024, 11, 3)), Alias("region", "CN-11", "BJ")])
+    ledger, restored = (Ledger(KEPT_ZONE, Scopes(SCOPES, aliases=aliases), orders_known=orders_known) for _ in range(2))
+    told = take(ledger, steps)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ledger_module, "_RESTORED_AT_ONCE", portion)
+        restored.restore(
+            [entry for changes in told for entry in changes.vocabulary], [changes.orders for changes in told]
+        )
+    assert counted(restored) == counted(ledger)
+    assert restored.violations() == ledger.violations()
+    for order_id in restored.order_ids():
+        events = unpack(order_id, restored.blob(order_id), restored._vocabulary.words)
+        for unit in judge(events, orders_known=orders_known).units:
+            cell = KEPT_ZONE.cell_of(unit.cause.time_us)
+            assert order_id in restored._days.orders_in(unit.metric, cell, cell)
 
 
 @settings(max_examples=80, deadline=None)
