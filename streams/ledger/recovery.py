@@ -105,13 +105,16 @@ class Recovery:
         changes.violations.clear()
 
     def release(self, changes: LedgerChanges, most: int) -> None:
-        """Puts so many at most of what is held back into the changes."""
+        """Puts so many at most of what is held back into the changes.
+
+        The last ones first: to find the first one, a dictionary looks past all that have left it.
+        """
         while self.counts and len(changes.counts) < most:
-            counted = next(iter(self.counts))
-            changes.counts[counted] = self.counts.pop(counted)
+            counted, count = self.counts.popitem()
+            changes.counts[counted] = count
         while self.violations and len(changes.counts) + len(changes.violations) < most:
-            order_id = next(iter(self.violations))
-            changes.violations[order_id] = self.violations.pop(order_id)
+            order_id, violations = self.violations.popitem()
+            changes.violations[order_id] = violations
         self.is_released = not self.counts and not self.violations
 
     def done(self, positions: Mapping[Partition, int]) -> bool:
