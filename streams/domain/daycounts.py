@@ -127,6 +127,8 @@ class DayCounts:
         #: Cell and group, shifted → ids of the orders that have had units there, a line each: a list of texts takes four times
         #: the memory.
         self._orders: dict[int, bytearray] = {}
+        #: The same of minutes of campaigns, so that one that is asked about is not looked for in a busy hour.
+        self._orders_of_minutes: dict[int, bytearray] = {}
         #: Days to which much was added at once, with the latest unit added.
         self._counted: dict[DayKey, Fact | None] = {}
         self._cells: dict[int, _Cell] = {}
@@ -207,6 +209,8 @@ class DayCounts:
                     ids += [cause.order_id for cause in change.causes]
             for group, ids in added.items():
                 self.note_orders(number << GROUPS_BITS | group, ids)
+                if minute is not None:
+                    _note(self._orders_of_minutes, minute << GROUPS_BITS | group, ids)
             spread += len(cell)
             if spread >= _PAUSE_SUMS:
                 spread = 0
@@ -254,12 +258,7 @@ class DayCounts:
 
     def note_orders(self, place: int, ids: list[str]) -> None:
         """Notes orders that have units at a place: a cell and a group, shifted."""
-        noted = self._orders.get(place)
-        if noted is None:
-            noted = self._orders[place] = bytearray()
-        # No id of an order has a line's end in it.
-        noted += "\n".join(ids).encode()
-        noted += b"\n"
+        _note(self._orders, place, ids)
 
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
@@ -269,6 +268,15 @@ class DayCounts:
                 ids = self._orders.get(cell << GROUPS_BITS | group) if metric in metrics else None
                 if ids is not None:
                     found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
+        return list(found)
+
+    def orders_in_minute(self, metric: Metric, minute: int) -> list[str]:
+        """Ids of the orders that have, or had, units of a metric in a minute of UTC of a campaign, each once."""
+        found: dict[str, None] = {}
+        for group, metrics in enumerate(GROUPS):
+            ids = self._orders_of_minutes.get(minute << GROUPS_BITS | group) if metric in metrics else None
+            if ids is not None:
+                found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
         return list(found)
 
     def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
@@ -391,6 +399,15 @@ class DayCounts:
             self._scopes_by_code.append(scopes)
         code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
         return code
+
+
+def _note(orders: dict[int, bytearray], place: int, ids: list[str]) -> None:
+    noted = orders.get(place)
+    if noted is None:
+        noted = orders[place] = bytearray()
+    # No id of an order has a line's end in it.
+    noted += "\n".join(ids).encode()
+    noted += b"\n"
 
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:

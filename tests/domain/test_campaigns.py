@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.counts import CampaignHour, CountKey
@@ -16,6 +17,7 @@ from schemas.rows import RowKey
 from streams.domain.calendar import Calendar
 from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
 from streams.domain.ledger import Ledger
+from streams.domain.nth import answer_of
 from streams.domain.rules import check_rules
 from streams.domain.scopes import Scopes
 from tests.domain.test_ledger_properties import (
@@ -89,6 +91,7 @@ def counted(counts: dict[CountKey, DayCount]) -> dict[tuple[str, str, CampaignHo
     }
 
 
+@settings(deadline=None)
 @given(arrivals(), campaigns())
 def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_they_came(
     arrival: tuple[list[Fact], list[list[list[Fact]]]], several: tuple[Campaign, ...]
@@ -111,6 +114,7 @@ def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_the
         assert count.count == sum(count.by_hour) >= count.backfilled >= 0, key
 
 
+@settings(deadline=None)
 @given(event_sets(), campaigns(), st.integers(1, 3), st.data())
 def test_ledger_partitions_say_which_unit_of_a_minute_is_which(
     events: list[Fact], several: tuple[Campaign, ...], partitions: int, data: st.DataObject
@@ -134,6 +138,9 @@ def test_ledger_partitions_say_which_unit_of_a_minute_is_which(
     asked = Question(
         id="q", metric=metric, scope=scope, first_day=0, first_cell=minute, last_cell=minute, campaign=campaign.name
     )
+    of_minute = [unit for unit in inside if _minute_of(unit, campaign) == minute]
+    after, upto = (data.draw(st.none() | st.sampled_from(of_minute) if of_minute else st.none()) for _ in range(2))
+    asked = msgspec.structs.replace(asked, after=after, upto=upto)
     answers = []
     for ledger in ledgers:
         answering = ledger.answering(asked)
@@ -145,7 +152,10 @@ def test_ledger_partitions_say_which_unit_of_a_minute_is_which(
                 break
     assert sum(answer.before for answer in answers) == sum(_minute_of(unit, campaign) < minute for unit in inside)
     listed = sorted(unit for answer in answers for unit in answer.units)
-    assert listed == [unit for unit in inside if _minute_of(unit, campaign) == minute]
+    whole = answer_of(asked, 0, of_minute)
+    assert listed == whole.units
+    for name in ("inside", "passed", "within"):
+        assert sum(getattr(answer, name) for answer in answers) == getattr(whole, name), name
 
 
 def _minute_of(unit: tuple[int, ...] | tuple[Any, ...], campaign: Campaign) -> int:
@@ -156,6 +166,7 @@ def _minute_of(unit: tuple[int, ...] | tuple[Any, ...], campaign: Campaign) -> i
 moves = st.tuples(st.integers(0, 1), st.sampled_from(["a-night", "b-night"]), st.integers(0, 130), st.integers(0, 9))
 
 
+@settings(deadline=None)
 @given(
     st.lists(moves | st.sampled_from(["restart", "step", "parts"]), max_size=25),
     st.integers(1, 30),
