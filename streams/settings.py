@@ -763,11 +763,16 @@ def secret(value: str, file_name: str, setting: str) -> str:
         ) from None
 
 
-def config_or_story(config: Path | None) -> Path | None:
-    """The file named, the one that is found without a name (`None`), or else the rules and targets of the SU7's story."""
+def night_rules(name: str) -> Path:
+    """The settings of the demo for the night of a start of sale."""
+    return STORY.with_name(f"demo-{name}.toml")
+
+
+def config_or_story(config: Path | None, story: Path = STORY) -> Path | None:
+    """The file named, the one that is found without a name (`None`), or else the rules and targets of a story, the SU7's."""
     if config is not None or os.environ.get("MILESTONES_CONFIG") or Path(FILE_NAME).exists():
         return config
-    return STORY
+    return story
 
 
 def state_dir(settings: Settings) -> Path:

@@ -18,11 +18,14 @@ from streams.cli.options import cluster_options
 from streams.demo.run import DemoPlan, run
 from streams.embedded.machine import port_is_free
 from streams.installation import load_settings
-from streams.settings import ENVIRONMENT_PREFIX, STORY, Settings, config_or_story
+from streams.settings import ENVIRONMENT_PREFIX, STORY, Settings, config_or_story, night_rules
+from streams.story.nights import NIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The story that is told unless another one is named.
+YEAR = "su7-2024"
 #: The default address of clients.
 _USUAL_PORT = 9092
 _SIGNAL_CHECK_S = 0.2
@@ -48,7 +51,14 @@ _KEPT_VARIABLES = {"MILESTONES_JARS", "MILESTONES_MAVEN_REPOSITORY", "MILESTONES
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="1 tells it in a minute.",
+    help="1 tells the year in a minute, and a night in its own time.",
+)
+@click.option(
+    "--story",
+    type=click.Choice((YEAR, *NIGHTS)),
+    default=YEAR,
+    show_default=True,
+    help="The SU7's year, or the night of a start of sale, by the second.",
 )
 @cluster_options
 def command(
@@ -57,10 +67,11 @@ def command(
     data_dir: Path | None,
     port: int | None,
     speed: float,
+    story: str,
     bootstrap_servers: str | None,
     config: Path | None,
 ) -> int:
-    """Play the SU7's year 2024, SIMULATED from published totals, and watch the milestones.
+    """Play the SU7's year 2024, or a night of a start of sale, SIMULATED from published totals, and watch the milestones.
 
     Starts its own Kafka, worker and web view, with the rules and targets of the story or those of --config. With
     --bootstrap-servers it uses that cluster, with your settings and under names that begin with `demo.`.
@@ -69,7 +80,8 @@ def command(
         raise click.UsageError(
             "--data-dir and --port are about the embedded Kafka: leave them out with --bootstrap-servers"
         )
-    config = config_or_story(config) if bootstrap_servers else config or STORY
+    rules = STORY if story == YEAR else night_rules(story)
+    config = config_or_story(config, rules) if bootstrap_servers else config or rules
     config = config.absolute() if config else None
     with _directory(data_dir) as directory:
         plan = DemoPlan(
@@ -82,6 +94,7 @@ def command(
             speed=None if end_after_story else speed,
             end_after_story=end_after_story,
             web_bind=None if headless or end_after_story else _web_bind(),
+            night=None if story == YEAR else story,
         )
         # Report wrong settings before starting a Kafka for nothing.
         plan.make_settings(bootstrap_servers or Settings.model_fields["bootstrap_servers"].default)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.headline import headline
+from streams.story.nights import Night
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,7 +37,7 @@ class Display:
         milestones: Whether to print each milestone event as it is read.
     """
 
-    def __init__(self, story: Story, playing: Playing, seen: Seen, *, milestones: bool) -> None:
+    def __init__(self, story: Story | Night, playing: Playing, seen: Seen, *, milestones: bool) -> None:
         self._story = story
         self._playing = playing
         self._seen = seen
@@ -73,23 +74,44 @@ class Display:
                 print(headline(event), flush=True)  # noqa: T201 - click.echo would pass by the live display
 
     def tick(self) -> None:
-        """Called regularly; prints one line per month where there is no live display."""
+        """Called regularly; prints one line per month, or minute of a night, where there is no live display."""
+        if isinstance(self._story, Night):
+            self._tick_of_night(self._story)
+            return
         month = self._date()[:7]
         if self._live is None and self._playing.story_s and month != self._month:
             if self._month:
                 click.echo(self._month_line(self._month), err=True)
             self._month = month
 
+    def _tick_of_night(self, night: Night) -> None:
+        if self._live is not None or not self._playing.story_s:
+            return
+        minute = self._minute(night)
+        if minute != self._month:
+            click.echo(f"{minute}: {self._placed(night):,} ordered; {self._read()}", err=True)
+            self._month = minute
+
+    def _minute(self, night: Night) -> str:
+        """How long the night has lasted, hours and minutes."""
+        minutes = max(self._playing.story_s - night.span_s[0], 0) // 60
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+
+    def _placed(self, night: Night) -> int:
+        return self._seen.count("orders_placed", night.period)
+
+    def _read(self) -> str:
+        return f"events published {self._playing.published:,}, read {self._seen.books()['read']:,}"
+
     def _date(self) -> str:
         today = (datetime.fromtimestamp(self._playing.story_s, UTC) + self._offset).date()
         return min(today, self._story.expected.last_day).isoformat()
 
     def _month_line(self, month: str) -> str:
-        seen, books = self._seen, self._seen.books()
+        seen = self._seen
         return (
             f"{month}: {seen.count('deliveries', f'month:{month}'):,} delivered in the month, "
-            f"{seen.count('deliveries', f'year:{month[:4]}'):,} in the year; events published {self._playing.published:,}, "
-            f"read {books['read']:,}"
+            f"{seen.count('deliveries', f'year:{month[:4]}'):,} in the year; {self._read()}"
         )
 
     def _table(self) -> RenderableType:
@@ -97,6 +119,9 @@ class Display:
         books, seen = self._seen.books(), self._seen
         title = Text.assemble((day, "bold"), f"  {self._story.facts.title}, {self._story.facts.label}")
         grid = Table.grid(padding=(0, 3))
+        if isinstance(self._story, Night):
+            grid.add_row("ordered", f"{self._placed(self._story):,}", f"after {self._minute(self._story)}")
+            return Group(title, grid, Text(self._read()))
         for name, metric in (("produced", "produced"), ("delivered", "deliveries"), ("ordered", "orders_placed")):
             grid.add_row(
                 name,

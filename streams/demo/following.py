@@ -94,6 +94,11 @@ class Seen:
         value = self._rows.get(f"{metric}/{self._scope}/{period}")
         return decode_row(value).count if value else 0
 
+    def minutes(self, metric: str, period: str) -> list[int]:
+        """Counts by minute of a campaign of the story's model; none where there is no row."""
+        value = self._rows.get(f"{metric}/{self._scope}/{period}")
+        return list(decode_row(value).by_minute or ()) if value else []
+
     def opening(self, metric: str) -> int:
         """The opening balance of the story's model."""
         value = self._rows.get(f"{metric}/{self._scope}/total")

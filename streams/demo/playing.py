@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from streams.story import Story
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from streams.kafka.publication import Publication
     from streams.kafka.publisher import Publisher
-    from streams.story import Story
+    from streams.story.nights import Night
 
-#: How long the whole story takes at speed 1.
-STORY_LENGTH_S = 60.0
 _TICK_S = 0.1
 _CHUNK = 2000
 
@@ -33,21 +33,23 @@ class Playing:
 class Schedule:
     """When each record is due, as a fraction of the whole from 0 to 1.
 
-    Half by the story's time and half by the number of events: at the former alone the night of the launch, with a
-    tenth of all orders, would be over before anyone saw it.
+    A night goes by its own time. The year goes half by that and half by the number of events: at the former alone the night of
+    the launch, with a tenth of all orders, would be over before anyone saw it.
     """
 
     span_s: tuple[int, int]
     records: int
+    by_number: float = 0.5
 
     def due(self, number: int, story_s: int) -> float:
         """The part of the whole at which record `number` (from 0) of the time `story_s` is published."""
         first_s, last_s = self.span_s
-        return 0.5 * number / self.records + 0.5 * (story_s - first_s) / (last_s - first_s)
+        by_time = (story_s - first_s) / (last_s - first_s)
+        return self.by_number * number / self.records + (1 - self.by_number) * by_time
 
 
 async def play(
-    story: Story,
+    story: Story | Night,
     publisher: Publisher,
     playing: Playing,
     *,
@@ -60,7 +62,7 @@ async def play(
         story: To be told.
         publisher: Connected.
         playing: Kept up to date.
-        speed: 1 tells it in a minute; `None` is as fast as possible.
+        speed: 1 tells a year in a minute, and a night in its own time; `None` is as fast as possible.
         clock_s: Monotonic time.
     """
     records = story.records()
@@ -68,8 +70,9 @@ async def play(
         await _play_at_once(records, publisher, playing)
     else:
         started_s = clock_s()
-        pace = Schedule(story.span_s, story.expected.records)
-        await _play_in_time(records, publisher, playing, pace, lambda: (clock_s() - started_s) * speed / STORY_LENGTH_S)
+        pace = Schedule(story.span_s, story.expected.records, 0.5 if isinstance(story, Story) else 0.0)
+        length_s = story.length_s
+        await _play_in_time(records, publisher, playing, pace, lambda: (clock_s() - started_s) * speed / length_s)
 
 
 async def _play_at_once(records: Iterator[Publication], publisher: Publisher, playing: Playing) -> None:

@@ -21,6 +21,7 @@ from streams.kafka.admin import apply_topics
 from streams.kafka.clients import quiet_clients
 from streams.kafka.publisher import Publisher
 from streams.story import load_facts, tell
+from streams.story.nights import Night, load_night, tell_night
 from streams.worker.child_process import ServiceProcess, WorkerProcess
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _TICK_S = 0.1
 #: Once all events are applied, rows and milestones are final when nothing has come for this long.
 _QUIET_S = 5.0
+#: Of a night, in which the units of milestones are looked for among a hundred thousand of a minute.
+_QUIET_OF_NIGHT_S = 30.0
 
 T = TypeVar("T")
 
@@ -50,9 +53,10 @@ class DemoPlan:
         make_settings: From the bootstrap servers.
         bootstrap_servers: Of an existing cluster; `None` starts the embedded Kafka.
         port: Of the embedded Kafka; `None` takes a free one.
-        speed: 1 tells the story in a minute, `None` is as fast as possible.
+        speed: 1 tells the year in a minute and a night in its own time, `None` is as fast as possible.
         end_after_story: Sum up and end; otherwise stay until a signal.
         web_bind: Where the web view listens, `None` for none.
+        night: The night to tell, `None` for the year.
     """
 
     directory: Path
@@ -64,6 +68,7 @@ class DemoPlan:
     speed: float | None
     end_after_story: bool
     web_bind: str | None
+    night: str | None = None
 
 
 async def run(plan: DemoPlan, ending: Callable[[], None]) -> int:
@@ -85,7 +90,7 @@ async def run(plan: DemoPlan, ending: Callable[[], None]) -> int:
 
 async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
     """Opens everything in turn, on the stack, and runs the demo."""
-    telling = asyncio.create_task(asyncio.to_thread(lambda: tell(load_facts())))
+    telling = asyncio.create_task(asyncio.to_thread(_told, plan.night))
     kafka: EmbeddedKafka | None = None
     bootstrap_servers = plan.bootstrap_servers
     if bootstrap_servers is None:
@@ -106,6 +111,10 @@ async def _run(plan: DemoPlan, stack: contextlib.AsyncExitStack) -> int:
     return await session.run()
 
 
+def _told(night: str | None) -> Story | Night:
+    return tell(load_facts()) if night is None else tell_night(load_night(night))
+
+
 @contextlib.asynccontextmanager
 async def _in_thread(service: ServiceProcess) -> AsyncIterator[ServiceProcess]:
     """Starts a service and stops it without blocking the loop."""
@@ -123,7 +132,7 @@ class _Session:
         self,
         plan: DemoPlan,
         settings: Settings,
-        story: Story,
+        story: Story | Night,
         services: Sequence[ServiceProcess],
         kafka: EmbeddedKafka | None,
     ) -> None:
@@ -208,14 +217,23 @@ class _Session:
         if self._plan.web_bind is not None and self._web_url is None:
             self._web_url = self._services[-1].said("web view at ")
             if self._web_url is not None:
-                _say(f"web view at {self._web_url}")
+                _say(f"web view at {self._web_url}{self._page}")
+
+    @property
+    def _page(self) -> str:
+        """What to look at of a night."""
+        if not isinstance(self._story, Night):
+            return ""
+        facts = self._story.facts
+        return f"campaigns/{facts.campaign}?scope=model%3D{facts.model}"
 
     async def _settle(self, ends: Mapping[TopicPartition, int]) -> None:
         """Waits until all is applied and summed: as the simulation knows it, else until nothing changes any more."""
+        quiet_s = _QUIET_OF_NIGHT_S if isinstance(self._story, Night) else _QUIET_S
         await self._seen.until(lambda: self._seen.has_applied(ends))
         with contextlib.suppress(TimeoutError):
             while result_differences(self._story, self._seen, self._settings):
-                async with asyncio.timeout(_QUIET_S):
+                async with asyncio.timeout(quiet_s):
                     await self._seen.more_results()
 
     def _sum_up(self, seconds: float | None, *, alone: bool) -> int:
@@ -248,7 +266,7 @@ class _Session:
         click.echo(
             "the story is told, the tables stay live; Ctrl-C ends the demo. "
             f"{f'See {self._web_url} or try' if self._web_url else 'Try'}:\n"
-            f"  {prefixes}milestones windows --period month --bootstrap-servers {self._settings.bootstrap_servers}",
+            f"  {prefixes}milestones windows --period {'campaign' if isinstance(self._story, Night) else 'month'} --bootstrap-servers {self._settings.bootstrap_servers}",
             err=True,
         )
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from schemas.facts import METRICS
 from streams.headline import headline
 from streams.story.expected import standing_milestones
+from streams.story.nights import Night
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator, Mapping
-    from datetime import date
+    from collections.abc import Iterator
 
     from streams.demo.following import Seen
     from streams.settings import Settings
     from streams.story import Story
     from streams.story.expected import Expected
     from streams.story.figures import Figure
+    from streams.story.nights import NightFigure
 
 _RELATIONS = {
     "exactly": "exactly",
@@ -30,7 +30,7 @@ _RELATIONS = {
 _LISTED = 5
 
 
-def summary_lines(story: Story, seen: Seen) -> Iterator[str]:
+def summary_lines(story: Story | Night, seen: Seen) -> Iterator[str]:
     """Milestones that stand, published figures, and the books."""
     standing = seen.standing()
     yield f"{story.facts.title}, {story.facts.label}"
@@ -39,21 +39,32 @@ def summary_lines(story: Story, seen: Seen) -> Iterator[str]:
     yield from (f"  {headline(event)}" for event in standing)
     yield ""
     yield "Published figures and what the service counts"
-    days = seen.day_counts()
-    yield from (f"  {_figure(figure, days, seen.opening(figure.metric))}" for figure in story.facts.figures)
-    unexplained = story.facts.unexplained
-    counted = days["deliveries"][unexplained.day]
-    yield f"  {counted} deliveries of the total by 30 September are in no published part: dated {unexplained.day}, unexplained"
+    yield from _figures_of_night(story, seen) if isinstance(story, Night) else _figures_of_year(story, seen)
     yield ""
     yield "Books"
     yield f"  {books_line(seen)}"
 
 
-def _figure(figure: Figure, days: Mapping[str, Counter[date]], opening: int) -> str:
-    counts = days[figure.metric]
+def _figures_of_night(night: Night, seen: Seen) -> Iterator[str]:
+    minutes = seen.minutes("orders_placed", night.period)
+    for figure in night.facts.figures:
+        yield _line(figure, figure.counted(minutes), holds=figure.holds(minutes))
+
+
+def _figures_of_year(story: Story, seen: Seen) -> Iterator[str]:
+    days = seen.day_counts()
+    for figure in story.facts.figures:
+        counts, opening = days[figure.metric], seen.opening(figure.metric)
+        yield _line(figure, figure.counted(counts, opening), holds=figure.holds(counts, opening))
+    unexplained = story.facts.unexplained
+    counted = days["deliveries"][unexplained.day]
+    yield f"  {counted} deliveries of the total by 30 September are in no published part: dated {unexplained.day}, unexplained"
+
+
+def _line(figure: Figure | NightFigure, counted: int, *, holds: bool) -> str:
     said = f"{_RELATIONS[figure.relation]} {figure.value:,}"
-    verdict = "holds" if figure.holds(counts, opening) else "DOES NOT HOLD"
-    return f"{figure.what:<42} {figure.counted(counts, opening):>7,}   {said:<19} {figure.grade:<8}  {verdict}"
+    verdict = "holds" if holds else "DOES NOT HOLD"
+    return f"  {figure.what:<42} {counted:>7,}   {said:<19} {figure.grade:<8}  {verdict}"
 
 
 def books_line(seen: Seen) -> str:
@@ -70,7 +81,7 @@ def speed_line(records: int, seconds: float) -> str:
     return f"{seconds:.1f} s, {records / seconds:,.0f} events/s"
 
 
-def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
+def result_differences(story: Story | Night, seen: Seen, settings: Settings) -> list[str]:
     """Differences of counts or milestones from the simulation, one line each; should be empty."""
     expected = story.expected
     counted = seen.day_counts()
@@ -81,11 +92,26 @@ def result_differences(story: Story, seen: Seen, settings: Settings) -> list[str
         lines += [f"{metric} on {day}: {found[day]:,} counted, {days[day]:,} simulated" for day in off[:_LISTED]]
         lines += [f"{metric}: {len(off) - _LISTED} more days differ"] if len(off) > _LISTED else []
     lines += _inventory_difference(expected, seen) if settings.keeps_inventory else []
-    simulated = standing_milestones(settings, story.facts.model, expected.counts, expected.last_day, expected.openings)
+    if isinstance(story, Night) and story.period in {campaign.period_id for campaign in settings.campaigns}:
+        lines += _minute_differences(story, seen)
+    simulated = standing_milestones(
+        settings, story.facts.model, expected.counts, expected.last_day, expected.openings, expected.campaigns
+    )
     stands = {event.subject for event in seen.standing()}
     lines += [f"{milestone_id} should stand" for milestone_id in sorted(simulated - stands)]
     lines += [f"{milestone_id} should not stand" for milestone_id in sorted(stands - simulated)]
     return lines
+
+
+def _minute_differences(night: Night, seen: Seen) -> list[str]:
+    """The minutes of a night's campaign that have other orders than simulated."""
+    counted = seen.minutes("orders_placed", night.period)
+    counted += [0] * (len(night.by_minute) - len(counted))
+    off = [minute for minute, orders in enumerate(night.by_minute) if counted[minute] != orders]
+    return [
+        f"minute {minute + 1}: {counted[minute]:,} counted, {night.by_minute[minute]:,} simulated"
+        for minute in off[:_LISTED]
+    ]
 
 
 def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:
@@ -101,7 +127,7 @@ def _inventory_difference(expected: Expected, seen: Seen) -> list[str]:
     )
 
 
-def book_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
+def book_differences(story: Story | Night, seen: Seen, settings: Settings) -> list[str]:
     """Differences of the books from the story published exactly once, one line each."""
     expected, books = story.expected, seen.books()
     should = {

@@ -37,6 +37,11 @@ class Story:
     _mess: Mess
 
     @property
+    def length_s(self) -> float:
+        """How long it takes at speed 1."""
+        return 60.0
+
+    @property
     def span_s(self) -> tuple[int, int]:
         """When the first and the last event are published, in the story's time, seconds since 1970."""
         return self._mess.span_s

@@ -64,6 +64,20 @@ class Draw:
         return bisect(self._limits, rng.random() * self._limits[-1])
 
 
+_REGIONS, _VARIANTS = list(_REGION_WEIGHTS), list(_VARIANT_WEIGHTS)
+_REGION, _VARIANT = Draw(_REGION_WEIGHTS.values()), Draw(_VARIANT_WEIGHTS.values())
+
+
+def random_region(rng: random.Random) -> str:
+    """Where an order is from."""
+    return _REGIONS[_REGION.index(rng)]
+
+
+def random_variant(rng: random.Random) -> str:
+    """What is ordered."""
+    return _VARIANTS[_VARIANT.index(rng)]
+
+
 def draw_orders(facts: StoryFacts, rng: random.Random) -> list[Order]:
     """Every order of the story, by time; none before its start."""
     region, regions = Draw(_REGION_WEIGHTS.values()), list(_REGION_WEIGHTS)

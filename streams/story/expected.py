@@ -30,6 +30,7 @@ class Expected:
         violating_orders: Orders whose events are contradictory at the end.
         counts: Metric → business date → units at the end, for the story's one model.
         openings: Metric → units from before its records begin.
+        campaigns: Period of a campaign → metric → units at the end, for that model.
         elsewhere: Key of every valid record from the publisher with the other partitioner.
     """
 
@@ -39,6 +40,7 @@ class Expected:
     violating_orders: int = 0
     counts: dict[str, Counter[date]] = field(default_factory=lambda: {metric: Counter() for metric in METRICS})
     openings: dict[str, int] = field(default_factory=dict)
+    campaigns: dict[str, dict[str, int]] = field(default_factory=dict)
     elsewhere: list[bytes] = field(default_factory=list)
 
     @property
@@ -65,12 +67,13 @@ class Expected:
         )
 
 
-def standing_milestones(
+def standing_milestones(  # noqa: PLR0913, PLR0917 - what is simulated, by name
     settings: Settings,
     model: str,
     counts: Mapping[str, CountsByDate],
     clock: date,
     openings: Mapping[str, int] = MappingProxyType({}),
+    campaigns: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> set[str]:
     """Ids of the milestones that stand once everything is counted, for rules on `["model"]` and targets of the model.
 
@@ -82,13 +85,18 @@ def standing_milestones(
         counts: Metric → date → units.
         clock: Date of the latest event: days before it are over.
         openings: Metric → opening balance.
+        campaigns: Period → metric → units.
     """
     scope = f"model={model}"
     standing: set[str] = set()
     for rule in settings.rule:
         days = counts.get(rule.metric, {})
         prefix = f"{rule.metric}/{scope}"
-        periods = _periods(rule.window, days, openings.get(rule.metric, 0))
+        periods = _periods(rule.window, days, openings.get(rule.metric, 0)) or {
+            period: units.get(rule.metric, 0)
+            for period, units in campaigns.items()
+            if f"{period}:".startswith(f"{rule.window}:")
+        }
         if rule.record:
             standing |= {f"{prefix}/record:day:{day}" for day in _record_days(days, clock)}
         if rule.every is not None:

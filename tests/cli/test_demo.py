@@ -428,6 +428,17 @@ def test_a_demo_that_is_killed_leaves_no_process_and_its_story_can_be_told_to_th
     assert "counts and milestones are exactly those of the simulation" in again.out.read_text()
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_night_of_a_start_of_sale_is_counted_by_the_minute_and_its_milestones_say_after_how_long(demo: Any) -> None:
+    run = demo("--story", "su7-launch", "--exit", module=SMALL)
+    assert run.process.wait(stretched(240)) == 0, run.err.read_text()
+    told = run.out.read_text()
+    assert "counts, milestones and books are exactly those of the simulation" in told
+    assert "SU7 orders placed reached 10,000 in the su7-launch campaign after " in told
+    assert "orders within 24 hours                      11,112   exactly 88,898      official  DOES NOT HOLD" in told
+
+
 def test_options_of_the_embedded_kafka_make_no_sense_with_another_cluster() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streams", "demo", "--bootstrap-servers", "127.0.0.1:1", "--port", "9"],

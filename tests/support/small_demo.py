@@ -10,6 +10,7 @@ from streams.cli import main
 from streams.story import Story, load_facts, tell
 from streams.story.delivery_faults import Transport
 from streams.story.lives import Rates
+from streams.story.nights import Night, NightFacts, tell_night
 
 
 def small_story() -> Story:
@@ -26,6 +27,17 @@ def small_story() -> Story:
     return tell(small, Rates(**{each.name: 0 for each in dataclasses.fields(Rates)}), Transport(id_conflicts=2))
 
 
+def small_night(facts: NightFacts) -> Night:
+    """A night with an eighth of its orders."""
+    return tell_night(
+        dataclasses.replace(facts, curve=tuple((seconds, orders // 8) for seconds, orders in facts.curve))
+    )
+
+
 if __name__ == "__main__":
-    with patch("streams.demo.run.tell", lambda _: small_story()):  # the one change to the real thing
+    # The one change to the real thing.
+    with (
+        patch("streams.demo.run.tell", lambda _: small_story()),
+        patch("streams.demo.run.tell_night", small_night),
+    ):
         main()

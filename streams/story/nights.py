@@ -1,0 +1,252 @@
+"""The night of a start of sale as events: SIMULATED from published totals with a fixed seed, by the second."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from schemas.facts import ORDERS
+from streams.errors import ExpectedError
+from streams.story.draws import random_region, random_variant
+from streams.story.events import PLACED, VOIDED, EventWriter, StoryEvent, local_date
+from streams.story.expected import Expected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streams.kafka.publication import Publication
+
+#: The nights there are; each has a file of facts and one of rules.
+NIGHTS: Final = ("su7-launch", "yu7-launch")
+FACTORY: Final = "BJ1"
+SHOP: Final = "/simulated/sales/app"
+_METRICS: Final = ("orders_placed", "orders")
+_MINUTE_S: Final = 60
+#: Seconds by which a late event is published after its time, a copy after the first one, and a void after its event.
+_LATE_S: Final = (60, 900)
+_AGAIN_S: Final = (1, 30)
+_VOIDED_S: Final = (5, 120)
+
+
+@dataclass(frozen=True)
+class NightFigure:
+    """One published figure: the orders placed within so many minutes of the start stand in `relation` to `value`."""
+
+    id: str
+    what: str
+    minutes: int
+    relation: Literal["exactly", "more_than", "at_least"]
+    value: int
+    grade: Literal["official", "reported"]
+    source: str
+
+    def counted(self, by_minute: Sequence[int]) -> int:
+        """The orders of these minutes."""
+        return sum(by_minute[: self.minutes])
+
+    def holds(self, by_minute: Sequence[int]) -> bool:
+        """Whether the minutes agree with what was published."""
+        counted = self.counted(by_minute)
+        if self.relation == "exactly":
+            return counted == self.value
+        return counted > self.value if self.relation == "more_than" else counted >= self.value
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of all orders: published twice, published late, placed by mistake and voided, no valid events."""
+
+    twice: float
+    late: float
+    voided: float
+    rejected: float
+
+
+@dataclass(frozen=True)
+class NightFacts:
+    """The validated data file of a night; `curve` has seconds since the start, and orders placed by then."""
+
+    title: str
+    label: str
+    model: str
+    campaign: str
+    start: datetime
+    seed: int
+    figures: tuple[NightFigure, ...]
+    curve: tuple[tuple[int, int], ...]
+    faults: Faults
+
+    def utc_offset_s(self) -> int:
+        """Offset of local time in seconds, the same for the whole night."""
+        offset = self.start.utcoffset()
+        return int((offset or timedelta()).total_seconds())
+
+
+@dataclass(frozen=True)
+class Night:
+    """A simulated night: its facts, the expected results, and its records in publishing order.
+
+    Attributes:
+        facts: As published.
+        expected: What must come of it.
+        by_minute: Orders placed in each minute.
+    """
+
+    facts: NightFacts
+    expected: Expected
+    by_minute: tuple[int, ...]
+    _events: tuple[tuple[int, StoryEvent, bool], ...]
+    _writer: EventWriter
+
+    @property
+    def period(self) -> str:
+        """Id of its campaign's period."""
+        return f"campaign:{self.facts.campaign}"
+
+    @property
+    def span_s(self) -> tuple[int, int]:
+        """When it begins, and when the last event is published, in its own time, seconds since 1970."""
+        return int(self.facts.start.timestamp()), self._events[-1][0]
+
+    @property
+    def length_s(self) -> float:
+        """How long it takes at speed 1: as long as it did."""
+        first_s, last_s = self.span_s
+        return float(last_s - first_s)
+
+    def fingerprint(self) -> str:
+        """A digest of the expected results and the first records, to tell stories apart."""
+        first = "\n".join(map(repr, islice(self.records(), 1000)))
+        return hashlib.sha256(f"{self.expected}\n{first}".encode()).hexdigest()
+
+    def balances(self) -> list[Publication]:
+        """There is nothing before it."""
+        return []
+
+    def records(self) -> Iterator[Publication]:
+        """Yields every record from the start; each is built as it is needed."""
+        writer = self._writer
+        for published_s, event, is_valid in self._events:
+            if is_valid:
+                yield writer.record(event, binary=False, crc32_partitioner=False, story_s=published_s)
+            else:
+                value = writer.structured(event).replace(writer.local_time(event.time_s), "2024-03-28T22:00:00", 1)
+                yield writer.rejected(event.topic, event.order_id.encode(), value.encode(), published_s)
+
+
+def load_night(name: str, path: Path | None = None) -> NightFacts:
+    """Reads the data file of a night.
+
+    Args:
+        name: One of `NIGHTS`.
+        path: Of the file; by default the one in a checkout (`deploy/demo/`), else the copy in the installed package.
+
+    Raises:
+        ExpectedError: It cannot be read or is invalid; one line that names the file.
+    """
+    package = Path(str(resources.files("streams")))
+    path = path or package / "data" / f"{name}.toml"
+    try:
+        return _facts(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ExpectedError(f"{path}: {error.strerror or error}") from None
+    except KeyError as error:
+        raise ExpectedError(f"{path}: {error.args[0]} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise ExpectedError(f"{path}: {error}") from None
+
+
+def _facts(data: dict[str, Any]) -> NightFacts:
+    start: datetime = data["start"]
+    if start.tzinfo is None:
+        raise ValueError("start needs an offset, such as +08:00")
+    curve = tuple((point["seconds"], point["orders"]) for point in data["simulation"]["curve"])
+    if list(curve) != sorted(set(curve)) or any(seconds % _MINUTE_S for seconds, _ in curve[-1:]):
+        raise ValueError("simulation.curve: seconds and orders must rise, and the last seconds must be full minutes")
+    return NightFacts(
+        title=data["title"],
+        label=data["label"],
+        model=data["model"],
+        campaign=data["campaign"],
+        start=start,
+        seed=data["seed"],
+        figures=tuple(NightFigure(**figure) for figure in data["figure"]),
+        curve=curve,
+        faults=Faults(**data["simulation"]["faults"]),
+    )
+
+
+def tell_night(facts: NightFacts) -> Night:
+    """Simulates a night; the same facts give the same records."""
+    rng = random.Random(facts.seed)  # noqa: S311 - must be reproducible, not secret
+    start_s, offset_s = int(facts.start.timestamp()), facts.utc_offset_s()
+    writer = EventWriter(facts.model, FACTORY, offset_s)
+    expected = Expected()
+    by_minute = [0] * (facts.curve[-1][0] // _MINUTE_S)
+    events: list[tuple[int, StoryEvent, bool]] = []
+    times = _times(facts, rng)
+    for number, after_s in enumerate(times, 1):
+        event = _placed(facts, number, start_s + after_s, rng)
+        late_s = rng.randint(*_LATE_S) if rng.random() < facts.faults.late else 0
+        events.append((event.time_s + late_s, event, True))
+        expected.events += 1
+        by_minute[after_s // _MINUTE_S] += 1
+        for metric in _METRICS:
+            expected.count(metric, local_date(event.time_s, offset_s))
+        if rng.random() < facts.faults.twice:
+            events.append((event.time_s + late_s + rng.randint(*_AGAIN_S), event, True))
+            expected.duplicates += 1
+    _add_mistakes(facts, len(times), events, expected, rng)
+    expected.campaigns[f"campaign:{facts.campaign}"] = dict.fromkeys(_METRICS, len(times))
+    events.sort(key=lambda one: (one[0], one[1].order_id, one[1].kind))
+    return Night(facts, expected, tuple(by_minute), tuple(events), writer)
+
+
+def _times(facts: NightFacts, rng: random.Random) -> list[int]:
+    """Seconds after the start of each order, in order."""
+    times: list[int] = []
+    before_s, before = 0, 0
+    for seconds, orders in facts.curve:
+        times += sorted(rng.randrange(before_s, seconds) for _ in range(orders - before))
+        before_s, before = seconds, orders
+    return times
+
+
+def _add_mistakes(
+    facts: NightFacts,
+    orders: int,
+    events: list[tuple[int, StoryEvent, bool]],
+    expected: Expected,
+    rng: random.Random,
+) -> None:
+    """Orders placed by mistake, which are voided, and records that are no valid events; none of them counts."""
+    start_s, length_s = int(facts.start.timestamp()), facts.curve[-1][0]
+    for number in range(orders + 1, orders + 1 + round(facts.faults.voided * orders)):
+        placed = _placed(facts, number, start_s + rng.randrange(length_s), rng)
+        voided_s = placed.time_s + rng.randint(*_VOIDED_S)
+        voids = (placed.source, placed.id)
+        void = StoryEvent(VOIDED, ORDERS, voided_s, placed.order_id, SHOP, _new_id(rng), extra="mistake", voids=voids)
+        events += [(placed.time_s, placed, True), (voided_s, void, True)]
+        expected.events += 2
+    for number in range(round(facts.faults.rejected * orders)):
+        wrong = _placed(facts, 9_000_000 + number, start_s + rng.randrange(length_s), rng)
+        events.append((wrong.time_s, wrong, False))
+        expected.dead_letters["missing_offset"] += 1
+
+
+def _placed(facts: NightFacts, number: int, time_s: int, rng: random.Random) -> StoryEvent:
+    order_id = f"{facts.model}-{facts.start:%Y%m%d}-{number:07d}"
+    return StoryEvent(
+        PLACED, ORDERS, time_s, order_id, SHOP, _new_id(rng), "", random_variant(rng), random_region(rng), "app"
+    )
+
+
+def _new_id(rng: random.Random) -> str:
+    return f"{rng.getrandbits(64):016x}"
