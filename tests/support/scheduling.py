@@ -53,6 +53,7 @@ LONGEST: Final = (
     "tests/kafka/test_append_times.py",
     "tests/kafka/test_plain_client.py",
     "tests/kafka/test_reading.py",
+    "tests/fuzz/test_fuzz.py",
     "tests/cli/test_doctor.py",
     "tests/test_deployment.py",
     "tests/story/test_story.py",
