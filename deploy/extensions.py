@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = ("schemas/_scanner.pyx", "streams/domain/_steps.pyx")
 GLIBC = (2, 28)
-OPTIONS = ("-O3", "-fPIC", "-shared", "-g0", "-fwrapv", "-Wno-unreachable-code", "-Wno-unused-function")
+OPTIONS = ("-O2", "-fPIC", "-shared", "-g0", "-fwrapv", "-Wno-unreachable-code", "-Wno-unused-function")
 
 
 class ExtensionsError(Exception):
@@ -52,12 +53,12 @@ class ExtensionsHook(BuildHookInterface):
         machine = os.environ.get("MILESTONES_WHEEL_FOR", "")
         try:
             if version == "editable":
-                for source in SOURCES:
-                    build(root / source, root / source_folder(source))
+                build_all({root / source: root / source_folder(source) for source in SOURCES})
                 return
             self._scratch = into = Path(tempfile.mkdtemp(dir=log.parent))
-            for source in SOURCES:
-                made = build(root / source, into, machine)
+            for source, made in zip(
+                SOURCES, build_all({root / source: into for source in SOURCES}, machine), strict=True
+            ):
                 build_data["force_include"][str(made)] = f"{source_folder(source)}/{made.name}"
         except ExtensionsError as error:
             if machine or os.environ.get("MILESTONES_EXTENSIONS") == "required":
@@ -105,18 +106,22 @@ def compiler(machine: str) -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", *target]
 
 
-def build(source: Path, into: Path, machine: str = "", options: tuple[str, ...] = OPTIONS) -> Path:
-    """Compiles one source. Returns the module's file.
+def build_all(places: dict[Path, Path], machine: str = "", options: tuple[str, ...] = OPTIONS) -> list[Path]:
+    """Compiles sources, all at once. Returns the modules' files.
 
     Args:
-        source: The `.pyx`.
-        into: The folder of the module.
+        places: Each `.pyx` and the folder of its module.
         machine: `x86_64` or `aarch64` for Linux there, "" for this machine.
         options: Of the C compiler.
 
     Raises:
         ExtensionsError: That does not work here.
     """
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda place: _build(*place, machine, options, scratch), places.items()))
+
+
+def _build(source: Path, into: Path, machine: str, options: tuple[str, ...], scratch: str) -> Path:
     headers = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
     if not any(Path(folder, "Python.h").exists() for folder in headers):
         raise ExtensionsError(f"Python's headers are missing, there is no {sysconfig.get_path('include')}/Python.h")
@@ -127,16 +132,15 @@ def build(source: Path, into: Path, machine: str = "", options: tuple[str, ...] 
     made = into / f"{source.stem}{suffix}"
     if sys.platform == "darwin":
         options = (*options, "-undefined", "dynamic_lookup")
-    with tempfile.TemporaryDirectory() as folder:
-        code, fresh = Path(folder, f"{source.stem}.c"), Path(folder, made.name)
-        run([sys.executable, "-m", "cython", "-3", str(source), "-o", str(code)], folder)
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        includes = [f"-I{each}" for each in sorted(headers)]
-        run([*command, *options, *includes, f'-DMILESTONES_SOURCE="{digest}"', str(code), "-o", str(fresh)], folder)
-        # Into its place at once: a process may have the old one loaded.
-        beside = made.with_suffix(".new")
-        shutil.copy(fresh, beside)
-        beside.replace(made)
+    code, fresh = Path(scratch, f"{source.stem}.c"), Path(scratch, made.name)
+    run([sys.executable, "-m", "cython", "-3", str(source), "-o", str(code)], scratch)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    includes = [f"-I{each}" for each in sorted(headers)]
+    run([*command, *options, *includes, f'-DMILESTONES_SOURCE="{digest}"', str(code), "-o", str(fresh)], scratch)
+    # Into its place at once: a process may have the old one loaded.
+    beside = made.with_suffix(".new")
+    shutil.copy(fresh, beside)
+    beside.replace(made)
     return made
 
 

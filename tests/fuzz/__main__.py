@@ -49,8 +49,7 @@ def sanitized(folder: Path) -> dict[str, str]:
     extensions: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extensions)
     try:
-        for source in extensions.SOURCES:
-            extensions.build(ROOT / source, folder, options=SANITIZERS)
+        extensions.build_all({ROOT / source: folder for source in extensions.SOURCES}, options=SANITIZERS)
     except extensions.ExtensionsError as error:
         refuse(str(error))
     asked = [*extensions.compiler(""), "-print-file-name=libasan.so"]
