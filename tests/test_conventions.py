@@ -35,6 +35,10 @@ def third_party(path: Path) -> Iterator[str]:
                 yield top
 
 
+#: What programs of `tests/bench/peer_programs` run with, in an environment of their own; see its `requirements.in`.
+PEERS_IMPORT = {"bytewax", "confluent_kafka", "quixstreams"}
+
+
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"].get("optional-dependencies", {})
@@ -49,10 +53,12 @@ def test_what_is_imported_is_declared() -> None:
     for folder, declared in (("schemas", runtime), ("streams", runtime), ("tests", runtime | dev)):
         imported = {name for path in ROOT.glob(f"{folder}/**/*.py") for name in third_party(path)}
         assert imported
-        for name in imported:
+        for name in imported - (PEERS_IMPORT if folder == "tests" else set()):
             if not {distribution(each) for each in provided_by.get(name, [name])} & declared:
                 undeclared.add(f"{folder}: {name}")
     assert undeclared == set()
+    of_peers = (ROOT / "tests/bench/peer_programs/requirements.in").read_text()
+    assert all(re.search(rf"^{name.replace('_', '-')}\b", of_peers, re.MULTILINE) for name in PEERS_IMPORT)
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -73,7 +73,11 @@ class Jar:
 
 def locked_jars() -> tuple[Jar, ...]:
     """The lock, in its order."""
-    text = (resources.files("streams") / "data" / "kafka-jars.lock").read_text(encoding="ascii")
+    return read_lock((resources.files("streams") / "data" / "kafka-jars.lock").read_text(encoding="ascii"))
+
+
+def read_lock(text: str) -> tuple[Jar, ...]:
+    """The jars of a lock, in its order."""
     return tuple(_parse(line) for line in text.splitlines() if line and not line.startswith("#"))
 
 
@@ -89,10 +93,10 @@ def jars_dir() -> Path:
     return Path(given).expanduser() if given else cache_root() / "jars"
 
 
-def missing_jars() -> tuple[Jar, ...]:
-    """The jars of the lock that are not in `jars_dir()`."""
+def missing_jars(jars: Sequence[Jar] | None = None) -> tuple[Jar, ...]:
+    """The jars of the lock, or these, that are not in `jars_dir()`."""
     folder = jars_dir()
-    return tuple(jar for jar in locked_jars() if not (folder / jar.file_name).is_file())
+    return tuple(jar for jar in (locked_jars() if jars is None else jars) if not (folder / jar.file_name).is_file())
 
 
 def repository() -> str:
@@ -111,43 +115,45 @@ def _maven_central() -> str:
     return str(MAVEN_CENTRAL_URL)
 
 
-def ensure_jars(say: Callable[[str], None]) -> list[Path]:
+def ensure_jars(say: Callable[[str], None], jars: Sequence[Jar] | None = None) -> list[Path]:
     """The jars for the class path, in the order of the lock; fetched where missing.
 
     Args:
         say: Called with one line before anything slow.
+        jars: Those of another lock.
 
     Raises:
         ExpectedError: A jar is not what the lock names, cannot be fetched or cannot be stored.
     """
-    if missing_jars():
+    wanted = locked_jars() if jars is None else jars
+    if missing_jars(wanted):
         if os.environ.get(JARS_VARIABLE):
-            raise _incomplete_folder()
-        _fetch_missing(say)
+            raise _incomplete_folder(wanted)
+        _fetch_missing(say, wanted)
     folder = jars_dir()
-    for jar in locked_jars():
+    for jar in wanted:
         if not jar.matches(folder / jar.file_name):
             raise ExpectedError(
                 f"{folder / jar.file_name} is not the {jar.coordinate} that the lock names (its SHA-256 differs); "
                 f"remove the file{'' if os.environ.get(JARS_VARIABLE) else ', it is downloaded again at the next start'}"
             )
-    return [folder / jar.file_name for jar in locked_jars()]
+    return [folder / jar.file_name for jar in wanted]
 
 
-def _incomplete_folder() -> ExpectedError:
-    missing = missing_jars()
+def _incomplete_folder(wanted: Sequence[Jar]) -> ExpectedError:
+    missing = missing_jars(wanted)
     return ExpectedError(
-        f"{JARS_VARIABLE}={jars_dir()} lacks {len(missing)} of {len(locked_jars())} jars, {missing[0].file_name} "
+        f"{JARS_VARIABLE}={jars_dir()} lacks {len(missing)} of {len(wanted)} jars, {missing[0].file_name} "
         f"among them; add them or unset {JARS_VARIABLE} to have them fetched"
     )
 
 
-def _fetch_missing(say: Callable[[str], None]) -> None:
+def _fetch_missing(say: Callable[[str], None], wanted: Sequence[Jar]) -> None:
     folder = jars_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _sole_fetcher(folder, say):
-            missing = missing_jars()  # none, where another process fetched them while this one waited
+            missing = missing_jars(wanted)  # none, where another process fetched them while this one waited
             if missing:
                 size_mib = sum(jar.size for jar in missing) // _MIB + 1
                 refuse_full_disk(folder, 2 * size_mib, "fetching Apache Kafka")
@@ -262,7 +268,7 @@ def refuse_unreachable(jar: Jar, timeout_s: float = 10.0) -> None:
     import requests  # noqa: PLC0415 - takes long to import and is rarely needed
 
     if os.environ.get(JARS_VARIABLE):
-        raise _incomplete_folder()
+        raise _incomplete_folder(locked_jars())
     path = "/".join((*jar.group.split("."), jar.artifact, jar.version, jar.file_name))
     source = _repository().removeprefix("file://").rstrip("/")
     if Path(source).is_dir():

@@ -3,6 +3,7 @@
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench guard [--accept]                   # against what was last accepted, see tests/bench/guard.py
     .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
+    .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle
+from tests.bench import guard, idle, peers
 from tests.bench.latency import measure_latency
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
@@ -150,7 +151,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", nargs="?", choices=("service", "guard", "idle", "totals", "readers", "opening"), default="service"
+        "what",
+        nargs="?",
+        choices=("service", "guard", "idle", "peers", "totals", "readers", "opening"),
+        default="service",
     )
     parser.add_argument(
         "--accept", action="store_true", help="the guard compares with the figures of this run from now on"
@@ -163,6 +167,8 @@ def main() -> None:
         "--orders", type=int, default=1_000_000, help="orders; each has two events (default: 1,000,000)"
     )
     parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
+    parser.add_argument("--runs", type=int, default=peers.RUNS, help=f"runs of the peers (default: {peers.RUNS})")
+    parser.add_argument("--only", nargs="+", choices=peers.PEERS, default=(), help="only these peers (default: all)")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
     if options.what == "totals":
@@ -184,6 +190,11 @@ def main() -> None:
                 results = asyncio.run(bench_opening(bootstrap, options.rows, options.kills, Path(folder)))
             elif options.what == "guard":
                 results = asyncio.run(guard.bench(bootstrap, Path(folder)))
+            elif options.what == "peers":
+                run = peers.bench(
+                    bootstrap, kafka.pid, Path(folder), orders=options.orders, runs=options.runs, only=options.only
+                )
+                results = asyncio.run(run)
             elif options.what == "idle":
                 results = asyncio.run(idle.bench(bootstrap, kafka.pid, Path(folder)))
             else:
@@ -196,7 +207,7 @@ def main() -> None:
             guard.accept(results)
         _keep(results, options.json)
         sys.exit(0 if options.accept else code)
-    {"opening": show_opening, "idle": idle.show}.get(options.what, _print)(results)
+    {"opening": show_opening, "idle": idle.show, "peers": peers.show}.get(options.what, _print)(results)
     _keep(results, options.json)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PLACED = (
     b'{"specversion":"1.0","id":"8f14e45f-ea3c-4d2b-9d0b-%012x","source":"/sales/web","type":"order.placed.v1",'
@@ -26,14 +26,25 @@ _START = datetime(2024, 1, 1, tzinfo=UTC)
 _VARIANTS = (b"Max", b"Pro", b"Standard")
 
 
-def lives(orders: int, first: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
-    """(0 orders | 1 deliveries, key, value): each order is placed and, 20 days later, delivered, over one year."""
+def lives(
+    orders: int, first: int = 0, zone: timezone = UTC, told: Callable[[int, datetime], None] = lambda _kind, _at: None
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """(0 orders | 1 deliveries, key, value): each order is placed and, 20 days later, delivered, over one year.
+
+    Args:
+        orders: How many.
+        first: Number of the first.
+        zone: In which their times are written.
+        told: Called with each event's number of its topic and its time.
+    """
     step_s = 300 * 86_400 / orders
     for number in range(first, first + orders):
         key = b"SO-%09d" % number
         variant = _VARIANTS[number % 3]
-        placed = _START + timedelta(seconds=(number - first) * step_s)
+        placed = _START.astimezone(zone) + timedelta(seconds=(number - first) * step_s)
         delivered = placed + timedelta(days=20)
+        told(0, placed)
+        told(1, delivered)
         yield 0, key, PLACED % (number, placed.isoformat(timespec="seconds").encode(), number, number, variant)
         yield (
             1,
