@@ -30,7 +30,11 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
         site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
         minutes = [2711, 0, 2502, *[1900] * 23, 50]
         of_campaign = SPAN | INSTANTS | {"metric": "orders_placed", "by_minute": minutes}
-        site.rows(row(WINDOW, sum(minutes), **of_campaign), row("year:2024", 90_000, metric="orders_placed"))
+        site.rows(
+            row(WINDOW, sum(minutes), **of_campaign),
+            row("year:2024", 90_000, metric="orders_placed"),
+            row("day:2024-03-28", 50_000, metric="orders_placed"),
+        )
         event = milestone(
             f"orders_placed/model=SU7/{WINDOW}/reaches:48000",
             period=WINDOW,
@@ -51,6 +55,9 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
         chinese = (await site.get("/campaigns/su7-launch?scope=model=SU7&lang=zh")).text
         assert "用时 26分钟43秒" in chinese
         assert "活动 su7-launch" in chinese
+        first = (await site.get("/?scope=model=SU7")).text
+        assert "<dt>Campaign su7-launch</dt>" in first
+        assert "yu7-launch" not in first
         to_come = (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
         assert "Not begun" in to_come
         assert (await site.get("/campaigns/other?scope=model=SU7")).status_code == 404
