@@ -37,6 +37,7 @@ LONGEST: Final = (
     "tests/web/test_server.py",
     "tests/faults/test_broker_loss.py",
     "tests/kafka/test_gaps.py",
+    "tests/kafka/test_campaigns.py",
     "tests/kafka/test_owners_topics.py",
     "tests/web/test_browser_alone.py",
     "tests/cli/test_audit.py",
@@ -57,6 +58,7 @@ LONGEST: Final = (
     "tests/cli/test_doctor.py",
     "tests/test_deployment.py",
     "tests/story/test_story.py",
+    "tests/domain/test_campaigns.py",
     "tests/story/test_backtest.py",
 )
 _WITH_KAFKA: Final = ("tests/kafka/", "tests/faults/")
