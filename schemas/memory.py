@@ -34,6 +34,11 @@ EXPECTED: Final = "expected/"
 #: Before the id of the period of a campaign: it is counted, as the value says in text. Of one without it, what is there is no news.
 COUNTED: Final = "counted/"
 
+#: Before the id of an alert about a silence that was there before its rule, and before that of the rule once all scopes have been
+#: looked at.
+QUIET: Final = "quiet/"
+JUDGED: Final = "judged/"
+
 
 def key_of(kind: str, name: str) -> bytes:
     """Key of a record."""

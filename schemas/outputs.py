@@ -32,9 +32,10 @@ MilestoneKind = Literal[
     "record",
     "forecast_behind",
     "forecast_moved",
+    "stalled",
 ]
 #: Kinds that say what is expected, or how something is, for as long as it is so: raised and ended, never retracted.
-ALERT_KINDS: Final[frozenset[MilestoneKind]] = frozenset(("forecast_behind", "forecast_moved"))
+ALERT_KINDS: Final[frozenset[MilestoneKind]] = frozenset(("forecast_behind", "forecast_moved", "stalled"))
 #: Why an alert has ended.
 AlertEnd = Literal["back", "reached", "over", "gone"]
 ForecastState = Literal["upcoming", "ahead", "behind", "reached", "missed"]
@@ -259,6 +260,20 @@ class AlertForecast(_Output):
     former_date: CivilDate | None = Field(default=None, exclude_if=_is_none)
 
 
+class AlertSilence(_Output):
+    """The hours in which nothing, or little, has come although it usually does.
+
+    `since` is the beginning of the first of the `hours` and `until` the end of the last; `usual` is how many units usually come in
+    these hours, and `below` the share of them that was not reached, left out where nothing came at all.
+    """
+
+    since: Instant
+    until: Instant
+    hours: Positive
+    usual: Annotated[float, Field(ge=0)]
+    below: float | None = Field(default=None, exclude_if=_is_none)
+
+
 class MilestoneData(_Output):
     """What was passed, when, by what.
 
@@ -272,7 +287,7 @@ class MilestoneData(_Output):
     instants of a campaign, and `after_s` how many seconds after its start the number was passed.
 
     Alerts have `rule` and no unit. Those about forecasts also have `target_id`, the target's value as `threshold`, and `forecast`;
-    `ended` says why an alert has ended.
+    those about what does not come have `silence`, and `count` is what has come since; `ended` says why an alert has ended.
     """
 
     milestone_id: str
@@ -300,6 +315,7 @@ class MilestoneData(_Output):
     compared_scope: str | None = Field(default=None, exclude_if=_is_none)
     compared_count: Count | None = Field(default=None, exclude_if=_is_none)
     forecast: AlertForecast | None = Field(default=None, exclude_if=_is_none)
+    silence: AlertSilence | None = Field(default=None, exclude_if=_is_none)
     ended: AlertEnd | None = Field(default=None, exclude_if=_is_none)
     position: Positive | None = Field(default=None, exclude_if=_is_none)
     achieved_at: Instant | None

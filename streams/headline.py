@@ -9,7 +9,7 @@ from schemas.outputs import ALERT_KINDS
 from schemas.texts import scope_names
 
 if TYPE_CHECKING:
-    from schemas.outputs import MilestoneData, MilestoneEvent
+    from schemas.outputs import AlertSilence, MilestoneData, MilestoneEvent
 
 _UNITS = {
     "orders_placed": "orders placed",
@@ -37,6 +37,8 @@ def headline(event: MilestoneEvent) -> str:
     when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else min(data.end, data.detected_at[:10]))
     if data.forecast is not None and event.stands:
         when = data.forecast.business_date
+    elif data.silence is not None:
+        when = data.start
     revision = f" revision {data.revision}" if data.revision > 1 else ""
     return f"{when}  {_TYPES.get(event.type, f'{event.type}: ')}{sentence(data)}  [{data.milestone_id}{revision}]"
 
@@ -88,7 +90,9 @@ def _milestone(data: MilestoneData, what: str) -> str:
 
 
 def _alert(data: MilestoneData) -> str:
-    """What is expected of a target, or why the alert about that has ended."""
+    """What is expected of a target or does not come, or why the alert about that has ended."""
+    if data.silence is not None:
+        return _silence(data, data.silence)
     value = data.threshold or 0
     target = f"the target of {value:,} {_window(data)}"
     if data.ended == "gone":
@@ -111,6 +115,15 @@ def _alert(data: MilestoneData) -> str:
     if data.ended is not None:
         return f"expected to reach {target} after all, {total:,}"
     return f"expected to miss {target} by {value - total:,}"
+
+
+def _silence(data: MilestoneData, silence: AlertSilence) -> str:
+    if data.ended is not None:
+        return "units come again" if data.ended == "back" else "a silence is no longer watched"
+    since = silence.since[:16].replace("T", " ")
+    hours = "1 hour" if silence.hours == 1 else f"{silence.hours} hours"
+    what = "nothing" if data.count == 0 else f"only {data.count:,}"
+    return f"{what} since {since}, where {silence.usual:,.4g} usually come in {hours}"
 
 
 def _date(text: str | None) -> str:

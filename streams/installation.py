@@ -123,4 +123,6 @@ def _rule(rule: RuleSettings) -> Rule:
         while_running=rule.as_ == "passed",
         forecast_behind=rule.forecast_behind,
         forecast_moves_days=rule.forecast_moves_days,
+        stalled_hours=rule.stalled_hours,
+        stalled_below=rule.stalled_below,
     )

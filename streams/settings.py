@@ -89,6 +89,8 @@ class RuleSettings(_Section):
     record: bool = False
     forecast_behind: float | None = None
     forecast_moves_days: int | None = None
+    stalled_hours: int | None = None
+    stalled_below: float | None = None
     #: When records and factors are milestones: once their period is over, or the moment they are passed.
     as_: Literal["confirmed", "passed"] = Field(default="confirmed", alias="as")
     retract_after_s: int = Field(default=0, ge=0, le=31_536_000)

@@ -1,29 +1,40 @@
-"""Alerts about forecasts against the forecasts that were published.
+"""Alerts against what was published: those about forecasts by the forecasts, those about silences by the rows.
 
 What an alert says must be what its forecast said, and follow from it; and what stands must not be contradicted by the last one. That
 another forecast should have raised one cannot be told afterwards: what it was compared with depends on when rules and
-targets came to be, and on history being loaded.
+targets came to be, and on history being loaded. Of a silence the rows say whether it lasts; how they were when it was noticed,
+and what was usual then, later events may have changed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
-from schemas.codec import decode_forecast, decode_milestone
+from schemas.codec import decode_forecast, decode_milestone, decode_row
+from schemas.instants import micros_of, parse_instant
 from schemas.outputs import ALERT_KINDS
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import read_to_end
+from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.records import record_key, record_value
+
+#: Weeks whose hours are shown beside those of a silence.
+_WEEKS: Final = 4
+#: Days after a silence was noticed in which units are looked for.
+_LATER_DAYS: Final = 8
+#: A silence that units have ended is noticed within a minute of the clock.
+_MINUTES_US: Final = 180_000_000
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.outputs import AlertForecast, Forecast, MilestoneData, MilestoneEvent
+    from schemas.outputs import AlertForecast, Forecast, MilestoneData, MilestoneEvent, WindowRow
     from streams.settings import Settings
 
 
@@ -34,10 +45,37 @@ class PublishedAlerts:
     Attributes:
         forecasts: Key → forecasts in their order, as far back as the topic goes.
         events: Events of alerts in the order of their topic, read after the forecasts.
+        rows: Of days, by metric, scope and date.
+        day_starts: The local hour at which days begin.
     """
 
     forecasts: dict[str, list[Forecast]] = field(default_factory=lambda: defaultdict(list))
     events: list[MilestoneEvent] = field(default_factory=list)
+    rows: dict[tuple[str, str, str], WindowRow] = field(default_factory=dict)
+    day_starts: int = 0
+
+    def hours_of(self, data: MilestoneData) -> list[int]:
+        """Of a silence: units of its hours as the rows have them now, and of the same hours one to four weeks before."""
+        if data.silence is None:
+            return []
+        zone = ZoneInfo(data.timezone)
+        since, until = (
+            datetime.fromisoformat(each).astimezone(zone).replace(tzinfo=None)
+            for each in (data.silence.since, data.silence.until)
+        )
+        return [
+            self.units(data.metric, data.scope, since - timedelta(weeks=weeks), until - timedelta(weeks=weeks))
+            for weeks in range(_WEEKS + 1)
+        ]
+
+    def units(self, metric: str, scope: str, since: datetime, until: datetime) -> int:
+        """Units from one local hour to before another."""
+        units, at = 0, since - timedelta(hours=self.day_starts)
+        while at < until - timedelta(hours=self.day_starts):
+            row = self.rows.get((metric, scope, at.date().isoformat()))
+            units += row.by_hour[at.hour] if row is not None and row.by_hour is not None else 0
+            at += timedelta(hours=1)
+        return units
 
     def around(self, data: MilestoneData) -> tuple[Forecast | None, Forecast | None, Forecast | None]:
         """The forecast of an alert, the one before it and the one after it, as far as they are still there."""
@@ -51,7 +89,7 @@ class PublishedAlerts:
 
 async def read_alerts(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedAlerts:
     """Reads forecasts, then alerts: the forecast of an alert is in the same transaction, so only later alerts can lack theirs."""
-    catalogue, found = catalogue_of(settings), PublishedAlerts()
+    catalogue, found = catalogue_of(settings), PublishedAlerts(day_starts=settings.day_starts_hour)
     async for records in read_to_end(settings, catalogue.forecasts.whole, consumer=consumer):
         for record in records:
             if record.value is not None:
@@ -59,6 +97,12 @@ async def read_alerts(settings: Settings, consumer: AIOKafkaConsumer) -> Publish
     async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
         events = (decode_milestone(record_value(record)) for record in records)
         found.events += (event for event in events if event.data.kind in ALERT_KINDS)
+    if any(event.data.silence is not None for event in found.events):
+        rows = await read_latest(
+            settings, catalogue.windows.whole, consumer=consumer, wanted=lambda key: b"/day:" in key
+        )
+        decoded = map(decode_row, rows.values())
+        found.rows = {(row.metric, row.scope, row.start): row for row in decoded}
     return found
 
 
@@ -89,6 +133,15 @@ class AlertExplanation:
         def described(made: Forecast | None) -> dict[str, Any] | None:
             return None if made is None else made.model_dump(mode="json")
 
+        if self.data.silence is not None:
+            return {
+                "milestone_id": self.data.milestone_id,
+                "kind": self.data.kind,
+                "standing": self.standing,
+                "period": self.data.period,
+                "revisions": [event.model_dump(mode="json") for event in self.revisions],
+                "hours": [self.published.hours_of(event.data) for event in self.revisions],
+            }
         forecasts = [
             dict(zip(("forecast", "before", "after"), map(described, self.published.around(event.data)), strict=True))
             for event in self.revisions
@@ -111,19 +164,20 @@ class _Told(NamedTuple):
     milestone_id: str
 
 
-def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool]) -> Check:
-    """Compares each alert with its forecast, and what stands with the last one.
+def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool], now_us: int) -> Check:
+    """Compares each alert with its forecast, and what stands with the last one or with the rows.
 
     Args:
         alerts: As read.
         is_here: Whether a scope is compared.
+        now_us: The service's clock, microseconds since 1970.
     """
-    check = Check("alerts", 0, "alerts say what their forecasts said")
+    check = Check("alerts", 0, "alerts say what forecasts and rows say")
     last: dict[str, MilestoneEvent] = {}
     told: dict[str, _Told] = {}
     for event in alerts.events:
         data = event.data
-        if not is_here(data.scope) or data.forecast is None:
+        if not is_here(data.scope):
             continue
         before = last.get(data.milestone_id)
         if event.stands is False and (before is None or not before.stands):
@@ -132,6 +186,8 @@ def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool]) -> Che
         if data.ended == "gone":
             continue
         check.compared += 1
+        if data.forecast is None:
+            continue
         key = _forecast_key(data)
         former = told.get(key)
         if (
@@ -148,11 +204,38 @@ def check_alerts(alerts: PublishedAlerts, is_here: Callable[[str], bool]) -> Che
         if fault is not None:
             check.differ(f"{event.id}: {fault}", milestone_id=data.milestone_id)
     for event in last.values():
-        latest = alerts.forecasts.get(_forecast_key(event.data), [])[-1:]
-        fault = _contradicted(event.data, latest[0], told) if event.stands and latest else None
-        if fault is not None:
-            check.differ(f"{event.id}: stands, and {fault}", milestone_id=event.data.milestone_id)
+        if event.stands:
+            _check_standing(check, event, alerts, told, now_us)
     return check
+
+
+def _check_standing(
+    check: Check, event: MilestoneEvent, alerts: PublishedAlerts, told: Mapping[str, _Told], now_us: int
+) -> None:
+    """Whether what stands is contradicted by the last forecast, or by the rows."""
+    name = event.data.milestone_id
+    if came := _units_since(event.data, alerts, now_us):
+        check.differ(f"{event.id}: stands, and rows have {came:,} since then", milestone_id=name)
+    latest = alerts.forecasts.get(_forecast_key(event.data), [])[-1:]
+    fault = _contradicted(event.data, latest[0], told) if latest else None
+    if fault is not None:
+        check.differ(f"{event.id}: stands, and {fault}", milestone_id=name)
+
+
+def _units_since(data: MilestoneData, alerts: PublishedAlerts, now_us: int) -> int:
+    """Units that rows have had for some minutes in a silence in which nothing is to come: it should have ended."""
+    if data.silence is None or data.silence.below is not None:
+        return 0
+    day, units = date.fromisoformat(data.silence.since[:10]) - timedelta(days=1), 0
+    since = datetime.fromisoformat(data.silence.since).replace(tzinfo=None)
+    for number in range((date.fromisoformat(data.end) - day).days + _LATER_DAYS):
+        of_day = day + timedelta(days=number)
+        row = alerts.rows.get((data.metric, data.scope, of_day.isoformat()))
+        if row is not None and micros_of(parse_instant(row.updated_at)) < now_us - _MINUTES_US:
+            begins = max(since, datetime.combine(of_day, time(alerts.day_starts)))
+            ends = datetime.combine(of_day, time(alerts.day_starts)) + timedelta(days=1)
+            units += alerts.units(data.metric, data.scope, begins, ends)
+    return units
 
 
 def _fault(event: MilestoneEvent, alerts: PublishedAlerts, before: MilestoneEvent | None) -> str | None:

@@ -363,7 +363,7 @@ class _Run:
                 self._settings, windows, published.rows, published.milestones, self._targets, published.kept
             ),
             await self._check_units(recounted.values()),
-            check_alerts(await read_alerts(self._settings, self._consumer), self._is_here),
+            check_alerts(await read_alerts(self._settings, self._consumer), self._is_here, self._now_us),
             compare_row_targets(published.rows.values(), self._targets, published.kept),
             compare_row_balances(published.rows, self._balances),
             compare_row_controls(published.rows, self._sent_totals),

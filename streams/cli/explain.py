@@ -23,7 +23,7 @@ from streams.installation import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from schemas.outputs import Forecast
+    from schemas.outputs import Forecast, MilestoneData
 
 _SHOWN_CHANGES = 20
 
@@ -202,7 +202,8 @@ def _print_alert(found: AlertExplanation) -> None:
     data = found.data
     click.echo(f"{sentence(data)}  [{data.milestone_id}]")
     click.echo(f"{'stands' if found.standing else 'has ended'}; raised by the rule {data.rule}")
-    click.echo(f"the last forecast of its target: {_forecast_text(found.latest)}")
+    if data.silence is None:
+        click.echo(f"the last forecast of its target: {_forecast_text(found.latest)}")
     click.echo()
     click.echo("Revisions")
     for event in found.revisions:
@@ -212,9 +213,23 @@ def _print_alert(found: AlertExplanation) -> None:
         if told.ended == "gone":
             click.echo("     its target or rule was no longer there, or the target had another value")
             continue
+        if told.silence is not None:
+            _print_hours(told, found.published.hours_of(told))
+            continue
         made, before, after = found.published.around(told)
         for name, forecast in (("by the forecast", made), ("the one before", before), ("the one after", after)):
             click.echo(f"     {name:<15}  {_forecast_text(forecast)}")
+
+
+def _print_hours(data: MilestoneData, hours: list[int]) -> None:
+    """What the rows have now of the hours of a silence."""
+    now, *weeks = hours
+    silence = data.silence
+    if silence is not None:
+        click.echo(f"     from {silence.since} to {silence.until} the rows have {now:,}")
+        click.echo(
+            f"     in the same hours one to {len(weeks)} weeks before {', '.join(f'{units:,}' for units in weeks)}"
+        )
 
 
 def _forecast_text(made: Forecast | None) -> str:

@@ -26,6 +26,8 @@ LEAST_STREAK: Final = 2
 #: Greatest number of times that a period is compared by, and how many digits after the point it may have.
 MOST_FACTOR: Final = 1000
 _FACTOR_DIGITS: Final = 4
+#: In how many usual hours nothing may have to come.
+STALLED_HOURS: Final = range(1, 73)
 #: By how many days a projected date may have to move.
 MOVES_DAYS: Final = range(1, 366)
 _OPERATORS = ("exceeds", "reaches")
@@ -59,6 +61,8 @@ class Rule:
         while_running: Raise `factor` and, besides the confirmed ones, records the moment that they are passed.
         forecast_behind: Warn when the forecast of a target is below it by more than this share of it, more than 0 and less than 1.
         forecast_moves_days: Warn when the projected date of a target moves by more than so many days.
+        stalled_hours: Warn when no unit of a scope has come in so many hours in which some usually do.
+        stalled_below: Or fewer than this share of the usual ones, more than 0 and less than 1.
     """
 
     name: str
@@ -79,6 +83,8 @@ class Rule:
     while_running: bool = False
     forecast_behind: float | None = None
     forecast_moves_days: int | None = None
+    stalled_hours: int | None = None
+    stalled_below: float | None = None
 
     def passed_by(self, count: int) -> bool:
         """Whether a count passes the number; never, for a rule without one."""
@@ -182,6 +188,12 @@ def forecast_moved_id(target: Target) -> str:
     return f"{target.metric}/{target.scope}/{target.period}/forecast-moved:{target.target_id}:{target.value}"
 
 
+def stalled_id(rule: Rule, scope: str) -> str:
+    """Id of the alert that nothing, or little, comes of a scope."""
+    below = f":{rule.stalled_below}" if rule.stalled_below is not None else ""
+    return f"{rule.metric}/{scope}/hours/stalled:{rule.stalled_hours}{below}"
+
+
 def factor_id(rule: Rule, scope: str, period_id: str) -> str:
     """Id of the milestone that a period reaches so many times the count of another."""
     return f"{rule.metric}/{scope}/{period_id}/factor:{_factor_text(rule)}:{rule.than}"
@@ -250,6 +262,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
         or _factor_fault(rule)
         or _scopes_fault(rule)
         or _forecast_fault(rule)
+        or _stalled_fault(rule)
         or _number_fault(rule)
     )
 
@@ -356,6 +369,18 @@ def _forecast_fault(rule: Rule) -> str | None:
     )
 
 
+def _stalled_fault(rule: Rule) -> str | None:
+    if rule.stalled_hours is None:
+        return None if rule.stalled_below is None else "stalled_below needs stalled_hours"
+    if rule.window != "day":
+        return 'stalled_hours counts hours of days: write window = "day"'
+    if rule.stalled_hours not in STALLED_HOURS:
+        return f"stalled_hours must be from {STALLED_HOURS[0]} to {STALLED_HOURS[-1]}, not {rule.stalled_hours}"
+    if rule.stalled_below is not None and not 0 < rule.stalled_below < 1:
+        return f"stalled_below is a share of the usual, more than 0 and less than 1, not {rule.stalled_below}"
+    return None
+
+
 def _factor_text(rule: Rule) -> str:
     return f"{rule.factor:.10g}"
 
@@ -375,7 +400,8 @@ def _number_fault(rule: Rule) -> str | None:
         if rule.first or rule.streak is not None:
             return f"{'first' if rule.first else 'streak'} needs a number to pass: give exceeds or reaches"
         raises = rule.record or rule.factor is not None or rule.compares_scopes or rule.watches_forecasts
-        keys = "exceeds, reaches, every, factor, share, leader, record, forecast_behind or forecast_moves_days"
+        raises = raises or rule.stalled_hours is not None
+        keys = "exceeds, reaches, every, factor, share, leader, record, forecast_behind, forecast_moves_days or stalled_hours"
         return None if raises else f"raises nothing: give {keys}"
     if rule.operator not in _OPERATORS or rule.threshold is None:
         return "give a number with exceeds or reaches"
@@ -397,6 +423,7 @@ def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     claims += [f"{place} {window} leader" for window in windows if rule.leader]
     claims += [f"{place} {window} forecast behind" for window in windows if rule.forecast_behind is not None]
     claims += [f"{place} {window} forecast moved" for window in windows if rule.forecast_moves_days is not None]
+    claims += [f"{place} stalled {rule.stalled_hours} {rule.stalled_below}"] if rule.stalled_hours is not None else []
     claims += [f"{place} {window} every {rule.every}" for window in windows if rule.every is not None]
     claims += [f"{place} {window} {rule.operator} {rule.threshold}" for window in windows if rule.operator is not None]
     return claims

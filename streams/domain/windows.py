@@ -214,6 +214,11 @@ class CountedDay:
         """24 units by local hour."""
         return packed_days.hours_of(self._packed)
 
+    @property
+    def backfilled(self) -> int:
+        """Units that were loaded as history."""
+        return packed_days.sums_of(self._packed)[1]
+
 
 class Cut(NamedTuple):
     """Consecutive rows: numbers by column, packed days, and the published versions that these do not hold in full."""

@@ -99,6 +99,11 @@ class BusinessZone:
         begins = datetime(day.year, day.month, day.day, self.day_starts, tzinfo=self._zone)
         return int(begins.timestamp()) * _SECOND_US
 
+    def beginning_us(self, cell: int) -> int:
+        """The first instant of a local hour by the clocks; where these are put back, the first of the two hours."""
+        begins = datetime.combine(day_of_cell(cell), time()) + timedelta(hours=hour_of_cell(cell) + self.day_starts)
+        return int(begins.replace(tzinfo=self._zone).timestamp()) * _SECOND_US
+
     def time_of_day(self, time_us: int) -> time:
         """How long after the beginning of its business day an instant is by the clocks, as a time of day."""
         seconds = (time_us // _SECOND_US + self._offset_s(time_us // _SECOND_US)) % 86_400

@@ -45,7 +45,8 @@ class Shards:
         self._waiting_since: dict[int, int] = {}
         self.markers: dict[int, Marker] = {}
         self._must_arrive: int | None = None
-        self._due: _Due | None = None
+        #: What the question is about → what must arrive before the answer is yes.
+        self._due: dict[str, _Due] = {}
 
     def take(self, record: LogRecord) -> tuple[int, list[tuple[CountKey, DayCount]]] | None:
         """Takes one record of the counts topic; a marker returns what its transaction has changed."""
@@ -123,31 +124,42 @@ class Shards:
         """The greatest event time that any shard has accepted; 0 before the first."""
         return max((marker.clock_us for marker in self.markers.values()), default=0)
 
-    def read_up_to(self, append_us: int) -> bool:
-        """Whether everything appended before this instant has been counted, forwarded records at their homes included."""
-        return self._counted_up_to(append_us, all(m.caught_up_us >= append_us for m in self.markers.values()))
+    def read_up_to(self, append_us: int, of: str = "day") -> bool:
+        """Whether everything appended before this instant has been counted, forwarded records at their homes included.
 
-    def told_up_to(self, event_us: int) -> bool:
-        """Whether every shard has read everything or accepted an event this late, and forwarded records have arrived."""
+        Args:
+            append_us: Microseconds since 1970.
+            of: What ends then: each has its own instants, which are asked for again and again until the answer is yes.
+        """
+        return self._counted_up_to(append_us, of, all(m.caught_up_us >= append_us for m in self.markers.values()))
+
+    def told_up_to(self, event_us: int, of: str = "day") -> bool:
+        """Whether every shard has read everything or accepted an event this late, and forwarded records have arrived.
+
+        Args:
+            event_us: Microseconds since 1970.
+            of: As above.
+        """
         told = all(marker.caught_up or marker.clock_us >= event_us for marker in self.markers.values())
-        return self._counted_up_to(event_us, told)
+        return self._counted_up_to(event_us, of, told)
 
-    def _counted_up_to(self, instant_us: int, read: bool) -> bool:  # noqa: FBT001 - what one of the two above has found
+    def _counted_up_to(self, instant_us: int, of: str, read: bool) -> bool:  # noqa: FBT001 - what one of the two above has found
         """Whether the records that were forwarded when all shards had read up to the instant are counted at their homes.
 
         All shards may have reported that they have read everything while the last record of the day is on its way home.
         """
         if not read:
-            self._due = None
+            self._due.pop(of, None)
             return False
-        if self._due is None or self._due.instant_us != instant_us:
-            self._due = _Due(instant_us, self._forwarded, self._ways())
-        arrived = self._arrived >= self._due.records and all(
-            self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in self._due.ways.items()
+        due = self._due.get(of)
+        if due is None or due.instant_us != instant_us:
+            due = self._due[of] = _Due(instant_us, self._forwarded, self._ways())
+        arrived = self._arrived >= due.records and all(
+            self.markers[home].arrived.get(shard, 0) >= records for (shard, home), records in due.ways.items()
         )
         if arrived:
             # This stays true, so the steps of the rest of the day have nothing to check.
-            self._due = _Due(instant_us, 0, {})
+            self._due[of] = _Due(instant_us, 0, {})
         return arrived
 
     def _ways(self) -> dict[tuple[int, int], int]:

@@ -31,7 +31,9 @@ from schemas.memory import (
     DECIDED,
     EXPECTED,
     HELD,
+    JUDGED,
     KEPT,
+    QUIET,
     SIDE,
     SNAPSHOT,
     WAITING,
@@ -60,11 +62,12 @@ from streams.totals.moments import Moments
 from streams.totals.passed_on_sides import PassedOnSides
 from streams.totals.shards import Shards
 from streams.totals.side_topics import SideTopics
+from streams.totals.silences import make_silences
 from streams.totals.snapshots import Snapshots
 from streams.totals.source_times import SourceTimes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from schemas.authority import SourceRecord
     from streams.context import Context
@@ -100,6 +103,7 @@ class WindowTables:
         self._forecasts = make_forecasts(context, number)
         catalogue = context.catalogue
         takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
+        self._silences = make_silences(context, self._totals.windows, number)
         self._sides = PassedOnSides(context, takes, number) if number else SideTopics(context, takes)
         self._history = History(context, self._totals.windows, number)
         self._parts: Iterator[Step | None] | None = None
@@ -169,6 +173,7 @@ class WindowTables:
             )
             self._totals.publish_as(source)
             self._forecasts.publish_as(source)
+            self._silences.publish_as(source)
             async for record in self._read(reader, catalogue.forecasts.name):
                 self._forecasts.restore(record_key(record), record.value)
             await self._history.open(reader, head.history if head else 0, self._totals.windows.left_over)
@@ -284,7 +289,9 @@ class WindowTables:
         source = ""
         async for record in self._read(reader, self._context.catalogue.milestones.name):
             event = decode_milestone(record_value(record))
-            if event.data.kind in ALERT_KINDS:
+            if event.data.silence is not None:
+                self._silences.restore_alert(event)
+            elif event.data.kind in ALERT_KINDS:
                 self._forecasts.restore_alert(event)
             else:
                 self._totals.restore_milestone(event)
@@ -331,6 +338,7 @@ class WindowTables:
         kept: dict[str, bytes] = {}
         expected: dict[str, bytes] = {}
         campaigns: dict[str, bytes] = {}
+        quiet: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
@@ -342,6 +350,8 @@ class WindowTables:
                     (KEPT, kept),
                     (EXPECTED, expected),
                     (COUNTED, campaigns),
+                    (QUIET, quiet),
+                    (JUDGED, quiet),
                 )
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
@@ -353,8 +363,7 @@ class WindowTables:
             state = decode_kept(value)
             template = tuple(filter(None, name.removeprefix(KEPT).split(",")))
             self._totals.restore_kept(template, KeptState(state.since, state.days))
-        for name, value in expected.items():
-            self._forecasts.restore_expected(name.removeprefix(EXPECTED), value)
+        self._recall_alerts(expected, quiet)
         for name, value in campaigns.items():
             self._totals.restore_campaign(name.removeprefix(COUNTED), value.decode())
         for milestone_id, value in held.items():
@@ -362,6 +371,13 @@ class WindowTables:
         for value in decided.values():
             self._totals.restore_decided(decode_milestone(value))
         return sides
+
+    def _recall_alerts(self, expected: Mapping[str, bytes], quiet: Iterable[str]) -> None:
+        """Takes over what alerts are compared with."""
+        for name in quiet:
+            self._silences.restore_memory(name)
+        for name, value in expected.items():
+            self._forecasts.restore_expected(name.removeprefix(EXPECTED), value)
 
     async def _take_in(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
@@ -427,6 +443,12 @@ class WindowTables:
             return self._shards.told_up_to(ended_us)
         return self._shards.read_up_to(ended_us)
 
+    def _read_up_to(self, hour_us: int) -> bool:
+        """Whether every shard has read what was appended, or happened, before an hour."""
+        if self._context.settings.clock == "events":
+            return self._shards.told_up_to(hour_us, "hour")
+        return self._shards.read_up_to(hour_us, "hour")
+
     def _begin_step(self) -> None:
         now_us = self._now_us()
         if self._shards.settled and now_us > 0:
@@ -451,7 +473,8 @@ class WindowTables:
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )
                     self._later.extend(forecasts)
-                    records += self._put_off(len(records))
+                self._later.extend(self._silences.records(self._step_us, self._read_up_to))
+                records += self._put_off(len(records))
                 records += self._status(wall_us)
             if records or part.is_last:
                 return records

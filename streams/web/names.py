@@ -6,7 +6,7 @@ Addresses and commands use the identities (`model=SU7`, `month:2024-10`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from babel.dates import format_date, format_skeleton, format_timedelta
@@ -159,6 +159,7 @@ class Names:
             "record": _("Record"),
             "forecast_behind": _("Target at risk"),
             "forecast_moved": _("Expected date moved"),
+            "stalled": _("Silence"),
         }.get(value, value)
 
     def happening(self, value: str) -> str:
@@ -260,7 +261,8 @@ class Names:
         if data.kind in ("scope_share", "leader", "record_passed", "factor", "streak"):
             return self._comparison(data, parts)
         if data.kind in ALERT_KINDS:
-            return self._alert(data) % (parts | self._expected(data))
+            text = self._silence(data) if data.kind == "stalled" else self._alert(data)
+            return text % (parts | self._expected(data))
         if data.kind == "share":
             value, share = share_of(data)
             parts |= {"line": self._number(value), "share": self._percent(share)}
@@ -329,9 +331,25 @@ class Names:
             return _("%(what)s are expected to reach the target of %(line)s after all, %(when)s: %(total)s")
         return _("%(what)s are expected to miss the target of %(line)s by %(missing)s, %(when)s")
 
+    def _silence(self, data: MilestoneData) -> str:
+        _ = self.gettext
+        if data.ended is not None:
+            return (
+                _("%(what)s: units come again")
+                if data.ended == "back"
+                else _("%(what)s: a silence is no longer watched")
+            )
+        if data.count:
+            return _("%(what)s: only %(count)s since %(since)s, where %(usual)s usually come in %(hours)s h")
+        return _("%(what)s: nothing since %(since)s, where %(usual)s usually come in %(hours)s h")
+
     def _alert_rule(self, data: MilestoneData) -> str:
         """What an alert is about."""
         _ = self.gettext
+        if data.silence is not None:
+            return _("nothing, or little, in %(hours)s hours in which units usually come").replace(
+                "%(hours)s", self._number(data.silence.hours)
+            )
         if data.kind == "forecast_moved":
             return _("the target of %(line)s is expected on another date")
         return _("the target of %(line)s is expected to be missed")
@@ -339,6 +357,13 @@ class Names:
     def _expected(self, data: MilestoneData) -> dict[str, str]:
         """What an alert about a forecast says of it."""
         told = data.forecast
+        if data.silence is not None:
+            since = datetime.fromisoformat(data.silence.since)
+            return {
+                "since": f"{self.date(since.date())} {since:%H:%M}",
+                "usual": str(format_decimal(data.silence.usual, "#,##0.#", locale=self.locale)),
+                "hours": self._number(data.silence.hours),
+            }
         if told is None:
             return {}
         total, value = told.projected_total.p50 or 0, data.threshold or 0

@@ -77,6 +77,7 @@ KINDS: Final = (
     ("alerts", r"forecast-moved:g:20000@1: the date is 2024-11-02, as it was before"),
     ("alerts", r"forecast-behind:h:20000@1: stands, and its target is reached since 2024-10-18"),
     ("alerts", r"forecast-behind:i:20000@1: stands, and the forecast of 2024-10-17T16:00:00.000Z expects 20,300 for 20,000"),
+    ("alerts", r"deliveries/model=YU7/hours/stalled:3@1: stands, and rows have 1 since then"),
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
@@ -257,7 +258,8 @@ class Planter:
         change(f"deliveries/all/day:{FIRST_DAY}", by_hour=hours)
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
         control = {"source": FACTORY, "count": 5, "difference": -3, "as_of": "2024-10-03T16:00:00.000Z"}
-        change(yu7, count=rows[yu7]["count"] + 1, controls=[control])
+        long_ago = "2024-10-03T16:00:00.000Z"
+        change(yu7, count=rows[yu7]["count"] + 1, controls=[control], updated_at=long_ago)
         rows["inventory/all/total"] = rows["deliveries/all/year:2024"] | {
             "metric": "inventory",
             "period": "total",
@@ -304,6 +306,18 @@ class Planter:
         await self._alert("g", [{}], [(moved, {"former_date": "2024-11-02"})])
         await self._alert("h", [{}, {**late, "state": "reached"}], [(behind, {})])
         await self._alert("i", [{}, {**late, "p50": 20300}], [(behind, {})])
+
+    async def silence(self) -> None:
+        """An alert about nothing, of hours in which rows have a unit."""
+        sample = OUTPUTS["vehicle.milestones.v1.stalled"].model_dump(mode="json")
+        silence = sample["data"]["silence"] | {
+            "since": f"{SECOND_DAY}T08:00:00+08:00",
+            "until": f"{SECOND_DAY}T11:00:00+08:00",
+        }
+        name = "deliveries/model=YU7/hours/stalled:3"
+        day = {"period": f"day:{SECOND_DAY}", "start": SECOND_DAY, "end": SECOND_DAY}
+        event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope="model=YU7", silence=silence, **day)
+        await self.put(self.installation.catalogue.milestones.name, 0, name.encode(), json.dumps(event).encode())
 
     async def _alert(
         self, target_id: str, forecasts: list[dict[str, Any]], alerts: list[tuple[str, dict[str, Any]]]
@@ -406,6 +420,7 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
         await planter.rows()
         await planter.milestones()
         await planter.alerts()
+        await planter.silence()
         await planter.counts()
         await planter.kept_days()
         await planter.trim()

@@ -9,6 +9,7 @@ import schemas
 from schemas.facts import FIRST_OF_PRODUCTION, PRODUCTION, DayCount, Fact, Kind, LatestUnit, topic_number
 from schemas.outputs import (
     AlertForecast,
+    AlertSilence,
     Books,
     Cause,
     Forecast,
@@ -586,6 +587,35 @@ OUTPUTS: Final[dict[str, BaseModel]] = {
             ended="back",
             achieved_at=None,
             detected_at="2024-10-20T16:00:00.000Z",
+            cause=None,
+        ),
+    ),
+    "vehicle.milestones.v1.stalled": MilestoneEvent(
+        id="deliveries/factory=BJ1/hours/stalled:3@1",
+        source="/milestones",
+        type="alert.raised.v1",
+        time="2024-10-17T03:00:04.120Z",
+        subject="deliveries/factory=BJ1/hours/stalled:3",
+        data=MilestoneData(
+            milestone_id="deliveries/factory=BJ1/hours/stalled:3",
+            revision=1,
+            kind="stalled",
+            rule="factory-silent",
+            metric="deliveries",
+            scope="factory=BJ1",
+            period="day:2024-10-17",
+            start="2024-10-17",
+            end="2024-10-17",
+            timezone="Asia/Shanghai",
+            operator=None,
+            threshold=None,
+            count=0,
+            first=False,
+            silence=AlertSilence(
+                since="2024-10-17T08:00:00+08:00", until="2024-10-17T11:00:00+08:00", hours=3, usual=41.3
+            ),
+            achieved_at=None,
+            detected_at="2024-10-17T03:00:04.120Z",
             cause=None,
         ),
     ),

@@ -144,7 +144,7 @@ def test_alerts_are_those_of_a_recount(story: list[Said]) -> None:
         revisions[event.subject] = revisions.get(event.subject, 0) + 1
         assert event.data.revision == revisions[event.subject]
     published = PublishedAlerts({str(PLACE): writer.forecasts}, writer.events)
-    assert check_alerts(published, lambda _: True).differences == []
+    assert check_alerts(published, lambda _: True, 0).differences == []
 
 
 def recount(story: list[Said]) -> list[tuple[str, str, str, str | None]]:

@@ -98,7 +98,7 @@ def test_of_good_rules_and_targets_nothing_is_refused_but_a_repetition() -> None
         (rule(window="holiday:qingming", exceeds=1), "qingming is not among the holidays of the settings"),
         (rule(exceeds=1, scope=("colour",)), "no dimension is called 'colour'; choose from model, variant"),
         (rule(exceeds=1, scope=("model", "model")), "list each dimension once"),
-        (rule(), "raises nothing: give exceeds, reaches, every, factor, share, leader, record, forecast_behind or"),
+        (rule(), "raises nothing: give exceeds, reaches, every, factor, share, leader, record, forecast_behind, "),
         (rule(first=True), "first needs a number to pass"),
         (rule(record=True, first=True), "first needs a number to pass"),
         (rule(exceeds=-1), "exceeds must be at least 0, not -1"),

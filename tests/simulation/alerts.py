@@ -50,6 +50,8 @@ class Alerts:
 
     def _check(self, alert: dict[str, Any], made: dict[str, dict[str, Any]]) -> None:
         data, name = alert["data"], alert["data"]["milestone_id"]
+        if data["kind"] == "stalled":
+            self._broken(f"{name}: nothing is usual in a schedule")
         key = _key(data)
         stood = self._standing.pop(name, None)
         if alert["type"] == ALERT_ENDED:

@@ -44,6 +44,7 @@ LONGEST: Final = (
     "tests/kafka/test_admin.py",
     "tests/cli/test_publish.py",
     "tests/kafka/test_forecasts.py",
+    "tests/kafka/test_silences.py",
     "tests/kafka/test_reconcile.py",
     "tests/kafka/test_kept_days.py",
     "tests/kafka/test_totals_partitions.py",

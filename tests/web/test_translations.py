@@ -432,6 +432,50 @@ def test_an_alert_about_a_forecast_is_a_sentence(
 
 
 @pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (
+            {},
+            (
+                "nothing since 2024-10-17 08:00, where 41.3 usually come in 3 hours",
+                "BJ1 deliveries: nothing since Thu, Oct 17, 2024 08:00, where 41.3 usually come in 3 h",
+                "BJ1 交付量\uff1a自 2024年10月17日周四 08:00起为零\uff0c而这 3 小时通常有 41.3",
+            ),
+        ),
+        (
+            {"count": 2},
+            (
+                "only 2 since 2024-10-17 08:00, where 41.3 usually come in 3 hours",
+                "BJ1 deliveries: only 2 since Thu, Oct 17, 2024 08:00, where 41.3 usually come in 3 h",
+                "BJ1 交付量\uff1a自 2024年10月17日周四 08:00起仅 2\uff0c而这 3 小时通常有 41.3",
+            ),
+        ),
+        (
+            {"ended": "back"},
+            ("units come again", "BJ1 deliveries: units come again", "BJ1 交付量\uff1a已恢复"),
+        ),
+        (
+            {"ended": "gone"},
+            (
+                "a silence is no longer watched",
+                "BJ1 deliveries: a silence is no longer watched",
+                "BJ1 交付量\uff1a不再监测是否中断",
+            ),
+        ),
+    ],
+)
+def test_an_alert_about_a_silence_is_a_sentence(change: dict[str, Any], shown: tuple[str, str, str]) -> None:
+    sample = OUTPUTS["vehicle.milestones.v1.stalled"]
+    assert isinstance(sample, MilestoneEvent)
+    data = sample.data.model_copy(update=change)
+    assert headline_sentence(data) == f"BJ1 deliveries: {shown[0]}"
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert filters["sentence"](data) == wanted
+        assert "3" in filters["rule"](data)
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),

@@ -1,0 +1,311 @@
+"""Silences: scopes of which nothing, or little, comes in hours in which it usually does.
+
+An hour of a day is usual for a scope if units came in it on at least three of the last four days of the same sort (weekday,
+holiday, make-up work day) on which any unit of the scope came. Only units that were not loaded as history make a day such a one.
+The silence is as long as asked for when so many usual hours have passed, and no unit is dated since the first of them.
+
+What an alert is about is what the rows say; whether one was there before its rule is remembered.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from schemas.instants import utc_text
+from schemas.outputs import ALERT_ENDED, ALERT_RAISED, AlertSilence, MilestoneData, MilestoneEvent
+from streams.domain.milestones import EARLIEST_SOURCE
+from streams.domain.rules import stalled_id
+from streams.domain.scopes import template_of
+from streams.domain.zone import HOURS, day_of_cell, hour_of_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schemas.facts import Metric
+    from schemas.outputs import AlertEnd, MilestoneType
+    from streams.domain.daytypes import DayTypes
+    from streams.domain.rules import Rule
+    from streams.domain.zone import BusinessZone
+
+#: Days of the same sort that say what is usual, and on how many of them units have to have come in an hour.
+USUAL_DAYS: Final = 4
+LEAST_DAYS: Final = 3
+#: How far back they are looked for.
+REACH_DAYS: Final = 63
+#: How far back the hours of a silence are looked for.
+SPAN_DAYS: Final = 21
+_DAY: Final = timedelta(days=1)
+_NO_UNITS: Final = (0,) * HOURS
+
+
+class HoursOfDay(Protocol):
+    """The counts of a day."""
+
+    @property
+    def count(self) -> int: ...  # noqa: D102 - units
+    @property
+    def backfilled(self) -> int: ...  # noqa: D102 - those loaded as history
+    @property
+    def by_hour(self) -> Sequence[int]: ...  # noqa: D102 - 24 units by local hour
+
+
+class Days(Protocol):
+    """Where the counts of days are."""
+
+    def day(self, metric: Metric, scope: str, day: date) -> HoursOfDay | None:
+        """The counts of a business date; None where there are none."""
+
+
+class Look(NamedTuple):
+    """What is found of a scope, looking back from an hour.
+
+    Attributes:
+        since: The first of the usual hours, a cell; None where there are not so many.
+        units: Those dated from then on, or from as far as was looked.
+        usual: Units that usually come in these hours.
+    """
+
+    since: int | None
+    units: int
+    usual: float
+
+
+class ScopeHours:
+    """The hours of one metric and scope, each day looked up once."""
+
+    def __init__(self, days: Days, day_types: DayTypes, metric: Metric, scope: str) -> None:
+        self._days, self._day_types = days, day_types
+        self._metric, self._scope = metric, scope
+        self._found: dict[date, HoursOfDay | None] = {}
+        self._hours: dict[date, Sequence[int]] = {}
+        self._usual: dict[date, list[float]] = {}
+
+    def units(self, cell: int) -> int:
+        """Units of an hour."""
+        day = day_of_cell(cell)
+        if day not in self._hours:
+            counted = self._day(day)
+            self._hours[day] = counted.by_hour if counted is not None else _NO_UNITS
+        return self._hours[day][hour_of_cell(cell)]
+
+    def usual(self, cell: int) -> float:
+        """Units that usually come in an hour; 0 where it is not usual that any do."""
+        day = day_of_cell(cell)
+        if day not in self._usual:
+            self._usual[day] = self._usual_hours(day)
+        return self._usual[day][hour_of_cell(cell)]
+
+    def look(self, at: int, now: int, hours: int, *, until_any: bool) -> Look:
+        """Looks back for so many usual hours before an hour.
+
+        Args:
+            at: The first hour that is not known to be read, a cell.
+            now: The hour that is on, likewise; units that have come in between count.
+            hours: How many.
+            until_any: Stop at the first unit.
+        """
+        count, usual, found = sum(map(self.units, range(at, max(at, now) + 1))), 0.0, 0
+        for cell in range(at - 1, at - SPAN_DAYS * HOURS, -1):
+            if count and until_any:
+                break
+            count += self.units(cell)
+            here = self.usual(cell)
+            usual += here
+            found += here > 0
+            if found == hours:
+                return Look(cell, count, usual)
+        return Look(None, count, usual)
+
+    def _day(self, day: date) -> HoursOfDay | None:
+        if day not in self._found:
+            self._found[day] = self._days.day(self._metric, self._scope, day)
+        return self._found[day]
+
+    def _usual_hours(self, day: date) -> list[float]:
+        of_sort, alike = self._day_types.of(day), []
+        for number in range(1, REACH_DAYS + 1):
+            earlier = day - number * _DAY
+            if self._day_types.of(earlier) != of_sort:
+                continue
+            counted = self._day(earlier)
+            if counted is not None and counted.count > counted.backfilled:
+                alike.append(counted.by_hour)
+                if len(alike) == USUAL_DAYS:
+                    break
+        if len(alike) < LEAST_DAYS:
+            return [0.0] * HOURS
+        return [
+            sum(units) / len(alike) if sum(each > 0 for each in units) >= LEAST_DAYS else 0.0
+            for units in zip(*alike, strict=True)
+        ]
+
+
+class _Alert(NamedTuple):
+    """The last event of an alert."""
+
+    revision: int
+    stands: bool
+    data: MilestoneData
+
+
+class Heard(NamedTuple):
+    """What comes of looking at a scope.
+
+    Attributes:
+        event: An alert raised or ended.
+        quiet: Id of an alert whose silence was there before its rule, from now on (True) or no longer (False).
+    """
+
+    event: MilestoneEvent | None = None
+    quiet: tuple[str, bool] | None = None
+
+
+class SilenceAlerts:
+    """The alerts about silences. Restore first, then judge one scope after another.
+
+    Attributes:
+        source: Of the events, a URI reference.
+        rules: Those about silences.
+
+    Args:
+        rules: Others are passed over.
+        day_types: Sorts of days.
+        zone: The business time zone.
+    """
+
+    def __init__(self, rules: Iterable[Rule], day_types: DayTypes, zone: BusinessZone) -> None:
+        self.source = EARLIEST_SOURCE
+        self.rules = tuple(rule for rule in rules if rule.stalled_hours is not None)
+        self._day_types, self._zone = day_types, zone
+        self._alerts: dict[str, _Alert] = {}
+        self._quiet: set[str] = set()
+        self._judged: set[str] = set()
+
+    def restore(self, event: MilestoneEvent) -> None:
+        """Takes over a published alert; of one alert the last counts."""
+        self._alerts[event.subject] = _Alert(event.data.revision, event.stands, event.data)
+
+    def restore_quiet(self, milestone_id: str) -> None:
+        """Takes over that a silence was there before its rule."""
+        self._quiet.add(milestone_id)
+
+    def restore_judged(self, rule_id: str) -> None:
+        """Takes over that all scopes have been looked at for a rule."""
+        self._judged.add(rule_id)
+
+    def first_judged(self) -> list[str]:
+        """All scopes have been looked at: ids of the rules for which that was the first time."""
+        found = [
+            rule_id for rule in self.rules if (rule_id := stalled_id(rule, ",".join(rule.template))) not in self._judged
+        ]
+        self._judged.update(found)
+        return found
+
+    def rules_of(self, metric: str, scope: str) -> list[Rule]:
+        """The rules that watch a metric and scope."""
+        return [rule for rule in self.rules if rule.metric == metric and rule.template == template_of(scope)]
+
+    @property
+    def standing(self) -> list[tuple[Rule, str]]:
+        """The alerts that stand: rule and scope."""
+        stands = [alert.data for alert in self._alerts.values() if alert.stands]
+        return [(rule, data.scope) for data in stands for rule in self.rules_of(data.metric, data.scope)]
+
+    def end_others(self, now_us: int) -> list[MilestoneEvent]:
+        """Ends the alerts of rules that are gone."""
+        return [
+            self._event(ALERT_ENDED, alert.data, utc_text(now_us), "gone")
+            for name, alert in list(self._alerts.items())
+            if alert.stands
+            and not any(
+                stalled_id(rule, alert.data.scope) == name
+                for rule in self.rules_of(alert.data.metric, alert.data.scope)
+            )
+        ]
+
+    def judge(self, days: Days, rule: Rule, scope: str, at: int, now_us: int) -> Heard:
+        """Looks at a scope.
+
+        Args:
+            days: Counts of days.
+            rule: Which one.
+            scope: Of the rule's dimensions.
+            at: An hour, a cell; everything before it has been read.
+            now_us: The clock, microseconds since 1970.
+        """
+        name, hours, below = stalled_id(rule, scope), rule.stalled_hours or 1, rule.stalled_below
+        alert = self._alerts.get(name)
+        stands = alert is not None and alert.stands
+        look = ScopeHours(days, self._day_types, rule.metric, scope).look(
+            at, self._zone.cell_of(now_us), hours, until_any=below is None
+        )
+        # Where little is enough for an alert, it ends with twice as much.
+        least = look.usual * min(1.0, below * (2 if stands or name in self._quiet else 1)) if below is not None else 0.0
+        is_silent = look.since is not None and (look.units == 0 or look.units < least)
+        if alert is not None and stands:
+            if is_silent:
+                return Heard()
+            data = alert.data.model_copy(update={"count": look.units})
+            return Heard(self._event(ALERT_ENDED, data, utc_text(now_us), "back" if look.units else "gone"))
+        if name in self._quiet:
+            if is_silent:
+                return Heard()
+            self._quiet.discard(name)
+            return Heard(quiet=(name, False))
+        if not is_silent or look.since is None:
+            return Heard()
+        if stalled_id(rule, ",".join(rule.template)) not in self._judged:
+            self._quiet.add(name)
+            return Heard(quiet=(name, True))
+        data = self._data(rule, scope, look, at, utc_text(now_us))
+        return Heard(self._event(ALERT_RAISED, data, utc_text(now_us)))
+
+    def _data(self, rule: Rule, scope: str, look: Look, at: int, detected_at: str) -> MilestoneData:
+        day = day_of_cell(at - 1).isoformat()
+        silence = AlertSilence(
+            since=self._beginning(look.since or at),
+            until=self._beginning(at),
+            hours=rule.stalled_hours or 1,
+            usual=round(look.usual, 1),
+            below=rule.stalled_below,
+        )
+        return MilestoneData(
+            milestone_id=stalled_id(rule, scope),
+            revision=1,
+            kind="stalled",
+            rule=rule.name,
+            metric=rule.metric,
+            scope=scope,
+            period=f"day:{day}",
+            start=day,
+            end=day,
+            timezone=self._zone.name,
+            operator=None,
+            threshold=None,
+            count=look.units,
+            first=False,
+            silence=silence,
+            achieved_at=None,
+            detected_at=detected_at,
+            cause=None,
+        )
+
+    def _beginning(self, cell: int) -> str:
+        return self._zone.datetime_of(self._zone.beginning_us(cell)).isoformat()
+
+    def _event(
+        self, event_type: MilestoneType, data: MilestoneData, detected_at: str, ended: AlertEnd | None = None
+    ) -> MilestoneEvent:
+        alert = self._alerts.get(data.milestone_id)
+        revision = alert.revision + 1 if alert is not None else 1
+        event = MilestoneEvent(
+            id=f"{data.milestone_id}@{revision}",
+            source=self.source,
+            type=event_type,
+            time=detected_at,
+            subject=data.milestone_id,
+            data=data.model_copy(update={"revision": revision, "detected_at": detected_at, "ended": ended}),
+        )
+        self.restore(event)
+        return event
