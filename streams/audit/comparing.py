@@ -71,9 +71,10 @@ def _compare_hour(  # noqa: PLR0913, PLR0917 - what is compared with what
     count = theirs.count if theirs is not None else 0
     if (count, was) != (sum(found), found):
         minutes = {hour.hour * _MINUTES_OF_HOUR + number: pair for number, pair in _hours(was, found).items()}
+        numbers = _numbers(count, sum(found), "minutes")
         check.differ(
             f"{metric}/{scope}/{span.period.id} in ledger partition {shard}, hour {hour.hour + 1}: "
-            f"{_numbers(count, sum(found), 'minutes')}{_minutes_text(minutes)}",
+            f"{numbers}{_minutes_text(minutes)}",
             shard=shard,
             row=f"{metric}/{scope}/{span.period.id}",
             published=count,
@@ -101,8 +102,9 @@ def compare_rows(
             period = window.period if window is not None else None
             start = period.start if period is not None else date.fromisoformat(row.start if row else "")
             end = period.end if period is not None else date.fromisoformat(row.end if row else "")
+            numbers = _numbers(was, found, "minutes" if minutes else "hours")
             check.differ(
-                f"{key}: {_numbers(was, found, 'minutes' if minutes else 'hours')}{_hours_text(hours)}{_minutes_text(minutes)}",
+                f"{key}: {numbers}{_hours_text(hours)}{_minutes_text(minutes)}",
                 row="/".join(key),
                 published=was,
                 recounted=found,

@@ -36,10 +36,14 @@ class PassedOnSides:
     async def open(self, memory: Mapping[str, bytes], reader: LogReader) -> None:
         """Reads everything that was passed on; nothing is remembered of it, so `memory` has nothing to say."""
         del memory
-        async for records in reader.read([self._part]):
+        await self.read_on(reader)
+
+    async def read_on(self, reader: LogReader) -> None:
+        """Reads what has been passed on since."""
+        async for records in reader.read([self._part], since={self._part: self._next} if self._next else None):
             async for record in paced(records):
                 self._take(record)
-        self._next = await reader.position(self._part)
+        self._next = max(self._next, await reader.position(self._part))
 
     def positions(self) -> dict[Partition, int]:
         """Where to continue reading."""

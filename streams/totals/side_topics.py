@@ -148,10 +148,16 @@ class SideTopics:
                 side.touched = True
         await self._recall_letters([side for side in self._sides.values() if side.touched], reader)
         for side in self._sides.values():
-            async for records in reader.read([(side.name, 0)]):
-                async for record in paced(records):
-                    self._take(side, record)
-            side.next = side.end = max(side.next, await reader.position((side.name, 0)))
+            await self._read(side, reader, since=0)
+
+    async def read_on(self, reader: LogReader) -> None:
+        """Reads what has come to each side topic since it was opened.
+
+        What was published before an event is then known before the event is counted, as between opening and this the counts are
+        read, which takes long.
+        """
+        for side in self._sides.values():
+            await self._read(side, reader, since=side.next)
 
     def positions(self) -> dict[Partition, int]:
         """Where to continue reading each."""
@@ -191,6 +197,13 @@ class SideTopics:
                 state = encode_memory(side.state())
                 records.append(Outgoing(catalogue.totals.name, 0, key_of(SIDE, side.name), state))
         return records
+
+    async def _read(self, side: _Side, reader: LogReader, *, since: int) -> None:
+        partition = side.name, 0
+        async for records in reader.read([partition], since={partition: since} if since else None):
+            async for record in paced(records):
+                self._take(side, record)
+        side.next = side.end = max(side.next, await reader.position(partition))
 
     def _take(self, side: _Side, record: LogRecord) -> None:
         if record.offset < side.next:

@@ -154,6 +154,7 @@ class WindowTables:
                 # The rest is committed, but lies beyond another shard's open transaction.
                 await asyncio.sleep(_CUT_S)
                 await self._read_counts(reader)
+            await self._sides.read_on(reader)
             # Before the rows: of those that have changed, what only their first version says is kept.
             async for record in self._read(reader, catalogue.windows.name, head.windows.next if head else 0):
                 self._snapshots.note(1)

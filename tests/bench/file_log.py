@@ -43,7 +43,10 @@ class FileLog:
     Attributes:
         transactions: Records and bytes of each transaction, in order.
         records: By topic, what has been appended here, and likewise `bytes`.
+        timestamp_ms: When the records were appended.
     """
+
+    timestamp_ms = 0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -86,7 +89,7 @@ class FileLog:
                 key = None if of_key < 0 else file.read(of_key)
                 value = None if of_value < 0 else file.read(of_value)
                 if offset >= since:
-                    yield FileRecord(topic, 0, offset, key, value)
+                    yield FileRecord(topic, 0, offset, key, value, self.timestamp_ms)
                 offset += 1
 
     def end_of(self, topic: str) -> int:

@@ -43,7 +43,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
 
-RULES: Final = rule("daily", exceeds=2, first=True) + target("october", 3) + "\n[keep_days]\nall = 400\n"
+CAMPAIGN: Final = '\n[[campaign]]\nname = "launch"\nstart = "2024-10-02T10:00:00+08:00"\nhours = 2\n'
+RULES: Final = (
+    rule("daily", exceeds=2, first=True)
+    + rule("launch", window="campaign", reaches=2)
+    + target("october", 3)
+    + CAMPAIGN
+    + "\n[keep_days]\nall = 400\n"
+)
 PARTITIONS: Final = 2
 FIRST_DAY, SECOND_DAY = "2024-10-02", "2024-10-03"
 VIN: Final = "LNBSU7A10R10000"
@@ -56,10 +63,12 @@ _OF_DATA: Final = ("ended", "revision")
 #: Check of the report → how the line of a difference reads; one entry a kind.
 KINDS: Final = (
     ("day counts", r"deliveries/all/day:2024-10-02 in ledger partition 0: published \d+, recounted \d+ \([+-]\d+\); \d\dh"),
+    ("day counts", r"deliveries/all/campaign:launch in ledger partition 0, hour 1: published \d+, recounted \d+ \([+-]\d+\); minute 1 \d+ for \d+"),
     ("rows", r"deliveries/model=YU7/day:2024-10-03: published 2, recounted 1 \(\+1\)$"),
     ("shards", r"deliveries/model=YU7/day:2024-10-03: published 2, recounted 1 \(\+1\)$"),
     ("sums", r"deliveries/model=YU7/day:2024-10-03: 2, its hours add up to 1"),
     ("sums", r"deliveries/model=YU7/month:2024-10: 1, its days add up to 2"),
+    ("sums", r"deliveries/all/campaign:launch: \d, its minutes add up to \d"),
     ("sums", r"inventory/all/total: 5, produced and not delivered are 0"),
     ("milestones", r"deliveries/model=SU7/day:2024-10-02/exceeds:2: should stand \(day:2024-10-02 counts \d\), and does not"),
     ("milestones", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: stands, and should not \(day:2024-10-03 counts 1\)"),
@@ -67,6 +76,7 @@ KINDS: Final = (
     ("milestones", r"deliveries/model=SU7/first:day/exceeds:2: revision 5 follows revision 1"),
     ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: achieved at 2024-10-02T10:00:00\+08:00, on 2024-10-02$"),
     ("moments", r"deliveries/model=YU7/day:2024-10-03/exceeds:2: says unit 7, its number is passed by 3$"),
+    ("moments", r"deliveries/model=SU7/campaign:launch/reaches:2: achieved at 2024-10-02T10:00:00\+08:00, after 7\.0 seconds$"),
     ("moments", r"deliveries/all/month:2024-10/target:october:3: unit 3 is said to be /factories/bj1 nobody of \S+, which was none"),
     ("alerts", r"forecast-behind:a:20000@1: has ended and was not raised"),
     ("alerts", r"forecast-moved:b:20000@1: on 2024-10-17 there was an alert about its target already, \S+/forecast-behind:b:20000"),
@@ -256,6 +266,7 @@ class Planter:
         hours = list(rows[f"deliveries/all/day:{FIRST_DAY}"]["by_hour"])
         hours[10] += 2
         change(f"deliveries/all/day:{FIRST_DAY}", by_hour=hours)
+        change("deliveries/all/campaign:launch", count=rows["deliveries/all/campaign:launch"]["count"] + 1)
         yu7 = f"deliveries/model=YU7/day:{SECOND_DAY}"
         control = {"source": FACTORY, "count": 5, "difference": -3, "as_of": "2024-10-03T16:00:00.000Z"}
         long_ago = "2024-10-03T16:00:00.000Z"
@@ -288,7 +299,9 @@ class Planter:
         moved = self._milestone(
             events["deliveries/model=SU7/first:day/exceeds:2"], "milestone.raised.v1", revision=5, **second
         )
-        for event in (taken_back, invented, moved, await self._with_another_unit(events)):
+        launch = events["deliveries/model=SU7/campaign:launch/reaches:2"]
+        later = self._milestone(launch, "milestone.reinstated.v1", revision=2, after_s=7.0)
+        for event in (taken_back, invented, moved, later, await self._with_another_unit(events)):
             topic = self.installation.catalogue.milestones.name
             await self.put(topic, 0, event["subject"].encode(), json.dumps(event).encode())
 
@@ -369,14 +382,15 @@ class Planter:
         return {**like, "type": event_type, "id": identity, "subject": changed["milestone_id"], "data": changed}
 
     async def counts(self) -> None:
-        """A day count of two units too many, and markers that say that all of the above was applied."""
+        """Counts of a day and of a campaign's hour that are two units too high, and markers that say that all of the above was applied."""
         catalogue = self.installation.catalogue
         latest = await read_latest(self.installation.settings, [(catalogue.counts.name, 0)])
-        key = f"0|deliveries|all|{FIRST_DAY}".encode()
-        cell = json.loads(latest[key])
-        cell["count"] += 2
-        cell["by_hour"][10] += 2
-        await self.put(catalogue.counts.name, 0, key, json.dumps(cell).encode())
+        for of, place in ((FIRST_DAY, 10), ("campaign:launch:0", 0)):
+            key = f"0|deliveries|all|{of}".encode()
+            cell = json.loads(latest[key])
+            cell["count"] += 2
+            cell["by_hour"][place] += 2
+            await self.put(catalogue.counts.name, 0, key, json.dumps(cell).encode())
         for shard in range(PARTITIONS):
             marker = json.loads(latest[f"{shard}|applied".encode()])
             for topic in (catalogue.orders.name, catalogue.deliveries.name):

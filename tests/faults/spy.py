@@ -13,6 +13,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import cramjam
 import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 #: Parts of one transaction show on different partitions at different moments, this far apart at most.
 _PATIENCE_S: Final = 30.0
-_entries = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_decode_entries = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 #: Source topic (0 orders, 1 deliveries), partition and offset of a record as it was published.
 Place = tuple[int, int, int]
@@ -202,7 +204,8 @@ class Spy:
             shard.waiting.popleft()
 
     def _chunk(self, number: int, shard: _Shard, record: LogRecord) -> None:
-        for order_id, blob in _entries(record_value(record)):
+        value = record_value(record)
+        for order_id, blob in _decode_entries(cramjam.zstd.decompress(value) if value.startswith(_ZSTD) else value):
             facts = unpack(order_id, blob, shard.words.words)
             now = {(fact.source, fact.id): fact for fact in facts}
             if len(now) != len(facts):
