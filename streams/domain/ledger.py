@@ -8,12 +8,13 @@ before the step. So units and violations that come and go within a step leave no
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
-from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, family_of
+from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
@@ -183,34 +184,57 @@ class Ledger:
 
     # Asking ---------------------------------------------------------------------------------------------------------
 
-    def answering(self, question: Question) -> Generator[None, None, Answer]:
-        """What there is to say to a question, by the counts of the last drain; with pauses, between which nothing may change."""
-        wanted = self._scopes_meant(question)
-        if question.campaign:
-            return (yield from self._answering_of_campaign(question, wanted))
-        first_day = date.fromordinal(question.first_day)
-        before = sum(
-            self._days.units_before(question.metric, scope, first_day, question.first_cell) for scope in wanted
-        )
-        units: list[UnitKey] = []
+    def answering(self, questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
+        """What there is to say to questions, by the counts of the last drain; with pauses, between which nothing may change.
+
+        Those about the same metric and local hours are answered in one pass over the orders of these hours.
+        """
+        answers: dict[str, Answer] = {}
+        alike: dict[tuple[Metric, int, int], list[Question]] = {}
+        for question in questions:
+            if question.campaign:
+                wanted = self._scopes_meant(question)
+                answers[question.id] = yield from self._answering_of_campaign(question, wanted)
+            else:
+                alike.setdefault((question.metric, question.first_cell, question.last_cell), []).append(question)
+        for (metric, first_cell, last_cell), together in alike.items():
+            asked_in: dict[str, list[Question]] = {}
+            before: dict[str, int] = {}
+            for question in together:
+                first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
+                before[question.id] = sum(
+                    self._days.units_before(metric, scope, first_day, first_cell) for scope in scopes
+                )
+                for scope in scopes:
+                    asked_in.setdefault(scope, []).append(question)
+            units = yield from self._units_in(metric, first_cell, last_cell, asked_in)
+            for question in together:
+                answers[question.id] = answer_of(question, before[question.id], units.get(question.id, ()))
+        return [answers[question.id] for question in questions]
+
+    def _units_in(
+        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[Question]]
+    ) -> Generator[None, None, dict[str, list[UnitKey]]]:
+        """The units of a metric in some cells, by the ids of the questions that ask in one of their scopes."""
+        units: dict[str, list[UnitKey]] = {}
         known: dict[int, bool] = {}
-        days, words = self._days, self._vocabulary.words
-        for number, order_id in enumerate(days.orders_in(question.metric, question.first_cell, question.last_cell), 1):
+        days, words, wanted = self._days, self._vocabulary.words, asked_in.keys()
+        for number, order_id in enumerate(days.orders_in(metric, first_cell, last_cell), 1):
             if number % _PAUSE_ANSWERED == 0:
                 yield
             blob = self._orders[order_id]
             # A unit has the dimensions of an event of its order; to judge one takes five times as long.
             if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
                 continue
-            for metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
-                if metric != question.metric:
-                    continue
+            for of, dims, cause in self._judge(unpack(order_id, blob, words)).units:
                 cell = days.cell_of(cause.time_us)
-                if not question.first_cell <= cell <= question.last_cell:
+                if of != metric or not first_cell <= cell <= last_cell:
                     continue
-                if not wanted.isdisjoint(days.scopes_at(dims, cell)):
-                    units.append((cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset))
-        return answer_of(question, before, units)
+                unit = cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset
+                asking = {question.id for scope in days.scopes_at(dims, cell) for question in asked_in.get(scope, ())}
+                for question_id in asking:
+                    units.setdefault(question_id, []).append(unit)
+        return units
 
     def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
         """The same of minutes of a campaign; of one that is not counted there is nothing to say."""
@@ -268,7 +292,7 @@ class Ledger:
         (cause,) = unpack(order_id, blob, self._vocabulary.words)
         return [(time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset)]
 
-    def _may_count_in(self, code: int, wanted: set[str], known: dict[int, bool]) -> bool:
+    def _may_count_in(self, code: int, wanted: AbstractSet[str], known: dict[int, bool]) -> bool:
         """Whether a unit with the dimensions of a code counts in some scopes on some day; `known` has what was found before."""
         found = known.get(code)
         if found is None:

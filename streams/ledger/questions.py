@@ -5,6 +5,7 @@ Nothing of this is state: whoever takes over reads on at the end, and what was l
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from schemas.questions import decode_questions
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_UNITS: Final = 1_000
 #: Characters of ids and sources in them, which may come to four bytes each.
 _MOST_CHARACTERS: Final = 150_000
+#: Questions that are answered in one pass over the orders of an hour.
+_MOST_TOGETHER: Final = 200
 
 
 class Questions:
@@ -65,9 +68,27 @@ class Questions:
         found: dict[int, list[Answer]] = {}
         units = characters = 0
         while self._waiting and units < _MOST_UNITS and characters < _MOST_CHARACTERS:
-            question = self._waiting.pop(next(iter(self._waiting)))
-            answer = await in_turns(ledger.answering(question))
-            found.setdefault(home_of(question.scope), []).append(answer)
-            units += len(answer.units)
-            characters += sum(len(event_id) + len(source) for _, event_id, source, *_ in answer.units)
+            together = self._take_alike()
+            for question, answer in zip(together, await in_turns(ledger.answering(together)), strict=True):
+                if units >= _MOST_UNITS or characters >= _MOST_CHARACTERS:
+                    # Answered by the counts of the next transaction.
+                    self._waiting[question.id] = question
+                    continue
+                found.setdefault(home_of(question.scope), []).append(answer)
+                units += len(answer.units)
+                characters += sum(len(event_id) + len(source) for _, event_id, source, *_ in answer.units)
         return found
+
+    def _take_alike(self) -> list[Question]:
+        """The question that has waited longest, with others that the same orders answer."""
+        first = next(iter(self._waiting.values()))
+        about = _about(first)
+        alike = (first,) if first.campaign else (each for each in self._waiting.values() if _about(each) == about)
+        together = list(islice(alike, _MOST_TOGETHER))
+        for question in together:
+            del self._waiting[question.id]
+        return together
+
+
+def _about(question: Question) -> tuple[str, str, int, int]:
+    return question.campaign, question.metric, question.first_cell, question.last_cell

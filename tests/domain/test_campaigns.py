@@ -18,6 +18,7 @@ from streams.domain.calendar import Calendar
 from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.nth import answer_of
+from streams.domain.pauses import whole
 from streams.domain.rules import check_rules
 from streams.domain.scopes import Scopes
 from tests.domain.test_ledger_properties import (
@@ -141,21 +142,13 @@ def test_ledger_partitions_say_which_unit_of_a_minute_is_which(
     of_minute = [unit for unit in inside if _minute_of(unit, campaign) == minute]
     after, upto = (data.draw(st.none() | st.sampled_from(of_minute) if of_minute else st.none()) for _ in range(2))
     asked = msgspec.structs.replace(asked, after=after, upto=upto)
-    answers = []
-    for ledger in ledgers:
-        answering = ledger.answering(asked)
-        while True:
-            try:
-                next(answering)
-            except StopIteration as over:
-                answers.append(over.value)
-                break
+    answers = [answer for ledger in ledgers for answer in whole(ledger.answering([asked]))]
     assert sum(answer.before for answer in answers) == sum(_minute_of(unit, campaign) < minute for unit in inside)
     listed = sorted(unit for answer in answers for unit in answer.units)
-    whole = answer_of(asked, 0, of_minute)
-    assert listed == whole.units
+    expected = answer_of(asked, 0, of_minute)
+    assert listed == expected.units
     for name in ("inside", "passed", "within"):
-        assert sum(getattr(answer, name) for answer in answers) == getattr(whole, name), name
+        assert sum(getattr(answer, name) for answer in answers) == getattr(expected, name), name
 
 
 def _minute_of(unit: tuple[int, ...] | tuple[Any, ...], campaign: Campaign) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from schemas.questions import Question, decode_questions, encode_questions
 from streams.domain import nth
 from streams.domain.ledger import Ledger
 from streams.domain.nth import Between, Miss, answer_of, nth_unit
+from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from tests.domain.facts import SU7, YU7, delivered, us, void
 from tests.domain.test_ledger_properties import KEPT_ZONE, SCOPES, ZONE, event_sets, new_ledger, recount_order
@@ -225,13 +227,13 @@ def _home(event: Fact, partitions: int) -> int:
 
 
 def _answer(ledger: Ledger, asked: Question) -> Answer:
-    steps = ledger.answering(asked)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
+    (alone,) = whole(ledger.answering([asked]))
+    others = [
+        msgspec.structs.replace(asked, id=f"{asked.id}{scope}", scope=scope, others_than=None)
+        for scope in ("all", "model=SU7", "model=YU7")
+    ]
+    assert whole(ledger.answering([*others, asked]))[-1] == alone
+    return alone
 
 
 def _restored(events: Sequence[Fact]) -> Ledger:
