@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from schemas.counts import CampaignHour
 from schemas.instants import utc_text
@@ -56,7 +56,7 @@ from streams.domain.windows import Windows
 from streams.domain.zone import BusinessZone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from schemas.facts import DayCount, LatestUnit, Metric
@@ -122,6 +122,39 @@ class Step:
         rows = len(self.rows) + len(self.replaced) + len(self.left)
         remembered = len(self.held) + len(self.decided) + len(self.kept) + len(self.campaigns)
         return rows + len(self.milestones) + remembered
+
+
+class _Judged(NamedTuple):
+    """Rows of one scope, and what comes of them.
+
+    Attributes:
+        rows: By key.
+        milestones: As decided.
+        held: Milestone → since when its retraction waits, None for no longer.
+        settled: Ids of those that are remembered as decided.
+    """
+
+    rows: list[Row]
+    milestones: list[MilestoneEvent]
+    held: dict[str, int | None]
+    settled: list[str]
+
+    def by_metric(self) -> list[_Judged]:
+        """The same for each metric, with which the ids of its milestones begin."""
+        found: dict[str, _Judged] = {}
+
+        def of(metric: str) -> _Judged:
+            return found.setdefault(metric, _Judged([], [], {}, []))
+
+        for row in self.rows:
+            of(row.metric).rows.append(row)
+        for event in self.milestones:
+            of(event.data.metric).milestones.append(event)
+        for milestone_id, since_us in self.held.items():
+            of(milestone_id.partition("/")[0]).held[milestone_id] = since_us
+        for event_id in self.settled:
+            of(event_id.partition("/")[0]).settled.append(event_id)
+        return list(found.values())
 
 
 class Totals:
@@ -499,29 +532,33 @@ class Totals:
         if self._comparing_scopes:
             yield from self._judge_scopes(rows)
         yield from self._judge_records(rows, [row for row in rows if row.key in due])
-        milestones, held = self._book.end_step(), self._held.drain()
-        settled = self._book.settled()
-        least = len(milestones) + len(held) + len(settled)
-        if len(rows) * _RECORDS_OF_ROW + least <= most:
-            is_whole = True
-        else:
-            sizes = []
-            for number, row in enumerate(rows):
-                sizes.append(self._windows.changes(row))
-                yield from _pause(number)
-            is_whole = sum(sizes) + least <= most
-        if is_whole:
-            whole = Step([], milestones, held, dict.fromkeys(settled))
-            for number, row in enumerate(rows):
-                self._publish(row, whole)
-                yield from _pause(number)
-            if whole.size:
-                yield whole
-        else:
+        judged = _Judged(rows, self._book.end_step(), self._held.drain(), list(self._book.settled()))
+        fits = yield from self._fits(judged, most)
+        parts = [judged] if fits else judged.by_metric()
+        for part in parts:
+            if fits or (len(parts) > 1 and (yield from self._fits(part, most))):
+                whole = Step([], part.milestones, part.held, dict.fromkeys(part.settled))
+                for number, row in enumerate(part.rows):
+                    self._publish(row, whole)
+                    yield from _pause(number)
+                if whole.size:
+                    yield whole
+                continue
             # Since when a retraction waits is known from before its row says why until it is decided.
-            yield from (Step(held={id_: since_us}) for id_, since_us in held.items() if since_us is not None)
-            yield from self._in_pieces(rows, milestones, set(settled))
-            yield from (Step(held={id_: None}) for id_, since_us in held.items() if since_us is None)
+            yield from (Step(held={id_: since_us}) for id_, since_us in part.held.items() if since_us is not None)
+            yield from self._in_pieces(part.rows, part.milestones, set(part.settled))
+            yield from (Step(held={id_: None}) for id_, since_us in part.held.items() if since_us is None)
+
+    def _fits(self, judged: _Judged, most: int) -> Generator[None, None, bool]:
+        """Whether it comes to so many records at most."""
+        rest = len(judged.milestones) + len(judged.held) + len(judged.settled)
+        if len(judged.rows) * _RECORDS_OF_ROW + rest <= most:
+            return True
+        size = rest
+        for number, row in enumerate(judged.rows):
+            size += self._windows.changes(row)
+            yield from _pause(number)
+        return size <= most
 
     def _in_pieces(
         self, rows: Iterable[Row], milestones: Sequence[MilestoneEvent], known: Container[str]

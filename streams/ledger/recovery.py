@@ -6,7 +6,7 @@ the source topics. Quarantined records are known by their dead letters, in any p
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,9 @@ class Recovery:
     future: set[Place] = field(default_factory=set)
     judged: dict[Place, str] = field(default_factory=dict)
     quarantined: dict[Place, str] = field(default_factory=dict)
-    counts: dict[CountKey, DayCount] = field(default_factory=dict)
-    violations: dict[str, OrderViolations | None] = field(default_factory=dict)
+    # A dict would look past all that have left it to find the first one.
+    counts: OrderedDict[CountKey, DayCount] = field(default_factory=OrderedDict)
+    violations: OrderedDict[str, OrderViolations | None] = field(default_factory=OrderedDict)
     is_released: bool = False
     is_repetition: bool = False
 
@@ -94,8 +95,9 @@ class Recovery:
 
     def keep_campaigns(self) -> None:
         """Only the counts of campaigns are published again: all else stands as it is published."""
-        self.counts = {key: count for key, count in self.counts.items() if isinstance(key[2], CampaignHour)}
-        self.violations = {}
+        of_campaigns = [(key, count) for key, count in self.counts.items() if isinstance(key[2], CampaignHour)]
+        self.counts = OrderedDict(of_campaigns)
+        self.violations.clear()
 
     def hold_back(self, changes: LedgerChanges) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
@@ -105,15 +107,12 @@ class Recovery:
         changes.violations.clear()
 
     def release(self, changes: LedgerChanges, most: int) -> None:
-        """Puts so many at most of what is held back into the changes.
-
-        The last ones first: to find the first one, a dictionary looks past all that have left it.
-        """
+        """Puts so many at most of what is held back into the changes, in its order."""
         while self.counts and len(changes.counts) < most:
-            counted, count = self.counts.popitem()
+            counted, count = self.counts.popitem(last=False)
             changes.counts[counted] = count
         while self.violations and len(changes.counts) + len(changes.violations) < most:
-            order_id, violations = self.violations.popitem()
+            order_id, violations = self.violations.popitem(last=False)
             changes.violations[order_id] = violations
         self.is_released = not self.counts and not self.violations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, Mock
@@ -252,7 +253,7 @@ def test_what_a_rebuild_has_held_back_comes_by_parts_and_it_is_over_with_the_las
     days: dict[CountKey, DayCount] = {
         ("orders", "all", date(2024, 10, number)): DayCount(1, 0, [0] * 24, None) for number in range(1, 6)
     }
-    memory.recovery = Recovery({}, counts=dict(days), violations={"SO-1": None})
+    memory.recovery = Recovery({}, counts=OrderedDict(days), violations=OrderedDict({"SO-1": None}))
     seen: list[list[Any]] = []
     said = []
     for _ in range(3):
