@@ -198,6 +198,8 @@ class _Session:
         started_s = time.monotonic()
         async with Publisher(self._settings) as publisher:
             await publisher.send(self._story.balances())
+            # They are known before what is counted on top of them.
+            await publisher.flush()
             await play(self._story, publisher, self._playing, speed=self._plan.speed)
         self._stamp.finish()
         return started_s
