@@ -269,6 +269,10 @@ async def test_a_compacted_source_is_refused_with_the_reason(bootstrap: str, pre
     orders = installation.catalogue.orders.name
     async with admin(installation.settings) as client:
         await client.create_topics([NewTopic(orders, 2, 1, topic_configs={"cleanup.policy": "compact"})])
+        give_up_s = deadline(20)
+        while orders not in await client.list_topics():
+            assert time.monotonic() < give_up_s
+            await asyncio.sleep(0.05)
     for command in (("topics", "plan"), ("topics", "apply"), ("worker",)):
         done = await installation.run(*command)
         assert done.returncode == 3, command
