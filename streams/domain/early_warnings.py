@@ -20,18 +20,16 @@ from schemas.outputs import (
     ALERT_RAISED,
     AlertForecast,
     MilestoneData,
-    MilestoneEvent,
     MilestoneKind,
-    MilestoneType,
 )
-from streams.domain.milestones import EARLIEST_SOURCE
+from streams.domain.alerts import AlertBook
 from streams.domain.rules import forecast_behind_id, forecast_moved_id
 from streams.domain.scopes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from schemas.outputs import AlertEnd, Forecast
+    from schemas.outputs import AlertEnd, Forecast, MilestoneEvent
     from streams.domain.periods import Period
     from streams.domain.rules import Rule, Target
 
@@ -83,11 +81,11 @@ class Projected(NamedTuple):
     is_in_sight: bool
 
     @classmethod
-    def of(cls, made: Forecast) -> Projected:
-        """By a forecast that has a projection."""
-        if made.projected_date.p50 is None:
+    def of(cls, day: str | None, made: Forecast) -> Projected:
+        """By the date that a forecast or an alert gives; None, where it was not in sight, is compared as of a forecast."""
+        if day is None:
             return cls(date.fromisoformat(made.horizon) + _DAY, is_in_sight=False)
-        return cls(date.fromisoformat(made.projected_date.p50), is_in_sight=True)
+        return cls(date.fromisoformat(day), is_in_sight=True)
 
     def days_to(self, other: Projected) -> int:
         """By how many days the two differ: two that are not in sight do not."""
@@ -112,36 +110,24 @@ class _Case(NamedTuple):
     is_news: bool
 
 
-class _Alert(NamedTuple):
-    """The last event of an alert."""
-
-    revision: int
-    stands: bool
-    data: MilestoneData
-
-
-class EarlyWarnings:
+class EarlyWarnings(AlertBook):
     """The alerts about forecasts. Restore first, then `begin` with the targets in force, and `judge` each published forecast.
-
-    Attributes:
-        source: Of the events, a URI reference.
 
     Args:
         rules: Those that watch no forecasts are passed over.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.source = EARLIEST_SOURCE
+        super().__init__()
         self._rules = [rule for rule in rules if rule.watches_forecasts]
-        self._alerts: dict[str, _Alert] = {}
         self._expected: dict[TargetPlace, LastExpected] = {}
         #: Business date of the last event of a target.
         self._told_on: dict[TargetPlace, str] = {}
 
     def restore(self, event: MilestoneEvent) -> None:
-        """Takes over a published alert about a forecast; of one alert the last counts."""
+        """Takes over a published alert about a forecast."""
+        super().restore(event)
         data = event.data
-        self._alerts[data.milestone_id] = _Alert(data.revision, event.stands, data)
         if data.forecast is not None:
             self._told_on[_place_of(data)] = data.forecast.business_date
 
@@ -158,12 +144,11 @@ class EarlyWarnings:
             targets: Those in force, with their windows.
             detected_at: Of the events.
         """
-        for alert in list(self._alerts.values()):
-            data = alert.data
+        for data in self._all_standing():
             found = targets.get(_place_of(data))
             is_watched = found is not None and found[0].value == data.threshold and self.rule_of(data.kind, *found)
-            if alert.stands and not is_watched:
-                yield self._event(ALERT_ENDED, detected_at, data, "gone")
+            if not is_watched:
+                yield self._event(ALERT_ENDED, data, detected_at, "gone")
 
     def forget(self, targets: Mapping[TargetPlace, tuple[Target, Period]]) -> list[TargetPlace]:
         """Forgets the targets that are no longer watched. Returns those of which something was remembered."""
@@ -226,18 +211,13 @@ class EarlyWarnings:
     def _decide(self, target: Target, made: Forecast) -> list[MilestoneEvent]:
         """The target is reached, or its period over: what stands of it ends."""
         ended: AlertEnd = "reached" if made.state == "reached" else "over"
-        alerts = (self._alerts.get(name) for name in (forecast_behind_id(target), forecast_moved_id(target)))
-        return [
-            self._event(ALERT_ENDED, made.as_of, _at(alert.data, made), ended)
-            for alert in alerts
-            if alert is not None and alert.stands
-        ]
+        standing = map(self._standing, (forecast_behind_id(target), forecast_moved_id(target)))
+        return [self._event(ALERT_ENDED, _at(data, made), made.as_of, ended) for data in standing if data is not None]
 
     def _judge_behind(self, rule: Rule, case: _Case, events: list[MilestoneEvent]) -> bool | None:
         """Whether the target is expected to be missed, as far as that is known to readers or to begin with."""
         target, made = case.target, case.made
-        alert = self._alerts.get(forecast_behind_id(target))
-        stands = alert is not None and alert.stands
+        stands = self._standing(forecast_behind_id(target)) is not None
         known = stands or case.was.is_behind
         if known is None and case.before is not None:
             known = _is_behind(rule, case.before, was_behind=False)
@@ -252,26 +232,26 @@ class EarlyWarnings:
             return known
         data = _data(rule, "forecast_behind", forecast_behind_id(target), made)
         events.append(
-            self._event(*(ALERT_RAISED, made.as_of, data) if found else (ALERT_ENDED, made.as_of, data, "back"))
+            self._event(*(ALERT_RAISED, data, made.as_of) if found else (ALERT_ENDED, data, made.as_of, "back"))
         )
         return found
 
     def _judge_moved(self, rule: Rule, case: _Case, events: list[MilestoneEvent]) -> Projected | None:
         """When the target is expected to be reached, likewise."""
         target, made, days = case.target, case.made, rule.forecast_moves_days or 0
-        alert = self._alerts.get(forecast_moved_id(target))
-        told = alert.data.forecast if alert is not None and alert.stands else None
+        alert = self._standing(forecast_moved_id(target))
+        told = alert.forecast if alert is not None else None
         known = Projected(case.was.expected_on, case.was.is_in_sight) if case.was.expected_on is not None else None
         if known is None and told is not None:
-            known = _projected(told.projected_date, made)
+            known = Projected.of(told.projected_date, made)
         if known is None and case.before is not None:
-            known = Projected.of(case.before)
+            known = Projected.of(case.before.projected_date.p50, case.before)
         if not _is_projected(made):
             return known
-        found = Projected.of(made)
+        found = Projected.of(made.projected_date.p50, made)
         if known is None:
             return found
-        former = _projected(told.former_date, made) if told is not None else known
+        former = Projected.of(told.former_date, made) if told is not None else known
         is_back = told is not None and former.days_to(found) <= days // 2
         if not is_back and known.days_to(found) <= days:
             return known
@@ -281,29 +261,13 @@ class EarlyWarnings:
             return known
         data = _data(rule, "forecast_moved", forecast_moved_id(target), made, former)
         events.append(
-            self._event(*(ALERT_ENDED, made.as_of, data, "back") if is_back else (ALERT_RAISED, made.as_of, data))
+            self._event(*(ALERT_ENDED, data, made.as_of, "back") if is_back else (ALERT_RAISED, data, made.as_of))
         )
         return found
 
     def _is_told(self, made: Forecast) -> bool:
         """Whether readers were told something about the target on the same business date."""
         return self._told_on.get(TargetPlace.of(made)) == made.business_date
-
-    def _event(
-        self, event_type: MilestoneType, detected_at: str, data: MilestoneData, ended: AlertEnd | None = None
-    ) -> MilestoneEvent:
-        alert = self._alerts.get(data.milestone_id)
-        revision = alert.revision + 1 if alert is not None else 1
-        event = MilestoneEvent(
-            id=f"{data.milestone_id}@{revision}",
-            source=self.source,
-            type=event_type,
-            time=detected_at,
-            subject=data.milestone_id,
-            data=data.model_copy(update={"revision": revision, "detected_at": detected_at, "ended": ended}),
-        )
-        self.restore(event)
-        return event
 
 
 def _is_projected(made: Forecast) -> bool:
@@ -314,13 +278,6 @@ def _is_behind(rule: Rule, made: Forecast, *, was_behind: bool) -> bool:
     """Whether a target is expected to be missed: by more than the rule's share to begin with, by any unit to go on."""
     missing = made.value - (made.projected_total.p50 or 0)
     return missing > (0 if was_behind else Fraction(str(rule.forecast_behind)) * made.value)
-
-
-def _projected(day: str | None, made: Forecast) -> Projected:
-    """A date that an alert gave; one that was not in sight is compared as of now."""
-    if day is None:
-        return Projected(date.fromisoformat(made.horizon) + _DAY, is_in_sight=False)
-    return Projected(date.fromisoformat(day), is_in_sight=True)
 
 
 def _place_of(data: MilestoneData) -> TargetPlace:

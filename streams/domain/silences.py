@@ -13,8 +13,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from schemas.instants import utc_text
-from schemas.outputs import ALERT_ENDED, ALERT_RAISED, AlertSilence, MilestoneData, MilestoneEvent
-from streams.domain.milestones import EARLIEST_SOURCE
+from schemas.outputs import ALERT_ENDED, ALERT_RAISED, AlertSilence, MilestoneData
+from streams.domain.alerts import AlertBook
 from streams.domain.rules import stalled_id
 from streams.domain.scopes import template_of
 from streams.domain.zone import HOURS, day_of_cell, hour_of_cell
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.facts import Metric
-    from schemas.outputs import AlertEnd, MilestoneType
+    from schemas.outputs import MilestoneEvent
     from streams.domain.daytypes import DayTypes
     from streams.domain.rules import Rule
     from streams.domain.zone import BusinessZone
@@ -141,14 +141,6 @@ class ScopeHours:
         ]
 
 
-class _Alert(NamedTuple):
-    """The last event of an alert."""
-
-    revision: int
-    stands: bool
-    data: MilestoneData
-
-
 class Heard(NamedTuple):
     """What comes of looking at a scope.
 
@@ -161,11 +153,10 @@ class Heard(NamedTuple):
     quiet: tuple[str, bool] | None = None
 
 
-class SilenceAlerts:
+class SilenceAlerts(AlertBook):
     """The alerts about silences. Restore first, then judge one scope after another.
 
     Attributes:
-        source: Of the events, a URI reference.
         rules: Those about silences.
 
     Args:
@@ -175,16 +166,11 @@ class SilenceAlerts:
     """
 
     def __init__(self, rules: Iterable[Rule], day_types: DayTypes, zone: BusinessZone) -> None:
-        self.source = EARLIEST_SOURCE
+        super().__init__()
         self.rules = tuple(rule for rule in rules if rule.stalled_hours is not None)
         self._day_types, self._zone = day_types, zone
-        self._alerts: dict[str, _Alert] = {}
         self._quiet: set[str] = set()
         self._judged: set[str] = set()
-
-    def restore(self, event: MilestoneEvent) -> None:
-        """Takes over a published alert; of one alert the last counts."""
-        self._alerts[event.subject] = _Alert(event.data.revision, event.stands, event.data)
 
     def restore_quiet(self, milestone_id: str) -> None:
         """Takes over that a silence was there before its rule."""
@@ -209,18 +195,15 @@ class SilenceAlerts:
     @property
     def standing(self) -> list[tuple[Rule, str]]:
         """The alerts that stand: rule and scope."""
-        stands = [alert.data for alert in self._alerts.values() if alert.stands]
-        return [(rule, data.scope) for data in stands for rule in self.rules_of(data.metric, data.scope)]
+        return [(rule, data.scope) for data in self._all_standing() for rule in self.rules_of(data.metric, data.scope)]
 
     def end_others(self, now_us: int) -> list[MilestoneEvent]:
         """Ends the alerts of rules that are gone."""
         return [
-            self._event(ALERT_ENDED, alert.data, utc_text(now_us), "gone")
-            for name, alert in list(self._alerts.items())
-            if alert.stands
-            and not any(
-                stalled_id(rule, alert.data.scope) == name
-                for rule in self.rules_of(alert.data.metric, alert.data.scope)
+            self._event(ALERT_ENDED, data, utc_text(now_us), "gone")
+            for data in self._all_standing()
+            if not any(
+                stalled_id(rule, data.scope) == data.milestone_id for rule in self.rules_of(data.metric, data.scope)
             )
         ]
 
@@ -235,18 +218,21 @@ class SilenceAlerts:
             now_us: The clock, microseconds since 1970.
         """
         name, hours, below = stalled_id(rule, scope), rule.stalled_hours or 1, rule.stalled_below
-        alert = self._alerts.get(name)
-        stands = alert is not None and alert.stands
+        standing = self._standing(name)
         look = ScopeHours(days, self._day_types, rule.metric, scope).look(
             at, self._zone.cell_of(now_us), hours, until_any=below is None
         )
         # Where little is enough for an alert, it ends with twice as much.
-        least = look.usual * min(1.0, below * (2 if stands or name in self._quiet else 1)) if below is not None else 0.0
+        least = (
+            look.usual * min(1.0, below * (2 if standing is not None or name in self._quiet else 1))
+            if below is not None
+            else 0.0
+        )
         is_silent = look.since is not None and (look.units == 0 or look.units < least)
-        if alert is not None and stands:
+        if standing is not None:
             if is_silent:
                 return Heard()
-            data = alert.data.model_copy(update={"count": look.units})
+            data = standing.model_copy(update={"count": look.units})
             return Heard(self._event(ALERT_ENDED, data, utc_text(now_us), "back" if look.units else "gone"))
         if name in self._quiet:
             if is_silent:
@@ -293,19 +279,3 @@ class SilenceAlerts:
 
     def _beginning(self, cell: int) -> str:
         return self._zone.datetime_of(self._zone.beginning_us(cell)).isoformat()
-
-    def _event(
-        self, event_type: MilestoneType, data: MilestoneData, detected_at: str, ended: AlertEnd | None = None
-    ) -> MilestoneEvent:
-        alert = self._alerts.get(data.milestone_id)
-        revision = alert.revision + 1 if alert is not None else 1
-        event = MilestoneEvent(
-            id=f"{data.milestone_id}@{revision}",
-            source=self.source,
-            type=event_type,
-            time=detected_at,
-            subject=data.milestone_id,
-            data=data.model_copy(update={"revision": revision, "detected_at": detected_at, "ended": ended}),
-        )
-        self.restore(event)
-        return event
