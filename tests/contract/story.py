@@ -7,17 +7,17 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from schemas.outputs import Forecast, ProjectedDate, ProjectedTotal
+from schemas.outputs import ProjectedDate, ProjectedTotal
 from streams.domain.calendar import DEFAULT_WINDOWS
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.installation import rules_of, targets_of
 from streams.settings import CampaignSettings, RuleSettings, TargetSettings
-from tests.domain.forecast_world import CALENDAR
+from tests.domain.forecast_world import CALENDAR, a_forecast
 from tests.domain.totals_world import SCOPE, World
 
 if TYPE_CHECKING:
     from schemas.memory import LastExpected
-    from schemas.outputs import MilestoneEvent
+    from schemas.outputs import Forecast, MilestoneEvent
     from streams.domain.campaigns import Campaign
     from streams.domain.rules import Rule, Target
     from streams.domain.totals import Step
@@ -114,34 +114,19 @@ class ForecastStory:
     def _judge(self, match: re.Match[str]) -> list[str]:
         (target,) = self._rules.targets()
         total = int(match[2]) if match[2] != "unknown" else None
-        made = Forecast(
+        made = a_forecast(
             metric=target.metric,
             scope=target.scope,
             period=target.period,
             target_id=target.target_id,
             value=target.value,
-            start="2024-10-01",
-            end="2024-10-31",
-            timezone="Asia/Shanghai",
-            state={"reached": "reached", "missed": "missed"}.get(match[4], "behind"),  # type: ignore[arg-type] # one of these
+            state={"reached": "reached", "missed": "missed"}.get(match[4], "behind"),
             count=0,
             business_date=match[1],
             as_of=f"{match[1]}T04:00:00.000Z",
             projected_total=ProjectedTotal(p10=None, p50=total, p90=None),
             projected_date=ProjectedDate(p10=None, p50=match[3], p90=None),
             horizon=_HORIZON,
-            reached_on=None,
-            remaining_days=1.0,
-            pace_needed=None,
-            pace_recent=None,
-            plan_count=0,
-            ahead_units=0,
-            ahead_days=0.0,
-            history_days=100,
-            quality="little",
-            note="",
-            model="m",
-            model_version="1",
         )
         judged = self._open().judge(target, self._period, self._last, made, int(match[5] or 0))
         self._last = made

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from schemas.outputs import Forecast
 from streams.domain.calendar import Calendar, Grade, Holiday, HolidayYear
 from streams.domain.daytypes import DayTypes
 from streams.domain.forecast import DailyHistory, Known, forecast
@@ -13,7 +14,6 @@ from streams.domain.rules import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schemas.outputs import Forecast
     from streams.domain.periods import Period
 
 #: A Monday.
@@ -57,3 +57,25 @@ def forecast_of(world: Known, text: str, value: int) -> Forecast:
     """The forecast of a target of this value on the period with this id."""
     target = Target("aim", "deliveries", "all", text, value)
     return forecast(target, period(text), world, as_of=AS_OF, timezone="Asia/Shanghai")
+
+
+def a_forecast(**said: Any) -> Forecast:
+    """A forecast of October that says so, and of the rest nothing of note."""
+    plain: dict[str, Any] = {
+        "start": "2024-10-01",
+        "end": "2024-10-31",
+        "timezone": "Asia/Shanghai",
+        "reached_on": None,
+        "remaining_days": 1.0,
+        "pace_needed": None,
+        "pace_recent": None,
+        "plan_count": 0,
+        "ahead_units": 0,
+        "ahead_days": 0.0,
+        "history_days": 100,
+        "quality": "little",
+        "note": "",
+        "model": "m",
+        "model_version": "1",
+    }
+    return Forecast(**(plain | said))

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import decode_milestone, encode_milestone
-from schemas.outputs import Forecast, ProjectedDate, ProjectedTotal
+from schemas.outputs import ProjectedDate, ProjectedTotal
 from streams.audit.alerts import PublishedAlerts, check_alerts
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
 from streams.domain.rules import Rule, Target
-from tests.domain.forecast_world import CALENDAR
+from tests.domain.forecast_world import CALENDAR, a_forecast
 
 if TYPE_CHECKING:
     from schemas.memory import LastExpected
-    from schemas.outputs import MilestoneEvent
+    from schemas.outputs import Forecast, MilestoneEvent
 
 VALUE = 1000
 TARGET = Target("aim", "deliveries", "all", "month:2024-10", VALUE)
@@ -60,15 +60,12 @@ said = st.lists(
 def forecast(number: int, day: date, one: Said) -> Forecast:
     """The forecast that says so; each a minute later."""
     reached_on = None if one.day is None or one.total is None else (date(2024, 10, 1) + timedelta(one.day)).isoformat()
-    return Forecast(
+    return a_forecast(
         metric="deliveries",
         scope="all",
         period=TARGET.period,
         target_id=TARGET.target_id,
         value=VALUE,
-        start="2024-10-01",
-        end="2024-10-31",
-        timezone="Asia/Shanghai",
         state="reached" if one.state == "reached" else "behind",
         count=number,
         business_date=day.isoformat(),
@@ -76,18 +73,6 @@ def forecast(number: int, day: date, one: Said) -> Forecast:
         projected_total=ProjectedTotal(p10=None, p50=one.total, p90=None),
         projected_date=ProjectedDate(p10=None, p50=reached_on, p90=None),
         horizon=HORIZON.isoformat(),
-        reached_on=None,
-        remaining_days=1.0,
-        pace_needed=None,
-        pace_recent=None,
-        plan_count=0,
-        ahead_units=0,
-        ahead_days=0.0,
-        history_days=100,
-        quality="little",
-        note="",
-        model="m",
-        model_version="1",
     )
 
 
