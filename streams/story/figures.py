@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from streams.errors import ExpectedError
+
+Facts = TypeVar("Facts")
 
 FILE_NAME = "su7-2024.toml"
 
@@ -128,14 +130,14 @@ class StoryFacts:
         return int((offset or timedelta()).total_seconds())
 
 
-def data_file() -> Path:
-    """The file in a checkout (`deploy/demo/`), else the copy in the installed package.
+def data_file(name: str = FILE_NAME) -> Path:
+    """A story's file in a checkout (`deploy/demo/`), else the copy in the installed package.
 
     Raises:
         ExpectedError: Neither is there.
     """
     package = Path(str(resources.files("streams")))
-    candidates = (package.parent / "deploy" / "demo" / FILE_NAME, package / "data" / FILE_NAME)
+    candidates = (package.parent / "deploy" / "demo" / name, package / "data" / name)
     for path in candidates:
         if path.is_file():
             return path
@@ -148,9 +150,21 @@ def load_facts(path: Path | None = None) -> StoryFacts:
     Raises:
         ExpectedError: It cannot be read or is invalid; one line that names the file.
     """
-    path = path or data_file()
+    return read_facts(path or data_file(), _facts)
+
+
+def read_facts(path: Path, made_of: Callable[[dict[str, Any]], Facts]) -> Facts:
+    """Reads a data file.
+
+    Args:
+        path: TOML.
+        made_of: Makes facts of what it holds; raises KeyError, ValueError or TypeError where that is not right.
+
+    Raises:
+        ExpectedError: It cannot be read or is invalid; one line that names the file.
+    """
     try:
-        return _facts(tomllib.loads(path.read_text(encoding="utf-8")))
+        return made_of(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ExpectedError(f"{path}: {error.strerror or error}") from None
     except KeyError as error:

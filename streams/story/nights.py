@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import random
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import resources
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from schemas.facts import ORDERS
-from streams.errors import ExpectedError
 from streams.story.draws import random_region, random_variant
 from streams.story.events import PLACED, VOIDED, EventWriter, StoryEvent, local_date
 from streams.story.expected import Expected
+from streams.story.figures import data_file, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from streams.kafka.publication import Publication
 
@@ -151,16 +149,7 @@ def load_night(name: str, path: Path | None = None) -> NightFacts:
     Raises:
         ExpectedError: It cannot be read or is invalid; one line that names the file.
     """
-    package = Path(str(resources.files("streams")))
-    path = path or package / "data" / f"{name}.toml"
-    try:
-        return _facts(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ExpectedError(f"{path}: {error.strerror or error}") from None
-    except KeyError as error:
-        raise ExpectedError(f"{path}: {error.args[0]} is missing") from None
-    except (ValueError, TypeError) as error:
-        raise ExpectedError(f"{path}: {error}") from None
+    return read_facts(path or data_file(f"{name}.toml"), _facts)
 
 
 def _facts(data: dict[str, Any]) -> NightFacts:
