@@ -187,36 +187,31 @@ class Ledger:
     def answering(self, questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
         """What there is to say to questions, by the counts of the last drain; with pauses, between which nothing may change.
 
-        Those about the same metric and local hours are answered in one pass over the orders of these hours.
+        Args:
+            questions: About one metric and the same local hours, which are answered in one pass over the orders of these hours;
+                or a single one about a campaign.
         """
-        answers: dict[str, Answer] = {}
-        alike: dict[tuple[Metric, int, int], list[Question]] = {}
-        for question in questions:
-            if question.campaign:
-                wanted = self._scopes_meant(question)
-                answers[question.id] = yield from self._answering_of_campaign(question, wanted)
-            else:
-                alike.setdefault((question.metric, question.first_cell, question.last_cell), []).append(question)
-        for (metric, first_cell, last_cell), together in alike.items():
-            asked_in: dict[str, list[Question]] = {}
-            before: dict[str, int] = {}
-            for question in together:
-                first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
-                before[question.id] = sum(
-                    self._days.units_before(metric, scope, first_day, first_cell) for scope in scopes
-                )
-                for scope in scopes:
-                    asked_in.setdefault(scope, []).append(question)
-            units = yield from self._units_in(metric, first_cell, last_cell, asked_in)
-            for question in together:
-                answers[question.id] = answer_of(question, before[question.id], units.get(question.id, ()))
-        return [answers[question.id] for question in questions]
+        first = questions[0]
+        if first.campaign:
+            answer = yield from self._answering_of_campaign(first, self._scopes_meant(first))
+            return [answer]
+        before: list[int] = []
+        asked_in: dict[str, list[int]] = {}
+        for number, question in enumerate(questions):
+            first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
+            before.append(
+                sum(self._days.units_before(first.metric, scope, first_day, first.first_cell) for scope in scopes)
+            )
+            for scope in scopes:
+                asked_in.setdefault(scope, []).append(number)
+        units = yield from self._units_in(first.metric, first.first_cell, first.last_cell, asked_in)
+        return [answer_of(each, before[number], units.get(number, ())) for number, each in enumerate(questions)]
 
     def _units_in(
-        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[Question]]
-    ) -> Generator[None, None, dict[str, list[UnitKey]]]:
-        """The units of a metric in some cells, by the ids of the questions that ask in one of their scopes."""
-        units: dict[str, list[UnitKey]] = {}
+        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[int]]
+    ) -> Generator[None, None, dict[int, list[UnitKey]]]:
+        """The units of a metric in some cells, by the numbers of the questions that ask in one of their scopes."""
+        units: dict[int, list[UnitKey]] = {}
         known: dict[int, bool] = {}
         days, words, wanted = self._days, self._vocabulary.words, asked_in.keys()
         for number, order_id in enumerate(days.orders_in(metric, first_cell, last_cell), 1):
@@ -231,9 +226,8 @@ class Ledger:
                 if of != metric or not first_cell <= cell <= last_cell:
                     continue
                 unit = cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset
-                asking = {question.id for scope in days.scopes_at(dims, cell) for question in asked_in.get(scope, ())}
-                for question_id in asking:
-                    units.setdefault(question_id, []).append(unit)
+                for asking in {number for scope in days.scopes_at(dims, cell) for number in asked_in.get(scope, ())}:
+                    units.setdefault(asking, []).append(unit)
         return units
 
     def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
