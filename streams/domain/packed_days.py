@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.facts import DayCount
 from schemas.vectors import packed as pack
 from schemas.vectors import unpacked as unpack
+from streams.domain.campaigns import MINUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ _ENTRY: Final = 4
 _SHARED_BYTES: Final = 24
 _MOST_SHARED: Final = 65_536
 _MASK: Final = (1 << 64) - 1
-MINUTES: Final = 60
 #: Sums of hours, or minutes, times these tell apart days whose hours differ, and add up over partitions.
 _WEIGHTS: Final = tuple(pow(0x9E3779B97F4A7C15, part + 1, 1 << 64) for part in range(MINUTES))
 _WEIGHT_OF_HOUR: Final = 0xD1342543DE82EF95

@@ -18,7 +18,7 @@ from schemas.instants import micros_of_text, utc_text
 from schemas.outputs import RowControl, RowTarget, WindowRow
 from schemas.rows import PlainRow, RowKey, full_fields
 from streams.domain import packed_days
-from streams.domain.campaigns import CAMPAIGN
+from streams.domain.campaigns import CAMPAIGN, MINUTES
 from streams.domain.controls import compare
 from streams.domain.kept_days import KeptDays
 from streams.domain.orders import DELIVERIES, PRODUCED_METRIC
@@ -488,9 +488,7 @@ class Windows:
         packed = self._cell(metric, scope, series.newest_day)
         if packed is None or max(with_units, default=None) != series.newest_day:
             return None
-        shards = [shard for shard, units in packed_days.counts_of(packed) if units]
-        found = [unit for unit in map(series.newest.get, shards) if unit is not None]
-        return max(found, key=_unit_order) if len(found) == len(shards) else None
+        return _latest_of(packed, series.newest)
 
     # What comes in --------------------------------------------------------------------------------------------------
 
@@ -717,7 +715,7 @@ class Windows:
         """What one ledger partition counts in an hour of a campaign, without its latest unit; nothing where there is no row."""
         place = self.find((metric, scope, f"{CAMPAIGN}:{hour.campaign}"))
         packed = self._campaign_hours.get(place, _NO_HOURS).get(hour.hour) if place is not None else None
-        return packed_days.of_shard(packed, shard, packed_days.MINUTES)
+        return packed_days.of_shard(packed, shard, MINUTES)
 
     def minute_of_unit(self, key: RowKey, number: int) -> int | None:
         """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""
@@ -727,9 +725,9 @@ class Windows:
             if number > units:
                 number -= units
                 continue
-            for minute, units in enumerate(packed_days.hours_of(packed, packed_days.MINUTES)):
+            for minute, units in enumerate(packed_days.hours_of(packed, MINUTES)):
                 if number <= units:
-                    return hour * packed_days.MINUTES + minute
+                    return hour * MINUTES + minute
                 number -= units
         return None
 
@@ -745,9 +743,7 @@ class Windows:
         ]
         if max(with_units, default=None) != newest_hour:
             return None
-        shards = [shard for shard, units in packed_days.counts_of(hours[newest_hour]) if units]
-        found = [unit for unit in map(newest.get, shards) if unit is not None]
-        return max(found, key=_unit_order) if len(found) == len(shards) else None
+        return _latest_of(hours[newest_hour], newest)
 
     def _update_without_row(self, shard: int, series: _Series, day: date, count: DayCount) -> None:
         """The same for a day that is no longer kept: only what contains it has rows."""
@@ -1599,6 +1595,13 @@ def _let_go(kept: dict[Any, Any]) -> Iterator[None]:
         for key in list(islice(kept, _LET_GO)):
             del kept[key]
         yield
+
+
+def _latest_of(packed: bytes, newest: Mapping[int, LatestUnit | None]) -> LatestUnit | None:
+    """The latest unit of a day or an hour, if each ledger partition that has units in it has told its own."""
+    shards = [shard for shard, units in packed_days.counts_of(packed) if units]
+    found = [unit for unit in map(newest.get, shards) if unit is not None]
+    return max(found, key=_unit_order) if len(found) == len(shards) else None
 
 
 def _unit_order(unit: LatestUnit) -> tuple[int, str, str, int, int, int]:

@@ -16,11 +16,10 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from schemas.codec import decode_expected, decode_forecast, encode_forecast, encode_memory, encode_milestone
+from schemas.codec import decode_expected, decode_forecast, encode_forecast, encode_memory
 from schemas.facts import Metric
 from schemas.instants import micros_of, parse_instant, utc_text
 from schemas.memory import EXPECTED, SIDE, key_of
-from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.daytypes import DayTypes
 from streams.domain.early_warnings import EarlyWarnings, TargetPlace
@@ -28,6 +27,7 @@ from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast,
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
+from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -271,8 +271,7 @@ class Forecasts:
         return records
 
     def _alert(self, event: MilestoneEvent) -> Outgoing:
-        part = self._parts.milestones, self._parts.number
-        return Outgoing(*part, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+        return milestone_record(self._parts.milestones, self._parts.number, event)
 
     def _remembered(self, place: TargetPlace, value: bytes | None) -> Outgoing:
         return Outgoing(self._parts.memory, self._parts.number, key_of(SIDE, EXPECTED + str(place)), value)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import encode_memory, encode_milestone
 from schemas.memory import CUT, SIDE, WAITING, FoundAt, key_of
-from schemas.outputs import MILESTONE_HEADERS
 from schemas.questions import FROM_TOTALS, Question, encode_questions
 from schemas.rows import RowKey
 from streams.domain.campaigns import CAMPAIGN
@@ -28,6 +27,7 @@ from streams.domain.milestones import Completion, in_order
 from streams.domain.nth import Between, Miss, nth_unit
 from streams.domain.zone import HOURS
 from streams.kafka.transactions import Outgoing
+from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -325,7 +325,8 @@ class Moments:
     def _question(self, place: _Place, bounds: Between) -> Question | None:
         """What to ask; None where the window has no such unit."""
         if place.campaign:
-            return self._question_of_campaign(place, bounds)
+            minute = self._totals.minute_of_unit(place.row, place.position)
+            return self._ask(place, bounds, 0, minute, minute) if minute is not None else None
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)
         found = self._totals.hour_of_unit(place.metric, place.scope, first, last, place.position)
         if found is None:
@@ -336,31 +337,17 @@ class Moments:
             # Where the clocks are put back over midnight, the end of a day comes after the beginning of the next.
             first_cell = max(first, day - _DAY).toordinal() * HOURS
             last_cell = min(last, day + _DAY).toordinal() * HOURS + HOURS - 1
+        return self._ask(place, bounds, first.toordinal(), first_cell, last_cell)
+
+    def _ask(self, place: _Place, bounds: Between, first_day: int, first_cell: int, last_cell: int) -> Question:
         self._numbers += 1
         return Question(
             id=f"{self._name}-{self._numbers}",
             metric=place.metric,
             scope=place.scope,
-            first_day=first.toordinal(),
+            first_day=first_day,
             first_cell=first_cell,
             last_cell=last_cell,
-            after=bounds.after,
-            upto=bounds.upto,
-            others_than=self._totals.others_than(place.scope),
-        )
-
-    def _question_of_campaign(self, place: _Place, bounds: Between) -> Question | None:
-        minute = self._totals.minute_of_unit(place.row, place.position)
-        if minute is None:
-            return None
-        self._numbers += 1
-        return Question(
-            id=f"{self._name}-{self._numbers}",
-            metric=place.metric,
-            scope=place.scope,
-            first_day=0,
-            first_cell=minute,
-            last_cell=minute,
             after=bounds.after,
             upto=bounds.upto,
             others_than=self._totals.others_than(place.scope),
@@ -374,8 +361,7 @@ class Moments:
     # Records --------------------------------------------------------------------------------------------------------
 
     def _record(self, event: MilestoneEvent) -> Outgoing:
-        topic = self._context.catalogue.milestones.name
-        return Outgoing(topic, self._number, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+        return milestone_record(self._context.catalogue.milestones.name, self._number, event)
 
     def _cut(self, event: MilestoneEvent) -> Outgoing | None:
         """What is remembered of an event whose unit was found, so that this can be checked."""

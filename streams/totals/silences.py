@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from schemas.codec import encode_memory, encode_milestone
+from schemas.codec import encode_memory
 from schemas.memory import JUDGED, QUIET, SIDE, Held, key_of
-from schemas.outputs import MILESTONE_HEADERS
 from streams.domain.daytypes import DayTypes
 from streams.domain.silences import Days, SilenceAlerts
 from streams.holidays import holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
+from streams.totals.milestone_records import milestone_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,7 +145,7 @@ class Silences:
         return records
 
     def _event(self, event: MilestoneEvent) -> Outgoing:
-        return Outgoing(*self._milestones, event.subject.encode(), encode_milestone(event), MILESTONE_HEADERS)
+        return milestone_record(*self._milestones, event)
 
     def _beginning_us(self, now_us: int) -> int:
         """The first instant of the hour that is on."""

@@ -221,7 +221,7 @@ class WindowTables:
         elif batches:
             raise RuntimeError("a step of the totals is under way")
         wall_us = self._context.now_us()
-        records = self._put_off(0)
+        records = self._take_later(0)
         # Those that have waited longest come first, before what this step decides.
         records += self._moments.completed(_MOST_RECORDS - len(records))
         records += await self._history.records(wall_us, _MOST_RECORDS - len(records))
@@ -475,14 +475,14 @@ class WindowTables:
                     )
                     self._later.extend(forecasts)
                 self._later.extend(self._silences.records(self._step_us, self._read_up_to))
-                records += self._put_off(len(records))
+                records += self._take_later(len(records))
                 records += self._status(wall_us)
             if records or part.is_last:
                 return records
         raise RuntimeError("a step has ended without its last part")
 
-    def _put_off(self, taken: int) -> list[Outgoing]:
-        """As many of the forecasts that wait as a transaction has room for, in which so many records are."""
+    def _take_later(self, taken: int) -> list[Outgoing]:
+        """As many of the forecasts and alerts that wait as a transaction has room for, in which so many records are."""
         records: list[Outgoing] = []
         while self._later and taken + len(records) + len(self._later[0]) <= _MOST_RECORDS:
             records += self._later.popleft()
