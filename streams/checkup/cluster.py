@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.codec import read_row
 from streams.checkup import Finding, failed, note, ok, wrong
+from streams.checkup.alerts import alert_findings, read_published
 from streams.domain.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
@@ -18,8 +21,9 @@ from streams.kafka.refusals import Reached, reach
 from streams.kafka.rights import Resource, rights_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
     from streams.kafka.rights import Role
@@ -59,23 +63,36 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
             yield await _transactions(client, settings)
         for finding in topic_findings(await plan_topics(settings), len(catalogue_of(settings).all())):
             yield finding
-        for finding in await _names(settings):
-            yield finding
+        async with reader(settings) as consumer:
+            counted = await _counted(settings, consumer)
+            published = await read_published(settings, consumer, counted)
     except ExpectedError as error:
         yield failed("topics", error)
+        return
+    for finding in _names(settings, counted):
+        yield finding
+    for finding in alert_findings(settings, published, datetime.now(ZoneInfo(settings.timezone)).year):
+        yield finding
 
 
-async def _names(settings: Settings) -> list[Finding]:
-    """Names that differ from others only in case or width, from the rows of the longest periods."""
+async def _counted(settings: Settings, consumer: AIOKafkaConsumer) -> Counter[tuple[str, str]]:
+    """Units of each metric and scope, from the rows of the longest periods."""
     windows, kind = settings.catalogue.windows, f"/{longest(settings.windows)}:".encode()
-    async with reader(settings) as consumer:
-        if not (await partition_counts(consumer, [windows.name]))[windows.name]:
-            return []
-        values = await read_latest(settings, windows.whole, consumer=consumer, wanted=lambda key: kind in key)
-    units: Counter[str] = Counter()
+    units: Counter[tuple[str, str]] = Counter()
+    if not (await partition_counts(consumer, [windows.name]))[windows.name]:
+        return units
+    values = await read_latest(settings, windows.whole, consumer=consumer, wanted=lambda key: kind in key)
     for value in values.values():
         row = read_row(value)
-        units[row.scope] += row.count
+        units[row.metric, row.scope] += row.count
+    return units
+
+
+def _names(settings: Settings, counted: Mapping[tuple[str, str], int]) -> list[Finding]:
+    """Names that differ from others only in case or width."""
+    units: Counter[str] = Counter()
+    for (_, scope), number in counted.items():
+        units[scope] += number
     return slip_findings(likely_slips(units, settings.alias.known))
 
 

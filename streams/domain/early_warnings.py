@@ -161,8 +161,7 @@ class EarlyWarnings(AlertBook):
         """The rule that raises alerts of a kind about a target."""
         for rule in self._rules:
             share_or_days = rule.forecast_behind if kind == "forecast_behind" else rule.forecast_moves_days
-            is_of = rule.metric == target.metric and rule.template == template_of(target.scope)
-            if share_or_days is not None and is_of and rule.window in {period.window, period.kind}:
+            if share_or_days is not None and rule.is_about(target.metric, template_of(target.scope), period.id):
                 return rule
         return None
 

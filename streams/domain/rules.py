@@ -11,7 +11,7 @@ from schemas.facts import DIMENSIONS, METRICS, Metric
 from schemas.texts import is_name, unescaped
 from streams.domain.calendar import WINDOWS
 from streams.domain.campaigns import CAMPAIGN
-from streams.domain.periods import ROLLING, TOTAL
+from streams.domain.periods import ROLLING, TOTAL, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,6 +109,11 @@ class Rule:
     def watches_forecasts(self) -> bool:
         """Whether the rule warns of what the forecasts of targets say."""
         return self.forecast_behind is not None or self.forecast_moves_days is not None
+
+    def is_about(self, metric: str, template: tuple[str, ...], period_id: str) -> bool:
+        """Whether the rule is one for a metric, the scopes of some dimensions, in their order, and a period."""
+        windows = (window_of(period_id), period_id.partition(":")[0])
+        return self.metric == metric and self.template == template and self.window in windows
 
     @property
     def template(self) -> tuple[str, ...]:

@@ -85,6 +85,11 @@ async def test_a_factory_that_falls_silent_is_told_once_explained_and_verified(b
         assert verified["ok"] is True, verified
         assert {check["name"]: check["compared"] for check in verified["checks"]}["alerts"] == 1
 
+        looked = json.loads((await installation.run("doctor", "--json")).stdout)
+        found = [each["detail"] for each in looked["findings"] if each["name"] == "alerts"]
+        assert found[0] == "rule 'silent' watches 2 scopes for 3 silent hours", looked
+        assert any(each.startswith("stands: 2024-08-28  ALERT: BJ1 deliveries: nothing since") for each in found)
+
         await installation.publish(deliveries(TODAY, range(14, 15)))
 
         async def ended() -> bool:
