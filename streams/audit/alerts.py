@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 from schemas.codec import decode_forecast, decode_milestone, decode_row
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import ALERT_KINDS
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest, read_to_end
@@ -28,9 +27,11 @@ _WEEKS: Final = 4
 _LATER_DAYS: Final = 8
 #: A silence that units have ended is noticed within a minute of the clock.
 _MINUTES_US: Final = 180_000_000
+#: What is in the ids of alerts about forecasts and about silences, and in those of no other milestones.
+_IN_IDS: Final = (b"/forecast-", b"/hours/stalled:")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka import AIOKafkaConsumer
 
@@ -87,19 +88,40 @@ class PublishedAlerts:
         return found[at], found[at - 1] if at else None, found[at + 1] if at + 1 < len(found) else None
 
 
-async def read_alerts(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedAlerts:
-    """Reads forecasts, then alerts: the forecast of an alert is in the same transaction, so only later alerts can lack theirs."""
+async def read_alerts(
+    settings: Settings, consumer: AIOKafkaConsumer, about: Collection[MilestoneData]
+) -> PublishedAlerts:
+    """Reads what alerts are about: forecasts, then alerts, then rows; nothing where there is no alert.
+
+    The forecast of an alert is in the same transaction, so only later alerts can lack theirs.
+
+    Args:
+        settings: Of the installation.
+        consumer: To read with.
+        about: Alerts that have been read. Only the forecasts of their targets and the rows of their scopes are decoded.
+    """
     catalogue, found = catalogue_of(settings), PublishedAlerts(day_starts=settings.day_starts_hour)
-    async for records in read_to_end(settings, catalogue.forecasts.whole, consumer=consumer):
-        for record in records:
-            if record.value is not None:
-                found.forecasts[record_key(record).decode()].append(decode_forecast(record.value))
-    async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
-        events = (decode_milestone(record_value(record)) for record in records)
-        found.events += (event for event in events if event.data.kind in ALERT_KINDS)
-    if any(event.data.silence is not None for event in found.events):
+    targets = {_forecast_key(data).encode() for data in about if data.forecast is not None}
+    series = {f"{data.metric}/{data.scope}".encode() for data in about if data.silence is not None}
+    if targets:
+        async for records in read_to_end(settings, catalogue.forecasts.whole, consumer=consumer):
+            for record in records:
+                if record.value is not None and record_key(record) in targets:
+                    found.forecasts[record_key(record).decode()].append(decode_forecast(record.value))
+    if about:
+        places = {_place_of(data.milestone_id.encode()) for data in about}
+        async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
+            found.events += (
+                decode_milestone(record_value(record))
+                for record in records
+                if (place := _place_of(record_key(record))) and place in places
+            )
+    if series:
         rows = await read_latest(
-            settings, catalogue.windows.whole, consumer=consumer, wanted=lambda key: b"/day:" in key
+            settings,
+            catalogue.windows.whole,
+            consumer=consumer,
+            wanted=lambda key: b"/day:" in key and key.rpartition(b"/day:")[0] in series,
         )
         decoded = map(decode_row, rows.values())
         found.rows = {(row.metric, row.scope, row.start): row for row in decoded}
@@ -282,6 +304,15 @@ def _contradicted(data: MilestoneData, latest: Forecast, told: Mapping[str, _Tol
     if is_back and latest.business_date != told[_forecast_key(data)].business_date:
         return f"the forecast of {latest.as_of} expects {total:,} for {latest.value:,}"
     return None
+
+
+def _place_of(milestone_id: bytes) -> bytes:
+    """What an alert is about, targets of the same period alike; empty for other milestones."""
+    for mark in _IN_IDS:
+        place, found, _ = milestone_id.partition(mark)
+        if found:
+            return place + mark
+    return b""
 
 
 def _forecast_key(data: MilestoneData) -> str:

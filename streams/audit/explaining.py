@@ -135,8 +135,8 @@ async def explain_milestone(
         listener.say("reading the milestones")
         revisions = await _revisions(settings, consumer, milestone_id)
         if revisions[-1].data.kind in ALERT_KINDS:
-            listener.say("reading the forecasts")
-            alerts = await read_alerts(settings, consumer)
+            listener.say("reading what the alert is about")
+            alerts = await read_alerts(settings, consumer, [event.data for event in revisions])
             return AlertExplanation(revisions[-1].data, revisions[-1].stands, revisions, alerts)
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)

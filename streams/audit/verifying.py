@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.counts import CampaignHour
 from schemas.facts import BY_STATE
-from schemas.outputs import Books, source_name, source_of
+from schemas.outputs import ALERT_KINDS, Books, source_name, source_of
 from schemas.partitioner import totals_partition
 from streams.audit.alerts import check_alerts, read_alerts
 from streams.audit.comparing import (
@@ -363,7 +363,7 @@ class _Run:
                 self._settings, windows, published.rows, published.milestones, self._targets, published.kept
             ),
             await self._check_units(recounted.values()),
-            check_alerts(await read_alerts(self._settings, self._consumer), self._is_here, self._now_us),
+            await self._check_alerts(),
             compare_row_targets(published.rows.values(), self._targets, published.kept),
             compare_row_balances(published.rows, self._balances),
             compare_row_controls(published.rows, self._sent_totals),
@@ -381,6 +381,11 @@ class _Run:
             books=self._books(shards),
             records=sum(books.read for shard in shards.values() for books in shard.books.values()),
         )
+
+    async def _check_alerts(self) -> Check:
+        about = [event.data for event in self._published.milestones if event.data.kind in ALERT_KINDS]
+        alerts = await read_alerts(self._settings, self._consumer, about)
+        return check_alerts(alerts, self._is_here, self._now_us)
 
     async def _check_units(self, shards: Iterable[Mapping[CountKey, Day]]) -> Check:
         """The units that milestones name; where they have moved since, everything is counted as it was then."""
