@@ -32,7 +32,7 @@ _IN_IDS: Final = (b"/forecast-behind:", b"/forecast-moved:", b"/hours/stalled:")
 _DECIDED: Final = frozenset(("reached", "missed"))
 
 
-class Published(NamedTuple):
+class AlertBasis(NamedTuple):
     """What a cluster has of what alerts are about.
 
     Attributes:
@@ -48,7 +48,7 @@ class Published(NamedTuple):
 
 async def read_published(
     settings: Settings, consumer: AIOKafkaConsumer, counted: Collection[tuple[str, str]]
-) -> Published:
+) -> AlertBasis:
     """Reads forecasts and alerts; none of topics that do not exist.
 
     Args:
@@ -63,10 +63,10 @@ async def read_published(
         made = await read_latest(settings, forecasts.whole, consumer=consumer)
     if there[milestones.name]:
         told = await read_latest(settings, milestones.whole, consumer=consumer, wanted=_is_alert)
-    return Published(counted, tuple(map(decode_forecast, made.values())), tuple(map(decode_milestone, told.values())))
+    return AlertBasis(counted, tuple(map(decode_forecast, made.values())), tuple(map(decode_milestone, told.values())))
 
 
-def alert_findings(settings: Settings, published: Published, year: int) -> Iterator[Finding]:
+def alert_findings(settings: Settings, published: AlertBasis, year: int) -> Iterator[Finding]:
     """What each rule about forecasts and silences watches, then each alert that stands, the oldest first.
 
     Args:

@@ -10,12 +10,12 @@ import pytest
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.outputs import ALERT_ENDED, Forecast, MilestoneEvent
 from streams.checkup import Finding, note, ok
-from streams.checkup.alerts import Published, alert_findings
+from streams.checkup.alerts import AlertBasis, alert_findings
 from streams.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "schemas" / "samples"
 YEAR = 2024
-NOTHING = Published()
+NOTHING = AlertBasis()
 EARLY = {"name": "at-risk", "metric": "deliveries", "window": "month", "scope": ["model"], "forecast_behind": 0.02}
 SILENT = {"name": "silent", "metric": "deliveries", "window": "day", "scope": ["factory"], "stalled_hours": 3}
 TARGET = {"target_id": "su7-2024-10", "metric": "deliveries", "scope": "model=SU7", "period": "month:2024-10"}
@@ -34,7 +34,7 @@ def forecast(name: str = "ahead", **changes: object) -> Forecast:
     return made.model_copy(update=changes)
 
 
-def found(of: Settings, published: Published = NOTHING, year: int = YEAR) -> list[Finding]:
+def found(of: Settings, published: AlertBasis = NOTHING, year: int = YEAR) -> list[Finding]:
     return list(alert_findings(of, published, year))
 
 
@@ -64,7 +64,7 @@ def test_a_rule_about_forecasts_says_which_targets_it_watches(
     forecasts: tuple[Forecast, ...], expected: Finding
 ) -> None:
     of = settings(EARLY, target=[{**TARGET, "value": 20000}])
-    assert found(of, Published(forecasts=forecasts)) == [expected, ok("alerts", "none stands")]
+    assert found(of, AlertBasis(forecasts=forecasts)) == [expected, ok("alerts", "none stands")]
 
 
 def test_a_rule_about_forecasts_without_a_target_warns_of_nothing() -> None:
@@ -84,7 +84,7 @@ def test_a_rule_about_silences_says_how_many_scopes_it_watches() -> None:
         ("orders", "factory=BJ3"),
         ("deliveries", "all"),
     }
-    assert found(settings(SILENT), Published(counted=counted))[0] == ok(
+    assert found(settings(SILENT), AlertBasis(counted=counted))[0] == ok(
         "alerts", "rule 'silent' watches 2 scopes for 3 silent hours"
     )
     assert found(settings(SILENT))[0] == note(
@@ -106,7 +106,7 @@ def test_alerts_that_stand_are_told_as_everywhere_the_oldest_first_and_so_is_wha
     silence, behind = sample("stalled"), sample("forecast-behind")
     ended = behind.model_copy(update={"type": ALERT_ENDED, "data": behind.data.model_copy(update={"ended": "back"})})
     rules = {**SILENT, "stalled_hours": silence.data.silence.hours if silence.data.silence else 1}
-    stands = found(settings(rules), Published(alerts=(silence, behind)))[1:]
+    stands = found(settings(rules), AlertBasis(alerts=(silence, behind)))[1:]
     gone = "; no rule of these settings watches it: it ends when a worker starts with them"
     behind_line = (
         "stands: 2024-10-17  ALERT: SU7 deliveries: expected to miss the target of 20,000 in October 2024 by 900"
@@ -117,8 +117,8 @@ def test_alerts_that_stand_are_told_as_everywhere_the_oldest_first_and_so_is_wha
         f"  [{silence.subject}]"
     )
     assert stands == [note("alerts", behind_line), note("alerts", silence_line)]
-    assert found(settings(rules, EARLY), Published(alerts=(silence, ended)))[2:] == [note("alerts", silence_line)]
-    other = found(settings({**rules, "stalled_hours": 9}), Published(alerts=(silence,)))[1:]
+    assert found(settings(rules, EARLY), AlertBasis(alerts=(silence, ended)))[2:] == [note("alerts", silence_line)]
+    other = found(settings({**rules, "stalled_hours": 9}), AlertBasis(alerts=(silence,)))[1:]
     assert other == [note("alerts", silence_line + gone)]
 
 
@@ -130,6 +130,6 @@ def test_more_alerts_than_a_screen_has_are_counted() -> None:
         )
         for number in range(23)
     )
-    lines = found(settings(SILENT), Published(alerts=several))[1:]
+    lines = found(settings(SILENT), AlertBasis(alerts=several))[1:]
     assert len(lines) == 21
     assert lines[-1] == note("alerts", "3 more stand: `milestones list` has them")
