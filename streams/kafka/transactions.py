@@ -1,8 +1,11 @@
 """One Kafka transaction per commit, by a producer that never guesses the outcome.
 
-aiokafka repeats EndTxn when its answer is lost. With the first version of the transaction protocol, the delayed first request
+Clients usually repeat EndTxn when its answer is lost. With the first version of the transaction protocol, the delayed first request
 can then end the *next* transaction, half-written (KAFKA-17754). So EndTxn is sent once here. A lost answer is an error, after
 which the caller drops its state and reads the outcome from the log.
+
+A transaction is known whole before it begins. So it needs no sender in the background, which would be most of its cost: its
+batches go out in one request per broker, and with the second version of the protocol its end is the only other request.
 """
 
 from __future__ import annotations
@@ -10,36 +13,58 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.client import CoordinationType
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import (
-    IllegalOperation,
+    ConcurrentTransactions,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    DuplicateSequenceNumber,
+    IncompatibleBrokerVersion,
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
+    NoError,
+    NotCoordinatorError,
+    OperationNotAttempted,
     ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
+    for_code,
 )
-from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from streams.errors import ExpectedError
 from streams.kafka.clients import client_options
 from streams.kafka.pacing import paced
 from streams.kafka.permissions import denial
-from streams.kafka.records import append_to
+from streams.kafka.transaction_requests import CommitRequest, ImplicitProduceRequest, transaction_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from streams.kafka.records import BatchBuilder
     from streams.settings import Settings
 
-_MAX_REQUEST_BYTES = 16 << 20
-_BATCH_BYTES = 512 * 1024
-_STOP_TIMEOUT_S = 2.0
-_ADD_BACKOFF_S = 0.003
+_BATCH_BYTES: Final = 512 * 1024
+_STOP_TIMEOUT_S: Final = 2.0
+_BACKOFF_S: Final = 0.005
+#: While the broker writes the markers of the transaction before.
+_CONCURRENT_BACKOFF_S: Final = 0.003
+_ALL_REPLICAS: Final = -1
+_MAGIC: Final = 2
+_LAST_SEQUENCE: Final = 2**31 - 1
+#: aiokafka does not know this code.
+_PRODUCER_FENCED: Final = 90
+#: Answers of a coordinator that has not done what it was asked for, and of one that is none any more.
+_NOT_YET: Final = (CoordinatorLoadInProgressError, ConcurrentTransactions)
+_ELSEWHERE: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
 
 
 def quiet_abandoned_futures() -> None:
@@ -70,89 +95,64 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-class _EndOnce(EndTxnHandler):
-    """Ends the transaction with a single request; fails if there is no answer."""
+class _Batch:
+    """Records of one partition that go out together."""
 
-    async def do(self, node_id: int) -> bool:
-        try:
-            response = await self._sender.client.send(node_id, self.create_request(), group=self.group)
-        except KafkaError as error:
-            raise KafkaError(f"no answer to EndTxn: {error!r}") from error
-        # After a refusal (another coordinator, still loading) the outcome is certain, so asking again is safe.
-        backoff_s = self.handle_response(response)
-        if backoff_s is None:
-            return True
-        await asyncio.sleep(backoff_s)
-        return False
+    __slots__ = ("_builder", "count", "first")
 
-
-class _AddSoon(AddPartitionsToTxnHandler):
-    """Asks again after 3 ms, not 20, while the broker writes the markers of the previous transaction."""
-
-    def handle_response(self, response: Any) -> float | None:
-        backoff_s: float | None = super().handle_response(response)
-        return None if backoff_s is None else min(backoff_s, _ADD_BACKOFF_S)
-
-
-class _EndOnceSender(Sender):
-    async def _do_add_partitions_to_txn(self, tps: Any) -> Any:
-        node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
-        return await _AddSoon(self, tps).do(node_id)
-
-    async def _do_txn_commit(self, commit_result: Any) -> None:
-        await self._message_accumulator.flush_for_commit()
-        manager = self._txn_manager
-        if manager.is_empty_transaction():
-            manager.complete_transaction()
-            return
-        node_id = await self._find_coordinator(CoordinationType.TRANSACTION, manager.transactional_id)
-        await _EndOnce(self, commit_result).do(node_id)
-
-
-class _Producer(AIOKafkaProducer):
-    def __init__(self, *, retry_backoff_ms: int, request_timeout_ms: int, **options: Any) -> None:
-        super().__init__(retry_backoff_ms=retry_backoff_ms, request_timeout_ms=request_timeout_ms, **options)
-        self._sender = _EndOnceSender(
-            self.client,
-            acks=-1,
-            txn_manager=self._txn_manager,
-            retry_backoff_ms=retry_backoff_ms,
-            message_accumulator=self._message_accumulator,
-            request_timeout_ms=request_timeout_ms,
+    def __init__(self, producer_id: int, producer_epoch: int, first: int) -> None:
+        """Begins one whose first record has the sequence number `first`."""
+        self.first = first
+        self.count = 0
+        # aiokafka's lz4 is at level 9, which costs ten times as much for the same size as snappy.
+        self._builder = DefaultRecordBatchBuilder(
+            _MAGIC, DefaultRecordBatch.CODEC_SNAPPY, 1, producer_id, producer_epoch, first, _BATCH_BYTES
         )
 
-    def failure(self) -> BaseException | None:
-        """What ended the sender, if anything has."""
-        task = self._sender.sender_task
-        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+    def append(self, record: Outgoing) -> bool:
+        """Adds a record; false if there is no room for it."""
+        added = self._builder.append(self.count, None, record.key, record.value, list(record.headers))
+        if added is None:
+            return False
+        self.count += 1
+        return True
 
-    def transaction_failure(self) -> BaseException | None:
-        """Why the running transaction can only be aborted, if that is so."""
-        end = self.transaction_end()
-        return end.exception() if end.done() and not end.cancelled() else None
+    @property
+    def next(self) -> int:
+        """The sequence number after its last record."""
+        return (self.first + self.count) & _LAST_SEQUENCE
 
-    def transaction_end(self) -> asyncio.Future[None]:
-        """Done when the running transaction has ended, or failed."""
-        end: asyncio.Future[None] = self._txn_manager.wait_for_transaction_end()
-        return end
+    def build(self) -> bytes:
+        """Its bytes; once only."""
+        return bytes(self._builder.build())
 
 
 class TransactionalWriter:
-    """Writes transactions under one transactional id; starting it fences the previous writer."""
+    """Writes transactions under one transactional id; starting it fences the previous writer.
 
-    def __init__(self, settings: Settings, transactional_id: str) -> None:
+    Args:
+        settings: Of the cluster.
+        transactional_id: The id.
+        newest: Of the versions of the transaction protocol.
+    """
+
+    def __init__(self, settings: Settings, transactional_id: str, *, newest: int = 2) -> None:
         self._timeout_s = settings.transaction_timeout_s
-        self._producer = _Producer(
+        self._timeout_ms = int(settings.transaction_timeout_s * 1000)
+        self._id = transactional_id
+        self._newest = newest
+        self._client = AIOKafkaClient(
             **client_options(settings),
-            transactional_id=transactional_id,
-            transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
-            # aiokafka compresses with lz4 at level 9, which costs ten times as much for the same size as snappy.
-            compression_type="snappy",
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=_MAX_REQUEST_BYTES,
-            request_timeout_ms=int(settings.transaction_timeout_s * 1000),
-            retry_backoff_ms=5,
+            client_id=transactional_id,
+            request_timeout_ms=self._timeout_ms,
+            retry_backoff_ms=int(_BACKOFF_S * 1000),
         )
+        self._coordinator: int | None = None
+        self._version = 0
+        self._producer_id = self._producer_epoch = -1
+        #: The next sequence number of each partition, of this epoch.
+        self._sequences: dict[tuple[str, int], int] = {}
+        self._is_usable = False
 
     async def start(self) -> None:
         """Takes the transactional id over, which aborts its former owner's open transaction.
@@ -162,9 +162,28 @@ class TransactionalWriter:
             KafkaError: The brokers do not answer, or refuse for another reason.
         """
         try:
-            await self._producer.start()
+            await self._client.bootstrap()
+            await self._take_over()
         except KafkaError as error:
             raise denial(error) or error from None
+
+    async def _take_over(self) -> None:
+        while True:
+            try:
+                node_id = await self._find_coordinator()
+                self._version = min(await transaction_version(self._client, node_id), self._newest)
+                request = InitProducerIdRequest(self._id, self._timeout_ms)
+                answer: Any = await self._client.send(node_id, request, group=ConnectionGroup.COORDINATION)
+            except KafkaError as error:
+                if not error.retriable or isinstance(error, IncompatibleBrokerVersion):
+                    raise
+                await self._look_again()
+                continue
+            if not answer.error_code:
+                break
+            await self._wait_or_raise(answer.error_code)
+        self._producer_id, self._producer_epoch = answer.producer_id, answer.producer_epoch
+        self._is_usable = True
 
     async def commit(self, records: Sequence[Outgoing]) -> None:
         """Writes all records or none.
@@ -175,62 +194,213 @@ class TransactionalWriter:
             ExpectedError: A topic takes only smaller batches.
             InDoubtError: Anything else went wrong; it is not known whether the records are committed.
         """
+        if not self._is_usable:
+            raise InDoubtError("the producer is not started, or a transaction of it has failed")
+        self._is_usable = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._write(records)
-        except (KafkaError, OSError, TimeoutError, AssertionError, IllegalOperation) as error:
-            # aiokafka raises many errors when a transaction has failed; its sender knows the first cause.
-            cause = self._producer.failure() or error
-            if isinstance(cause, (ProducerFenced, InvalidProducerEpoch)):
-                raise FencedError("another producer has the transactional id") from error
-            refusal = denial(cause) or denial(self._producer.transaction_failure())
+                queues = await self._batches(records)
+                if not queues:
+                    self._is_usable = True
+                    return
+                await self._write(queues)
+                await self._end_once()
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise FencedError("another producer has the transactional id") from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            refusal = denial(error)
             if refusal is not None:
                 raise refusal from error
-            raise InDoubtError(f"{type(cause).__name__}: {cause}") from error
+            raise InDoubtError(f"{type(error).__name__}: {error}") from error
+        self._is_usable = True
 
-    async def _write(self, records: Sequence[Outgoing]) -> None:
-        producer = self._producer
-        await producer.begin_transaction()
-        _retrieved(producer.transaction_end())
-        # The first batches of all partitions come first, so that one request adds them all to the transaction.
-        queues = await self._batches(records)
-        sent: dict[asyncio.Future[Any], str] = {}
-        for round_of_batches in zip_longest(*queues.values()):
-            for (topic, partition), batch in zip(queues, round_of_batches, strict=True):
-                if batch is not None:
-                    future = await producer.send_batch(batch, topic, partition=partition)
-                    _retrieved(future)
-                    sent[future] = topic
-        for topic, outcome in zip(sent.values(), await asyncio.gather(*sent, return_exceptions=True), strict=True):
-            if isinstance(outcome, MessageSizeTooLargeError):
-                raise ExpectedError(
-                    f"{topic} takes no batch as large as this service writes: its max.message.bytes is lower than milestones "
-                    "topics plan wants it; run milestones topics apply",
-                    exit_code=3,
-                ) from outcome
-            if isinstance(outcome, BaseException):
-                raise outcome
-        await producer.commit_transaction()
-
-    async def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[BatchBuilder]]:
-        """The records in batches by topic and partition; sending them one by one costs ten times as much."""
-        queues: dict[tuple[str, int], list[BatchBuilder]] = {}
+    async def _batches(self, records: Sequence[Outgoing]) -> dict[TopicPartition, list[_Batch]]:
+        """The records in batches by partition; sending them one by one costs ten times as much."""
+        queues: dict[tuple[str, int], list[_Batch]] = {}
+        producer = self._producer_id, self._producer_epoch
         async for record in paced(records):
-            queue = queues.setdefault((record.topic, record.partition), [])
-            if not queue or not append_to(queue[-1], record):
-                queue.append(self._producer.create_batch())
-                if not append_to(queue[-1], record):
+            place = record.topic, record.partition
+            queue = queues.get(place)
+            if queue is None:
+                queue = queues[place] = [_Batch(*producer, self._sequences.get(place, 0))]
+            if not queue[-1].append(record):
+                queue.append(_Batch(*producer, queue[-1].next))
+                if not queue[-1].append(record):
                     raise ValueError(f"a record for {record.topic}-{record.partition} does not fit a batch")
-        return queues
+        for place, queue in queues.items():
+            self._sequences[place] = queue[-1].next
+        return {TopicPartition(*place): queue for place, queue in queues.items()}
+
+    async def _write(self, queues: Mapping[TopicPartition, Sequence[_Batch]]) -> None:
+        for topic in {tp.topic for tp in queues}:
+            # The client says nothing of a topic that it was not asked about.
+            await self._client._wait_on_metadata(topic)  # noqa: SLF001 - the public way asks one partition at a time
+        if self._version < 2:
+            await self._add_partitions(queues)
+        # A request takes one batch of a partition.
+        for batches in zip_longest(*queues.values()):
+            waiting = {tp: batch.build() for tp, batch in zip(queues, batches, strict=True) if batch is not None}
+            while waiting:
+                waiting = await self._append(waiting)
+
+    async def _append(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, bytes]:
+        """Sends each batch to its leader, all at once. Returns those to send again, which is safe: they are numbered."""
+        by_leader: dict[int, dict[str, dict[int, bytes]]] = defaultdict(lambda: defaultdict(dict))
+        for tp, batch in batches.items():
+            leader = self._client.cluster.leader_for_partition(tp)
+            if leader is None or leader < 0:
+                await self._look_again()
+                return {**batches}
+            by_leader[leader][tp.topic][tp.partition] = batch
+        answers = await asyncio.gather(
+            *(self._client.send(leader, self._produce_request(topics)) for leader, topics in by_leader.items()),
+            return_exceptions=True,
+        )
+        again: dict[TopicPartition, bytes] = {}
+        errors: list[KafkaError] = []
+        for topics, answer in zip(by_leader.values(), answers, strict=True):
+            if isinstance(answer, BaseException):
+                if not isinstance(answer, KafkaError) or not answer.retriable:
+                    raise answer
+                errors.append(answer)
+                again.update(
+                    (TopicPartition(name, number), topics[name][number]) for name in topics for number in topics[name]
+                )
+                continue
+            for topic, partitions in ((found[0], found[1]) for found in answer.topics):
+                for number, code, *_ in partitions:
+                    error = self._produce_error(topic, code)
+                    if error is not None:
+                        errors.append(error)
+                        again[TopicPartition(topic, number)] = topics[topic][number]
+        if again:
+            await self._wait_for(errors)
+        return again
+
+    def _produce_error(self, topic: str, code: int) -> KafkaError | None:
+        """What a leader has answered, if the batch is to be sent again; `None` if it is there.
+
+        Raises:
+            ExpectedError: The topic takes only smaller batches.
+            KafkaError: It will not take the batch.
+        """
+        error = for_code(code)
+        if error is NoError or error is DuplicateSequenceNumber:
+            return None
+        if error is ConcurrentTransactions or error.retriable:
+            return error()
+        if error is MessageSizeTooLargeError:
+            raise ExpectedError(
+                f"{topic} takes no batch as large as this service writes: its max.message.bytes is lower than milestones "
+                "topics plan wants it; run milestones topics apply",
+                exit_code=3,
+            )
+        if error is TopicAuthorizationFailedError:
+            raise error(topic)
+        raise self._refusal(code)
+
+    def _produce_request(self, topics: Mapping[str, Mapping[int, bytes]]) -> Any:
+        if self._version >= 2:
+            return ImplicitProduceRequest(self._id, self._timeout_ms, topics)
+        listed = [(topic, list(batches.items())) for topic, batches in topics.items()]
+        return ProduceRequest(self._id, _ALL_REPLICAS, self._timeout_ms, listed)
+
+    async def _wait_for(self, errors: Sequence[KafkaError]) -> None:
+        if all(isinstance(error, ConcurrentTransactions) for error in errors):
+            await asyncio.sleep(_CONCURRENT_BACKOFF_S)
+        elif any(error.invalid_metadata for error in errors):
+            await self._look_again()
+        else:
+            await asyncio.sleep(_BACKOFF_S)
+
+    async def _add_partitions(self, partitions: Mapping[TopicPartition, object]) -> None:
+        """Adds the partitions to the transaction, as the first version of the protocol needs it."""
+        topics: dict[str, list[int]] = defaultdict(list)
+        for tp in partitions:
+            topics[tp.topic].append(tp.partition)
+        while True:
+            request = AddPartitionsToTxnRequest(self._id, self._producer_id, self._producer_epoch, list(topics.items()))
+            try:
+                answer: Any = await self._client.send(
+                    await self._find_coordinator(), request, group=ConnectionGroup.COORDINATION
+                )
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await self._look_again()
+                continue
+            codes = {(topic, code) for topic, found in answer.errors for _, code in found if code}
+            refused = {topic for topic, code in codes if code == TopicAuthorizationFailedError.errno}
+            if refused:
+                raise TopicAuthorizationFailedError(refused)
+            # Where one partition is refused, the others are not attempted.
+            causes = {code for _, code in codes} - {OperationNotAttempted.errno}
+            if not codes:
+                return
+            await self._wait_or_raise(min(causes, default=OperationNotAttempted.errno))
+
+    async def _end_once(self) -> None:
+        """Ends the transaction with a single request; fails if there is no answer."""
+        while True:
+            node_id = await self._find_coordinator()
+            producer = self._id, self._producer_id, self._producer_epoch
+            request: Any = CommitRequest(*producer) if self._version >= 2 else EndTxnRequest(*producer, True)  # noqa: FBT003 - to commit
+            try:
+                answer: Any = await self._client.send(node_id, request, group=ConnectionGroup.COORDINATION)
+            except KafkaError as error:
+                raise KafkaError(f"no answer to EndTxn: {error!r}") from error
+            if not answer.error_code:
+                break
+            # After a refusal (another coordinator, still loading) the outcome is certain, so asking again is safe.
+            await self._wait_or_raise(answer.error_code)
+        if self._version >= 2:
+            # The next transaction has an epoch of its own, in which records are numbered from 0 again.
+            self._producer_id, self._producer_epoch = answer.producer_id, answer.producer_epoch
+            self._sequences.clear()
+
+    async def _find_coordinator(self) -> int:
+        while self._coordinator is None:
+            try:
+                found = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
+            except TransactionalIdAuthorizationFailed:
+                raise TransactionalIdAuthorizationFailed(self._id) from None
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await self._look_again()
+                continue
+            if await self._client.ready(found, group=ConnectionGroup.COORDINATION):
+                self._coordinator = found
+            else:
+                await asyncio.sleep(_BACKOFF_S)
+        return self._coordinator
+
+    async def _wait_or_raise(self, code: int) -> None:
+        """Waits where a coordinator may be asked again for what it has answered with an error."""
+        error = for_code(code)
+        if error in _NOT_YET:
+            await asyncio.sleep(_CONCURRENT_BACKOFF_S)
+        elif error in _ELSEWHERE or error is UnknownTopicOrPartitionError:
+            await self._look_again()
+        else:
+            raise self._refusal(code)
+
+    def _refusal(self, code: int) -> KafkaError:
+        error = for_code(code)
+        if error is InvalidProducerEpoch or code == _PRODUCER_FENCED:
+            return ProducerFenced()
+        if error is TransactionalIdAuthorizationFailed:
+            return error(self._id)
+        return error(f"error {code}")
+
+    async def _look_again(self) -> None:
+        """Asks anew for leaders and for the coordinator, a moment later."""
+        self._coordinator = None
+        await self._client.force_metadata_update()
+        await asyncio.sleep(_BACKOFF_S)
 
     async def stop(self) -> None:
         """Closes the connections within a few seconds, whatever the state."""
-        with contextlib.suppress(KafkaError, OSError, TimeoutError, ProducerFenced):
-            await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
+        self._is_usable = False
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._producer.client.close(), _STOP_TIMEOUT_S)
-
-
-def _retrieved(future: asyncio.Future[None]) -> None:
-    """Keeps asyncio from reporting failures of futures that are no longer awaited once the first was raised."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.wait_for(self._client.close(), _STOP_TIMEOUT_S)

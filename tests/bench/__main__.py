@@ -3,6 +3,7 @@
     .venv/bin/python -m tests.bench [--orders N] [--json FILE]
     .venv/bin/python -m tests.bench guard [--accept]                   # against what was last accepted, see tests/bench/guard.py
     .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
+    .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
@@ -30,8 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, peers
-from tests.bench.latency import measure_latency
+from tests.bench import guard, idle, latency, peers
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
 from tests.bench.readers import bench as bench_readers
@@ -51,7 +51,7 @@ def note(text: str) -> None:
         _NOTES.print(f"[dim]{text}")
 
 
-async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) -> dict[str, Any]:
+async def bench(bootstrap: str, broker: int, orders: int, plain_events: int, folder: Path) -> dict[str, Any]:
     """Runs all measurements one after the other."""
     results: dict[str, Any] = {
         "python": platform.python_version(),
@@ -62,7 +62,7 @@ async def bench(bootstrap: str, orders: int, plain_events: int, folder: Path) ->
 
     # First: afterwards the broker compacts for minutes what the others leave.
     note("latency")
-    results |= await measure_latency(bootstrap, folder)
+    results |= await latency.measure_latency(bootstrap, broker, folder)
 
     installation = await Installation(bootstrap, "bench.", folder).create()
     topics = (installation.catalogue.orders.name, installation.catalogue.deliveries.name)
@@ -138,8 +138,8 @@ def _print(results: dict[str, Any]) -> None:
         table.add_row(f"{name}, events/s", f"{rate:,.0f}", f"{rate / raw:.2f}", f"{rate / plain:.1f}")
     for key, unit in (
         ("service_cpu_s_per_million", "CPU s per million events"),
-        ("latency_p50_ms", "publish to milestone at 500 events/s, p50, ms"),
-        ("latency_p99_ms", "publish to milestone at 500 events/s, p99, ms"),
+        ("latency_p50_ms_at_500", "publish to milestone at 500 events/s, p50, ms"),
+        ("latency_p99_ms_at_500", "publish to milestone at 500 events/s, p99, ms"),
         ("restart_s", f"restart to first applied event with {results['orders']:,} orders, s"),
         ("rss_mb_per_million_orders", "resident MB per million orders"),
     ):
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("service", "guard", "idle", "peers", "totals", "readers", "opening"),
+        choices=("service", "guard", "idle", "latency", "peers", "totals", "readers", "opening"),
         default="service",
     )
     parser.add_argument(
@@ -168,6 +168,19 @@ def main() -> None:
     )
     parser.add_argument("--plain-events", type=int, default=40_000, help="events for plain Faust (default: 40,000)")
     parser.add_argument("--runs", type=int, default=peers.RUNS, help=f"runs of the peers (default: {peers.RUNS})")
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        type=int,
+        default=latency.RATES,
+        help="events a second, one after the other, of the latency",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        default=latency.SECONDS,
+        help=f"how long each rate is measured (default: {latency.SECONDS})",
+    )
     parser.add_argument("--only", nargs="+", choices=peers.PEERS, default=(), help="only these peers (default: all)")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
@@ -186,19 +199,7 @@ def main() -> None:
         kafka = EmbeddedKafka(Path(folder) / "kafka")
         bootstrap = kafka.start()
         try:
-            if options.what == "opening":
-                results = asyncio.run(bench_opening(bootstrap, options.rows, options.kills, Path(folder)))
-            elif options.what == "guard":
-                results = asyncio.run(guard.bench(bootstrap, Path(folder)))
-            elif options.what == "peers":
-                run = peers.bench(
-                    bootstrap, kafka.pid, Path(folder), orders=options.orders, runs=options.runs, only=options.only
-                )
-                results = asyncio.run(run)
-            elif options.what == "idle":
-                results = asyncio.run(idle.bench(bootstrap, kafka.pid, Path(folder)))
-            else:
-                results = asyncio.run(bench(bootstrap, options.orders, options.plain_events, Path(folder)))
+            results = asyncio.run(_run(options, bootstrap, kafka.pid, Path(folder)))
         finally:
             kafka.stop()
     if options.what == "guard":
@@ -207,8 +208,28 @@ def main() -> None:
             guard.accept(results)
         _keep(results, options.json)
         sys.exit(0 if options.accept else code)
-    {"opening": show_opening, "idle": idle.show, "peers": peers.show}.get(options.what, _print)(results)
+    {"opening": show_opening, "idle": idle.show, "latency": latency.show, "peers": peers.show}.get(
+        options.what, _print
+    )(results)
     _keep(results, options.json)
+
+
+async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder: Path) -> Any:
+    """What needs a broker."""
+    match options.what:
+        case "opening":
+            return await bench_opening(bootstrap, options.rows, options.kills, folder)
+        case "guard":
+            return await guard.bench(bootstrap, folder)
+        case "peers":
+            return await peers.bench(
+                bootstrap, broker, folder, orders=options.orders, runs=options.runs, only=options.only
+            )
+        case "latency":
+            return await latency.measure_latency(bootstrap, broker, folder, options.rates, options.seconds)
+        case "idle":
+            return await idle.bench(bootstrap, broker, folder)
+    return await bench(bootstrap, broker, options.orders, options.plain_events, folder)
 
 
 def _keep(results: dict[str, Any], path: Path | None) -> None:

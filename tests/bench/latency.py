@@ -1,4 +1,9 @@
-"""From publishing an event to a read_committed consumer seeing the milestone it raised, at 500 events per second."""
+"""From publishing an event to a read_committed consumer seeing the milestone it raised, and what that costs.
+
+    .venv/bin/python -m tests.bench latency [--rates R ...] [--seconds S] [--json FILE]
+
+Milestone and row come in one transaction. The broker is warmed up first; the rates follow each other, each with a worker of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +11,133 @@ import asyncio
 import signal
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import murmur2
+from rich.console import Console
+from rich.table import Table
 
+from streams.kafka.clients import read_to_end
+from streams.kafka.records import record_key
 from tests.support.installation import Installation
 from tests.support.rules import rule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _RULES = rule("first-of-its-model", "orders_placed", reaches=1)
-_RATE = 500
-_SECONDS = 20
-#: A new broker compiles its hot paths for half a minute at this rate, on the same cores.
-_WARM_UP_S = 45
-#: One event in ten is the first of its model and so raises a milestone.
-_EVERY = 10
+#: Events per second; the first is what the whole benchmark measures.
+RATES: Final = (500, 100, 1_000, 10_000)
+SECONDS: Final = 20
+#: A new broker compiles its hot paths for half a minute, on the same cores; a new worker needs a moment.
+_WARM_UP_S, _NEXT_WARM_UP_S = 45, 8
+#: At most so many events a second are the first of their model and so raise a milestone.
+_MILESTONES: Final = 50
+_TICK_S: Final = 0.005
 
 
-async def measure_latency(bootstrap: str, folder: Path) -> dict[str, float]:
-    """p50, p99 and maximum in milliseconds, after a warm-up."""
-    place = folder / "latency"
+async def measure_latency(
+    bootstrap: str, broker: int, folder: Path, rates: Sequence[int] = RATES[:1], seconds: int = SECONDS
+) -> dict[str, float]:
+    """Of each rate, after a warm-up: p50, p99 and maximum in milliseconds, CPU of worker and broker in per cent of a core.
+
+    Args:
+        bootstrap: `HOST:PORT` of the broker.
+        broker: Its process id.
+        folder: For state and logs.
+        rates: Events per second, one after the other.
+        seconds: How long each is measured.
+    """
+    found: dict[str, float] = {}
+    for rate in rates:
+        warm_up_s = _NEXT_WARM_UP_S if found else _WARM_UP_S
+        found |= {
+            f"{name}_at_{rate}": value
+            for name, value in (await _measure(bootstrap, broker, folder, rate, seconds, warm_up_s)).items()
+        }
+    return found
+
+
+async def _measure(  # noqa: PLR0917 - one measurement
+    bootstrap: str, broker: int, folder: Path, rate: int, seconds: int, warm_up_s: int
+) -> dict[str, float]:
+    place = folder / f"latency-{rate}"
     place.mkdir()
-    installation = Installation(bootstrap, "latency.", place)
+    installation = Installation(bootstrap, f"latency{rate}.", place)
     installation.configure(_RULES)
     await installation.create()
     worker = installation.worker("latency")
     sent: dict[str, float] = {}
     seen: dict[str, float] = {}
-    total = _RATE * (_SECONDS + _WARM_UP_S)
-    reading = asyncio.create_task(_read(installation, seen, total // _EVERY))
+    every = max(1, rate // _MILESTONES)
+    total, warm = rate * (seconds + warm_up_s), rate * warm_up_s
+    reading = asyncio.create_task(_read(installation, seen, -(-total // every)))
     await asyncio.sleep(5)
-    await _publish(installation, sent, total)
+    used: dict[str, list[float]] = {"worker": [], "broker": []}
+
+    def look() -> None:
+        for name, pid in (("worker", worker.process.pid), ("broker", broker)):
+            cpu = psutil.Process(pid).cpu_times()
+            used[name].append(cpu.user + cpu.system)
+
+    await _publish(installation, sent, range(warm), rate, every)
+    look()
+    since_ms = time.time() * 1000
+    await _publish(installation, sent, range(warm, total), rate, every)
+    look()
+    until_ms = time.time() * 1000
     await asyncio.wait_for(reading, 60)
     worker.kill(signal.SIGTERM)
     worker.wait()
-    measured = [model for model in sent if int(model[1:]) >= _RATE * _WARM_UP_S // _EVERY]
-    delays_ms = sorted((seen[model] - sent[model]) * 1000 for model in measured)
+    delays_ms = sorted((seen[model] - at_s) * 1000 for model, at_s in sent.items() if int(model[1:]) * every >= warm)
     return {
         "latency_p50_ms": delays_ms[len(delays_ms) // 2],
         "latency_p99_ms": delays_ms[int(len(delays_ms) * 0.99)],
         "latency_max_ms": delays_ms[-1],
         "latency_milestones": len(delays_ms),
+        "ledger_transactions_per_s": await _transactions(installation, since_ms, until_ms) / seconds,
+        **{f"{name}_cpu_percent": (after - before) / seconds * 100 for name, (before, after) in used.items()},
     }
 
 
-async def _publish(installation: Installation, sent: dict[str, float], total: int) -> None:
+async def _transactions(installation: Installation, since_ms: float, until_ms: float) -> int:
+    """How many transactions of ledger partitions ended in a time: each has its marker."""
+    counts = installation.catalogue.counts.name
+    found = 0
+    async for records in read_to_end(installation.settings, [(counts, 0)]):
+        for record in records:
+            found += record_key(record).endswith(b"|applied") and since_ms <= record.timestamp < until_ms
+    return found
+
+
+async def _publish(installation: Installation, sent: dict[str, float], numbers: range, rate: int, every: int) -> None:
+    """Publishes the events at their rate, what is due together in one batch of each partition."""
     producer = AIOKafkaProducer(bootstrap_servers=installation.settings.bootstrap_servers)
+    orders, partitions = installation.catalogue.orders.name, installation.settings.partitions
     await producer.start()
     try:
         started = time.perf_counter()
-        for number in range(total):
-            ahead_s = started + number / _RATE - time.perf_counter()
-            if ahead_s > 0:
-                await asyncio.sleep(ahead_s)
-            model = f"M{number // _EVERY}" if number % _EVERY == 0 else "SU7"
-            order_id = f"SO-{number:09d}"
-            if model != "SU7":
-                sent[model] = time.perf_counter()
-            await producer.send(installation.catalogue.orders.name, _event(order_id, model), order_id.encode())
+        number = numbers.start
+        while number < numbers.stop:
+            due = min(numbers.stop, numbers.start + int((time.perf_counter() - started) * rate) + 1)
+            batches: dict[int, Any] = {}
+            while number < due:
+                model = f"M{number // every}" if number % every == 0 else "SU7"
+                order_id = b"SO-%09d" % number
+                home = (murmur2(order_id) & 0x7FFFFFFF) % partitions
+                if home not in batches:
+                    batches[home] = producer.create_batch()
+                batches[home].append(key=order_id, value=_event(order_id.decode(), model), timestamp=None)
+                if model != "SU7":
+                    sent[model] = time.perf_counter()
+                number += 1
+            for home, batch in batches.items():
+                await producer.send_batch(batch, orders, partition=home)
+            await asyncio.sleep(_TICK_S)
     finally:
         await producer.stop()
 
@@ -103,3 +174,18 @@ async def _read(installation: Installation, seen: dict[str, float], wanted: int)
                 return
     finally:
         await consumer.stop()
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """Prints the figures."""
+    table = Table("events/s", "p50, ms", "p99, ms", "worker, % of a core", "broker, %", "ledger transactions/s")
+    names = (
+        "latency_p50_ms",
+        "latency_p99_ms",
+        "worker_cpu_percent",
+        "broker_cpu_percent",
+        "ledger_transactions_per_s",
+    )
+    for rate in sorted(int(name.rpartition("_")[2]) for name in results if name.startswith("latency_p50")):
+        table.add_row(f"{rate:,}", *(f"{results[f'{name}_at_{rate}']:.1f}" for name in names))
+    Console().print(table)

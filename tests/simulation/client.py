@@ -221,12 +221,13 @@ class _Writer:
                 network.later("EndTxn arrives late", lambda: cluster.end(self.transactional_id, epoch, commit=True))
             raise InDoubtError("simulated: EndTxn lost on its way")
         await self._at("before the end")
-        cluster.end(self.transactional_id, epoch, commit=True)
+        following = cluster.end(self.transactional_id, epoch, commit=True)
         await self._at("after the end")
         await network.travel()
         if network.is_lost(is_aimed_at=self._is_aimed_at):
             self._world.happened("answer to EndTxn lost")
             raise InDoubtError("simulated: no answer to EndTxn")
+        self._epoch = following
 
     def _pieces(self, records: Sequence[Outgoing]) -> list[list[Outgoing]]:
         """Batches by partition, in some order of the partitions."""

@@ -170,9 +170,13 @@ class Cluster:
         now_ms: The brokers' clock.
         dice: Decides how long markers take.
         loop: Its clock.
+        protocol: Version of the transaction protocol. With the second, each transaction has an epoch of its own.
     """
 
-    def __init__(self, catalogue: Catalogue, now_ms: Callable[[], int], dice: Random, loop: SimulatedLoop) -> None:
+    def __init__(
+        self, catalogue: Catalogue, now_ms: Callable[[], int], dice: Random, loop: SimulatedLoop, protocol: int
+    ) -> None:
+        self._protocol = protocol
         self._now_ms = now_ms
         self._dice = dice
         self._loop = loop
@@ -420,8 +424,8 @@ class Cluster:
             add(entry)
         return transaction
 
-    def end(self, transactional_id: str, epoch: int, *, commit: bool) -> None:
-        """Ends the open transaction.
+    def end(self, transactional_id: str, epoch: int, *, commit: bool) -> int:
+        """Ends the open transaction. Returns the epoch of the next one.
 
         Raises:
             FencedRequestError: Another epoch is current.
@@ -430,8 +434,11 @@ class Cluster:
         if epoch != state.epoch:
             raise FencedRequestError
         if state.transaction is None or state.transaction.outcome is not Outcome.OPEN:
-            return  # asked again
+            return epoch  # asked again
+        if self._protocol >= 2:
+            state.epoch += 1
         self._decide(state, Outcome.COMMITTED if commit else Outcome.ABORTED)
+        return state.epoch
 
     def _expire(self, transactional_id: str, transaction: Transaction) -> None:
         state = self._coordinated[transactional_id]

@@ -212,6 +212,8 @@ class Plan:
     rejects: bool = False
     #: Partitions of the totals.
     totals: int = 1
+    #: Version of the cluster's transaction protocol.
+    protocol: int = 2
     #: Whether production is published too.
     produces: bool = False
     #: How many days before the latest one models keep their rows of days; 0 for all.
@@ -303,7 +305,7 @@ class Plan:
         plan = replace(
             plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3)), produces=Random(seed + 4).random() < 0.15
         )
-        return plan.with_kept_days(Random(seed + 5))
+        return replace(plan.with_kept_days(Random(seed + 5)), protocol=Random(seed + 6).choice([1, 2]))
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
@@ -542,7 +544,7 @@ class World:
         self._failed = asyncio.Event()
         self.failure: BrokenError | None = None
         self.network = Network(self)
-        self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice, loop)
+        self.cluster = Cluster(self.context.catalogue, lambda: self.now_us() // 1000, dice, loop, plan.protocol)
         self.cluster.transaction_timeout_s = self.settings.transaction_timeout_s
         for number, topic in self.context.source_topics.names.items():
             partitions = {ORDERS: plan.orders, DELIVERIES: plan.deliveries}.get(number, plan.partitions + 1)

@@ -6,16 +6,16 @@ import os
 import signal
 
 from streams.cli import main
-from streams.kafka.transactions import _Producer
+from streams.kafka.transactions import TransactionalWriter
 
-_commit = _Producer.commit_transaction
+_end = TransactionalWriter._end_once
 
 
-async def _killed(self: _Producer) -> None:
+async def _killed(self: TransactionalWriter) -> None:
     if os.environ["KILL"] == "after":
-        await _commit(self)
+        await _end(self)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_Producer.commit_transaction = _killed
+TransactionalWriter._end_once = _killed  # type: ignore[method-assign]
 main()
