@@ -33,6 +33,8 @@ from schemas.events import (
     PRODUCTION_EVENTS,
     TARGET_EVENTS,
     BalanceSet,
+    CampaignSet,
+    CampaignWithdrawn,
     ControlTotal,
     Event,
     LedgerEvent,
@@ -114,6 +116,8 @@ def read_target(
         event = _read(record, _TARGETS, max_bytes, framed=framed)
         if isinstance(event, BalanceSet):
             _check_key(record, str(RowKey.of(event.data)), "metric/scope/total")
+        elif isinstance(event, CampaignSet | CampaignWithdrawn):
+            _check_key(record, f"campaign:{event.data.campaign}", "campaign:NAME")
         else:
             _check_key(record, event.data.target_id, "target_id")
         _check_time(record, event.time_us, future_limit_us)

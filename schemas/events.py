@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import string
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.facts import DIMENSIONS, Kind, Metric
+from schemas.facts import DIMENSIONS, MOST_MINUTES, Kind, Metric
 from schemas.instants import FIRST_YEAR, LAST_YEAR, MissingOffsetError, format_instant, micros_of, parse_instant
 from schemas.texts import SPACES, escaped, is_name, tidy, tidy_name, unescaped
 
@@ -130,6 +130,24 @@ def _period(value: str) -> str:
     return value
 
 
+def _full_minute(value: datetime) -> datetime:
+    if value.second or value.microsecond:
+        raise ValueError("a campaign begins and ends at full minutes")
+    return value
+
+
+def _dimensions_once(template: list[str]) -> list[str]:
+    if len(set(template)) != len(template):
+        raise ValueError("a dimension is listed twice")
+    return sorted(template, key=DIMENSIONS.index)
+
+
+def _each_template_once(templates: list[list[str]]) -> list[list[str]]:
+    if len({tuple(template) for template in templates}) != len(templates):
+        raise ValueError("a set of dimensions is listed twice")
+    return templates
+
+
 def _each_once(shares: list[float]) -> list[float]:
     if len(set(shares)) != len(shares):
         raise ValueError("a share is listed twice")
@@ -157,6 +175,13 @@ Scope = Annotated[str, AfterValidator(canonical_scope)]
 #: A part of a target that is a milestone too.
 TargetShare = Annotated[float, Field(gt=0, lt=1)]
 PeriodId = Annotated[str, AfterValidator(_period)]
+CampaignName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$"), BeforeValidator(_tidied)
+]
+FullMinute = Annotated[EventTime, AfterValidator(_full_minute)]
+OptionalFullMinute = Annotated[FullMinute | None, BeforeValidator(_absent_if_empty)]
+#: Dimensions of scopes that are kept together; none for `all`.
+Template = Annotated[list[Literal["model", "variant", "factory", "region"]], AfterValidator(_dimensions_once)]
 
 
 class _Model(BaseModel):
@@ -283,6 +308,31 @@ class BalanceSetData(_Model):
         return "total"
 
 
+class CampaignSetData(_Model):
+    """A campaign is the window between two instants; without an end it lasts as long as one may."""
+
+    campaign: CampaignName
+    start: FullMinute
+    end: OptionalFullMinute = None
+    scopes: Annotated[list[Template], AfterValidator(_each_template_once)] | None = Field(
+        default=None, min_length=1, max_length=100
+    )
+    label: str | None = None
+
+    @model_validator(mode="after")
+    def _ends_in_time(self) -> CampaignSetData:
+        if self.end is not None and not timedelta() < self.end - self.start <= timedelta(minutes=MOST_MINUTES):
+            raise ValueError("a campaign ends after it begins, and within 7 days")
+        return self
+
+
+class CampaignWithdrawnData(_Model):
+    """A campaign is no longer counted."""
+
+    campaign: CampaignName
+    reason: str | None = None
+
+
 class Event(_Model):
     """What all events have: the CloudEvents envelope. `type` and `data` are those of the class."""
 
@@ -390,6 +440,20 @@ class BalanceSet(Event):
     data: BalanceSetData
 
 
+class CampaignSet(Event):
+    """`campaign.set.v1`: a campaign is counted from now on, or between other instants."""
+
+    type: Literal["campaign.set.v1"] = "campaign.set.v1"
+    data: CampaignSetData
+
+
+class CampaignWithdrawn(Event):
+    """`campaign.withdrawn.v1`."""
+
+    type: Literal["campaign.withdrawn.v1"] = "campaign.withdrawn.v1"
+    data: CampaignWithdrawnData
+
+
 class ControlTotal(Event):
     """`control.total.v1`: another system's own count of a window, to be compared with ours."""
 
@@ -400,14 +464,15 @@ class ControlTotal(Event):
 ProductionEvent = VehicleProduced | ProductionReversed | ProductionVoided
 LedgerEvent = OrderPlaced | OrderCancelled | VehicleDelivered | DeliveryReversed | EventVoided | ProductionEvent
 TargetEvent = TargetSet | TargetWithdrawn
-#: What people plan and set: targets and opening balances.
-PlanEvent = TargetEvent | BalanceSet
+CampaignEvent = CampaignSet | CampaignWithdrawn
+#: What people plan and set: targets, opening balances and campaigns.
+PlanEvent = TargetEvent | BalanceSet | CampaignEvent
 
 #: What each source topic takes.
 ORDER_EVENTS: Final = (OrderPlaced, OrderCancelled, EventVoided)
 DELIVERY_EVENTS: Final = (VehicleDelivered, DeliveryReversed, EventVoided)
 PRODUCTION_EVENTS: Final = (VehicleProduced, ProductionReversed, ProductionVoided)
-TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn, BalanceSet)
+TARGET_EVENTS: Final = (TargetSet, TargetWithdrawn, BalanceSet, CampaignSet, CampaignWithdrawn)
 CONTROL_EVENTS: Final = (ControlTotal,)
 
 #: Every input event by its `type`.
@@ -425,6 +490,8 @@ EVENTS: Final[dict[str, type[Event]]] = {
         TargetSet,
         TargetWithdrawn,
         BalanceSet,
+        CampaignSet,
+        CampaignWithdrawn,
         ControlTotal,
     )
 }

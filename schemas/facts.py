@@ -16,6 +16,9 @@ from schemas.wrappers import WRAPPERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Of a campaign: a week.
+MOST_MINUTES: Final = 7 * 24 * 60
+
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals", "produced", "scrapped"]
 #: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)

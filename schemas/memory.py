@@ -34,6 +34,9 @@ EXPECTED: Final = "expected/"
 #: Before the id of the period of a campaign: it is counted, as the value says in text. Of one without it, what is there is no news.
 COUNTED: Final = "counted/"
 
+#: The announcement of campaigns, in text, that the rows are counted by.
+ANNOUNCED: Final = "announced"
+
 #: Before the id of an alert about a silence that was there before its rule, and before that of the rule once all scopes have been
 #: looked at.
 QUIET: Final = "quiet/"

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.facts import INVENTORY, Metric, RowMetric
+from schemas.facts import INVENTORY, MOST_MINUTES, Metric, RowMetric
 from schemas.questions import Answer  # noqa: TC001 - msgspec reads annotations at run time
 
 PeriodKind = Literal["day", "week", "month", "quarter", "half", "year", "total", "holiday", "rolling", "campaign"]
@@ -70,8 +70,6 @@ Instant = Annotated[
 ]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-#: Of a campaign: a week.
-MOST_MINUTES: Final = 7 * 24 * 60
 
 
 class ControlHeaders:
@@ -513,6 +511,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cluster: Id of the cluster whose offsets these are.
         aliases: What names were counted as.
         campaigns: The campaigns that were counted.
+        announced: The announcement of campaigns that it counts by, besides those of the settings.
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
         repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
@@ -536,6 +535,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cluster: str = ""
     aliases: str = ""
     campaigns: str = ""
+    announced: str = ""
     moved: int = 0
     topic_ids: dict[str, str] = {}
     repeating: bool = False

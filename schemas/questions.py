@@ -75,6 +75,9 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     units: list[UnitKey]
 
 
+#: Header of a record that announces campaigns: the announcement in text. Its value has no questions.
+ANNOUNCEMENT: Final = "announcement"
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Question]).decode
 
@@ -87,3 +90,8 @@ def encode_questions(questions: Sequence[Question]) -> bytes:
 def decode_questions(value: bytes) -> list[Question]:
     """The questions of a value."""
     return _decode(value)
+
+
+def announcing(text: str) -> tuple[bytes, Sequence[tuple[str, bytes]]]:
+    """Value and headers of a record that announces campaigns: versions that know of no such thing find no question in it."""
+    return encode_questions([]), [(ANNOUNCEMENT, text.encode())]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import msgspec
 
-from schemas.facts import RowMetric  # noqa: TC001 - msgspec reads annotations at run time
-from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, MOST_MINUTES, WindowStatus
+from schemas.facts import MOST_MINUTES, RowMetric
+from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
 
 
 class _NamesRow(Protocol):

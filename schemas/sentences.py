@@ -50,6 +50,10 @@ WANTED: Final[dict[str, tuple[str, str]]] = {
     "data.scope": ("all, or dimensions", "model=SU7,region=CN-11"),
     "data.period": ("a day, week, month, quarter, half, year or holiday", "month:2024-10"),
     "data.at": ("shares between 0 and 1, each once", "[0.5, 0.8]"),
+    "data.campaign": ("lower-case words joined by hyphens, 64 characters at most", "yu7-launch"),
+    "data.start": ("a date and time with an offset, at a full minute", "2025-06-26T22:00:00+08:00"),
+    "data.end": ("a date and time with an offset, at a full minute", "2025-06-27T22:00:00+08:00"),
+    "data.scopes": ("sets of dimensions, each once", '[["model"]]'),
     "data.value": ("a whole number from 1 on", "20000"),
     "data.count": ("a whole number from 0 on", "1045"),
 }
@@ -65,6 +69,10 @@ def sentence(problem: ErrorDetails) -> str:
     """One line about one thing that a model has refused."""
     where = ".".join(str(part) for part in problem["loc"])
     wanted, example = WANTED.get(where, ("another value", ""))
+    if where not in WANTED:
+        # An element of a list is told as the list is.
+        where = ".".join(part for part in map(str, problem["loc"]) if not part.isdecimal())
+        wanted, example = WANTED.get(where, (wanted, example))
     such_as = f", such as {example}" if example else ""
     return f"{where}: {_found(where, problem)}; wanted: {wanted}{such_as}"
 

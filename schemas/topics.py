@@ -135,7 +135,11 @@ class Catalogue:
         }
         self.published: Mapping[int, Topic] = dict(sorted(numbered.items()))
         self.targets = Topic(
-            f"{source_prefix}vehicle.targets.v1", 1, source, "target_id or metric/scope/total", events.TARGET_EVENTS
+            f"{source_prefix}vehicle.targets.v1",
+            1,
+            source,
+            "target_id, metric/scope/total or campaign:NAME",
+            events.TARGET_EVENTS,
         )
         self.controls = Topic(
             f"{source_prefix}vehicle.controls.v1", 1, source, "metric/scope/period", events.CONTROL_EVENTS

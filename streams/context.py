@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, place_of
+from schemas.facts import DIMENSIONS, FAMILIES, USUAL_FAMILIES, family_of, place_of
 from streams.domain.campaigns import Campaigns
 from streams.domain.scopes import Scopes
 from streams.domain.totals_homes import TotalsHomes
@@ -148,12 +148,19 @@ class Context:
 
     @cached_property
     def campaigns(self) -> Campaigns:
-        """The campaigns that are counted."""
+        """The campaigns of the settings."""
         return Campaigns(self.settings.campaigns)
 
-    def last_end_us(self, now_us: int) -> int:
-        """When a day or a campaign ended last, by an instant; microseconds since 1970."""
-        return max(self.zone.start_of_day_us(now_us), self.campaigns.last_end_us(now_us))
+    @cached_property
+    def templates(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of dimensions whose scopes are counted, each in the order of scope ids."""
+        return tuple(tuple(name for name in DIMENSIONS if name in each) for each in self.settings.scopes)
+
+    def last_end_us(self, now_us: int, campaigns: Campaigns | None = None) -> int:
+        """When a day or a campaign, of these or of the settings, ended last, by an instant; microseconds since 1970."""
+        return max(
+            self.zone.start_of_day_us(now_us), (self.campaigns if campaigns is None else campaigns).last_end_us(now_us)
+        )
 
     @cached_property
     def totals_homes(self) -> TotalsHomes:

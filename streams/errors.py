@@ -20,3 +20,7 @@ class GapError(ExpectedError):
 
 class FaultyRecordError(Exception):
     """A record makes the program raise. The message names it and the way past it; the cause is the fault."""
+
+
+class ReopenError(Exception):
+    """A state is to be opened again at once: what it has to know from the start has changed. The message says what."""

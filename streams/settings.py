@@ -23,9 +23,18 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.events import canonical_scope
-from schemas.facts import DIMENSIONS, FAMILIES, MAX_TOPICS, METRICS_OF, USUAL_FAMILIES, EventFamily, Metric, family_of
+from schemas.facts import (
+    DIMENSIONS,
+    FAMILIES,
+    MAX_TOPICS,
+    METRICS_OF,
+    MOST_MINUTES,
+    USUAL_FAMILIES,
+    EventFamily,
+    Metric,
+    family_of,
+)
 from schemas.instants import micros_of, parse_instant
-from schemas.outputs import MOST_MINUTES
 from schemas.texts import is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_target
-from schemas.events import BalanceSet, TargetSet
+from schemas.events import BalanceSet, CampaignSet, CampaignWithdrawn, TargetSet, TargetWithdrawn
 from schemas.facts import Rejection
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import TargetInForce
@@ -56,7 +56,7 @@ class TargetEvents:
                 found[data.target_id] = TargetInForce(
                     data.target_id, data.metric, data.scope, data.period, data.value, tuple(data.at or ())
                 )
-            elif not isinstance(event, BalanceSet):
+            elif isinstance(event, TargetWithdrawn):
                 found.pop(event.data.target_id, None)
         return [target for target in found.values() if business.is_counted(target.period)]
 
@@ -87,9 +87,15 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
         for record in records:
             event = decode_target(record, future_limit_us=future_limit_us(record, settings))
             if not isinstance(event, Rejection):
-                of = str(RowKey.of(event.data)) if isinstance(event, BalanceSet) else event.data.target_id
-                # A target may be called as a balance's row is: each has its own events.
-                kind = "balance" if isinstance(event, BalanceSet) else "target"
-                events.setdefault((f"{kind} {of}", event.source, event.id), (event, record.timestamp * 1000))
+                events.setdefault((_subject_of(event), event.source, event.id), (event, record.timestamp * 1000))
     ordered = sorted(events.values(), key=lambda one: (one[0].time_us, one[0].id, one[0].source))
     return TargetEvents(tuple(event for event, _ in ordered), tuple(appended_us for _, appended_us in ordered))
+
+
+def _subject_of(event: PlanEvent) -> str:
+    """What an event is about. A target may be called as a balance's row or a campaign is: each has its own events."""
+    if isinstance(event, BalanceSet):
+        return f"balance {RowKey.of(event.data)}"
+    if isinstance(event, CampaignSet | CampaignWithdrawn):
+        return f"campaign {event.data.campaign}"
+    return f"target {event.data.target_id}"

@@ -116,7 +116,7 @@ class Calendar:
         reckoning: When weeks and years begin.
         rolling: Days of each rolling window → the sets of dimensions, in their order, whose scopes it is kept for.
         day_starts: Local hour at which a business day begins.
-        campaigns: Named windows between two instants.
+        campaigns: Named windows between two instants; what rules name is looked for among these.
 
     Raises:
         ValueError: A year is given twice, or no year has a holiday of a configured name.
@@ -132,6 +132,7 @@ class Calendar:
     campaigns: Sequence[Campaign] = ()
     _known: dict[int, HolidayYear] = field(init=False, repr=False, default_factory=dict)
     _holiday_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
+    _campaigns: dict[str, Campaign] = field(init=False, repr=False, default_factory=dict)
     _campaign_periods: dict[str, Period] = field(init=False, repr=False, default_factory=dict)
     _by_date: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
     _cache: dict[date, tuple[Period, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -152,8 +153,20 @@ class Calendar:
             for holiday in entry.holidays:
                 if holiday.name in self.holidays:
                     self._add(entry, holiday)
-        for campaign in self.campaigns:
+        self.count_campaigns(self.campaigns)
+
+    def count_campaigns(self, campaigns: Iterable[Campaign]) -> None:
+        """Counts these campaigns in place of those given at the beginning: events may announce others."""
+        self._campaigns.clear()
+        self._campaign_periods.clear()
+        for campaign in campaigns:
+            self._campaigns[campaign.period_id] = campaign
             self._campaign_periods[campaign.period_id] = self._period_of(campaign)
+
+    @property
+    def counted_campaigns(self) -> tuple[Campaign, ...]:
+        """The campaigns that are counted."""
+        return tuple(self._campaigns.values())
 
     def _period_of(self, campaign: Campaign) -> Period:
         zone = BusinessZone(self.timezone, self.day_starts)
@@ -191,7 +204,7 @@ class Calendar:
         """The campaigns that an instant is in."""
         return tuple(
             self._campaign_periods[campaign.period_id]
-            for campaign in self.campaigns
+            for campaign in self._campaigns.values()
             if campaign.minute_of(time_us) is not None
         )
 
@@ -199,7 +212,8 @@ class Calendar:
         """Whether scopes of these dimensions have a period: all have, but of campaigns."""
         if period.kind != CAMPAIGN:
             return True
-        return any(campaign.period_id == period.id and template in campaign.templates for campaign in self.campaigns)
+        campaign = self._campaigns.get(period.id)
+        return campaign is not None and template in campaign.templates
 
     def begins_at_us(self, period: Period) -> int:
         """First instant at which a period has a row: of a rolling window the beginning of its last date; 0 for any other."""
@@ -211,7 +225,7 @@ class Calendar:
     def counts(self, kind: str) -> bool:
         """Whether periods of a kind are counted."""
         if kind == CAMPAIGN:
-            return bool(self.campaigns)
+            return bool(self._campaigns)
         return kind == "day" or kind in self.windows or (kind == ROLLING and bool(self.rolling))
 
     @property
@@ -220,7 +234,7 @@ class Calendar:
         ids = [made(_EXAMPLE, self.reckoning).id for kind, made in PERIOD_OF.items() if self.counts(kind)]
         ids += ["holiday:national-day:2024"] if self.counts("holiday") else []
         ids += [rolling_period(_EXAMPLE, days).id for days in self.rolling]
-        ids += [campaign.period_id for campaign in self.campaigns[:1]]
+        ids += list(self._campaigns)[:1]
         return f"{', '.join(ids[:-1])} or {ids[-1]}" if len(ids) > 1 else ids[0]
 
     def period(self, period_id: str) -> Period:
@@ -237,7 +251,7 @@ class Calendar:
             return self._holiday(period_id, rest)
         if kind == CAMPAIGN:
             if period_id not in self._campaign_periods:
-                raise ValueError(f"{period_id!r}: there is no such campaign in the settings; list it under campaign")
+                raise ValueError(f"{period_id!r}: there is no such campaign; list it in the settings, or announce it")
             return self._campaign_periods[period_id]
         try:
             found = parse_period(period_id, self.reckoning)

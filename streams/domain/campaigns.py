@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from schemas.outputs import MOST_MINUTES
+from schemas.facts import MOST_MINUTES
 from streams.domain.scopes import template_of
 from streams.domain.zone import QUARTER_HOUR_US
 
@@ -76,6 +76,20 @@ class Campaign:
         """All that counts depend on, in one line."""
         scopes = "|".join(",".join(template) or "all" for template in sorted(self.templates))
         return f"{self.name}@{self.start_us // MINUTE_US}+{self.minutes} {scopes}"
+
+    @classmethod
+    def parse(cls, text: str) -> Campaign:
+        """The campaign of a text as above.
+
+        Raises:
+            ValueError: It is none.
+        """
+        name, _, rest = text.partition("@")
+        span, _, scopes = rest.partition(" ")
+        start, _, minutes = span.partition("+")
+        start_us = int(start) * MINUTE_US
+        templates = tuple(tuple(each.split(",")) if each != "all" else () for each in scopes.split("|") if each)
+        return cls(name, start_us, start_us + int(minutes) * MINUTE_US, templates)
 
     def has(self, scope: str) -> bool:
         """Whether it is counted for a scope."""

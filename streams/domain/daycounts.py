@@ -21,6 +21,7 @@ from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
+    from collections.abc import Set as AbstractSet
 
     from schemas.counts import CampaignKey, CountKey, DayKey
     from streams.domain.campaigns import Campaign
@@ -135,6 +136,11 @@ class DayCounts:
         self._quarters: dict[int, _Cell] = {}
         #: In quarter-hours of campaigns each minute of UTC is a cell.
         self._minutes: dict[int, _Cell] = {}
+        #: While all units of some times are counted anew: the campaigns that are new or other ones, the quarter-hours that had no
+        #: minutes before, and hours of campaigns with their latest unit.
+        self._recounted = Campaigns()
+        self._new_quarters: AbstractSet[int] = frozenset()
+        self._touched_hours: dict[CampaignKey, Fact | None] = {}
 
     def add(self, group: int, dims: Dims, cause: Fact) -> None:
         """One more unit in each metric of a group.
@@ -234,6 +240,73 @@ class DayCounts:
     def cell_of_quarter(self, quarter: int) -> int | None:
         """As the zone's."""
         return self._zone.cell_of_quarter(quarter)
+
+    # Other campaigns ------------------------------------------------------------------------------------------------
+
+    def count_by(self, campaigns: Campaigns) -> list[tuple[int, int]]:
+        """Counts by other campaigns from now on, between two steps.
+
+        Give the units of these times to `recount`, then end with `end_recounting`.
+
+        Returns:
+            Times, as the first and the first one after it: microseconds since 1970.
+        """
+        before, quarters_before = self._campaigns, self._campaign_quarters
+        self._campaigns, self._campaign_quarters = campaigns, campaigns.quarters
+        texts = {campaign.text for campaign in before}
+        kept = {campaign.name for campaign in campaigns if campaign.text in texts}
+        self._recounted = Campaigns(campaign for campaign in campaigns if campaign.name not in kept)
+        self._touched_hours = {key: None for key in self._campaign_hours if key[2].campaign not in kept}
+        for key in self._touched_hours:
+            del self._campaign_hours[key]
+        self._new_quarters = campaigns.quarters.keys() - quarters_before.keys()
+        return [
+            (
+                campaign.start_us // QUARTER_HOUR_US * QUARTER_HOUR_US,
+                -(-campaign.end_us // QUARTER_HOUR_US) * QUARTER_HOUR_US,
+            )
+            for campaign in self._recounted
+        ]
+
+    def orders_between(self, times: Iterable[tuple[int, int]]) -> list[str]:
+        """Ids of the orders that have, or had, units at these times, and of others of the same hours; each once."""
+        found: dict[str, None] = {}
+        quarters = {
+            quarter for first, end in times for quarter in range(first // QUARTER_HOUR_US, end // QUARTER_HOUR_US)
+        }
+        for cell in sorted({self._zone.cell_of(quarter * QUARTER_HOUR_US) for quarter in quarters}):
+            for group in range(len(GROUPS)):
+                ids = self._orders.get(cell << GROUPS_BITS | group)
+                if ids is not None:
+                    found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
+        return list(found)
+
+    def recount(self, metric: Metric, dims: Dims, cause: Fact) -> None:
+        """Counts a unit, which is counted already, in the campaigns that are new or other ones."""
+        minute = cause.time_us // MINUTE_US
+        if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
+            _note(self._orders_of_minutes, minute << GROUPS_BITS | GROUP_OF_METRIC[metric], [cause.order_id])
+        scopes = self.scopes_at(dims, self._zone.cell_of(cause.time_us))
+        for campaign, number in self._recounted.at(minute):
+            for scope in scopes:
+                if self._campaigns.has(campaign, scope):
+                    place = metric, scope, CampaignHour(campaign.name, number // MINUTES)
+                    total = self._campaign_hours.get(place)
+                    if total is None:
+                        total = self._campaign_hours[place] = _Day(MINUTES)
+                    total.add(number % MINUTES, 1, _BACKFILL if cause.backfill else 0)
+                    if _is_later(cause, self._touched_hours.get(place)):
+                        self._touched_hours[place] = cause
+
+    def end_recounting(self) -> dict[CountKey, DayCount]:
+        """The hours of campaigns that are counted anew, those that no longer are at zero."""
+        touched, self._touched_hours = self._touched_hours, {}
+        made: dict[CountKey, DayCount] = {}
+        for key in sorted(touched, key=_order_of_campaigns):
+            counted = self._campaign_hours.get(key) or _Day(MINUTES)
+            counted.end_step(touched[key])
+            made[key] = counted.published()
+        return made
 
     @property
     def campaign_quarters(self) -> Collection[int]:

@@ -438,6 +438,27 @@ class Ledger:
             del self._violations[order_id]
             changed[order_id] = None
 
+    # Other campaigns ------------------------------------------------------------------------------------------------
+
+    def counting_by(self, campaigns: Campaigns) -> Generator[None, None, dict[CountKey, DayCount]]:
+        """Counts by other campaigns from now on; after a drain and with pauses, between which nothing may be applied.
+
+        Returns:
+            The hours of campaigns that are counted anew, and those that no longer are.
+        """
+        days, words = self._days, self._vocabulary.words
+        times = days.count_by(campaigns)
+        for number, order_id in enumerate(days.orders_between(times), 1):
+            if number % _PAUSE_ANSWERED == 0:
+                yield
+            blob = self._orders[order_id]
+            if not any(first <= time_us < end for _, time_us, *_ in heads(blob) for first, end in times):
+                continue
+            for metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
+                if any(first <= cause.time_us < end for first, end in times):
+                    days.recount(metric, dims, cause)
+        return days.end_recounting()
+
     # Restoring ------------------------------------------------------------------------------------------------------
 
     def restore(self, vocabulary: Iterable[tuple[int, str | Sequence[str]]], chunks: Iterable[Chunk]) -> None:

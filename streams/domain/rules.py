@@ -279,9 +279,10 @@ def _metric_fault(metric: str) -> str | None:
 def _window_fault(window: str, calendar: Calendar) -> str | None:
     kind, _, name = window.partition(":")
     if kind == CAMPAIGN:
-        known = [CAMPAIGN, *(campaign.period_id for campaign in calendar.campaigns)]
-        if window not in known or not calendar.campaigns:
-            listed = ", ".join(known[1:]) or "there are none"
+        # Those that events announce are not known here: rules for all campaigns hold for them, too.
+        known = [campaign.period_id for campaign in calendar.campaigns]
+        if window not in (CAMPAIGN, *known):
+            listed = ", ".join(known) or "there are none"
             return f"window {window!r} is not among the campaigns of the settings ({listed})"
         return None
     if kind == ROLLING:
@@ -323,7 +324,7 @@ def _campaign_fault(rule: Rule, calendar: Calendar) -> str | None:
     if kind != CAMPAIGN:
         return None
     meant = [campaign for campaign in calendar.campaigns if name in ("", campaign.name)]
-    if not any(rule.template in campaign.templates for campaign in meant):
+    if meant and not any(rule.template in campaign.templates for campaign in meant):
         return f"{rule.window} is not counted for these scopes; list them under campaign"
     if rule.streak is not None or rule.factor is not None or rule.compares_scopes:
         return "campaigns are not compared so: give exceeds, reaches or every, first, or record"
@@ -421,7 +422,7 @@ def _claims(rule: Rule, calendar: Calendar) -> list[str]:
     if rule.window == "holiday":
         windows = [f"holiday:{name}" for name in calendar.holidays]
     elif rule.window == CAMPAIGN:
-        windows = [campaign.period_id for campaign in calendar.campaigns]
+        windows = [CAMPAIGN, *(campaign.period_id for campaign in calendar.campaigns)]
     claims = [f"{place} {window} record" for window in windows if rule.record]
     claims += [f"{place} {window} {_factor_text(rule)} {rule.than}" for window in windows if rule.factor is not None]
     claims += [f"{place} {window} share {rule.share}" for window in windows if rule.share is not None]

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneEvent, MilestoneKind, WindowRow
     from streams.domain.balances import BalanceChange
     from streams.domain.calendar import Calendar
+    from streams.domain.campaigns import Campaign
     from streams.domain.controls import Control
     from streams.domain.disposition import Disposition
     from streams.domain.kept_days import KeptState
@@ -222,7 +223,7 @@ class Totals:
         self._others_before = False
         self._controls = Controls()
         #: The campaigns that there are, and those that a former writer has counted, by id of the period: what defines each.
-        self._campaigns = {campaign.period_id: campaign.text for campaign in calendar.campaigns}
+        self._campaigns = {campaign.period_id: campaign.text for campaign in calendar.counted_campaigns}
         self._campaigns_before: dict[str, str] = {}
         self._has_published = False
         self._targets: tuple[Target, ...] = ()
@@ -245,6 +246,11 @@ class Totals:
         yield from self._windows.add_up()
         self._days_seen.update(self._windows.days)
         self._has_published = True
+
+    def count_campaigns(self, campaigns: Iterable[Campaign]) -> None:
+        """Counts these campaigns in place of those of the settings, before anything is restored."""
+        self._calendar.count_campaigns(campaigns)
+        self._campaigns = {campaign.period_id: campaign.text for campaign in self._calendar.counted_campaigns}
 
     def restore_campaign(self, period_id: str, definition: str) -> None:
         """Takes over that a campaign has been counted, before the first evaluation."""
@@ -375,6 +381,10 @@ class Totals:
     def newest_unit(self, metric: Metric, scope: str, first: date, last: date) -> LatestUnit | None:
         """The latest unit from one date to another, if the ledger partitions have told which it is."""
         return self._windows.newest_unit(metric, scope, first, last)
+
+    def instants_of(self, period_id: str) -> str | None:
+        """The first instant of a campaign and the first one after it, in one text; None where it is not counted."""
+        return self._calendar.period(period_id).definition if period_id in self._campaigns else None
 
     def minute_of_unit(self, key: RowKey, number: int) -> int | None:
         """The minute of the N-th unit of a campaign, both from its start; N from 1. None where there are not so many."""

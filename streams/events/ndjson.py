@@ -32,6 +32,8 @@ _TOPICS = {
     "target.set.v1": TARGETS,
     "target.withdrawn.v1": TARGETS,
     "balance.set.v1": TARGETS,
+    "campaign.set.v1": TARGETS,
+    "campaign.withdrawn.v1": TARGETS,
     "control.total.v1": CONTROLS,
 }
 #: The data fields that make the key, joined by slashes.
@@ -121,6 +123,10 @@ def topic_of(kind: object, void_topic: int = ORDERS) -> int:
 def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
     """The key of a structured event as a worker wants it; `None` where the data do not say."""
     data = data_of(event)
+    is_campaign = topic == TARGETS and "campaign" in data and "target_id" not in data
+    if is_campaign:
+        name = data["campaign"]
+        return f"campaign:{tidy(name)}".encode("utf-8", "replace") if isinstance(name, str) else None
     is_balance = topic == TARGETS and "target_id" not in data
     parts = [data.get(name) for name in (("metric", "scope") if is_balance else _KEY_FIELDS[topic])]
     parts += ["total"] if is_balance else []

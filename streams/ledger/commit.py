@@ -51,7 +51,7 @@ class CommitRecords:
             or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
             or now_us - self._last_marker_us > _IDLE_MARKER_US
             # A day or a campaign has been read to its end, which the totals wait for.
-            or self._context.last_end_us(self._memory.applied_up_to_us) > self._told_up_to_us
+            or self._context.last_end_us(self._memory.applied_up_to_us, self._memory.campaigns) > self._told_up_to_us
         )
 
     def committed(self) -> None:
@@ -124,7 +124,8 @@ class CommitRecords:
             topics=self._context.source_topics.numbers,
             cluster=memory.cluster,
             aliases=self._context.scopes.aliases.text,
-            campaigns=self._context.campaigns.text,
+            campaigns=memory.campaigns.text,
+            announced=memory.announcement.text,
             moved=memory.moved,
             topic_ids=memory.topic_ids,
             repeating=memory.recovery is not None and memory.recovery.is_repetition,

@@ -6,9 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from schemas.outputs import source_name, source_of
+from streams.domain.announcements import Announcement
 from streams.domain.ledger import Ledger
 from streams.kafka.log import Partition
+from streams.kafka.pacing import in_turns
 from streams.ledger.changelog import Changelog
+from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from schemas.outputs import Marker
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
-    from streams.ledger.recovery import Recovery
 
 
 class Memory:
@@ -32,6 +34,8 @@ class Memory:
         cluster: Id of the cluster that the sources are on.
         moved: Number of events that were applied on another one.
         topic_ids: Topic of orders or deliveries → its id.
+        announcement: What the totals have told of campaigns.
+        campaigns: Those that are counted by it.
         recovery: Set during a rebuild, which publishes nothing.
     """
 
@@ -50,6 +54,9 @@ class Memory:
         self.cluster = ""
         self.moved = 0
         self.topic_ids: dict[str, str] = {}
+        self.announcement = Announcement()
+        self.campaigns = context.campaigns
+        self._of_settings = context.campaigns
         self.recovery: Recovery | None = None
 
     def positions(self) -> Mapping[Partition, int]:
@@ -81,6 +88,25 @@ class Memory:
         self.forwarded.update(marker.forwarded)
         self.arrived.update(marker.arrived)
         self.moved = marker.moved
+
+    def announce(self, announcement: Announcement) -> None:
+        """Counts by other campaigns from now on, before there are any orders."""
+        self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
+        for _ in self.ledger.counting_by(self.campaigns):
+            pass
+
+    async def announce_now(self, announcement: Announcement, changes: LedgerChanges, most: int) -> None:
+        """The same at the end of a step. What other counts it makes is published with the step's, by so many at most.
+
+        Args:
+            announcement: The new one.
+            changes: Those of the step.
+            most: Counts of a transaction; where there are more, the partition is as one that is being rebuilt until all are told.
+        """
+        self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
+        changes.counts.update(await in_turns(self.ledger.counting_by(self.campaigns)))
+        if self.recovery is None and len(changes.counts) + len(changes.violations) > most:
+            self.recovery = Recovery({})
 
     @property
     def is_releasing(self) -> bool:

@@ -118,6 +118,10 @@ class LedgerPartition:
             source.hear(self._log_end(tp))
         # 3: judge and count
         changes = await in_turns(memory.ledger.draining())
+        announced = self._questions.take_announcement()
+        if announced is not None and announced != memory.announcement:
+            await memory.announce_now(announced, changes, self._context.part_rows)
+            self._commit.say_so()
         if memory.finish_recovery(changes, self._context.part_rows):
             self._commit.say_so()
         if memory.recovery is not None:

@@ -1,4 +1,4 @@
-"""The questions of the totals to a ledger partition, and their answers by its counts.
+"""The questions of the totals to a ledger partition, and their answers by its counts; and which campaigns are announced.
 
 Nothing of this is state: whoever takes over reads on at the end, and what was lost on the way is asked again.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from schemas.questions import decode_questions
+from schemas.questions import ANNOUNCEMENT, decode_questions
+from streams.domain.announcements import Announcement
 from streams.kafka.pacing import in_turns
-from streams.kafka.records import record_value
+from streams.kafka.records import header_values, record_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ class Questions:
     def __init__(self) -> None:
         self.next = 0
         self._waiting: dict[str, Question] = {}
+        self._announcement: Announcement | None = None
 
     @property
     def has_more(self) -> bool:
@@ -52,8 +54,16 @@ class Questions:
         for batch in batches:
             for record in batch.records:
                 if record.offset >= self.next:
+                    text = header_values(record).get(ANNOUNCEMENT)
+                    if text is not None:
+                        self._announcement = Announcement.parse(text.decode())
                     self._waiting.update((one.id, one) for one in decode_questions(record_value(record)))
             self.next = max(self.next, batch.next)
+
+    def take_announcement(self) -> Announcement | None:
+        """The last announcement of campaigns that has come since the last call; None where none has."""
+        announcement, self._announcement = self._announcement, None
+        return announcement
 
     async def answers(self, ledger: Ledger, home_of: Callable[[str], int]) -> dict[int, list[Answer]]:
         """Answers, to so many as one transaction should have; the others wait for the next one.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import decode_marker
 from schemas.facts import DELIVERIES, ORDERS
 from schemas.outputs import source_of
+from streams.domain.announcements import Announcement
 from streams.errors import ExpectedError
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY, Changelog
@@ -54,7 +55,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         # With other aliases the orders that are known have other counts: all are published again, at once. With other campaigns
         # those of campaigns are.
         is_recounted = marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text
-        if is_recounted or (marker is not None and marker.campaigns != context.campaigns.text):
+        if is_recounted or (marker is not None and marker.campaigns != memory.campaigns.text):
             ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
@@ -116,6 +117,7 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
                 blobs.update(memory.changelog.restore(key, record.value))
     if marker is not None:
         check_settings(marker, memory.number, context)
+        memory.announce(Announcement.parse(marker.announced))
     if blobs:
         # In a thread: it takes seconds for millions of orders, and heartbeats must go on.
         await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])

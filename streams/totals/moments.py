@@ -65,6 +65,8 @@ class _Place(NamedTuple):
     start: str
     end: str
     position: int
+    #: Of a campaign: its instants when the milestone was found.
+    instants: str = ""
 
     @property
     def campaign(self) -> str:
@@ -86,7 +88,8 @@ class _Place(NamedTuple):
         is_campaign = data.period.startswith(f"{CAMPAIGN}:")
         # Other windows with the same dates have the same units.
         period = data.period if is_campaign else ""
-        return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance)
+        instants = f"{data.starts_at}/{data.ends_at}" if is_campaign else ""
+        return cls(data.metric, data.scope, period, data.start, data.end, data.position - data.balance, instants)
 
 
 @dataclass
@@ -175,8 +178,9 @@ class Moments:
             asked = self._by_id.get(answer.id)
             if asked is None:
                 continue
-            if not self._is_up_to(marker, asked.found_us):
-                # It has just begun to read what came while it was away.
+            is_of_other = asked.place.campaign and marker.campaigns != self._shards.campaigns
+            if is_of_other or not self._is_up_to(marker, asked.found_us):
+                # It counts by other campaigns already, or has just begun to read what came while it was away.
                 asked.sent_s.pop(shard, None)
                 continue
             asked.answers[shard] = answer
@@ -325,6 +329,8 @@ class Moments:
     def _question(self, place: _Place, bounds: Between) -> Question | None:
         """What to ask; None where the window has no such unit."""
         if place.campaign:
+            if self._totals.instants_of(place.period) != place.instants:
+                return None  # it is another one now, or none
             minute = self._totals.minute_of_unit(place.row, place.position)
             return self._ask(place, bounds, 0, minute, minute) if minute is not None else None
         first, last = date.fromisoformat(place.start), date.fromisoformat(place.end)

@@ -33,10 +33,13 @@ class Shards:
     """
 
     def __init__(self, partitions: int, rerouted: str, aliases: str = "", campaigns: str = "") -> None:
-        """Of `partitions` shards that count by `aliases` and `campaigns`; `rerouted` names the topic of forwarded records."""
+        """Of `partitions` shards that count by `aliases` and `campaigns`; `rerouted` names the topic of forwarded records.
+
+        Other campaigns may be given in `campaigns`, before anything is taken.
+        """
         self._partitions = partitions
         self._aliases = aliases
-        self._campaigns = campaigns
+        self.campaigns = campaigns
         self._rerouted = rerouted
         #: Shards whose transaction has been absorbed in part.
         self._cut: set[int] = set()
@@ -99,9 +102,17 @@ class Shards:
         # Where the aliases or the campaigns have changed, each counts by the former ones until it is opened again: no sum of both
         # ever stood.
         return len(self.markers) == self._partitions and not any(
-            marker.rebuilding or marker.aliases != self._aliases or marker.campaigns != self._campaigns
+            marker.rebuilding or marker.aliases != self._aliases or marker.campaigns != self.campaigns
             for marker in self.markers.values()
         )
+
+    @property
+    def announced(self) -> str | None:
+        """The announcement that all shards count by; None while they do not agree, or have not reported."""
+        if len(self.markers) < self._partitions or any(marker.rebuilding for marker in self.markers.values()):
+            return None
+        found = {marker.announced for marker in self.markers.values()}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def _forwarded(self) -> int:

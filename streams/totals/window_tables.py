@@ -23,9 +23,10 @@ from schemas.codec import (
     encode_row,
     read_row,
 )
-from schemas.events import BalanceSet
+from schemas.events import BalanceSet, CampaignSet, CampaignWithdrawn
 from schemas.facts import Rejection
 from schemas.memory import (
+    ANNOUNCED,
     COUNTED,
     CUT,
     DECIDED,
@@ -49,11 +50,12 @@ from streams.domain.controls import control_of
 from streams.domain.kept_days import KeptState
 from streams.domain.milestones import EARLIEST_SOURCE
 from streams.domain.targets import change_of
-from streams.errors import ExpectedError
+from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
 from streams.kafka.pacing import paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
+from streams.totals.announcing import Announcing
 from streams.totals.factory import make_totals
 from streams.totals.forecasts import make_forecasts
 from streams.totals.history import History
@@ -115,6 +117,7 @@ class WindowTables:
             context.scopes.aliases.text,
             context.campaigns.text,
         )
+        self._announcing = Announcing(context, self._shards, number)
         self._moments = Moments(context, self._totals, self._shards, number)
         #: Events that the former writer had decided, in order, and that wait for their units.
         self._waiting: dict[str, bytes] = {}
@@ -136,6 +139,9 @@ class WindowTables:
         catalogue = self._context.catalogue
         async with self._context.log.reader() as reader:
             memory = await self._recall(reader)
+            self._announcing.recall(memory.pop(ANNOUNCED, None))
+            self._totals.count_campaigns(self._announcing.campaigns)
+            self._shards.campaigns = self._announcing.campaigns.text
             head = await self._snapshots.open(reader)
             if head is not None:
                 _, series, _ = self._totals.windows.sizes
@@ -238,8 +244,23 @@ class WindowTables:
             if self._shards.settled:
                 records += await self._snapshots.records()
         records += self._moments.questions()
+        await self._commit(records)
+
+    async def _commit(self, records: list[Outgoing]) -> None:
+        """Commits them, with what is to be told of campaigns.
+
+        Raises:
+            ReopenError: The ledger partitions count by another announcement of campaigns; what there was is committed.
+        """
+        adopted = None
+        if self._parts is None:
+            records += self._announcing.to_tell()
+            adopted = self._announcing.to_adopt()
+            records += [adopted] if adopted is not None else []
         if records:
             await self._writer.commit(records)
+        if adopted is not None:
+            raise ReopenError("other campaigns are announced")
 
     async def close(self) -> None:
         """Closes the producer."""
@@ -402,6 +423,8 @@ class WindowTables:
         )
         if isinstance(event, BalanceSet):
             return self._totals.take_balance(balance_of(event))
+        if isinstance(event, CampaignSet | CampaignWithdrawn):
+            return self._announcing.take(event)
         return event if isinstance(event, Rejection) else self._totals.take_target(change_of(event))
 
     def _take_control(self, record: SourceRecord, *, future_limit_us: int) -> Disposition | Rejection:
@@ -439,7 +462,7 @@ class WindowTables:
 
         Every shard must have read what was appended, or happened, before today and before the end of the last such campaign.
         """
-        ended_us = self._context.last_end_us(now_us)
+        ended_us = self._context.last_end_us(now_us, self._announcing.campaigns)
         if self._context.settings.clock == "events":
             return self._shards.told_up_to(ended_us)
         return self._shards.read_up_to(ended_us)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiokafka.errors import KafkaError
 
-from streams.errors import ExpectedError, GapError
+from streams.errors import ExpectedError, GapError, ReopenError
 from streams.kafka.log import Partition
 from streams.kafka.transactions import FencedError, InDoubtError
 
@@ -125,6 +125,8 @@ class TaskRunner:
         #: Why it has stopped, if only an operator can make it continue; else empty.
         self.stopped_by = ""
         self._doubt = ""
+        #: Whether the state has something to do once it is open, whatever comes.
+        self._has_work = False
         self._stopping = asyncio.Event()
         self._assigned_again = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -192,6 +194,9 @@ class TaskRunner:
             except FencedError as error:
                 wait_s = self._fenced_backoff_s
                 logger.warning("%s: taken over by another worker (%s); left to it for %.0f s", self.name, error, wait_s)
+            except ReopenError as error:
+                wait_s, self._has_work = 0.0, True
+                logger.info("%s: %s; opened again", self.name, error)
             except GapError as error:
                 # The other partitions are not affected and continue.
                 self.stopped_by, wait_s = str(error), _GAP_BACKOFF_S
@@ -255,7 +260,8 @@ class TaskRunner:
     async def _serve(self, state: State) -> None:
         due = 0.0
         while True:
-            if state.unfinished:
+            if state.unfinished or self._has_work:
+                self._has_work = False
                 await asyncio.sleep(0)
                 if self._stopping.is_set():
                     return

@@ -62,6 +62,14 @@ DATA: dict[str, dict[str, Any]] = {
     },
     "target.withdrawn.v1": {"target_id": "su7-2024-10", "reason": "replaced"},
     "balance.set.v1": {"metric": "deliveries", "scope": "all", "count": 480000, "label": "up to 2023"},
+    "campaign.set.v1": {
+        "campaign": "yu7-launch",
+        "start": "2025-06-26T22:00:00+08:00",
+        "end": "2025-06-27T22:00:00+08:00",
+        "scopes": [["model"], []],
+        "label": "YU7",
+    },
+    "campaign.withdrawn.v1": {"campaign": "yu7-launch", "reason": "another name"},
     "control.total.v1": {
         "metric": "deliveries",
         "scope": "model=SU7",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -481,7 +481,7 @@ def test_a_rejection_is_one_line_for_a_person_without_payload(value: bytes) -> N
     assert outcome.reason in REASONS
     assert SECRET not in outcome.message
     assert "\n" not in outcome.message
-    assert 10 < len(outcome.message) < 300
+    assert 10 < len(outcome.message) < 350
 
 
 # Targets ------------------------------------------------------------------------------------------------------------
@@ -562,6 +562,44 @@ def test_opening_balances_are_as_strict_as_the_other_events(
     value = text_of({**document(BALANCE), "data": DATA[BALANCE] | data})
     outcome = decode_target(Record(value, key=key), future_limit_us=FUTURE_LIMIT_US)
     assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+
+
+# Campaigns ----------------------------------------------------------------------------------------------------------
+
+CAMPAIGN = "campaign.set.v1"
+CAMPAIGN_KEY = b"campaign:yu7-launch"
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "reason", "why"),
+    [
+        ({}, CAMPAIGN_KEY, None, ""),
+        ({"end": None, "scopes": None}, CAMPAIGN_KEY, None, ""),
+        ({"end": "", "label": None}, CAMPAIGN_KEY, None, ""),
+        ({"start": "2025-06-20T22:00:00+08:00"}, CAMPAIGN_KEY, None, ""),
+        ({"start": "2025-06-20T21:59:00+08:00"}, CAMPAIGN_KEY, "invalid_field", "within 7 days"),
+        ({"start": "2025-06-27T22:00:00+08:00"}, CAMPAIGN_KEY, "invalid_field", "ends after it begins"),
+        ({"start": "2025-06-26T22:00:30+08:00"}, CAMPAIGN_KEY, "invalid_field", "at full minutes"),
+        ({"end": "2025-06-27T22:00:00.5+08:00"}, CAMPAIGN_KEY, "invalid_field", "at full minutes"),
+        ({"start": "2025-06-26T22:00:00"}, CAMPAIGN_KEY, "missing_offset", "data.start: which has no offset"),
+        ({"scopes": []}, CAMPAIGN_KEY, "invalid_field", "data.scopes"),
+        ({"scopes": [["model"], ["model"]]}, CAMPAIGN_KEY, "invalid_field", "listed twice"),
+        ({"scopes": [["region", "model"], ["model", "region"]]}, CAMPAIGN_KEY, "invalid_field", "listed twice"),
+        ({"scopes": [["model", "model"]]}, CAMPAIGN_KEY, "invalid_field", "data.scopes: a dimension is listed twice"),
+        ({"scopes": [["colour"]]}, CAMPAIGN_KEY, "invalid_field", "wanted: sets of dimensions"),
+        ({"campaign": "YU7"}, b"campaign:YU7", "invalid_field", "lower-case words"),
+        ({"campaign": "x" * 65}, b"campaign:" + b"x" * 65, "invalid_field", "data.campaign"),
+        ({}, b"yu7-launch", "wrong_key", "campaign:NAME"),
+        ({}, None, "wrong_key", "campaign:NAME"),
+    ],
+)
+def test_campaigns_are_as_strict_as_the_other_events(
+    data: dict[str, Any], key: bytes | None, reason: str | None, why: str
+) -> None:
+    value = text_of({**document(CAMPAIGN), "data": DATA[CAMPAIGN] | data})
+    outcome = decode_target(Record(value, key=key, timestamp=1_800_000_000_000), future_limit_us=FUTURE_LIMIT_US)
+    assert (outcome.reason if isinstance(outcome, Rejection) else None) == reason
+    assert reason is None or why in cast("Rejection", outcome).message
 
 
 # Control totals -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ from schemas.events import (
     ORDER_EVENTS,
     PRODUCTION_EVENTS,
     TARGET_EVENTS,
+    CampaignEvent,
+    CampaignSet,
+    CampaignWithdrawn,
     ControlTotal,
     PlanEvent,
     canonical_scope,
@@ -40,13 +43,14 @@ from schemas.facts import (
     Rejection,
     topic_number,
 )
-from schemas.instants import micros_of, parse_instant
+from schemas.instants import format_instant, micros_of, parse_instant
 from schemas.texts import scope_names
 from schemas.topics import DAY_MS, SOURCE_MAX_BYTES, Catalogue, Topic
 from schemas.wrappers import WRAPPERS
 from streams.audit.sums import Business
+from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
 from streams.domain.calendar import WINDOWS
-from streams.domain.campaigns import MINUTE_US, Campaigns
+from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone, hour_of_cell
@@ -90,6 +94,7 @@ KNOWN_CHECKS = {
     "windows",
     "rolling",
     "campaigns",
+    "announced-campaigns",
     "day-starts",
     "metrics",
     "scope-ids",
@@ -483,6 +488,50 @@ def test_an_instant_is_in_the_minute_of_a_campaign_that_the_document_says(row: t
     )
     (span,) = Business(settings).campaigns
     assert span.minute_of(time_us) == minute
+
+
+def _said(text: str) -> Campaign | None:
+    """What a cell says of a campaign: when it is, on one evening; None where it is not counted."""
+    found = re.fullmatch(r".*?(\d\d:\d\d) (?:to (\d\d:\d\d)|for 7 days)", text) or re.fullmatch(
+        r"set from (\d\d:\d\d)()", text
+    )
+    if found is None:
+        assert text in ("withdrawn", "not at all"), text
+        return None
+    start_us = micros_of(parse_instant(f"2026-03-01T{found[1]}:00Z"))
+    end = f"2026-03-01T{found[2]}:00Z" if found[2] else "2026-03-08T20:00:00Z"
+    return Campaign("spring-sale", start_us, micros_of(parse_instant(end)), ((),))
+
+
+def _event_of_campaign(time: str, event_id: str, text: str) -> CampaignEvent:
+    said = _said(text)
+    data: dict[str, Any] = {"campaign": "spring-sale"}
+    if said is not None:
+        data["start"] = format_instant(datetime.fromtimestamp(said.start_us / 1e6, UTC))
+        data |= {"end": format_instant(datetime.fromtimestamp(said.end_us / 1e6, UTC))} if " to " in text else {}
+    document = {
+        "specversion": "1.0", "id": event_id, "source": "/plan", "data": data, "time": f"2026-03-01T{time}:00Z",
+        "type": "campaign.set.v1" if said is not None else "campaign.withdrawn.v1",
+    }  # fmt: skip
+    value = json.dumps(document)
+    event = read(Record(value.encode(), b"campaign:spring-sale", STRUCTURED, after(value)), "targets")
+    assert isinstance(event, CampaignSet | CampaignWithdrawn), event
+    return event
+
+
+@pytest.mark.parametrize("known", range(1, len(rows_of("announced-campaigns")) + 1))
+def test_which_campaign_is_counted_is_what_the_document_says_in_whatever_order_the_events_come(known: int) -> None:
+    settings, *rows = rows_of("announced-campaigns")[:known]
+    of_settings = _said(settings[2])
+    assert of_settings is not None
+    wanted = _said((rows or [settings])[-1][3])
+    events = [_event_of_campaign(time, codes(event_id)[0], text) for time, event_id, text, _ in rows]
+    for order in itertools.islice(itertools.permutations(events), 720):
+        book = CampaignBook(["spring-sale"])
+        for event in order:
+            book.take(campaign_change_of(event, ((),)))
+        found = Announcement(1, book.decided).beside([of_settings])
+        assert list(found) == ([wanted] if wanted is not None else [])
 
 
 def test_the_table_of_windows_has_every_kind() -> None:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from schemas import codec, export
-from schemas.events import EVENTS, BalanceSet, ControlTotal, TargetSet, TargetWithdrawn
+from schemas.events import EVENTS, BalanceSet, CampaignSet, CampaignWithdrawn, ControlTotal, TargetSet, TargetWithdrawn
 from tests.contract.builders import Record, by_authority, decoded, key_of
 from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, OUTPUTS, SAMPLES
 
@@ -24,6 +24,7 @@ TARGETS: dict[str, type[TargetSet | TargetWithdrawn]] = {
 }
 CONTROL = "control.total.v1"
 BALANCE = "balance.set.v1"
+CAMPAIGNS = ("campaign.set.v1", "campaign.withdrawn.v1")
 INTERNAL = ("internal.day-count", "internal.marker", "internal.marker.several-topics")
 SCHEMAS = export.json_schemas()
 
@@ -56,7 +57,7 @@ def schema_of(name: str) -> dict[str, Any]:
 
 def test_every_type_and_version_has_a_sample_and_every_sample_is_tested() -> None:
     found = {path.name.removesuffix(".json") for path in SAMPLES.iterdir()}
-    assert found == {*FACTS, *TARGETS, BALANCE, CONTROL, *OUTPUTS, *INTERNAL}
+    assert found == {*FACTS, *TARGETS, BALANCE, *CAMPAIGNS, CONTROL, *OUTPUTS, *INTERNAL}
     assert set(SCHEMAS) <= {name if name in SCHEMAS else name.rpartition(".")[0] for name in found}
 
 
@@ -84,6 +85,21 @@ def test_the_sample_opening_balance_is_read_as_its_model() -> None:
     assert (balance.data.count, balance.data.period) == (480_000, "total")
 
 
+def test_the_sample_campaign_is_read_as_its_model() -> None:
+    announced, withdrawn = (
+        codec.decode_target(
+            Record(sample(name), key=b"campaign:yu7-launch", timestamp=1_800_000_000_000), future_limit_us=0
+        )
+        for name in CAMPAIGNS
+    )
+    assert isinstance(announced, CampaignSet)
+    assert isinstance(withdrawn, CampaignWithdrawn)
+    assert announced.data.campaign == withdrawn.data.campaign == "yu7-launch"
+    assert announced.data.end is not None
+    assert (announced.data.end - announced.data.start).total_seconds() == 24 * 3600
+    assert announced.data.scopes == [["model"], []]
+
+
 def test_the_sample_control_total_is_read_as_its_model() -> None:
     record = Record(sample(CONTROL), key=b"deliveries/model=SU7/day:2024-10-07", timestamp=1_728_400_000_000)
     control = codec.decode_control(record, future_limit_us=0)
@@ -91,7 +107,7 @@ def test_the_sample_control_total_is_read_as_its_model() -> None:
     assert (control.data.count, control.data.label) == (1045, "handed over")
 
 
-@pytest.mark.parametrize("name", [*FACTS, *TARGETS, BALANCE, CONTROL])
+@pytest.mark.parametrize("name", [*FACTS, *TARGETS, BALANCE, *CAMPAIGNS, CONTROL])
 def test_a_publisher_writes_an_event_as_the_sample_has_it(name: str) -> None:
     model = EVENTS[name]
     assert codec.encode_event(model.model_validate_json(sample(name))) == sample(name)

@@ -92,6 +92,11 @@ def counted(counts: dict[CountKey, DayCount]) -> dict[tuple[str, str, CampaignHo
     }
 
 
+def told_rows(ledger: Ledger) -> dict[CountKey, tuple[int, int, list[int]]]:
+    """What a ledger counts, whatever the steps in which it came; what it never or no longer counts aside."""
+    return {key: (one.count, one.backfilled, one.by_hour) for key, one in ledger.counts().items() if one.count}
+
+
 @settings(deadline=None)
 @given(arrivals(), campaigns())
 def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_they_came(

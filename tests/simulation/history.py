@@ -208,6 +208,39 @@ class Planners:
         ).encode()
 
 
+class Announcers:
+    """Announce campaigns around a moment, change and withdraw them, and make mistakes."""
+
+    def __init__(self, dice: Random, start: datetime) -> None:
+        self._dice = dice
+        self._start = start.replace(second=0, microsecond=0)
+        self._number = 0
+
+    def next(self, now_us: int) -> Sent:
+        """The next record, for the topic of the targets."""
+        dice = self._dice
+        self._number += 1
+        name = dice.choice(["a-launch", "c-night"])
+        first = self._start - timedelta(minutes=dice.choice([0, 1, 70]))
+        data: dict[str, Any] = {"campaign": name}
+        kind, is_event = "campaign.set.v1", dice.random() > 0.15
+        if dice.random() < 0.25:
+            kind = "campaign.withdrawn.v1"
+            data |= {} if is_event else {"campaign": "A launch"}
+        else:
+            data["start"] = (first if is_event else first + timedelta(seconds=30)).isoformat()
+            # Many last until told.
+            length = dice.choice([None, 1, 2, 75])
+            data |= {"end": (first + timedelta(minutes=length)).isoformat()} if length else {}
+            data |= {"scopes": [["model"]]} if dice.random() < 0.2 else {}
+        moment = _EPOCH + timedelta(microseconds=now_us)
+        document = {
+            "specversion": "1.0", "id": f"c{self._number}", "source": "/marketing", "type": kind,
+            "time": moment.isoformat(timespec="milliseconds"), "data": data,
+        }  # fmt: skip
+        return Sent(0, f"campaign:{data['campaign']}".encode(), json.dumps(document).encode(), is_event=is_event)
+
+
 def meaning(value: bytes) -> dict[str, Any]:
     """The event in a valid value."""
     parsed: dict[str, Any] = json.loads(value)

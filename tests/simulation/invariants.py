@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +19,7 @@ import orjson
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import CampaignHour, CountKey, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, INVENTORY, QUARANTINED, Metric
-from schemas.memory import KEPT, SIDE, SNAPSHOT, WAITING, key_of
+from schemas.memory import ANNOUNCED, KEPT, SIDE, SNAPSHOT, WAITING, key_of
 from schemas.notes import Place
 from schemas.outputs import ALERT_KINDS, Books, ControlHeaders, source_name, source_of
 from schemas.partitioner import homes, totals_partition
@@ -53,6 +53,8 @@ OTHERS: Final = "model=other"
 _OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
 #: More than any window has.
 _MOST_UNITS: Final = 300
+#: A campaign without an end.
+_LONGEST: Final = timedelta(days=7)
 
 
 class BrokenError(AssertionError):
@@ -76,10 +78,15 @@ Counted = tuple[Metric, str, Part]
 
 
 class Campaign(NamedTuple):
-    """A campaign as the settings have it."""
+    """A campaign as the settings have it, or as an event does."""
 
     start: datetime
     end: datetime
+    is_of_all: bool = True
+
+
+#: By the id of its period.
+Campaigns = dict[str, Campaign]
 
 
 class _Shard:
@@ -91,7 +98,9 @@ class _Shard:
         self.books: dict[str, Books] = {}
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
         self.units: dict[str, list[tuple[Metric, str, Part]]] = {}
-        #: The same with their scopes by model and their events, by time, id and source.
+        #: Order → where its units are counted.
+        self.cells: dict[str, list[Counted]] = {}
+        #: The units with their scopes by model and their events, by time, id and source.
         self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
         self.expected: Counter[Counted] = Counter()
         self.counts: dict[Counted, int] = {}
@@ -105,6 +114,9 @@ class _Shard:
         self.models: set[str] = set()
         #: Whether its last marker says so; before the first it is.
         self.is_rebuilding = True
+        #: What its last marker says of announced campaigns, and the campaigns that it has to count by it.
+        self.announced = ""
+        self.campaigns: Campaigns | None = None
 
     def hear(self, key: CountKey | None, value: bytes) -> None:
         """Takes a count."""
@@ -169,6 +181,9 @@ class _TotalsPart:
         self.below_since_us: dict[tuple[str, str, str, int], int] = {}
         #: The first day of which models have rows, as it is remembered.
         self.kept_since = ""
+        #: The announcement that it goes on by, as it is remembered, and the campaigns that are counted by it.
+        self.announced = ""
+        self.campaigns: Campaigns | None = None
 
     def advance(self, position: int) -> _Summed:
         """The counts up to an offset; a lower one than before is that of another writer, from what is committed."""
@@ -244,8 +259,8 @@ class Invariants:
         world.seen["days that begin later"] += bool(self._starts)
         rolling = (f"rolling:{window.days}d" for window in world.settings.rolling)
         self._windows = (*world.settings.windows, *rolling)
-        self._campaigns = {
-            f"campaign:{one.name}": Campaign(one.start, one.end or one.start + timedelta(days=7))
+        self._of_settings = {
+            f"campaign:{one.name}": Campaign(one.start, one.end or one.start + _LONGEST)
             for one in world.settings.campaign
         }
         self._topics = world.context.source_topics
@@ -366,7 +381,8 @@ class Invariants:
             if self._world.is_event(entry) and place not in self._dead
         )
         moving = self._moving_since(ends)
-        for key in sorted(then.keys() | self.table.keys()):
+        announced = {f"campaign:{event['data']['campaign']}" for event in self._announcements()}
+        for key in sorted(key for key in then.keys() | self.table.keys() if key[2] not in announced):
             count = units_in(self.table[key]) if key in self.table else 0
             is_compared = key[0] != INVENTORY and not self._is_to_come(key) and not self._may_lack(key)
             if count != then[key] and key[2] not in moving and is_compared:
@@ -430,6 +446,7 @@ class Invariants:
             raise BrokenError("marker", f"ledger {number} committed without a marker")
         marker = _marker(body)
         answers = self._check_markers(number, found[self._catalogue.counts.name], marker)
+        self._hear_announced(shard, marker, number)
         self._hear_dead_letters(number, found[self._catalogue.dead_letters.name])
         self._hear_forwarded(number, found[self._topics.rerouted])
         covered = self._cover(number, shard, marker)
@@ -493,10 +510,11 @@ class Invariants:
                 (datetime.fromisoformat(time), event_id, source)
                 for units in one_of_each
                 for time, event_id, source in units
-                if data["period"] in self._periods_at(time)
-                or (
-                    data["period"] not in self._campaigns
-                    and data["start"] <= self._date_of(time).isoformat() <= data["end"]
+                if _is_between(time, data)
+                and (
+                    "starts_at" in data
+                    or data["period"] in periods_of(self._date_of(time), self._windows)
+                    or data["start"] <= self._date_of(time).isoformat() <= data["end"]
                 )
             )
             position = data["position"] - data.get("balance", 0)
@@ -699,27 +717,33 @@ class Invariants:
 
     def _count_again(self, shard: _Shard, order_id: str) -> None:
         """The units and contradictions of one order, by the plain rules of `tests.support.recount`."""
-        before = shard.units.get(order_id, [])
+        before = shard.cells.get(order_id, [])
         found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
         dated = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
         days: list[Counted] = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
         after = [
             (metric, model, part)
             for (metric, model, day), (_, event, _) in zip(days, found, strict=True)
-            for part in (day, *self._minutes_of(event["time"]))
+            for part in (day, *self._minutes_of(event["time"], shard.campaigns or {}))
         ]
         shard.units[order_id] = after
+        now = shard.cells[order_id] = [cell for unit in after for cell in self._cells_at(*unit, shard)]
         shard.dated[order_id] = [
             (metric, f"model={model}", (event["time"], event["id"], event["source"]))
             for (metric, model, _), (_, event, _) in zip(days, found, strict=True)
         ]
         shard.unjudged.add(order_id)
-        for sign, several in ((-1, before), (1, after)):
-            for metric, model, part in several:
-                cells: list[Counted] = [(metric, "all", part), (metric, f"model={model}", part)]
-                for cell in cells:
-                    shard.expected[cell] += sign
-                    shard.uncompared.add(cell)
+        for sign, cells in ((-1, before), (1, now)):
+            for cell in cells:
+                shard.expected[cell] += sign
+                shard.uncompared.add(cell)
+
+    @staticmethod
+    def _cells_at(metric: Metric, model: str, part: Part, shard: _Shard) -> list[Counted]:
+        """Where a unit of a model is counted."""
+        of_model: Counted = (metric, f"model={model}", part)
+        campaign = (shard.campaigns or {}).get(part.period) if isinstance(part, Minute) else None
+        return [of_model] if campaign is not None and not campaign.is_of_all else [(metric, "all", part), of_model]
 
     def _check_room(self, number: int, shard: _Shard, marker: Marker) -> None:
         """Events are kept out, and only those, for whose models there is no room; a rebuild takes what was taken before."""
@@ -753,25 +777,123 @@ class Invariants:
         return local.date() - timedelta(days=local.hour < self._starts)
 
     def _check_length(self, name: str, data: dict[str, Any], achieved: datetime) -> None:
-        if data["period"] in self._campaigns:
-            after_s = (achieved - self._campaigns[data["period"]].start).total_seconds()
+        if "starts_at" in data:
+            after_s = (achieved - datetime.fromisoformat(data["starts_at"])).total_seconds()
             if data["after_s"] != after_s:
                 raise BrokenError("moment", f"{name} was achieved after {data['after_s']} s, not {after_s}")
             self._world.seen["milestones of campaigns with their unit"] += 1
 
-    def _minutes_of(self, text: str) -> list[Minute]:
+    @staticmethod
+    def _minutes_of(text: str, campaigns: Campaigns) -> list[Minute]:
         """The minutes of campaigns that an instant is in."""
         instant = datetime.fromisoformat(text)
         return [
             Minute(period, int((instant - campaign.start).total_seconds() // 60))
-            for period, campaign in self._campaigns.items()
+            for period, campaign in campaigns.items()
             if campaign.start <= instant < campaign.end
         ]
 
     def _periods_at(self, text: str) -> tuple[str, ...]:
-        """Ids of the periods that an instant is in."""
+        """Ids of the periods that an instant is in; of campaigns those that no event has announced."""
+        announced = {f"campaign:{event['data']['campaign']}" for event in self._announcements()}
+        settled = {period: each for period, each in self._of_settings.items() if period not in announced}
         of_date = periods_of(self._date_of(text), self._windows)
-        return (*of_date, *(minute.period for minute in self._minutes_of(text)))
+        return (*of_date, *(minute.period for minute in self._minutes_of(text, settled)))
+
+    # Announced campaigns --------------------------------------------------------------------------------------------
+
+    def _announcements(self) -> list[dict[str, Any]]:
+        """The valid events of campaigns, in the order of their records."""
+        tp = Partition(self._world.context.side_topics[0], 0)
+        entries = [entry for entry in self._world.cluster.entries(tp) if not entry.is_marker]
+        valid = [entry for entry in entries if Place(entry.topic, 0, entry.offset) not in self.side_errors]
+        events = [orjson.loads(entry.value or b"") for entry in valid]
+        return [event for event in events if "campaign" in event["data"]]
+
+    def _counted_after(self, events: Iterable[dict[str, Any]]) -> Campaigns:
+        """The campaigns that are counted after some events, by the plain rule."""
+        found = dict(self._of_settings)
+        for event in sorted(events, key=lambda event: (event["time"], event["id"])):
+            data = event["data"]
+            found.pop(f"campaign:{data['campaign']}", None)
+            if event["type"] == "campaign.set.v1":
+                start = datetime.fromisoformat(data["start"])
+                end = datetime.fromisoformat(data["end"]) if "end" in data else start + _LONGEST
+                found[f"campaign:{data['campaign']}"] = Campaign(start, end, "scopes" not in data)
+        return found
+
+    def _campaigns_by(self, text: str, who: str) -> Campaigns:
+        """The campaigns of an announcement, which has to be what the events up to one of them come to."""
+        said = dict(self._of_settings)
+        for each in filter(None, text.partition(" ")[2].split("; ")):
+            name, _, span = each.partition("@")
+            said.pop(f"campaign:{name}", None)
+            if span != "-":
+                first, minutes = (int(part) for part in span.partition(" ")[0].split("+"))
+                start = datetime.fromtimestamp(first * 60, UTC)
+                is_of_all = "all" in span.partition(" ")[2].split("|")
+                said[f"campaign:{name}"] = Campaign(start, start + timedelta(minutes=minutes), is_of_all)
+        events = self._announcements()
+        if not any(said == self._counted_after(events[:known]) for known in range(len(events) + 1)):
+            raise BrokenError("announced", f"{who} counts by {text!r}, which no events come to")
+        return said
+
+    def _hear_announced(self, shard: _Shard, marker: Marker, number: int) -> None:
+        """A ledger partition counts by other campaigns: all that it has taken is counted again."""
+        if shard.campaigns is not None and marker.announced == shard.announced:
+            return
+        before, shard.announced = shard.campaigns, marker.announced
+        shard.campaigns = self._campaigns_by(marker.announced, f"ledger {number}")
+        self._world.seen["announcements counted by"] += before is not None
+        for order_id in shard.orders:
+            self._count_again(shard, order_id)
+
+    def _hear_adopted(self, number: int, entries: list[Entry]) -> None:
+        """A partition of the totals goes on by another announcement: all ledger partitions count by it."""
+        part = self._parts[number]
+        for entry in entries:
+            if entry.key != key_of(SIDE, ANNOUNCED):
+                continue
+            part.announced = (entry.value or b"").decode()
+            part.campaigns = self._campaigns_by(part.announced, f"totals {number}")
+            others = {shard: marker.announced for shard, marker in part.summed.markers.items()}
+            if set(others.values()) != {part.announced} or len(others) != len(self._shards):
+                raise BrokenError("announced", f"totals {number} goes on by {part.announced!r}, ledgers by {others}")
+            self._world.seen["announcements adopted"] += 1
+            part.unchecked |= {key for key in part.summed.sums if key[2].startswith("campaign:")}
+
+    def _campaigns_of(self, scope: str) -> Campaigns:
+        """The campaigns that the rows of a scope are counted by."""
+        found = self._parts[self._home(scope)].campaigns
+        return self._of_settings if found is None else found
+
+    def _is_left_as_it_is(self, key: Cell) -> bool:
+        """Whether a row is of a campaign that is not counted, of its scope, any more, or not yet."""
+        if not key[2].startswith("campaign:"):
+            return False
+        campaign = self._campaigns_of(key[1]).get(key[2])
+        return campaign is None or not (campaign.is_of_all or key[1] != "all")
+
+    def _check_announced(self) -> None:
+        """At the end everything counts by what all events come to."""
+        if not self._world.announces:
+            return
+        expected = self._counted_after(self._announcements())
+        for number, shard in enumerate(self._shards):
+            if shard.campaigns != expected:
+                raise BrokenError("announced", f"ledger {number} counts {shard.campaigns}, announced are {expected}")
+        for number, part in enumerate(self._parts):
+            if (self._of_settings if part.campaigns is None else part.campaigns) != expected:
+                raise BrokenError("announced", f"totals {number} count {part.campaigns}, announced are {expected}")
+        for key, row in self.table.items():
+            if key[2] in expected and not self._is_left_as_it_is(key):
+                instants = (datetime.fromisoformat(row[name]) for name in ("starts_at", "ends_at"))
+                if tuple(instants) != expected[key[2]][:2]:
+                    raise BrokenError("announced", f"{key} is {row['starts_at']} to {row['ends_at']}, not {expected}")
+        self._world.seen["campaigns that were announced"] += len(expected.keys() - self._of_settings.keys())
+        self._world.seen["campaigns withdrawn"] += any(
+            key[2].startswith("campaign:") and self._is_left_as_it_is(key) for key in self.table
+        )
 
     def _compare_counts(self, number: int, shard: _Shard, cells: Iterable[Counted]) -> None:
         wrong = [cell for cell in cells if shard.counts.get(cell, 0) != shard.expected.get(cell, 0)]
@@ -820,6 +942,7 @@ class Invariants:
             self._check_sums(position, part, part.unchecked if is_whole else self._consistent(published, part))
         elif found[self._catalogue.windows.name] or found[self._catalogue.milestones.name]:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
+        self._hear_adopted(number, found[self._catalogue.totals.name])
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
         self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
         self._hear_milestones(found[self._catalogue.milestones.name], found[self._catalogue.forecasts.name])
@@ -932,7 +1055,7 @@ class Invariants:
     def _check_sums(self, position: int, part: _TotalsPart, keys: set[Cell]) -> None:
         summed = part.summed
         for key in keys:
-            if self._may_lack(key):
+            if self._may_lack(key) or self._is_left_as_it_is(key):
                 continue
             count = units_in(self.table[key]) if key in self.table else 0
             expected = summed.sums[key] if self._kept is None else self._kept.expected(self.table, summed.sums, key)
@@ -1093,7 +1216,7 @@ class Invariants:
         if kind == "day":
             end_ms = int(end_of_day_s(text, self._zone, self._starts) * 1000)
         else:
-            end_ms = int(self._campaigns[key[2]].end.timestamp() * 1000)
+            end_ms = int(self._end_s(key[2], self.table[key]) * 1000)
             self._world.seen["campaigns that are over"] += 1
         reached_s = self._world.clock_reached_s(end_ms)
         for tp in self._world.sources():
@@ -1120,12 +1243,14 @@ class Invariants:
             return []
         now_s = self._world.now_us() / 1e6 - self._world.settings.closed_after_s
         return [
-            key for key, row in self.table.items() if row["status"] != "closed" and self._end_s(key[2], row) <= now_s
+            key
+            for key, row in self.table.items()
+            if row["status"] != "closed" and self._end_s(key[2], row) <= now_s and not self._is_left_as_it_is(key)
         ]
 
     def _end_s(self, period: str, row: dict[str, Any]) -> float:
-        if period in self._campaigns:
-            return self._campaigns[period].end.timestamp()
+        if period.startswith("campaign:"):
+            return datetime.fromisoformat(row["ends_at"]).timestamp()
         return end_of_day_s(row["end"], self._zone, self._starts)
 
     # Replays --------------------------------------------------------------------------------------------------------
@@ -1155,11 +1280,13 @@ class Invariants:
             self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
         self._check_inventories({scope for _, scope, _ in self.table})
         sums = self._expected_sums()
+        self._check_announced()
         published = {
             key: units_in(row)
             for key, row in self.table.items()
             if units_in(row)
             and key[0] != INVENTORY
+            and not self._is_left_as_it_is(key)
             and key[2].partition(":")[0] in ("day", "week", "month", "year", "total", "rolling", "campaign")
         }
         expected = {
@@ -1197,6 +1324,8 @@ class Invariants:
                     expected[metric, scope, part.period][part.number] += count
         for key, row in self.table.items():
             if not key[2].startswith("campaign:") or (self._kept is not None and key[1] != "all"):
+                continue
+            if self._is_left_as_it_is(key):
                 continue
             published = {number: count for number, count in enumerate(row["by_minute"]) if count}
             if published != expected[key]:
@@ -1304,7 +1433,7 @@ class Invariants:
                 expected = set()
                 for scope, rows in self._rows_of(rule).items():
                     peak = 0
-                    for period, count, is_over in sorted(rows):
+                    for period, count, is_over in sorted(rows, key=lambda row: self._order_of(row[0], scope)):
                         if kind == "record" and not is_over:
                             continue
                         if 0 < peak < count:
@@ -1350,12 +1479,21 @@ class Invariants:
             self._check_standing(rule, "scope_share", shares)
             self._check_standing(rule, "leader", leaders)
 
+    def _order_of(self, period: str, scope: str) -> tuple[float, str]:
+        """Periods of one window in the order of time: campaigns by their first instant, the others by their names."""
+        campaign = self._campaigns_of(scope).get(period)
+        return campaign.start.timestamp() if campaign is not None else 0.0, period
+
     def _rows_of(self, rule: RuleSettings) -> dict[str, list[tuple[str, int, bool]]]:
         """Of each scope that a rule watches: periods, counts, and whether they are over."""
         found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
         for (metric, scope, period), row in self.table.items():
             is_judged = metric == rule.metric and period.startswith(f"{rule.window}:")
-            if is_judged and (scope == "all") == (rule.scope == ()):
+            if (
+                is_judged
+                and (scope == "all") == (rule.scope == ())
+                and not self._is_left_as_it_is((metric, scope, period))
+            ):
                 found[scope].append((period, row["count"], row["status"] != "open"))
         return found
 
@@ -1363,10 +1501,20 @@ class Invariants:
         standing = {
             (data["scope"], data["period"])
             for data in self.standing.values()
-            if data["kind"] == kind and data["rule"] == rule.name
+            if data["kind"] == kind
+            and data["rule"] == rule.name
+            and not self._is_left_as_it_is((data["metric"], data["scope"], data["period"]))
         }
         if standing != expected:
             raise BrokenError(kind, f"standing are {sorted(standing)}, the rows give {sorted(expected)}")
+
+
+def _is_between(time: str, data: dict[str, Any]) -> bool:
+    """Whether an instant is between those of a milestone's campaign; always where it is of another window."""
+    if "starts_at" not in data:
+        return True
+    first, end = (datetime.fromisoformat(data[name]) for name in ("starts_at", "ends_at"))
+    return first <= datetime.fromisoformat(time) < end
 
 
 def _no_such_alert(what: str) -> None:

@@ -50,7 +50,7 @@ from tests.simulation.client import Network, SimulatedLog
 from tests.simulation.cluster import Cluster, FencedRequestError
 from tests.simulation.coverage import BOUNDARIES, Coverage
 from tests.simulation.group import Group
-from tests.simulation.history import DELIVERIES, ORDERS, Planners, Publishers, life_of, meaning
+from tests.simulation.history import DELIVERIES, ORDERS, Announcers, Planners, Publishers, life_of, meaning
 from tests.simulation.invariants import BrokenError, Invariants, home_of
 from tests.simulation.loop import Process, SimulatedLoop, current_process
 from tests.simulation.worker import Worker
@@ -360,6 +360,7 @@ def _settings(
     produces: bool,
     keep_days: int,
     campaigns: tuple[CampaignSettings, ...],
+    announces: bool,
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -420,7 +421,7 @@ def _settings(
                 name="two-days", metric="deliveries", window="rolling:2d", scope=("model",), exceeds=2, record=True
             ),
         )
-    if campaigns:
+    if campaigns or announces:
         rules = (
             *rules,
             RuleSettings(
@@ -432,7 +433,11 @@ def _settings(
                 first=True,
                 record=True,
             ),
-            RuleSettings(name="launched", metric="deliveries", window="campaign:a-launch", every=10),
+            *(
+                (RuleSettings(name="launched", metric="deliveries", window="campaign:a-launch", every=10),)
+                if campaigns
+                else ()
+            ),
         )
     targets = (
         TargetSettings(
@@ -513,6 +518,8 @@ class World:
         self.aliased_from = (
             datetime.fromisoformat(start).date() + timedelta(days=1) if Random(plan.seed + 1).random() < 0.2 else None
         )
+        #: Whether events announce campaigns: in one schedule of six.
+        self.announces = Random(plan.seed + 7).random() < 1 / 6
         self.settings = _settings(
             plan.partitions,
             plan.totals,
@@ -528,6 +535,7 @@ class World:
             produces=plan.produces,
             keep_days=plan.keep_days,
             campaigns=_campaigns(Random(plan.seed + 6), datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))),
+            announces=self.announces,
         )
         self.context = Context(self.settings)
         self._start_us = int(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1e6)
@@ -728,9 +736,10 @@ class World:
             self._start(f"w{number}")
         publishing = self.loop.create_task(self._publish())
         planning = self.loop.create_task(self._plan_targets())
+        announcing = self.loop.create_task(self._announce())
         failing = self.loop.create_task(self._make_faults())
         rebuilding = self.loop.create_task(self._count_again())
-        ending = self.loop.create_task(self._end(rebuilding, publishing, planning, failing))
+        ending = self.loop.create_task(self._end(rebuilding, publishing, planning, announcing, failing))
         failed = self.loop.create_task(self._failed.wait())
         await asyncio.wait({ending, failed}, return_when=asyncio.FIRST_COMPLETED)
         if self.failure is None:
@@ -847,6 +856,21 @@ class World:
             await asyncio.sleep(self.dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / self.plan.targets))
             sent = planners.next(self.now_us())
             tp = Partition(self.context.side_topics[sent.topic], 0)
+            await self.cluster.led([tp])
+            entry = self.cluster.append(tp, sent.key, sent.value, ())
+            if not sent.is_event:
+                self.invariants.expect_dead_letter(entry)
+
+    async def _announce(self) -> None:
+        if not self.announces:
+            return
+        dice = Random(self.plan.seed + 8)
+        announcers = Announcers(dice, datetime.fromtimestamp(self._start_us / 1e6, ZoneInfo(self.settings.timezone)))
+        several = dice.randrange(2, 6)
+        for _ in range(several):
+            await asyncio.sleep(dice.uniform(0.0, 2 * self.plan.pace_s * self.plan.records / several))
+            sent = announcers.next(self.now_us())
+            tp = Partition(self.context.side_topics[0], 0)
             await self.cluster.led([tp])
             entry = self.cluster.append(tp, sent.key, sent.value, ())
             if not sent.is_event:

@@ -1,0 +1,164 @@
+"""Campaigns as events: which are announced, whatever the order in which their events arrive, and how that is told.
+
+Of a campaign the event with the greatest (time, id, source) decides, from when it is read on: the counts do not depend on when
+a campaign is announced, so there is nothing to wait for. Campaigns of the settings are start values, as targets are.
+
+One partition of the totals judges the events. What they come to travels as a line of text, the announcement: to the ledger
+partitions, which count by it and say so in their markers, and from these to all partitions of the totals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.events import CampaignSet
+from schemas.facts import ID_CONFLICT, MOST_MINUTES
+from schemas.instants import micros_of
+from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.disposition import APPLIED, DUPLICATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schemas.events import CampaignEvent
+    from streams.domain.disposition import Disposition
+
+#: Of more that are announced, those that begin last are counted: what is announced travels with every transaction.
+MOST_ANNOUNCED: Final = 100
+_WITHDRAWN: Final = "@-"
+_BETWEEN: Final = "; "
+
+
+class CampaignChange(NamedTuple):
+    """One event of a campaign. In the order of (time, id, source) later ones replace earlier ones.
+
+    Attributes:
+        time_us: Microseconds since 1970.
+        id: The event's own; unique within its source and campaign.
+        source: The CloudEvents source.
+        name: Which campaign.
+        campaign: What is counted from then on; None when it is withdrawn.
+        text: Label or reason; tells two events apart and goes no further.
+    """
+
+    time_us: int
+    id: str
+    source: str
+    name: str
+    campaign: Campaign | None
+    text: str | None = None
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """The greatest decides."""
+        return self.time_us, self.id, self.source
+
+
+def campaign_change_of(event: CampaignEvent, of_service: Sequence[tuple[str, ...]]) -> CampaignChange:
+    """The change that an event brings.
+
+    Args:
+        event: As read.
+        of_service: The sets of dimensions whose scopes are counted, each in the order of scope ids; others are passed over.
+    """
+    name = event.data.campaign
+    if not isinstance(event, CampaignSet):
+        return CampaignChange(event.time_us, event.id, event.source, name, None, event.data.reason)
+    data = event.data
+    start_us = micros_of(data.start)
+    end_us = micros_of(data.end) if data.end is not None else start_us + MOST_MINUTES * MINUTE_US
+    listed = of_service if data.scopes is None else [tuple(each) for each in data.scopes]
+    campaign = Campaign(name, start_us, end_us, tuple(sorted(each for each in of_service if each in listed)))
+    return CampaignChange(event.time_us, event.id, event.source, name, campaign, data.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the events of campaigns come to, and its number: a later one has a greater one.
+
+    Attributes:
+        number: 0 where nothing has been announced.
+        decided: Campaigns that are counted besides those of the settings or in their place; None in place of one that is
+            withdrawn. By name, in its order.
+    """
+
+    number: int = 0
+    decided: tuple[tuple[str, Campaign | None], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it in one line; "" of nothing announced."""
+        if not self.number:
+            return ""
+        return f"{self.number} {_BETWEEN.join(_text_of(name, campaign) for name, campaign in self.decided)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Announcement:
+        """The announcement of a text.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if not text:
+            return cls()
+        number, _, listed = text.partition(" ")
+        return cls(int(number), tuple(_named(each) for each in listed.split(_BETWEEN) if each))
+
+    def beside(self, of_settings: Iterable[Campaign]) -> Campaigns:
+        """The campaigns that are counted where the settings have these."""
+        found: dict[str, Campaign | None] = {campaign.name: campaign for campaign in of_settings}
+        found.update(self.decided)
+        return Campaigns(campaign for campaign in found.values() if campaign is not None)
+
+
+class CampaignBook:
+    """Every event of every campaign.
+
+    Args:
+        of_settings: Names of the campaigns of the settings.
+    """
+
+    def __init__(self, of_settings: Iterable[str] = ()) -> None:
+        self._of_settings = frozenset(of_settings)
+        self._seen: dict[tuple[str, str, str], CampaignChange] = {}
+        self._last: dict[str, CampaignChange] = {}
+        self._decided: tuple[tuple[str, Campaign | None], ...] | None = None
+
+    def take(self, change: CampaignChange) -> Disposition:
+        """Takes one event; of several contents under one identity the first that is taken counts."""
+        known = self._seen.setdefault((change.name, change.source, change.id), change)
+        if known is not change:
+            return DUPLICATE if known == change else ID_CONFLICT
+        last = self._last.get(change.name)
+        if last is None or change.order > last.order:
+            self._last[change.name] = change
+            self._decided = None
+        return APPLIED
+
+    @property
+    def decided(self) -> tuple[tuple[str, Campaign | None], ...]:
+        """What the events come to, as an announcement has it; the same object as long as nothing has changed."""
+        if self._decided is None:
+            last = {name: change.campaign for name, change in self._last.items()}
+            counted = [campaign for campaign in last.values() if campaign is not None]
+            counted.sort(key=lambda campaign: (campaign.start_us, campaign.name))
+            kept = {campaign.name for campaign in counted[-MOST_ANNOUNCED:]}
+            # One that is left out is as good as withdrawn; that matters where the settings have one of that name.
+            self._decided = tuple(
+                (name, campaign if name in kept else None)
+                for name, campaign in sorted(last.items())
+                if name in kept or name in self._of_settings
+            )
+        return self._decided
+
+
+def _text_of(name: str, campaign: Campaign | None) -> str:
+    return campaign.text if campaign is not None else f"{name}{_WITHDRAWN}"
+
+
+def _named(text: str) -> tuple[str, Campaign | None]:
+    if text.endswith(_WITHDRAWN):
+        return text.removesuffix(_WITHDRAWN), None
+    campaign = Campaign.parse(text)
+    return campaign.name, campaign

@@ -1,0 +1,91 @@
+"""The campaigns that events announce: from the totals to the ledger partitions, and back with their counts.
+
+Partition 0 of the totals reads the events and tells each ledger partition what they come to, in the partition of its questions,
+until its marker says that it counts by it. Like a question, that is no state: what is lost on the way is told again. A partition
+of the totals goes on by what all ledger partitions say, remembers it in the transaction before, and is opened again, as the first
+step of a writer is the one that tells news from what was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from schemas.memory import ANNOUNCED, SIDE, key_of
+from schemas.questions import FROM_TOTALS, announcing
+from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
+from streams.kafka.transactions import Outgoing
+
+if TYPE_CHECKING:
+    from schemas.events import CampaignEvent
+    from streams.context import Context
+    from streams.domain.campaigns import Campaigns
+    from streams.domain.disposition import Disposition
+    from streams.totals.shards import Shards
+
+#: How long to wait for a ledger partition before it is told again.
+_AGAIN_S: Final = 2.0
+
+
+class Announcing:
+    """What one partition of the totals knows of announced campaigns.
+
+    Attributes:
+        by: The announcement that its rows are counted by.
+        campaigns: The campaigns that they are.
+    """
+
+    def __init__(self, context: Context, shards: Shards, number: int = 0) -> None:
+        self._context = context
+        self._shards = shards
+        self._number = number
+        self._book = CampaignBook(campaign.name for campaign in context.campaigns)
+        self._told_s: dict[int, float] = {}
+        self._told = ""
+        self._last_wanted: tuple[object, frozenset[str], Announcement] | None = None
+        self.by = Announcement()
+        self.campaigns: Campaigns = context.campaigns
+
+    def recall(self, value: bytes | None) -> None:
+        """Takes over what the former writer went on by; None where it has never been told anything."""
+        self.by = Announcement.parse(value.decode() if value is not None else "")
+        self.campaigns = self.by.beside(self._context.campaigns)
+
+    def take(self, event: CampaignEvent) -> Disposition:
+        """Takes an event of a campaign."""
+        return self._book.take(campaign_change_of(event, self._context.templates))
+
+    def to_tell(self) -> list[Outgoing]:
+        """Records for the ledger partitions that do not count by what the events come to."""
+        if self._number:
+            return []
+        wanted, now_s = self._wanted().text, asyncio.get_running_loop().time()
+        if wanted != self._told:
+            self._told, self._told_s = wanted, {}
+        records = []
+        for shard, marker in sorted(self._shards.markers.items()):
+            if marker.announced != wanted and now_s - self._told_s.get(shard, -_AGAIN_S) >= _AGAIN_S:
+                self._told_s[shard] = now_s
+                value, headers = announcing(wanted)
+                records.append(Outgoing(self._context.catalogue.questions.name, shard, FROM_TOTALS, value, headers))
+        return records
+
+    def to_adopt(self) -> Outgoing | None:
+        """What to remember before the state is opened again, once all ledger partitions count by another announcement."""
+        text = self._shards.announced
+        if text is None or text == self.by.text:
+            return None
+        if self._number == 0 and text != self._wanted().text:
+            return None  # some of them have lost theirs, or it is out of date: they are told
+        if Announcement.parse(text).number < self.by.number:
+            return None
+        return Outgoing(self._context.catalogue.totals.name, self._number, key_of(SIDE, ANNOUNCED), text.encode())
+
+    def _wanted(self) -> Announcement:
+        """What the events come to, with a number that is greater than that of everything else that was told."""
+        decided, said = self._book.decided, frozenset(marker.announced for marker in self._shards.markers.values())
+        if self._last_wanted is None or self._last_wanted[0] is not decided or self._last_wanted[1] != said:
+            last = max([self.by, *map(Announcement.parse, said)], key=lambda each: each.number)
+            wanted = last if last.decided == decided else Announcement(last.number + 1, decided)
+            self._last_wanted = decided, said, wanted
+        return self._last_wanted[2]

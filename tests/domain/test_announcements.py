@@ -1,0 +1,153 @@
+"""Campaigns that events announce: which there are is a function of the set of events, and so is what is counted of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.counts import CampaignHour
+from schemas.facts import ID_CONFLICT, METRICS
+from schemas.questions import Question
+from streams.domain.announcements import MOST_ANNOUNCED, Announcement, CampaignBook, CampaignChange
+from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
+from streams.domain.disposition import APPLIED, DUPLICATE
+from streams.domain.pauses import whole
+from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows
+from tests.domain.test_ledger_properties import TIMES, arrivals, take
+
+if TYPE_CHECKING:
+    from schemas.counts import CountKey
+    from schemas.facts import DayCount, Fact
+
+NAMES = ("a", "b-2")
+MINUTE = TIMES[0] // MINUTE_US
+
+
+def campaign_of(name: str, first: int, minutes: int, templates: tuple[tuple[str, ...], ...] = MODELS) -> Campaign:
+    return Campaign(
+        name, (MINUTE + first) * MINUTE_US, (MINUTE + first + minutes) * MINUTE_US, tuple(sorted(templates))
+    )
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> list[CampaignChange]:
+    """Events with identities of their own; some have the same time."""
+    made = []
+    for number in range(draw(st.integers(0, 8))):
+        name = draw(st.sampled_from(NAMES))
+        campaign = draw(st.none() | st.builds(campaign_of, st.just(name), st.integers(0, 9), st.integers(1, 9)))
+        made.append(CampaignChange(draw(st.integers(0, 3)), f"e{number}", "/plan", name, campaign))
+    return made
+
+
+def plainly(events: list[CampaignChange], of_settings: list[Campaign]) -> dict[str, Campaign]:
+    found: dict[str, Campaign | None] = {campaign.name: campaign for campaign in of_settings}
+    for event in sorted(events, key=lambda event: (event.time_us, event.id, event.source)):
+        found[event.name] = event.campaign
+    return {name: campaign for name, campaign in found.items() if campaign is not None}
+
+
+@given(changes(), st.data(), st.sampled_from([(), NAMES[:1], NAMES]))
+def test_which_campaigns_are_counted_does_not_depend_on_the_order_of_the_events(
+    events: list[CampaignChange], data: st.DataObject, of_settings: tuple[str, ...]
+) -> None:
+    known = [campaign_of(name, 20, 5) for name in of_settings]
+    book = CampaignBook(of_settings)
+    again = data.draw(st.lists(st.sampled_from(events))) if events else []
+    seen: set[str] = set()
+    for event in data.draw(st.permutations([*events, *again])):
+        assert book.take(event._replace()) == (DUPLICATE if event.id in seen else APPLIED)
+        seen.add(event.id)
+    announcement = Announcement(3, book.decided)
+    assert Announcement.parse(announcement.text) == announcement
+    counted_now = {campaign.name: campaign for campaign in announcement.beside(known)}
+    assert counted_now == plainly(events, known)
+    # What was announced does not change while nothing new comes, so that it is compared at no cost.
+    assert book.decided is book.decided
+
+
+def test_another_content_under_one_identity_is_refused_and_has_no_effect() -> None:
+    book = CampaignBook()
+    first = CampaignChange(1, "e", "/plan", "a", campaign_of("a", 0, 5))
+    assert book.take(first) == APPLIED
+    assert book.take(first._replace(campaign=None)) == ID_CONFLICT
+    assert book.take(first._replace(text="a label")) == ID_CONFLICT
+    assert book.take(first._replace(name="b-2", campaign=None)) == APPLIED
+    assert book.decided == (("a", first.campaign),)
+
+
+def test_of_very_many_those_are_counted_that_begin_last() -> None:
+    book = CampaignBook(["c0", "c5"])
+    every = [campaign_of(f"c{number}", number * 10, 5) for number in range(MOST_ANNOUNCED + 2)]
+    for number, campaign in enumerate(every):
+        book.take(CampaignChange(number, "e", "/plan", campaign.name, campaign))
+    announcement = Announcement(1, book.decided)
+    assert {campaign.name for campaign in announcement.beside([every[0]])} == {campaign.name for campaign in every[2:]}
+    book.take(CampaignChange(999, "w", "/plan", "c50", None))
+    assert {campaign.name for campaign in Announcement(2, book.decided).beside([every[0]])} == {
+        campaign.name for campaign in every[1:] if campaign.name != "c50"
+    }
+    assert len(announcement.text.encode()) < 8_000  # it is in every transaction
+
+
+@pytest.mark.parametrize("text", ["x", "1 a", "1 a@5+", "1 A@5+3 all", "1 a@5+0 all"])
+def test_what_is_no_announcement_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Announcement.parse(text)
+
+
+def test_nothing_announced_is_an_empty_text() -> None:
+    assert Announcement().text == ""
+    assert Announcement.parse("") == Announcement()
+    assert Announcement.parse("4 ") == Announcement(4)
+    assert not [*Announcement(4).beside(())]
+
+
+# The counts ---------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(arrivals(), st.lists(campaigns(), min_size=2, max_size=4), st.data())
+def test_a_campaign_counts_the_same_whenever_it_is_announced(
+    arrival: tuple[list[Fact], list[list[list[Fact]]]], several: list[tuple[Campaign, ...]], data: st.DataObject
+) -> None:
+    """Before, between and after the steps others are announced; what is told adds up to what the last ones count of all events."""
+    events, steps = arrival
+    at = sorted(data.draw(st.lists(st.integers(0, len(steps)), min_size=len(several) - 1, max_size=len(several) - 1)))
+    ledger = ledger_of(several[0])
+    heard: dict[CountKey, DayCount] = {}
+    known = several[0]
+    for number in range(len(steps) + 1):
+        for which, place in enumerate(at, 1):
+            if place == number:
+                before, known = known, several[which]
+                made = whole(ledger.counting_by(Campaigns(known)))
+                unchanged = {campaign.name for campaign in known if campaign in before}
+                assert not any(key[2].campaign in unchanged for key in made if isinstance(key[2], CampaignHour))
+                heard.update(made)
+        if number < len(steps):
+            for changes in take(ledger, steps[number : number + 1]):
+                heard.update(changes.counts)
+    expected = recount(events, known)
+    assert counted(ledger.counts()) == counted(heard) == expected
+    always = ledger_of(known)
+    take(always, steps)
+    assert told_rows(ledger) == told_rows(always)
+    for count in ledger.counts().values():
+        assert count.count == sum(count.by_hour) >= count.backfilled >= 0
+    # And which unit was the N-th is answered as by one that has always known them.
+    campaign = data.draw(st.sampled_from(known))
+    scope = scopes_of("SU7")[data.draw(st.sampled_from(campaign.templates))]
+    asked = [
+        Question(
+            id="q", metric=metric, scope=scope, first_day=0, first_cell=0, last_cell=campaign.minutes - 1,
+            campaign=campaign.name,
+        )
+        for metric in METRICS
+    ]  # fmt: skip
+    for question in asked:
+        (answer,), (wanted,) = whole(ledger.answering([question])), whole(always.answering([question]))
+        assert answer == wanted
