@@ -15,7 +15,7 @@ import re
 import tempfile
 import tomllib
 from collections import Counter
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -45,7 +45,7 @@ from streams.domain.scopes import ALL
 from streams.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 ENVIRONMENT_PREFIX = "MILESTONES_"
 #: Time zones whose default holiday calendar is China's.
@@ -629,6 +629,21 @@ class Settings(_Section):
         """
         return tuple(each.campaign(self.scopes) for each in self.campaign)
 
+    def with_campaigns(self, campaigns: Iterable[Campaign]) -> Settings:
+        """The same with these campaigns: events may have announced others than those that were given here."""
+        given = tuple(
+            CampaignSettings(
+                name=each.name,
+                start=datetime.fromtimestamp(each.start_us // MINUTE_US * 60, UTC),
+                end=datetime.fromtimestamp(each.end_us // MINUTE_US * 60, UTC),
+                scopes=each.templates,
+            )
+            for each in campaigns
+            # Without scopes it would be counted for all of them.
+            if each.templates
+        )
+        return self.model_copy(update={"campaign": given})
+
     @property
     def day_starts_hour(self) -> int:
         """Local hour at which a business day begins."""
@@ -636,8 +651,8 @@ class Settings(_Section):
 
     @property
     def period_kinds(self) -> tuple[str, ...]:
-        """Kinds of period that are counted, rolling windows and campaigns among them."""
-        return (*self.windows, *((ROLLING,) if self.rolling else ()), *((CAMPAIGN,) if self.campaign else ()))
+        """Kinds of period that are counted, rolling windows among them, and campaigns, which events may announce at any time."""
+        return (*self.windows, *((ROLLING,) if self.rolling else ()), CAMPAIGN)
 
     @property
     def counted_holidays(self) -> tuple[str, ...]:

@@ -63,9 +63,10 @@ async def rows_as_of(
     Raises:
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    business = await business_of(settings)
-    tally = Tally(business)
     async with reader(settings) as consumer:
+        plans = await read_targets(settings, consumer)
+        business = await business_of(plans.counted_by(settings, appended_us))
+        tally = Tally(business)
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, progress)
@@ -77,7 +78,7 @@ async def rows_as_of(
             for records in home.orders.values():
                 for unit in business.read_order(accepted(records, letters.by_record).events).units:
                     tally.add(unit)
-        balances = (await read_targets(settings, consumer)).balances(business, appended_us, appended_us)
+        balances = plans.balances(business, appended_us, appended_us)
     windows = windows_of(tally.days(), business, balances)
     windows = without_later(windows, business.local(appended_us).date() + timedelta(days=1))
     rows = [

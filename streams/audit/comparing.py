@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from schemas.counts import CampaignHour
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.counts import CountKey
-    from schemas.outputs import MilestoneEvent, WindowRow
+    from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.expected_milestones import TargetInForce
     from streams.audit.kept_days import KeptSince
     from streams.audit.sums import Business
@@ -261,6 +261,31 @@ def compare_row_balances(rows: Mapping[RowKey, WindowRow], balances: Mapping[Row
         if shown.get(key, 0) != balances.get(key, 0):
             check.differ(f"{key}: shows a balance of {shown.get(key, 0):,}, in force is {balances.get(key, 0):,}")
     return check
+
+
+def compare_campaigns(markers: Mapping[int, Marker], settings: Settings) -> Check:
+    """The campaigns that the ledger partitions count against those of settings and events."""
+    check = Check("campaigns", 0, "ledger partitions count the campaigns of settings and events")
+    wanted = {campaign.text for campaign in settings.campaigns}
+    for shard, marker in sorted(markers.items()):
+        counted = set(filter(None, marker.campaigns.split("; ")))
+        check.compared += len(wanted | counted)
+        for text in sorted(wanted ^ counted):
+            name, _, span = text.partition("@")
+            what = "counts" if text in counted else "does not count"
+            check.differ(
+                f"ledger {shard} {what} the campaign {name} ({_span(span)})",
+                ledger=shard, campaign=name, counted=text in counted,
+            )  # fmt: skip
+    return check
+
+
+def _span(text: str) -> str:
+    """When and for which scopes a campaign is, as a person reads it."""
+    span, _, scopes = text.partition(" ")
+    first, _, minutes = span.partition("+")
+    start = datetime.fromtimestamp(int(first) * 60, UTC).isoformat().replace("+00:00", "Z")
+    return f"from {start} for {minutes} minutes, of {scopes.replace('|', ', ') or 'no scopes'}"
 
 
 def _count_text(milestone_id: str, period: str, windows: Mapping[RowKey, Window]) -> str:

@@ -28,6 +28,7 @@ from streams.audit.kept_days import read_kept
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, coordinates_of
+from streams.audit.targets import read_targets
 from streams.domain.periods import window_of
 from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
@@ -140,6 +141,7 @@ async def explain_milestone(
             return AlertExplanation(revisions[-1].data, revisions[-1].stands, revisions, alerts)
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
+        settings = (await read_targets(settings, consumer)).counted_by(settings)
         data, business = revisions[-1].data, await business_of(settings)
         if from_sources:
             stops = await sources.ends()

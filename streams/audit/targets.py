@@ -1,25 +1,36 @@
-"""The targets and opening balances in force, from an independent fold of their topic."""
+"""The targets, opening balances and campaigns in force, from an independent fold of their topic."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_target
 from schemas.events import BalanceSet, CampaignSet, CampaignWithdrawn, TargetSet, TargetWithdrawn
-from schemas.facts import Rejection
+from schemas.facts import DIMENSIONS, Rejection
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
+from streams.domain.campaigns import Campaign
 from streams.kafka.admin import catalogue_of
-from streams.kafka.clients import partition_counts, read_to_end
+from streams.kafka.clients import partition_counts, read_to_end, reader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from aiokafka import AIOKafkaConsumer
 
     from schemas.events import PlanEvent
     from streams.audit.sums import Business
     from streams.settings import Settings
+
+
+#: A campaign without an end.
+_LONGEST: Final = timedelta(days=7)
+#: Of more that are announced, those that begin last are counted.
+_MOST_ANNOUNCED: Final = 100
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,35 @@ class TargetEvents:
                 found.pop(event.data.target_id, None)
         return [target for target in found.values() if business.is_counted(target.period)]
 
+    def counted_by(self, settings: Settings, appended_us: int | None = None) -> Settings:
+        """The settings with the campaigns that are counted, which events may have announced, changed or withdrawn.
+
+        Args:
+            settings: The campaigns to begin with.
+            appended_us: Events that were appended later are not known yet; None: all are.
+        """
+        of_settings = {campaign.name: campaign for campaign in settings.campaigns}
+        service = {frozenset(template): _in_order(template) for template in settings.scopes}
+        announced: dict[str, Campaign | None] = {}
+        for number, event in enumerate(self.events):
+            if appended_us is not None and self.appended_us[number] > appended_us:
+                continue
+            if isinstance(event, CampaignWithdrawn):
+                announced[event.data.campaign] = None
+            elif isinstance(event, CampaignSet):
+                data = event.data
+                scopes = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service.keys()
+                end = data.end if data.end is not None else data.start + _LONGEST
+                announced[data.campaign] = Campaign(
+                    data.campaign, _micros(data.start), _micros(end), tuple(service[each] for each in scopes)
+                )
+        if not announced:
+            return settings
+        by_start = sorted(filter(None, announced.values()), key=lambda each: (each.start_us, each.name))
+        late = {each.name: each for each in by_start[-_MOST_ANNOUNCED:]}
+        kept = {name: each for name, each in of_settings.items() if name not in announced}
+        return settings.with_campaigns([*kept.values(), *late.values()])
+
     def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:
         """The opening balances of the rows that have one, at a time.
 
@@ -77,6 +117,16 @@ class TargetEvents:
         return {row: units for row, units in last.items() if units and business.has_rows_of(row)}
 
 
+async def counted_now(settings: Settings) -> Settings:
+    """The settings with the campaigns that events announce in the place of those given there.
+
+    Raises:
+        ExpectedError: The cluster is unreachable.
+    """
+    async with reader(settings) as consumer:
+        return (await read_targets(settings, consumer)).counted_by(settings)
+
+
 async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> TargetEvents:
     """Reads the targets' topic to its end."""
     topic = catalogue_of(settings).targets.name
@@ -90,6 +140,14 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
                 events.setdefault((_subject_of(event), event.source, event.id), (event, record.timestamp * 1000))
     ordered = sorted(events.values(), key=lambda one: (one[0].time_us, one[0].id, one[0].source))
     return TargetEvents(tuple(event for event, _ in ordered), tuple(appended_us for _, appended_us in ordered))
+
+
+def _in_order(template: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in DIMENSIONS if name in template)
+
+
+def _micros(instant: datetime) -> int:
+    return int(instant.timestamp()) * 1_000_000
 
 
 def _subject_of(event: PlanEvent) -> str:

@@ -13,6 +13,7 @@ from schemas.outputs import ALERT_KINDS, Books, source_name, source_of
 from schemas.partitioner import totals_partition
 from streams.audit.alerts import check_alerts, read_alerts
 from streams.audit.comparing import (
+    compare_campaigns,
     compare_milestones,
     compare_row_balances,
     compare_row_targets,
@@ -114,6 +115,8 @@ class _Run:
         await Sources(settings, self._consumer).check()
         listener.say("reading what was published")
         self._target_events = await read_targets(settings, self._consumer)
+        self._settings = settings = self._target_events.counted_by(settings)
+        self._business = Business(settings)
         self._sent_totals = await read_sent_totals(settings, self._consumer)
         published, *others = await read_published(
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
@@ -146,6 +149,10 @@ class _Run:
         parts = (part for counted in self._published.shards.values() for _, _, part in counted)
         days = (part for part in parts if not isinstance(part, CampaignHour))
         return [check_kept(self._settings, self._published.kept, days)] if self._settings.keep_days else []
+
+    def _check_campaigns(self) -> list[Check]:
+        check = compare_campaigns(self._published.markers, self._settings)
+        return [check] if check.compared else []
 
     @property
     def _now_us(self) -> int:
@@ -182,7 +189,8 @@ class _Run:
         )
         targets = compare_row_targets(published.rows.values(), self._targets, published.kept)
         balances = compare_row_balances(published.rows, self._balances)
-        return not (check.differences or targets.differences or balances.differences)
+        campaigns = compare_campaigns(published.markers, self._settings)
+        return not any(each.differences for each in (check, targets, balances, campaigns))
 
     def _windows_of(self, published: Published, shards: Iterable[Mapping[CountKey, Day]]) -> dict[RowKey, Window]:
         """The rows that day counts come to, with the limits on scopes and on days."""
@@ -366,6 +374,7 @@ class _Run:
             await self._check_alerts(),
             compare_row_targets(published.rows.values(), self._targets, published.kept),
             compare_row_balances(published.rows, self._balances),
+            *self._check_campaigns(),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
             *self._check_kept(),

@@ -24,6 +24,7 @@ from streams.audit.correcting import (
 )
 from streams.audit.judging import EFFECTS
 from streams.audit.sums import Business
+from streams.audit.targets import counted_now
 from streams.cli.operators import one_line, operator
 from streams.cli.options import cluster_options
 from streams.cli.printable import as_json, printable
@@ -302,6 +303,7 @@ def _carry_out(
         how: The options.
         must_be: The effect that its event has to have, a key of `EFFECTS`.
     """
+    settings = run(settings, counted_now(settings))
     business = Business(settings)
     added = correction.facts(settings)
     changes = changed_units(business, order.facts, [*order.facts, *added])

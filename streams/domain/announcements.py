@@ -109,7 +109,7 @@ class Announcement:
         """The campaigns that are counted where the settings have these."""
         found: dict[str, Campaign | None] = {campaign.name: campaign for campaign in of_settings}
         found.update(self.decided)
-        return Campaigns(campaign for campaign in found.values() if campaign is not None)
+        return Campaigns(campaign for campaign in found.values() if campaign is not None and campaign.templates)
 
 
 class CampaignBook:

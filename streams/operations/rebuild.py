@@ -19,13 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from schemas.codec import decode_day_count, decode_marker, decode_row
+from schemas.codec import decode_day_count, decode_marker, decode_row, decode_target
 from schemas.counts import CampaignHour, CountKey, decode_counts_key
+from schemas.events import CampaignSet, CampaignWithdrawn
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from streams.context import Context, wall_clock_us
+from streams.domain.announcements import CampaignBook, campaign_change_of
 from streams.domain.scopes import template_of
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
@@ -34,6 +36,7 @@ from streams.kafka.log import Partition
 from streams.kafka.records import record_key, record_value
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lines_in_force, quarantine
+from streams.totals.side_topics import NO_LIMIT_US
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ class _Published:
         partitions: Number of ledger partitions.
         calendar: Which windows a day is in.
         kept_days: Dimensions → how many days before the latest one have rows, where not all do.
+        announces: Whether events announce campaigns, or withdraw those of the settings: the ledger partitions are told of it.
     """
 
     counts: str
@@ -82,6 +86,7 @@ class _Published:
     partitions: int
     calendar: Calendar
     kept_days: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    announces: bool = False
     #: Partition of the day counts → ledger partition → its last marker there.
     markers_by_part: dict[int, dict[int, Marker]] = field(init=False)
     rows: dict[RowKey, int] = field(default_factory=dict)
@@ -154,6 +159,9 @@ class _Published:
             return False
         if any(self._position(topic, number, markers) < end for (topic, number), end in ends.items()):
             return False
+        announced = {marker.announced for marker in markers.values()}
+        if len(announced) > 1 or (self.announces and announced == {""}):
+            return False
         sources = {topic for topic, _ in ends}
         books = [
             (source_of(name, number)[0], found)
@@ -181,7 +189,10 @@ class _Published:
         return not self._unsummed
 
     def _has_no_row(self, row: RowKey, latest: date) -> bool:
-        """Whether a row is of a day that is no longer kept."""
+        """Whether a row is of a day that is no longer kept, or of a campaign that is no longer counted."""
+        if row.period.startswith("campaign:"):
+            name = row.period.removeprefix("campaign:")
+            return not all(f"; {name}@" in f"; {marker.campaigns}" for marker in self.markers.values())
         if row in self.rows or not row.period.startswith("day:"):
             return False
         days = self.kept_days.get(template_of(row.scope))
@@ -322,13 +333,30 @@ async def caught_up(
         ends = await _source_ends(context, reader)
         since = {part: bounds.end for (_, part), bounds in (await reader.bounds(counts.whole)).items()}
         published = _Published(
-            counts.name, since, context.settings.partitions, calendar_of(context.settings), context.settings.kept_days
+            counts.name,
+            since,
+            context.settings.partitions,
+            calendar_of(context.settings),
+            context.settings.kept_days,
+            announces=await _announces(context, reader),
         )
         with worker as counting:
             on_standstill = partial(_go_on_without, context, incomplete_by)
             topics = [*counts.whole, *context.catalogue.windows.whole]
             await _until_caught_up(reader, topics, published, ends, counting, listener, on_standstill=on_standstill)
             yield published.read({topic for topic, _ in ends})
+
+
+async def _announces(context: Context, reader: LogReader) -> bool:
+    """Whether events say that other campaigns are counted than those of the settings."""
+    book = CampaignBook(campaign.name for campaign in context.campaigns)
+    framed = context.settings.accept_schema_registry_json
+    async for records in reader.read([(context.catalogue.targets.name, 0)]):
+        for record in records:
+            event = decode_target(record, future_limit_us=NO_LIMIT_US, framed=framed)
+            if isinstance(event, CampaignSet | CampaignWithdrawn):
+                book.take(campaign_change_of(event, context.templates))
+    return bool(book.decided)
 
 
 async def as_it_is(live: Settings) -> Settings:
