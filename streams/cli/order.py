@@ -93,7 +93,6 @@ class _Wanted:
 async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> list[OrderStory]:
     order_id, vin, event_id = wanted.order_id, wanted.vin, wanted.event_id
     context = Context(settings)
-    teller = Teller(settings, calendar_of(settings), vins_shown=True)
     async with Finder.opened(settings) as finder:
         listener.say("reading the ledger")
         if order_id is not None:
@@ -127,6 +126,7 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
                 "records have arrived that are not counted yet" if reach.waiting else "no worker has said how far it is"
             )
             raise ExpectedError(f"not known yet: {what}; ask again once they are", exit_code=1)
+        teller = Teller(settings, calendar_of(await finder.counted_by()), vins_shown=True)
         stories = []
         for number in sorted({*numbers, *by_order}):
             home = finder.home(number)

@@ -16,6 +16,7 @@ import stat
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
 from aiokafka import TopicPartition
@@ -26,6 +27,7 @@ from schemas.facts import Fact
 from schemas.outputs import source_name
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
+from streams.domain.announcements import Announcement
 from streams.domain.packing import has_event_between, terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
@@ -463,6 +465,14 @@ class Finder:
                     records += 1
                     of_order += order_id is not None and tidy_key(record.key or b"") == order_id.encode()
         return Waiting(records, of_order)
+
+    async def counted_by(self) -> Settings:
+        """The settings with the campaigns that the ledger counts, which events may have announced."""
+        markers = [marker for marker in (await self._markers()).values() if marker is not None]
+        last = max((Announcement.parse(each.announced) for each in markers), key=attrgetter("number"), default=None)
+        if last is None or not last.number:
+            return self._settings
+        return self._settings.with_campaigns(last.beside(self._settings.campaigns))
 
     async def _markers(self) -> dict[int, Marker | None]:
         """The last marker of each partition; those whose changelog was not read are looked up at its end."""

@@ -68,6 +68,7 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
+        self._campaigns = settings.campaigns
         self._calendar = calendar_of(settings)
         self._teller = Teller(settings, self._calendar, vins_shown=settings.web_show_vins)
 
@@ -97,10 +98,18 @@ class Orders:
         while True:
             await finder.read_on()
             self._problem = ""
+            self._count_by(await finder.counted_by())
             if self._now_s() - kept_s > _KEEP_INTERVAL_S:
                 kept_s = self._now_s()
                 await finder.keep()
             await asyncio.sleep(_READ_INTERVAL_S)
+
+    def _count_by(self, settings: Settings) -> None:
+        """Tells orders by these campaigns from now on: what is being told meanwhile is told by the former ones."""
+        if settings.campaigns != self._campaigns:
+            self._campaigns = settings.campaigns
+            self._calendar = calendar_of(settings)
+            self._teller = Teller(settings, self._calendar, vins_shown=settings.web_show_vins)
 
     @staticmethod
     def _now_s() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -141,3 +142,97 @@ async def test_a_campaign_counts_the_same_whenever_it_becomes_known_and_says_aft
         assert "in the su7-launch campaign after 14 minutes 30 seconds, on 28 Mar 2024: 10" in shown.stdout, (
             shown.stdout
         )
+
+
+ANNOUNCED = """
+[[rule]]
+name = "launch"
+metric = "orders_placed"
+window = "campaign"
+scope = ["model"]
+every = 10
+"""
+
+
+def announcement(number: int, kind: str = "set", **data: Any) -> str:
+    of_campaign = {"campaign": "su7-launch"} | ({"start": START.isoformat()} if kind == "set" else {})
+    attributes = {"specversion": "1.0", "id": f"c{number}", "source": "/plan", "type": f"campaign.{kind}.v1"}
+    return json.dumps({**attributes, "time": (START + timedelta(days=number)).isoformat(), "data": of_campaign | data})
+
+
+async def announce(installation: Installation, *lines: str) -> None:
+    """As a person does it: a file of events, and the command that publishes them."""
+    file = installation.folder / "campaign.ndjson"
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    published = await installation.run("publish", str(file))
+    assert published.returncode == 0, published.stderr
+
+
+async def shows(installation: Installation, **wanted: Any) -> dict[str, Any]:
+    """Waits until the row of the campaign is so."""
+    give_up_s = deadline(60)
+    while True:
+        row: dict[str, Any] = (await installation.rows()).get("orders_placed/model=SU7/campaign:su7-launch", {})
+        if {name: row.get(name) for name in wanted} == wanted:
+            return row
+        assert time.monotonic() < give_up_s, (row, wanted, installation.tails())
+        await asyncio.sleep(0.1)
+
+
+async def test_events_announce_change_and_withdraw_a_campaign_while_workers_run(bootstrap: str, tmp_path: Path) -> None:
+    async with Installation.created(
+        bootstrap, tmp_path, config=ANNOUNCED, partitions=2, totals_partitions=2
+    ) as installation:
+        for instance in ("w1", "w2"):
+            installation.worker(instance)
+        times = [timedelta(seconds=90 * number) for number in range(25)]
+        await installation.publish([order(number, after) for number, after in enumerate(times, 1)])
+        await installation.applied()
+
+        # Announced after it has begun: what it has passed by then is on record, and what follows is news.
+        await announce(installation, announcement(1, scopes=[["model"]]))
+        first = await are_published(
+            installation, ["campaign:su7-launch/every:10:10@1", "campaign:su7-launch/every:10:20@1"]
+        )
+        assert {told["type"] for told in first.values()} == {"milestone.recorded.v1"}
+        assert first["campaign:su7-launch/every:10:10@1"]["data"]["after_s"] == times[9].total_seconds()
+        row = await shows(installation, count=25, ends_at=(START + timedelta(days=7)).isoformat())
+        assert row["by_minute"][:4] == [1, 1, 0, 1]
+        assert "orders_placed/all/campaign:su7-launch" not in await installation.rows()
+        await installation.publish([order(number, timedelta(hours=number)) for number in range(26, 31)])
+        third = await are_published(installation, ["campaign:su7-launch/every:10:30@1"])
+        assert third["campaign:su7-launch/every:10:30@1"]["type"] == "milestone.raised.v1"
+
+        # It is given an end while another worker takes over, and its events come in the wrong order.
+        installation.workers[0].kill(signal.SIGTERM)
+        await announce(
+            installation,
+            announcement(3, end=(START + timedelta(hours=27)).isoformat(), scopes=[["model"]]),
+            announcement(2, end=(START + timedelta(hours=1)).isoformat()),
+        )
+        row = await shows(installation, count=26, ends_at=(START + timedelta(hours=27)).isoformat(), status="closed")
+        await are_published(installation, ["campaign:su7-launch/every:10:30@2"])
+        verified = await installation.run("verify", "--json")
+        assert verified.returncode == 0, verified.stdout
+        checks = {check["name"]: check["compared"] for check in json.loads(verified.stdout)["checks"]}
+        assert checks["campaigns"] == 2, "one of each ledger partition"
+        explained = await installation.run(
+            "explain", "orders_placed/model=SU7/campaign:su7-launch/every:10:20", "--json"
+        )
+        assert json.loads(explained.stdout)["unit"]["id"] == "p20"
+        window = await installation.run("explain", "orders_placed/model=SU7/campaign:su7-launch", "--json")
+        assert json.loads(window.stdout)["after"] == 26, window.stdout
+
+        # Once it is withdrawn, its row stays as it is; announced again, it counts what has come meanwhile.
+        await announce(installation, announcement(4, "withdrawn", reason="too early"))
+        await installation.publish([order(31, timedelta(hours=2))])
+        await installation.applied()
+        verified = await installation.run("verify")
+        assert verified.returncode == 0, verified.stdout
+        assert (await installation.rows())["orders_placed/model=SU7/campaign:su7-launch"] == row
+        await announce(installation, announcement(5, end=(START + timedelta(hours=27)).isoformat()))
+        await shows(installation, count=27)
+        rows = await installation.rows()
+        assert rows["orders_placed/all/campaign:su7-launch"]["count"] == 27
+        verified = await installation.run("verify")
+        assert verified.returncode == 0, verified.stdout

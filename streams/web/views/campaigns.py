@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from schemas.outputs import Instant, WindowRow
-from streams.domain.zone import BusinessZone
 from streams.web.readmodel import MilestoneQuery, WindowQuery
 from streams.web.views.common import (
     Aim,
@@ -70,7 +69,7 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         for row in ask.view.windows.page(WindowQuery(scopes=[scope], period=period, sort="metric")).rows
         if row.period == period
     ]
-    span = _span(ask, name, rows)
+    span = _span(ask, name, scope, rows)
     if span is None:
         return None
     starts_at, ends_at = span
@@ -99,21 +98,15 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         aims=ask.aims(metric, scope, period, row),
         rows=rows,
         milestones=[milestone_line(event) for event in events if event.data.period == period],
-        others=[
-            each.name for each in sorted(ask.settings.campaigns, key=lambda each: each.start_us) if each.name != name
-        ],
+        others=[each.name for each in ask.campaigns(scope) if each.name != name],
         past=ask.past,
     )
 
 
-def _span(ask: Ask, name: str, rows: list[WindowRow]) -> tuple[str, str] | None:
+def _span(ask: Ask, name: str, scope: str, rows: list[WindowRow]) -> tuple[str, str] | None:
     """Its first instant and the first one after it, as its rows say, or the settings."""
     for row in rows:
         if row.starts_at is not None and row.ends_at is not None:
             return row.starts_at, row.ends_at
-    for campaign in ask.settings.campaigns:
-        if campaign.name == name:
-            zone = BusinessZone(ask.settings.timezone)
-            first, end = (zone.datetime_of(instant_us) for instant_us in (campaign.start_us, campaign.end_us))
-            return first.isoformat(), end.isoformat()
-    return None
+    found = next((each for each in ask.campaigns(scope) if each.name == name), None)
+    return (found.start.isoformat(), found.end.isoformat()) if found is not None else None

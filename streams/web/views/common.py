@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -21,8 +21,9 @@ from schemas.instants import micros_of, parse_instant
 from schemas.outputs import CivilDate, Forecast, Instant, MilestoneEvent, Operator, WindowRow
 from streams.domain.daytypes import DayTypes
 from streams.domain.suggestions import period_fault, unknown
+from streams.domain.zone import BusinessZone
 from streams.headline import sentence
-from streams.web.readmodel import MilestoneQuery
+from streams.web.readmodel import MilestoneQuery, WindowQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,6 +41,8 @@ ALL: Final = "all"
 LISTED_SCOPES: Final = 60
 #: Scopes that are compared to suggest what a misspelt name meant.
 _NEAR_SCOPES: Final = 500
+#: Rows of campaigns that are looked at, the latest first.
+_MOST_CAMPAIGN_ROWS: Final = 400
 _MOST_WORDS: Final = 8
 _LEVELS: Final = 6
 #: Recent milestones that are examined for the scope that most of them are about.
@@ -255,6 +258,14 @@ class Restated(View):
     at: Instant
 
 
+class KnownCampaign(NamedTuple):
+    """A campaign: its first instant, the first one after it, and its name."""
+
+    start: datetime
+    end: datetime
+    name: str
+
+
 @dataclass(frozen=True)
 class Ask:
     """What a view is made of.
@@ -277,6 +288,21 @@ class Ask:
     def today(self) -> date:
         """The business date, by the clock of the service."""
         return date.fromisoformat(self.status.business_date)
+
+    def campaigns(self, scope: str) -> list[KnownCampaign]:
+        """The campaigns of the settings and those that rows of a scope are of, which events may have announced; by their starts."""
+        zone = BusinessZone(self.settings.timezone)
+        found = {
+            each.name: KnownCampaign(zone.datetime_of(each.start_us), zone.datetime_of(each.end_us), each.name)
+            for each in self.settings.campaigns
+        }
+        query = WindowQuery(scopes=[scope], kinds=["campaign"], limit=_MOST_CAMPAIGN_ROWS)
+        for row in self.view.windows.page(query).rows:
+            if row.starts_at is not None and row.ends_at is not None:
+                name = row.period.partition(":")[2]
+                instants = datetime.fromisoformat(row.starts_at), datetime.fromisoformat(row.ends_at)
+                found[name] = KnownCampaign(*instants, name)
+        return sorted(found.values())
 
     def hours_of(self, day: date) -> int:
         """How many hours a date has in the business time zone: 24, or where clocks change 23 or 25."""

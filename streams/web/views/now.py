@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import INVENTORY, METRICS
-from schemas.instants import micros_of
 from schemas.outputs import CivilDate, WindowRow
 from streams.domain.periods import PERIOD_OF, TOTAL, month_period, rolling_period, year_period
 from streams.web.filters import sum_of
@@ -160,18 +159,18 @@ def _sample(now: str, families: Sequence[str]) -> str:
 def _parts(ask: Ask, metric: str, scope: str) -> list[WindowRow]:
     periods = (PERIOD_OF[kind](ask.today, ask.settings.reckoning) for kind in ("week", "quarter", "half", TOTAL))
     rolling = (rolling_period(ask.today, window.days) for window in ask.settings.rolling)
-    names = [*(period.id for period in (*periods, *rolling)), *_campaigns(ask)]
+    names = [*(period.id for period in (*periods, *rolling)), *_campaigns(ask, scope)]
     rows = [ask.view.windows.get(metric, scope, name) for name in names]
     rows.append(ask.view.windows.get(INVENTORY, scope, TOTAL))
     return [row for row in rows if row is not None]
 
 
-def _campaigns(ask: Ask) -> list[str]:
+def _campaigns(ask: Ask, scope: str) -> list[str]:
     """The campaigns that run, or have ended lately, the latest first."""
     now = datetime.fromisoformat(ask.status.business_now)
-    shown_us = (micros_of(now - timedelta(days=_HOLIDAY_SHOWN_DAYS)), micros_of(now))
-    begun = [each for each in ask.settings.campaigns if each.start_us <= shown_us[1] and each.end_us > shown_us[0]]
-    return [each.period_id for each in sorted(begun, key=lambda each: each.start_us, reverse=True)[:_CAMPAIGNS_SHOWN]]
+    since = now - timedelta(days=_HOLIDAY_SHOWN_DAYS)
+    begun = [each for each in ask.campaigns(scope) if each.start <= now and each.end > since]
+    return [f"campaign:{each.name}" for each in reversed(begun)][:_CAMPAIGNS_SHOWN]
 
 
 def _own(ask: Ask, metric: str, scope: str, parameters: NowParameters) -> Span | None:
