@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from schemas.counts import CampaignHour
+from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import expected_standing, found_standing, is_judged, may_be_held
 from streams.audit.kept_days import ALL_KEPT
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.outputs import Marker, MilestoneEvent, WindowRow
     from streams.audit.expected_milestones import TargetInForce
     from streams.audit.kept_days import KeptSince
-    from streams.audit.sums import Business
+    from streams.audit.sums import Business, CampaignSpan
     from streams.settings import Settings
 
 _NO_HOURS = [0] * 24
@@ -263,10 +264,10 @@ def compare_row_balances(rows: Mapping[RowKey, WindowRow], balances: Mapping[Row
     return check
 
 
-def compare_campaigns(markers: Mapping[int, Marker], settings: Settings) -> Check:
+def compare_campaigns(markers: Mapping[int, Marker], business: Business) -> Check:
     """The campaigns that the ledger partitions count against those of settings and events."""
     check = Check("campaigns", 0, "ledger partitions count the campaigns of settings and events")
-    wanted = {campaign.text for campaign in settings.campaigns}
+    wanted = {_text_of(span) for span in business.campaigns}
     for shard, marker in sorted(markers.items()):
         counted = set(filter(None, marker.campaigns.split("; ")))
         check.compared += len(wanted | counted)
@@ -278,6 +279,14 @@ def compare_campaigns(markers: Mapping[int, Marker], settings: Settings) -> Chec
                 ledger=shard, campaign=name, counted=text in counted,
             )  # fmt: skip
     return check
+
+
+def _text_of(span: CampaignSpan) -> str:
+    """A campaign as a marker names it."""
+    name, minute = span.period.id.removeprefix("campaign:"), timedelta(minutes=1)
+    sets = sorted([one for one in DIMENSIONS if one in template] for template in span.templates)
+    scopes = "|".join(",".join(each) or "all" for each in sets)
+    return f"{name}@{int(span.start.timestamp()) // 60}+{(span.end - span.start) // minute} {scopes}"
 
 
 def _span(text: str) -> str:

@@ -12,23 +12,22 @@ from schemas.facts import DIMENSIONS, Rejection
 from schemas.rows import RowKey
 from streams.audit.expected_milestones import TargetInForce
 from streams.audit.sources import future_limit_us
-from streams.domain.campaigns import Campaign
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import partition_counts, read_to_end, reader
+from streams.settings import CampaignSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
     from aiokafka import AIOKafkaConsumer
 
-    from schemas.events import PlanEvent
+    from schemas.events import CampaignSetData, PlanEvent
     from streams.audit.sums import Business
     from streams.settings import Settings
 
 
 #: A campaign without an end.
 _LONGEST: Final = timedelta(days=7)
+#: Of a campaign that is of none of the scopes that are counted.
+_NO_SCOPES: Final = (("none of them",),)
 #: Of more that are announced, those that begin last are counted.
 _MOST_ANNOUNCED: Final = 100
 
@@ -78,27 +77,19 @@ class TargetEvents:
             settings: The campaigns to begin with.
             appended_us: Events that were appended later are not known yet; None: all are.
         """
-        of_settings = {campaign.name: campaign for campaign in settings.campaigns}
-        service = {frozenset(template): _in_order(template) for template in settings.scopes}
-        announced: dict[str, Campaign | None] = {}
+        service = {frozenset(template) for template in settings.scopes}
+        announced: dict[str, CampaignSettings | None] = {}
         for number, event in enumerate(self.events):
             if appended_us is not None and self.appended_us[number] > appended_us:
                 continue
             if isinstance(event, CampaignWithdrawn):
                 announced[event.data.campaign] = None
             elif isinstance(event, CampaignSet):
-                data = event.data
-                scopes = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service.keys()
-                end = data.end if data.end is not None else data.start + _LONGEST
-                announced[data.campaign] = Campaign(
-                    data.campaign, _micros(data.start), _micros(end), tuple(service[each] for each in scopes)
-                )
-        if not announced:
-            return settings
-        by_start = sorted(filter(None, announced.values()), key=lambda each: (each.start_us, each.name))
-        late = {each.name: each for each in by_start[-_MOST_ANNOUNCED:]}
-        kept = {name: each for name, each in of_settings.items() if name not in announced}
-        return settings.with_campaigns([*kept.values(), *late.values()])
+                announced[event.data.campaign] = _announced(event.data, service)
+        by_start = sorted(filter(None, announced.values()), key=lambda each: (each.start, each.name))
+        kept = [each for each in settings.campaign if each.name not in announced]
+        late = [each for each in by_start[-_MOST_ANNOUNCED:] if each.scopes != _NO_SCOPES]
+        return settings.model_copy(update={"campaign": (*kept, *late)}) if announced else settings
 
     def balances(self, business: Business, now_us: int, appended_us: int | None = None) -> dict[RowKey, int]:
         """The opening balances of the rows that have one, at a time.
@@ -142,12 +133,12 @@ async def read_targets(settings: Settings, consumer: AIOKafkaConsumer) -> Target
     return TargetEvents(tuple(event for event, _ in ordered), tuple(appended_us for _, appended_us in ordered))
 
 
-def _in_order(template: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in DIMENSIONS if name in template)
-
-
-def _micros(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1_000_000
+def _announced(data: CampaignSetData, service: set[frozenset[str]]) -> CampaignSettings:
+    """The campaign that an event announces, as the settings would say it; of the scopes of the service."""
+    listed = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service
+    scopes = tuple(sorted(tuple(name for name in DIMENSIONS if name in each) for each in listed))
+    end = data.end if data.end is not None else data.start + _LONGEST
+    return CampaignSettings(name=data.campaign, start=data.start, end=end, scopes=scopes or _NO_SCOPES)
 
 
 def _subject_of(event: PlanEvent) -> str:

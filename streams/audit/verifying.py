@@ -151,7 +151,7 @@ class _Run:
         return [check_kept(self._settings, self._published.kept, days)] if self._settings.keep_days else []
 
     def _check_campaigns(self) -> list[Check]:
-        check = compare_campaigns(self._published.markers, self._settings)
+        check = compare_campaigns(self._published.markers, self._business)
         return [check] if check.compared else []
 
     @property
@@ -189,7 +189,7 @@ class _Run:
         )
         targets = compare_row_targets(published.rows.values(), self._targets, published.kept)
         balances = compare_row_balances(published.rows, self._balances)
-        campaigns = compare_campaigns(published.markers, self._settings)
+        campaigns = compare_campaigns(published.markers, self._business)
         return not any(each.differences for each in (check, targets, balances, campaigns))
 
     def _windows_of(self, published: Published, shards: Iterable[Mapping[CountKey, Day]]) -> dict[RowKey, Window]:

@@ -109,8 +109,8 @@ def command(
 
     Files may be in UTF-8 or UTF-16 and compressed with gzip or zstd. With --map, a table is published, one event a row.
 
-    Each goes to the topic of its type, with its order_id, vin, target_id or metric/scope/period as key; a void of an order's
-    event goes to the orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
+    Each goes to the topic of its type, with its order_id, vin, target_id, campaign:NAME or metric/scope/period as key; a void of
+    an order's event goes to the orders. Where the settings list several topics of orders or of deliveries, --topic says which. A line that is not a
     valid event is reported with its number and skipped, and the exit code is then 2. Publishing a file again is safe: an
     event counts once. A load of a file that was interrupted goes on where it was.
     """

@@ -92,6 +92,7 @@ KINDS: Final = (
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
     ("balances", r"deliveries/all/year:2024: shows a balance of 7, in force is 0"),
+    ("campaigns", r"ledger 1 does not count the campaign night \(from 2024-09-01T12:00:00Z for 60 minutes, of all, model\)"),
     ("kept days", r"all: days have rows from 2024-10-01 on; the latest with counts is 2024-10-03, and 400 days before it are"),
     ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
     ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
@@ -227,6 +228,8 @@ class Planter:
         }
         at = "2024-09-28T18:00:00+08:00"
         await self.put(catalogue.targets.name, 0, b"january", envelope("target.set.v1", "j", at, **january))
+        night = {"campaign": "night", "start": "2024-09-01T20:00:00+08:00", "end": "2024-09-01T21:00:00+08:00"}
+        await self.put(catalogue.targets.name, 0, b"campaign:night", envelope("campaign.set.v1", "n", at, **night))
         async with admin(self.installation.settings) as client:
             create_time = {"message.timestamp.type": "CreateTime"}
             await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, catalogue.controls.name, create_time)])

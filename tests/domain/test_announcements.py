@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.counts import CampaignHour
+from schemas.events import CampaignSet, CampaignSetData, CampaignWithdrawn, CampaignWithdrawnData
 from schemas.facts import ID_CONFLICT, METRICS
 from schemas.questions import Question
-from streams.domain.announcements import MOST_ANNOUNCED, Announcement, CampaignBook, CampaignChange
+from streams.audit.comparing import compare_campaigns
+from streams.audit.sums import Business
+from streams.audit.targets import TargetEvents
+from streams.context import Context
+from streams.domain.announcements import (
+    MOST_ANNOUNCED,
+    Announcement,
+    CampaignBook,
+    CampaignChange,
+    campaign_change_of,
+)
 from streams.domain.campaigns import MINUTE_US, Campaign, Campaigns
 from streams.domain.disposition import APPLIED, DUPLICATE
 from streams.domain.pauses import whole
+from streams.settings import CampaignSettings, Settings
+from tests.contract.goldens import MARKER
 from tests.domain.test_campaigns import MODELS, campaigns, counted, ledger_of, recount, scopes_of, told_rows
 from tests.domain.test_ledger_properties import TIMES, arrivals, take
 
 if TYPE_CHECKING:
+    from random import Random
+
     from schemas.counts import CountKey
+    from schemas.events import CampaignEvent
     from schemas.facts import DayCount, Fact
 
 NAMES = ("a", "b-2")
@@ -104,6 +122,56 @@ def test_nothing_announced_is_an_empty_text() -> None:
     assert Announcement.parse("") == Announcement()
     assert Announcement.parse("4 ") == Announcement(4)
     assert not [*Announcement(4).beside(())]
+
+
+# The recount --------------------------------------------------------------------------------------------------------
+
+INSTANT = datetime(2026, 3, 1, 20, tzinfo=UTC)
+LISTED: Final[tuple[list[list[str]] | None, ...]] = (None, [["model"]], [[]], [["region"]], [["region"], ["model"]])
+
+
+@st.composite
+def campaign_events(draw: st.DrawFn) -> list[CampaignEvent]:
+    made: list[CampaignEvent] = []
+    for number in range(draw(st.integers(0, 7))):
+        envelope: dict[str, Any] = {
+            "id": f"e{number}",
+            "source": "/plan",
+            "time": INSTANT + timedelta(seconds=draw(st.integers(0, 3))),
+        }
+        name = draw(st.sampled_from(NAMES))
+        if draw(st.booleans()):
+            data = CampaignWithdrawnData(campaign=name)
+            made.append(CampaignWithdrawn(**envelope, data=data))
+            continue
+        start = INSTANT + timedelta(minutes=draw(st.integers(0, 9)))
+        minutes = draw(st.none() | st.integers(1, 9))
+        instants = {"start": start, "end": start + timedelta(minutes=minutes) if minutes is not None else None}
+        of_campaign = {"campaign": name, **instants, "scopes": draw(st.sampled_from(LISTED))}
+        made.append(CampaignSet(**envelope, data=CampaignSetData.model_validate(of_campaign)))
+    return made
+
+
+@given(campaign_events(), st.randoms(use_true_random=False))
+def test_the_recount_finds_the_campaigns_that_the_service_counts(events: list[CampaignEvent], dice: Random) -> None:
+    given_ones = (CampaignSettings(name=NAMES[0], start=INSTANT, hours=1),)
+    settings = Settings(campaign=given_ones, scopes=(("model",), ()))
+    context = Context(settings)
+    in_order = sorted(events, key=lambda event: (event.time_us, event.id, event.source))
+    dice.shuffle(events)
+    book = CampaignBook([NAMES[0]])
+    for event in events:
+        book.take(campaign_change_of(event, context.templates))
+    counted_by_service = Announcement(1, book.decided).beside(context.campaigns)
+    recounted = TargetEvents(tuple(in_order), (0,) * len(in_order)).counted_by(settings)
+    assert {one.text for one in recounted.campaigns} == {one.text for one in counted_by_service}
+    marker = msgspec.structs.replace(MARKER, campaigns=counted_by_service.text)
+    assert compare_campaigns({0: marker}, Business(recounted)).differences == []
+    if events:
+        other = msgspec.structs.replace(MARKER, campaigns="z@0+1 model")
+        assert compare_campaigns({0: other}, Business(recounted)).differences[-1].line.startswith("ledger 0 counts")
+    known_before = TargetEvents(tuple(in_order), (1,) * len(in_order)).counted_by(settings, appended_us=0)
+    assert known_before == settings
 
 
 # The counts ---------------------------------------------------------------------------------------------------------
