@@ -174,6 +174,7 @@ class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
         windows: The topic of rows.
         history: The next offset of the topic of their versions.
         markers: Shard → its last marker.
+        campaigns: The campaigns that were counted.
     """
 
     generation: str
@@ -186,3 +187,4 @@ class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     windows: TopicMark
     history: int
     markers: dict[int, Marker]
+    campaigns: str = ""

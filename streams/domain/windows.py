@@ -537,6 +537,10 @@ class Windows:
         published = _Dates(row.start, row.end, row.calendar, row.starts_at, row.ends_at)
         if published != self._dates_of(number) or (by_hour is None) is is_day:
             self._redated[place] = published
+            if row.starts_at is not None and self._periods[number].kind == CAMPAIGN:
+                # Whether it is over by its instants of now is another question than whether it was.
+                columns.status[place] = _OPEN
+                self._late.add(place)
         elif self._redated:
             self._redated.pop(place, None)
         if row.targets or row.controls or row.balance or self._is_published_with_more(place):

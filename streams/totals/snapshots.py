@@ -3,7 +3,7 @@
 A snapshot is written block by block next to other work, so its blocks are of different moments; the head, written last, says
 from which offsets on topics must be read again. That comes out right because what they say is absolute: counts replace
 counts, versions replace versions, and sums of days are made when all is there. Blocks that are as they were are not written
-again. Topics that were made again since, and another calendar, make a snapshot void: then everything is read.
+again. Topics that were made again since, another calendar and other campaigns make a snapshot void: then everything is read.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ class Snapshots:
             counts=TopicMark(counts_next, counts.first),
             windows=windows,
             history=history,
+            campaigns=self._shards.campaigns,
             markers={shard: marker.with_answers([]) for shard, marker in self._shards.markers.items()},
         )
         names = list(_names(self._head))
@@ -224,6 +225,8 @@ class Snapshots:
         head = decode_snapshot_head(expand_snapshot_part(self._parts[_HEAD]))
         if head.block_rows != self._context.block_rows:
             raise ValueError("its blocks have another size")
+        if head.campaigns != self._shards.campaigns:
+            raise ValueError("other campaigns are counted now, which may have had rows before")
         for name in _names(head):
             if name not in self._parts or snapshot_generation(self._parts[name]) != head.generation:
                 raise ValueError(f"its part {name} is of another one")

@@ -887,8 +887,8 @@ class Invariants:
                 raise BrokenError("announced", f"totals {number} count {part.campaigns}, announced are {expected}")
         for key, row in self.table.items():
             if key[2] in expected and not self._is_left_as_it_is(key):
-                instants = (datetime.fromisoformat(row[name]) for name in ("starts_at", "ends_at"))
-                if tuple(instants) != expected[key[2]][:2]:
+                instants = [datetime.fromisoformat(row[name]).timestamp() for name in ("starts_at", "ends_at")]
+                if instants != [each.timestamp() for each in expected[key[2]][:2]]:
                     raise BrokenError("announced", f"{key} is {row['starts_at']} to {row['ends_at']}, not {expected}")
         self._world.seen["campaigns that were announced"] += len(expected.keys() - self._of_settings.keys())
         self._world.seen["campaigns withdrawn"] += any(
@@ -971,6 +971,10 @@ class Invariants:
                 raise BrokenError("history", f"the first version of {key} is replaced and nowhere else: {before}")
             if before is not None and row["version"] <= before["version"]:
                 raise BrokenError("versions", f"{key} went from version {before['version']} to {row['version']}")
+            if before is not None and before.get("ends_at") != row.get("ends_at"):
+                self._world.seen["campaigns with another end"] += 1
+                if row["status"] != "open" and self._end_s(key[2], row) > part.step_us / 1e6:
+                    raise BrokenError("called over", f"{key} ends at {row['ends_at']} now, and is {row['status']}")
             if row["status"] != "open" and (before is None or before["status"] == "open"):
                 over.append(key)
             self.table[key] = row

@@ -274,6 +274,8 @@ class Installation:
             for (metric, scope, period), pair in differing.items()
             if pair[0] != pair[1]
             # Rows of days that are no longer kept are meant to be absent.
+            # One that is no longer counted has its row as it was.
+            and not (period.startswith("campaign:") and not pair[1])
             and not (pair[0] is None and period[4:] < since.get(re.sub(r"=[^,]*", "", scope), ""))
         }
         if differing:
