@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from schemas.counts import CampaignHour
 from schemas.facts import DIMENSIONS
 from schemas.rows import RowKey
-from streams.audit.expected_milestones import expected_standing, found_standing, is_judged, may_be_held
+from streams.audit.expected_milestones import (
+    expected_standing,
+    found_standing,
+    is_judged,
+    is_of_campaign_left_out,
+    may_be_held,
+)
 from streams.audit.kept_days import ALL_KEPT
 from streams.audit.report import Check, Suspect
 from streams.audit.sums import Day, Window
@@ -194,8 +200,8 @@ def compare_milestones(  # noqa: PLR0913, PLR0917 - what is compared with what
         event = found.get(milestone_id)
         if milestone_id not in expected.periods and event is not None and not is_judged(settings, event, targets):
             continue
-        if event is not None and (key := RowKey.of(event.data)) not in rows and kept.lacks(key):
-            continue  # it stands as it did when its day was last kept
+        if event is not None and _stays_as_it_was(settings, event, rows, kept):
+            continue
         check.compared += 1
         if event is None:
             what = _count_text(milestone_id, expected.periods[milestone_id], windows)
@@ -220,6 +226,14 @@ def compare_milestones(  # noqa: PLR0913, PLR0917 - what is compared with what
             )
         last[data.milestone_id] = data.revision
     return check
+
+
+def _stays_as_it_was(
+    settings: Settings, event: MilestoneEvent, rows: Mapping[RowKey, WindowRow], kept: KeptSince
+) -> bool:
+    """Whether a milestone is of a campaign that is left out, or stands as it did when its day was last kept."""
+    key = RowKey.of(event.data)
+    return is_of_campaign_left_out(settings, event.data) or (key not in rows and kept.lacks(key))
 
 
 def compare_row_targets(

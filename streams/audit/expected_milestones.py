@@ -114,6 +114,15 @@ def is_judged(settings: Settings, event: MilestoneEvent, targets: Iterable[Targe
     return _rule_of(settings, event) is not None
 
 
+def is_of_campaign_left_out(settings: Settings, data: MilestoneData) -> bool:
+    """Whether a milestone is of a campaign that is not counted any more: it stays as it was."""
+    kind, _, name = data.period.partition(":")
+    if kind != "campaign":
+        return False
+    counted = (one.scopes or settings.scopes for one in settings.campaign if one.name == name)
+    return frozenset(_dimensions_of(data.scope)) not in {frozenset(each) for scopes in counted for each in scopes}
+
+
 def may_be_held(settings: Settings, event: MilestoneEvent) -> bool:
     """Whether a milestone may still stand although it should not, because its rule delays retractions."""
     rule = _rule_of(settings, event)
