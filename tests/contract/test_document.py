@@ -143,6 +143,7 @@ def record_of(block: Block) -> Record:
             data.get("order_id")
             or data.get("target_id")
             or data.get("vin")
+            or ("campaign" in data and f"campaign:{data['campaign']}")
             or "/".join((data.get("metric", ""), data.get("scope", ""), data.get("period", "total")))
         )
         return Record(block.text.encode(), key.encode(), STRUCTURED, after(block.text))
