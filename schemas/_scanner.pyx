@@ -12,11 +12,14 @@ Texts and tables are read with bounds checks: an index that is wrong raises, and
 
 cimport cython
 
+from array import array
+
 from schemas import cloudevents
 from schemas.authority import digest_of
 from schemas.events import VIN_CHARACTERS
 from schemas.facts import DELIVERIES as _DELIVERIES, NO_DIMS as _NO_DIMS, ORDERS as _ORDERS, PRODUCTION as _PRODUCTION
 from schemas.facts import Fact, family_of
+from schemas.partitioner import homes as homes_of_keys
 from schemas.pools import POOL_SIZE, intern_dims, intern_text
 
 cdef extern from *:
@@ -112,7 +115,67 @@ cdef frozenset STRUCTURED = frozenset((
 def plain_facts(records, *, int topic, long long future_limit_us, Py_ssize_t max_bytes):
     """The facts of the plain records among `records`, and `None` for each of the others."""
     cdef _Event event = _Event(topic, future_limit_us, max_bytes - ROOM_BYTES)
-    return [event.fact_of(record) for record in records]
+    cdef list facts
+    cdef _Piece piece
+    cdef Py_ssize_t index
+    if type(records) is not Records:
+        return [event.fact_of(record) for record in records]
+    facts = []
+    for each in (<Records> records).pieces:
+        piece = each
+        for index in range(piece.first, piece.end):
+            facts.append(event.fact_in(piece.batch, index, (<Records> records).partition))
+    return facts
+
+
+def homes(Records records, unsigned int partitions):
+    """As `schemas.partitioner.homes` of the records' keys; of one that is missing, as of an empty one."""
+    cdef list found = []
+    cdef _Piece piece
+    cdef Py_ssize_t index, start, end
+    if partitions == 0:
+        raise ZeroDivisionError("there are no partitions")
+    for each in records.pieces:
+        piece = each
+        for index in range(piece.first, piece.end):
+            start, end = piece.batch.place(index, KEY_AT), piece.batch.place(index, KEY_END)
+            if is_spaced(piece.batch.body, start, end):
+                found.append(homes_of_keys([piece.batch.body[start:end]], partitions)[0])
+            else:
+                found.append((murmur2(piece.batch.body, start, end) & 0x7FFF_FFFF) % partitions)
+    return found
+
+
+cdef bint is_spaced(bytes text, Py_ssize_t start, Py_ssize_t end) except -1:
+    """Whether a part of a text has spaces, or characters beyond ASCII among which there may be some."""
+    cdef Py_ssize_t at
+    for at in range(start, end):
+        if text[at] == c" " or <unsigned char> text[at] >= 0x80:
+            return True
+    return False
+
+
+cdef unsigned int murmur2(bytes text, Py_ssize_t start, Py_ssize_t end) except? 0:
+    """The hash of a part of a text, as Kafka's Java clients compute it."""
+    cdef unsigned int m = 0x5BD1E995, h = 0x9747B28C ^ <unsigned int> (end - start), k
+    cdef Py_ssize_t at = start, byte
+    while end - at >= 4:
+        k = 0
+        for byte in range(4):
+            k |= <unsigned int> <unsigned char> text[at + byte] << 8 * byte
+        k *= m
+        k ^= k >> 24
+        k *= m
+        h *= m
+        h ^= k
+        at += 4
+    if at < end:
+        for byte in range(end - at):
+            h ^= <unsigned int> <unsigned char> text[at + byte] << 8 * byte
+        h *= m
+    h ^= h >> 13
+    h *= m
+    return h ^ h >> 15
 
 
 @cython.final
@@ -128,7 +191,13 @@ cdef class _Event:
     cdef Py_ssize_t[FIELDS] starts
     cdef Py_ssize_t[FIELDS] ends
     cdef bint backfill
-    #: The text that a field is in: the value, in binary mode a header.
+    #: Of the record: its key, which is a part of a text, and where it stands in the log.
+    cdef bytes key
+    cdef Py_ssize_t key_at, key_end
+    cdef long long timestamp, partition, offset
+    #: Where the value ends.
+    cdef Py_ssize_t end
+    #: The text that a field is in: that with the value, in binary mode a header.
     cdef bytes of_id
     cdef bytes of_source
     cdef bytes of_type
@@ -146,24 +215,44 @@ cdef class _Event:
         key = record.key
         if type(value) is not bytes or type(key) is not bytes:
             return None
-        if len(<bytes> value) > self.longest:
+        headers = record.headers
+        self.key, self.key_at, self.key_end = <bytes> key, 0, len(<bytes> key)
+        self.timestamp, self.partition, self.offset = record.timestamp, record.partition, record.offset
+        return self.fact(<bytes> value, 0, len(<bytes> value), headers, is_structured(headers))
+
+    cdef object fact_in(self, _RecordBatch batch, Py_ssize_t index, long long partition):
+        """The same of a record in the bytes of its batch."""
+        cdef Py_ssize_t value_at = batch.place(index, VALUE_AT)
+        cdef bytes body = batch.body
+        self.key, self.key_at, self.key_end = body, batch.place(index, KEY_AT), batch.place(index, KEY_END)
+        if value_at < 0 or self.key_at < 0:
+            return None
+        self.timestamp, self.partition, self.offset = batch.place(index, TIMESTAMP), partition, batch.place(index, OFFSET)
+        headers = None
+        if not batch.has_plain_headers(index):
+            headers = batch.headers(index)
+        return self.fact(body, value_at, batch.place(index, VALUE_END), headers, headers is None or is_structured(headers))
+
+    cdef object fact(self, bytes text, Py_ssize_t at, Py_ssize_t end, object headers, bint structured):
+        """The fact of a value, which is a part of a text, with what has been set of its record."""
+        if end - at > self.longest:
             return None
         self.seen = 0
         self.backfill = False
-        headers = record.headers
-        if is_structured(headers):
-            if not self.read_structured(<bytes> value):
+        self.end = end
+        if structured:
+            if not self.read_structured(text, at):
                 return None
-        elif not self.read_headers(headers) or not self.read_data(<bytes> value):
+        elif not self.read_headers(headers) or not self.read_data(text, at):
             return None
-        return self.checked(record, <bytes> value, <bytes> key)
+        return self.checked(text)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    cdef bint read_structured(self, bytes value) except -1:
+    cdef bint read_structured(self, bytes value, Py_ssize_t start) except -1:
         """Reads the event of a value."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, 0), False)
-        if at < 0 or space_end(value, at) != len(value):
+        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), False)
+        if at < 0 or space_end(value, at, self.end) != self.end:
             return False
         if not is_word(value, self.starts[SPECVERSION], self.ends[SPECVERSION], b"1.0"):
             return False
@@ -174,11 +263,11 @@ cdef class _Event:
         self.of_id = self.of_source = self.of_type = self.of_time = value
         return True
 
-    cdef bint read_data(self, bytes value) except -1:
+    cdef bint read_data(self, bytes value, Py_ssize_t start) except -1:
         """Reads the data of an event in binary mode."""
-        cdef Py_ssize_t at = self.read_object(value, space_end(value, 0), True)
+        cdef Py_ssize_t at = self.read_object(value, space_end(value, start, self.end), True)
         self.seen |= 1 << DATA
-        return at >= 0 and space_end(value, at) == len(value)
+        return at >= 0 and space_end(value, at, self.end) == self.end
 
     cdef bint read_headers(self, object headers) except -1:
         """Reads the attributes of an event in binary mode."""
@@ -193,7 +282,7 @@ cdef class _Event:
                 return False
             self.seen |= 1 << field
             text = value
-            if not is_tidy(text, 0, len(text), LONGEST_ID) or text_end(text, 0) != len(text):
+            if not is_tidy(text, 0, len(text), LONGEST_ID) or text_end(text, 0, len(text)) != len(text):
                 return False
             self.starts[field] = 0
             self.ends[field] = len(text)
@@ -219,25 +308,25 @@ cdef class _Event:
 
     cdef Py_ssize_t read_object(self, bytes text, Py_ssize_t at, bint is_data) except -2:
         """Reads an object, the event or its data, from its brace on. Returns the position behind it, -1 if it is not plain."""
-        cdef Py_ssize_t end, field
-        if not has_at(text, at, c"{"):
+        cdef Py_ssize_t end, field, last = self.end
+        if not has_at(text, at, last, c"{"):
             return -1
         at += 1
         while True:
-            at = space_end(text, at)
-            if not has_at(text, at, c'"'):
+            at = space_end(text, at, last)
+            if not has_at(text, at, last, c'"'):
                 return -1
-            end = text_end(text, at + 1)
-            if not has_at(text, end, c'"'):
+            end = text_end(text, at + 1, last)
+            if not has_at(text, end, last, c'"'):
                 return -1
             field = data_field(text, at + 1, end) if is_data else envelope_field(text, at + 1, end)
             if not 0 <= field < FIELDS or self.has(field):
                 return -1
             self.seen |= 1 << field
-            at = space_end(text, end + 1)
-            if not has_at(text, at, c":"):
+            at = space_end(text, end + 1, last)
+            if not has_at(text, at, last, c":"):
                 return -1
-            at = space_end(text, at + 1)
+            at = space_end(text, at + 1, last)
             if field == DATA:
                 at = self.read_object(text, at, True)
                 if at < 0:
@@ -247,43 +336,43 @@ cdef class _Event:
                 if at < 0:
                     return -1
             else:
-                if not has_at(text, at, c'"'):
+                if not has_at(text, at, last, c'"'):
                     return -1
-                end = text_end(text, at + 1)
-                if end == at + 1 or not has_at(text, end, c'"'):
+                end = text_end(text, at + 1, last)
+                if end == at + 1 or not has_at(text, end, last, c'"'):
                     return -1
                 self.starts[field] = at + 1
                 self.ends[field] = end
                 at = end + 1
-            at = space_end(text, at)
-            if has_at(text, at, c"}"):
+            at = space_end(text, at, last)
+            if has_at(text, at, last, c"}"):
                 return at + 1
-            if not has_at(text, at, c","):
+            if not has_at(text, at, last, c","):
                 return -1
             at += 1
 
     cdef Py_ssize_t read_backfill(self, bytes text, Py_ssize_t at) except -2:
-        if is_word(text, at, at + 4, b"true"):
+        if at + 4 <= self.end and is_word(text, at, at + 4, b"true"):
             self.backfill = True
             return at + 4
-        return at + 5 if is_word(text, at, at + 5, b"false") else -1
+        return at + 5 if at + 5 <= self.end and is_word(text, at, at + 5, b"false") else -1
 
     cdef bint has(self, Py_ssize_t field) noexcept:
         return self.seen >> field & 1
 
     # Checking -------------------------------------------------------------------------------------------------------
 
-    cdef object checked(self, object record, bytes value, bytes key):
+    cdef object checked(self, bytes value):
         """The fact of what was read, `None` if it is not plain."""
         cdef Py_ssize_t named_by
         cdef int kind = self.kind()
-        cdef long long time_us, appended_ms
+        cdef long long time_us
         if kind == NO_KIND:
             return None
         named_by = VIN if self.family == PRODUCTION else ORDER_ID
         if not is_tidy(value, self.starts[named_by], self.ends[named_by], LONGEST_ID):
             return None
-        if not is_word(value, self.starts[named_by], self.ends[named_by], key):
+        if not is_same(value, self.starts[named_by], self.ends[named_by], self.key, self.key_at, self.key_end):
             return None
         if not is_tidy(self.of_id, self.starts[ID], self.ends[ID], LONGEST_ID):
             return None
@@ -292,8 +381,7 @@ cdef class _Event:
         time_us = micros_of(self.of_time, self.starts[TIME], self.ends[TIME])
         if time_us < 0:
             return None
-        appended_ms = record.timestamp
-        if not -MOST_MS < appended_ms < MOST_MS or time_us > appended_ms * 1000 + self.future_limit_us:
+        if not -MOST_MS < self.timestamp < MOST_MS or time_us > self.timestamp * 1000 + self.future_limit_us:
             return None
         source = self.source()
         dims = self.dims(value) if self.has(MODEL) else NO_DIMS
@@ -312,8 +400,8 @@ cdef class _Event:
             None,
             self.backfill,
             self.topic,
-            record.partition,
-            record.offset,
+            self.partition,
+            self.offset,
         )
 
     cdef int kind(self) except -1:
@@ -391,6 +479,288 @@ cdef class _Event:
         return ""
 
 
+# Records as they were fetched -----------------------------------------------------------------------------------------
+
+#: What is known of a record in the bytes of its batch, -1 where key or value are missing; headers end where the record does.
+cdef enum:
+    KEY_AT, KEY_END, VALUE_AT, VALUE_END, HEADERS_AT, RECORD_END, OFFSET, TIMESTAMP
+    COLUMNS
+    #: Lengths, deltas, and the numbers of attributes and headers.
+    LEAST_RECORD_BYTES = 7
+    #: No headers of structured mode alone are longer.
+    LONGEST_KNOWN = 256
+
+#: Headers, as they stand in records, that leave no doubt that the value is the event.
+cdef set known_headers = {b"\0"}
+
+
+@cython.final
+cdef class _RecordBatch:
+    """The records of a batch, decompressed, and where each of them stands."""
+
+    cdef bytes body
+    cdef long long[::1] places
+    cdef Py_ssize_t count
+    cdef int timestamp_type
+
+    cdef inline long long place(self, Py_ssize_t index, Py_ssize_t column) except? -1:
+        return self.places[index * COLUMNS + column]
+
+    cdef bint has_plain_headers(self, Py_ssize_t index) except -1:
+        """Whether the value is certainly the event."""
+        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
+        if end - at > LONGEST_KNOWN:
+            return False
+        if end - at == 1:
+            return True
+        block = self.body[at:end]
+        if block in known_headers:
+            return True
+        if not is_structured(self.headers(index)):
+            return False
+        if len(known_headers) < POOL_SIZE:
+            known_headers.add(block)
+        return True
+
+    cdef tuple headers(self, Py_ssize_t index):
+        """The headers of a record."""
+        cdef Py_ssize_t at = self.place(index, HEADERS_AT), end = self.place(index, RECORD_END)
+        cdef long long count = read_number(self.body, &at, end), size
+        cdef list found = []
+        while count > 0:
+            size = read_number(self.body, &at, end)
+            name = self.body[at : at + size].decode("utf-8")
+            at += size
+            size = read_number(self.body, &at, end)
+            found.append((name, None if size < 0 else self.body[at : at + size]))
+            at += max(size, 0)
+            count -= 1
+        return tuple(found)
+
+    cdef object record(self, Py_ssize_t index, Records records):
+        cdef Py_ssize_t key_at = self.place(index, KEY_AT), value_at = self.place(index, VALUE_AT)
+        return records.make(
+            records.topic,
+            records.partition,
+            self.place(index, OFFSET),
+            self.place(index, TIMESTAMP),
+            self.timestamp_type,
+            None if key_at < 0 else self.body[key_at : self.place(index, KEY_END)],
+            None if value_at < 0 else self.body[value_at : self.place(index, VALUE_END)],
+            self.headers(index),
+        )
+
+
+@cython.final
+cdef class _Piece:
+    """Some of the records of a batch that follow each other."""
+
+    cdef _RecordBatch batch
+    cdef Py_ssize_t first
+    cdef Py_ssize_t end
+
+
+@cython.final
+cdef class Records:
+    """Records of a partition in the bytes in which they came: a sequence, each element of which is made when it is asked for.
+
+    Args:
+        topic: Its name.
+        partition: Its number.
+        make: Makes a record of topic, partition, offset, timestamp, its type, key, value and headers.
+    """
+
+    cdef readonly object topic
+    cdef readonly long long partition
+    cdef object make
+    cdef list pieces
+    cdef Py_ssize_t length
+
+    def __init__(self, topic, long long partition, make):
+        self.topic = topic
+        self.partition = partition
+        self.make = make
+        self.pieces = []
+        self.length = 0
+
+    def add(
+        self,
+        bytes body,
+        *,
+        Py_ssize_t count,
+        long long base_offset,
+        long long first_timestamp,
+        append_timestamp,
+        long long since,
+    ):
+        """Adds the records of a batch from an offset on.
+
+        Args:
+            body: The records, decompressed.
+            count: How many there are.
+            base_offset: What the offsets of its records are told from.
+            first_timestamp: What their timestamps are told from.
+            append_timestamp: The time at which the batch was appended, if it has that instead; else None.
+            since: Records with lower offsets are left out.
+
+        Raises:
+            ValueError: These are no records.
+        """
+        cdef _Piece piece = _Piece()
+        piece.batch = read_batch(body, count, base_offset, first_timestamp, append_timestamp)
+        piece.end = count
+        while piece.first < count and piece.batch.place(piece.first, OFFSET) < since:
+            piece.first += 1
+        self.append(piece)
+
+    def extend(self, Records others):
+        """Adds those that follow."""
+        for each in others.pieces:
+            self.append(each)
+
+    cdef append(self, _Piece piece):
+        if piece.first < piece.end:
+            self.pieces.append(piece)
+            self.length += piece.end - piece.first
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, place):
+        cdef _Piece piece
+        cdef Py_ssize_t index
+        if isinstance(place, slice):
+            start, stop, step = place.indices(self.length)
+            return self.part(start, stop, step)
+        index = place
+        if index < 0:
+            index += self.length
+        if index >= 0:
+            for each in self.pieces:
+                piece = each
+                if index < piece.end - piece.first:
+                    return piece.batch.record(piece.first + index, self)
+                index -= piece.end - piece.first
+        raise IndexError("there is no such record")
+
+    cdef object part(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t step):
+        cdef Records some = Records(self.topic, self.partition, self.make)
+        cdef _Piece piece, cut
+        cdef Py_ssize_t before = 0
+        if step != 1:
+            return [self[index] for index in range(start, stop, step)]
+        for each in self.pieces:
+            piece = each
+            cut = _Piece()
+            cut.batch = piece.batch
+            cut.first = piece.first + max(start - before, 0)
+            cut.end = min(piece.end, piece.first + stop - before)
+            some.append(cut)
+            before += piece.end - piece.first
+        return some
+
+    def __iter__(self):
+        cdef _Piece piece
+        cdef Py_ssize_t index
+        for each in self.pieces:
+            piece = each
+            for index in range(piece.first, piece.end):
+                yield piece.batch.record(index, self)
+
+    @property
+    def are_dated(self):
+        """Whether the timestamps of all are those at which they were appended."""
+        for each in self.pieces:
+            if (<_Piece> each).batch.timestamp_type != 1:
+                return False
+        return True
+
+
+cdef _RecordBatch read_batch(
+    bytes body, Py_ssize_t count, long long base_offset, long long first_timestamp, object append_timestamp
+):
+    """Finds the records of a batch, and checks that they are such."""
+    cdef _RecordBatch batch = _RecordBatch()
+    cdef Py_ssize_t index, at = 0, end, place
+    cdef long long length, delta
+    cdef bint is_append_time = append_timestamp is not None
+    cdef long long timestamp = append_timestamp if is_append_time else 0
+    if not 0 <= count <= len(body) // LEAST_RECORD_BYTES:
+        raise ValueError(f"a batch of {len(body)} bytes cannot have {count} records")
+    batch.body, batch.count, batch.timestamp_type = body, count, is_append_time
+    batch.places = array("q", bytes(8 * COLUMNS * count))
+    for index in range(count):
+        place = index * COLUMNS
+        length = read_number(body, &at, len(body))
+        if not 0 <= length <= len(body) - at:
+            raise ValueError("a record goes beyond its batch")
+        end = at + length
+        if at >= end:
+            raise ValueError("a record has no attributes")
+        at += 1
+        delta = read_number(body, &at, end)
+        batch.places[place + TIMESTAMP] = timestamp if is_append_time else first_timestamp + delta
+        batch.places[place + OFFSET] = base_offset + read_number(body, &at, end)
+        read_part(body, &at, end, batch.places, place + KEY_AT)
+        read_part(body, &at, end, batch.places, place + VALUE_AT)
+        batch.places[place + HEADERS_AT] = at
+        batch.places[place + RECORD_END] = end
+        skip_headers(body, &at, end)
+        if at != end:
+            raise ValueError("a record does not end where it should")
+    if at != len(body):
+        raise ValueError("there is more in a batch than its records")
+    return batch
+
+
+cdef int read_part(bytes body, Py_ssize_t* at, Py_ssize_t end, long long[::1] places, Py_ssize_t column) except -1:
+    """Notes where a key or a value begins and ends."""
+    cdef long long size = read_number(body, at, end)
+    if size > end - at[0]:
+        raise ValueError("a key or value goes beyond its record")
+    if size < 0:
+        places[column] = places[column + 1] = -1
+    else:
+        places[column] = at[0]
+        at[0] += size
+        places[column + 1] = at[0]
+    return 0
+
+
+cdef int skip_headers(bytes body, Py_ssize_t* at, Py_ssize_t end) except -1:
+    """Goes past headers that are such."""
+    cdef long long count = read_number(body, at, end), size
+    if count < 0:
+        raise ValueError("a record has fewer than no headers")
+    while count > 0:
+        size = read_number(body, at, end)
+        if not 0 <= size <= end - at[0]:
+            raise ValueError("the name of a header goes beyond its record")
+        body[at[0] : at[0] + size].decode("utf-8")
+        at[0] += size
+        size = read_number(body, at, end)
+        if size > end - at[0]:
+            raise ValueError("a header goes beyond its record")
+        at[0] += max(size, 0)
+        count -= 1
+    return 0
+
+
+cdef long long read_number(bytes body, Py_ssize_t* at, Py_ssize_t end) except? -1:
+    """The number that begins at a position, in Kafka's variable length; moves the position behind it."""
+    cdef unsigned long long number = 0
+    cdef int shift = 0
+    cdef unsigned char byte
+    while at[0] < end and shift < 64:
+        byte = body[at[0]]
+        at[0] += 1
+        number |= <unsigned long long> (byte & 0x7F) << shift
+        if byte < 0x80:
+            return <long long> (number >> 1) ^ -<long long> (number & 1)
+        shift += 7
+    raise ValueError("a number in a record has no end")
+
+
 # Modes --------------------------------------------------------------------------------------------------------------
 
 
@@ -418,10 +788,10 @@ cdef bint is_structured(object headers) except -1:
 # Texts --------------------------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at) except -2:
+cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
     """The position behind the white space that begins at a position, if any does."""
     cdef unsigned char character
-    while at < len(text):
+    while at < end:
         character = text[at]
         if character != c" " and character != c"\n" and character != c"\t" and character != c"\r":
             break
@@ -429,15 +799,15 @@ cdef inline Py_ssize_t space_end(bytes text, Py_ssize_t at) except -2:
     return at
 
 
-cdef inline Py_ssize_t text_end(bytes text, Py_ssize_t at) except -2:
+cdef inline Py_ssize_t text_end(bytes text, Py_ssize_t at, Py_ssize_t end) except -2:
     """The position of the first character from a position on that is not in plain texts."""
-    while at < len(text) and IN_TEXT[<unsigned char> text[at]]:
+    while at < end and IN_TEXT[<unsigned char> text[at]]:
         at += 1
     return at
 
 
-cdef inline bint has_at(bytes text, Py_ssize_t at, unsigned char character) except -1:
-    return at < len(text) and text[at] == character
+cdef inline bint has_at(bytes text, Py_ssize_t at, Py_ssize_t end, unsigned char character) except -1:
+    return at < end and text[at] == character
 
 
 cdef inline bint is_word(bytes text, Py_ssize_t start, Py_ssize_t end, bytes word) except -1:
@@ -447,6 +817,19 @@ cdef inline bint is_word(bytes text, Py_ssize_t start, Py_ssize_t end, bytes wor
         return False
     for at in range(len(word)):
         if text[start + at] != word[at]:
+            return False
+    return True
+
+
+cdef inline bint is_same(
+    bytes text, Py_ssize_t start, Py_ssize_t end, bytes other, Py_ssize_t other_start, Py_ssize_t other_end
+) except -1:
+    """Whether parts of two texts are equal."""
+    cdef Py_ssize_t at
+    if end - start != other_end - other_start:
+        return False
+    for at in range(end - start):
+        if text[start + at] != other[other_start + at]:
             return False
     return True
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from schemas import fast
+from schemas import fast, partitioner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,5 +60,21 @@ _scanner, _why = extension("schemas._scanner")
 WHY_PYTHON: Final = _why
 
 compiled_facts: Final[PlainFacts] = fast.plain_facts if WHY_PYTHON else _scanner.plain_facts
+compiled_records: Final[Any] = None if WHY_PYTHON else _scanner.Records
 #: The way that is taken.
 plain_facts: PlainFacts = compiled_facts
+#: What keeps fetched records in the bytes in which they came; None where each is an object.
+records: Any = compiled_records
+
+
+def homes(fetched: Sequence[SourceRecord], partitions: int) -> list[int]:
+    """The home partition of the order of each record, by its key; of one that is missing, as of an empty one."""
+    if is_whole(fetched):
+        found: list[int] = _scanner.homes(fetched, partitions)
+        return found
+    return partitioner.homes([record.key or b"" for record in fetched], partitions)
+
+
+def is_whole(fetched: Any) -> bool:
+    """Whether these are records in the bytes in which they came."""
+    return compiled_records is not None and type(fetched) is compiled_records

@@ -28,8 +28,8 @@ def take(chosen: HotPath) -> None:
     """
     global way
     if chosen == "python":
-        hotpath.plain_facts, way = fast.plain_facts, steps
+        hotpath.plain_facts, hotpath.records, way = fast.plain_facts, None, steps
     elif WHY_PYTHON:
         raise ValueError(WHY_PYTHON)
     else:
-        hotpath.plain_facts, way = hotpath.compiled_facts, _steps
+        hotpath.plain_facts, hotpath.records, way = hotpath.compiled_facts, hotpath.compiled_records, _steps

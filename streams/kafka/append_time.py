@@ -7,8 +7,9 @@ keeps the answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from schemas import hotpath
 from streams.kafka.forwarding import Original
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def with_append_times(
         now_ms: The clock, milliseconds since 1970.
         was_future: Whether a record was rejected before because its event lay in the future.
     """
-    if all(record.timestamp_type == LOG_APPEND_TIME for record in records):
+    if _are_dated(records):
         return records
     return [
         record
@@ -47,3 +48,9 @@ def with_append_times(
         )
         for record in records
     ]
+
+
+def _are_dated(records: Any) -> bool:
+    if hotpath.is_whole(records):
+        return bool(records.are_dated)
+    return all(record.timestamp_type == LOG_APPEND_TIME for record in records)

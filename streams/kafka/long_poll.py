@@ -19,6 +19,8 @@ from aiokafka.conn import CloseReason
 from aiokafka.protocol.fetch import FetchRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiokafka.client import AIOKafkaClient
 
 #: Of a fetch that leaves out partitions: they are paused, or their records still wait to be taken.
@@ -46,9 +48,12 @@ class LongPollConsumer(AIOKafkaConsumer):
         """Starts the consumer."""
         await super().start()
         fetcher = self._fetcher
-        fetcher._client = _FetchingClient(self._client)  # noqa: SLF001 - aiokafka has no connections for fetches alone
+        fetcher._client = _FetchingClient(self._client, self._hear)  # noqa: SLF001 - aiokafka has no connections for fetches alone
         self._plan = fetcher._get_actions_per_node  # noqa: SLF001 - aiokafka has one wait for all requests
         fetcher._get_actions_per_node = self._plan_patiently  # noqa: SLF001 - the same
+
+    def _hear(self, request: FetchRequest, answer: Any) -> None:
+        """Called with each answer to a fetch, before it is processed."""
 
     def _plan_patiently(self, assignment: Any) -> Any:
         """Plans the next requests; those for every partition may wait long at the brokers."""
@@ -63,8 +68,9 @@ class LongPollConsumer(AIOKafkaConsumer):
 class _FetchingClient:
     """The client as the fetcher sees it: fetches take a connection of their own."""
 
-    def __init__(self, client: AIOKafkaClient) -> None:
+    def __init__(self, client: AIOKafkaClient, hear: Callable[[FetchRequest, Any], None]) -> None:
         self._client = client
+        self._hear = hear
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -74,10 +80,12 @@ class _FetchingClient:
         if not isinstance(request, FetchRequest):
             return await self._client.send(node_id, request, **options)
         try:
-            return await self._client.send(node_id, request, group=_FETCHES)
+            answer = await self._client.send(node_id, request, group=_FETCHES)
         except asyncio.CancelledError:
             connection = self._client._conns.get((node_id, _FETCHES))  # noqa: SLF001 - aiokafka has no way to give up a request
             if connection is not None:
                 # Any other reason would have the client look for other brokers.
                 connection.close(CloseReason.IDLE_DROP)
             raise
+        self._hear(request, answer)
+        return answer

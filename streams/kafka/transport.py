@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
+from schemas import hotpath
 from streams.kafka.long_poll import LongPollConsumer
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
+from streams.kafka.whole_batches import WholeBatches, take_whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
 
@@ -79,7 +82,7 @@ class Batch(NamedTuple):
     first: int  # position before the fetch
     next: int  # position after it
     end: int  # end of the partition by the broker's last answer
-    records: list[LogRecord]
+    records: Sequence[LogRecord]
 
 
 class LogEnd(NamedTuple):
@@ -228,7 +231,7 @@ class BatchConsumer(driver.Consumer):
         return reached
 
     def _message(
-        self, tp: TP, position: _Position, following: int, records: list[LogRecord], generation: int
+        self, tp: TP, position: _Position, following: int, records: Sequence[LogRecord], generation: int
     ) -> ConsumerMessage:
         batch = Batch(tp.topic, tp.partition, position.epoch, position.offset, following, self.end(tp), records)
         position.offset = following
@@ -319,6 +322,11 @@ class _DatingConsumer(LongPollConsumer):
         self._now_us = now_us
         self._log_ends = log_ends
         self._lost = lost
+        #: Answers that are being processed, by the identity of their request.
+        self._answers: dict[int, Any] = {}
+
+    def _hear(self, request: Any, answer: Any) -> None:
+        self._answers[id(request)] = answer
 
     async def start(self) -> None:
         """Starts the consumer."""
@@ -336,11 +344,14 @@ class _DatingConsumer(LongPollConsumer):
         before = {tp: state.timestamp for tp, state in states.items()}
         for state in states.values():
             state.timestamp = None  # in milliseconds, so two answers could have the same
-        has_records: bool = await self._process(assignment, node_id, request)
-        for tp in states:
-            fetched = getattr(self._fetcher._records.get(tp), "_partition_records", None)  # noqa: SLF001 - what waits to be taken
-            if fetched is not None:
-                fetched._consumer_record = _fetched_record  # noqa: SLF001 - a consumer cannot choose what it makes of a record
+        try:
+            has_records: bool = await self._process(assignment, node_id, request)
+        finally:
+            answer = self._answers.pop(id(request), None)
+        data = _data_of(answer) if answer is not None and hotpath.records is not None else {}
+        for topic, partitions in request.topics:
+            for number, offset, *_ in partitions:
+                self._choose_form(TP(topic, number), offset, data.get((topic, number), b""))
         if assignment.active:
             self._tell_lost(request, states)
         for tp, state in states.items():
@@ -351,12 +362,33 @@ class _DatingConsumer(LongPollConsumer):
                 self._log_ends.answered(tp, node_id, state.highwater, asked_us=asked_us, asked_s=asked_s)
         return has_records
 
+    def _choose_form(self, tp: TP, offset: int, data: bytes) -> None:
+        """Has what was fetched from an offset given out in the form that the hot path takes."""
+        result = self._fetcher._records.get(tp)  # noqa: SLF001 - what waits to be taken
+        fetched = getattr(result, "_partition_records", None)
+        if not isinstance(fetched, PartitionRecords):
+            return
+        fetched._consumer_record = _fetched_record  # noqa: SLF001 - a consumer cannot choose what it makes of a record
+        # Where the answer was no longer wanted, what waits is from another one.
+        if fetched.next_fetch_offset == offset and WholeBatches.can_read(data):
+            aborted = fetched._aborted_transactions  # noqa: SLF001 - as the broker has listed them
+            take_whole(result, WholeBatches(tp.topic, tp.partition, data, offset, aborted, hotpath.records))
+
     def _tell_lost(self, request: Any, states: Mapping[TP, Any]) -> None:
         """Tells which positions the broker has nothing at: it was asked there, and aiokafka now looks for another place."""
         for topic, partitions in request.topics:
             for number, offset, *_ in partitions:
                 if states[TP(topic, number)].awaiting_reset:
                     self._lost(TP(topic, number), offset)
+
+
+def _data_of(answer: Any) -> dict[tuple[str, int], bytes]:
+    """The bytes of the batches that a fetch has brought, by partition."""
+    return {
+        (topic, number): bytes(data[-1] or b"")
+        for topic, partitions in answer.topics
+        for number, _, _, *data in partitions
+    }
 
 
 def _fetched_record(tp: Any, record: Any) -> FetchedRecord:

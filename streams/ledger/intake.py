@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from schemas import hotpath
 from schemas.codec import decode_batch
 from schemas.facts import QUARANTINED, Fact, Rejection
 from schemas.partitioner import homes
@@ -89,7 +90,7 @@ class Intake:
         if self.skipped:
             records = self._skip(records, topic, taken)
         outcomes = self._decode(records, topic)
-        home_of = homes([record.key or b"" for record in records], self._partitions)
+        home_of = hotpath.homes(records, self._partitions)
         if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
             # True of nearly all batches: every record is an event, and at home.
             taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))

@@ -135,7 +135,7 @@ async def _prefix_raises(fresh: Callable[[], Trial], batches: Sequence[Batch], l
         await trial.close()
 
 
-def _piece(trial: Trial, batch: Batch, records: list[LogRecord], after: Sequence[Batch] = ()) -> Batch:
+def _piece(trial: Trial, batch: Batch, records: Sequence[LogRecord], after: Sequence[Batch] = ()) -> Batch:
     """Some records of a batch, as if the state had fetched them next."""
     tp = Partition(batch.topic, batch.partition)
     first = next((piece.next for piece in reversed(after) if (piece.topic, piece.partition) == tp), None)

@@ -40,15 +40,19 @@ def test_a_fetch_waits_for_long_only_where_it_asks_for_every_partition() -> None
 async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_requests_have_not() -> None:
     sent: list[tuple[type, dict[str, Any]]] = []
     closed: list[object] = []
+    heard: list[tuple[Any, str]] = []
+    may_answer = asyncio.Event()
 
     async def send(_node_id: int, request: Any, **options: Any) -> str:
         sent.append((type(request), options))
         if isinstance(request, FetchRequest):
-            await asyncio.Event().wait()
+            await may_answer.wait()
         return "answer"
 
     connections = {(1, "fetches"): SimpleNamespace(close=closed.append)}
-    client: Any = _FetchingClient(SimpleNamespace(send=send, _conns=connections, cluster="its cluster"))
+    client: Any = _FetchingClient(
+        SimpleNamespace(send=send, _conns=connections, cluster="its cluster"), lambda *both: heard.append(both)
+    )
     assert client.cluster == "its cluster"
     assert await client.send(1, MetadataRequest([])) == "answer"
     fetch = asyncio.create_task(client.send(1, FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])))
@@ -59,3 +63,8 @@ async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_request
         await fetch
     assert sent == [(MetadataRequest, {}), (FetchRequest, {"group": "fetches"})]
     assert len(closed) == 1
+    assert not heard
+    may_answer.set()
+    request = FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])
+    assert await client.send(1, request) == "answer"
+    assert heard == [(request, "answer")]

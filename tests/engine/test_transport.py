@@ -14,6 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types.tuples import TP
 
+from schemas import hotpath
 from streams.kafka.records import FetchedRecord
 from streams.kafka.transport import (
     Batch,
@@ -28,6 +29,14 @@ from streams.kafka.transport import (
 )
 
 ONE, OTHER = TP("orders", 0), TP("deliveries", 0)
+
+
+def dating_consumer() -> Any:
+    """A consumer whose fetches a test answers."""
+    consumer = object.__new__(_DatingConsumer)
+    consumer._now_us, consumer._log_ends, consumer._answers = (lambda: 0), LogEnds(), {}
+    consumer._fetcher = SimpleNamespace(_records={})
+    return consumer
 
 
 class Record(NamedTuple):
@@ -176,9 +185,8 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     clock_us = [100_000_000]
     ends = LogEnds()
     ends.answered(ONE, 1, 0, asked_us=0, asked_s=-1000.0)
-    consumer = object.__new__(_DatingConsumer)
+    consumer = dating_consumer()
     consumer._now_us, consumer._log_ends = (lambda: clock_us[0]), ends
-    consumer._fetcher = SimpleNamespace(_records={})
     state = SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False)
     assignment = SimpleNamespace(state_value=lambda tp: {ONE: state}[tp], active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
@@ -197,41 +205,52 @@ async def test_an_end_is_as_old_as_the_question_that_was_answered() -> None:
     assert ends == {ONE: LogEnd(7, 99_000_000)}
 
 
-async def test_fetched_records_are_made_in_the_cheaper_form_with_all_that_they_had() -> None:
+@pytest.mark.parametrize("form", [None, hotpath.compiled_records] if hotpath.compiled_records else [None])
+async def test_fetched_records_are_given_out_in_the_form_of_the_hot_path_with_all_that_they_had(
+    form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hotpath, "records", form)
     batch = DefaultRecordBatchBuilder(2, 0, 1, 1, 1, 0, 1 << 16)
     sent = [(b"k", b"v", [("h", b"1"), ("h", None)]), (None, b"v", []), (b"k", None, [])]
     for offset, (key, value, headers) in enumerate(sent):
         batch.append(offset, 1000 + offset, key, value, headers)
-    fetched = PartitionRecords(
-        ONE, MemoryRecords(bytes(batch.build())), None, 0, None, None, check_crcs=False, isolation_level=1
-    )
-    consumer = object.__new__(_DatingConsumer)
-    consumer._now_us, consumer._log_ends = (lambda: 0), LogEnds()
-    consumer._fetcher = SimpleNamespace(_records={})
-    state = SimpleNamespace(timestamp=None, highwater=3, awaiting_reset=False)
+    data = bytes(batch.build())
+    fetched = PartitionRecords(ONE, MemoryRecords(data), None, 0, None, None, check_crcs=False, isolation_level=1)
+    consumer = dating_consumer()
+    state = SimpleNamespace(timestamp=None, highwater=3, awaiting_reset=False, paused=False, position=0)
+    state.consumed_to = lambda position: setattr(state, "position", position)
     assignment = SimpleNamespace(state_value=lambda _tp: state, active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 0)])])
 
-    async def answered(_assignment: Any, _node_id: int, _request: Any) -> bool:
-        consumer._fetcher._records[ONE] = FetchResult(ONE, assignment=None, partition_records=fetched, backoff=0)
+    async def answered(_assignment: Any, _node_id: int, request: Any) -> bool:
+        consumer._hear(request, SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 0, 3, 3, [], data)])]))
+        result = FetchResult(ONE, assignment=assignment, partition_records=fetched, backoff=0)
+        consumer._fetcher._records.setdefault(ONE, result)
         return True
 
     consumer._process = answered
     await consumer._process_and_note(assignment, 1, request)
-    assert consumer._fetcher._records[ONE]._partition_records is fetched
-    assert list(fetched) == [
+    result = consumer._fetcher._records[ONE]
+    # What waits is not taken for the answer to another fetch.
+    chosen = result._partition_records
+    request.topics[0][1][0] = (ONE.partition, 7, 0)
+    await consumer._process_and_note(assignment, 1, request)
+    assert result._partition_records is chosen
+    found = result.getall()
+    assert type(found) is (form or list)
+    assert list(found) == [
         FetchedRecord(ONE.topic, ONE.partition, offset, 1000 + offset, 0, key, value, tuple(headers))
         for offset, (key, value, headers) in enumerate(sent)
     ]
-    assert fetched.next_fetch_offset == len(sent)
+    assert state.position == len(sent)
+    assert not consumer._answers
 
 
 async def test_a_position_at_which_there_is_nothing_is_told() -> None:
     """The topic was recreated, or trimmed: aiokafka looks for another place to go on from, and says nothing."""
     lost: list[tuple[TP, int]] = []
-    consumer = object.__new__(_DatingConsumer)
-    consumer._now_us, consumer._log_ends, consumer._lost = (lambda: 0), LogEnds(), lambda *what: lost.append(what)
-    consumer._fetcher = SimpleNamespace(_records={})
+    consumer = dating_consumer()
+    consumer._lost = lambda *what: lost.append(what)
     states = {tp: SimpleNamespace(timestamp=None, highwater=None, awaiting_reset=False) for tp in (ONE, OTHER)}
     assignment = SimpleNamespace(state_value=states.get, active=True)
     request = SimpleNamespace(topics=[(ONE.topic, [(ONE.partition, 7, 0)]), (OTHER.topic, [(OTHER.partition, 5, 0)])])

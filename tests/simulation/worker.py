@@ -10,6 +10,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from schemas import hotpath
 from streams.context import Context
 from streams.errors import ExpectedError
 from streams.kafka.log import Partition
@@ -18,14 +19,15 @@ from streams.worker.engine import Engine
 from tests.simulation.client import SimulatedLog
 from tests.simulation.coverage import WatchedRunner
 from tests.simulation.loop import Process
+from tests.support.batches import fetched_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from faust.types.tuples import TP
 
+    from streams.kafka.records import LogRecord
     from streams.kafka.transport import Batch
-    from tests.simulation.cluster import Entry
     from tests.simulation.world import World
 
 _BUFFERED_BATCHES = 2
@@ -37,6 +39,7 @@ class SimulatedConsumer(BatchConsumer):
     def __init__(self, world: World, worker: Worker) -> None:  # Faust's own wants an app and a broker
         self.app = SimpleNamespace(consumer_generation_id=0)
         self._world = world
+        self._context = worker.context
         self._positions = {}
         self._undelivered = set()
         self._read_offset = NothingRead()
@@ -79,7 +82,7 @@ class SimulatedConsumer(BatchConsumer):
         if partition in self._held:
             self._fetcher[partition] = offset
 
-    async def _wait_next_records(self, timeout: float) -> tuple[dict[TP, list[Entry]], set[TP]]:  # noqa: ASYNC109 - Faust's signature
+    async def _wait_next_records(self, timeout: float) -> tuple[dict[TP, Sequence[LogRecord]], set[TP]]:  # noqa: ASYNC109 - Faust's signature
         if not self.flow_active:
             await self.can_resume_flow.wait()
         active = set(self._active_partitions)
@@ -88,7 +91,7 @@ class SimulatedConsumer(BatchConsumer):
             return {}, active
         return await self._fetched(active, timeout), active
 
-    async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Entry]]:
+    async def _fetched(self, active: set[TP], timeout_s: float) -> dict[TP, Sequence[LogRecord]]:
         """What has come: of some partitions only, cut anywhere, and late where a leader is slow."""
         world = self._world
         cluster, loop, positions, ready_s = world.cluster, world.loop, self._fetcher, self._ready_s
@@ -100,7 +103,7 @@ class SimulatedConsumer(BatchConsumer):
             asked_us, asked_s = world.now_us(), loop.now_s
             await world.network.travel()
             now_s = loop.now_s
-            found: dict[TP, list[Entry]] = {}
+            found: dict[TP, Sequence[LogRecord]] = {}
             next_ready_s = until_s
             moved = False
             still_active = self._active_partitions
@@ -128,7 +131,7 @@ class SimulatedConsumer(BatchConsumer):
                 return found
             await cluster.change(active, max(next_ready_s - now_s, 0.001))
 
-    def _ask(self, tp: TP, position: int, asked_us: int, asked_s: float) -> tuple[int, list[Entry]]:
+    def _ask(self, tp: TP, position: int, asked_us: int, asked_s: float) -> tuple[int, Sequence[LogRecord]]:
         """Where a partition stands after its leader was asked, and what came. Without a leader its position stays."""
         world, dice = self._world, self._world.dice
         now_s = world.loop.now_s
@@ -149,6 +152,8 @@ class SimulatedConsumer(BatchConsumer):
                 world.seen["less shown than before"] += 1
             return position, []
         records, following = world.cluster.fetch(tp, position, dice.randint(1, world.plan.most_fetched))
+        if records and hotpath.records is not None and tp.topic in self._context.ledger_topics:
+            return following, fetched_whole(records, hotpath.records)
         return following, records
 
 

@@ -1,0 +1,167 @@
+"""Fetched record batches that stay in the bytes in which they came, for the compiled hot path.
+
+aiokafka makes an object of every record. Here a fetch becomes `schemas._scanner.Records`, a sequence whose elements are only made
+where someone asks for one: the ledger reads events straight from the bytes. What a reader sees is the same.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+
+from streams.kafka.records import FetchedRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from streams.kafka.records import LogRecord
+
+#: What a batch begins with: offset, length behind it, epoch of the leader, version, checksum, attributes, delta of the last offset,
+#: first and last timestamp, id and epoch of the producer, sequence number, number of records.
+_HEAD: Final = Struct(">qiibIhiqqqhii")
+_LENGTH: Final = Struct(">i")
+_LENGTH_AT: Final = 8
+_BEHIND_LENGTH: Final = 12
+_VERSION_AT: Final = 16
+_VERSION: Final = 2
+
+#: In the attributes.
+_CODEC: Final = 0b111
+_APPEND_TIME: Final = 0b1000
+_TRANSACTIONAL: Final = 0b1_0000
+_CONTROL: Final = 0b10_0000
+_DECOMPRESS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
+    0: bytes,
+    1: gzip_decode,
+    2: snappy_decode,
+    3: lz4_decode,
+    4: zstd_decode,
+}
+
+
+class WholeBatches:
+    """What a fetch of a partition has brought; takes the place of aiokafka's `PartitionRecords`.
+
+    Args:
+        topic: Of the partition.
+        partition: Its number.
+        data: The batches.
+        offset: From which was fetched.
+        aborted: (id of a producer, offset at which a transaction of it begins that was aborted), by offset.
+        records: `schemas._scanner.Records`.
+
+    Attributes:
+        next_fetch_offset: Behind the records that were taken.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a fetch is answered with
+        self,
+        topic: str,
+        partition: int,
+        data: bytes,
+        offset: int,
+        aborted: Sequence[tuple[int, int]],
+        records: Callable[..., Any],
+    ) -> None:
+        self._place = topic, partition
+        self._data = data
+        self._at = 0
+        self._aborted = list(reversed(aborted))
+        self._aborted_producers: set[int] = set()
+        self._records = records
+        self._left: Any = self._none()
+        self._after_left = offset
+        self.next_fetch_offset = offset
+
+    @staticmethod
+    def can_read(data: bytes) -> bool:
+        """Whether all batches are in the format that Kafka writes since version 0.11; none is left out."""
+        at = 0
+        while len(data) - at > _VERSION_AT:
+            if data[at + _VERSION_AT] != _VERSION:
+                return False
+            at += _BEHIND_LENGTH + _LENGTH.unpack_from(data, at + _LENGTH_AT)[0]
+        return at > 0
+
+    def take(self, most: int | None) -> tuple[Sequence[LogRecord], bool]:
+        """The next records, and whether nothing can follow them.
+
+        Raises:
+            CorruptRecordException: These are no records.
+        """
+        taken = self._none()
+        while most is None or len(taken) < most:
+            if not self._left and not self._read_on():
+                return taken, True
+            room = len(self._left) if most is None else most - len(taken)
+            taken.extend(self._left[:room])
+            self._left = self._left[room:]
+            self.next_fetch_offset = taken[-1].offset + 1
+        return taken, False
+
+    def _none(self) -> Any:
+        return self._records(*self._place, FetchedRecord)
+
+    def _read_on(self) -> bool:
+        """Reads the next batch with records for readers. Returns whether there was one; a batch that is cut off is fetched again."""
+        # Also past what compaction has removed at the end of the batch before.
+        self.next_fetch_offset = max(self.next_fetch_offset, self._after_left)
+        while len(self._data) - self._at >= _HEAD.size:
+            head = _HEAD.unpack_from(self._data, self._at)
+            base_offset, length, _, _, _, attributes, last_delta, first_ms, last_ms, producer, _, _, count = head
+            begin, end = self._at + _HEAD.size, self._at + _BEHIND_LENGTH + length
+            if end < begin:
+                raise CorruptRecordException(f"{self._name}: a batch is shorter than its head")
+            if end > len(self._data):
+                return False
+            self._at = end
+            while self._aborted and self._aborted[-1][1] <= base_offset:
+                self._aborted_producers.add(self._aborted.pop()[0])
+            is_control = attributes & _CONTROL
+            records = self._none()
+            if is_control or not (attributes & _TRANSACTIONAL and producer in self._aborted_producers):
+                try:
+                    body = _DECOMPRESS[attributes & _CODEC](self._data[begin:end])
+                    records.add(
+                        body,
+                        count=count,
+                        base_offset=base_offset,
+                        first_timestamp=first_ms,
+                        append_timestamp=last_ms if attributes & _APPEND_TIME else None,
+                        since=0 if is_control else self.next_fetch_offset,
+                    )
+                except (ValueError, KeyError) as error:
+                    raise CorruptRecordException(f"{self._name}: the batch at offset {base_offset}: {error}") from error
+            if is_control:
+                if records and ControlRecord.parse(records[0].key) == ABORT_MARKER:
+                    self._aborted_producers.discard(producer)
+                records = self._none()
+            self._after_left = base_offset + last_delta + 1
+            if records:
+                self._left = records
+                return True
+            self.next_fetch_offset = max(self.next_fetch_offset, self._after_left)
+        return False
+
+    @property
+    def _name(self) -> str:
+        return "{}-{}".format(*self._place)
+
+
+def take_whole(result: Any, batches: WholeBatches) -> None:
+    """Has aiokafka's fetcher give out the records of a fetch as `batches` has them."""
+
+    def getall(max_records: int | None = None) -> Sequence[LogRecord]:
+        if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001 - as the method of aiokafka that it takes the place of
+            return []
+        records, is_end = batches.take(max_records)
+        result._update_position()  # noqa: SLF001 - the same
+        if is_end:
+            result._partition_records = None  # noqa: SLF001 - the same
+        return records
+
+    result._partition_records, result.getall = batches, getall  # noqa: SLF001 - the same

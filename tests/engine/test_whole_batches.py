@@ -1,0 +1,216 @@
+"""Fetched batches that stay in their bytes give out the records that aiokafka gives out, whatever is in them and wherever it is cut."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+from faust.types.tuples import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import fast, hotpath
+from schemas.authority import MAX_RECORD_BYTES
+from schemas.partitioner import homes
+from streams.kafka.append_time import with_append_times
+from streams.kafka.records import FetchedRecord
+from streams.kafka.transport import _fetched_record
+from streams.kafka.whole_batches import WholeBatches, take_whole
+from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, TOPICS, binary, plain_record, structured
+from tests.support.batches import Layout, Sent, batch, last_delta, marker
+
+pytestmark = pytest.mark.skipif(
+    hotpath.compiled_records is None, reason="no extension was built (deploy/test builds it)"
+)
+
+ONE = TP("orders", 3)
+#: No compression, then each codec.
+CODECS = (0, 1, 2, 3, 4)
+
+small = st.binary(max_size=8)
+records = st.builds(
+    Sent,
+    st.just(0),
+    st.none() | small,
+    st.none() | small | st.just(b"x" * 3000),
+    st.lists(st.tuples(st.text(max_size=4), st.none() | small), max_size=3),
+    st.integers(1_728_280_000_000, 1_728_290_000_000),
+)
+
+
+def numbered(sent: list[Sent], step: int = 1) -> list[Sent]:
+    """The records one after the other, or with what compaction has removed between them."""
+    return [each._replace(place=step * number) for number, each in enumerate(sent)]
+
+
+@st.composite
+def fetches(draw: st.DrawFn) -> tuple[bytes, int, list[tuple[int, int]]]:
+    """What a fetch brings: batches, the offset it was for, and the transactions that were aborted."""
+    base = start = draw(st.integers(0, 1000))
+    data, aborted, running = b"", [], dict[int, int]()
+    for _ in range(draw(st.integers(1, 6))):
+        producer = draw(st.sampled_from((-1, -1, 5, 6)))
+        if producer in running and draw(st.booleans()):
+            commits = draw(st.booleans())
+            if not commits:
+                aborted.append((producer, running[producer]))
+            del running[producer]
+            made = marker(base, producer, commits=commits)
+        else:
+            if producer >= 0:
+                running.setdefault(producer, base)
+            made = batch(
+                numbered(draw(st.lists(records, min_size=1, max_size=5)), draw(st.integers(1, 3))),
+                base,
+                codec=draw(st.sampled_from(CODECS)),
+                producer=producer,
+                appended_ms=draw(st.none() | st.integers(1_728_280_000_000, 1_728_290_000_000)),
+                gap=draw(st.sampled_from((0, 0, 0, 2))),
+            )
+        data += made.data
+        base = made.next + draw(st.sampled_from((0, 0, 3)))
+    # A broker gives whole batches, from the one on in which the offset is, and may cut off the last one.
+    cut = draw(st.sampled_from((0, 0, 0, 1, 30, 70)))
+    offset = draw(st.integers(start, start + last_delta(data)))
+    return data[: len(data) - cut] if cut else data, offset, sorted(aborted, key=lambda each: each[1])
+
+
+def results(data: bytes, offset: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, FetchResult]:
+    """What aiokafka gives out, and what the hot path does."""
+
+    def result() -> FetchResult:
+        fetched = PartitionRecords(
+            ONE, MemoryRecords(data), aborted, offset, None, None, check_crcs=False, isolation_level=1
+        )
+        fetched._consumer_record = _fetched_record
+        state = SimpleNamespace(paused=False, position=offset)
+        state.consumed_to = lambda position: setattr(state, "position", position)
+        assignment = SimpleNamespace(active=True, state_value=lambda _tp: state)
+        return FetchResult(ONE, assignment=assignment, partition_records=fetched, backoff=0)
+
+    own = result()
+    listed = own._partition_records._aborted_transactions
+    take_whole(own, WholeBatches(ONE.topic, ONE.partition, data, offset, listed, hotpath.compiled_records))
+    return result(), own
+
+
+def position(result: FetchResult) -> int:
+    return int(result._assignment.state_value(ONE).position)
+
+
+@given(fetches(), st.lists(st.integers(1, 7), min_size=1, max_size=8))
+def test_the_same_records_and_positions_as_of_aiokafka(
+    fetch: tuple[bytes, int, list[tuple[int, int]]], sizes: list[int]
+) -> None:
+    data, offset, aborted = fetch
+    if not WholeBatches.can_read(data):
+        return
+    theirs, ours = results(data, offset, aborted)
+    for most in (*sizes, None):
+        wanted, found = theirs.getall(most), ours.getall(most)
+        assert list(found) == wanted
+        assert [found[index] for index in range(-len(found), 0)] == wanted
+        assert list(found[1:-1]) == wanted[1:-1]
+        assert bool(found) is bool(wanted)
+        assert list(with_append_times(found, 7, lambda _: False)) == with_append_times(wanted, 7, lambda _: False)
+        assert position(ours) == position(theirs)
+        assert ours.has_more() is theirs.has_more()
+        if not theirs.has_more():
+            break
+    assert position(ours) == position(theirs)
+    assert not ours.has_more()
+    assert not theirs.has_more()
+
+
+keys = st.one_of(st.none(), st.binary(max_size=20), st.sampled_from((b" SO-1", b"SO-1 ", "SO-é".encode(), b"")))
+
+
+@given(st.lists(keys, max_size=30), st.integers(1, 50))
+def test_homes_are_those_of_the_keys(given_keys: list[bytes | None], partitions: int) -> None:
+    made = batch(numbered([Sent(0, key, b"v") for key in given_keys or [b"k"]]), 0)
+    found = results(made.data, 0, [])[1].getall()
+    assert hotpath.homes(found, partitions) == homes([record.key or b"" for record in found], partitions)
+
+
+def events() -> list[Sent]:
+    """Plain events in each mode, and others."""
+    plain = [plain_record(kind) for kind in TOPICS] + [binary(kind) for kind in TOPICS]
+    sent = [Sent(0, record.key, record.value, list(record.headers), record.timestamp) for record in plain]
+    odd = plain_record("order.placed.v1")
+    value = structured("order.placed.v1")
+    sent += [
+        Sent(0, odd.key, value, list(STRUCTURED), odd.timestamp),
+        Sent(0, odd.key, value, [("trace", b"1"), *STRUCTURED], odd.timestamp),
+        Sent(0, odd.key, value, [("trace", b"1" * 3000)], odd.timestamp),
+        Sent(0, odd.key, value, [("trace", None)], odd.timestamp),
+        Sent(0, odd.key, b" \n" + value + b" ", [], odd.timestamp),
+        Sent(0, odd.key, value + b"}", [], odd.timestamp),
+        Sent(0, None, value, [], odd.timestamp),
+        Sent(0, odd.key, None, [], odd.timestamp),
+        Sent(0, b"other", value, [], odd.timestamp),
+        Sent(0, odd.key, value, [], 0),
+    ]
+    return sent
+
+
+@given(st.lists(st.sampled_from(events()), min_size=1, max_size=12), st.sampled_from((0, 1, 128)), st.data())
+def test_facts_are_those_of_the_records_one_by_one(sent: list[Sent], topic: int, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(sent)))
+    first, rest = sent[:cut], sent[cut:]
+    made = [batch(numbered(part), base, codec=2) for part, base in ((first, 7), (rest, 7 + len(first))) if part]
+    fetched = results(b"".join(each.data for each in made), 7, [])[1].getall()
+    some = fetched[data.draw(st.integers(0, len(sent))) : data.draw(st.integers(0, len(sent)))]
+    options: Any = {"topic": topic, "future_limit_us": FUTURE_LIMIT_US, "max_bytes": MAX_RECORD_BYTES}
+    one_by_one = list(some)
+    found = hotpath.compiled_facts(some, **options)
+    assert found == hotpath.compiled_facts(one_by_one, **options)
+    assert found == fast.plain_facts(some, **options)
+
+
+def test_a_value_ends_where_its_record_does_also_if_the_next_one_would_complete_it() -> None:
+    """The bytes behind a value are another record's."""
+    value = structured("order.placed.v1")
+    key = plain_record("order.placed.v1").key
+    for at in range(len(value)):
+        made = batch([Sent(0, key, value[:at]), Sent(1, key, value[at:])], 0)
+        found = results(made.data, 0, [])[1].getall()
+        options: Any = {"topic": 0, "future_limit_us": FUTURE_LIMIT_US, "max_bytes": MAX_RECORD_BYTES}
+        assert hotpath.compiled_facts(found, **options) == hotpath.compiled_facts(list(found), **options)
+
+
+@given(st.data())
+def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
+    """Whatever a batch holds: records, or an error; nothing beyond its bytes is read."""
+    sent = data.draw(st.lists(records, min_size=1, max_size=4))
+    good = batch(numbered(sent), 0).data
+    body = bytearray(good[Layout.BODY_AT :])
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    count = data.draw(st.sampled_from((len(sent), len(sent) + 1, 0, -1, 1 << 30)))
+    found = hotpath.compiled_records(ONE.topic, ONE.partition, FetchedRecord)
+    try:
+        found.add(bytes(body), count=count, base_offset=0, first_timestamp=0, append_timestamp=None, since=0)
+    except (ValueError, OverflowError):
+        return
+    assert len(found) == count
+    list(found)
+    hotpath.compiled_facts(found, topic=0, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+
+
+def test_a_batch_that_cannot_be_read_is_told_with_its_offset() -> None:
+    made = bytearray(batch([Sent(0, b"k", b"v")], 41).data)
+    made[Layout.BODY_AT] = 0x7F
+    with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: a record goes beyond"):
+        results(bytes(made), 41, [])[1].getall()
+
+
+def test_older_formats_are_left_to_aiokafka() -> None:
+    made = bytearray(batch([Sent(0, b"k", b"v")], 0).data)
+    assert WholeBatches.can_read(bytes(made))
+    made[16] = 1
+    assert not WholeBatches.can_read(bytes(made))
+    assert not WholeBatches.can_read(b"")
