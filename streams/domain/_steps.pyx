@@ -178,7 +178,7 @@ def part(list entries, dict known_violations, bint orders_known, list placed, li
     """As `steps.part`."""
     cdef list others = []
     cdef tuple entry
-    cdef long long time_us
+    cdef long long time_us, second_us
     for order_id, found in entries:
         entry = found
         if len(entry) == 2 and order_id not in known_violations:
@@ -196,6 +196,15 @@ def part(list entries, dict known_violations, bint orders_known, list placed, li
                 if is_sole_placed(blob, time_us):
                     delivered.append(fact)
                     continue
+        elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
+            fact, second = entry[1], entry[2]
+            time_us, second_us = fact.time_us, second.time_us
+            if time_us > second_us:
+                fact, second = second, fact
+            if fact.kind == PLACED and second.kind == DELIVERED and time_us != second_us:
+                placed.append(fact)
+                delivered.append(second)
+                continue
         others.append((order_id, entry))
     return others
 

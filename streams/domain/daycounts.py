@@ -20,7 +20,7 @@ from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable
+    from collections.abc import Collection, Generator, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from schemas.counts import CampaignKey, CountKey, DayKey
@@ -67,6 +67,22 @@ class _Sum:
         return self.count + len(causes), latest
 
 
+class _DaySum:
+    """Units of one key of one day in one step: how many by hour, and the latest one added."""
+
+    __slots__ = ("by_hour", "latest")
+
+    def __init__(self) -> None:
+        self.by_hour: dict[int, int] = {}
+        self.latest: Fact | None = None
+
+    def add(self, hour: int, count: int, latest: Fact | None) -> None:
+        """Adds those of a cell."""
+        self.by_hour[hour] = self.by_hour.get(hour, 0) + count
+        if latest is not None and _is_later(latest, self.latest):
+            self.latest = latest
+
+
 class _Day:
     """The absolute counts of one metric, scope and date, or hour of a campaign."""
 
@@ -81,10 +97,13 @@ class _Day:
         self.newest: LatestUnit | None = None
         self.has_left = False
 
-    def add(self, part: int, count: int, flags: int) -> None:
-        """Adds units to an hour, or a minute; the flags are those of a key."""
+    def add(self, parts: Mapping[int, int], flags: int) -> None:
+        """Adds units to hours, or minutes; the flags are those of a key."""
+        by_hour, count = self.by_hour, 0
+        for part, units in parts.items():
+            by_hour[part] += units
+            count += units
         self.count += count
-        self.by_hour[part] += count
         if flags & _BACKFILL:
             self.backfilled += count
         if flags & _LEAVING:
@@ -200,24 +219,27 @@ class DayCounts:
         """Adds the step to its days and hours of campaigns. Returns these, with the latest unit that each has got."""
         touched, self._counted = self._counted, {}
         of_campaigns: dict[CampaignKey, Fact | None] = {}
+        # Of a day with many hours, each metric and scope is looked for once.
+        days: dict[int, dict[int, _DaySum]] = {}
         spread = 0
         cells = ((number, None, cell) for number, cell in self._cells.items())
         minutes = ((self._zone.cell_of(minute * MINUTE_US), minute, cell) for minute, cell in self._minutes.items())
         for number, minute, cell in chain(cells, minutes):
-            day, hour = day_of_cell(number), hour_of_cell(number)
-            added: dict[int, list[str]] = {}
-            for key, change in cell.items():
-                self._spread(key, change, day, hour, touched)
-                if minute is not None:
+            ordinal, hour = divmod(number, HOURS)
+            self._add_up(cell, number, hour, minute, days.setdefault(ordinal, {}))
+            if minute is not None:
+                day = date.fromordinal(ordinal)
+                for key, change in cell.items():
                     self._spread_over_campaigns(key, change, day, minute, of_campaigns)
-                if not key & _LEAVING:
-                    ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
-                    ids += [cause.order_id for cause in change.causes]
-            for group, ids in added.items():
-                self.note_orders(number << GROUPS_BITS | group, ids)
-                if minute is not None:
-                    _note(self._orders_of_minutes, minute << GROUPS_BITS | group, ids)
             spread += len(cell)
+            if spread >= _PAUSE_SUMS:
+                spread = 0
+                yield
+        for ordinal, sums in days.items():
+            day = date.fromordinal(ordinal)
+            for key, of_day in sums.items():
+                self._spread(key, of_day, day, touched)
+            spread += len(sums)
             if spread >= _PAUSE_SUMS:
                 spread = 0
                 yield
@@ -225,6 +247,23 @@ class DayCounts:
         self._quarters.clear()
         self._minutes.clear()
         return touched, of_campaigns
+
+    def _add_up(self, cell: _Cell, number: int, hour: int, minute: int | None, sums: dict[int, _DaySum]) -> None:
+        """Adds a cell to the sums of its day, and notes the orders that have units in it."""
+        added: dict[int, list[str]] = {}
+        for key, change in cell.items():
+            count, latest = change.total()
+            of_day = sums.get(key)
+            if of_day is None:
+                of_day = sums[key] = _DaySum()
+            of_day.add(hour, count, latest)
+            if not key & _LEAVING:
+                ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
+                ids += [cause.order_id for cause in change.causes]
+        for group, ids in added.items():
+            self.note_orders(number << GROUPS_BITS | group, ids)
+            if minute is not None:
+                _note(self._orders_of_minutes, minute << GROUPS_BITS | group, ids)
 
     # Many at once ---------------------------------------------------------------------------------------------------
 
@@ -294,7 +333,7 @@ class DayCounts:
                     total = self._campaign_hours.get(place)
                     if total is None:
                         total = self._campaign_hours[place] = _Day(MINUTES)
-                    total.add(number % MINUTES, 1, _BACKFILL if cause.backfill else 0)
+                    total.add({number % MINUTES: 1}, _BACKFILL if cause.backfill else 0)
                     if _is_later(cause, self._touched_hours.get(place)):
                         self._touched_hours[place] = cause
 
@@ -398,13 +437,12 @@ class DayCounts:
         hours = self._campaign_hours
         return {**days, **{key: hours[key].published() for key in sorted(hours, key=_order_of_campaigns)}}
 
-    def _spread(self, key: int, change: _Sum, day: date, hour: int, touched: dict[DayKey, Fact | None]) -> None:
-        count, latest = change.total()
+    def _spread(self, key: int, change: _DaySum, day: date, touched: dict[DayKey, Fact | None]) -> None:
+        latest = change.latest
         for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
             for scope in self._scopes_of(key, day):
                 day_key = (metric, scope, day)
-                total = self._day(day_key)
-                total.add(hour, count, key)
+                self._day(day_key).add(change.by_hour, key)
                 before = touched.get(day_key)
                 if before is None or (latest is not None and _is_later(latest, before)):
                     touched[day_key] = latest
@@ -430,7 +468,7 @@ class DayCounts:
                     total = self._campaign_hours.get(place)
                     if total is None:
                         total = self._campaign_hours[place] = _Day(MINUTES)
-                    total.add(number % MINUTES, count, key)
+                    total.add({number % MINUTES: count}, key)
                     before = touched.get(place)
                     if before is None or (latest is not None and _is_later(latest, before)):
                         touched[place] = latest
@@ -485,7 +523,9 @@ def _note(orders: dict[int, bytearray], place: int, ids: list[str]) -> None:
 
 def _is_later(fact: Fact, other: Fact | None) -> bool:
     """By (time, id); what follows only makes the choice the same in every run."""
-    return other is None or bool(_rank(fact) > _rank(other))
+    if other is None or fact.time_us != other.time_us:
+        return other is None or fact.time_us > other.time_us
+    return bool(_rank(fact) > _rank(other))
 
 
 def _latest_unit(fact: Fact) -> LatestUnit:

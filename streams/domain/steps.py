@@ -87,14 +87,14 @@ def part(
     placed: list[Fact],
     delivered: list[Fact],
 ) -> list[tuple[str, Touched]]:
-    """Parts touched orders with one new event of the two commonest kinds, which count without being judged, from the others.
+    """Parts touched orders with new events of the two commonest kinds, which count without being judged, from the others.
 
     Args:
         entries: Touched orders.
         known_violations: By order.
         orders_known: Whether orders are published; a delivery without one counts otherwise.
         placed: Facts of new orders are appended.
-        delivered: Facts of deliveries of orders that were only placed, and before, are appended.
+        delivered: Facts of deliveries of orders that were only placed, and before, are appended; also where both are new.
 
     Returns:
         The other entries, in their order.
@@ -112,6 +112,14 @@ def part(
                     continue
             elif fact.kind == _DELIVERED and is_sole(blob, _PLACED, fact.time_us):
                 delivered.append(fact)
+                continue
+        elif len(entry) == 3 and entry[0] is None and order_id not in known_violations:
+            _, first, second = entry
+            if first.time_us > second.time_us:
+                first, second = second, first
+            if first.kind == _PLACED and second.kind == _DELIVERED and first.time_us < second.time_us:
+                placed.append(first)
+                delivered.append(second)
                 continue
         others.append((order_id, entry))
     return others

@@ -21,6 +21,7 @@ from streams.domain.nth import answer_of
 from streams.domain.pauses import whole
 from streams.domain.rules import check_rules
 from streams.domain.scopes import Scopes
+from tests.domain.facts import cancelled, placed
 from tests.domain.test_ledger_properties import (
     KEPT_ZONE,
     SCOPES,
@@ -118,6 +119,15 @@ def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_the
     assert days == plain.counts()
     for key, count in restored.counts().items():
         assert count.count == sum(count.by_hour) >= count.backfilled >= 0, key
+
+
+def test_a_unit_that_leaves_in_a_later_step_leaves_its_minute() -> None:
+    ledger = ledger_of((LAUNCH,))
+    take(ledger, [[[placed(LAUNCH.start_us)]]])
+    key = ("orders", "all", CampaignHour(LAUNCH.name, 0))
+    assert counted(ledger.counts())[key] == {0: 1}
+    take(ledger, [[[cancelled(LAUNCH.end_us)]]])
+    assert key not in counted(ledger.counts())
 
 
 @settings(deadline=None)
