@@ -13,7 +13,9 @@ from streams.domain import hotpath, steps
 from streams.domain.ledger import Ledger
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
+from streams.kafka.records import FetchedRecord
 from tests.contract.builders import (
+    APPENDED_MS,
     FUTURE_LIMIT_US,
     ORDER_ID,
     STRUCTURED,
@@ -29,11 +31,20 @@ from tests.contract.builders import (
     text_of,
 )
 from tests.fuzz.__main__ import CHUNK
+from tests.support.batches import Layout, Sent, batch
 
 if TYPE_CHECKING:
     from schemas.facts import Fact
 
 ZONE: Final = BusinessZone("Asia/Shanghai")
+PARTITION: Final = 3
+LIMITS: Final[dict[str, int]] = {"future_limit_us": FUTURE_LIMIT_US, "max_bytes": MAX_RECORD_BYTES}
+FIRST: Final[dict[str, int | None]] = {
+    "base_offset": 0,
+    "first_timestamp": APPENDED_MS,
+    "append_timestamp": None,
+    "since": 0,
+}
 #: Pieces that mean something where events are read.
 PIECES: Final = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b"\0", b"\x7f", b"\xff", b'"id":"1",', b'"data":{',
@@ -109,6 +120,38 @@ def records(seed: int, count: int) -> list[tuple[int, Record]]:
     return made
 
 
+def whole(scanner: Any, given: list[Record]) -> Any:
+    """The records as they come in the bytes of a batch."""
+    sent = [Sent(place, each.key, each.value, each.headers, each.timestamp) for place, each in enumerate(given)]
+    found = scanner.Records("topic", PARTITION, FetchedRecord)
+    found.add(batch(sent, 0).data[Layout.BODY_AT :], count=len(sent), **FIRST)
+    return found
+
+
+def read_damaged(scanner: Any, dice: random.Random, given: list[Record], topic: int) -> None:
+    """Reads the bytes of a batch after some accidents: they are records, or refused."""
+    sent = [Sent(place, each.key, each.value, each.headers, each.timestamp) for place, each in enumerate(given)]
+    body = bytearray(batch(sent, 0).data[Layout.BODY_AT :])
+    for _ in range(dice.randrange(1, 4)):
+        match dice.randrange(3):
+            case 0:
+                body[dice.randrange(len(body))] = dice.choice((0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)))
+            case 1:
+                del body[dice.randrange(len(body)) :]
+                body += b"\0"
+            case _:
+                at = dice.randrange(len(body))
+                body[at:at] = dice.randbytes(dice.randrange(1, 12))
+    found = scanner.Records("topic", PARTITION, FetchedRecord)
+    try:
+        found.add(bytes(body), count=dice.choice((len(sent), len(sent), dice.randrange(2 * len(sent)))), **FIRST)
+    except (ValueError, OverflowError):
+        return
+    facts = scanner.plain_facts(found, **LIMITS, topic=topic)
+    assert facts == scanner.plain_facts(list(found), **LIMITS, topic=topic)
+    scanner.homes(found, 7)
+
+
 def stored(way: Any, facts: list[Fact]) -> list[Any]:
     """What a ledger does with facts, one way."""
     hotpath.way = way
@@ -130,8 +173,15 @@ def main() -> None:
         for topic, record in records(seed, CHUNK):
             by_topic.setdefault(topic, []).append(record)
         accepted: list[Fact] = []
+        dice = random.Random(seed)
         for topic, given in by_topic.items():
-            facts = scanner.plain_facts(given, topic=topic, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
+            facts = scanner.plain_facts(given, **LIMITS, topic=topic)
+            of_bytes = whole(scanner, given)
+            assert scanner.plain_facts(of_bytes, **LIMITS, topic=topic) == scanner.plain_facts(
+                list(of_bytes), **LIMITS, topic=topic
+            )
+            for first in range(0, len(given), 20):
+                read_damaged(scanner, dice, given[first : first + dice.randrange(1, 20)], topic)
             for record, fact in zip(given, facts, strict=True):
                 if fact is not None:
                     accepted.append(fact)
