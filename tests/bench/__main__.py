@@ -5,6 +5,7 @@
     .venv/bin/python -m tests.bench idle [--json FILE]                 # what costs what when nothing comes, see tests/bench/idle.py
     .venv/bin/python -m tests.bench latency [--rates R ...] [--json FILE]  # and its cost by rate, see tests/bench/latency.py
     .venv/bin/python -m tests.bench peers [--runs R] [--only PEER ...] # the same work by others, see tests/bench/peers.py
+    .venv/bin/python -m tests.bench profile [--orders N] [--json FILE] # where a worker's CPU goes, see tests/bench/profile.py
     .venv/bin/python -m tests.bench totals [--rows N] [--json FILE]    # the totals alone, see tests/bench/totals.py
     .venv/bin/python -m tests.bench readers [--rows N] [--json FILE]   # the web view's tables alone, see tests/bench/readers.py
     .venv/bin/python -m tests.bench opening [--rows N] [--kills K]     # loaded by a worker that is killed, see tests/bench/opening.py
@@ -31,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.embedded.broker import EmbeddedKafka
-from tests.bench import guard, idle, latency, peers
+from tests.bench import guard, idle, latency, peers, profile
 from tests.bench.load import lives, publish
 from tests.bench.opening import KILLS, bench_opening, show_opening
 from tests.bench.readers import bench as bench_readers
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("service", "guard", "idle", "latency", "peers", "totals", "readers", "opening"),
+        choices=("service", "guard", "idle", "latency", "peers", "profile", "totals", "readers", "opening"),
         default="service",
     )
     parser.add_argument(
@@ -208,9 +209,13 @@ def main() -> None:
             guard.accept(results)
         _keep(results, options.json)
         sys.exit(0 if options.accept else code)
-    {"opening": show_opening, "idle": idle.show, "latency": latency.show, "peers": peers.show}.get(
-        options.what, _print
-    )(results)
+    {
+        "opening": show_opening,
+        "idle": idle.show,
+        "latency": latency.show,
+        "peers": peers.show,
+        "profile": profile.show,
+    }.get(options.what, _print)(results)
     _keep(results, options.json)
 
 
@@ -227,6 +232,8 @@ async def _run(options: argparse.Namespace, bootstrap: str, broker: int, folder:
             )
         case "latency":
             return await latency.measure_latency(bootstrap, broker, folder, options.rates, options.seconds)
+        case "profile":
+            return await profile.bench(bootstrap, folder, options.orders)
         case "idle":
             return await idle.bench(bootstrap, broker, folder)
     return await bench(bootstrap, broker, options.orders, options.plain_events, folder)

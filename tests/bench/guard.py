@@ -63,7 +63,7 @@ async def bench(bootstrap: str, folder: Path) -> dict[str, float]:
     raw_per_s, raw_cpu_s, per_s, cpu_s, megabytes = 0.0, float("inf"), 0.0, float("inf"), float("inf")
     for worker in workers:
         for _ in range(RAW_ROUNDS):
-            rate, seconds = _raw(bootstrap, events, topics)
+            rate, seconds = raw_reading(bootstrap, events, topics)
             raw_per_s, raw_cpu_s = max(raw_per_s, rate), min(raw_cpu_s, seconds)
         try:
             per_s = max(per_s, await worker.throughput(events))
@@ -80,7 +80,7 @@ async def bench(bootstrap: str, folder: Path) -> dict[str, float]:
     }
 
 
-def _raw(bootstrap: str, events: int, topics: tuple[str, ...]) -> tuple[float, float]:
+def raw_reading(bootstrap: str, events: int, topics: tuple[str, ...]) -> tuple[float, float]:
     """Events per second and CPU seconds of reading alone."""
     command = [sys.executable, "-m", "tests.bench.raw_reader", bootstrap, str(events), *topics]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

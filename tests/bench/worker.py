@@ -16,6 +16,8 @@ from streams.kafka.records import record_key, record_value
 from tests.bench.load import lives, publish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streams.kafka.records import LogRecord
     from tests.support.installation import Installation, Worker
 
@@ -27,10 +29,10 @@ _IDLE_S: Final = 5.0
 class BenchWorker:
     """Starts a worker and watches it from outside."""
 
-    def __init__(self, installation: Installation, workers: int = 1) -> None:
+    def __init__(self, installation: Installation, workers: int = 1, *, started: Iterable[Worker] = ()) -> None:
         self._installation = installation
         self._count = workers
-        self._workers: list[Worker] = []
+        self._workers = list(started)
         self.idle_rss_mb = 0.0
         self._idle_cpu_s = 0.0
         self.rss_mb = 0.0
@@ -46,11 +48,11 @@ class BenchWorker:
     async def throughput(self, events: int) -> float:
         """Events per second between the first and the last marker, by the broker's append times; CPU without that of starting."""
         self._start()
-        await self._until(events)
+        await self.until(events)
         await asyncio.sleep(1.5)
         self.rss_mb, cpu_s = self._used()
         self.cpu_s = cpu_s - self._idle_cpu_s
-        return await self._rate()
+        return await self.rate()
 
     def _used(self) -> tuple[float, float]:
         """Resident megabytes and CPU seconds of the first worker."""
@@ -69,7 +71,7 @@ class BenchWorker:
         )
         started = time.perf_counter()
         self._start()
-        await self._until(2 * orders + 2, every_s=0.05)
+        await self.until(2 * orders + 2, every_s=0.05)
         return time.perf_counter() - started
 
     def stop(self) -> None:
@@ -82,7 +84,7 @@ class BenchWorker:
     def _start(self) -> None:
         self._workers = [self._installation.worker(f"bench-{number}") for number in range(self._count)]
 
-    async def _until(self, events: int, every_s: float = 0.5) -> None:
+    async def until(self, events: int, every_s: float = 0.5) -> None:
         """Follows the markers with a light consumer until a number of events have been read."""
         topic = TopicPartition(self._installation.catalogue.counts.name, 0)
         consumer = AIOKafkaConsumer(
@@ -104,7 +106,8 @@ class BenchWorker:
         finally:
             await consumer.stop()
 
-    async def _rate(self) -> float:
+    async def rate(self) -> float:
+        """Events per second between the first and the last marker, by the broker's append times."""
         first: tuple[int, int] | None = None
         last = (0, 0)
         read: dict[bytes, int] = {}
