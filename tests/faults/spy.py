@@ -18,6 +18,7 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.changelog import STATE_KEY, is_chunk
 from schemas.codec import decode_batch, decode_marker, encode_marker
 from schemas.counts import decode_counts_key
 from schemas.facts import Fact
@@ -27,7 +28,6 @@ from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.clients import client_options
 from streams.kafka.forwarding import unwrap
 from streams.kafka.records import header_values, record_key, record_value
-from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 from tests.support.time_limits import stretched
 
@@ -199,7 +199,7 @@ class Spy:
                 shard.vocabulary.append(record)
                 shard.words = Vocabulary()
                 shard.words.restore(vocabulary_of(shard.vocabulary))
-            elif Changelog.is_chunk(key) and record.value is not None:
+            elif is_chunk(key) and record.value is not None:
                 self._chunk(number, shard, record)
             shard.waiting.popleft()
 
