@@ -339,6 +339,7 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     keep_days: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
     families: tuple[EventFamily, ...] = USUAL_FAMILIES
+    production_since: str = ""
     alias: AliasSettings = AliasSettings()
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()
@@ -474,6 +475,29 @@ class Settings(_Section):
         if not value or len(set(value)) != len(value):
             raise ValueError(f"list each of {', '.join(FAMILIES)} that is published, once, and at least one")
         return tuple(family for family in FAMILIES if family in value)
+
+    @field_validator("production_since", mode="before")
+    @classmethod
+    def _date_of_production(cls, value: Any) -> Any:
+        """As a text; TOML has dates of its own."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        if value:
+            try:
+                return date.fromisoformat(value).isoformat()
+            except (TypeError, ValueError):
+                raise ValueError(f"{value!r} is no date; write YYYY-MM-DD, such as 2024-11-01") from None
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_published(self) -> Settings:
+        missing = [family for family in ("deliveries", "production") if family not in self.families]
+        if self.production_since and missing:
+            are = "are" if missing[0].endswith("s") else "is"
+            raise ValueError(
+                f"production_since: {missing[0]} {are} not among the families, so that nothing could be judged by it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_what_is_published(self) -> Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
@@ -18,6 +18,7 @@ from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
+from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
 from streams.domain.nth import answer_of
 from streams.domain.orders import (
     CANCELLATIONS,
@@ -33,7 +34,9 @@ from streams.domain.orders import (
     OrderViolation,
     OrderViolations,
     Unit,
+    VehicleViolation,
     judge,
+    produced_within,
 )
 from streams.domain.packing import (
     MIN_EVENT_BYTES,
@@ -41,6 +44,7 @@ from streams.domain.packing import (
     VocabularyEntry,
     heads,
     holds,
+    is_sole,
     sole_event,
     unpack,
 )
@@ -52,6 +56,7 @@ from streams.domain.steps import KNOWN, Refused
 if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.questions import Answer, Question, UnitKey
+    from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
     from streams.domain.steps import Touched
@@ -71,6 +76,7 @@ _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
+_DELIVERED_BIT: Final = 1 << DELIVERED
 #: Kind of an order's, or a vehicle's, only event → the group of metrics that it adds to.
 _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
@@ -106,13 +112,17 @@ class LedgerChanges:
         orders: Touched order → its events, packed, whole.
         vocabulary: Words in the packed events that no earlier step has reported.
         counts: Touched days and hours of campaigns, absolute.
-        violations: Orders whose violations have changed; `None` if they no longer have any.
+        violations: Orders, and vehicles by VIN, whose violations have changed; `None` if they no longer have any.
+        deliveries: The deliveries that stand now and did not, and where none does any more, `None`; for the homes of the vehicles.
+        vehicles: Vehicle → its deliveries, packed, whole, of those of which something else was told.
     """
 
     orders: dict[str, bytes]
     vocabulary: list[VocabularyEntry]
     counts: dict[CountKey, DayCount]
     violations: dict[str, OrderViolations | None]
+    deliveries: dict[DeliveryKey, Fact | None] = field(default_factory=dict)
+    vehicles: dict[str, bytes] = field(default_factory=dict)
 
 
 class Ledger:
@@ -124,15 +134,18 @@ class Ledger:
         max_events_per_order: More events of an order than these are refused.
         campaigns: The campaigns that are counted.
         orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
+        produced_since_us: Event time of the first deliveries that are judged by the production of their vehicle, microseconds
+            since 1970; `None` where none is.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
         last_by_source: The greatest event time accepted so far of each event source.
         backfilled: Events accepted so far that were history being loaded.
         state_bytes: Size of all packed orders and their ids.
+        vehicles: The vehicles whose home this partition is, and their deliveries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is counted and judged, by name
         self,
         zone: BusinessZone,
         scopes: Scopes,
@@ -140,7 +153,11 @@ class Ledger:
         *,
         campaigns: Campaigns | None = None,
         orders_known: bool = True,
+        produced_since_us: int | None = None,
     ) -> None:
+        self._produced_since_us = produced_since_us
+        self.vehicles = DeliveredVehicles()
+        self._deliveries: dict[DeliveryKey, Fact | None] = {}
         self._orders_known = orders_known
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
@@ -335,6 +352,25 @@ class Ledger:
             return TOO_MANY_EVENTS, f"the order has {len(known)} events already, more are not taken"
         return None
 
+    def hear(self, deliveries: Iterable[VehicleDelivery]) -> None:
+        """Takes what the homes of orders have told of deliveries of this partition's vehicles."""
+        self.vehicles.take(deliveries)
+
+    def standing(self) -> Generator[None, None, dict[DeliveryKey, Fact]]:
+        """All deliveries that stand as of the last drain; with pauses, between which nothing may change."""
+        found: dict[DeliveryKey, Fact] = {}
+        words = self._vocabulary.words
+        for number, (order_id, blob) in enumerate(self._orders.items(), 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            kinds = 0
+            for kind, *_ in heads(blob):
+                kinds |= 1 << kind
+            if kinds & _DELIVERED_BIT:
+                units = self._judge(unpack(order_id, blob, words)).units
+                found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES}
+        return found
+
     def _advance_clock(self) -> None:
         self.clock_us = max(self.clock_us, max(self.last_by_source.values(), default=0))
 
@@ -347,7 +383,7 @@ class Ledger:
     def draining(self) -> Generator[None, None, LedgerChanges]:
         """The same with pauses, between which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
-        known_violations = self._violations
+        known_violations, vehicles = self._violations, self.vehicles
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
@@ -356,17 +392,29 @@ class Ledger:
             others = hotpath.way.part(some, known_violations, self._orders_known, placed, delivered)
             for order_id, (blob, *facts) in others:
                 now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
+                if order_id in vehicles:
+                    now += self._not_produced(order_id)
                 if now or order_id in known_violations:
                     self._set_violations(order_id, now, violations)
             yield
         self._days.add_own(PLACED_GROUP, placed)
         self._days.add_own(_DELIVERIES, delivered)
+        if self._produced_since_us is not None:
+            self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
+        told = vehicles.drain()
+        for number, vin in enumerate(told, 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            now = self._not_produced(vin)
+            if now or vin in known_violations:
+                self._set_violations(vin, self._violations_of(vin) + now, violations)
         own = self._orders
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
         vocabulary = self._vocabulary.drain()
         counts = yield from self._days.ending_step()
-        return LedgerChanges(orders, vocabulary, counts, violations)
+        deliveries, self._deliveries = self._deliveries, {}
+        return LedgerChanges(orders, vocabulary, counts, violations, deliveries, told)
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""
@@ -375,7 +423,7 @@ class Ledger:
             (fact,) = facts
             group = _GROUP_OF_SOLE.get(fact.kind)
             if group is not None:
-                days.add(group, fact.dims, fact)
+                self._add(group, fact.dims, fact)
                 if fact.kind == DELIVERED and self._orders_known:
                     return (OrderViolation("delivered_without_order", fact.source, fact.id),)
                 return ()
@@ -384,7 +432,7 @@ class Ledger:
             if first.kind == PLACED and first.time_us < second.time_us:
                 if second.kind == DELIVERED:
                     days.add(PLACED_GROUP, first.dims, first)
-                    days.add(_DELIVERIES, second.dims, second)
+                    self._add(_DELIVERIES, second.dims, second)
                     return ()
                 if second.kind == CANCELLED:
                     days.add(_ORDERS_PLACED, first.dims, first)
@@ -392,7 +440,7 @@ class Ledger:
                     return ()
         judgement = self._judge(facts)
         for metric, dims, cause in judgement.units:
-            days.add(GROUP_OF_METRIC[metric], dims, cause)
+            self._add(GROUP_OF_METRIC[metric], dims, cause)
         return judgement.violations
 
     def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> OrderViolations:
@@ -403,7 +451,7 @@ class Ledger:
             old_kind, old_us = sole_event(blob)
             if old_kind == PLACED and old_us < new.time_us:
                 if new.kind == DELIVERED:
-                    days.add(_DELIVERIES, new.dims, new)
+                    self._add(_DELIVERIES, new.dims, new)
                     return ()
                 if new.kind == CANCELLED:
                     (old,) = unpack(order_id, blob, self._vocabulary.words)
@@ -425,9 +473,40 @@ class Ledger:
         gone = {_unit_key(unit): unit for unit in before}
         for unit in after:
             if gone.pop(_unit_key(unit), None) is None:
-                self._days.add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+                self._add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+            if unit.metric == DELIVERIES and self._produced_since_us is not None:
+                # Another delivery of the vehicle may have come in its place.
+                self._deliveries.setdefault((unit.cause.vin, unit.cause.order_id), None)
+
+    def _add(self, group: int, dims: Dims, cause: Fact) -> None:
+        self._days.add(group, dims, cause)
+        if group == _DELIVERIES and self._produced_since_us is not None:
+            self._deliveries[cause.vin, cause.order_id] = cause
+
+    def _not_produced(self, vin: str) -> OrderViolations:
+        """The deliveries of a vehicle at whose time no production of it stood."""
+        since_us = self._produced_since_us or 0
+        judged = [each for each in self.vehicles.deliveries(vin) if each.time_us >= since_us]
+        if not judged:
+            return ()
+        blob = self._orders.get(vin)
+        within: Sequence[tuple[int, int]] = ()
+        if blob is not None:
+            if is_sole(blob, PRODUCED, judged[0].time_us + 1):
+                return ()
+            within = produced_within(unpack(vin, blob, self._vocabulary.words))
+        return tuple(
+            VehicleViolation("delivered_without_production", each.source, each.id, each.order_id)
+            for each in judged
+            if not any(first_us <= each.time_us <= last_us for first_us, last_us in within)
+        )
+
+    def _violations_of(self, order_id: str) -> OrderViolations:
+        """What contradicts among the events of an order, or of a vehicle, if there are any."""
+        blob = self._orders.get(order_id)
+        return () if blob is None else self._judge(unpack(order_id, blob, self._vocabulary.words)).violations
 
     def _set_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
         if now == self._violations.get(order_id):
@@ -488,8 +567,17 @@ class Ledger:
                     self._violations[some[place]] = violations
         self.backfilled += units.backfilled
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
+        self._deliveries.clear()
         self._advance_clock()
         self._days.end_restoring()
+
+    def restore_vehicles(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Takes back what drains have given of vehicles, after the orders; of one vehicle the last counts."""
+        self.vehicles.restore(entries)
+        for vin in self.vehicles.vins():
+            violations = self._not_produced(vin)
+            if violations:
+                self._violations[vin] = self._violations_of(vin) + violations
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

@@ -81,6 +81,8 @@ class CommitRecords:
         for order_id, violations in changes.violations.items():
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
+        if memory.vehicles is not None:
+            records += memory.vehicles.records(changes.vehicles, has_read=memory.has_read)
         async for counted, count in paced(changes.counts.items()):
             key = encode_count_key(number, counted)
             records.append(Outgoing(counts, home_of(counted[1]), key, encode_day_count(count)))
@@ -130,4 +132,5 @@ class CommitRecords:
             topic_ids=memory.topic_ids,
             repeating=memory.recovery is not None and memory.recovery.is_repetition,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
+            told=memory.vehicles.state() if memory.vehicles is not None else None,
         )

@@ -30,6 +30,7 @@ from streams.kafka.log import Partition
 from tests.simulation.alerts import Alerts
 from tests.simulation.cluster import Outcome
 from tests.simulation.history import life_of
+from tests.simulation.vehicles import Delivery, Told, delivery_of
 from tests.support.recount import judged
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class _Shard:
         self.contradictions: dict[str, list[Contradiction]] = {}
         #: The orders judged, or published, since both were compared.
         self.unjudged: set[str] = set()
+        #: Vehicle and order → the delivery that stands, and the orders whose deliveries have not been compared with what was told.
+        self.standing: dict[tuple[str, str], Delivery] = {}
+        self.untold: set[str] = set()
         #: The models of the events taken, by the names they are counted under.
         self.models: set[str] = set()
         #: Whether its last marker says so; before the first it is.
@@ -307,11 +311,17 @@ class Invariants:
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
         self._alerts = Alerts(_no_such_alert)
+        count = len(self._shards)
+        #: Ledger partition → how far it had read the sources when its state was deleted.
+        self._read_before: list[dict[Partition, int]] = [{} for _ in self._shards]
+        self._told = Told(lambda vin: home_of(vin.encode(), count), _not_told_so, world.seen)
+        since = world.context.produced_since_us
+        self._since_us = 0 if since is None else since
 
     @property
     def waits(self) -> bool:
-        """Whether milestones wait for their units."""
-        return bool(self._waiting)
+        """Whether milestones wait for their units, or homes for what they are told."""
+        return bool(self._waiting) or self._told.is_on_its_way
 
     def expect_dead_letter(self, entry: Entry) -> None:
         """A record of a side topic is not a valid event."""
@@ -336,8 +346,12 @@ class Invariants:
             raise BrokenError("quarantine", f"{place} is said to be skipped and was rejected before")
         self._ordered.add(place)
 
-    def forget_internals(self) -> None:
-        """The internal topics are deleted: the ledgers start again, what was published stays."""
+    def forget_internals(self, *, told: bool) -> None:
+        """The internal topics are deleted: the ledgers start again, what was published stays; what they have told each other may."""
+        if told:
+            self._told.forget()
+        self._told.restart()
+        self._read_before = [dict(shard.positions) for shard in self._shards]
         self._shards = [_Shard() for _ in self._shards]
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.unjudged.update(published)
@@ -463,12 +477,15 @@ class Invariants:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
             shard.hear(key.counted, entry.value or b"")
         self._hear_contradictions(number, shard, found[self._catalogue.violations.name])
+        withheld = self._hear_told(number, shard, found[self._catalogue.told.name], marker)
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
         else:
             self._compare_counts(number, shard, shard.uncompared)
+            shard.uncompared = set()
+        if not marker.rebuilding and not withheld:
             self._compare_contradictions(number, shard, shard.unjudged)
-            shard.uncompared, shard.unjudged = set(), set()
+            shard.unjudged = set()
         for answer in answers:
             self._note_answer(number, shard, answer)
         self._units_at[_stand_of(number, marker)] = dict(shard.dated)
@@ -550,12 +567,34 @@ class Invariants:
                 self._world.seen["violations resolved"] += 1
                 continue
             body = orjson.loads(record.value)
-            published[order_id] = [(one["kind"], one["source"], one["id"]) for one in body["violations"]]
+            said = [(one["kind"], one["source"], one["id"]) for one in body["violations"]]
+            if self._world.plan.produces and said == published.get(order_id):
+                raise BrokenError("violations", f"{said} of {order_id} are published again")
+            published[order_id] = said
             self._world.seen["violations"] += 1
+
+    def _hear_told(self, number: int, shard: _Shard, records: list[Entry], marker: Marker) -> bool:
+        """What is told of deliveries, and what was heard. Returns whether contradictions are withheld."""
+        state = marker.told
+        if state is None:
+            if self._world.plan.produces or records:
+                raise BrokenError("told", f"the marker of ledger {number} says nothing of what was told")
+            return False
+        has_read = all(shard.positions[tp] >= before for tp, before in self._read_before[number].items())
+        self._told.tell(number, records, has_read=has_read)
+        shard.unjudged |= self._told.hear(number, state, len(self._shards))
+        if state.is_all:
+            self._told.check_told(number, shard.standing, shard.untold)
+            shard.untold = set()
+        self._world.seen["contradictions withheld"] += state.withheld
+        return state.withheld
 
     def _compare_contradictions(self, number: int, shard: _Shard, order_ids: Iterable[str]) -> None:
         for order_id in sorted(order_ids):
             said, expected = self._published[number].get(order_id, []), shard.contradictions.get(order_id, [])
+            some = self._told.found(number, order_id, shard.orders.get(order_id, {}).values(), self._since_us)
+            self._world.seen["vehicles delivered and not produced"] += bool(some)
+            expected = [*expected, *some]
             if said != expected:
                 raise BrokenError(
                     "violations", f"ledger {number} says {said} of {order_id}, its records give {expected}"
@@ -733,6 +772,12 @@ class Invariants:
             for (metric, model, _), (_, event, _) in zip(days, found, strict=True)
         ]
         shard.unjudged.add(order_id)
+        shard.untold.add(order_id)
+        for key in [key for key in shard.standing if key[1] == order_id]:
+            del shard.standing[key]
+        for metric, event, _ in found:
+            if metric == "deliveries":
+                shard.standing[event["data"]["vin"], order_id] = delivery_of(event)
         for sign, cells in ((-1, before), (1, now)):
             for cell in cells:
                 shard.expected[cell] += sign
@@ -1286,7 +1331,12 @@ class Invariants:
             raise BrokenError("called over", f"{key} was over long ago and is {self.table[key]['status']}")
         for number, shard in enumerate(self._shards):
             self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
-            self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
+            judged_here = shard.contradictions.keys() | self._told.vehicles(number)
+            self._compare_contradictions(number, shard, self._published[number].keys() | judged_here)
+            for (vin, order_id), delivery in shard.standing.items():
+                home = home_of(vin.encode(), len(self._shards))
+                if self._world.plan.produces and not self._told.has_heard(home, vin, delivery):
+                    raise BrokenError("told", f"ledger {home} has not heard of {vin}, delivered under {order_id}")
         self._check_inventories({scope for _, scope, _ in self.table})
         sums = self._expected_sums()
         self._check_announced()
@@ -1524,6 +1574,10 @@ def _is_between(time: str, data: dict[str, Any]) -> bool:
         return True
     first, end = (datetime.fromisoformat(data[name]) for name in ("starts_at", "ends_at"))
     return first <= datetime.fromisoformat(time) < end
+
+
+def _not_told_so(what: str) -> BrokenError:
+    return BrokenError("told", what)
 
 
 def _no_such_alert(what: str) -> None:

@@ -1115,7 +1115,11 @@ class World:
         sides = (catalogue.sides,) if self.plan.totals > 1 else ()
         for topic in (catalogue.ledger, catalogue.counts, catalogue.totals, *sides):
             self.cluster.delete(topic.name)
-        self.invariants.forget_internals()
+        told = self.plan.produces and self.dice.random() < 0.5
+        if told:
+            self.cluster.delete(catalogue.told.name)
+            self.seen["what was told deleted"] += 1
+        self.invariants.forget_internals(told=told)
         if self.dice.random() < (0.8 if self._deciding else 0.2):
             self.cluster.delete(catalogue.quarantine.name)
             self.invariants.forget_decisions()
