@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.facts import BEYOND_LIMITS, ID_CONFLICT, TOO_MANY_EVENTS
 from streams.audit.dead_letters import MAX_EVENTS, Letter, accepted
 from streams.audit.judging import content_of
+from streams.audit.production import ProductionRecount
 from streams.audit.report import Check, describe_event, place_text
 from streams.audit.sources import Coordinates, Home, coordinates_of
 from streams.audit.sums import Tally
@@ -71,7 +72,7 @@ class Recounting:
         note: Is called with every unit.
         vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
-        produced: VINs whose production stands; grows.
+        production: Which deliveries contradict it; grows.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Recounting:
         self._check = dead_letters
         self.vins: dict[str, str] = {}
         self.two_orders: list[tuple[str, str, str]] = []
-        self.produced: set[str] = set()
+        self.production = ProductionRecount(business)
 
     def count(self, number: int, home: Home) -> ShardCount:
         """Recounts one home."""
@@ -110,13 +111,13 @@ class Recounting:
                     f"order {order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed",
                     order_id=order_id,
                 )
-            for unit in self._business.read_order(found.events).units:
+            reading = self._business.read_order(found.events)
+            self.production.take(order_id, reading)
+            for unit in reading.units:
                 shard.tally.add(unit)
                 self._note(unit)
                 if unit.metric == "deliveries":
                     self._note_vin(unit, order_id)
-                elif unit.metric == "produced":
-                    self.produced.add(unit.event.vin)
         return shard
 
     def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:

@@ -27,6 +27,7 @@ from streams.audit.expected_milestones import found_standing
 from streams.audit.forwarded import read_arrivals, strangers_applied
 from streams.audit.kept_days import check_kept
 from streams.audit.moments import UnitCheck, UnitsThen, read_cuts
+from streams.audit.production import PublishedContradictions
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
@@ -118,6 +119,8 @@ class _Run:
         self._settings = settings = self._target_events.counted_by(settings)
         self._business = Business(settings)
         self._sent_totals = await read_sent_totals(settings, self._consumer)
+        self._contradictions = PublishedContradictions(settings, self._consumer)
+        await self._contradictions.begin()
         published, *others = await read_published(
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
         )
@@ -126,6 +129,7 @@ class _Run:
             # On a stream that never stops, each partition of the totals has summed up to another moment.
             run = _Run(settings, self._consumer, listener)
             run._target_events, run._sent_totals = self._target_events, self._sent_totals
+            run._contradictions = self._contradictions
             report.add(await run._report_of(other))
         return report
 
@@ -377,6 +381,7 @@ class _Run:
             *self._check_campaigns(),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
+            *await self._check_production(),
             *self._check_kept(),
             *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),
         ]
@@ -520,24 +525,12 @@ class _Run:
             "rows_updated_at": max((row.updated_at for row in published.rows.values()), default=None),
         }
 
-    def _warnings(self) -> list[Difference]:
-        return [*self._under_two_orders(), *self._never_produced()]
-
-    def _never_produced(self) -> list[Difference]:
-        """Vehicles delivered without having been produced, as far as all production is on record."""
-        begins_with_stock = any(key.metric == "produced" for key in self._balances)
-        if "production" not in self._settings.families or begins_with_stock:
+    async def _check_production(self) -> list[Check]:
+        if not catalogue_of(self._settings).judges_production:
             return []
-        missing = sorted(self._recounting.vins.keys() - self._recounting.produced)
-        return [
-            Difference(
-                f"VIN {vin} stands as delivered under order {self._recounting.vins[vin]}, and was never produced",
-                {"vin": vin, "orders": [self._recounting.vins[vin]]},
-            )
-            for vin in missing[:_MOST_VINS]
-        ]
+        return [await self._contradictions.compare(self._recounting.production, self._published.markers)]
 
-    def _under_two_orders(self) -> list[Difference]:
+    def _warnings(self) -> list[Difference]:
         return [
             Difference(
                 f"VIN {vin} stands as delivered under two orders: {one} and {other}",

@@ -44,8 +44,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
 
 CAMPAIGN: Final = '\n[[campaign]]\nname = "launch"\nstart = "2024-10-02T10:00:00+08:00"\nhours = 2\n'
+#: Of vehicles that were not produced.
+FAMILIES: Final = ("orders", "deliveries", "production")
 RULES: Final = (
-    rule("daily", exceeds=2, first=True)
+    f"families = {list(FAMILIES)}\n"
+    + rule("daily", exceeds=2, first=True)
     + rule("launch", window="campaign", reaches=2)
     + target("october", 3)
     + CAMPAIGN
@@ -97,6 +100,8 @@ KINDS: Final = (
     ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
     ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
     ("control totals", r"deliveries/model=SU7/day:2024-10-03: lacks the total of /factories/bj1, 8"),
+    ("production", r"VIN LNBSU7A10R1000001: delivered under order \S+ \(/factories/bj1 \S+-d\) without having been produced, which is not published"),
+    ("production", r"VIN LNBSU7A10R1000099: published as delivered under order SO-99 \(/factories/bj1 nobody\) without having been produced, which is not so"),
     ("books", r"vehicle\.orders\.v1-0: read \d+ is not applied \d+ \+ duplicates \d+ \+ dead letters \d+ \+ rerouted \d+"),
     ("books", r"vehicle\.orders\.v1-0: read \d+, counted \d+"),
     ("books", r"vehicle\.orders\.v1-0: dead letters 0, counted \d"),
@@ -406,6 +411,17 @@ class Planter:
                 marker["positions"][f"{catalogue.orders.name}:6"] = [7, ""]
             await self.put(catalogue.counts.name, 0, f"{shard}|applied".encode(), json.dumps(marker).encode())
 
+    async def violations(self) -> None:
+        """One is taken back without reason, one is without a reason."""
+        name = self.installation.catalogue.violations.name
+        published = await read_latest(self.installation.settings, self.installation.catalogue.violations.whole)
+        known, unknown = f"{VIN}01".encode(), f"{VIN}99".encode()
+        assert known in published
+        await self.put(name, homes([known], PARTITIONS)[0], known, None)
+        wrong = json.loads(published[known]) | {"order_id": unknown.decode()}
+        wrong["violations"][0] |= {"id": "nobody", "order_id": "SO-99"}
+        await self.put(name, homes([unknown], PARTITIONS)[0], unknown, json.dumps(wrong).encode())
+
     async def kept_days(self) -> None:
         """Days are said to have left that are to be kept."""
         value = encode_memory(KeptRecord(date(2024, 10, 1), 2))
@@ -423,7 +439,11 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
     """With something wrong in every way."""
     async with (
         Installation.created(
-            kafka.bootstrap, tmp_path_factory.mktemp("every"), config=RULES, partitions=PARTITIONS
+            kafka.bootstrap,
+            tmp_path_factory.mktemp("every"),
+            config=RULES,
+            partitions=PARTITIONS,
+            families=FAMILIES,
         ) as made,
         AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer,
     ):
@@ -440,6 +460,7 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
         await planter.silence()
         await planter.counts()
         await planter.kept_days()
+        await planter.violations()
         await planter.trim()
         yield made
 
