@@ -152,7 +152,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(STEPS)
 def test_what_is_published_is_a_naive_sum_of_the_counts(steps: list[tuple[Any, ...]]) -> None:
     """Random counts, restarts, settings, and writers that die in the middle: rows are sums, and days are those kept."""
