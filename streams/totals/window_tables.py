@@ -478,7 +478,10 @@ class WindowTables:
         if self._shards.settled and now_us > 0:
             self._step_us, self._step_caught_up = now_us, self._caught_up(now_us)
             self._parts = self._totals.steps(
-                now_us=now_us, caught_up=self._step_caught_up, most=self._context.part_rows
+                now_us=now_us,
+                caught_up=self._step_caught_up,
+                most=self._context.part_rows,
+                waiting=self._moments.rows,
             )
 
     async def _next_part(self, parts: Iterator[Step | None]) -> list[Outgoing]:

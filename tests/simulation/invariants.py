@@ -310,7 +310,7 @@ class Invariants:
         self._forgotten: set[tuple[str, str, str, int]] = set()
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
-        self._alerts = Alerts(_no_such_alert)
+        self._alerts = Alerts(_no_such_alert, (rule.name for rule in world.settings.rule))
         count = len(self._shards)
         #: Ledger partition → how far it had read the sources when its state was deleted.
         self._read_before: list[dict[Partition, int]] = [{} for _ in self._shards]
@@ -1079,11 +1079,12 @@ class Invariants:
         self._world.seen["rows of days that left"] += 1
 
     def _check_kept(self) -> None:
-        """No row is there of a day that is not kept, unless a retraction of it waits."""
+        """No row is there of a day that is not kept, unless a retraction of it waits, or a milestone of it for its unit."""
+        named = {(data["scope"], data["period"]) for data in (event["data"] for event in self._waiting.values())}
         for number, part in enumerate(self._parts):
             for key in self.table:
                 is_day = key[2].startswith("day:") and key[1] != "all" and self._home(key[1]) == number
-                waits = any(name[1:3] == key[1:] for name in part.below_since_us)
+                waits = key[1:] in named or any(name[1:3] == key[1:] for name in part.below_since_us)
                 if is_day and key[2].removeprefix("day:") < part.kept_since and not waits:
                     raise BrokenError("kept days", f"{key} is there, kept are days from {part.kept_since} on")
             if part.kept_since != self._first_kept(part) and self._world.settings.clock != "events":
