@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.coverage import BOUNDARIES, impossible, never_between, runners, table
 from tests.simulation.found import FOUND
-from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, Plan, Result, run
+from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, RULES, Plan, Result, run
 from tests.support.version import version_of_the_tree
 
 if TYPE_CHECKING:
@@ -102,6 +102,16 @@ def simpler(plan: Plan) -> Iterator[Plan]:
     """Simpler plans, the most drastic first."""
     for index in range(len(plan.faults)):
         yield replace(plan, faults=plan.faults[:index] + plan.faults[index + 1 :])
+    for name in (name for name in RULES if name not in plan.without):
+        yield replace(plan, without=tuple(each for each in RULES if each in plan.without or each == name))
+    yield from _plainer(plan)
+    for records in (plan.records // 2, plan.records - 3):
+        if records > 0:
+            yield replace(plan, records=records)
+
+
+def _plainer(plan: Plan) -> Iterator[Plan]:
+    """With one of its parts as it is in the plainest plan, or nearer to it."""
     plain = Plan(0)
     for part in fields(Plan):
         if part.name in ("mischief", "foreign", "transactions") or part.name.endswith("_share"):
@@ -114,9 +124,6 @@ def simpler(plan: Plan) -> Iterator[Plan]:
             plan, part.name
         ) != getattr(plain, part.name):
             yield replace(plan, **{part.name: getattr(plain, part.name)})
-    for records in (plan.records // 2, plan.records - 3):
-        if records > 0:
-            yield replace(plan, records=records)
 
 
 def shrink(result: Result) -> Result:
@@ -147,6 +154,7 @@ def from_text(text: str) -> Plan:
     values = json.loads(text)
     values["faults"] = tuple((at_s, fault) for at_s, fault in values.get("faults", ()))
     values["windows"] = tuple(values.get("windows", ALL_WINDOWS))
+    values["without"] = tuple(values.get("without", ()))
     return Plan(**values)
 
 
