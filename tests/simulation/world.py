@@ -324,11 +324,10 @@ class Plan:
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
         )
-        plan = replace(
-            plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3)), produces=Random(seed + 4).random() < 0.15
-        )
-        plan = plan.with_kept_days(Random(seed + 5)).with_some_rules(Random(seed + 7))
-        return replace(plan, protocol=Random(seed + 8).choice([1, 2]))
+        # The world throws dice of its own for the plan's seed: with the same ones, what both choose would always come together.
+        bounds, totals, produces, kept, rules, protocol = (Random(f"{seed} {part}") for part in range(6))
+        plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
+        return replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
