@@ -550,6 +550,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
         repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
+        tells_hours: In which hours events have come of each source is published, for rules that watch sources.
         answers: To questions of the totals, by the counts up to this marker; only among the counts.
         told: Where deliveries are judged by production; `None` also in states from before they were.
     """
@@ -575,6 +576,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moved: int = 0
     topic_ids: dict[str, str] = {}
     repeating: bool = False
+    tells_hours: bool = False
     answers: list[Answer] = []
     told: ToldState | None = None
 

@@ -35,7 +35,7 @@ from schemas.facts import (
     family_of,
 )
 from schemas.instants import micros_of, parse_instant
-from schemas.texts import is_name, tidy_name
+from schemas.texts import SOURCE, is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
@@ -542,7 +542,8 @@ class Settings(_Section):
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
-            if frozenset(rule.scope) not in templates:
+            # What is not counted may be watched: the sources of events.
+            if SOURCE not in rule.scope and frozenset(rule.scope) not in templates:
                 raise ValueError(
                     f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
                 )
@@ -624,6 +625,11 @@ class Settings(_Section):
     def keeps_inventory(self) -> bool:
         """Whether what was produced and not delivered has rows: where both are published, and all time is counted."""
         return {"production", "deliveries"} <= set(self.families) and TOTAL in self.windows
+
+    @property
+    def watches_sources(self) -> bool:
+        """Whether a rule is about event sources."""
+        return any(SOURCE in rule.scope for rule in self.rule)
 
     @property
     def kept_days(self) -> dict[tuple[str, ...], int]:

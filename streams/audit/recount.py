@@ -70,20 +70,23 @@ class Recounting:
         names: Number → name of the topics of orders and deliveries.
         dead_letters: Gets the differences about dead letters.
         note: Is called with every unit.
+        note_events: Is called with the events that were accepted of each order.
         vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
         production: Which deliveries contradict it; grows.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what is judged by, and who is told
         self,
         business: Business,
         letters: Mapping[Coordinates, Letter],
         names: Mapping[int, str],
         dead_letters: Check,
         note: Callable[[RecountedUnit], None] = lambda _unit: None,
+        note_events: Callable[[Sequence[Fact]], None] | None = None,
     ) -> None:
         self._note = note
+        self._note_events = note_events
         self._business = business
         self._letters = letters
         self._names = names
@@ -104,6 +107,8 @@ class Recounting:
             found = accepted(records, self._letters)
             shard.events += len(found.events)
             shard.duplicates += len(found.duplicates)
+            if self._note_events is not None:
+                self._note_events(found.events)
             if len(found.events) < len(records):
                 self._sort_out(number, records, found, shard)
             if len(found.events) > MAX_EVENTS:

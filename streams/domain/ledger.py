@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
+from schemas.source_hours import SourceKey
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
@@ -51,7 +52,9 @@ from streams.domain.packing import (
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.scopes import template_of
+from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import KNOWN, Refused
+from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from schemas.counts import CountKey
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
+    from streams.domain.source_hours import SourceHours
     from streams.domain.steps import Touched
     from streams.domain.zone import BusinessZone
 
@@ -141,6 +145,7 @@ class Ledger:
         orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
         produced_since_us: Event time of the first deliveries that are judged by the production of their vehicle, microseconds
             since 1970; `None` where none is.
+        source_hours: Where the hours in which events come of each source are noted; None where nobody watches them.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
@@ -159,11 +164,13 @@ class Ledger:
         campaigns: Campaigns | None = None,
         orders_known: bool = True,
         produced_since_us: int | None = None,
+        source_hours: SourceHours | None = None,
     ) -> None:
         self._produced_since_us = produced_since_us
         self.vehicles = DeliveredVehicles()
         self._deliveries: dict[DeliveryKey, Fact | None] = {}
         self._orders_known = orders_known
+        self._source_hours = source_hours
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
@@ -392,6 +399,8 @@ class Ledger:
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
+        if self._source_hours is not None:
+            self._note_hours(self._source_hours)
         entries = iter(self._touched.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
             others = hotpath.way.part(some, known_violations, self._orders_known, placed, delivered)
@@ -420,6 +429,27 @@ class Ledger:
         counts = yield from self._days.ending_step()
         deliveries, self._deliveries = self._deliveries, {}
         return LedgerChanges(orders, vocabulary, counts, violations, deliveries, told)
+
+    def _note_hours(self, hours: SourceHours) -> None:
+        """Notes the hours of the step's events: nearly all are in a quarter-hour of which this was noted before."""
+        quarters = {
+            (fact.kind, fact.source, fact.time_us // QUARTER_HOUR_US)
+            for _, *facts in self._touched.values()
+            for fact in facts
+            if not fact.backfill
+        }
+        self._note_quarters(hours, quarters)
+
+    def _note_quarters(self, hours: SourceHours, quarters: Iterable[tuple[int, str, int]]) -> None:
+        """The same of kinds of events, sources and quarter-hours of UTC."""
+        cells: dict[SourceKey, set[int]] = {}
+        for kind, source, quarter in quarters:
+            family = FAMILY_OF_KIND.get(kind)
+            if family is not None:
+                cell = self._days.cell_of(quarter * QUARTER_HOUR_US)
+                cells.setdefault(SourceKey(family, source), set()).add(cell)
+        for of, found in cells.items():
+            hours.note(of, found)
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""
@@ -575,7 +605,9 @@ class Ledger:
         for chunk in chunks:
             self._orders.update(chunk)
         words = self._vocabulary.words
-        units = RestoredUnits(self._days, words, orders_known=self._orders_known)
+        units = RestoredUnits(
+            self._days, words, orders_known=self._orders_known, notes_hours=self._source_hours is not None
+        )
         order_ids, blobs = list(self._orders), list(self._orders.values())
         for start in range(0, len(order_ids), _RESTORED_AT_ONCE):
             some, packed = order_ids[start : start + _RESTORED_AT_ONCE], blobs[start : start + _RESTORED_AT_ONCE]
@@ -587,6 +619,9 @@ class Ledger:
         self.backfilled += units.backfilled
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
         self._deliveries.clear()
+        if self._source_hours is not None:
+            found = ((kind, cast("str", words[code]), quarter) for kind, code, quarter in units.quarters())
+            self._note_quarters(self._source_hours, found)
         self._advance_clock()
         self._days.end_restoring()
 

@@ -190,10 +190,13 @@ class SilenceAlerts(AlertBook):
         """Takes over that all scopes have been looked at for a rule."""
         self._judged.add(rule_id)
 
-    def first_judged(self) -> list[str]:
-        """All scopes have been looked at: ids of the rules for which that was the first time."""
+    def first_judged(self, *, sources: bool = False) -> list[str]:
+        """All scopes have been looked at, and all sources or none: ids of the rules for which that was the first time."""
         found = [
-            rule_id for rule in self.rules if (rule_id := stalled_id(rule, ",".join(rule.template))) not in self._judged
+            rule_id
+            for rule in self.rules
+            if (sources or not rule.watches_sources)
+            and (rule_id := stalled_id(rule, ",".join(rule.template))) not in self._judged
         ]
         self._judged.update(found)
         return found

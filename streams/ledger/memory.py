@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.outputs import source_name, source_of
 from streams.domain.announcements import Announcement
 from streams.domain.ledger import Ledger
+from streams.domain.source_hours import SourceHours
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
 from streams.ledger.changelog import Changelog
@@ -28,6 +29,7 @@ class Memory:
 
     Attributes:
         ledger: The judged orders.
+        source_hours: In which hours events have come of each source; None where no rule asks.
         changelog: Which chunks of them are in the log.
         sources: Source partition → how far it is applied.
         forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
@@ -43,12 +45,14 @@ class Memory:
 
     def __init__(self, context: Context, number: int) -> None:
         self.number = number
+        self.source_hours = SourceHours() if context.settings.watches_sources else None
         self.ledger = Ledger(
             context.zone,
             context.scopes,
             campaigns=context.campaigns,
             orders_known="orders" in context.settings.families,
             produced_since_us=context.produced_since_us,
+            source_hours=self.source_hours,
         )
         self.vehicles = Vehicles(context, number, self.ledger) if context.catalogue.judges_production else None
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)

@@ -26,6 +26,7 @@ from schemas.codec import encode_memory
 from schemas.memory import CUT, KEPT, SIDE, KeptRecord, key_of
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
+from schemas.texts import scope_of_source
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
@@ -91,6 +92,7 @@ KINDS: Final = (
     ("alerts", r"forecast-behind:h:20000@1: stands, and its target is reached since 2024-10-18"),
     ("alerts", r"forecast-behind:i:20000@1: stands, and the forecast of 2024-10-17T16:00:00.000Z expects 20,300 for 20,000"),
     ("alerts", r"deliveries/model=YU7/hours/stalled:3@1: stands, and rows have 1 since then"),
+    ("alerts", r"hours/stalled:3@1: stands, and its source has sent \d+ events dated since then"),
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
@@ -338,7 +340,16 @@ class Planter:
         name = "deliveries/model=YU7/hours/stalled:3"
         day = {"period": f"day:{SECOND_DAY}", "start": SECOND_DAY, "end": SECOND_DAY}
         event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope="model=YU7", silence=silence, **day)
-        await self.put(self.installation.catalogue.milestones.name, 0, name.encode(), json.dumps(event).encode())
+        topic = self.installation.catalogue.milestones.name
+        await self.put(topic, 0, name.encode(), json.dumps(event).encode())
+        # Of a source, in hours in which it has sent something before they were over.
+        scope, hours = scope_of_source(FACTORY), (f"{FIRST_DAY}T08:00:00+08:00", "2099-01-01T00:00:00+08:00")
+        name, silence = (
+            f"deliveries/{scope}/hours/stalled:3",
+            silence | dict(zip(("since", "until"), hours, strict=True)),
+        )
+        event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope=scope, silence=silence, **day)
+        await self.put(topic, 0, name.encode(), json.dumps(event).encode())
 
     async def _alert(
         self, target_id: str, forecasts: list[dict[str, Any]], alerts: list[tuple[str, dict[str, Any]]]

@@ -24,6 +24,7 @@ from schemas.counts import decode_counts_key
 from schemas.facts import Fact
 from schemas.outputs import ControlHeaders, source_of
 from schemas.partitioner import homes
+from schemas.source_hours import decode_hours_key
 from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.clients import client_options
 from streams.kafka.forwarding import unwrap
@@ -158,6 +159,8 @@ class Spy:
         elif tp.topic == catalogue.ledger.name:
             self._shards[tp.partition].waiting.append(record)
         elif tp.topic == catalogue.counts.name:
+            if decode_hours_key(record_key(record)) is not None:
+                return
             shard, cell = decode_counts_key(record_key(record))
             if cell is None:
                 marker = decode_marker(record_value(record))

@@ -30,6 +30,7 @@ from streams.kafka.log import Partition
 from tests.simulation.alerts import Alerts
 from tests.simulation.cluster import Outcome
 from tests.simulation.history import life_of
+from tests.simulation.source_hours import ToldHours, hour_of
 from tests.simulation.vehicles import Delivery, Told, delivery_of
 from tests.support.recount import judged
 
@@ -93,7 +94,10 @@ Campaigns = dict[str, Campaign]
 class _Shard:
     """What one ledger partition has committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_hours: ToldHours) -> None:
+        self.told_hours = told_hours
+        #: Orders with events whose hours are to be told.
+        self.without_hours: set[str] = set()
         self.positions: dict[Partition, int] = defaultdict(int)
         self.lost: dict[Partition, int] = defaultdict(int)
         self.books: dict[str, Books] = {}
@@ -128,6 +132,12 @@ class _Shard:
             for cell, units in _cells_of(key, decode_day_count(value)):
                 self.counts[cell] = units
                 self.uncompared.add(cell)
+
+    def check_hours(self) -> None:
+        """The hours of all events that are counted have been told."""
+        for order_id in self.without_hours:
+            self.told_hours.check_has(self.orders[order_id].values())
+        self.without_hours = set()
 
 
 class _Summed:
@@ -269,7 +279,8 @@ class Invariants:
         }
         self._topics = world.context.source_topics
         self._catalogue = world.context.catalogue
-        self._shards = [_Shard() for _ in range(world.settings.partitions)]
+        self._shards = [_Shard(self._told_hours()) for _ in range(world.settings.partitions)]
+        self._remembered_hours = self._told_hours()
         self._dead: dict[Place, Entry] = {}
         self.side_errors: set[Place] = set()
         self._lost: set[Place] = set()
@@ -352,7 +363,8 @@ class Invariants:
             self._told.forget()
         self._told.restart()
         self._read_before = [dict(shard.positions) for shard in self._shards]
-        self._shards = [_Shard() for _ in self._shards]
+        self._shards = [_Shard(self._told_hours()) for _ in self._shards]
+        self._remembered_hours = self._told_hours()
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.unjudged.update(published)
         self._applied = set()
@@ -468,7 +480,7 @@ class Invariants:
             raise BrokenError("dead letters", f"{place} has a dead letter and was not read by this transaction")
         for place in self._just_forwarded - covered:
             raise BrokenError("forwarding", f"{place} was forwarded and was not read by this transaction")
-        for entry in found[self._catalogue.counts.name]:
+        for entry in shard.told_hours.without_these(found[self._catalogue.counts.name]):
             insort(self._parts[entry.partition].counted, entry, key=_offset)
             key = decode_counts_key(entry.key or b"")
             if key.counted is not None and entry.partition != self._home(key.counted[1]):
@@ -483,6 +495,7 @@ class Invariants:
         else:
             self._compare_counts(number, shard, shard.uncompared)
             shard.uncompared = set()
+            shard.check_hours()
         if not marker.rebuilding and not withheld:
             self._compare_contradictions(number, shard, shard.unjudged)
             shard.unjudged = set()
@@ -671,6 +684,7 @@ class Invariants:
         if applied != self._new - new_before:
             raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
         self._check_room(number, shard, marker)
+        shard.without_hours |= touched
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered
@@ -989,6 +1003,7 @@ class Invariants:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_adopted(number, found[self._catalogue.totals.name])
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
+        self._remembered_hours.hear_memory(found[self._catalogue.totals.name])
         self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
         self._hear_milestones(found[self._catalogue.milestones.name], found[self._catalogue.forecasts.name])
         self._world.seen["rows called over"] += len(over)
@@ -1362,6 +1377,7 @@ class Invariants:
             raise BrokenError(
                 "end", f"{key} is published as {published.get(key, 0)}, the events give {expected.get(key, 0)}"
             )
+        self._check_hours()
         if self.side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
         if self._waiting:
@@ -1374,6 +1390,17 @@ class Invariants:
         self._check_among_scopes()
         self._check_kept()
         self._check_records()
+
+    def _told_hours(self) -> ToldHours:
+        return ToldHours(_no_such_hours, lambda text: hour_of(text, self._zone, self._starts, self._date_of(text)))
+
+    def _check_hours(self) -> None:
+        """What is remembered of sources is what the events of all ledger partitions say."""
+        accepted = [event for shard in self._shards for order in shard.orders.values() for event in order.values()]
+        expected = self._remembered_hours.of(accepted)
+        if self._remembered_hours.hours != expected:
+            raise BrokenError("hours of sources", f"{self._remembered_hours.hours}, the events give {expected}")
+        self._world.seen["hours of sources"] += sum(map(len, expected.values()))
 
     def _check_minutes(self) -> None:
         """The minutes on the rows of campaigns are those of the events; which models are kept out is known to the totals."""
@@ -1579,6 +1606,10 @@ def _is_between(time: str, data: dict[str, Any]) -> bool:
 
 def _not_told_so(what: str) -> BrokenError:
     return BrokenError("told", what)
+
+
+def _no_such_hours(what: str) -> None:
+    raise BrokenError("hours of sources", what)
 
 
 def _no_such_alert(what: str) -> None:

@@ -425,6 +425,7 @@ def _settings(
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
         # Nothing is usual in so few days: none is ever raised, and every scope is looked at.
         RuleSettings(name="silent", metric="deliveries", window="day", scope=("model",), stalled_hours=1),
+        RuleSettings(name="publishers", metric="deliveries", window="day", scope=("source",), stalled_hours=1),
         *(
             RuleSettings(
                 name=f"at-risk-{len(scope)}",
