@@ -7,6 +7,9 @@ depends on what it asks for; aiokafka knows only one time for all.
 A broker answers the requests of a connection one after the other, and goes on waiting for a fetch that the client has given
 up. So fetches have a connection to themselves, which is closed when one is given up: the first fetch after a rebalance would
 wait behind it.
+
+Where records come one by one, each would be a fetch of its own, and a fetch costs as much as a hundred records. So there is some
+time between the beginnings of two fetches of a broker: what comes meanwhile comes with the second.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ LONG_WAIT_MS: Final = 1000
 #: How often aiokafka looks for something to fetch where nothing has told it to: answers, records that are taken, partitions that
 #: are resumed and leaders that move do.
 _LOOK_MS: Final = 5000
+#: Between the beginnings of two fetches of a broker. A backlog is not held up: it takes longer to process what one of its fetches brings.
+PAUSE_S: Final = 0.01
 #: aiokafka keeps connections by broker and purpose; it has two purposes.
 _FETCHES: Final = "fetches"
 
@@ -71,6 +76,8 @@ class _FetchingClient:
     def __init__(self, client: AIOKafkaClient, hear: Callable[[FetchRequest, Any], None]) -> None:
         self._client = client
         self._hear = hear
+        #: Broker → when it may be asked again, by the loop's clock.
+        self._next_s: dict[int, float] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -79,6 +86,10 @@ class _FetchingClient:
         """Sends a request; closes the connection of a fetch that is given up."""
         if not isinstance(request, FetchRequest):
             return await self._client.send(node_id, request, **options)
+        now_s = asyncio.get_running_loop().time
+        if (pause_s := self._next_s.get(node_id, 0.0) - now_s()) > 0:
+            await asyncio.sleep(pause_s)
+        self._next_s[node_id] = now_s() + PAUSE_S
         try:
             answer = await self._client.send(node_id, request, group=_FETCHES)
         except asyncio.CancelledError:

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from streams.kafka import long_poll
 from streams.kafka.long_poll import LONG_WAIT_MS, SHORT_WAIT_MS, LongPollConsumer, _FetchingClient
 
 ONE, OTHER = TopicPartition("orders", 0), TopicPartition("deliveries", 0)
@@ -68,3 +69,30 @@ async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_request
     request = FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])
     assert await client.send(1, request) == "answer"
     assert heard == [(request, "answer")]
+
+
+async def test_between_two_fetches_of_a_broker_is_some_time_and_other_requests_do_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(long_poll, "PAUSE_S", 0.05)
+    now_s = asyncio.get_running_loop().time
+    sent: list[tuple[int, float]] = []
+
+    async def send(node_id: int, _request: Any, **_: Any) -> str:
+        sent.append((node_id, now_s()))
+        return "answer"
+
+    client: Any = _FetchingClient(SimpleNamespace(send=send), lambda _request, _answer: None)
+    fetch = FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])
+    began_s = now_s()
+    for node_id, request in ((1, fetch), (2, fetch), (1, MetadataRequest([])), (1, fetch), (1, fetch)):
+        await client.send(node_id, request)
+    waited = [(node_id, round((at_s - began_s) / 0.05)) for node_id, at_s in sent]
+    assert [node_id for node_id, _ in waited] == [1, 2, 1, 1, 1]
+    assert waited[4][1] - waited[3][1] >= 1
+    assert sent[3][1] - sent[0][1] >= 0.05
+    assert sent[2][1] < sent[0][1] + 0.05
+    await asyncio.sleep(0.06)
+    rested_s = now_s()
+    await client.send(1, fetch)
+    assert sent[-1][1] - rested_s < 0.05
