@@ -38,6 +38,7 @@ _WARM_UP_S, _NEXT_WARM_UP_S = 45, 8
 #: At most so many events a second are the first of their model and so raise a milestone.
 _MILESTONES: Final = 50
 _TICK_S: Final = 0.005
+_BATCH_BYTES: Final = 16 << 20
 
 
 async def measure_latency(
@@ -116,7 +117,12 @@ async def _transactions(installation: Installation, since_ms: float, until_ms: f
 
 async def _publish(installation: Installation, sent: dict[str, float], numbers: range, rate: int, every: int) -> None:
     """Publishes the events at their rate, what is due together in one batch of each partition."""
-    producer = AIOKafkaProducer(bootstrap_servers=installation.settings.bootstrap_servers)
+    # Whatever is due fits a batch, also when this process was held up for a while.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=installation.settings.bootstrap_servers,
+        max_batch_size=_BATCH_BYTES,
+        max_request_size=_BATCH_BYTES,
+    )
     orders, partitions = installation.catalogue.orders.name, installation.settings.partitions
     await producer.start()
     try:
@@ -131,7 +137,8 @@ async def _publish(installation: Installation, sent: dict[str, float], numbers: 
                 home = (murmur2(order_id) & 0x7FFFFFFF) % partitions
                 if home not in batches:
                     batches[home] = producer.create_batch()
-                batches[home].append(key=order_id, value=_event(order_id.decode(), model), timestamp=None)
+                if batches[home].append(key=order_id, value=_event(order_id.decode(), model), timestamp=None) is None:
+                    raise RuntimeError("the publisher was held up for too long: measure on a machine with less to do")
                 if model != "SU7":
                     sent[model] = time.perf_counter()
                 number += 1
