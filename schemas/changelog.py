@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 #: Key of the marker: the last record of each transaction.
 STATE_KEY: Final = b"state"
 
-#: An order and all its events, packed; or a vehicle and its deliveries.
+#: An order and all its events, packed.
 Entries = list[tuple[str, bytes]]
 #: A code and the word it stands for: a source, or the four dimensions of a unit.
 Words = list[tuple[int, str | list[str]]]
 
-#: Beginnings of the keys of chunks: of orders, and of the deliveries of vehicles.
-ORDERS: Final = b"c|"
-VEHICLES: Final = b"d|"
+_CHUNK_PREFIX: Final = b"c|"
 _WORDS_PREFIX: Final = b"v|"
 
 #: What a compressed chunk begins with; no plain one does.
@@ -34,19 +32,19 @@ _decode_entries = msgspec.msgpack.Decoder(Entries).decode
 _decode_words = msgspec.msgpack.Decoder(Words).decode
 
 
-def chunk_key(number: int, of: bytes = ORDERS) -> bytes:
+def chunk_key(number: int) -> bytes:
     """Key of a chunk."""
-    return of + b"%012x" % number
+    return _CHUNK_PREFIX + b"%012x" % number
 
 
-def is_chunk(key: bytes, of: bytes = ORDERS) -> bool:
+def is_chunk(key: bytes) -> bool:
     """Whether a record is a chunk, or the tombstone of one."""
-    return key.startswith(of)
+    return key.startswith(_CHUNK_PREFIX)
 
 
 def chunk_number(key: bytes) -> int:
     """The number of a chunk, from its key."""
-    return int(key[len(ORDERS) :], 16)
+    return int(key[len(_CHUNK_PREFIX) :], 16)
 
 
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
     from datetime import date
 
-    from schemas.facts import Fact
     from streams.settings import Settings
     from streams.web.readmodel import DeadLetterEntry
     from streams.web.status import ServiceStatus
@@ -132,21 +131,15 @@ class Orders:
         """
         self._check_clock(as_of_us)
 
-        async def then(finder: Finder, number: str) -> FoundOrder | None:
-            order = await finder.order(number)
+        async def found(finder: Finder) -> tuple[FoundOrder | None, int]:
+            await finder.read_on()
+            order = await finder.order(order_id)
             if order is not None and as_of_us is not None:
                 had = (await finder.moment(as_of_us)).before(order.facts)
-                order = FoundOrder(number, order.home, had) if had else None
-            return order
+                order = FoundOrder(order_id, order.home, had) if had else None
+            return order, finder.home(order_id)
 
-        async def found(finder: Finder) -> tuple[FoundOrder | None, int, list[Fact] | None]:
-            await finder.read_on()
-            order = await then(finder, order_id)
-            vin = self._teller.vehicle_of(order)
-            vehicle = await then(finder, vin) if vin else None
-            return order, finder.home(order_id), (vehicle.facts if vehicle else []) if vin else None
-
-        order, home, vehicle = self._asked(found)
+        order, home = self._asked(found)
         rejected = [
             OrderLetter(
                 reason=letter.reason,
@@ -159,7 +152,7 @@ class Orders:
             )
             for letter in letters
         ]
-        story = self._teller.story(order_id, home, order, reach_of(status), rejected, vehicle=vehicle)
+        story = self._teller.story(order_id, home, order, reach_of(status), rejected)
         if story.is_vehicle and not self.vins_shown:
             raise OrdersNotKnownError(_NO_VEHICLES)
         if as_of_us is None:

@@ -80,7 +80,7 @@ class TaskRunner:
         make: A new, unopened state.
         consumer: Seeks and epochs.
         now_us: The clock, microseconds since 1970.
-        commit_interval_s: Minimum time between the starts of two commits under load.
+        beat_s: How many records a step had → the least time from its start to that of the next one.
         open_timeout_s: An opening that takes longer ends the worker.
         fenced_backoff_s: How long to wait after another owner took the state over, unless the group decides sooner.
         fatal: Ends the worker.
@@ -96,7 +96,7 @@ class TaskRunner:
         consumer: Callable[[], Fetching],
         *,
         now_us: Callable[[], int],
-        commit_interval_s: float,
+        beat_s: Callable[[int], float],
         open_timeout_s: float,
         fenced_backoff_s: float,
         fatal: Callable[[BaseException], Awaitable[None]],
@@ -108,7 +108,7 @@ class TaskRunner:
         self._make = make
         self._consumer = consumer
         self._now_us = now_us
-        self._commit_interval_s = commit_interval_s
+        self._beat_s = beat_s
         self._open_timeout_s = open_timeout_s
         self._fenced_backoff_s = fenced_backoff_s
         self._fatal = fatal
@@ -258,7 +258,7 @@ class TaskRunner:
                     await task
 
     async def _serve(self, state: State) -> None:
-        due = 0.0
+        due = beat_s = 0.0
         while True:
             if state.unfinished or self._has_work:
                 self._has_work = False
@@ -270,7 +270,7 @@ class TaskRunner:
                 continue
             await self._wait_for_work()
             # At most one and a half intervals, even if the machine's clock has jumped.
-            pause_s = min(due - self._now_us() / 1e6, 1.5 * self._commit_interval_s)
+            pause_s = min(due - self._now_us() / 1e6, 1.5 * beat_s)
             if self._queue and pause_s > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
@@ -280,9 +280,11 @@ class TaskRunner:
                 return
             if self._doubt:
                 raise InDoubtError(self._doubt)
-            due = next_commit(self._now_us() / 1e6, self._commit_interval_s)
+            batches = self._take()
+            beat_s = self._beat_s(sum(len(batch.records) for batch in batches))
+            due = next_commit(self._now_us() / 1e6, beat_s)
             async with self._busy:
-                await state.process(self._take())
+                await state.process(batches)
 
     async def _wait_for_work(self) -> None:
         """Waits for a batch, the timer or the end; not for what came while it was busy."""

@@ -81,7 +81,7 @@ def running(state: Any, consumer: Consumer, fatal: Callable[[BaseException], Awa
         lambda: state,
         lambda: consumer,
         now_us=lambda: 0,
-        commit_interval_s=0.01,
+        beat_s=lambda _records: 0.01,
         open_timeout_s=10,
         fenced_backoff_s=10,
         fatal=fatal,
