@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 #: Key of the marker: the last record of each transaction.
 STATE_KEY: Final = b"state"
 
-#: An order and all its events, packed.
+#: An order and all its events, packed; or a vehicle and its deliveries.
 Entries = list[tuple[str, bytes]]
 #: A code and the word it stands for: a source, or the four dimensions of a unit.
 Words = list[tuple[int, str | list[str]]]
 
-_CHUNK_PREFIX: Final = b"c|"
+#: Beginnings of the keys of chunks: of orders, and of the deliveries of vehicles.
+ORDERS: Final = b"c|"
+VEHICLES: Final = b"d|"
 _WORDS_PREFIX: Final = b"v|"
 
 #: What a compressed chunk begins with; no plain one does.
@@ -32,19 +34,19 @@ _decode_entries = msgspec.msgpack.Decoder(Entries).decode
 _decode_words = msgspec.msgpack.Decoder(Words).decode
 
 
-def chunk_key(number: int) -> bytes:
+def chunk_key(number: int, of: bytes = ORDERS) -> bytes:
     """Key of a chunk."""
-    return _CHUNK_PREFIX + b"%012x" % number
+    return of + b"%012x" % number
 
 
-def is_chunk(key: bytes) -> bool:
+def is_chunk(key: bytes, of: bytes = ORDERS) -> bool:
     """Whether a record is a chunk, or the tombstone of one."""
-    return key.startswith(_CHUNK_PREFIX)
+    return key.startswith(of)
 
 
 def chunk_number(key: bytes) -> int:
     """The number of a chunk, from its key."""
-    return int(key[len(_CHUNK_PREFIX) :], 16)
+    return int(key[len(ORDERS) :], 16)
 
 
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:

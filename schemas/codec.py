@@ -77,7 +77,7 @@ _STATUS_MODELS: Final[dict[str, type[PartitionStatus | WorkerStatus | SourceStat
 
 
 class FoundViolation(Protocol):
-    """A contradiction as the domain finds it: its kind, and the offending event's identity."""
+    """A contradiction as the domain finds it: its kind, the offending event's identity, and its order if that is another one's."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102 - what it is stands above
@@ -85,6 +85,8 @@ class FoundViolation(Protocol):
     def source(self) -> str: ...  # noqa: D102 - likewise
     @property
     def id(self) -> str: ...  # noqa: D102 - likewise
+    @property
+    def order_id(self) -> str: ...  # noqa: D102 - likewise
 
 
 # Input events -------------------------------------------------------------------------------------------------------
@@ -223,7 +225,13 @@ def encode_violations(order_id: str, violations: Iterable[FoundViolation]) -> by
         KeyError: A kind of violation has no line in `outputs.VIOLATION_MESSAGES`.
     """
     found = [
-        Violation(kind=found.kind, source=found.source, id=found.id, message=VIOLATION_MESSAGES[found.kind])
+        Violation(
+            kind=found.kind,
+            source=found.source,
+            id=found.id,
+            message=VIOLATION_MESSAGES[found.kind],
+            order_id=found.order_id,
+        )
         for found in violations
     ]
     return ViolationRecord(order_id=order_id, violations=found).model_dump_json().encode()

@@ -41,6 +41,8 @@ ANNOUNCED: Final = "announced"
 #: looked at.
 QUIET: Final = "quiet/"
 JUDGED: Final = "judged/"
+#: Before a `SourceKey`: in which hours events have come of that source, of all ledger partitions.
+HOURS: Final = "hours/"
 
 
 def key_of(kind: str, name: str) -> bytes:

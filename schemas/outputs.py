@@ -112,6 +112,7 @@ VIOLATION_MESSAGES: Final[dict[str, str]] = {
     "void_of_void": "voids an event that is itself a void: a void cannot be voided",
     "produced_twice": "produced before, and not scrapped since: this event has no effect",
     "scrapped_without_production": "scrapped, but no production stands: this event has no effect",
+    "delivered_without_production": "delivered and counted, although the vehicle was not produced before",
 }
 
 #: What each event of an order does, for a person; a code that is a kind of violation is the code of such an event.
@@ -121,6 +122,7 @@ EVENT_EFFECTS: Final[dict[str, str]] = {
     "delivered": "delivers the vehicle",
     "delivered_without_order": "delivers the vehicle, although no order was placed before",
     "delivered_after_cancellation": "delivers the vehicle, although the order is cancelled",
+    "delivered_without_production": "delivers the vehicle, although it was not produced before",
     "placed_cancelled": "places the order, which is cancelled later",
     "delivered_reversed": "delivers the vehicle, which comes back later",
     "reversed": "takes the delivery back",
@@ -151,7 +153,7 @@ def _is_zero(value: int) -> bool:
     return value == 0
 
 
-def _is_empty(value: list[object]) -> bool:
+def _is_empty(value: list[object] | str) -> bool:
     return not value
 
 
@@ -403,16 +405,23 @@ class Forecast(_Output):
 
 
 class Violation(_Output):
-    """One event of an order that contradicts the others."""
+    """One event of an order that contradicts the others, or a delivery that contradicts the production of its vehicle.
+
+    `order_id` is the order of such a delivery, left out where it is the key's.
+    """
 
     kind: str
     source: str
     id: str
     message: str
+    order_id: str = Field(default="", exclude_if=_is_empty)
 
 
 class ViolationRecord(_Output):
-    """Everything that is contradictory in one order's events: `vehicle.violations.v1`."""
+    """Everything that is contradictory in one order's events, or about one vehicle: `vehicle.violations.v1`.
+
+    Of a vehicle, `order_id` is its VIN.
+    """
 
     order_id: str
     violations: list[Violation]
@@ -489,6 +498,32 @@ def source_of(name: str, ledger: int) -> tuple[str, int]:
     return topic, int(partition) if partition else ledger
 
 
+class ToldState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a ledger partition and the others have told each other of deliveries; see `schemas.told`.
+
+    Attributes:
+        next: Where to continue reading what it is told.
+        read: Records of that which it has taken.
+        written: Home of vehicles → records written to it.
+        is_all: It has told of all deliveries that stand.
+        all_of: Partitions that have told it of all of theirs.
+        withheld: Contradictions that have been found are not published yet.
+        since: The business date from which on deliveries were judged by production.
+    """
+
+    next: int = 0
+    read: int = 0
+    written: dict[int, int] = {}
+    is_all: bool = False
+    all_of: list[int] = []
+    withheld: bool = False
+    since: str = ""
+
+    def elsewhere(self) -> ToldState:
+        """The same where nothing of what was told is on the topic."""
+        return msgspec.structs.replace(self, next=0, read=0, written={})
+
+
 class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last record of every ledger transaction: what the partition's state amounts to.
 
@@ -515,7 +550,9 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         moved: Events that were applied on another cluster: the places of their records are those that they had there.
         topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
         repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
+        tells_hours: In which hours events have come of each source is published, for rules that watch sources.
         answers: To questions of the totals, by the counts up to this marker; only among the counts.
+        told: Where deliveries are judged by production; `None` also in states from before they were.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -539,7 +576,9 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moved: int = 0
     topic_ids: dict[str, str] = {}
     repeating: bool = False
+    tells_hours: bool = False
     answers: list[Answer] = []
+    told: ToldState | None = None
 
     def with_answers(self, answers: list[Answer]) -> Marker:
         """The same with these answers."""

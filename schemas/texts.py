@@ -22,6 +22,9 @@ LONGEST_NAME: Final = 64
 #: The value under which those count that are not listed in the settings.
 OTHER: Final = "other"
 
+#: What rules about silences of event sources name in place of dimensions. No unit has it.
+SOURCE: Final = "source"
+
 #: What parts names in ids: of rows, scopes, milestones and day counts.
 _TO_ESCAPE: Final = re.compile("[%/=,|]")
 _ESCAPES: Final = re.compile("%(25|2F|3D|2C|7C)", re.IGNORECASE)
@@ -62,6 +65,17 @@ def unescaped(part: str) -> str:
 def scope_names(scope: str) -> list[str]:
     """The names in the id of a scope, in its order; none in that of `all`."""
     return [unescaped(part.partition("=")[2]) for part in scope.split(",") if "=" in part]
+
+
+def scope_of_source(source: str) -> str:
+    """What an event source is called where others have the id of a scope: `source=%2Ffactories%2Fbj1%2Fdispatch`."""
+    return f"{SOURCE}={escaped(source)}"
+
+
+def source_of_scope(scope: str) -> str | None:
+    """The source that `scope_of_source` was given; None for the id of a scope."""
+    name, _, value = scope.partition("=")
+    return unescaped(value) if name == SOURCE else None
 
 
 def tidy_key(key: bytes) -> bytes:

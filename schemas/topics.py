@@ -94,6 +94,7 @@ class Catalogue:
 
     Attributes:
         published: Number → topic of orders, deliveries or production, in the order of their numbers (`schemas.facts.topic_number`).
+        judges_production: Whether both deliveries and production are published, and the former judged by the latter.
     """
 
     def __init__(  # noqa: PLR0913 - what an installation's names and sizes come from
@@ -229,6 +230,9 @@ class Catalogue:
             internal=True,
             sized_by=_TOTALS,
         )
+        #: Which deliveries stand, told to the homes of the vehicles; none where they are not judged by production.
+        self.told = Topic(f"{internal}told", partitions, passed_on, "who tells", internal=True, sized_by=_HOMES)
+        self.judges_production = deliveries is not None and production is not None
         #: Accepted events of the targets and controls for the totals that do not read these topics; none where one reads all.
         self.sides = Topic(
             f"{internal}sides",
@@ -292,6 +296,7 @@ class Catalogue:
             self.counts,
             self.ledger,
             self.rerouted,
+            *((self.told,) if self.judges_production else ()),
             self.totals,
             *((self.sides,) if self.totals_partitions > 1 else ()),
             self.questions,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -163,6 +164,14 @@ class Context:
         )
 
     @cached_property
+    def produced_since_us(self) -> int | None:
+        """Time of the first deliveries that production is to be known of; `None` where none are judged by it."""
+        if not self.catalogue.judges_production:
+            return None
+        since = self.settings.production_since
+        return self.zone.first_us(date.fromisoformat(since)) if since else 0
+
+    @cached_property
     def totals_homes(self) -> TotalsHomes:
         """Which partition of the totals a scope belongs to."""
         return TotalsHomes(self.settings.totals_partitions, by_dimensions=self.settings.limits.beyond == "other")
@@ -174,8 +183,9 @@ class Context:
 
     @cached_property
     def ledger_topics(self) -> tuple[str, ...]:
-        """What is read for the ledger partitions: the sources, and the questions of the totals."""
-        return *self.source_topics, self.catalogue.questions.name
+        """What is read for the ledger partitions: the sources, the questions of the totals, and what they tell each other."""
+        told = (self.catalogue.told.name,) if self.catalogue.judges_production else ()
+        return *self.source_topics, self.catalogue.questions.name, *told
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import scope_names
+from schemas.texts import scope_names, source_of_scope
 
 if TYPE_CHECKING:
     from schemas.outputs import AlertSilence, MilestoneData, MilestoneEvent
@@ -118,10 +118,14 @@ def _alert(data: MilestoneData) -> str:
 
 
 def _silence(data: MilestoneData, silence: AlertSilence) -> str:
+    is_source = source_of_scope(data.scope) is not None
     if data.ended is not None:
-        return "units come again" if data.ended == "back" else "a silence is no longer watched"
+        back = "events come again" if is_source else "units come again"
+        return back if data.ended == "back" else "a silence is no longer watched"
     since = silence.since[:16].replace("T", " ")
     hours = "1 hour" if silence.hours == 1 else f"{silence.hours} hours"
+    if is_source:
+        return f"no events since {since}, in {hours} in which some usually come"
     what = "nothing" if data.count == 0 else f"only {data.count:,}"
     return f"{what} since {since}, where {silence.usual:,.4g} usually come in {hours}"
 

@@ -35,7 +35,7 @@ from schemas.facts import (
     family_of,
 )
 from schemas.instants import micros_of, parse_instant
-from schemas.texts import is_name, tidy_name
+from schemas.texts import SOURCE, is_name, tidy_name
 from schemas.topics import Catalogue
 from streams.domain.aliases import Alias, Aliases
 from streams.domain.calendar import CHINA, DEFAULT_WINDOWS, NO_CALENDAR, WINDOWS
@@ -339,6 +339,7 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     keep_days: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
     families: tuple[EventFamily, ...] = USUAL_FAMILIES
+    production_since: str = ""
     alias: AliasSettings = AliasSettings()
     rule: tuple[RuleSettings, ...] = ()
     target: tuple[TargetSettings, ...] = ()
@@ -475,6 +476,29 @@ class Settings(_Section):
             raise ValueError(f"list each of {', '.join(FAMILIES)} that is published, once, and at least one")
         return tuple(family for family in FAMILIES if family in value)
 
+    @field_validator("production_since", mode="before")
+    @classmethod
+    def _date_of_production(cls, value: Any) -> Any:
+        """As a text; TOML has dates of its own."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        if value:
+            try:
+                return date.fromisoformat(value).isoformat()
+            except (TypeError, ValueError):
+                raise ValueError(f"{value!r} is no date; write YYYY-MM-DD, such as 2024-11-01") from None
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_published(self) -> Settings:
+        missing = [family for family in ("deliveries", "production") if family not in self.families]
+        if self.production_since and missing:
+            are = "are" if missing[0].endswith("s") else "is"
+            raise ValueError(
+                f"production_since: {missing[0]} {are} not among the families, so that nothing could be judged by it"
+            )
+        return self
+
     @model_validator(mode="after")
     def _only_what_is_published(self) -> Settings:
         for family in FAMILIES:
@@ -518,7 +542,8 @@ class Settings(_Section):
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
-            if frozenset(rule.scope) not in templates:
+            # What is not counted may be watched: the sources of events.
+            if SOURCE not in rule.scope and frozenset(rule.scope) not in templates:
                 raise ValueError(
                     f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
                 )
@@ -600,6 +625,11 @@ class Settings(_Section):
     def keeps_inventory(self) -> bool:
         """Whether what was produced and not delivered has rows: where both are published, and all time is counted."""
         return {"production", "deliveries"} <= set(self.families) and TOTAL in self.windows
+
+    @property
+    def watches_sources(self) -> bool:
+        """Whether a rule is about event sources."""
+        return any(SOURCE in rule.scope for rule in self.rule)
 
     @property
     def kept_days(self) -> dict[tuple[str, ...], int]:

@@ -30,6 +30,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 # Chosen with --hypothesis-profile. Not derandomized, as it would be where CI is set: each run tries other examples.
 settings.register_profile("long", max_examples=20_000, deadline=None, derandomize=False)
 

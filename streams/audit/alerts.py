@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.codec import decode_forecast, decode_milestone, decode_row
+from schemas.facts import METRICS_OF
 from schemas.instants import micros_of, parse_instant
+from schemas.memory import HOURS, SIDE, key_of
+from schemas.source_hours import SourceKey, decode_hours
+from schemas.texts import source_of_scope
 from streams.audit.report import Check
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import read_latest, read_to_end
@@ -26,7 +30,8 @@ _WEEKS: Final = 4
 #: Days after a silence was noticed in which units are looked for.
 _LATER_DAYS: Final = 8
 #: A silence that units have ended is noticed within a minute of the clock.
-_MINUTES_US: Final = 180_000_000
+ALERT_ENDS_WITHIN_US: Final = 180_000_000
+_SOURCE_HOURS: Final = key_of(SIDE, HOURS)
 #: What is in the ids of alerts about forecasts and about silences, and in those of no other milestones.
 _IN_IDS: Final = (b"/forecast-", b"/hours/stalled:")
 
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from schemas.facts import Metric
     from schemas.outputs import AlertForecast, Forecast, MilestoneData, MilestoneEvent, WindowRow
     from streams.settings import Settings
 
@@ -48,12 +54,20 @@ class PublishedAlerts:
         events: Events of alerts in the order of their topic, read after the forecasts.
         rows: Of days, by metric, scope and date.
         day_starts: The local hour at which days begin.
+        source_hours: Of event sources, dates, as ordinals, with the hours in which there are events, as bits.
     """
 
     forecasts: dict[str, list[Forecast]] = field(default_factory=lambda: defaultdict(list))
     events: list[MilestoneEvent] = field(default_factory=list)
     rows: dict[tuple[str, str, str], WindowRow] = field(default_factory=dict)
     day_starts: int = 0
+    source_hours: dict[SourceKey, dict[int, int]] = field(default_factory=dict)
+
+    @property
+    def standing(self) -> dict[str, str]:
+        """Events of the alerts that stand → the ids of these."""
+        last = {event.subject: event for event in self.events}
+        return {event.id: event.subject for event in last.values() if event.stands}
 
     def hours_of(self, data: MilestoneData) -> list[int]:
         """Of a silence: units of its hours as the rows have them now, and of the same hours one to four weeks before."""
@@ -69,12 +83,16 @@ class PublishedAlerts:
             for weeks in range(_WEEKS + 1)
         ]
 
-    def units(self, metric: str, scope: str, since: datetime, until: datetime) -> int:
-        """Units from one local hour to before another."""
+    def units(self, metric: Metric, scope: str, since: datetime, until: datetime) -> int:
+        """Units from one local hour to before another; of an event source, hours with events."""
         units, at = 0, since - timedelta(hours=self.day_starts)
+        of_source = self.source_hours.get(_source_of(metric, scope))
         while at < until - timedelta(hours=self.day_starts):
-            row = self.rows.get((metric, scope, at.date().isoformat()))
-            units += row.by_hour[at.hour] if row is not None and row.by_hour is not None else 0
+            if of_source is not None:
+                units += of_source.get(at.toordinal(), 0) >> at.hour & 1
+            else:
+                row = self.rows.get((metric, scope, at.date().isoformat()))
+                units += row.by_hour[at.hour] if row is not None and row.by_hour is not None else 0
             at += timedelta(hours=1)
         return units
 
@@ -102,7 +120,11 @@ async def read_alerts(
     """
     catalogue, found = catalogue_of(settings), PublishedAlerts(day_starts=settings.day_starts_hour)
     targets = {_forecast_key(data).encode() for data in about if data.forecast is not None}
-    series = {f"{data.metric}/{data.scope}".encode() for data in about if data.silence is not None}
+    series = {
+        f"{data.metric}/{data.scope}".encode()
+        for data in about
+        if data.silence is not None and source_of_scope(data.scope) is None
+    }
     if targets:
         async for records in read_to_end(settings, catalogue.forecasts.whole, consumer=consumer):
             for record in records:
@@ -116,6 +138,17 @@ async def read_alerts(
                 for record in records
                 if (place := _place_of(record_key(record))) and place in places
             )
+    if any(data.silence is not None and source_of_scope(data.scope) is not None for data in about):
+        sides = await read_latest(
+            settings,
+            [(catalogue.totals.name, 0)],
+            consumer=consumer,
+            wanted=lambda key: key.startswith(_SOURCE_HOURS),
+        )
+        found.source_hours = {
+            SourceKey.parse(key.removeprefix(_SOURCE_HOURS).decode()): decode_hours(value)
+            for key, value in sides.items()
+        }
     if series:
         rows = await read_latest(
             settings,
@@ -253,7 +286,7 @@ def _units_since(data: MilestoneData, alerts: PublishedAlerts, now_us: int) -> i
     for number in range((date.fromisoformat(data.end) - day).days + _LATER_DAYS):
         of_day = day + timedelta(days=number)
         row = alerts.rows.get((data.metric, data.scope, of_day.isoformat()))
-        if row is not None and micros_of(parse_instant(row.updated_at)) < now_us - _MINUTES_US:
+        if row is not None and micros_of(parse_instant(row.updated_at)) < now_us - ALERT_ENDS_WITHIN_US:
             begins = max(since, datetime.combine(of_day, time(alerts.day_starts)))
             ends = datetime.combine(of_day, time(alerts.day_starts)) + timedelta(days=1)
             units += alerts.units(data.metric, data.scope, begins, ends)
@@ -304,6 +337,12 @@ def _contradicted(data: MilestoneData, latest: Forecast, told: Mapping[str, _Tol
     if is_back and latest.business_date != told[_forecast_key(data)].business_date:
         return f"the forecast of {latest.as_of} expects {total:,} for {latest.value:,}"
     return None
+
+
+def _source_of(metric: Metric, scope: str) -> SourceKey:
+    """The source that a silence is about; of the silence of a scope, none that there is."""
+    family = next(family for family, metrics in METRICS_OF.items() if metric in metrics)
+    return SourceKey(family, source_of_scope(scope) or "")
 
 
 def _place_of(milestone_id: bytes) -> bytes:

@@ -16,6 +16,7 @@ from schemas.codec import decode_day_count, decode_marker, decode_milestone, dec
 from schemas.counts import CampaignHour, decode_counts_key
 from schemas.memory import SIDE, WAITING, key_of
 from schemas.rows import RowKey
+from schemas.source_hours import decode_hours_key
 from streams.audit.kept_days import KeptSince, read_kept
 from streams.audit.sums import Day, within_limits
 from streams.errors import ExpectedError
@@ -146,6 +147,8 @@ class _Replay:
     def take(self, record: LogRecord) -> None:
         """Takes one record; a marker applies the changes of its transaction."""
         self.taken_since += 1
+        if decode_hours_key(record_key(record)) is not None:
+            return
         shard, day = decode_counts_key(record_key(record))
         if day is not None:
             self._waiting[shard][ShardDay(shard, day)] = decode_day_count(record_value(record))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.facts import BEYOND_LIMITS, ID_CONFLICT, TOO_MANY_EVENTS
 from streams.audit.dead_letters import MAX_EVENTS, Letter, accepted
 from streams.audit.judging import content_of
+from streams.audit.production import ProductionRecount
 from streams.audit.report import Check, describe_event, place_text
 from streams.audit.sources import Coordinates, Home, coordinates_of
 from streams.audit.sums import Tally
@@ -69,27 +70,30 @@ class Recounting:
         names: Number → name of the topics of orders and deliveries.
         dead_letters: Gets the differences about dead letters.
         note: Is called with every unit.
+        note_events: Is called with the events that were accepted of each order.
         vins: VIN → order under which it stands as delivered; grows.
         two_orders: (VIN, order, other order) of vehicles that stand under two; grows.
-        produced: VINs whose production stands; grows.
+        production: Which deliveries contradict it; grows.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what is judged by, and who is told
         self,
         business: Business,
         letters: Mapping[Coordinates, Letter],
         names: Mapping[int, str],
         dead_letters: Check,
         note: Callable[[RecountedUnit], None] = lambda _unit: None,
+        note_events: Callable[[Sequence[Fact]], None] | None = None,
     ) -> None:
         self._note = note
+        self._note_events = note_events
         self._business = business
         self._letters = letters
         self._names = names
         self._check = dead_letters
         self.vins: dict[str, str] = {}
         self.two_orders: list[tuple[str, str, str]] = []
-        self.produced: set[str] = set()
+        self.production = ProductionRecount(business)
 
     def count(self, number: int, home: Home) -> ShardCount:
         """Recounts one home."""
@@ -103,6 +107,8 @@ class Recounting:
             found = accepted(records, self._letters)
             shard.events += len(found.events)
             shard.duplicates += len(found.duplicates)
+            if self._note_events is not None:
+                self._note_events(found.events)
             if len(found.events) < len(records):
                 self._sort_out(number, records, found, shard)
             if len(found.events) > MAX_EVENTS:
@@ -110,13 +116,13 @@ class Recounting:
                     f"order {order_id}: {len(found.events)} events were taken, {MAX_EVENTS} are allowed",
                     order_id=order_id,
                 )
-            for unit in self._business.read_order(found.events).units:
+            reading = self._business.read_order(found.events)
+            self.production.take(order_id, reading)
+            for unit in reading.units:
                 shard.tally.add(unit)
                 self._note(unit)
                 if unit.metric == "deliveries":
                     self._note_vin(unit, order_id)
-                elif unit.metric == "produced":
-                    self.produced.add(unit.event.vin)
         return shard
 
     def _sort_out(self, number: int, records: Sequence[Fact], found: Distinct, shard: ShardCount) -> None:

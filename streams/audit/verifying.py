@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from schemas.counts import CampaignHour
 from schemas.facts import BY_STATE
 from schemas.outputs import ALERT_KINDS, Books, source_name, source_of
 from schemas.partitioner import totals_partition
-from streams.audit.alerts import check_alerts, read_alerts
+from schemas.texts import source_of_scope
+from streams.audit.alerts import ALERT_ENDS_WITHIN_US, check_alerts, read_alerts
 from streams.audit.comparing import (
     compare_campaigns,
     compare_milestones,
@@ -27,13 +29,16 @@ from streams.audit.expected_milestones import found_standing
 from streams.audit.forwarded import read_arrivals, strangers_applied
 from streams.audit.kept_days import check_kept
 from streams.audit.moments import UnitCheck, UnitsThen, read_cuts
+from streams.audit.production import PublishedContradictions
 from streams.audit.published import read_published
 from streams.audit.recount import FORWARDED, Recounting, ShardCount
 from streams.audit.report import Check, Difference, Report
+from streams.audit.silent_sources import SilentSources
 from streams.audit.sources import Coordinates, Home, Sources, Stops, coordinates_of
 from streams.audit.sums import Business, Day, add_days, limited, windows_of, without_later
 from streams.audit.suspects import line_up
 from streams.audit.targets import read_targets
+from streams.errors import ExpectedError
 from streams.kafka.admin import catalogue_of
 from streams.kafka.clients import reader
 from streams.listener import Listener
@@ -118,6 +123,8 @@ class _Run:
         self._settings = settings = self._target_events.counted_by(settings)
         self._business = Business(settings)
         self._sent_totals = await read_sent_totals(settings, self._consumer)
+        self._contradictions = PublishedContradictions(settings, self._consumer)
+        await self._contradictions.begin()
         published, *others = await read_published(
             settings, self._business, self._consumer, self._belongs_together, say=listener.say
         )
@@ -126,6 +133,7 @@ class _Run:
             # On a stream that never stops, each partition of the totals has summed up to another moment.
             run = _Run(settings, self._consumer, listener)
             run._target_events, run._sent_totals = self._target_events, self._sent_totals
+            run._contradictions = self._contradictions
             report.add(await run._report_of(other))
         return report
 
@@ -137,6 +145,7 @@ class _Run:
         self._cuts = await read_cuts(settings, self._consumer)
         standing = found_standing(self._published.milestones).values()
         self._units = UnitCheck(self._business, standing, self._cuts)
+        self._silent = SilentSources(self._published.milestones)
         self._sources = self._letters.sources(settings, self._consumer, listener.progress)
         self._stops = await self._source_stops()
         # Each record is read twice: once to find those away from home, once to count.
@@ -174,6 +183,8 @@ class _Run:
         """Whether the snapshot has the rows of a scope."""
         if self._published.number is None:
             return True
+        if source_of_scope(scope) is not None:
+            return not self._published.number
         settings = self._settings
         by_dimensions = settings.limits.beyond == "other"
         return self._published.number == totals_partition(
@@ -254,6 +265,7 @@ class _Run:
             self._sources.names,
             self._checks["dead letters"],
             self._units.note,
+            self._silent.note if self._silent else None,
         )
         explained: set[Coordinates] = set()
         shards: dict[int, ShardCount] = {}
@@ -377,6 +389,7 @@ class _Run:
             *self._check_campaigns(),
             compare_row_controls(published.rows, self._sent_totals),
             self._check_books(shards),
+            *await self._check_production(),
             *self._check_kept(),
             *(self._checks[name] for name in ("dead letters", "forwarded", "sources")),
         ]
@@ -394,7 +407,14 @@ class _Run:
     async def _check_alerts(self) -> Check:
         about = [event.data for event in self._published.milestones if event.data.kind in ALERT_KINDS]
         alerts = await read_alerts(self._settings, self._consumer, about)
-        return check_alerts(alerts, self._is_here, self._now_us)
+        check = check_alerts(alerts, self._is_here, self._now_us)
+        if self._silent and self._settings.clock == "wall":
+            # By the time of events it is not known when those who raise alerts had the chance to look at what has come.
+            # Where retention has removed what there was then, neither is that.
+            with contextlib.suppress(ExpectedError):
+                known_us = self._now_us - ALERT_ENDS_WITHIN_US
+                await self._silent.compare(check, alerts.standing, self._sources.stops_at, known_us)
+        return check
 
     async def _check_units(self, shards: Iterable[Mapping[CountKey, Day]]) -> Check:
         """The units that milestones name; where they have moved since, everything is counted as it was then."""
@@ -520,24 +540,12 @@ class _Run:
             "rows_updated_at": max((row.updated_at for row in published.rows.values()), default=None),
         }
 
-    def _warnings(self) -> list[Difference]:
-        return [*self._under_two_orders(), *self._never_produced()]
-
-    def _never_produced(self) -> list[Difference]:
-        """Vehicles delivered without having been produced, as far as all production is on record."""
-        begins_with_stock = any(key.metric == "produced" for key in self._balances)
-        if "production" not in self._settings.families or begins_with_stock:
+    async def _check_production(self) -> list[Check]:
+        if not catalogue_of(self._settings).judges_production:
             return []
-        missing = sorted(self._recounting.vins.keys() - self._recounting.produced)
-        return [
-            Difference(
-                f"VIN {vin} stands as delivered under order {self._recounting.vins[vin]}, and was never produced",
-                {"vin": vin, "orders": [self._recounting.vins[vin]]},
-            )
-            for vin in missing[:_MOST_VINS]
-        ]
+        return [await self._contradictions.compare(self._recounting.production, self._published.markers)]
 
-    def _under_two_orders(self) -> list[Difference]:
+    def _warnings(self) -> list[Difference]:
         return [
             Difference(
                 f"VIN {vin} stands as delivered under two orders: {one} and {other}",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_forecast, decode_milestone
+from schemas.memory import HOURS, SIDE, key_of
+from schemas.source_hours import SourceKey
 from streams.checkup import Finding, note, ok
 from streams.domain.calendar import NO_CALENDAR
 from streams.domain.rules import stalled_id
 from streams.domain.scopes import template_of
+from streams.domain.source_hours import family_of_metric
 from streams.headline import headline
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 NAME: Final = "alerts"
 #: Alerts that have a line of their own.
 _MOST_LINES: Final = 20
+_SOURCE_HOURS: Final = key_of(SIDE, HOURS)
 #: What is in the ids of alerts, and in those of no other milestones.
 _IN_IDS: Final = (b"/forecast-behind:", b"/forecast-moved:", b"/hours/stalled:")
 #: States of forecasts that say no more what will be.
@@ -37,11 +41,13 @@ class AlertBasis(NamedTuple):
 
     Attributes:
         counted: Metric and scope of those that have units.
+        sources: Event sources whose hours are known.
         forecasts: The last one of each target in force.
         alerts: The last event of each alert.
     """
 
     counted: Collection[tuple[str, str]] = ()
+    sources: Collection[SourceKey] = ()
     forecasts: tuple[Forecast, ...] = ()
     alerts: tuple[MilestoneEvent, ...] = ()
 
@@ -57,13 +63,19 @@ async def read_published(
         counted: Metric and scope of those that have units.
     """
     forecasts, milestones = settings.catalogue.forecasts, settings.catalogue.milestones
-    there = await partition_counts(consumer, [forecasts.name, milestones.name])
-    made, told = {}, {}
+    memory = settings.catalogue.totals
+    there = await partition_counts(consumer, [forecasts.name, milestones.name, memory.name])
+    made, told, hours = {}, {}, {}
+    if there[memory.name] and settings.watches_sources:
+        hours = await read_latest(settings, [(memory.name, 0)], consumer=consumer, wanted=_is_of_source)
     if there[forecasts.name]:
         made = await read_latest(settings, forecasts.whole, consumer=consumer)
     if there[milestones.name]:
         told = await read_latest(settings, milestones.whole, consumer=consumer, wanted=_is_alert)
-    return AlertBasis(counted, tuple(map(decode_forecast, made.values())), tuple(map(decode_milestone, told.values())))
+    sources = {SourceKey.parse(key.removeprefix(_SOURCE_HOURS).decode()) for key in hours}
+    return AlertBasis(
+        counted, sources, tuple(map(decode_forecast, made.values())), tuple(map(decode_milestone, told.values()))
+    )
 
 
 def alert_findings(settings: Settings, published: AlertBasis, year: int) -> Iterator[Finding]:
@@ -79,7 +91,9 @@ def alert_findings(settings: Settings, published: AlertBasis, year: int) -> Iter
         if rule.watches_forecasts:
             yield _of_forecasts(rule, published.forecasts, targets_of(settings))
         if rule.stalled_hours is not None:
-            yield _of_silences(rule, published.counted)
+            yield (
+                _of_sources(rule, published.sources) if rule.watches_sources else _of_silences(rule, published.counted)
+            )
     if any(rule.stalled_hours is not None for rule in rules):
         yield from _of_holidays(settings.calendar_name, year)
     standing = sorted((event for event in published.alerts if event.stands), key=lambda event: event.time)
@@ -96,6 +110,24 @@ def alert_findings(settings: Settings, published: AlertBasis, year: int) -> Iter
 
 def _is_alert(key: bytes) -> bool:
     return any(each in key for each in _IN_IDS)
+
+
+def _is_of_source(key: bytes) -> bool:
+    return key.startswith(_SOURCE_HOURS)
+
+
+def _of_sources(rule: Rule, sources: Iterable[SourceKey]) -> Finding:
+    """How many event sources a rule watches."""
+    family = family_of_metric(rule.metric)
+    number = sum(of.family == family for of in sources)
+    if not number:
+        return note(
+            NAME, f"rule {rule.name!r} watches nothing yet: no events of {family} have come that were not history"
+        )
+    return ok(
+        NAME,
+        f"rule {rule.name!r} watches {_number(number, 'source')} for {_number(rule.stalled_hours or 1, 'silent hour')}",
+    )
 
 
 def _of_forecasts(rule: Rule, forecasts: Iterable[Forecast], start_values: Iterable[Target]) -> Finding:

@@ -9,6 +9,7 @@ import click
 
 from schemas.facts import INVENTORY, ROW_METRICS
 from schemas.rows import RowKey
+from schemas.texts import source_of_scope
 from streams.audit.alerts import AlertExplanation
 from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.audit.report import place_text
@@ -226,7 +227,9 @@ def _print_hours(data: MilestoneData, hours: list[int]) -> None:
     now, *weeks = hours
     silence = data.silence
     if silence is not None:
-        click.echo(f"     from {silence.since} to {silence.until} the rows have {now:,}")
+        is_source = source_of_scope(data.scope) is not None
+        have = f"{now:,} hours have events" if is_source else f"the rows have {now:,}"
+        click.echo(f"     from {silence.since} to {silence.until} {have}")
         click.echo(
             f"     in the same hours one to {len(weeks)} weeks before {', '.join(f'{units:,}' for units in weeks)}"
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from schemas.facts import Fact
     from streams.listener import Listener
     from streams.settings import Settings
 
@@ -135,8 +136,18 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
             if wanted.with_copies and found is not None:
                 listener.say("reading the sources")
                 copies = await finder.copies(found, listener)
-            stories.append(teller.story(number, home, found, reach, by_order.get(number, []), copies=copies))
+            vin = teller.vehicle_of(found)
+            vehicle = await _vehicle(finder, vin) if vin else None
+            rejected = by_order.get(number, [])
+            stories.append(teller.story(number, home, found, reach, rejected, copies=copies, vehicle=vehicle))
         return stories
+
+
+async def _vehicle(finder: Finder, vin: str) -> list[Fact]:
+    """What is known under a VIN."""
+    await finder.read_on([finder.home(vin)])
+    found = await finder.order(vin)
+    return [] if found is None else found.facts
 
 
 def _print(story: OrderStory, settings: Settings) -> None:

@@ -38,9 +38,8 @@ def command(
     """Count everything again from the source topics and compare.
 
     Uses code separate from the service's, up to what the service says it has applied; events may keep arriving
-    meanwhile. Compares rows (by hour too), milestones, targets, books and dead letters. Ends with 1 if anything
-    differs. A vehicle delivered under two orders is a fact of the events and reported as a note; so is one that was delivered
-    and never produced, where production is counted from the beginning.
+    meanwhile. Compares rows (by hour too), milestones, targets, deliveries without production, books and dead letters. Ends
+    with 1 if anything differs. A vehicle delivered under two orders is a fact of the events and reported as a note.
 
     It holds the events of one ledger partition in memory at a time: about 500 bytes each.
     """

@@ -9,6 +9,7 @@ import click
 from schemas.codec import decode_violations
 from schemas.outputs import VIOLATION_MESSAGES
 from streams.cli.options import cluster_options
+from streams.cli.printable import printable
 from streams.cli.running import run
 from streams.installation import load_settings
 from streams.kafka.admin import catalogue_of
@@ -41,22 +42,23 @@ def command(
     settings = load_settings(config, {"bootstrap_servers": bootstrap_servers})
     topic = catalogue_of(settings).violations
     latest = run(settings, read_latest(settings, [(topic.name, number) for number in range(topic.partitions)]))
-    orders = None if vin is None else set(run(settings, _orders_of(settings, vin.upper())))
+    orders = None if vin is None else {vin.upper(), *run(settings, _orders_of(settings, vin.upper()))}
     shown = 0
     for key, value in sorted((key.decode(), value) for key, value in latest.items()):
-        if order_id not in (None, key) or (orders is not None and key not in orders):
+        if orders is not None and key not in orders:
             continue
         found = [
             each
             for each in decode_violations(value).violations
-            if source in (None, each.source) and kind in (None, each.kind)
+            if source in (None, each.source) and kind in (None, each.kind) and order_id in (None, key, each.order_id)
         ]
         shown += len(found)
         if as_json and found:
             click.echo(value.decode())
         elif not as_json:
             for violation in found:
-                click.echo(f"{key}  {violation.kind}  {violation.source} {violation.id}  {violation.message}")
+                of_order = f"  (order {printable(violation.order_id)})" if violation.order_id else ""
+                click.echo(f"{key}  {violation.kind}  {violation.source} {violation.id}  {violation.message}{of_order}")
     if not shown:
         click.echo("no violations", err=True)
 

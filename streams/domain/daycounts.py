@@ -20,7 +20,7 @@ from streams.domain.pauses import whole
 from streams.domain.zone import HOURS, QUARTER_HOUR_US, BusinessZone, day_of_cell, hour_of_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Mapping
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from schemas.counts import CampaignKey, CountKey, DayKey
@@ -307,33 +307,43 @@ class DayCounts:
             for campaign in self._recounted
         ]
 
-    def orders_between(self, times: Iterable[tuple[int, int]]) -> list[str]:
+    def orders_between(self, times: Iterable[tuple[int, int]]) -> Iterator[str]:
         """Ids of the orders that have, or had, units at these times, and of others of the same hours; each once."""
-        found: dict[str, None] = {}
+        found: set[str] = set()
         quarters = {
             quarter for first, end in times for quarter in range(first // QUARTER_HOUR_US, end // QUARTER_HOUR_US)
         }
         for cell in sorted({self._zone.cell_of(quarter * QUARTER_HOUR_US) for quarter in quarters}):
             for group in range(len(GROUPS)):
-                ids = self._orders.get(cell << GROUPS_BITS | group)
-                if ids is not None:
-                    found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
-        return list(found)
+                for order_id in self._orders.get(cell << GROUPS_BITS | group, b"").decode().split("\n")[:-1]:
+                    if order_id not in found:
+                        found.add(order_id)
+                        yield order_id
 
-    def recount(self, metric: Metric, dims: Dims, cause: Fact) -> None:
-        """Counts a unit, which is counted already, in the campaigns that are new or other ones."""
-        minute = cause.time_us // MINUTE_US
+    def recount(self, group: int, dims: Dims, order_ids: list[str], latest: Iterable[Fact]) -> None:
+        """Counts units, which are counted already, in the campaigns that are new or other ones.
+
+        Args:
+            group: Index in `GROUPS`.
+            dims: Dimensions of the units.
+            order_ids: The order of each. All are in one minute, and all are history or none is.
+            latest: The causes of those with the latest time.
+        """
+        cause = max(latest, key=_rank)
+        minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
         if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
-            _note(self._orders_of_minutes, minute << GROUPS_BITS | GROUP_OF_METRIC[metric], [cause.order_id])
-        scopes = self.scopes_at(dims, self._zone.cell_of(cause.time_us))
+            _note(self._orders_of_minutes, minute << GROUPS_BITS | group, order_ids)
         for campaign, number in self._recounted.at(minute):
-            for scope in scopes:
-                if self._campaigns.has(campaign, scope):
-                    place = metric, scope, CampaignHour(campaign.name, number // MINUTES)
+            hour = CampaignHour(campaign.name, number // MINUTES)
+            for scope in self.scopes_at(dims, cell):
+                if not self._campaigns.has(campaign, scope):
+                    continue
+                for metric in GROUPS[group]:
+                    place = metric, scope, hour
                     total = self._campaign_hours.get(place)
                     if total is None:
                         total = self._campaign_hours[place] = _Day(MINUTES)
-                    total.add({number % MINUTES: 1}, _BACKFILL if cause.backfill else 0)
+                    total.add({number % MINUTES: len(order_ids)}, _BACKFILL if cause.backfill else 0)
                     if _is_later(cause, self._touched_hours.get(place)):
                         self._touched_hours[place] = cause
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims, Fact, Metric, family_of
+from schemas.source_hours import SourceKey
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
+from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
 from streams.domain.nth import answer_of
 from streams.domain.orders import (
     CANCELLATIONS,
@@ -33,7 +35,9 @@ from streams.domain.orders import (
     OrderViolation,
     OrderViolations,
     Unit,
+    VehicleViolation,
     judge,
+    produced_within,
 )
 from streams.domain.packing import (
     MIN_EVENT_BYTES,
@@ -41,19 +45,24 @@ from streams.domain.packing import (
     VocabularyEntry,
     heads,
     holds,
+    is_sole,
     sole_event,
     unpack,
 )
 from streams.domain.pauses import whole
 from streams.domain.restored_units import RestoredUnits
 from streams.domain.scopes import template_of
+from streams.domain.source_hours import FAMILY_OF_KIND
 from streams.domain.steps import KNOWN, Refused
+from streams.domain.zone import QUARTER_HOUR_US
 
 if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.questions import Answer, Question, UnitKey
+    from schemas.told import VehicleDelivery
     from streams.domain.campaigns import Campaigns
     from streams.domain.scopes import Scopes
+    from streams.domain.source_hours import SourceHours
     from streams.domain.steps import Touched
     from streams.domain.zone import BusinessZone
 
@@ -61,6 +70,8 @@ if TYPE_CHECKING:
 #: Orders that are judged between two pauses, and those that are for an answer.
 _PAUSE_ORDERS: Final = 1000
 _PAUSE_ANSWERED: Final = 500
+#: Minutes with orders of one sort that are counted anew between two pauses.
+_PAUSE_MINUTES: Final = 100
 #: Orders that are restored together: their columns fit into the processor's cache.
 _RESTORED_AT_ONCE: Final = 10_000
 
@@ -71,9 +82,13 @@ _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
+_DELIVERED_BIT: Final = 1 << DELIVERED
 #: Kind of an order's, or a vehicle's, only event → the group of metrics that it adds to.
 _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
+
+#: What counts alike of orders with a single event: minute of UTC, group of metrics, code of the dimensions, whether it is history.
+_Plain = tuple[int, int, int, bool]
 
 #: Packed orders by id, as a mapping or as pairs.
 Chunk = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
@@ -106,13 +121,17 @@ class LedgerChanges:
         orders: Touched order → its events, packed, whole.
         vocabulary: Words in the packed events that no earlier step has reported.
         counts: Touched days and hours of campaigns, absolute.
-        violations: Orders whose violations have changed; `None` if they no longer have any.
+        violations: Orders, and vehicles by VIN, whose violations have changed; `None` if they no longer have any.
+        deliveries: The deliveries that stand now and did not, and where none does any more, `None`; for the homes of the vehicles.
+        vehicles: Vehicle → its deliveries, packed, whole, of those of which something else was told.
     """
 
     orders: dict[str, bytes]
     vocabulary: list[VocabularyEntry]
     counts: dict[CountKey, DayCount]
     violations: dict[str, OrderViolations | None]
+    deliveries: dict[DeliveryKey, Fact | None] = field(default_factory=dict)
+    vehicles: dict[str, bytes] = field(default_factory=dict)
 
 
 class Ledger:
@@ -124,15 +143,19 @@ class Ledger:
         max_events_per_order: More events of an order than these are refused.
         campaigns: The campaigns that are counted.
         orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
+        produced_since_us: Event time of the first deliveries that are judged by the production of their vehicle, microseconds
+            since 1970; `None` where none is.
+        source_hours: Where the hours in which events come of each source are noted; None where nobody watches them.
 
     Attributes:
         clock_us: The greatest event time accepted so far.
         last_by_source: The greatest event time accepted so far of each event source.
         backfilled: Events accepted so far that were history being loaded.
         state_bytes: Size of all packed orders and their ids.
+        vehicles: The vehicles whose home this partition is, and their deliveries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is counted and judged, by name
         self,
         zone: BusinessZone,
         scopes: Scopes,
@@ -140,8 +163,14 @@ class Ledger:
         *,
         campaigns: Campaigns | None = None,
         orders_known: bool = True,
+        produced_since_us: int | None = None,
+        source_hours: SourceHours | None = None,
     ) -> None:
+        self._produced_since_us = produced_since_us
+        self.vehicles = DeliveredVehicles()
+        self._deliveries: dict[DeliveryKey, Fact | None] = {}
         self._orders_known = orders_known
+        self._source_hours = source_hours
         self._max_events = max_events_per_order
         self._surely_below_limit_bytes = max_events_per_order * MIN_EVENT_BYTES
         self._vocabulary = Vocabulary()
@@ -335,6 +364,25 @@ class Ledger:
             return TOO_MANY_EVENTS, f"the order has {len(known)} events already, more are not taken"
         return None
 
+    def hear(self, deliveries: Iterable[VehicleDelivery]) -> None:
+        """Takes what the homes of orders have told of deliveries of this partition's vehicles."""
+        self.vehicles.take(deliveries)
+
+    def standing(self) -> Generator[None, None, dict[DeliveryKey, Fact]]:
+        """All deliveries that stand as of the last drain; with pauses, between which nothing may change."""
+        found: dict[DeliveryKey, Fact] = {}
+        words = self._vocabulary.words
+        for number, (order_id, blob) in enumerate(self._orders.items(), 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            kinds = 0
+            for kind, *_ in heads(blob):
+                kinds |= 1 << kind
+            if kinds & _DELIVERED_BIT:
+                units = self._judge(unpack(order_id, blob, words)).units
+                found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES}
+        return found
+
     def _advance_clock(self) -> None:
         self.clock_us = max(self.clock_us, max(self.last_by_source.values(), default=0))
 
@@ -347,26 +395,61 @@ class Ledger:
     def draining(self) -> Generator[None, None, LedgerChanges]:
         """The same with pauses, between which nothing may be applied."""
         violations: dict[str, OrderViolations | None] = {}
-        known_violations = self._violations
+        known_violations, vehicles = self._violations, self.vehicles
         # One event, as nearly all touched orders have, of the two commonest kinds: counted together.
         placed: list[Fact] = []
         delivered: list[Fact] = []
+        if self._source_hours is not None:
+            self._note_hours(self._source_hours)
         entries = iter(self._touched.items())
         while some := list(islice(entries, _PAUSE_ORDERS)):
             others = hotpath.way.part(some, known_violations, self._orders_known, placed, delivered)
             for order_id, (blob, *facts) in others:
                 now = self._count_new_order(facts) if blob is None else self._count_known_order(order_id, blob, facts)
+                if order_id in vehicles:
+                    now += self._not_produced(order_id)
                 if now or order_id in known_violations:
                     self._set_violations(order_id, now, violations)
             yield
         self._days.add_own(PLACED_GROUP, placed)
         self._days.add_own(_DELIVERIES, delivered)
+        if self._produced_since_us is not None:
+            self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
+        told = vehicles.drain()
+        for number, vin in enumerate(told, 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            now = self._not_produced(vin)
+            if now or vin in known_violations:
+                self._set_violations(vin, self._violations_of(vin) + now, violations)
         own = self._orders
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
         vocabulary = self._vocabulary.drain()
         counts = yield from self._days.ending_step()
-        return LedgerChanges(orders, vocabulary, counts, violations)
+        deliveries, self._deliveries = self._deliveries, {}
+        return LedgerChanges(orders, vocabulary, counts, violations, deliveries, told)
+
+    def _note_hours(self, hours: SourceHours) -> None:
+        """Notes the hours of the step's events: nearly all are in a quarter-hour of which this was noted before."""
+        quarters = {
+            (fact.kind, fact.source, fact.time_us // QUARTER_HOUR_US)
+            for _, *facts in self._touched.values()
+            for fact in facts
+            if not fact.backfill
+        }
+        self._note_quarters(hours, quarters)
+
+    def _note_quarters(self, hours: SourceHours, quarters: Iterable[tuple[int, str, int]]) -> None:
+        """The same of kinds of events, sources and quarter-hours of UTC."""
+        cells: dict[SourceKey, set[int]] = {}
+        for kind, source, quarter in quarters:
+            family = FAMILY_OF_KIND.get(kind)
+            if family is not None:
+                cell = self._days.cell_of(quarter * QUARTER_HOUR_US)
+                cells.setdefault(SourceKey(family, source), set()).add(cell)
+        for of, found in cells.items():
+            hours.note(of, found)
 
     def _count_new_order(self, facts: Sequence[Fact]) -> OrderViolations:
         """Counts an order that was not counted before. Returns its violations."""
@@ -375,7 +458,7 @@ class Ledger:
             (fact,) = facts
             group = _GROUP_OF_SOLE.get(fact.kind)
             if group is not None:
-                days.add(group, fact.dims, fact)
+                self._add(group, fact.dims, fact)
                 if fact.kind == DELIVERED and self._orders_known:
                     return (OrderViolation("delivered_without_order", fact.source, fact.id),)
                 return ()
@@ -384,7 +467,7 @@ class Ledger:
             if first.kind == PLACED and first.time_us < second.time_us:
                 if second.kind == DELIVERED:
                     days.add(PLACED_GROUP, first.dims, first)
-                    days.add(_DELIVERIES, second.dims, second)
+                    self._add(_DELIVERIES, second.dims, second)
                     return ()
                 if second.kind == CANCELLED:
                     days.add(_ORDERS_PLACED, first.dims, first)
@@ -392,7 +475,7 @@ class Ledger:
                     return ()
         judgement = self._judge(facts)
         for metric, dims, cause in judgement.units:
-            days.add(GROUP_OF_METRIC[metric], dims, cause)
+            self._add(GROUP_OF_METRIC[metric], dims, cause)
         return judgement.violations
 
     def _count_known_order(self, order_id: str, blob: bytes, facts: Sequence[Fact]) -> OrderViolations:
@@ -403,7 +486,7 @@ class Ledger:
             old_kind, old_us = sole_event(blob)
             if old_kind == PLACED and old_us < new.time_us:
                 if new.kind == DELIVERED:
-                    days.add(_DELIVERIES, new.dims, new)
+                    self._add(_DELIVERIES, new.dims, new)
                     return ()
                 if new.kind == CANCELLED:
                     (old,) = unpack(order_id, blob, self._vocabulary.words)
@@ -425,9 +508,40 @@ class Ledger:
         gone = {_unit_key(unit): unit for unit in before}
         for unit in after:
             if gone.pop(_unit_key(unit), None) is None:
-                self._days.add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+                self._add(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
         for unit in gone.values():
             self._days.remove(GROUP_OF_METRIC[unit.metric], unit.dims, unit.cause)
+            if unit.metric == DELIVERIES and self._produced_since_us is not None:
+                # Another delivery of the vehicle may have come in its place.
+                self._deliveries.setdefault((unit.cause.vin, unit.cause.order_id), None)
+
+    def _add(self, group: int, dims: Dims, cause: Fact) -> None:
+        self._days.add(group, dims, cause)
+        if group == _DELIVERIES and self._produced_since_us is not None:
+            self._deliveries[cause.vin, cause.order_id] = cause
+
+    def _not_produced(self, vin: str) -> OrderViolations:
+        """The deliveries of a vehicle at whose time no production of it stood."""
+        since_us = self._produced_since_us or 0
+        judged = [each for each in self.vehicles.deliveries(vin) if each.time_us >= since_us]
+        if not judged:
+            return ()
+        blob = self._orders.get(vin)
+        within: Sequence[tuple[int, int]] = ()
+        if blob is not None:
+            if is_sole(blob, PRODUCED, judged[0].time_us + 1):
+                return ()
+            within = produced_within(unpack(vin, blob, self._vocabulary.words))
+        return tuple(
+            VehicleViolation("delivered_without_production", each.source, each.id, each.order_id)
+            for each in judged
+            if not any(first_us <= each.time_us <= last_us for first_us, last_us in within)
+        )
+
+    def _violations_of(self, order_id: str) -> OrderViolations:
+        """What contradicts among the events of an order, or of a vehicle, if there are any."""
+        blob = self._orders.get(order_id)
+        return () if blob is None else self._judge(unpack(order_id, blob, self._vocabulary.words)).violations
 
     def _set_violations(self, order_id: str, now: OrderViolations, changed: dict[str, OrderViolations | None]) -> None:
         if now == self._violations.get(order_id):
@@ -446,17 +560,31 @@ class Ledger:
         Returns:
             The hours of campaigns that are counted anew, and those that no longer are.
         """
-        days, words = self._days, self._vocabulary.words
+        days, words, own = self._days, self._vocabulary.words, self._orders
         times = days.count_by(campaigns)
+        plain: dict[_Plain, list[str]] = {}
         for number, order_id in enumerate(days.orders_between(times), 1):
             if number % _PAUSE_ANSWERED == 0:
                 yield
-            blob = self._orders[order_id]
-            if not any(first <= time_us < end for _, time_us, *_ in heads(blob) for first, end in times):
+            events = heads(own[order_id])
+            if not any(first <= time_us < end for _, time_us, *_ in events for first, end in times):
                 continue
-            for metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
+            kind, time_us, _, code, backfill = events[0]
+            group = _GROUP_OF_SOLE.get(kind) if len(events) == 1 else None
+            if group is not None:
+                # To unpack and judge it would take ten times as long, and a night may have hundreds of thousands.
+                plain.setdefault((time_us // MINUTE_US, group, code, backfill), []).append(order_id)
+                continue
+            for metric, dims, cause in self._judge(unpack(order_id, own[order_id], words)).units:
                 if any(first <= cause.time_us < end for first, end in times):
-                    days.recount(metric, dims, cause)
+                    days.recount(GROUP_OF_METRIC[metric], dims, [order_id], [cause])
+        for number, ((_, group, code, _), order_ids) in enumerate(plain.items(), 1):
+            if number % _PAUSE_MINUTES == 0:
+                yield
+            last_us = max(sole_event(own[order_id])[1] for order_id in order_ids)
+            last = [order_id for order_id in order_ids if sole_event(own[order_id])[1] == last_us]
+            causes = [unpack(order_id, own[order_id], words)[0] for order_id in last]
+            days.recount(group, cast("Dims", words[code]), order_ids, causes)
         return days.end_recounting()
 
     # Restoring ------------------------------------------------------------------------------------------------------
@@ -477,7 +605,9 @@ class Ledger:
         for chunk in chunks:
             self._orders.update(chunk)
         words = self._vocabulary.words
-        units = RestoredUnits(self._days, words, orders_known=self._orders_known)
+        units = RestoredUnits(
+            self._days, words, orders_known=self._orders_known, notes_hours=self._source_hours is not None
+        )
         order_ids, blobs = list(self._orders), list(self._orders.values())
         for start in range(0, len(order_ids), _RESTORED_AT_ONCE):
             some, packed = order_ids[start : start + _RESTORED_AT_ONCE], blobs[start : start + _RESTORED_AT_ONCE]
@@ -488,8 +618,20 @@ class Ledger:
                     self._violations[some[place]] = violations
         self.backfilled += units.backfilled
         self.last_by_source = {cast("str", words[code]): time_us for code, time_us in units.last_by_source()}
+        self._deliveries.clear()
+        if self._source_hours is not None:
+            found = ((kind, cast("str", words[code]), quarter) for kind, code, quarter in units.quarters())
+            self._note_quarters(self._source_hours, found)
         self._advance_clock()
         self._days.end_restoring()
+
+    def restore_vehicles(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Takes back what drains have given of vehicles, after the orders; of one vehicle the last counts."""
+        self.vehicles.restore(entries)
+        for vin in self.vehicles.vins():
+            violations = self._not_produced(vin)
+            if violations:
+                self._violations[vin] = self._violations_of(vin) + violations
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

@@ -25,6 +25,8 @@ VOIDED = int(Kind.VOIDED)
 PRODUCED = int(Kind.PRODUCED)
 SCRAPPED = int(Kind.SCRAPPED)
 
+_NEVER_US = 1 << 62
+
 _in_time = attrgetter("time_us", "id", "source")
 
 
@@ -56,9 +58,30 @@ class OrderViolation(NamedTuple):
     source: str
     id: str
 
+    @property
+    def order_id(self) -> str:
+        """Nothing: it is the order that this is found of."""
+        return ""
 
-#: In the order of (time, id, source) of the offending events.
-OrderViolations = tuple[OrderViolation, ...]
+
+class VehicleViolation(NamedTuple):
+    """A delivery that contradicts the production of its vehicle, and is found with that.
+
+    Attributes:
+        kind: What is wrong.
+        source: CloudEvents source of the delivery.
+        id: CloudEvents id of the delivery.
+        order_id: Its order.
+    """
+
+    kind: str
+    source: str
+    id: str
+    order_id: str
+
+
+#: In the order of (time, id, source) of the offending events; those of deliveries of a vehicle come last.
+OrderViolations = tuple[OrderViolation | VehicleViolation, ...]
 
 
 class Judgement(NamedTuple):
@@ -75,6 +98,19 @@ def judge(facts: Sequence[Fact], *, orders_known: bool = True) -> Judgement:
         facts: In any order, each (source, id) once.
         orders_known: Whether orders are published; a delivery without one is no contradiction otherwise.
     """
+    return _lived(facts, orders_known=orders_known).judgement()
+
+
+def produced_within(facts: Sequence[Fact]) -> list[tuple[int, int]]:
+    """From when to when a production of a vehicle stood: event times, microseconds since 1970, in order and both inclusive.
+
+    Args:
+        facts: Everything that is known under its VIN, in any order, each (source, id) once.
+    """
+    return _lived(facts, orders_known=True).produced_within()
+
+
+def _lived(facts: Sequence[Fact], *, orders_known: bool) -> _Life:
     kinds = {(fact.source, fact.id): fact.kind for fact in facts}
     # A void cannot be voided: a void that names one stands, and so does the one it names.
     voided = {fact.voids for fact in facts if fact.voids is not None}
@@ -84,7 +120,7 @@ def judge(facts: Sequence[Fact], *, orders_known: bool = True) -> Judgement:
             life.void(fact, None if fact.voids is None else kinds.get(fact.voids))
         elif (fact.source, fact.id) not in voided:
             life.step(fact)
-    return life.judgement()
+    return life
 
 
 class _Life:
@@ -96,6 +132,7 @@ class _Life:
         self._cancelled: Fact | None = None
         self._standing: Fact | None = None
         self._produced: Fact | None = None
+        self._scrapped: list[tuple[int, int]] = []
         self._returned: list[Unit] = []
         self._violations: list[OrderViolation] = []
 
@@ -115,6 +152,10 @@ class _Life:
     def judgement(self) -> Judgement:
         """What the life comes to."""
         return Judgement([*self._order_units(), *self._returned, *self._standing_units()], tuple(self._violations))
+
+    def produced_within(self) -> list[tuple[int, int]]:
+        """As the function of this name."""
+        return [*self._scrapped, *([(self._produced.time_us, _NEVER_US)] if self._produced is not None else [])]
 
     def _place(self, fact: Fact) -> str | None:
         if self._placed is not None:
@@ -159,6 +200,7 @@ class _Life:
         if self._produced is None:
             return "scrapped_without_production"
         self._returned.append(Unit(SCRAPPED_METRIC, self._produced.dims, fact))
+        self._scrapped.append((self._produced.time_us, fact.time_us))
         self._produced = None
         return None
 

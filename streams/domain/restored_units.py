@@ -26,7 +26,7 @@ from streams.domain.packing import BACKFILL, KIND, LAYOUT, heads, unpack
 from streams.domain.zone import HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,8 @@ _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
 _GROUP_OF_SOLE[PLACED] = PLACED_GROUP
 _GROUP_OF_SOLE[DELIVERED] = GROUP_OF_METRIC[DELIVERIES]
 _GROUP_OF_SOLE[PRODUCED] = GROUP_OF_METRIC[PRODUCED_METRIC]
+#: Bits of the kind of an event.
+_KIND_BITS: Final = KIND.bit_length()
 _GROUP: Final = (1 << GROUPS_BITS) - 1
 #: Bits of the code of a set of scopes with the flag of backfill, and of the ordinal of a date.
 _CODE_BITS: Final = 32
@@ -83,12 +85,15 @@ class RestoredUnits:
         days: Where to.
         words: The ledger's vocabulary.
         orders_known: Whether a delivery without an order is a contradiction, and so not plain.
+        notes_hours: Whether `quarters` will be asked for.
 
     Attributes:
         backfilled: Events taken that were history being loaded.
     """
 
-    def __init__(self, days: DayCounts, words: Sequence[Word], *, orders_known: bool) -> None:
+    def __init__(
+        self, days: DayCounts, words: Sequence[Word], *, orders_known: bool, notes_hours: bool = False
+    ) -> None:
         self._days = days
         self._words = words
         self._groups = _GROUP_OF_SOLE.copy()
@@ -99,6 +104,8 @@ class RestoredUnits:
         self._series: dict[tuple[Metric, str], int] = {}
         self.backfilled = 0
         self._last_us = np.zeros(len(words), np.int64)
+        #: Kinds, sources and quarter-hours of events in one number each, if they are noted.
+        self._quarters: set[int] | None = set() if notes_hours else None
 
     def take(self, order_ids: list[str], blobs: list[bytes]) -> list[int]:
         """Counts the plain ones of some orders, given with their packed events. Returns the places of the others."""
@@ -108,8 +115,10 @@ class RestoredUnits:
         if len(units.group):
             self._count(units, order_ids, blobs)
         for place in np.flatnonzero(events.has_more).tolist():
-            for _, time_us, source, _, backfill in heads(blobs[place])[2:]:
+            for kind, time_us, source, _, backfill in heads(blobs[place])[2:]:
                 self.backfilled += backfill
+                if self._quarters is not None and not backfill:
+                    self._quarters.add((time_us // QUARTER_HOUR_US * len(self._words) + source) << _KIND_BITS | kind)
                 self._last_us[source] = max(self._last_us[source], time_us)
         return np.flatnonzero(~is_plain).tolist()
 
@@ -118,8 +127,17 @@ class RestoredUnits:
         sources = np.flatnonzero(self._last_us)
         return list(zip(sources.tolist(), self._last_us[sources].tolist(), strict=True))
 
+    def quarters(self) -> Iterator[tuple[int, int, int]]:
+        """Kind, code of the source and quarter-hour of UTC of all events taken that were not history being loaded, each once."""
+        for number in self._quarters or ():
+            rest, kind = number >> _KIND_BITS, number & KIND
+            yield kind, rest % len(self._words), rest // len(self._words)
+
     def _note(self, events: _Events) -> None:
         self.backfilled += int(np.count_nonzero(events.backfill))
+        if self._quarters is not None:
+            numbers = (events.time_us // QUARTER_HOUR_US * len(self._words) + events.source) << _KIND_BITS | events.kind
+            self._quarters.update(np.unique(numbers[events.backfill == 0]).tolist())
         np.maximum.at(self._last_us, events.source, events.time_us)
 
     def _units_of(self, events: _Events) -> tuple[_Units, NDArray[np.bool_]]:

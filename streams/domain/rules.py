@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, Literal
 
 from schemas.facts import DIMENSIONS, METRICS, Metric
-from schemas.texts import is_name, unescaped
+from schemas.texts import SOURCE, is_name, unescaped
 from streams.domain.calendar import WINDOWS
 from streams.domain.campaigns import CAMPAIGN
 from streams.domain.periods import ROLLING, TOTAL, window_of
@@ -45,7 +45,7 @@ class Rule:
         metric: One of `METRICS`.
         window: A kind of window such as `day`, `holiday:NAME` or `campaign:NAME`, `holiday` for each configured holiday, or
             `campaign` for each campaign.
-        scope: Names of dimensions, in any order; () is `all`.
+        scope: Names of dimensions, in any order; () is `all`. `("source",)` with `stalled_hours` alone: event sources.
         operator: `exceeds` (count > threshold) or `reaches` (count >= threshold); None when only records matter.
         threshold: Units; None exactly when `operator` is.
         first: Also raise the first-ever milestone: the earliest period that passes.
@@ -110,6 +110,11 @@ class Rule:
         """Whether the rule warns of what the forecasts of targets say."""
         return self.forecast_behind is not None or self.forecast_moves_days is not None
 
+    @property
+    def watches_sources(self) -> bool:
+        """Whether the rule is about event sources."""
+        return self.scope == (SOURCE,)
+
     def is_about(self, metric: str, template: tuple[str, ...], period_id: str) -> bool:
         """Whether the rule is one for a metric, the scopes of some dimensions, in their order, and a period."""
         windows = (window_of(period_id), period_id.partition(":")[0])
@@ -117,8 +122,8 @@ class Rule:
 
     @property
     def template(self) -> tuple[str, ...]:
-        """The scope's dimensions in the order of scope ids."""
-        return tuple(name for name in DIMENSIONS if name in self.scope)
+        """The scope's dimensions in the order of scope ids; `("source",)` of a rule about event sources."""
+        return (SOURCE,) if self.watches_sources else tuple(name for name in DIMENSIONS if name in self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +266,7 @@ def _fault(rule: Rule, calendar: Calendar) -> str | None:
     return (
         _metric_fault(rule.metric)
         or _window_fault(rule.window, calendar)
-        or _scope_fault(rule.scope)
+        or (_source_fault(rule) if SOURCE in rule.scope else _scope_fault(rule.scope))
         or _rolling_fault(rule, calendar)
         or _campaign_fault(rule, calendar)
         or _factor_fault(rule)
@@ -304,6 +309,17 @@ def _scope_fault(scope: tuple[str, ...]) -> str | None:
     if unknown:
         return f"scope: no dimension is called {unknown[0]!r}; choose from {', '.join(DIMENSIONS)}"
     return "scope: list each dimension once" if len(set(scope)) != len(scope) else None
+
+
+def _source_fault(rule: Rule) -> str | None:
+    others = (rule.operator, rule.threshold, rule.every, rule.streak, rule.factor)
+    is_other = any(each is not None for each in others) or rule.first or rule.record or rule.compares_scopes
+    if not rule.watches_sources or rule.stalled_hours is None or is_other or rule.watches_forecasts:
+        names = ", ".join(DIMENSIONS)
+        return f"scope: {SOURCE} is for stalled_hours alone; other rules count scopes of {names}"
+    if rule.stalled_below is not None:
+        return "events of a source are known by the hour, not by number: leave stalled_below out"
+    return None
 
 
 def _rolling_fault(rule: Rule, calendar: Calendar) -> str | None:

@@ -9,6 +9,7 @@ What an alert is about is what the rows say; whether one was there before its ru
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -78,23 +79,9 @@ class ScopeHours:
         self._days, self._day_types = days, day_types
         self._metric, self._scope = metric, scope
         self._found: dict[date, HoursOfDay | None] = {}
-        self._hours: dict[date, Sequence[int]] = {}
-        self._usual: dict[date, list[float]] = {}
-
-    def units(self, cell: int) -> int:
-        """Units of an hour."""
-        day = day_of_cell(cell)
-        if day not in self._hours:
-            counted = self._day(day)
-            self._hours[day] = counted.by_hour if counted is not None else _NO_UNITS
-        return self._hours[day][hour_of_cell(cell)]
-
-    def usual(self, cell: int) -> float:
-        """Units that usually come in an hour; 0 where it is not usual that any do."""
-        day = day_of_cell(cell)
-        if day not in self._usual:
-            self._usual[day] = self._usual_hours(day)
-        return self._usual[day][hour_of_cell(cell)]
+        #: Sort of days → those on which any unit came, the latest first, among the days looked at, which go back to a date.
+        self._alike: defaultdict[int, list[tuple[date, Sequence[int]]]] = defaultdict(list)
+        self._looked_to: date | None = None
 
     def look(self, at: int, now: int, hours: int, *, until_any: bool) -> Look:
         """Looks back for so many usual hours before an hour.
@@ -105,17 +92,34 @@ class ScopeHours:
             hours: How many.
             until_any: Stop at the first unit.
         """
-        count, usual, found = sum(map(self.units, range(at, max(at, now) + 1))), 0.0, 0
-        for cell in range(at - 1, at - SPAN_DAYS * HOURS, -1):
+        count, usual, found = sum(map(self._units_of, range(at, max(at, now) + 1))), 0.0, 0
+        after_last, last = at, at - SPAN_DAYS * HOURS
+        while after_last - 1 > last:
             if count and until_any:
                 break
-            count += self.units(cell)
-            here = self.usual(cell)
-            usual += here
-            found += here > 0
-            if found == hours:
-                return Look(cell, count, usual)
+            # Most scopes have days without units and usual hours: these are passed over as a whole.
+            day = day_of_cell(after_last - 1)
+            counted, usually = self._units(day), self._usual_hours(day)
+            begins = max(after_last - 1 - hour_of_cell(after_last - 1), last + 1)
+            for cell in range(after_last - 1, begins - 1, -1) if usually or any(counted) else ():
+                if count and until_any:
+                    break
+                hour = hour_of_cell(cell)
+                count += counted[hour]
+                here = usually[hour] if usually else 0.0
+                usual += here
+                found += here > 0
+                if found == hours:
+                    return Look(cell, count, usual)
+            after_last = begins
         return Look(None, count, usual)
+
+    def _units_of(self, cell: int) -> int:
+        return self._units(day_of_cell(cell))[hour_of_cell(cell)]
+
+    def _units(self, day: date) -> Sequence[int]:
+        counted = self._day(day)
+        return counted.by_hour if counted is not None else _NO_UNITS
 
     def _day(self, day: date) -> HoursOfDay | None:
         if day not in self._found:
@@ -123,22 +127,28 @@ class ScopeHours:
         return self._found[day]
 
     def _usual_hours(self, day: date) -> list[float]:
-        of_sort, alike = self._day_types.of(day), []
-        for number in range(1, REACH_DAYS + 1):
-            earlier = day - number * _DAY
-            if self._day_types.of(earlier) != of_sort:
-                continue
-            counted = self._day(earlier)
-            if counted is not None and counted.count > counted.backfilled:
-                alike.append(counted.by_hour)
-                if len(alike) == USUAL_DAYS:
-                    break
+        """Units that usually come in each hour of a day, 0 where it is not usual that any do; empty where none are usual."""
+        alike = self._days_like(day)
         if len(alike) < LEAST_DAYS:
-            return [0.0] * HOURS
-        return [
+            return []
+        usual = [
             sum(units) / len(alike) if sum(each > 0 for each in units) >= LEAST_DAYS else 0.0
             for units in zip(*alike, strict=True)
         ]
+        return usual if any(usual) else []
+
+    def _days_like(self, day: date) -> list[Sequence[int]]:
+        """The hours of the last days of the same sort before a day on which any unit came. The days asked for go back in time."""
+        found = self._alike[self._day_types.of(day)]
+        begins = day - REACH_DAYS * _DAY
+        earlier = self._looked_to or day
+        while earlier > begins and (len(found) < USUAL_DAYS or found[-USUAL_DAYS][0] >= day):
+            earlier -= _DAY
+            counted = self._day(earlier)
+            if counted is not None and counted.count > counted.backfilled:
+                self._alike[self._day_types.of(earlier)].append((earlier, counted.by_hour))
+        self._looked_to = earlier
+        return [hours for of, hours in found if begins <= of < day][:USUAL_DAYS]
 
 
 class Heard(NamedTuple):
@@ -180,10 +190,13 @@ class SilenceAlerts(AlertBook):
         """Takes over that all scopes have been looked at for a rule."""
         self._judged.add(rule_id)
 
-    def first_judged(self) -> list[str]:
-        """All scopes have been looked at: ids of the rules for which that was the first time."""
+    def first_judged(self, *, sources: bool = False) -> list[str]:
+        """All scopes have been looked at, and all sources or none: ids of the rules for which that was the first time."""
         found = [
-            rule_id for rule in self.rules if (rule_id := stalled_id(rule, ",".join(rule.template))) not in self._judged
+            rule_id
+            for rule in self.rules
+            if (sources or not rule.watches_sources)
+            and (rule_id := stalled_id(rule, ",".join(rule.template))) not in self._judged
         ]
         self._judged.update(found)
         return found

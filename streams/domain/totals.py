@@ -125,6 +125,10 @@ class Step:
         return rows + len(self.milestones) + remembered
 
 
+#: Between what rises in a step and what leaves with it: milestones that are decided are to be published first.
+_RISEN: Final = Step()
+
+
 class _Judged(NamedTuple):
     """Rows of one scope, and what comes of them.
 
@@ -414,7 +418,9 @@ class Totals:
         whole.rows.sort(key=RowKey.of)
         return whole
 
-    def steps(self, *, now_us: int, caught_up: bool, most: int) -> Iterator[Step | None]:
+    def steps(
+        self, *, now_us: int, caught_up: bool, most: int, waiting: Callable[[], set[RowKey]] = set
+    ) -> Iterator[Step | None]:
         """The same in parts, each to be committed before the next one is asked for.
 
         Rows of one scope are in one part, and so are the milestones that come of them. Where these are more than `most`
@@ -425,6 +431,7 @@ class Totals:
             now_us: The clock, microseconds since 1970.
             caught_up: As above.
             most: Records of a part; what belongs to a single row may be a few more.
+            waiting: Returns the rows with milestones that are decided and not yet published; they do not leave.
 
         Yields:
             A part, or None where the caller may do something else for a moment. Counts, targets and totals must be
@@ -438,17 +445,19 @@ class Totals:
         self._book.begin_step(now_us)
         self._updated_at = utc_text(now_us)
         gathered = Step()
-        for made in self._made(now_us, most, caught_up=caught_up):
+        for made in self._made(now_us, most, waiting, caught_up=caught_up):
             if made is None:
                 yield None
                 continue
-            if gathered.size and gathered.size + made.size > most:
+            if gathered.size and (gathered.size + made.size > most or (made is _RISEN and gathered.milestones)):
                 yield _ordered(gathered)
                 gathered = Step()
             gathered.add(made)
         yield _ordered(gathered, is_last=True)
 
-    def _made(self, now_us: int, most: int, *, caught_up: bool) -> Iterator[Step | None]:
+    def _made(
+        self, now_us: int, most: int, waiting: Callable[[], set[RowKey]], *, caught_up: bool
+    ) -> Iterator[Step | None]:
         """What a step comes to, in pieces that belong together; None is a pause."""
         is_new = not self._started and not self._has_published
         if is_new and self._campaigns:
@@ -483,18 +492,21 @@ class Totals:
         void = self._book.forget_decided() if caught_up else []
         for first in range(0, len(void), most):
             yield Step(decided=dict.fromkeys(void[first : first + most]))
-        yield from self._leave()
+        yield from self._leave(waiting)
 
-    def _leave(self) -> Iterator[Step | None]:
+    def _leave(self, waiting: Callable[[], set[RowKey]]) -> Iterator[Step | None]:
         """Takes away the rows of days that are no longer kept, one by one; None is a pause."""
         changed = dict(self._kept.changed())
         if changed:
             # What has come back is published by now, and of what leaves nothing has left.
             yield Step(kept=changed)
-        waiting = self._held.rows()
-        if changed or not self._has_left or self._windows.stayed - waiting:
+        if not (changed or self._windows.stayed or not self._has_left):
+            return
+        yield _RISEN  # else it would not be known yet which of its milestones wait
+        stay = self._held.rows() | waiting()
+        if changed or not self._has_left or self._windows.stayed - stay:
             self._has_left = True
-            for left in self._windows.leaving(waiting):
+            for left in self._windows.leaving(stay):
                 if left is None:
                     yield None
                 else:

@@ -36,9 +36,18 @@ class _Chunk:
 
 
 class Changelog:
-    """Knows which chunks the log holds, and what to write next."""
+    """Knows which chunks the log holds, and what to write next.
 
-    def __init__(self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]]) -> None:
+    Args:
+        blob: The current blob of an order, or of whatever else it is of; empty for one that is gone.
+        order_ids: All that are there.
+        of: How the keys of its chunks begin.
+    """
+
+    def __init__(
+        self, blob: Callable[[str], bytes], order_ids: Callable[[], Iterable[str]], of: bytes = records.ORDERS
+    ) -> None:
+        self._of = of
         self._blob = blob
         self._order_ids = order_ids
         self._chunks: dict[int, _Chunk] = {}
@@ -57,10 +66,9 @@ class Changelog:
 
     # Restoring ------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def is_chunk(key: bytes) -> bool:
-        """Whether a record of the changelog topic is a chunk."""
-        return records.is_chunk(key)
+    def is_chunk(self, key: bytes) -> bool:
+        """Whether a record of the changelog topic is a chunk of this one."""
+        return records.is_chunk(key, self._of)
 
     def restore(self, key: bytes, value: bytes | None) -> Entries:
         """Takes a chunk record, in log order, and returns its entries; a tombstone has none."""
@@ -106,7 +114,7 @@ class Changelog:
         number, self._next_id = self._next_id, self._next_id + 1
         chunk = records.encode_entries(entries)
         self._add(number, len(chunk), [order_id for order_id, _ in entries])
-        return records.chunk_key(number), records.compressed(chunk)
+        return records.chunk_key(number, self._of), records.compressed(chunk)
 
     def _add(self, number: int, size: int, order_ids: list[str]) -> None:
         self._chunks[number] = _Chunk(size, None if size >= _SETTLED_BYTES else order_ids)
@@ -132,7 +140,7 @@ class Changelog:
             chunk = self._chunks.pop(number, None)
             if chunk is not None:
                 self._bytes -= chunk.size
-                yield records.chunk_key(number), None
+                yield records.chunk_key(number, self._of), None
 
     def _sweep_a_piece(self, state_bytes: int) -> Iterator[tuple[bytes, bytes | None]]:
         if self._sweep is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.codec import encode_day_count, encode_marker, encode_violations
 from schemas.counts import encode_count_key, encode_marker_key
 from schemas.outputs import Marker
+from schemas.source_hours import encode_hours, encode_hours_key
 from streams.kafka.pacing import paced
 from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import STATE_KEY
@@ -14,7 +15,7 @@ from streams.ledger.partition_status import partition_record
 from streams.ledger.vocabulary import vocabulary_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from schemas.questions import Answer
     from streams.context import Context
@@ -81,9 +82,12 @@ class CommitRecords:
         for order_id, violations in changes.violations.items():
             body = None if violations is None else encode_violations(order_id, violations)
             records.append(Outgoing(catalogue.violations.name, number, order_id.encode(), body))
+        if memory.vehicles is not None:
+            records += memory.vehicles.records(changes.vehicles, has_read=memory.has_read)
         async for counted, count in paced(changes.counts.items()):
             key = encode_count_key(number, counted)
             records.append(Outgoing(counts, home_of(counted[1]), key, encode_day_count(count)))
+        records += self._hours()
         # 5: the marker, here and as the last record
         marker = self._marker(now_us)
         body = encode_marker(marker)
@@ -99,6 +103,16 @@ class CommitRecords:
             told = encode_marker(marker.with_answers(answers[home])) if home in answers else body
             records.append(Outgoing(topic, home, encode_marker_key(number), told))
         return records
+
+    def _hours(self) -> Iterator[Outgoing]:
+        """In which hours events have come of the sources of which that has changed, if anybody asks and nothing is held back."""
+        memory = self._memory
+        if memory.source_hours is not None and memory.recovery is None:
+            for of, days in memory.source_hours.drain().items():
+                if days:
+                    # Sources are watched once, by the first partition of the totals.
+                    key = encode_hours_key(memory.number, of)
+                    yield Outgoing(self._context.catalogue.counts.name, 0, key, encode_hours(days))
 
     def _marker(self, now_us: int) -> Marker:
         memory = self._memory
@@ -129,5 +143,7 @@ class CommitRecords:
             moved=memory.moved,
             topic_ids=memory.topic_ids,
             repeating=memory.recovery is not None and memory.recovery.is_repetition,
+            tells_hours=memory.source_hours is not None,
             lost={name: source.lost for name, source in memory.named_sources() if source.lost},
+            told=memory.vehicles.state() if memory.vehicles is not None else None,
         )

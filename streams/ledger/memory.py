@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from schemas.outputs import source_name, source_of
 from streams.domain.announcements import Announcement
 from streams.domain.ledger import Ledger
+from streams.domain.source_hours import SourceHours
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
 from streams.ledger.changelog import Changelog
 from streams.ledger.recovery import Recovery
 from streams.ledger.sources import Source
+from streams.ledger.vehicles import Vehicles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +29,7 @@ class Memory:
 
     Attributes:
         ledger: The judged orders.
+        source_hours: In which hours events have come of each source; None where no rule asks.
         changelog: Which chunks of them are in the log.
         sources: Source partition → how far it is applied.
         forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
@@ -37,16 +40,21 @@ class Memory:
         announcement: What the totals have told of campaigns.
         campaigns: Those that are counted by it.
         recovery: Set during a rebuild, which publishes nothing.
+        vehicles: Those whose home it is, where deliveries are judged by production.
     """
 
     def __init__(self, context: Context, number: int) -> None:
         self.number = number
+        self.source_hours = SourceHours() if context.settings.watches_sources else None
         self.ledger = Ledger(
             context.zone,
             context.scopes,
             campaigns=context.campaigns,
             orders_known="orders" in context.settings.families,
+            produced_since_us=context.produced_since_us,
+            source_hours=self.source_hours,
         )
+        self.vehicles = Vehicles(context, number, self.ledger) if context.catalogue.judges_production else None
         self.changelog = Changelog(self.ledger.blob, self.ledger.order_ids)
         self.sources: dict[Partition, Source] = {}
         self.forwarded: Counter[int] = Counter()
@@ -111,7 +119,33 @@ class Memory:
     @property
     def is_releasing(self) -> bool:
         """Whether a rebuild has read all it must, and publishes by parts what it has held back."""
-        return self.recovery is not None and self.recovery.done(self.positions())
+        return self.recovery is not None and self.has_read
+
+    @property
+    def has_read(self) -> bool:
+        """Whether no rebuild has more to read."""
+        return self.recovery is None or self.recovery.done(self.positions())
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it has something to write for which nothing has to come."""
+        vehicles = self.vehicles
+        return self.is_releasing or (
+            vehicles is not None and vehicles.has_more(self.positions(), has_read=self.has_read)
+        )
+
+    def hold_back(self, changes: LedgerChanges, most: int) -> bool:
+        """Keeps what must not be published yet, and adds what has to wait no longer, so many at most.
+
+        Returns:
+            Whether something ends now that markers speak of.
+        """
+        if self.vehicles is not None:
+            self.vehicles.note(changes)
+        ends = self.finish_recovery(changes, most)
+        if self.vehicles is not None and self.recovery is None:
+            ends |= self.vehicles.release(changes, self.positions(), most)
+        return ends
 
     def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:
         """During a rebuild, holds the changes back, and adds them again at its end, by so many at most.

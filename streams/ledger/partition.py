@@ -67,15 +67,18 @@ class LedgerPartition:
 
     @property
     def unfinished(self) -> bool:
-        """Whether questions wait for their answers, or counts to be published at the end of a rebuild.
+        """Whether questions wait for their answers, or counts and the like to be published at the end of a rebuild.
 
         Everything else that was taken is committed at once.
         """
-        return self._questions.has_more or self._memory.is_releasing
+        return self._questions.has_more or self._memory.is_unfinished
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to continue reading each source, and the questions."""
-        return {**self._memory.positions(), self._asked_at: self._questions.next}
+        """Where to continue reading each source, the questions, and what others tell of vehicles."""
+        positions = {**self._memory.positions(), self._asked_at: self._questions.next}
+        if self._memory.vehicles is not None:
+            positions[self._memory.vehicles.at] = self._memory.vehicles.next
+        return positions
 
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
@@ -110,6 +113,9 @@ class LedgerPartition:
         memory, out = self._memory, []
         # 1: take in, 2: apply to memory
         for batch in batches:
+            if memory.vehicles is not None and batch.topic == memory.vehicles.at.topic:
+                await memory.vehicles.take(batch)
+                continue
             out += await self._application.apply(batch)
             if not batch.records:
                 self._commit.say_so()
@@ -122,13 +128,15 @@ class LedgerPartition:
         if announced is not None and announced != memory.announcement:
             await memory.announce_now(announced, changes, self._context.part_rows)
             self._commit.say_so()
-        if memory.finish_recovery(changes, self._context.part_rows):
+        if memory.hold_back(changes, self._context.part_rows):
             self._commit.say_so()
         if memory.recovery is not None:
             self._questions.drop()  # who asks knows nothing of counts that are held back
         answers = await self._questions.answers(memory.ledger, self._context.totals_homes.of)
         now_us = self._context.now_us()
-        is_idle = not batches and not answers and not changes.counts and not changes.violations
+        is_idle = (
+            not batches and not answers and not changes.counts and not changes.violations and not memory.is_unfinished
+        )
         if is_idle and not self._commit.is_due(now_us):
             return []
         # 4: gather, 5: the marker last

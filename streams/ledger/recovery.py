@@ -14,6 +14,7 @@ from schemas.counts import CampaignHour, decode_counts_key
 from schemas.facts import BEYOND_LIMITS, BY_STATE, FUTURE_TIME, QUARANTINED, DayCount
 from schemas.notes import Place
 from schemas.outputs import ControlHeaders
+from schemas.source_hours import decode_hours_key
 from streams.domain.campaigns import MINUTES
 from streams.kafka.dead_letter_headers import rejected_place
 from streams.kafka.forwarding import origin_of
@@ -155,5 +156,7 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
 
 
 def _counted(key: bytes, number: int) -> CountKey | None:
+    if decode_hours_key(key) is not None:
+        return None
     shard, counted = decode_counts_key(key)
     return counted if shard == number else None

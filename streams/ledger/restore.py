@@ -11,7 +11,7 @@ from schemas.outputs import source_of
 from streams.domain.announcements import Announcement
 from streams.errors import ExpectedError
 from streams.kafka.records import record_key, record_value
-from streams.ledger.changelog import STATE_KEY, Changelog
+from streams.ledger.changelog import STATE_KEY
 from streams.ledger.quarantine import SkippedRecords, read_decisions
 from streams.ledger.recovery import prepare
 from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
@@ -55,8 +55,11 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         # With other aliases the orders that are known have other counts: all are published again, at once. With other campaigns
         # those of campaigns are.
         is_recounted = marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text
+        ends = {tp: end for tp, (_, end) in found.items()}
+        if memory.vehicles is not None:
+            told = marker.told if marker is not None else None
+            await memory.vehicles.open(told, ends, reader, is_recounted=is_recounted)
         if is_recounted or (marker is not None and marker.campaigns != memory.campaigns.text):
-            ends = {tp: end for tp, (_, end) in found.items()}
             memory.recovery = await prepare(context, memory.number, ends, reader)
             memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
             for tp, first in applied.items():
@@ -64,6 +67,8 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             memory.recovery.violations.update(memory.ledger.violations())
+            if memory.vehicles is not None and is_recounted:
+                memory.recovery.violations.clear()  # they are withheld, until deliveries have been told as well
             if not is_recounted:
                 memory.recovery.keep_campaigns()
             orders.add(memory.recovery.quarantined)
@@ -106,6 +111,8 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
     marker: Marker | None = None
     vocabulary: list[LogRecord] = []
     blobs: dict[str, bytes] = {}
+    vehicles: dict[str, bytes] = {}
+    of_vehicles = memory.vehicles.changelog if memory.vehicles is not None else None
     async for records in reader.read([(context.catalogue.ledger.name, memory.number)]):
         for record in records:
             key = record_key(record)
@@ -113,12 +120,16 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
                 marker = decode_marker(record_value(record))
             elif is_vocabulary(key):
                 vocabulary.append(record)
-            elif Changelog.is_chunk(key):
+            elif memory.changelog.is_chunk(key):
                 blobs.update(memory.changelog.restore(key, record.value))
+            elif of_vehicles is not None and of_vehicles.is_chunk(key):
+                vehicles.update(of_vehicles.restore(key, record.value))
     if marker is not None:
         check_settings(marker, memory.number, context)
         memory.announce(Announcement.parse(marker.announced))
     if blobs:
         # In a thread: it takes seconds for millions of orders, and heartbeats must go on.
         await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])
+    if vehicles:
+        await asyncio.to_thread(memory.ledger.restore_vehicles, vehicles.items())
     return marker

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
-from streams.domain.orders import CANCELLED, DELIVERED, PLACED, PRODUCED, REVERSED, SCRAPPED, VOIDED, Judgement, judge
+from streams.domain.orders import (
+    CANCELLED,
+    DELIVERED,
+    DELIVERIES,
+    PLACED,
+    PRODUCED,
+    REVERSED,
+    SCRAPPED,
+    VOIDED,
+    Judgement,
+    judge,
+    produced_within,
+)
 from streams.domain.overflow import counted_in
 from streams.domain.scopes import Scopes, template_of
 from streams.domain.zone import BusinessZone
@@ -40,6 +52,7 @@ _MAKES: Final = {
 }
 #: What the other kinds of events do.
 _ENDS: Final = {CANCELLED: "cancelled", REVERSED: "reversed", SCRAPPED: "scrapped", VOIDED: "voids"}
+_NOT_PRODUCED: Final = "delivered_without_production"
 #: Violations of events that count all the same.
 _COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
 
@@ -195,8 +208,28 @@ class Teller:
         self._scopes = Scopes(settings.scopes, settings.values.listed(), settings.aliases)
         self._names = settings.catalogue.names()
         self._orders_known = "orders" in settings.families
+        self._judges_production = settings.catalogue.judges_production
+        since = settings.production_since
+        self._produced_since_us = self._zone.first_us(date.fromisoformat(since)) if since else 0
         self._calendar = calendar
         self._vins_shown = vins_shown
+
+    def vehicle_of(self, found: FoundOrder | None) -> str:
+        """The VIN by whose production an order's delivery is judged; empty where none is."""
+        delivery = None if found is None or not self._judges_production else self._standing(found.facts)
+        return "" if delivery is None or delivery.time_us < self._produced_since_us else delivery.vin
+
+    def _standing(self, facts: Sequence[Fact]) -> Fact | None:
+        units = judge(facts, orders_known=self._orders_known).units
+        return next((unit.cause for unit in units if unit.metric == DELIVERIES), None)
+
+    def _not_produced(self, facts: Sequence[Fact], vehicle: Sequence[Fact] | None) -> Fact | None:
+        """The delivery of an order, if no production stood at its time; `vehicle` is what is known under its VIN, if that is."""
+        delivery = None if vehicle is None else self._standing(facts)
+        if delivery is None or vehicle is None:
+            return None
+        stood = any(first_us <= delivery.time_us <= last_us for first_us, last_us in produced_within(vehicle))
+        return None if stood else delivery
 
     def story(  # noqa: PLR0913 - what is known, from wherever
         self,
@@ -207,11 +240,31 @@ class Teller:
         letters: Sequence[OrderLetter],
         *,
         copies: Sequence[Fact] | None = None,
+        vehicle: Sequence[Fact] | None = None,
     ) -> OrderStory:
-        """Everything about an order; `copies` of its events where they were looked for."""
+        """Everything about an order.
+
+        Args:
+            order_id: Its number.
+            partition: Its home.
+            found: What the ledger has of it.
+            reach: How far that goes.
+            letters: Its rejected records.
+            copies: Of its events, where they were looked for.
+            vehicle: What is known under the VIN of `vehicle_of`, where there is one.
+        """
         facts = [] if found is None else found.facts
         judgement = judge(facts, orders_known=self._orders_known)
         effects = _effects(facts, judgement)
+        contradictions = [
+            OrderContradiction(kind=each.kind, source=each.source, id=each.id) for each in judgement.violations
+        ]
+        not_produced = self._not_produced(facts, vehicle)
+        if not_produced is not None:
+            at = not_produced.source, not_produced.id
+            contradictions.append(OrderContradiction(kind=_NOT_PRODUCED, source=at[0], id=at[1]))
+            if effects[at] == "delivered":
+                effects[at] = _NOT_PRODUCED
         units = self._units(judgement)
         waiting = reach.waiting
         return OrderStory(
@@ -220,9 +273,7 @@ class Teller:
             state=_state(facts, units, letters, reach),
             events=[self._event(fact, effects[fact.source, fact.id]) for fact in facts],
             units=units,
-            violations=[
-                OrderContradiction(kind=each.kind, source=each.source, id=each.id) for each in judgement.violations
-            ],
+            violations=contradictions,
             letters=list(letters),
             waiting=None if waiting is None else waiting.records,
             waiting_of_order=None if waiting is None else waiting.of_order,

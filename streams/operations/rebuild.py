@@ -26,6 +26,7 @@ from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
+from schemas.source_hours import decode_hours_key
 from streams.context import Context, wall_clock_us
 from streams.domain.announcements import CampaignBook, campaign_change_of
 from streams.domain.scopes import template_of
@@ -115,6 +116,8 @@ class _Published:
             self.rows[RowKey.of(row)] = row.count - row.balance
 
     def _take_count(self, record: LogRecord) -> None:
+        if decode_hours_key(record_key(record)) is not None:
+            return
         shard, key = decode_counts_key(record_key(record))
         if key is not None:
             metric, scope, day = key

@@ -188,6 +188,11 @@ class Moments:
             if len(asked.answers) == self._context.settings.partitions:
                 self._weigh(asked)
 
+    def rows(self) -> set[RowKey]:
+        """The windows of the events that wait."""
+        waiting = (event.data for queue in self._queues.values() for event in queue)
+        return {RowKey(data.metric, data.scope, data.period) for data in waiting}
+
     @property
     def has_more(self) -> bool:
         """Whether `completed` has something to return at once."""

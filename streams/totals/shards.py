@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.codec import decode_day_count, decode_marker
 from schemas.counts import decode_counts_key
+from schemas.source_hours import decode_hours, decode_hours_key
 from streams.kafka.records import record_key, record_value
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from schemas.counts import CountKey
     from schemas.facts import DayCount
     from schemas.outputs import Marker
+    from streams.domain.source_hours import SourceHours
     from streams.kafka.records import LogRecord
 
 
@@ -32,11 +34,26 @@ class Shards:
     moment. So the counts of a shard are held back until the marker that ends their transaction.
     """
 
-    def __init__(self, partitions: int, rerouted: str, aliases: str = "", campaigns: str = "") -> None:
-        """Of `partitions` shards that count by `aliases` and `campaigns`; `rerouted` names the topic of forwarded records.
+    def __init__(
+        self,
+        partitions: int,
+        rerouted: str,
+        aliases: str = "",
+        campaigns: str = "",
+        source_hours: SourceHours | None = None,
+    ) -> None:
+        """Of `partitions` shards that count by `aliases` and `campaigns`.
 
         Other campaigns may be given in `campaigns`, before anything is taken.
+
+        Args:
+            partitions: How many.
+            rerouted: The topic of forwarded records.
+            aliases: What names are counted as.
+            campaigns: The campaigns that are counted.
+            source_hours: Where to add in which hours events have come of each source, if that is asked for.
         """
+        self._source_hours = source_hours
         self._partitions = partitions
         self._aliases = aliases
         self.campaigns = campaigns
@@ -53,6 +70,8 @@ class Shards:
 
     def take(self, record: LogRecord) -> tuple[int, list[tuple[CountKey, DayCount]]] | None:
         """Takes one record of the counts topic; a marker returns what its transaction has changed."""
+        if self._is_of_source(record):
+            return None
         shard, cell = decode_counts_key(record_key(record))
         if cell is None:
             self._mark(shard, decode_marker(record_value(record)))
@@ -67,6 +86,8 @@ class Shards:
 
         Of a topic that was compacted only the last marker of each shard is left: to wait for it would be to keep all twice.
         """
+        if self._is_of_source(record):
+            return None
         shard, cell = decode_counts_key(record_key(record))
         if cell is None:
             self._mark(shard, decode_marker(record_value(record)))
@@ -74,6 +95,18 @@ class Shards:
             return None
         self._cut.add(shard)
         return shard, cell, decode_day_count(record_value(record))
+
+    def _is_of_source(self, record: LogRecord) -> bool:
+        """Takes the hours of an event source. They only grow, so nothing has to wait for the marker."""
+        of = decode_hours_key(record_key(record))
+        if of is not None and self._source_hours is not None:
+            self._source_hours.unite(of, decode_hours(record_value(record)))
+        return of is not None
+
+    @property
+    def tell_hours(self) -> bool:
+        """Whether every shard says in which hours events have come of each source."""
+        return all(marker.tells_hours for marker in self.markers.values())
 
     def counted_before(self, offset: int) -> int:
         """Of everything before an offset has been taken: the offset before which nothing waits for its marker."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_memory
-from schemas.memory import JUDGED, QUIET, SIDE, Held, key_of
+from schemas.memory import HOURS, JUDGED, QUIET, SIDE, Held, key_of
+from schemas.source_hours import SourceKey, decode_hours, encode_hours
+from schemas.texts import scope_of_source
 from streams.domain.daytypes import DayTypes
 from streams.domain.silences import Days, SilenceAlerts
+from streams.domain.source_hours import SourceHours, family_of_metric
 from streams.holidays import holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
@@ -31,6 +34,8 @@ MINUTE_US: Final = 60_000_000
 #: Scopes that are looked at, and names that are passed over, in one step.
 _MOST_AT_ONCE: Final = 20
 _MOST_NAMES: Final = 500
+#: Sources whose hours are written with one transaction.
+_MOST_HOURS: Final = 50
 
 
 class SeriesOfDays(Days, Protocol):
@@ -53,16 +58,22 @@ class Silences:
         days: Counts of days.
         milestones: The topic of alerts and the partition that is written.
         memory: Likewise, of what is remembered.
+        sources: In which hours events have come of each source; None where nobody watches them here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what is looked at, and where it is written
         self,
         alerts: SilenceAlerts,
         zone: BusinessZone,
         days: SeriesOfDays,
         milestones: tuple[str, int],
         memory: tuple[str, int],
+        sources: SourceHours | None = None,
     ) -> None:
+        self._sources = sources
+        #: The sources that are looked at in this hour, after the scopes.
+        self._source_names: list[SourceKey] = []
+        self._with_sources = False
         self._alerts, self._zone, self._days = alerts, zone, days
         self._milestones, self._memory = milestones, memory
         self._judged_us = 0
@@ -83,16 +94,38 @@ class Silences:
         else:
             self._alerts.restore_judged(name.removeprefix(JUDGED))
 
+    def restore_hours(self, name: str, value: bytes) -> None:
+        """Takes over in which hours events have come of a source, likewise."""
+        if self._sources is not None:
+            self._sources.unite(SourceKey.parse(name), decode_hours(value))
+            self._sources.drain()
+
+    def hours(self) -> list[Outgoing]:
+        """Records of what has come of sources since the last call, for the current transaction."""
+        changed = self._sources.drain(_MOST_HOURS) if self._sources is not None else {}
+        return [
+            Outgoing(*self._memory, key_of(SIDE, HOURS + str(of)), encode_hours(days) if days else None)
+            for of, days in changed.items()
+        ]
+
+    @property
+    def owes_hours(self) -> bool:
+        """Whether there are more of these records."""
+        return self._sources is not None and self._sources.is_changed
+
     def publish_as(self, source: str) -> None:
         """Sets the `source` of the alerts from now on, a URI reference."""
         self._alerts.source = source
 
-    def records(self, now_us: int, read_up_to: Callable[[int], bool]) -> list[list[Outgoing]]:
+    def records(
+        self, now_us: int, read_up_to: Callable[[int], bool], *, tell_hours: bool = False
+    ) -> list[list[Outgoing]]:
         """Records for the current transaction and the next ones, in their order, one by one; cheap if nothing is due.
 
         Args:
             now_us: The service's clock, microseconds since 1970.
             read_up_to: Whether everything before an instant has been counted.
+            tell_hours: Whether all ledger partitions say in which hours events have come of each source.
         """
         records: list[Outgoing] = []
         if not self._begun:
@@ -104,6 +137,8 @@ class Silences:
             hour_us = self._beginning_us(now_us)
             if hour_us > self._judged_us and read_up_to(hour_us):
                 self._hour_us, self._next = hour_us, 0
+                self._with_sources = self._sources is not None and tell_hours
+                self._source_names = self._sources.names() if self._sources is not None and tell_hours else []
         if self._next is not None:
             records += self._look_on(now_us)
         elif now_us >= self._again_us or now_us < self._again_us - MINUTE_US:
@@ -121,13 +156,20 @@ class Silences:
             watched += ((rule, scope) for rule in self._alerts.rules_of(metric, scope))
             if len(watched) >= _MOST_AT_ONCE:
                 break
+        while first >= self._days.sizes[1] and self._source_names and len(watched) < _MOST_AT_ONCE:
+            of = self._source_names.pop()
+            rules = (rule for rule in self._alerts.rules if rule.watches_sources)
+            watched += (
+                (rule, scope_of_source(of.source)) for rule in rules if family_of_metric(rule.metric) == of.family
+            )
         records = self._look(watched, now_us)
         self._next = first
-        if first >= self._days.sizes[1]:
+        if first >= self._days.sizes[1] and not self._source_names:
             self._next, self._judged_us = None, self._hour_us
             body = encode_memory(Held(self._hour_us))
             records += [
-                Outgoing(*self._memory, key_of(SIDE, JUDGED + name), body) for name in self._alerts.first_judged()
+                Outgoing(*self._memory, key_of(SIDE, JUDGED + name), body)
+                for name in self._alerts.first_judged(sources=self._with_sources)
             ]
         return records
 
@@ -135,7 +177,8 @@ class Silences:
         records: list[Outgoing] = []
         at = self._zone.cell_of(self._hour_us or now_us)
         for rule, scope in watched:
-            heard = self._alerts.judge(self._days, rule, scope, at, now_us)
+            days = self._sources if rule.watches_sources and self._sources is not None else self._days
+            heard = self._alerts.judge(days, rule, scope, at, now_us)
             if heard.event is not None:
                 records.append(self._event(heard.event))
             if heard.quiet is not None:
@@ -153,13 +196,21 @@ class Silences:
         return now_us - (past.minute * 60 + past.second) * 1_000_000 - past.microsecond
 
 
-def make_silences(context: Context, windows: Windows, number: int = 0) -> Silences:
+def make_silences(context: Context, windows: Windows, number: int = 0, sources: SourceHours | None = None) -> Silences:
     """The silences of a partition of the totals, without any state.
+
+    Args:
+        context: As built by the composition root.
+        windows: The counts of days.
+        number: Of the partition.
+        sources: In which hours events have come of each source; only the first partition watches them.
 
     Raises:
         ValueError: A configured holiday is in no calendar.
     """
     day_types = DayTypes(holiday_years(context.settings.calendar_name))
-    alerts = SilenceAlerts(rules_of(context.settings), day_types, context.zone)
+    rules = [rule for rule in rules_of(context.settings) if sources is not None or not rule.watches_sources]
+    alerts = SilenceAlerts(rules, day_types, context.zone)
     catalogue = context.catalogue
-    return Silences(alerts, context.zone, windows, (catalogue.milestones.name, number), (catalogue.totals.name, number))
+    places = (catalogue.milestones.name, number), (catalogue.totals.name, number)
+    return Silences(alerts, context.zone, windows, *places, sources)

@@ -32,6 +32,7 @@ from schemas.memory import (
     DECIDED,
     EXPECTED,
     HELD,
+    HOURS,
     JUDGED,
     KEPT,
     QUIET,
@@ -49,6 +50,7 @@ from streams.domain.balances import balance_of
 from streams.domain.controls import control_of
 from streams.domain.kept_days import KeptState
 from streams.domain.milestones import EARLIEST_SOURCE
+from streams.domain.source_hours import SourceHours
 from streams.domain.targets import change_of
 from streams.errors import ExpectedError, ReopenError
 from streams.kafka.log import Partition
@@ -105,7 +107,8 @@ class WindowTables:
         self._forecasts = make_forecasts(context, number)
         catalogue = context.catalogue
         takes = {catalogue.targets.name: self._take_target, catalogue.controls.name: self._take_control}
-        self._silences = make_silences(context, self._totals.windows, number)
+        sources = SourceHours() if context.settings.watches_sources and not number else None
+        self._silences = make_silences(context, self._totals.windows, number, sources)
         self._sides = PassedOnSides(context, takes, number) if number else SideTopics(context, takes)
         self._history = History(context, self._totals.windows, number)
         self._parts: Iterator[Step | None] | None = None
@@ -116,6 +119,7 @@ class WindowTables:
             context.source_topics.rerouted,
             context.scopes.aliases.text,
             context.campaigns.text,
+            sources,
         )
         self._announcing = Announcing(context, self._shards, number)
         self._moments = Moments(context, self._totals, self._shards, number)
@@ -221,7 +225,7 @@ class WindowTables:
             if self._totals.bounds is not None and self._totals.bounds.keeps_out:
                 # What is kept out is only in the counts: a snapshot would have to keep it, too.
                 self._snapshots.give_up()
-            if self._shards.settled:
+            if self._shards.settled and not self._silences.owes_hours:
                 await self._snapshots.begin(self._shards.counted_before(self._next))
             self._begin_step()
         elif batches:
@@ -244,6 +248,7 @@ class WindowTables:
             if self._shards.settled:
                 records += await self._snapshots.records()
         records += self._moments.questions()
+        records += self._silences.hours()
         await self._commit(records)
 
     async def _commit(self, records: list[Outgoing]) -> None:
@@ -361,6 +366,7 @@ class WindowTables:
         expected: dict[str, bytes] = {}
         campaigns: dict[str, bytes] = {}
         quiet: dict[str, bytes] = {}
+        hours: dict[str, bytes] = {}
         async for record in self._read(reader, self._context.catalogue.totals.name):
             kind, name = name_of(record_key(record))
             if kind == SIDE and name.startswith(SNAPSHOT):
@@ -374,6 +380,7 @@ class WindowTables:
                     (COUNTED, campaigns),
                     (QUIET, quiet),
                     (JUDGED, quiet),
+                    (HOURS, hours),
                 )
                 of_side = next((found for beginning, found in beginnings if name.startswith(beginning)), sides)
                 of_kind = held if kind == HELD else of_side
@@ -386,6 +393,8 @@ class WindowTables:
             template = tuple(filter(None, name.removeprefix(KEPT).split(",")))
             self._totals.restore_kept(template, KeptState(state.since, state.days))
         self._recall_alerts(expected, quiet)
+        for name, value in hours.items():
+            self._silences.restore_hours(name.removeprefix(HOURS), value)
         for name, value in campaigns.items():
             self._totals.restore_campaign(name.removeprefix(COUNTED), value.decode())
         for milestone_id, value in held.items():
@@ -478,7 +487,10 @@ class WindowTables:
         if self._shards.settled and now_us > 0:
             self._step_us, self._step_caught_up = now_us, self._caught_up(now_us)
             self._parts = self._totals.steps(
-                now_us=now_us, caught_up=self._step_caught_up, most=self._context.part_rows
+                now_us=now_us,
+                caught_up=self._step_caught_up,
+                most=self._context.part_rows,
+                waiting=self._moments.rows,
             )
 
     async def _next_part(self, parts: Iterator[Step | None]) -> list[Outgoing]:
@@ -497,7 +509,9 @@ class WindowTables:
                         self._totals, self._totals.targets, now_us=self._step_us, wall_us=wall_us
                     )
                     self._later.extend(forecasts)
-                self._later.extend(self._silences.records(self._step_us, self._read_up_to))
+                self._later.extend(
+                    self._silences.records(self._step_us, self._read_up_to, tell_hours=self._shards.tell_hours)
+                )
                 records += self._take_later(len(records))
                 records += self._status(wall_us)
             if records or part.is_last:

@@ -14,7 +14,7 @@ from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 
 from schemas.outputs import ALERT_KINDS
-from schemas.texts import OTHER, scope_names
+from schemas.texts import OTHER, scope_names, source_of_scope
 from streams.headline import every_of, length_of, ordinal, share_of
 
 if TYPE_CHECKING:
@@ -333,12 +333,13 @@ class Names:
 
     def _silence(self, data: MilestoneData) -> str:
         _ = self.gettext
+        is_source = source_of_scope(data.scope) is not None
+        if data.ended == "back":
+            return _("%(what)s: events come again") if is_source else _("%(what)s: units come again")
         if data.ended is not None:
-            return (
-                _("%(what)s: units come again")
-                if data.ended == "back"
-                else _("%(what)s: a silence is no longer watched")
-            )
+            return _("%(what)s: a silence is no longer watched")
+        if is_source:
+            return _("%(what)s: no events since %(since)s, in %(hours)s h in which some usually come")
         if data.count:
             return _("%(what)s: only %(count)s since %(since)s, where %(usual)s usually come in %(hours)s h")
         return _("%(what)s: nothing since %(since)s, where %(usual)s usually come in %(hours)s h")
@@ -347,9 +348,13 @@ class Names:
         """What an alert is about."""
         _ = self.gettext
         if data.silence is not None:
-            return _("nothing, or little, in %(hours)s hours in which units usually come").replace(
-                "%(hours)s", self._number(data.silence.hours)
+            is_source = source_of_scope(data.scope) is not None
+            text = (
+                _("no events in %(hours)s hours in which some usually come")
+                if is_source
+                else _("nothing, or little, in %(hours)s hours in which units usually come")
             )
+            return text.replace("%(hours)s", self._number(data.silence.hours))
         if data.kind == "forecast_moved":
             return _("the target of %(line)s is expected on another date")
         return _("the target of %(line)s is expected to be missed")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
     from datetime import date
 
+    from schemas.facts import Fact
     from streams.settings import Settings
     from streams.web.readmodel import DeadLetterEntry
     from streams.web.status import ServiceStatus
@@ -131,15 +132,21 @@ class Orders:
         """
         self._check_clock(as_of_us)
 
-        async def found(finder: Finder) -> tuple[FoundOrder | None, int]:
-            await finder.read_on()
-            order = await finder.order(order_id)
+        async def then(finder: Finder, number: str) -> FoundOrder | None:
+            order = await finder.order(number)
             if order is not None and as_of_us is not None:
                 had = (await finder.moment(as_of_us)).before(order.facts)
-                order = FoundOrder(order_id, order.home, had) if had else None
-            return order, finder.home(order_id)
+                order = FoundOrder(number, order.home, had) if had else None
+            return order
 
-        order, home = self._asked(found)
+        async def found(finder: Finder) -> tuple[FoundOrder | None, int, list[Fact] | None]:
+            await finder.read_on()
+            order = await then(finder, order_id)
+            vin = self._teller.vehicle_of(order)
+            vehicle = await then(finder, vin) if vin else None
+            return order, finder.home(order_id), (vehicle.facts if vehicle else []) if vin else None
+
+        order, home, vehicle = self._asked(found)
         rejected = [
             OrderLetter(
                 reason=letter.reason,
@@ -152,7 +159,7 @@ class Orders:
             )
             for letter in letters
         ]
-        story = self._teller.story(order_id, home, order, reach_of(status), rejected)
+        story = self._teller.story(order_id, home, order, reach_of(status), rejected, vehicle=vehicle)
         if story.is_vehicle and not self.vins_shown:
             raise OrdersNotKnownError(_NO_VEHICLES)
         if as_of_us is None:

@@ -83,6 +83,7 @@ _VIOLATIONS: Final = {
     "void_of_void": N_("Voids a void"),
     "produced_twice": N_("Produced twice"),
     "scrapped_without_production": N_("Scrapped, never produced"),
+    "delivered_without_production": N_("Delivered, not produced"),
 }
 _EFFECTS: Final = {
     "second_placed": N_("This order event changes nothing."),
@@ -98,6 +99,7 @@ _EFFECTS: Final = {
     "void_of_void": N_("No effect: a void cannot be voided."),
     "produced_twice": N_("This production event has no effect."),
     "scrapped_without_production": N_("No effect until the vehicle's production arrives."),
+    "delivered_without_production": N_("The delivery counts. This goes once the vehicle's production arrives."),
 }
 _EVENT_TYPES: Final = {
     "order.placed.v1": N_("Order placed"),
@@ -115,6 +117,7 @@ _EVENT_EFFECTS: Final = {
     "delivered": N_("Delivers the vehicle."),
     "delivered_without_order": N_("Delivers the vehicle, although no order was placed before."),
     "delivered_after_cancellation": N_("Delivers the vehicle, although the order is cancelled."),
+    "delivered_without_production": N_("Delivers the vehicle, although it was not produced before."),
     "placed_cancelled": N_("Places the order, which is cancelled later."),
     "delivered_reversed": N_("Delivers the vehicle, which comes back later."),
     "reversed": N_("Takes the delivery back."),

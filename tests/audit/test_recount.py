@@ -43,7 +43,7 @@ def days_of(events: Iterable[Fact], business: Business = BUSINESS) -> dict[Any, 
     return tally.days()
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 @given(arrivals(), st.data())
 def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival: Any, data: st.DataObject) -> None:
     """As of any moment: permuted, duplicated, voided, reversed, around midnight and a change of the clocks."""
@@ -56,7 +56,7 @@ def test_the_recount_of_any_prefix_equals_a_fresh_ledger_that_was_fed_it(arrival
     assert found == {key: (count, by_hour) for key, (count, _, by_hour) in counted(ledger).items()}
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 @given(arrivals())
 def test_the_recount_knows_the_aliases_of_the_ledger(arrival: Any) -> None:
     """One from a day on and one from the beginning."""

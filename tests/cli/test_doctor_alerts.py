@@ -9,6 +9,7 @@ import pytest
 
 from schemas.codec import decode_forecast, decode_milestone
 from schemas.outputs import ALERT_ENDED, Forecast, MilestoneEvent
+from schemas.source_hours import SourceKey
 from streams.checkup import Finding, note, ok
 from streams.checkup.alerts import AlertBasis, alert_findings
 from streams.settings import Settings
@@ -90,6 +91,15 @@ def test_a_rule_about_silences_says_how_many_scopes_it_watches() -> None:
     assert found(settings(SILENT))[0] == note(
         "alerts", "rule 'silent' watches nothing yet: no deliveries have been counted for scope ['factory']"
     )
+
+
+def test_a_rule_about_sources_says_how_many_it_watches() -> None:
+    of = settings({**SILENT, "name": "publisher", "scope": ["source"], "stalled_hours": 1})
+    sources = {SourceKey("deliveries", "/bj1"), SourceKey("deliveries", "/bj2"), SourceKey("orders", "/web")}
+    watched = ok("alerts", "rule 'publisher' watches 2 sources for 1 silent hour")
+    assert found(of, AlertBasis(sources=sources))[0] == watched
+    nothing = "rule 'publisher' watches nothing yet: no events of deliveries have come that were not history"
+    assert found(of)[0] == note("alerts", nothing)
 
 
 def test_holidays_that_no_calendar_has_are_named_where_silences_are_watched() -> None:

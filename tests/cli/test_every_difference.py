@@ -26,6 +26,7 @@ from schemas.codec import encode_memory
 from schemas.memory import CUT, KEPT, SIDE, KeptRecord, key_of
 from schemas.outputs import ControlHeaders
 from schemas.partitioner import homes
+from schemas.texts import scope_of_source
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest, read_to_end
 from streams.kafka.forwarding import ORIGIN_HEADER
@@ -44,8 +45,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 AUDIT: Final = Path(__file__).parents[2] / "streams/audit"
 
 CAMPAIGN: Final = '\n[[campaign]]\nname = "launch"\nstart = "2024-10-02T10:00:00+08:00"\nhours = 2\n'
+#: Of vehicles that were not produced.
+FAMILIES: Final = ("orders", "deliveries", "production")
 RULES: Final = (
-    rule("daily", exceeds=2, first=True)
+    f"families = {list(FAMILIES)}\n"
+    + rule("daily", exceeds=2, first=True)
     + rule("launch", window="campaign", reaches=2)
     + target("october", 3)
     + CAMPAIGN
@@ -88,6 +92,7 @@ KINDS: Final = (
     ("alerts", r"forecast-behind:h:20000@1: stands, and its target is reached since 2024-10-18"),
     ("alerts", r"forecast-behind:i:20000@1: stands, and the forecast of 2024-10-17T16:00:00.000Z expects 20,300 for 20,000"),
     ("alerts", r"deliveries/model=YU7/hours/stalled:3@1: stands, and rows have 1 since then"),
+    ("alerts", r"hours/stalled:3@1: stands, and its source has sent \d+ events dated since then"),
     ("targets", r"deliveries/all/year:2024: shows the targets \{'x': 9\}, in force are \{\}"),
     ("targets", r"deliveries/all/month:2024-10: target october 3 is marked not reached at \d"),
     ("targets", r"deliveries/all/month:2025-01: has no row, though the targets \{'january': 7\} are in force"),
@@ -97,6 +102,8 @@ KINDS: Final = (
     ("control totals", r"deliveries/all/day:2024-10-03: \d less the 5 of /factories/bj1 is given as \+9"),
     ("control totals", r"deliveries/all/day:2024-10-03: /factories/bj1 has sent no total of 5 as of"),
     ("control totals", r"deliveries/model=SU7/day:2024-10-03: lacks the total of /factories/bj1, 8"),
+    ("production", r"VIN LNBSU7A10R1000001: delivered under order \S+ \(/factories/bj1 \S+-d\) without having been produced, which is not published"),
+    ("production", r"VIN LNBSU7A10R1000099: published as delivered under order SO-99 \(/factories/bj1 nobody\) without having been produced, which is not so"),
     ("books", r"vehicle\.orders\.v1-0: read \d+ is not applied \d+ \+ duplicates \d+ \+ dead letters \d+ \+ rerouted \d+"),
     ("books", r"vehicle\.orders\.v1-0: read \d+, counted \d+"),
     ("books", r"vehicle\.orders\.v1-0: dead letters 0, counted \d"),
@@ -333,7 +340,16 @@ class Planter:
         name = "deliveries/model=YU7/hours/stalled:3"
         day = {"period": f"day:{SECOND_DAY}", "start": SECOND_DAY, "end": SECOND_DAY}
         event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope="model=YU7", silence=silence, **day)
-        await self.put(self.installation.catalogue.milestones.name, 0, name.encode(), json.dumps(event).encode())
+        topic = self.installation.catalogue.milestones.name
+        await self.put(topic, 0, name.encode(), json.dumps(event).encode())
+        # Of a source, in hours in which it has sent something before they were over.
+        scope, hours = scope_of_source(FACTORY), (f"{FIRST_DAY}T08:00:00+08:00", "2099-01-01T00:00:00+08:00")
+        name, silence = (
+            f"deliveries/{scope}/hours/stalled:3",
+            silence | dict(zip(("since", "until"), hours, strict=True)),
+        )
+        event = self._milestone(sample, "alert.raised.v1", milestone_id=name, scope=scope, silence=silence, **day)
+        await self.put(topic, 0, name.encode(), json.dumps(event).encode())
 
     async def _alert(
         self, target_id: str, forecasts: list[dict[str, Any]], alerts: list[tuple[str, dict[str, Any]]]
@@ -406,6 +422,17 @@ class Planter:
                 marker["positions"][f"{catalogue.orders.name}:6"] = [7, ""]
             await self.put(catalogue.counts.name, 0, f"{shard}|applied".encode(), json.dumps(marker).encode())
 
+    async def violations(self) -> None:
+        """One is taken back without reason, one is without a reason."""
+        name = self.installation.catalogue.violations.name
+        published = await read_latest(self.installation.settings, self.installation.catalogue.violations.whole)
+        known, unknown = f"{VIN}01".encode(), f"{VIN}99".encode()
+        assert known in published
+        await self.put(name, homes([known], PARTITIONS)[0], known, None)
+        wrong = json.loads(published[known]) | {"order_id": unknown.decode()}
+        wrong["violations"][0] |= {"id": "nobody", "order_id": "SO-99"}
+        await self.put(name, homes([unknown], PARTITIONS)[0], unknown, json.dumps(wrong).encode())
+
     async def kept_days(self) -> None:
         """Days are said to have left that are to be kept."""
         value = encode_memory(KeptRecord(date(2024, 10, 1), 2))
@@ -423,7 +450,11 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
     """With something wrong in every way."""
     async with (
         Installation.created(
-            kafka.bootstrap, tmp_path_factory.mktemp("every"), config=RULES, partitions=PARTITIONS
+            kafka.bootstrap,
+            tmp_path_factory.mktemp("every"),
+            config=RULES,
+            partitions=PARTITIONS,
+            families=FAMILIES,
         ) as made,
         AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer,
     ):
@@ -440,6 +471,7 @@ async def installation(kafka: SharedKafka, tmp_path_factory: pytest.TempPathFact
         await planter.silence()
         await planter.counts()
         await planter.kept_days()
+        await planter.violations()
         await planter.trim()
         yield made
 

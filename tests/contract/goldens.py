@@ -22,12 +22,14 @@ from schemas.outputs import (
     RowControl,
     RowTarget,
     SourceStatus,
+    ToldState,
     TopicStatus,
     Violation,
     ViolationRecord,
     WindowRow,
     WorkerStatus,
 )
+from schemas.told import Told, VehicleDelivery
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -688,6 +690,18 @@ OUTPUTS: Final[dict[str, BaseModel]] = {
             )
         ],
     ),
+    "vehicle.violations.v1.production": ViolationRecord(
+        order_id=VIN,
+        violations=[
+            Violation(
+                kind="delivered_without_production",
+                source="/factories/bj1/dispatch",
+                id=DELIVERED_ID,
+                message="delivered and counted, although the vehicle was not produced before",
+                order_id=ORDER_ID,
+            )
+        ],
+    ),
     "vehicle.status.v1.partition": PartitionStatus(
         partition=2,
         applied={"vehicle.orders.v1": 1200, "vehicle.deliveries.v1": 48212},
@@ -756,4 +770,34 @@ MARKER_OF_SEVERAL: Final = Marker(
     backfilled=0,
     partitions=4,
     topics={"sales.cn.orders": 0, "factory.handovers": 1, "sales.eu.orders": 2},
+)
+MARKER_OF_TOLD: Final = Marker(
+    positions={"vehicle.deliveries.v1": (48212, "9b1c5a2e"), "vehicle.production.v1": (50113, "")},
+    books={"vehicle.deliveries.v1": Books(read=48212, applied=48200, duplicates=12, dead_letters=0, rerouted=0)},
+    fingerprint="format=1 timezone=Asia/Shanghai scopes=model|all partitions=4",
+    rebuilding=False,
+    caught_up=True,
+    caught_up_us=1_728_306_644_120_000,
+    clock_us=1_728_306_640_000_000,
+    sources={"/factories/bj1/dispatch": 1_728_306_640_000_000},
+    backfilled=0,
+    partitions=4,
+    told=ToldState(
+        next=913,
+        read=871,
+        written={0: 210, 1: 205, 2: 198, 3: 201},
+        is_all=True,
+        all_of=[0, 1, 3],
+        withheld=True,
+        since="2024-10-01",
+    ),
+)
+#: What a ledger partition tells the home of two vehicles: one is delivered, of the other the delivery no longer stands.
+TOLD: Final = Told(
+    197,
+    False,
+    [
+        VehicleDelivery(VIN, ORDER_ID, 1_728_280_991_000_000, "/factories/bj1/dispatch", DELIVERED_ID),
+        VehicleDelivery("LNBSU7A10R1000999", "SO-20241007-000124"),
+    ],
 )

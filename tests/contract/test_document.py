@@ -41,6 +41,7 @@ from schemas.facts import (
     Fact,
     Kind,
     Rejection,
+    family_of,
     topic_number,
 )
 from schemas.instants import format_instant, micros_of, parse_instant
@@ -61,6 +62,7 @@ from streams.tables import KNOWN_COLUMNS
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, Record
 from tests.contract.document import Block, blocks, blocks_of, codes, rows_of, tables, text
 from tests.contract.test_golden_samples import coder
+from tests.domain.facts import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,6 +91,7 @@ KNOWN_CHECKS = {
     "reasons",
     "wrappers",
     "orders",
+    "vehicles",
     "violations",
     "dates",
     "windows",
@@ -614,6 +617,31 @@ def test_an_orders_events_count_as_the_document_says_in_every_order_of_arrival(r
         assert [violation.kind for violation in found] == codes(violations)
 
 
-def test_every_kind_of_violation_is_in_a_row_about_an_orders_events() -> None:
+def _of_vehicle(fact: Fact) -> Fact:
+    """The same under its VIN, if it is of production."""
+    of_production = family_of(fact.topic) == PRODUCTION
+    return msgspec.structs.replace(fact, order_id=fact.vin) if of_production else fact
+
+
+@pytest.mark.parametrize("row", rows_of("vehicles"), ids=lambda row: row[0])
+def test_deliveries_are_judged_by_production_as_the_document_says_in_every_order_of_arrival(
+    row: tuple[str, ...],
+) -> None:
+    _, events, violations = row
+    facts = [_of_vehicle(fact_of(words)) for words in events.split("; ")]
+    for arrival in itertools.permutations(facts):
+        ledger = Ledger(BusinessZone("Asia/Shanghai"), Scopes([[]]), orders_known=False, produced_since_us=0)
+        for fact in arrival:
+            ledger.apply([fact])
+            deliveries = ledger.drain().deliveries
+            ledger.hear(told(deliveries))
+            ledger.drain()
+        # Of the events of the order itself only its second delivery contradicts another.
+        found = [each for vin in VINS.values() for each in ledger.violations().get(vin, ())]
+        assert [(each.kind, each.order_id) for each in found] == [(kind, "SO-1") for kind in codes(violations)]
+
+
+def test_every_kind_of_violation_is_in_a_row_about_events() -> None:
     shown = {kind for row in rows_of("orders") for kind in codes(row[3])}
+    shown |= {kind for row in rows_of("vehicles") for kind in codes(row[2])}
     assert shown == set(outputs.VIOLATION_MESSAGES)

@@ -43,7 +43,7 @@ KINDS = [*TOPICS, "target.set.v1"]
 
 def at_least(examples: int) -> settings:
     """So many examples, or as many as the profile of the run has, where those are more."""
-    return settings(max_examples=max(examples, settings().max_examples), deadline=None)
+    return settings(max_examples=max(examples, settings().max_examples))
 
 
 #: Both, where the extension was built.

@@ -10,8 +10,9 @@ import pytest
 
 from schemas import codec, export
 from schemas.events import EVENTS, BalanceSet, CampaignSet, CampaignWithdrawn, ControlTotal, TargetSet, TargetWithdrawn
+from schemas.told import decode_told, encode_told
 from tests.contract.builders import Record, by_authority, decoded, key_of
-from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, OUTPUTS, SAMPLES
+from tests.contract.goldens import DAY_COUNT, FACTS, MARKER, MARKER_OF_SEVERAL, MARKER_OF_TOLD, OUTPUTS, SAMPLES, TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,13 @@ TARGETS: dict[str, type[TargetSet | TargetWithdrawn]] = {
 CONTROL = "control.total.v1"
 BALANCE = "balance.set.v1"
 CAMPAIGNS = ("campaign.set.v1", "campaign.withdrawn.v1")
-INTERNAL = ("internal.day-count", "internal.marker", "internal.marker.several-topics")
+INTERNAL = (
+    "internal.day-count",
+    "internal.marker",
+    "internal.marker.several-topics",
+    "internal.marker.told",
+    "internal.told",
+)
 SCHEMAS = export.json_schemas()
 
 
@@ -136,6 +143,10 @@ def test_internal_records_are_written_and_read_as_the_samples_have_them() -> Non
     assert codec.decode_marker(sample("internal.marker")) == MARKER
     assert codec.encode_marker(MARKER_OF_SEVERAL) == sample("internal.marker.several-topics")
     assert codec.decode_marker(sample("internal.marker.several-topics")) == MARKER_OF_SEVERAL
+    assert codec.encode_marker(MARKER_OF_TOLD) == sample("internal.marker.told")
+    assert codec.decode_marker(sample("internal.marker.told")) == MARKER_OF_TOLD
+    assert encode_told(TOLD) == sample("internal.told")
+    assert decode_told(sample("internal.told")) == TOLD
 
 
 # JSON Schemas -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ class Found(NamedTuple):
     kind: str
     source: str
     id: str
+    order_id: str = ""
 
 
 def test_a_reader_ignores_fields_that_it_does_not_know() -> None:

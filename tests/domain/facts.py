@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Dims, Fact, Kind, topic_number
+from streams.domain.delivered_vehicles import said_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.told import VehicleDelivery
+    from streams.domain.delivered_vehicles import DeliveryKey
 
 VIN = "LNBSU7A10R1000123"
 OTHER_VIN = "LNBSU7A10R1000999"
@@ -67,3 +74,8 @@ def scrapped(at: str | int, id: str = "s", **more: Any) -> Fact:  # noqa: A002 -
 
 def void(at: str | int, of: str, id: str = "v", **more: Any) -> Fact:  # noqa: A002 - likewise
     return _fact(Kind.VOIDED, at, id, **{"voids": (WEB, of), **more})
+
+
+def told(deliveries: Mapping[DeliveryKey, Fact | None]) -> list[VehicleDelivery]:
+    """What is told of deliveries that have changed."""
+    return [said_of(key, fact) for key, fact in deliveries.items()]

@@ -189,4 +189,4 @@ def _named(violations: dict[str, Any]) -> dict[str, list[str]]:
 
 
 TestCorrections = Corrections.TestCase
-TestCorrections.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCorrections.settings = settings(max_examples=60, stateful_step_count=40)

@@ -33,7 +33,7 @@ counts = st.one_of(
 periods = st.sampled_from(["year:2024", "month:2024-08", "month:2024-07", "month:2024-05", "month:2024-03"])
 shares = st.floats(0, 1)
 values = st.integers(1, 100_000)
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=150)
 TYPES = DayTypes((AUTUMN,))
 
 

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.facts import DayCount
+from schemas.rows import RowKey
 from streams.domain import packed_days
 from streams.domain.kept_days import KeptDays, KeptState
 from streams.domain.windows import Windows
 from streams.domain.zone import BusinessZone
 from streams.holidays import load_calendar
 from tests.domain.test_totals_properties import naive_counts
-from tests.domain.totals_world import METRIC, World, rule, target, told
+from tests.domain.totals_world import METRIC, World, rule, target, told, us
 
 WINDOWS = ("day", "week", "month", "quarter", "half", "year", "total", "holiday")
 HOLIDAYS = ("national-day", "new-year")
@@ -96,6 +97,27 @@ def test_units_of_a_day_that_has_left_are_news_also_for_who_takes_over() -> None
     assert told(made.step(at(3))) == [("recorded", "month:2024-09/reaches:4")]
 
 
+def test_a_day_stays_as_long_as_a_milestone_of_it_waits_for_its_unit() -> None:
+    made = world(2, rule("day", reaches=3))
+    made.put(FIRST, 2)
+    made.step(at(0))
+    made.put(FIRST, 3)
+    made.put(FIRST + timedelta(days=3), 1)
+    now_us = us(at(3))
+    parts = made.totals.steps(now_us=now_us, caught_up=True, most=5_000, waiting=lambda: made.waiting)
+    for part in filter(None, parts):
+        made._publish(part)
+        # As whoever hands its milestones on knows once a part is published.
+        made.waiting |= {RowKey(event.data.metric, event.data.scope, event.data.period) for event in part.milestones}
+    assert [str(key.period) for key in made.waiting] == ["day:2024-09-27"]
+    assert days_of(made) == ["27", "30"]
+    made.parts(now_us, caught_up=True, most=5_000)
+    assert days_of(made) == ["27", "30"]
+    made.waiting.clear()
+    made.parts(now_us, caught_up=True, most=5_000)
+    assert days_of(made) == ["30"]
+
+
 def test_days_of_history_that_are_old_already_get_no_rows() -> None:
     made = world(2, rule("month", "month", reaches=5))
     for day in range(6):
@@ -152,7 +174,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(STEPS)
 def test_what_is_published_is_a_naive_sum_of_the_counts(steps: list[tuple[Any, ...]]) -> None:
     """Random counts, restarts, settings, and writers that die in the middle: rows are sums, and days are those kept."""

@@ -190,7 +190,7 @@ def recount_order(events: Sequence[Fact]) -> tuple[list[Any], list[str]]:  # noq
     return units, wrong
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrivals())
 def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     arrival: tuple[list[Fact], list[list[list[Fact]]]],
@@ -212,7 +212,7 @@ def test_counts_and_violations_equal_a_naive_recount_however_the_events_arrive(
     assert {order_id: several for order_id, several in heard_violations.items() if several} == ledger.violations()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(arrivals())
 def test_a_ledger_restored_from_what_the_steps_told_is_equal(
     arrival: tuple[list[Fact], list[list[list[Fact]]]],
@@ -234,7 +234,7 @@ def test_a_ledger_restored_from_what_the_steps_told_is_equal(
         assert (day.latest.time_us, day.latest.id, day.latest.source) == (latest.time_us, latest.id, latest.source)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(arrivals(), st.integers(1, 3), st.booleans())
 def test_what_is_restored_is_counted_alike_in_whatever_portions_and_under_aliases_from_a_day_on(
     arrival: tuple[list[Fact], list[list[list[Fact]]]], portion: int, orders_known: bool
@@ -257,7 +257,7 @@ def test_what_is_restored_is_counted_alike_in_whatever_portions_and_under_aliase
             assert order_id in restored._days.orders_in(unit.metric, cell, cell)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(arrivals())
 def test_where_no_orders_are_published_a_delivery_without_one_is_no_contradiction_and_nothing_else_changes(
     arrival: tuple[list[Fact], list[list[list[Fact]]]],
@@ -292,7 +292,7 @@ def _units_of(events: Sequence[Fact], key: CountKey) -> list[Fact]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrivals(), st.randoms(use_true_random=False))
 def test_the_sum_of_shards_is_the_ledger_that_has_all_orders(
     arrival: tuple[Any, list[list[list[Fact]]]], dice: Any
@@ -315,7 +315,7 @@ def test_the_sum_of_shards_is_the_ledger_that_has_all_orders(
     assert violations == whole.violations()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrivals())
 def test_what_a_step_tells_is_the_difference_of_two_judgements_from_scratch(
     arrival: tuple[Any, list[list[list[Fact]]]],
@@ -353,7 +353,7 @@ class _PlainLedger:
         return self.days.end_step(), violations
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(event_sets(), st.data())
 def test_of_two_contents_under_one_identity_the_first_applied_counts(events: list[Fact], data: st.DataObject) -> None:
     ledger, expected = new_ledger(), new_ledger()

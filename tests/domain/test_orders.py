@@ -97,7 +97,9 @@ def test_a_life_of_an_order_comes_to_these_units_and_violations(
 
 
 def test_every_kind_of_violation_has_a_text_and_is_told_by_the_table() -> None:
-    assert {kind for case in CASES for kind, _ in case[3]} == set(VIOLATION_MESSAGES)
+    # The last is found with the vehicle: `test_delivered_vehicles.py`.
+    told = {kind for case in CASES for kind, _ in case[3]}
+    assert told == set(VIOLATION_MESSAGES) - {"delivered_without_production"}
 
 
 def test_a_cancellation_has_the_dimensions_of_its_order() -> None:

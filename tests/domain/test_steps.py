@@ -74,7 +74,7 @@ def outcome(way: HotPath, batches: Sequence[Sequence[Fact]], *, orders_known: bo
     return seen
 
 
-@settings(max_examples=max(200, settings().max_examples), deadline=None)
+@settings(max_examples=max(200, settings().max_examples))
 @given(st.lists(st.lists(facts, max_size=8), max_size=6), st.booleans())
 def test_both_ways_store_refuse_and_count_alike(batches: list[list[Fact]], orders_known: bool) -> None:
     batches = [*batches, *batches[:1], []]  # with duplicates

@@ -159,4 +159,4 @@ class Targets(RuleBasedStateMachine):
 
 
 TestTargets = Targets.TestCase
-TestTargets.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTargets.settings = settings(max_examples=60, stateful_step_count=30)

@@ -312,7 +312,7 @@ def _put(year: int, month: int, day: int, *, shard: int = 0, count: int) -> Step
     return "put", date(year, month, day), "model=SU7", shard, count, 0, 0
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(STEPS)
 def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> None:
     """Random counts, evaluations and restarts with other rules end like one evaluation, and like a naive recount."""
@@ -340,7 +340,7 @@ def test_what_stands_is_a_function_of_the_final_counts(steps: list[Step]) -> Non
     assert world.rows.keys() >= at_once.rows.keys()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_every_revision_is_published_once_and_standing_alternates(steps: list[Step]) -> None:
     """Revisions run from 1 without a gap: news or record first, then retracted and reinstated in turn."""
@@ -356,7 +356,7 @@ def test_every_revision_is_published_once_and_standing_alternates(steps: list[St
         assert [kind for _, kind in events[1:]] == expected, milestone_id
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 # A row that has never held anything until its period was over.
 @example([_put(2023, 12, 30, count=0), ("step", 0, True), _put(2023, 12, 30, count=1), ("step", 0, False)])
@@ -389,7 +389,7 @@ def test_restarts_change_nothing_that_is_published(steps: list[Step]) -> None:
 PARTS = st.tuples(st.sampled_from((1, 2, 7, 1000)), st.one_of(st.none(), st.integers(0, 5)))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(STEPS, st.lists(PARTS, min_size=1, max_size=10))
 # The day is published, then the writer dies: the target of its month is reached by a unit all the same.
 @example([_put(2024, 10, 1, shard=1, count=3), ("step", 0, False), _put(2024, 10, 1, shard=0, count=1)], [(1, 1)])

@@ -86,6 +86,8 @@ class World:
         self.balances: list[BalanceChange] = []
         self.held: dict[str, int] = {}
         self.decided: dict[str, MilestoneEvent] = {}
+        #: Rows with milestones that are decided and not yet published.
+        self.waiting: set[RowKey] = set()
         #: Versions of rows that others have replaced, or that have left, as far as the history was told of them at once.
         self.replaced: dict[str, WindowRow] = {}
         #: The records of the largest part.
@@ -234,7 +236,7 @@ class World:
             self._publish(part)
 
     def _steps(self, now: int, *, caught_up: bool, most: int) -> Iterator[Step | None]:
-        return self.totals.steps(now_us=now, caught_up=caught_up, most=most)
+        return self.totals.steps(now_us=now, caught_up=caught_up, most=most, waiting=lambda: self.waiting)
 
     def _publish(self, step: Step) -> None:
         self.largest = max(self.largest, step.size)

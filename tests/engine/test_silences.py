@@ -6,10 +6,13 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from schemas.codec import decode_milestone
-from schemas.memory import JUDGED, QUIET, name_of
+from schemas.memory import HOURS, JUDGED, QUIET, name_of
+from schemas.outputs import ALERT_ENDED, ALERT_RAISED
+from schemas.source_hours import SourceKey
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Rule
 from streams.domain.silences import SilenceAlerts
+from streams.domain.source_hours import SourceHours
 from streams.domain.zone import BusinessZone
 from streams.totals.silences import Silences
 from tests.domain.test_silences import UNITS, Day
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 ZONE = BusinessZone("Asia/Shanghai")
 RULE = Rule("silent", "deliveries", "day", ("factory",), None, None, stalled_hours=3)
+PUBLISHER = Rule("publisher", "deliveries", "day", ("source",), None, None, stalled_hours=2)
 HOUR_US = 3_600_000_000
 #: Eight o'clock on a Wednesday in Shanghai.
 EIGHT_US = int(datetime(2024, 5, 15, tzinfo=UTC).timestamp()) * 1_000_000
@@ -33,10 +37,13 @@ class World:
         self.silent = {"factory=F0"}
         self.read_us = 0
         self.now_us = EIGHT_US
+        self.tells_hours = False
         self.take_over()
 
     def take_over(self) -> None:
-        self.silences = Silences(SilenceAlerts([RULE], DayTypes(), ZONE), ZONE, self, ("m", 0), ("t", 0))
+        self.sources = SourceHours()
+        alerts = SilenceAlerts([RULE, PUBLISHER], DayTypes(), ZONE)
+        self.silences = Silences(alerts, ZONE, self, ("m", 0), ("t", 0), self.sources)
         memory: dict[str, bytes | None] = {}
         for record in self.topic:
             if record.topic == "m" and record.value is not None:
@@ -44,7 +51,9 @@ class World:
             elif record.key is not None:
                 memory[name_of(record.key)[1]] = record.value
         for name, value in memory.items():
-            if value is not None:
+            if value is not None and name.startswith(HOURS):
+                self.silences.restore_hours(name.removeprefix(HOURS), value)
+            elif value is not None:
                 self.silences.restore_memory(name)
 
     @property
@@ -64,7 +73,9 @@ class World:
         return Day([UNITS if 8 <= hour < min(18, until + 1) else 0 for hour in range(24)])
 
     def step(self) -> list[Outgoing]:
-        groups = self.silences.records(self.now_us, lambda instant_us: self.read_us >= instant_us)
+        groups = self.silences.records(
+            self.now_us, lambda instant_us: self.read_us >= instant_us, tell_hours=self.tells_hours
+        )
         records = [record for group in groups for record in group]
         self.topic += records
         return records
@@ -90,6 +101,43 @@ def test_nothing_is_concluded_before_everything_up_to_the_hour_was_read() -> Non
     assert world.steps() == [], "not within the same minute"
     world.now_us += 60_000_000
     assert world.steps() == ["deliveries/factory=F0/hours/stalled:3"]
+
+
+def test_sources_are_looked_at_once_all_ledger_partitions_say_when_their_events_came() -> None:
+    world = World()
+    of, gone = SourceKey("deliveries", "/factories/bj1"), SourceKey("orders", "/shops/online")
+    today = ZONE.cell_of(EIGHT_US) // 24
+    for each in (of, gone):
+        world.sources.note(
+            each, [(today - 7 * week) * 24 + hour for week in range(1, 5) for hour in range(8, 18)] + [today * 24 + 8]
+        )
+    name = "deliveries/source=%2Ffactories%2Fbj1/hours/stalled:2"
+    judged = [f"side|{JUDGED}deliveries/factory/hours/stalled:3"]
+    world.silent.clear()
+    world.now_us = world.read_us = EIGHT_US + HOUR_US
+    hours = [(record.key or b"").decode() for record in world.silences.hours()]
+    assert hours == [f"side|{HOURS}deliveries|/factories/bj1", f"side|{HOURS}orders|/shops/online"]
+    assert world.steps() == judged
+    world.now_us = world.read_us = EIGHT_US + 4 * HOUR_US
+    assert world.steps() == [], "a partition does not say it"
+    world.tells_hours = True
+    world.now_us = world.read_us = EIGHT_US + 5 * HOUR_US
+    # It was silent when it was looked at for the first time.
+    assert world.steps() == [f"side|{QUIET}{name}", f"side|{JUDGED}deliveries/source/hours/stalled:2"]
+    world.sources.note(of, [today * 24 + 12])
+    world.take_over()
+    assert world.sources.names() == [], "of what was not committed nothing is left"
+    world.sources.unite(of, {today - 7 * week: 0x3FF00 for week in range(1, 5)} | {today: 1 << 12})
+    world.now_us = world.read_us = EIGHT_US + 6 * HOUR_US
+    assert world.steps() == [f"side|{QUIET}{name}"]
+    world.now_us = world.read_us = EIGHT_US + 7 * HOUR_US
+    assert world.steps() == [name]
+    assert ALERT_RAISED.encode() in (world.topic[-1].value or b"")
+    world.take_over()
+    world.sources.unite(of, {today - 7 * week: 0x3FF00 for week in range(1, 5)} | {today: 1 << 12 | 1 << 15})
+    world.now_us += 60_000_000
+    assert world.steps() == [name]
+    assert ALERT_ENDED.encode() in (world.topic[-1].value or b"")
 
 
 def test_a_writer_that_dies_while_scopes_are_looked_at_for_the_first_time_makes_no_news_of_any() -> None:

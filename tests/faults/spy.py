@@ -18,16 +18,17 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.changelog import STATE_KEY, is_chunk
 from schemas.codec import decode_batch, decode_marker, encode_marker
 from schemas.counts import decode_counts_key
 from schemas.facts import Fact
 from schemas.outputs import ControlHeaders, source_of
 from schemas.partitioner import homes
+from schemas.source_hours import decode_hours_key
 from streams.domain.packing import Vocabulary, unpack
 from streams.kafka.clients import client_options
 from streams.kafka.forwarding import unwrap
 from streams.kafka.records import header_values, record_key, record_value
-from streams.ledger.changelog import STATE_KEY, Changelog
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 from tests.support.time_limits import stretched
 
@@ -158,6 +159,8 @@ class Spy:
         elif tp.topic == catalogue.ledger.name:
             self._shards[tp.partition].waiting.append(record)
         elif tp.topic == catalogue.counts.name:
+            if decode_hours_key(record_key(record)) is not None:
+                return
             shard, cell = decode_counts_key(record_key(record))
             if cell is None:
                 marker = decode_marker(record_value(record))
@@ -199,7 +202,7 @@ class Spy:
                 shard.vocabulary.append(record)
                 shard.words = Vocabulary()
                 shard.words.restore(vocabulary_of(shard.vocabulary))
-            elif Changelog.is_chunk(key) and record.value is not None:
+            elif is_chunk(key) and record.value is not None:
                 self._chunk(number, shard, record)
             shard.waiting.popleft()
 

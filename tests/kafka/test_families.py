@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import time
 from collections import defaultdict
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +16,11 @@ import pytest
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
 from streams.settings import TopicSettings
-from tests.support.events import FIRST, event, lifecycle, production
+from tests.support.events import FIRST, Published, event, lifecycle, production
 from tests.support.installation import Installation
 from tests.support.recount import Counts, recount
 from tests.support.rules import rule
+from tests.support.time_limits import deadline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +63,17 @@ async def _add_production(before: Installation, config: str) -> None:
         assert await installation.counts() == _with_inventory(recount(await installation.source_values()))
         verified = await installation.run("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert "and was never produced" in verified.stdout, "the vehicles delivered are others than those produced"
+        assert re.search(r"^ok +[1-9][0-9]* vehicles delivered are contradictions ", verified.stdout, re.MULTILINE), (
+            verified.stdout
+        )
+        wrong = await installation.run("violations", "--kind", "delivered_without_production")
+        assert wrong.stdout, "the vehicles delivered are others than those produced"
+        found = re.match(r"(\w{17}) .* \(order (.+)\)\n", wrong.stdout)
+        assert found is not None, wrong.stdout
+        unproduced, order_id = found.groups()
+        told = await installation.run("order", order_id)
+        assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
+        assert "delivered_without_production" in told.stdout
         vin = json.loads(made[0].value)["data"]["vin"]
         told = await installation.run("order", "--vin", vin)
         assert told.stdout.startswith(f"Vehicle {vin}: "), told.stdout + told.stderr
@@ -68,6 +82,17 @@ async def _add_production(before: Installation, config: str) -> None:
         assert voided.returncode == 0, voided.stdout + voided.stderr
         await installation.applied()
         assert before_it != await installation.counts() == _with_inventory(recount(await installation.source_values()))
+        late = event(
+            "vehicle.produced.v1", "late", FIRST - timedelta(days=9), {"vin": unproduced, "model": "SU7"}, "/line"
+        )
+        await installation.publish([Published("production", unproduced.encode(), late, None)])
+        give_up_s = deadline(20)
+        parts = installation.catalogue.violations.whole
+        while unproduced.encode() in await read_latest(installation.settings, parts):
+            assert time.monotonic() < give_up_s, "a contradiction stays that production has resolved"
+            await asyncio.sleep(0.2)
+        verified = await installation.run("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
         worker.kill(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait) == 0
     finally:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.coverage import BOUNDARIES, impossible, never_between, runners, table
 from tests.simulation.found import FOUND
-from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, Plan, Result, run
+from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, RULES, Plan, Result, run
 from tests.support.version import version_of_the_tree
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ _ALL = (
     "fenced", "opened again in doubt", "expelled", "late batch", "rebalances", "compactions",
     "gaps accepted", "offsets lost to retention", "publisher commits", "publisher aborts", "publisher's transaction expired",
     "counted again in silence", "parts of a step", "snapshots", "rows of days that left", "dead letters", "dead letters of side topics", "forwarded records", "events passed on to other totals", "opening balances", "rolling windows", "days that begin later", "campaigns", "announcements adopted", "campaigns that were announced", "campaigns withdrawn",
-    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "events beyond the limits", "events of production", "vehicles that are orders too", "inventories", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over",
+    "rebuilds", "rebuilds begun again", "violations", "violations resolved", "asked without a leader", "less shown than before", "events beyond the limits", "events of production", "vehicles that are orders too", "deliveries told", "deliveries told to stand no longer", "vehicles delivered and not produced", "contradictions withheld", "what was told deleted", "inventories", "records to be skipped", "records skipped by order", "quarantines lifted", "operators' decisions deleted", "rows called over",
     "takeover: ledger", "takeover: totals", "takeover: quarantine", "takeover: replay",
 )  # fmt: skip
 #: What a run of many schedules should have covered.
@@ -102,6 +102,16 @@ def simpler(plan: Plan) -> Iterator[Plan]:
     """Simpler plans, the most drastic first."""
     for index in range(len(plan.faults)):
         yield replace(plan, faults=plan.faults[:index] + plan.faults[index + 1 :])
+    for name in (name for name in RULES if name not in plan.without):
+        yield replace(plan, without=tuple(each for each in RULES if each in plan.without or each == name))
+    yield from _plainer(plan)
+    for records in (plan.records // 2, plan.records - 3):
+        if records > 0:
+            yield replace(plan, records=records)
+
+
+def _plainer(plan: Plan) -> Iterator[Plan]:
+    """With one of its parts as it is in the plainest plan, or nearer to it."""
     plain = Plan(0)
     for part in fields(Plan):
         if part.name in ("mischief", "foreign", "transactions") or part.name.endswith("_share"):
@@ -114,9 +124,6 @@ def simpler(plan: Plan) -> Iterator[Plan]:
             plan, part.name
         ) != getattr(plain, part.name):
             yield replace(plan, **{part.name: getattr(plain, part.name)})
-    for records in (plan.records // 2, plan.records - 3):
-        if records > 0:
-            yield replace(plan, records=records)
 
 
 def shrink(result: Result) -> Result:
@@ -147,6 +154,7 @@ def from_text(text: str) -> Plan:
     values = json.loads(text)
     values["faults"] = tuple((at_s, fault) for at_s, fault in values.get("faults", ()))
     values["windows"] = tuple(values.get("windows", ALL_WINDOWS))
+    values["without"] = tuple(values.get("without", ()))
     return Plan(**values)
 
 

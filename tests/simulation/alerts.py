@@ -24,10 +24,12 @@ class Alerts:
 
     Args:
         broken: Called with what is wrong.
+        rules: Names of the rules that there are.
     """
 
-    def __init__(self, broken: Callable[[str], None]) -> None:
+    def __init__(self, broken: Callable[[str], None], rules: Iterable[str]) -> None:
         self._broken = broken
+        self._rules = {*rules}
         self._said: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._standing: dict[str, dict[str, Any]] = {}
         self._told: dict[str, str] = {}
@@ -52,6 +54,8 @@ class Alerts:
         data, name = alert["data"], alert["data"]["milestone_id"]
         if data["kind"] == "stalled":
             self._broken(f"{name}: nothing is usual in a schedule")
+        if data["rule"] not in self._rules:
+            self._broken(f"{name} is of no rule")
         key = _key(data)
         stood = self._standing.pop(name, None)
         if alert["type"] == ALERT_ENDED:
@@ -91,7 +95,8 @@ class Alerts:
 
     def _check_complete(self, key: str, forecast: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
         """Whether an alert is missing that had to be there, whatever comparing began with."""
-        if key.split("/")[2] not in WATCHED:
+        _, scope, period, _ = key.split("/")
+        if period not in WATCHED or f"at-risk-{int(scope != 'all')}" not in self._rules:
             return
         events = {alert["data"]["kind"] for alert in alerts if _key(alert["data"]) == key}
         stands = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from tests.simulation.world import Plan
+from tests.simulation.world import RULES, Plan
 
 #: Publishers without mischief and an undisturbed network: what is left of a plan that was shrunk.
 QUIET = Plan(
@@ -198,5 +198,29 @@ FOUND: Final = {
         place=3,
         part_rows=40,
         crash_at=29,
+    ),
+    "a day does not leave before a milestone of it that waits for its unit": Plan(
+        6,
+        partitions=1,
+        orders=4,
+        deliveries=2,
+        workers=1,
+        records=30,
+        mischief=0.0,
+        foreign=0.0,
+        transactions=0.0,
+        loss_share=0.0,
+        slow_share=0.0,
+        slow_leader_share=0.02,
+        slow_hand_over_share=0.0,
+        most_fetched=3,
+        pace_s=0.6,
+        targets=4,
+        faults=((15.893, "next day"), (21.0, "forget")),
+        part_rows=80,
+        snapshot_after=20,
+        produces=True,
+        keep_days=1,
+        without=tuple(name for name in RULES if name != "built"),
     ),
 }

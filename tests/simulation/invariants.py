@@ -30,6 +30,8 @@ from streams.kafka.log import Partition
 from tests.simulation.alerts import Alerts
 from tests.simulation.cluster import Outcome
 from tests.simulation.history import life_of
+from tests.simulation.source_hours import ToldHours, hour_of
+from tests.simulation.vehicles import Delivery, Told, delivery_of
 from tests.support.recount import judged
 
 if TYPE_CHECKING:
@@ -92,7 +94,10 @@ Campaigns = dict[str, Campaign]
 class _Shard:
     """What one ledger partition has committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_hours: ToldHours) -> None:
+        self.told_hours = told_hours
+        #: Orders with events whose hours are to be told.
+        self.without_hours: set[str] = set()
         self.positions: dict[Partition, int] = defaultdict(int)
         self.lost: dict[Partition, int] = defaultdict(int)
         self.books: dict[str, Books] = {}
@@ -110,6 +115,9 @@ class _Shard:
         self.contradictions: dict[str, list[Contradiction]] = {}
         #: The orders judged, or published, since both were compared.
         self.unjudged: set[str] = set()
+        #: Vehicle and order → the delivery that stands, and the orders whose deliveries have not been compared with what was told.
+        self.standing: dict[tuple[str, str], Delivery] = {}
+        self.untold: set[str] = set()
         #: The models of the events taken, by the names they are counted under.
         self.models: set[str] = set()
         #: Whether its last marker says so; before the first it is.
@@ -124,6 +132,12 @@ class _Shard:
             for cell, units in _cells_of(key, decode_day_count(value)):
                 self.counts[cell] = units
                 self.uncompared.add(cell)
+
+    def check_hours(self) -> None:
+        """The hours of all events that are counted have been told."""
+        for order_id in self.without_hours:
+            self.told_hours.check_has(self.orders[order_id].values())
+        self.without_hours = set()
 
 
 class _Summed:
@@ -265,7 +279,8 @@ class Invariants:
         }
         self._topics = world.context.source_topics
         self._catalogue = world.context.catalogue
-        self._shards = [_Shard() for _ in range(world.settings.partitions)]
+        self._shards = [_Shard(self._told_hours()) for _ in range(world.settings.partitions)]
+        self._remembered_hours = self._told_hours()
         self._dead: dict[Place, Entry] = {}
         self.side_errors: set[Place] = set()
         self._lost: set[Place] = set()
@@ -306,12 +321,18 @@ class Invariants:
         self._forgotten: set[tuple[str, str, str, int]] = set()
         self._published: list[dict[str, list[Contradiction]]] = [{} for _ in self._shards]
         self.commits: Counter[str] = Counter()
-        self._alerts = Alerts(_no_such_alert)
+        self._alerts = Alerts(_no_such_alert, (rule.name for rule in world.settings.rule))
+        count = len(self._shards)
+        #: Ledger partition → how far it had read the sources when its state was deleted.
+        self._read_before: list[dict[Partition, int]] = [{} for _ in self._shards]
+        self._told = Told(lambda vin: home_of(vin.encode(), count), _not_told_so, world.seen)
+        since = world.context.produced_since_us
+        self._since_us = 0 if since is None else since
 
     @property
     def waits(self) -> bool:
-        """Whether milestones wait for their units."""
-        return bool(self._waiting)
+        """Whether milestones wait for their units, or homes for what they are told."""
+        return bool(self._waiting) or self._told.is_on_its_way
 
     def expect_dead_letter(self, entry: Entry) -> None:
         """A record of a side topic is not a valid event."""
@@ -336,9 +357,14 @@ class Invariants:
             raise BrokenError("quarantine", f"{place} is said to be skipped and was rejected before")
         self._ordered.add(place)
 
-    def forget_internals(self) -> None:
-        """The internal topics are deleted: the ledgers start again, what was published stays."""
-        self._shards = [_Shard() for _ in self._shards]
+    def forget_internals(self, *, told: bool) -> None:
+        """The internal topics are deleted: the ledgers start again, what was published stays; what they have told each other may."""
+        if told:
+            self._told.forget()
+        self._told.restart()
+        self._read_before = [dict(shard.positions) for shard in self._shards]
+        self._shards = [_Shard(self._told_hours()) for _ in self._shards]
+        self._remembered_hours = self._told_hours()
         for shard, published in zip(self._shards, self._published, strict=True):
             shard.unjudged.update(published)
         self._applied = set()
@@ -454,7 +480,7 @@ class Invariants:
             raise BrokenError("dead letters", f"{place} has a dead letter and was not read by this transaction")
         for place in self._just_forwarded - covered:
             raise BrokenError("forwarding", f"{place} was forwarded and was not read by this transaction")
-        for entry in found[self._catalogue.counts.name]:
+        for entry in shard.told_hours.without_these(found[self._catalogue.counts.name]):
             insort(self._parts[entry.partition].counted, entry, key=_offset)
             key = decode_counts_key(entry.key or b"")
             if key.counted is not None and entry.partition != self._home(key.counted[1]):
@@ -463,12 +489,16 @@ class Invariants:
                 raise BrokenError("counts", f"ledger {number} wrote counts of shard {key.shard}")
             shard.hear(key.counted, entry.value or b"")
         self._hear_contradictions(number, shard, found[self._catalogue.violations.name])
+        withheld = self._hear_told(number, shard, found[self._catalogue.told.name], marker)
         if marker.rebuilding:
             self._world.seen["counted again in silence"] += 1
         else:
             self._compare_counts(number, shard, shard.uncompared)
+            shard.uncompared = set()
+            shard.check_hours()
+        if not marker.rebuilding and not withheld:
             self._compare_contradictions(number, shard, shard.unjudged)
-            shard.uncompared, shard.unjudged = set(), set()
+            shard.unjudged = set()
         for answer in answers:
             self._note_answer(number, shard, answer)
         self._units_at[_stand_of(number, marker)] = dict(shard.dated)
@@ -550,12 +580,34 @@ class Invariants:
                 self._world.seen["violations resolved"] += 1
                 continue
             body = orjson.loads(record.value)
-            published[order_id] = [(one["kind"], one["source"], one["id"]) for one in body["violations"]]
+            said = [(one["kind"], one["source"], one["id"]) for one in body["violations"]]
+            if self._world.plan.produces and said == published.get(order_id):
+                raise BrokenError("violations", f"{said} of {order_id} are published again")
+            published[order_id] = said
             self._world.seen["violations"] += 1
+
+    def _hear_told(self, number: int, shard: _Shard, records: list[Entry], marker: Marker) -> bool:
+        """What is told of deliveries, and what was heard. Returns whether contradictions are withheld."""
+        state = marker.told
+        if state is None:
+            if self._world.plan.produces or records:
+                raise BrokenError("told", f"the marker of ledger {number} says nothing of what was told")
+            return False
+        has_read = all(shard.positions[tp] >= before for tp, before in self._read_before[number].items())
+        self._told.tell(number, records, has_read=has_read)
+        shard.unjudged |= self._told.hear(number, state, len(self._shards))
+        if state.is_all:
+            self._told.check_told(number, shard.standing, shard.untold)
+            shard.untold = set()
+        self._world.seen["contradictions withheld"] += state.withheld
+        return state.withheld
 
     def _compare_contradictions(self, number: int, shard: _Shard, order_ids: Iterable[str]) -> None:
         for order_id in sorted(order_ids):
             said, expected = self._published[number].get(order_id, []), shard.contradictions.get(order_id, [])
+            some = self._told.found(number, order_id, shard.orders.get(order_id, {}).values(), self._since_us)
+            self._world.seen["vehicles delivered and not produced"] += bool(some)
+            expected = [*expected, *some]
             if said != expected:
                 raise BrokenError(
                     "violations", f"ledger {number} says {said} of {order_id}, its records give {expected}"
@@ -632,6 +684,7 @@ class Invariants:
         if applied != self._new - new_before:
             raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
         self._check_room(number, shard, marker)
+        shard.without_hours |= touched
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered
@@ -733,6 +786,12 @@ class Invariants:
             for (metric, model, _), (_, event, _) in zip(days, found, strict=True)
         ]
         shard.unjudged.add(order_id)
+        shard.untold.add(order_id)
+        for key in [key for key in shard.standing if key[1] == order_id]:
+            del shard.standing[key]
+        for metric, event, _ in found:
+            if metric == "deliveries":
+                shard.standing[event["data"]["vin"], order_id] = delivery_of(event)
         for sign, cells in ((-1, before), (1, now)):
             for cell in cells:
                 shard.expected[cell] += sign
@@ -944,6 +1003,7 @@ class Invariants:
             raise BrokenError("sums", "rows or milestones were published before all shards had reported")
         self._hear_adopted(number, found[self._catalogue.totals.name])
         self._hear_side_errors(found[self._catalogue.dead_letters.name])
+        self._remembered_hours.hear_memory(found[self._catalogue.totals.name])
         self._hear_waiting(found[self._catalogue.totals.name], found[self._catalogue.questions.name])
         self._hear_milestones(found[self._catalogue.milestones.name], found[self._catalogue.forecasts.name])
         self._world.seen["rows called over"] += len(over)
@@ -1034,11 +1094,12 @@ class Invariants:
         self._world.seen["rows of days that left"] += 1
 
     def _check_kept(self) -> None:
-        """No row is there of a day that is not kept, unless a retraction of it waits."""
+        """No row is there of a day that is not kept, unless a retraction of it waits, or a milestone of it for its unit."""
+        named = {(data["scope"], data["period"]) for data in (event["data"] for event in self._waiting.values())}
         for number, part in enumerate(self._parts):
             for key in self.table:
                 is_day = key[2].startswith("day:") and key[1] != "all" and self._home(key[1]) == number
-                waits = any(name[1:3] == key[1:] for name in part.below_since_us)
+                waits = key[1:] in named or any(name[1:3] == key[1:] for name in part.below_since_us)
                 if is_day and key[2].removeprefix("day:") < part.kept_since and not waits:
                     raise BrokenError("kept days", f"{key} is there, kept are days from {part.kept_since} on")
             if part.kept_since != self._first_kept(part) and self._world.settings.clock != "events":
@@ -1286,7 +1347,12 @@ class Invariants:
             raise BrokenError("called over", f"{key} was over long ago and is {self.table[key]['status']}")
         for number, shard in enumerate(self._shards):
             self._compare_counts(number, shard, shard.counts.keys() | shard.expected.keys())
-            self._compare_contradictions(number, shard, self._published[number].keys() | shard.contradictions.keys())
+            judged_here = shard.contradictions.keys() | self._told.vehicles(number)
+            self._compare_contradictions(number, shard, self._published[number].keys() | judged_here)
+            for (vin, order_id), delivery in shard.standing.items():
+                home = home_of(vin.encode(), len(self._shards))
+                if self._world.plan.produces and not self._told.has_heard(home, vin, delivery):
+                    raise BrokenError("told", f"ledger {home} has not heard of {vin}, delivered under {order_id}")
         self._check_inventories({scope for _, scope, _ in self.table})
         sums = self._expected_sums()
         self._check_announced()
@@ -1311,6 +1377,7 @@ class Invariants:
             raise BrokenError(
                 "end", f"{key} is published as {published.get(key, 0)}, the events give {expected.get(key, 0)}"
             )
+        self._check_hours()
         if self.side_errors - set(self._dead):
             raise BrokenError("dead letters", f"{min(self.side_errors - set(self._dead))} has none")
         if self._waiting:
@@ -1323,6 +1390,17 @@ class Invariants:
         self._check_among_scopes()
         self._check_kept()
         self._check_records()
+
+    def _told_hours(self) -> ToldHours:
+        return ToldHours(_no_such_hours, lambda text: hour_of(text, self._zone, self._starts, self._date_of(text)))
+
+    def _check_hours(self) -> None:
+        """What is remembered of sources is what the events of all ledger partitions say."""
+        accepted = [event for shard in self._shards for order in shard.orders.values() for event in order.values()]
+        expected = self._remembered_hours.of(accepted)
+        if self._remembered_hours.hours != expected:
+            raise BrokenError("hours of sources", f"{self._remembered_hours.hours}, the events give {expected}")
+        self._world.seen["hours of sources"] += sum(map(len, expected.values()))
 
     def _check_minutes(self) -> None:
         """The minutes on the rows of campaigns are those of the events; which models are kept out is known to the totals."""
@@ -1524,6 +1602,14 @@ def _is_between(time: str, data: dict[str, Any]) -> bool:
         return True
     first, end = (datetime.fromisoformat(data[name]) for name in ("starts_at", "ends_at"))
     return first <= datetime.fromisoformat(time) < end
+
+
+def _not_told_so(what: str) -> BrokenError:
+    return BrokenError("told", what)
+
+
+def _no_such_hours(what: str) -> None:
+    raise BrokenError("hours of sources", what)
 
 
 def _no_such_alert(what: str) -> None:

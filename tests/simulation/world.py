@@ -167,6 +167,26 @@ _SIZES = (
 #: What faults are aimed at: mostly nothing. Left to chance, few would come to a command.
 _AIMS = ("", "", "", "", "", "", "ledger", "totals", "command", "command")
 
+#: The rules, by name.
+RULES = (
+    "daily",
+    "monthly",
+    "record",
+    "more",
+    "orders-record",
+    "placed",
+    "each",
+    "built",
+    "weeks",
+    "silent",
+    "at-risk-0",
+    "at-risk-1",
+    "among",
+    "two-days",
+    "launches",
+    "launched",
+)
+
 #: Records of a history whose windows have many rows.
 _LONG = 16
 
@@ -224,6 +244,8 @@ class Plan:
     windows: tuple[str, ...] = ALL_WINDOWS
     #: The process that reaches this many write boundaries is killed there; 0 for none.
     crash_at: int = 0
+    #: Rules that this installation does not have.
+    without: tuple[str, ...] = ()
 
     @property
     def limits(self) -> LimitSettings:
@@ -302,10 +324,10 @@ class Plan:
             held_s=dice.choice([0, 0, 3, 6]),
             windows=dice.choice(size.windows),
         )
-        plan = replace(
-            plan.with_bounds(Random(seed + 2)).with_totals(Random(seed + 3)), produces=Random(seed + 4).random() < 0.15
-        )
-        return replace(plan.with_kept_days(Random(seed + 5)), protocol=Random(seed + 6).choice([1, 2]))
+        # The world throws dice of its own for the plan's seed: with the same ones, what both choose would always come together.
+        bounds, totals, produces, kept, rules, protocol = (Random(f"{seed} {part}") for part in range(6))
+        plan = plan.with_bounds(bounds).with_totals(totals).with_kept_days(kept).with_some_rules(rules)
+        return replace(plan, produces=produces.random() < 0.15, protocol=protocol.choice([1, 2]))
 
     def with_bounds(self, dice: Random) -> Self:
         """In one schedule of five; a rebuild, which may let another model in first, is not compared then."""
@@ -324,6 +346,11 @@ class Plan:
         leaps = [(round(dice.uniform(0.1, 0.9) * records * pace_s, 3), "next day") for _ in range(dice.randrange(3, 6))]
         faults = tuple(sorted([*self.faults, *leaps]))
         return replace(self, records=records, pace_s=pace_s, keep_days=dice.choice([1, 1, 2]), faults=faults)
+
+    def with_some_rules(self, dice: Random) -> Self:
+        """In two schedules of three rules are left out: what one hides shows without it, and there is time for more schedules."""
+        share = dice.choice([0.0, 0.5, 0.8])
+        return replace(self, without=tuple(name for name in RULES if dice.random() < share))
 
 
 @dataclass
@@ -361,6 +388,7 @@ def _settings(
     keep_days: int,
     campaigns: tuple[CampaignSettings, ...],
     announces: bool,
+    without: tuple[str, ...],
 ) -> Settings:
     rules = (
         RuleSettings(
@@ -397,6 +425,7 @@ def _settings(
         RuleSettings(name="weeks", metric="deliveries", window="week", scope=(), every=10, record=True),
         # Nothing is usual in so few days: none is ever raised, and every scope is looked at.
         RuleSettings(name="silent", metric="deliveries", window="day", scope=("model",), stalled_hours=1),
+        RuleSettings(name="publishers", metric="deliveries", window="day", scope=("source",), stalled_hours=1),
         *(
             RuleSettings(
                 name=f"at-risk-{len(scope)}",
@@ -439,6 +468,7 @@ def _settings(
                 else ()
             ),
         )
+    assert {rule.name for rule in rules} <= {*RULES}, "each can be left out"
     targets = (
         TargetSettings(
             target_id="t", metric="deliveries", scope="model=SU7", period="month:2024-10", value=5, at=(0.5,)
@@ -478,6 +508,7 @@ def _settings(
             for rule in rules
             if (rule.window in windows or rule.window.startswith(("rolling:", "campaign")))
             and not (keep_days and rule.name in ("record", "among"))
+            and rule.name not in without
         ),
         rolling=(RollingSettings(days=2, scopes=((), ("model",))),) if rolling else (),
         campaign=campaigns,
@@ -534,6 +565,7 @@ class World:
             windows=plan.windows,
             produces=plan.produces,
             keep_days=plan.keep_days,
+            without=plan.without,
             campaigns=_campaigns(Random(plan.seed + 6), datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone))),
             announces=self.announces,
         )
@@ -1115,7 +1147,11 @@ class World:
         sides = (catalogue.sides,) if self.plan.totals > 1 else ()
         for topic in (catalogue.ledger, catalogue.counts, catalogue.totals, *sides):
             self.cluster.delete(topic.name)
-        self.invariants.forget_internals()
+        told = self.plan.produces and self.dice.random() < 0.5
+        if told:
+            self.cluster.delete(catalogue.told.name)
+            self.seen["what was told deleted"] += 1
+        self.invariants.forget_internals(told=told)
         if self.dice.random() < (0.8 if self._deciding else 0.2):
             self.cluster.delete(catalogue.quarantine.name)
             self.invariants.forget_decisions()

@@ -21,6 +21,7 @@ from schemas import hotpath
 from schemas.facts import FAMILIES, family_of
 from schemas.memory import KEPT, SIDE, WAITING, key_of
 from schemas.outputs import ENDS, source_name
+from schemas.source_hours import decode_hours_key
 from streams.kafka.admin import apply_topics, catalogue_of
 from streams.kafka.clients import client_options, partition_counts, read_latest, read_to_end, reader
 from streams.kafka.records import record_value
@@ -332,7 +333,7 @@ def _markers_of(counted: Mapping[bytes, bytes]) -> dict[int, Any]:
 def _sums_of(counted: Mapping[bytes, bytes]) -> dict[tuple[str, str, str], int]:
     sums: dict[tuple[str, str, str], int] = defaultdict(int)
     for key, value in counted.items():
-        if not key.endswith(b"|applied"):
+        if not key.endswith(b"|applied") and decode_hours_key(key) is None:
             _, metric, scope, part = key.decode().split("|")
             period = part.rpartition(":")[0] if part.startswith("campaign:") else f"day:{part}"
             sums[metric, scope, period] += orjson.loads(value)["count"]

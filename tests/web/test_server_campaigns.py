@@ -65,3 +65,20 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
         found = (await site.get("/api/v1/campaigns/su7-launch?scope=model=SU7")).json()
         assert (found["elapsed"], found["minutes"], found["row"]["by_minute"]) == (28, 1440, minutes)
         assert found["others"] == ["yu7-launch"]
+
+
+async def test_a_campaign_that_an_event_has_announced_is_known_by_its_rows(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events") as site:
+        now = "2024-03-28T14:27:10.000Z"
+        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
+        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        of_campaign = SPAN | INSTANTS | {"metric": "orders_placed", "by_minute": [5, 7]}
+        site.rows(
+            row(WINDOW, 12, **of_campaign),
+            row("year:2024", 90_000, metric="orders_placed"),
+            row("day:2024-03-28", 50_000, metric="orders_placed"),
+        )
+        found = (await site.get("/api/v1/campaigns/su7-launch?scope=model=SU7")).json()
+        assert (found["minutes"], found["row"]["count"], found["others"]) == (1440, 12, [])
+        assert "<dt>Campaign su7-launch</dt>" in (await site.get("/?scope=model=SU7")).text
+        assert 'value="campaign"' in (await site.get("/windows")).text

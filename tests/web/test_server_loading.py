@@ -69,7 +69,7 @@ def everything(model: ReadModel) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_steps, st.integers(1, 4))
 def test_filling_at_once_and_row_by_row_come_to_the_same(steps: list[tuple[Any, dict[str, Any]]], size: int) -> None:
     records, seen = [], set()

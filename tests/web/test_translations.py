@@ -476,6 +476,34 @@ def test_an_alert_about_a_silence_is_a_sentence(change: dict[str, Any], shown: t
 
 
 @pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (
+            {},
+            (
+                "no events since 2024-10-17 08:00, in 3 hours in which some usually come",
+                "no events since Thu, Oct 17, 2024 08:00, in 3 h in which some usually come",
+                "自 2024年10月17日周四 08:00起没有事件\uff0c而这 3 小时通常都有事件",
+            ),
+        ),
+        ({"ended": "back"}, ("events come again", "events come again", "事件已恢复")),
+        ({"ended": "gone"}, (*["a silence is no longer watched"] * 2, "不再监测是否中断")),
+    ],
+)
+def test_an_alert_about_a_source_is_a_sentence(change: dict[str, Any], shown: tuple[str, str, str]) -> None:
+    sample = OUTPUTS["vehicle.milestones.v1.stalled"]
+    assert isinstance(sample, MilestoneEvent)
+    data = sample.data.model_copy(update={"scope": "source=%2Ffactories%2Fbj1", **change})
+    assert headline_sentence(data) == f"/factories/bj1 deliveries: {shown[0]}"
+    what = {"en": "/factories/bj1 deliveries: ", "zh": "/factories/bj1 交付量\uff1a"}
+    rules = {"en": "no events in 3 hours in which some usually come", "zh": "通常有事件的 3 小时内没有事件"}
+    for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
+        filters = of_locale(locale, _translations(FOLDER, locale).gettext)
+        assert filters["sentence"](data) == what[locale] + wanted
+        assert filters["rule"](data) == rules[locale]
+
+
+@pytest.mark.parametrize(
     ("locale", "sentence"),
     [
         ("en", "Deliveries reached 100,000, All time, on Sat, Nov 16, 2024"),

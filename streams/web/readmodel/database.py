@@ -72,7 +72,7 @@ CREATE TABLE forecast_history (
 ) WITHOUT ROWID;
 CREATE TABLE violations (
     part INTEGER NOT NULL, order_id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,
-    event_id TEXT NOT NULL, message TEXT NOT NULL, recorded_ms INTEGER NOT NULL,
+    event_id TEXT NOT NULL, message TEXT NOT NULL, recorded_ms INTEGER NOT NULL, of_order TEXT NOT NULL,
     PRIMARY KEY (part, order_id, number)
 ) WITHOUT ROWID;
 CREATE INDEX violations_by_kind ON violations (kind);
@@ -85,7 +85,7 @@ CREATE TABLE dead_letters (
 );
 CREATE INDEX dead_letters_by_day ON dead_letters (day);
 CREATE INDEX dead_letters_by_order ON dead_letters (order_id);
-CREATE INDEX violations_by_order ON violations (order_id);
+CREATE INDEX violations_by_order ON violations (of_order);
 CREATE INDEX dead_letters_by_time ON dead_letters (recorded_ms);
 CREATE TABLE status (
     key TEXT PRIMARY KEY, body TEXT NOT NULL, recorded_ms INTEGER NOT NULL, heard_ms INTEGER NOT NULL

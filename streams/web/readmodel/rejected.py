@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 MAX_LETTERS: Final = 1000
 #: The newest first.
 LETTER_ORDER: Final = [("recorded_ms", True), ("part", False), ("position", True)]
-VIOLATION_ORDER: Final = [("recorded_ms", True), ("order_id", False), ("number", False), ("part", False)]
+VIOLATION_ORDER: Final = [
+    ("recorded_ms", True),
+    ("of_order", False),
+    ("number", False),
+    ("part", False),
+    ("kind", False),
+]
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class LetterQuery:
 
 @dataclass(frozen=True)
 class ViolationEntry:
-    """A contradiction in one order's events: the offending event by `source` and `event_id`."""
+    """A contradiction: the offending event by `source` and `event_id`, and its order, or the VIN of the vehicle produced."""
 
     order_id: str
     kind: str
@@ -177,14 +183,14 @@ class ViolationReader:
 
     def page(self, query: ViolationQuery) -> ViolationPage:
         """The violations that a query wants."""
-        conditions, values = _equal(("kind", query.kind), ("order_id", query.order_id), ("source", query.source))
+        conditions, values = _equal(("kind", query.kind), ("of_order", query.order_id), ("source", query.source))
         if query.order_ids is not None:
             names = [f"order{number}" for number in range(len(query.order_ids))]
-            conditions.append(f"order_id IN ({', '.join(f':{name}' for name in names)})")
+            conditions.append(f"of_order IN ({', '.join(f':{name}' for name in names)})")
             values |= dict(zip(names, query.order_ids, strict=True))
         found = keyset_pages.page(
             self._connection,
-            Selection("violations", "order_id, kind, source, event_id, message, recorded_ms", conditions, values),
+            Selection("violations", "of_order, kind, source, event_id, message, recorded_ms", conditions, values),
             VIOLATION_ORDER,
             after=query.after,
             before=query.before,

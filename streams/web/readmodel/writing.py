@@ -345,9 +345,13 @@ class Writer:
         found = decode_violations(record.value).violations if record.value is not None else []
         connection.execute("DELETE FROM violations WHERE part = ? AND order_id = ?", (record.partition, order_id))
         connection.executemany(
-            "INSERT INTO violations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO violations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (record.partition, order_id, number, each.kind, each.source, each.id, each.message, record.timestamp)
+                (
+                    *(record.partition, order_id, number, each.kind, each.source, each.id, each.message),
+                    record.timestamp,
+                    each.order_id or order_id,
+                )
                 for number, each in enumerate(found)
             ],
         )

@@ -1,0 +1,83 @@
+"""Alerts about event sources against the events: while one stands, no event of its source is dated in its silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schemas.facts import FAMILIES, METRICS_OF, Kind
+from schemas.instants import micros_of, parse_instant
+from schemas.texts import source_of_scope
+from streams.audit.sources import coordinates_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from schemas.facts import Fact
+    from schemas.outputs import MilestoneEvent
+    from streams.audit.report import Check
+    from streams.audit.sources import Stops
+
+#: Kinds of events by the family that publishes them; a void may be an operator's.
+_KINDS: Final = dict(
+    zip(
+        FAMILIES,
+        ((Kind.PLACED, Kind.CANCELLED), (Kind.DELIVERED, Kind.REVERSED), (Kind.PRODUCED, Kind.SCRAPPED)),
+        strict=True,
+    )
+)
+
+
+class SilentSources:
+    """What is recounted of the sources that alerts say are silent.
+
+    Args:
+        events: Of alerts, in their order.
+    """
+
+    def __init__(self, events: Iterable[MilestoneEvent]) -> None:
+        last = {event.subject: event for event in events if event.data.silence is not None}
+        #: Kind and source of events → when silences of it began that stand, microseconds since 1970, by the alert's event.
+        self._since: dict[tuple[int, str], dict[str, int]] = {}
+        #: By the alert's event, what has come since then, and when the silence was known, microseconds since 1970.
+        self._found: dict[str, list[Fact]] = {}
+        self._until_us: dict[str, int] = {}
+        for event in last.values():
+            source, silence = source_of_scope(event.data.scope), event.data.silence
+            if not event.stands or source is None or silence is None:
+                continue
+            self._until_us[event.id] = micros_of(parse_instant(silence.until))
+            family = next(family for family, metrics in METRICS_OF.items() if event.data.metric in metrics)
+            for kind in _KINDS[family]:
+                self._since.setdefault((kind, source), {})[event.id] = micros_of(parse_instant(silence.since))
+
+    def __bool__(self) -> bool:
+        return bool(self._since)
+
+    def note(self, events: Iterable[Fact]) -> None:
+        """Takes events that were accepted."""
+        for event in events:
+            for alert, since_us in self._since.get((event.kind, event.source), {}).items():
+                if event.time_us >= since_us and not event.backfill:
+                    self._found.setdefault(alert, []).append(event)
+
+    async def compare(
+        self, check: Check, standing: Mapping[str, str], stops_at: Callable[[int], Awaitable[Stops]], known_us: int
+    ) -> None:
+        """Adds what contradicts the alerts that stand still.
+
+        Args:
+            check: Gets the differences.
+            standing: Event of an alert that stands → the id of the alert.
+            stops_at: Gives where the source partitions ended at an instant, microseconds since 1970.
+            known_us: What had been appended by then must have ended the alerts, and what was there at the end of a silence, too.
+        """
+        for alert, events in self._found.items():
+            if alert not in standing:
+                continue
+            known = await stops_at(max(known_us, self._until_us[alert]))
+            came = [event for event in events if event.offset < known.get(coordinates_of(event)[:2], 0)]
+            if came:
+                check.differ(
+                    f"{alert}: stands, and its source has sent {len(came):,} events dated since then",
+                    milestone_id=standing[alert],
+                )

@@ -1,0 +1,335 @@
+"""What a ledger partition tells the homes of vehicles about deliveries, what it is told itself, and what it does not publish yet.
+
+Who loses its state reads again what all have told, and tells only what is not what it has told before; so whoever has kept its
+state hears nothing new. What is found before everything was told would be corrected a moment later: it is withheld.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from schemas.changelog import VEHICLES
+from schemas.codec import encode_violations
+from schemas.outputs import ToldState
+from schemas.partitioner import homes
+from schemas.told import Told, decode_told, encode_told, teller_key, teller_of
+from streams.domain.delivered_vehicles import said_of
+from streams.errors import ExpectedError
+from streams.kafka.log import Partition
+from streams.kafka.pacing import in_turns, paced
+from streams.kafka.records import record_key, record_value
+from streams.kafka.transactions import Outgoing
+from streams.ledger.changelog import Changelog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from schemas.facts import Fact
+    from schemas.told import VehicleDelivery
+    from streams.context import Context
+    from streams.domain.delivered_vehicles import DeliveryKey
+    from streams.domain.ledger import Ledger, LedgerChanges
+    from streams.domain.orders import OrderViolations
+    from streams.kafka.log import LogReader
+    from streams.kafka.records import LogRecord
+    from streams.kafka.transport import Batch
+
+#: Deliveries in a record, which has a quarter of what a topic accepts even if all texts are as long as they may be.
+_MOST_DELIVERIES: Final = 80
+
+
+class Telling:
+    """What ledger partition `number` tells.
+
+    Attributes:
+        written: Home → records written to it.
+        is_all: Whether all that stands has been told.
+    """
+
+    def __init__(self, number: int, partitions: int) -> None:
+        self._number = number
+        self._partitions = partitions
+        self.written: Counter[int] = Counter()
+        self.is_all = False
+        #: Where something was told by a state that is lost, or had not told all: what stands by that.
+        self._told: dict[DeliveryKey, VehicleDelivery] | None = None
+        #: What has to be told still; `None` that a delivery no longer stands.
+        self._pending: dict[DeliveryKey, VehicleDelivery | None] = {}
+
+    def adopt(self, written: Mapping[int, int], *, is_all: bool) -> None:
+        """Resumes from a marker."""
+        self.written.update(written)
+        self.is_all = is_all
+
+    def recall(self, home: int, told: Told) -> None:
+        """Takes a record that was written before all had been told, or by a state that is lost."""
+        self.written[home] += 1
+        if self._told is None:
+            self._told = {}
+        for each in told.deliveries:
+            _put(self._told, (each.vin, each.order_id), None if each.time_us is None else each)
+
+    def begin(self) -> None:
+        """Everything that was told has been recalled: it no longer stands, unless it is noted again."""
+        self._pending = dict.fromkeys(self._told or ())
+
+    def note(self, deliveries: Mapping[DeliveryKey, Fact | None]) -> None:
+        """Takes what has changed."""
+        pending, told = self._pending, self._told
+        for key, fact in deliveries.items():
+            now = None if fact is None else said_of(key, fact)
+            if told is not None and told.get(key) == now:
+                pending.pop(key, None)
+            else:
+                pending[key] = now
+
+    def records(self, *, has_read: bool, most: int) -> list[tuple[int, Told]]:
+        """What to write now, by home.
+
+        Args:
+            has_read: Whether everything that a lost state had read has been read again.
+            most: Deliveries that are told at once, where many have waited for that.
+        """
+        if not self._may_tell(has_read=has_read):
+            return []
+        told, some = self._told, self._pending
+        if has_read and not self.is_all and len(some) > most:
+            some = {key: some[key] for key in islice(some, most)}
+            for key in some:
+                del self._pending[key]
+        else:
+            self._pending = {}
+        if told is not None:
+            for key, delivery in some.items():
+                _put(told, key, delivery)
+        records = self._parted([said_of(key, None) if one is None else one for key, one in some.items()])
+        if has_read and not self.is_all and not self._pending:
+            self.is_all, self._told = True, None
+            records += [(home, self._next(home, [], is_all=True)) for home in range(self._partitions)]
+        return records
+
+    def has_more(self, *, has_read: bool) -> bool:
+        """Whether something waits that can be told at once."""
+        return bool(self._pending) and self._may_tell(has_read=has_read)
+
+    def _may_tell(self, *, has_read: bool) -> bool:
+        """While all is read again, what is not as it was told may be so a moment later."""
+        return has_read or self._told is None
+
+    def _parted(self, deliveries: Sequence[VehicleDelivery]) -> list[tuple[int, Told]]:
+        if not deliveries:
+            return []
+        by_home: dict[int, list[VehicleDelivery]] = {}
+        for each, home in zip(
+            deliveries, homes([each.vin.encode() for each in deliveries], self._partitions), strict=True
+        ):
+            by_home.setdefault(home, []).append(each)
+        return [
+            (home, self._next(home, some[first : first + _MOST_DELIVERIES]))
+            for home, some in by_home.items()
+            for first in range(0, len(some), _MOST_DELIVERIES)
+        ]
+
+    def _next(self, home: int, deliveries: list[VehicleDelivery], *, is_all: bool = False) -> Told:
+        number = self.written[home]
+        self.written[home] += 1
+        return Told(number, is_all, deliveries)
+
+
+class Withheld:
+    """Contradictions that are found and not published yet.
+
+    Args:
+        ends: Of the sources when this began, which must be read before.
+        published: Those that are, as on their topic, by order or vehicle.
+    """
+
+    def __init__(self, ends: Mapping[Partition, int], published: Mapping[str, bytes]) -> None:
+        self._ends = ends
+        self._published = published
+        # A dict would look past all that have left it to find the first one.
+        self._violations: OrderedDict[str, OrderViolations | None] = OrderedDict.fromkeys(published)
+
+    def hold(self, violations: Mapping[str, OrderViolations | None]) -> None:
+        """Takes violations; later ones of the same order or vehicle replace earlier ones."""
+        self._violations.update(violations)
+
+    def is_over(self, positions: Mapping[Partition, int]) -> bool:
+        """Whether all sources have been read."""
+        return all(positions[tp] >= end for tp, end in self._ends.items())
+
+    def release(self, violations: dict[str, OrderViolations | None], most: int) -> bool:
+        """Puts those that differ from what is published into violations, so many at most. Returns whether these were the last."""
+        while self._violations and len(violations) < most:
+            order_id, found = self._violations.popitem(last=False)
+            if (encode_violations(order_id, found) if found else None) != self._published.get(order_id):
+                violations[order_id] = found
+        return not self._violations
+
+
+class Vehicles:
+    """The vehicles of ledger partition `number`, and what it knows of those of the others.
+
+    Attributes:
+        at: The partition of the topic that tells it of deliveries.
+        next: Where to continue reading that.
+    """
+
+    def __init__(self, context: Context, number: int, ledger: Ledger) -> None:
+        self._context = context
+        self._number = number
+        self._ledger = ledger
+        self.at = Partition(context.catalogue.told.name, number)
+        self.next = 0
+        self._read = 0
+        self._telling = Telling(number, context.settings.partitions)
+        self._all_of: set[int] = set()
+        self._withheld: Withheld | None = None
+        self.changelog = Changelog(ledger.vehicles.blob, ledger.vehicles.vins, VEHICLES)
+
+    # Opening --------------------------------------------------------------------------------------------------------
+
+    async def open(
+        self,
+        state: ToldState | None,
+        ends: Mapping[Partition, int],
+        reader: LogReader,
+        *,
+        is_recounted: bool,
+    ) -> None:
+        """Resumes from a marker; without a state, or one that has not told everything, prepares to tell the rest.
+
+        Args:
+            state: Of the last commit, after which the ledger has been restored.
+            ends: Of the sources.
+            reader: Of the log.
+            is_recounted: Whether the ledger publishes everything again.
+
+        Raises:
+            ExpectedError: The topic does not exist, or is not the one that was read.
+        """
+        await self._check(state, reader)
+        if state is not None:
+            self.next, self._read, self._all_of = state.next, state.read, set(state.all_of)
+        if state is not None and state.is_all:
+            self._telling.adopt(state.written, is_all=True)
+        else:
+            # Others write to this topic too, and behind their open transactions there may be something of what it has told.
+            async for records in reader.read(self._context.catalogue.told.whole, complete=True):
+                for record in records:
+                    if teller_of(record_key(record)) == self._number:
+                        self._telling.recall(record.partition, decode_told(record_value(record)))
+            self._telling.begin()
+            self._telling.note(await in_turns(self._ledger.standing()))
+        since = self._context.settings.production_since
+        if is_recounted or state is None or state.withheld or state.since != since:
+            published: dict[str, bytes | None] = {}
+            async for records in reader.read([(self._context.catalogue.violations.name, self._number)]):
+                published |= {record_key(record).decode(): record.value for record in records}
+            self._withheld = Withheld(ends, {key: value for key, value in published.items() if value is not None})
+            self._withheld.hold(self._ledger.violations())
+
+    async def _check(self, state: ToldState | None, reader: LogReader) -> None:
+        topic, homes_wanted = self.at.topic, self._context.settings.partitions
+        found = (await reader.partition_counts([topic]))[topic]
+        if found != homes_wanted:
+            what = f"has {found} partitions, the settings say {homes_wanted}" if found else "does not exist"
+            raise ExpectedError(f"{topic} {what}: milestones topics plan tells what to do", exit_code=3)
+        end = (await reader.bounds([self.at]))[self.at].end
+        if state is not None and state.next > end:
+            raise ExpectedError(
+                f"{topic}-{self._number} ends at {end}, ledger {self._number} has read up to {state.next}: the topic was made "
+                "again; delete all internal topics but quarantine and replayed, so that everything is counted again"
+            )
+
+    # A step ---------------------------------------------------------------------------------------------------------
+
+    async def take(self, batch: Batch) -> None:
+        """Takes a batch of what it is told."""
+        if batch.first > self.next:
+            raise RuntimeError(
+                f"{self.at.topic}-{self.at.partition}: read up to {self.next}, fetched from {batch.first}"
+            )
+        async for record in paced(batch.records):
+            if record.offset >= self.next:
+                self._hear(record)
+        self.next = max(self.next, batch.next)
+
+    def _hear(self, record: LogRecord) -> None:
+        told = decode_told(record_value(record))
+        self._read += 1
+        self._ledger.hear(told.deliveries)
+        if told.is_all:
+            self._all_of.add(teller_of(record_key(record)))
+
+    def note(self, changes: LedgerChanges) -> None:
+        """Takes what a step has changed, and out of it what is not to be published yet."""
+        self._telling.note(changes.deliveries)
+        if self._withheld is not None:
+            self._withheld.hold(changes.violations)
+            changes.violations.clear()
+
+    def release(self, changes: LedgerChanges, positions: Mapping[Partition, int], most: int) -> bool:
+        """Once everything is read and told, puts what was withheld into changes, so many at most at once.
+
+        Returns:
+            Whether these were the last.
+        """
+        if self._withheld is None or not self._is_releasing(positions):
+            return False
+        if not self._withheld.release(changes.violations, most):
+            return False
+        self._withheld = None
+        return True
+
+    def has_more(self, positions: Mapping[Partition, int], *, has_read: bool) -> bool:
+        """Whether something waits to be told or published, for which nothing has to come.
+
+        Args:
+            positions: Up to where the sources are read.
+            has_read: Whether no rebuild has more to read.
+        """
+        return self._telling.has_more(has_read=has_read) or (has_read and self._is_releasing(positions))
+
+    def _is_releasing(self, positions: Mapping[Partition, int]) -> bool:
+        return (
+            self._withheld is not None
+            and len(self._all_of) == self._context.settings.partitions
+            and self._withheld.is_over(positions)
+        )
+
+    def records(self, vehicles: dict[str, bytes], *, has_read: bool) -> Iterable[Outgoing]:
+        """What a commit writes of it.
+
+        Args:
+            vehicles: Those that have changed in this step.
+            has_read: Whether no rebuild has more to read.
+        """
+        topic, ledger = self.at.topic, self._context.catalogue.ledger.name
+        key = teller_key(self._number)
+        for home, told in self._telling.records(has_read=has_read, most=self._context.part_rows):
+            yield Outgoing(topic, home, key, encode_told(told))
+        if vehicles:
+            for chunk, body in self.changelog.write(vehicles, self._ledger.vehicles.state_bytes):
+                yield Outgoing(ledger, self._number, chunk, body)
+
+    def state(self) -> ToldState:
+        """For the marker."""
+        return ToldState(
+            next=self.next,
+            read=self._read,
+            written=dict(self._telling.written),
+            is_all=self._telling.is_all,
+            all_of=sorted(self._all_of),
+            withheld=self._withheld is not None,
+            since=self._context.settings.production_since,
+        )
+
+
+def _put(told: dict[DeliveryKey, VehicleDelivery], key: DeliveryKey, delivery: VehicleDelivery | None) -> None:
+    if delivery is None:
+        told.pop(key, None)
+    else:
+        told[key] = delivery

@@ -1,0 +1,87 @@
+"""In which hours the events of each source are dated, by what was ever accepted; and what is said of that."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.memory import HOURS, SIDE, key_of
+from schemas.source_hours import SourceKey, decode_hours, decode_hours_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from tests.simulation.cluster import Entry
+
+#: Type of an event → its family.
+_FAMILIES: Final[Mapping[str, Any]] = {
+    "order.placed.v1": "orders",
+    "order.cancelled.v1": "orders",
+    "vehicle.delivered.v1": "deliveries",
+    "delivery.reversed.v1": "deliveries",
+    "vehicle.produced.v1": "production",
+    "production.reversed.v1": "production",
+}
+_REMEMBERED: Final = key_of(SIDE, HOURS)
+
+#: A business date and the number of an hour in it.
+Hour = tuple[date, int]
+Hours = defaultdict[SourceKey, set[Hour]]
+
+
+class ToldHours:
+    """What the records of one ledger partition, or of the totals, have said.
+
+    Args:
+        broken: Called with what is wrong.
+        place_of: Gives the business date and the hour of the time of an event.
+    """
+
+    def __init__(self, broken: Callable[[str], None], place_of: Callable[[str], Hour]) -> None:
+        self._broken = broken
+        self._place_of = place_of
+        self.hours: Hours = defaultdict(set)
+
+    def without_these(self, counts: Iterable[Entry]) -> Iterator[Entry]:
+        """Takes the records about sources among those of the counts; yields the others."""
+        for entry in counts:
+            of = decode_hours_key(entry.key or b"")
+            if of is None:
+                yield entry
+                continue
+            if entry.partition:
+                self._broken(f"hours of {of} are in partition {entry.partition}")
+            self._hear(of, entry.value)
+
+    def hear_memory(self, entries: Iterable[Entry]) -> None:
+        """Takes what the totals remember."""
+        for entry in entries:
+            if (entry.key or b"").startswith(_REMEMBERED):
+                self._hear(SourceKey.parse((entry.key or b"").removeprefix(_REMEMBERED).decode()), entry.value)
+
+    def check_has(self, events: Iterable[dict[str, Any]]) -> None:
+        """The hours of these events have been told."""
+        for of, hours in self.of(events).items():
+            if not hours <= self.hours[of]:
+                self._broken(f"{of} has events of {min(hours - self.hours[of])}, which is not told")
+
+    def of(self, events: Iterable[dict[str, Any]]) -> Hours:
+        """The hours of events."""
+        found: Hours = defaultdict(set)
+        for event in events:
+            if event["type"] in _FAMILIES:
+                found[SourceKey(_FAMILIES[event["type"]], event["source"])].add(self._place_of(event["time"]))
+        return found
+
+    def _hear(self, of: SourceKey, value: bytes | None) -> None:
+        days = decode_hours(value or b"")
+        told = {(date.fromordinal(day), hour) for day, mask in days.items() for hour in range(24) if mask >> hour & 1}
+        if not told >= self.hours[of]:
+            self._broken(f"hours of {of} are taken back: {min(self.hours[of] - told)}")
+        self.hours[of] = told
+
+
+def hour_of(text: str, zone: Any, starts: int, day: date) -> Hour:
+    """The hour of an event's time in its business date."""
+    return day, (datetime.fromisoformat(text).astimezone(zone).hour - starts) % 24
