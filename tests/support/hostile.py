@@ -24,6 +24,10 @@ TARGET_ID = f"sept-{PAYLOAD}"
 #: An order that contradicts itself.
 ODD_ORDER = f"SO-odd-0-{PAYLOAD}"
 
+#: A publisher that falls silent.
+SHOP = f"/sales/shop{PAYLOAD}"
+CAMPAIGN = "golden-week"
+
 _FIRST = datetime(2024, 9, 9, tzinfo=UTC)
 _DAYS = 29
 _VIN = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
@@ -53,6 +57,25 @@ metric = "orders_placed"
 window = "holiday:national-day"
 scope = ["model"]
 exceeds = 40
+
+[[rule]]
+name = "golden-tens"
+metric = "deliveries"
+window = "campaign"
+scope = ["model"]
+every = 10
+
+[[rule]]
+name = "shops-silent"
+metric = "orders_placed"
+window = "day"
+scope = ["source"]
+stalled_hours = 2
+
+[[campaign]]
+name = "{CAMPAIGN}"
+start = "{TODAY}T08:00:00+08:00"
+hours = 12
 
 [[target]]
 target_id = "year"
@@ -105,21 +128,42 @@ def today(hour: int, minute: int = 0) -> datetime:
 
 
 def history() -> Iterator[Sent]:
-    """Four weeks up to today, contradictions, targets that change, and the totals of two other systems."""
+    """Four weeks up to noon of today, contradictions, targets that change, and the totals of two other systems."""
+    yield from _deliveries(is_later=False)
+    yield from _orders_of_the_shop()
+    yield from _contradictions()
+    yield from _plans()
+
+
+def afternoon() -> Iterator[Sent]:
+    """The rest of today, in which nothing comes of a shop that was there in the morning."""
+    yield from _deliveries(is_later=True)
+
+
+def _deliveries(*, is_later: bool) -> Iterator[Sent]:
     dice = random.Random(7)
     number = 0
     for day in range(_DAYS):
         is_today = day == _DAYS - 1
         for _ in range(DELIVERED_TODAY if is_today else dice.randrange(8, 18)):
             time = _FIRST + timedelta(days=day, minutes=dice.randrange(0, 540))
-            order_id = _order_id(number)
-            data = {"order_id": order_id, "model": "SU7", "variant": _VARIANTS[number % 3], "channel": "app"}
-            placed = event("order.placed.v1", f"p-{number}", time - timedelta(days=3), data, f"/sales/web{PAYLOAD}")
-            yield Sent("orders", order_id.encode(), placed)
-            yield delivery(number, time)
+            if (time >= today(12)) is is_later:
+                yield _placed(_order_id(number), number, time - timedelta(days=3), f"/sales/web{PAYLOAD}")
+                yield delivery(number, time)
             number += 1
-    yield from _contradictions()
-    yield from _plans()
+
+
+def _orders_of_the_shop() -> Iterator[Sent]:
+    """Three orders in the morning of each day of the holiday, today only one."""
+    for day in range(7):
+        for hour in (9, 10, 11) if day else (9,):
+            number = 3000 + 10 * day + hour
+            yield _placed(f"SO-{number}", number, today(hour, 30) - timedelta(days=day), SHOP)
+
+
+def _placed(order_id: str, number: int, time: datetime, source: str) -> Sent:
+    data = {"order_id": order_id, "model": "SU7", "variant": _VARIANTS[number % 3], "channel": "app"}
+    return Sent("orders", order_id.encode(), event("order.placed.v1", f"p-{number}", time, data, source))
 
 
 def _contradictions() -> Iterator[Sent]:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import signal
 import time
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ import pytest
 from aiokafka import TopicPartition
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from streams.kafka.clients import reader
+from schemas.memory import JUDGED
+from schemas.texts import scope_of_source
+from streams.kafka.clients import read_latest, reader
 from tests.support import hostile
 from tests.support.browser import WATCH, Heard, arguments, chromium, picture_lines
 from tests.support.installation import Installation
-from tests.support.time_limits import stretched
+from tests.support.time_limits import deadline, stretched
 from tests.support.webview import WebView
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ VENDOR = Path(__file__).parent / "vendor" / "axe-core"
 AXE = VENDOR / "axe.min.js"
 TODAY_ROW = f"deliveries|model=SU7|day:{hostile.TODAY}"
 TARGET_MILESTONE = f"deliveries/model=SU7/month:2024-09/target:{hostile.TARGET_ID}:250"
+ALERT = f"orders_placed/{scope_of_source(hostile.SHOP)}/hours/stalled:2"
 PAGES = {
     "now": "/",
     "calendar": "/calendar",
@@ -58,13 +62,22 @@ PAGES = {
     "nowhere": f"/nowhere/{quote(hostile.PAYLOAD, safe='')}",
     "refused": f"/windows?sort={quote(hostile.PAYLOAD, safe='')}",
     "kiosk": "/?kiosk=1",
+    "campaign": f"/campaigns/{hostile.CAMPAIGN}?metric=deliveries&scope=model%3DSU7",
+    "campaign-empty": f"/campaigns/{hostile.CAMPAIGN}?metric=cancellations&scope=model%3DSU7",
+    "day-kiosk": f"/calendar/{hostile.TODAY}?kiosk=1",
+    "campaign-kiosk": f"/campaigns/{hostile.CAMPAIGN}?metric=deliveries&scope=model%3DSU7&kiosk=1",
+    "alerts": "/milestones?kind=stalled&show=all",
+    "alert": f"/milestones/{quote(ALERT, safe='')}",
 }
 #: What a person must find on a page.
-HOSTILE_PAGES = ("order", "milestone", "targets", "dead-letters", "violations", "reconciliation")
+HOSTILE_PAGES = ("alerts", "alert", "order", "milestone", "targets", "dead-letters", "violations", "reconciliation")
 #: What is beyond the right edge of a phone, for the message of a failed test.
 STICKS_OUT = """[...document.querySelectorAll('body *')]
     .filter((each) => each.getBoundingClientRect().right > 361 && !each.parentElement.closest('.scroll'))
     .map((each) => `${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 40)}`).slice(0, 5)"""
+#: The height of the lowest chart.
+LOWEST_PLOT = """[...document.querySelectorAll('.chart .plot')].filter((each) => each.checkVisibility())
+    .map((each) => each.getBoundingClientRect().height).reduce((one, other) => Math.min(one ?? other, other), null)"""
 SETTINGS = {"MILESTONES_WEB_SHOW_PAYLOADS": "true", "MILESTONES_WEB_RATE_PER_S": "1000"}
 
 
@@ -120,7 +133,11 @@ async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFa
             installation.worker()
             await hostile.send(installation, [*hostile.rejected(), *hostile.history()])
             await installation.applied()
+            await _until_sources_were_looked_at(installation)
+            await hostile.send(installation, [*hostile.afternoon()])
+            await installation.applied()
             web.__enter__()
+            await web.until("/api/v1/milestones?kind=stalled", lambda view: view["total"] >= 1)
             await web.until("/api/v1/dead-letters", lambda view: view["total"] >= 6)
             await web.until("/api/v1/reconciliation", lambda view: view["compared"] == 2)
             await web.until("/api/v1/milestones?kind=target", lambda view: view["total"] >= 1)
@@ -130,6 +147,17 @@ async def site(browser: Browser, kafka: Any, tmp_path_factory: pytest.TempPathFa
             yield made
         finally:
             made.web.__exit__()
+
+
+async def _until_sources_were_looked_at(installation: Installation) -> None:
+    """What is silent already is no news."""
+    give_up_s = deadline(40)
+    while True:
+        memory = await read_latest(installation.settings, [(installation.catalogue.totals.name, 0)])
+        if any(JUDGED.encode() in key for key in memory):
+            return
+        assert time.monotonic() < give_up_s, installation.tails()
+        await asyncio.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +205,7 @@ async def test_a_page_is_whole_safe_and_accessible_in_both_languages(
         await page.goto(PAGES[name])
         await settled(page)
         assert await page.get_attribute("html", "lang") == ("zh-CN" if locale == "zh-CN" else "en")
-        words = await page.inner_text("nav#nav" if name != "kiosk" else "main")
+        words = await page.inner_text("main" if name.endswith("kiosk") else "nav#nav")
         assert bool(re.search(r"[\u4e00-\u9fff]", words)) == (locale == "zh-CN")
         # Unfold everything: what is folded is looked at too.
         await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
@@ -187,6 +215,11 @@ async def test_a_page_is_whole_safe_and_accessible_in_both_languages(
         await assert_accessible(page, contrast=locale == "en-GB")
         if name in HOSTILE_PAGES:
             assert hostile.PAYLOAD[2:20] in await page.inner_text("main"), "hostile text is shown as text"
+        for command in await page.locator(".command code").all_inner_texts():
+            assert hostile.PAYLOAD[2:20] not in shlex.split(command)[0]
+            assert name != "alert" or shlex.split(command) == ["milestones", "explain", ALERT]
+        lowest = await page.evaluate(LOWEST_PLOT)
+        assert lowest is None or lowest > 60, f"a chart of {lowest} pixels"
         assert heard.faults == []
 
 

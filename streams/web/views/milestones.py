@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -109,6 +110,6 @@ def milestone(ask: Ask, milestone_id: str) -> MilestoneView | None:
         latest=lines[-1],
         revisions=lines,
         row=ask.view.windows.get(data.metric, data.scope, data.period),
-        command=f"milestones explain '{milestone_id}'",
+        command=f"milestones explain {shlex.quote(milestone_id)}",
         past=ask.past,
     )
