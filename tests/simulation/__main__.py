@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.coverage import BOUNDARIES, impossible, never_between, runners, table
+from tests.simulation.crashes import killed_at_each_boundary
 from tests.simulation.found import FOUND
 from tests.simulation.world import ALL_WINDOWS, FAULTS, MISHAPS, RULES, Plan, Result, run
 from tests.support.version import version_of_the_tree
@@ -182,12 +183,19 @@ def summary(count: int, seconds: float, seen: Counter[str]) -> list[str]:
     return lines + [f"cannot happen, and was seen: {one}" for one in impossible(seen)]
 
 
-def crash_plans() -> list[Plan]:
-    """Runs the history, killed at each of its write boundaries."""
-    whole = run(HISTORY)
-    if whole.broken:
-        return [HISTORY]
-    return [replace(HISTORY, crash_at=boundary) for boundary in range(1, whole.boundaries + 1)]
+def run_crashes(jobs: int) -> int:
+    """Runs the history, killed at each of its write boundaries; 1 if anything failed."""
+    started = time.monotonic()
+    results = killed_at_each_boundary(HISTORY, jobs=jobs)
+    seen: Counter[str] = Counter()
+    for result in results:
+        seen.update(result.seen)
+        seen["steps"] += result.steps
+    print("\n".join(summary(len(results), time.monotonic() - started, seen)))
+    failed = [result for result in results if result.broken]
+    if failed:
+        report(failed[0])
+    return 1 if failed or impossible(seen) else 0
 
 
 def run_found() -> int:
@@ -230,12 +238,10 @@ def main() -> int:
         return 1 if result.broken else 0
     if arguments.found:
         return run_found()
-    kept = Kept.of(arguments.keep, arguments.first)
-    plans: Iterable[Plan]
     if arguments.crashes:
-        plans = crash_plans()
-    else:
-        plans = (Plan.of(seed) for seed in range(kept.following, kept.first + arguments.seeds))
+        return run_crashes(arguments.jobs)
+    kept = Kept.of(arguments.keep, arguments.first)
+    plans = (Plan.of(seed) for seed in range(kept.following, kept.first + arguments.seeds))
     return run_all(plans, kept, jobs=arguments.jobs, stop_s=arguments.stop)
 
 

@@ -579,6 +579,8 @@ class World:
         self.coverage = Coverage(self.seen)
         self.last: deque[str] = deque(maxlen=_LAST_STEPS)
         self.boundaries = 0
+        #: Asked at each of them, besides the plan, whether the process is killed there.
+        self.kills_at: Callable[[int], bool] | None = None
         self._numbers = count(1)
         self._meanings: dict[tuple[bytes | None, bytes | None, int], Any] = {}
         self._failed = asyncio.Event()
@@ -653,7 +655,8 @@ class World:
         """A write boundary, at which the plan may kill the process."""
         self.boundaries += 1
         process.boundaries_left -= 1
-        if self.boundaries != self.plan.crash_at and process.boundaries_left != 0:
+        is_killed = self.boundaries == self.plan.crash_at or process.boundaries_left == 0
+        if not is_killed and (self.kills_at is None or not self.kills_at(self.boundaries)):
             return False
         self.note(f"{process} is killed {boundary} of {role}")
         self.seen[f"killed: {role} {boundary}"] += 1
@@ -1195,8 +1198,13 @@ class _Listener(logging.Handler):
 _LISTENER = _Listener()
 
 
-def run(plan: Plan) -> Result:
-    """Runs a schedule to its end or to the first violated invariant; those of odd seeds on the hot path in Python, the others as usual."""
+def run(plan: Plan, kills_at: Callable[[int], bool] | None = None) -> Result:
+    """Runs a schedule to its end or to the first violated invariant; those of odd seeds on the hot path in Python, the others as usual.
+
+    Args:
+        plan: The schedule.
+        kills_at: Asked at each write boundary, from 1 on, whether the process that reaches it is killed there.
+    """
     dice = Random(plan.seed)
     loop = SimulatedLoop(dice)
     result = Result(plan)
@@ -1206,6 +1214,7 @@ def run(plan: Plan) -> Result:
     async def main() -> None:
         nonlocal world
         world = World(plan, loop, dice)
+        world.kills_at = kills_at
         _LISTENER.attach(world)
         await world.run()
         world.is_over = True
