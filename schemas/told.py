@@ -7,9 +7,12 @@ is told is absolute, so the last word about a vehicle and an order counts.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class VehicleDelivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,8 +79,8 @@ def decode_told(value: bytes) -> Told:
     return _decode(value)
 
 
-def pack(deliveries: list[Delivered]) -> bytes:
-    """The deliveries of a vehicle: the form in memory and in the changelog."""
+def pack(deliveries: Sequence[tuple[int, str, str, str]]) -> bytes:
+    """The deliveries of a vehicle, each as a `Delivered`: the form in memory and in the changelog."""
     return _pack(deliveries)
 
 

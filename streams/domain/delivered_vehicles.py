@@ -19,12 +19,13 @@ class DeliveredVehicles:
     """VIN → its deliveries that stand, packed: nearly always one.
 
     Attributes:
+        touched: Those that have changed since the last drain, with the time of their first delivery; -1 where they have none.
         state_bytes: Size of all that is packed, with the VINs.
     """
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
-        self._touched: dict[str, None] = {}
+        self.touched: dict[str, int] = {}
         self.state_bytes = 0
 
     def __contains__(self, vin: object) -> bool:
@@ -55,21 +56,22 @@ class DeliveredVehicles:
             if before is None:
                 if each.time_us is None:
                     continue
-                after = pack([Delivered(each.time_us, each.id, each.source, each.order_id)])
+                after, first_us = pack(((each.time_us, each.id, each.source, each.order_id),)), each.time_us
             else:
                 entries = [entry for entry in unpack(before) if entry.order_id != each.order_id]
                 if each.time_us is not None:
                     entries.append(Delivered(each.time_us, each.id, each.source, each.order_id))
-                after = pack(sorted(entries)) if entries else b""
+                entries.sort()
+                after, first_us = (pack(entries), entries[0].time_us) if entries else (b"", -1)
                 if after == before:
                     continue
             self._put(vin, after)
-            self._touched[vin] = None
+            self.touched[vin] = first_us
 
     def drain(self) -> dict[str, bytes]:
         """The vehicles that have changed since the last drain, as `blob`."""
-        touched = {vin: self.blob(vin) for vin in self._touched}
-        self._touched.clear()
+        touched = {vin: self.blob(vin) for vin in self.touched}
+        self.touched.clear()
         return touched
 
     def restore(self, entries: Iterable[tuple[str, bytes]]) -> None:

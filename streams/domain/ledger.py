@@ -415,14 +415,18 @@ class Ledger:
         self._days.add_own(_DELIVERIES, delivered)
         if self._produced_since_us is not None:
             self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
-        told = vehicles.drain()
-        for number, vin in enumerate(told, 1):
+        own = self._orders
+        for number, (vin, first_us) in enumerate(vehicles.touched.items(), 1):
             if number % _PAUSE_ORDERS == 0:
                 yield
+            # Nearly always it was produced before, once, and nothing else is known of it.
+            blob = own.get(vin)
+            if blob is not None and vin not in known_violations and is_sole(blob, PRODUCED, first_us + 1):
+                continue
             now = self._not_produced(vin)
             if now or vin in known_violations:
                 self._set_violations(vin, self._violations_of(vin) + now, violations)
-        own = self._orders
+        told = vehicles.drain()
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
         vocabulary = self._vocabulary.drain()

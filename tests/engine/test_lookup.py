@@ -235,6 +235,42 @@ def test_a_story_says_what_each_event_did_and_where_the_order_counts() -> None:
     assert [event.id for event in story.events if event.correction] == ["p", "d", "d2"]
 
 
+@pytest.mark.parametrize(
+    ("built", "scrapped", "since", "is_wrong"),
+    [
+        (-3, None, "", False),
+        (None, None, "", True),
+        (1, None, "", True),
+        (-3, -2, "", True),
+        (-3, 2, "", False),
+        (None, None, "2024-10-08", False),
+        (None, None, "2024-10-07", True),
+    ],
+)
+def test_a_story_says_that_the_vehicle_was_not_produced(
+    built: float | None, scrapped: float | None, since: str, *, is_wrong: bool
+) -> None:
+    vin = "LNBSU7A10R1000123"
+    settings = Settings(families=("orders", "deliveries", "production"), production_since=since)
+    teller = Teller(settings, load_calendar(("national-day",), ZONE, "CN"), vins_shown=False)
+    facts = [fact(Kind.PLACED, "p", -2), fact(Kind.DELIVERED, "d", 0, vin=vin)]
+    vehicle = [
+        fact(kind, kind.name, day, vin=vin)
+        for kind, day in ((Kind.PRODUCED, built), (Kind.SCRAPPED, scrapped))
+        if day is not None
+    ]
+    found = FoundOrder("SO-1", 0, facts)
+    assert teller.vehicle_of(found) == ("" if since == "2024-10-08" else vin)
+    known = vehicle if teller.vehicle_of(found) else None
+    story = teller.story("SO-1", 0, found, NOTHING_WAITS, [], vehicle=known)
+    kind = "delivered_without_production"
+    assert [(each.kind, each.id) for each in story.violations] == [(kind, "d")] * is_wrong
+    assert [event.effect for event in story.events] == ["placed", kind if is_wrong else "delivered"]
+    came_back = FoundOrder("SO-1", 0, [*facts, fact(Kind.REVERSED, "r", 3, vin=vin)])
+    assert teller.vehicle_of(came_back) == ""
+    assert Teller(Settings(), load_calendar((), ZONE, "CN"), vins_shown=True).vehicle_of(found) == ""
+
+
 def test_an_order_that_came_back_or_was_cancelled_says_so() -> None:
     vin = "LNBSU7A10R1000123"
     back = told([fact(Kind.DELIVERED, "d", 0, vin=vin), fact(Kind.REVERSED, "r", 1, vin=vin)], families=("deliveries",))

@@ -74,6 +74,9 @@ async def _add_production(before: Installation, config: str) -> None:
         told = await installation.run("order", order_id)
         assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
         assert "delivered_without_production" in told.stdout
+        for option, value in (("--order", order_id), ("--vin", unproduced)):
+            listed = await installation.run("violations", option, value)
+            assert listed.stdout.startswith(f"{unproduced}  delivered_without_production  "), listed.stdout
         vin = json.loads(made[0].value)["data"]["vin"]
         told = await installation.run("order", "--vin", vin)
         assert told.stdout.startswith(f"Vehicle {vin}: "), told.stdout + told.stderr

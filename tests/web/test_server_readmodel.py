@@ -265,6 +265,29 @@ def test_violations_are_replaced_order_by_order_and_cured_by_a_tombstone(model: 
         assert view.violations.page(ViolationQuery()) == ([], 0, None, None)
 
 
+def test_a_delivery_that_contradicts_production_is_found_by_its_order(model: ReadModel) -> None:
+    vin, kind = "LNBSU7A10R1000123", "delivered_without_production"
+    listed = [
+        {"kind": "produced_twice", "source": "/line", "id": "b", "message": "m"},
+        {"kind": kind, "source": "/s", "id": "d", "message": "m", "order_id": "SO-1"},
+    ]
+    take(model, Feed.VIOLATIONS, Record(vin.encode(), json.dumps({"order_id": vin, "violations": listed}).encode()))
+    with model.snapshot() as view:
+        for query, kinds in (
+            (ViolationQuery(order_id="SO-1"), [kind]),
+            (ViolationQuery(order_ids=("SO-1", "SO-2")), [kind]),
+            (ViolationQuery(order_id=vin), ["produced_twice"]),
+        ):
+            assert [each.kind for each in view.violations.page(query).violations] == kinds
+        first = view.violations.page(ViolationQuery(limit=1))
+        assert (first.total, [each.order_id for each in first.violations]) == (2, [vin]), "by order"
+        second = view.violations.page(ViolationQuery(limit=1, after=first.next))
+        assert [each.order_id for each in second.violations] == ["SO-1"]
+    take(model, Feed.VIOLATIONS, Record(vin.encode(), None))
+    with model.snapshot() as view:
+        assert view.violations.page(ViolationQuery()).total == 0
+
+
 @pytest.mark.parametrize(
     ("value", "headers", "day", "of_event"),
     [
