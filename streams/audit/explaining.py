@@ -25,6 +25,8 @@ from streams.audit.dead_letters import Letters, accepted, read_letters
 from streams.audit.expected_milestones import follows, passes
 from streams.audit.judging import EFFECTS
 from streams.audit.kept_days import read_kept
+from streams.audit.production import KIND as NOT_PRODUCED
+from streams.audit.production import ProductionRecount, Wrong
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources, Stops, coordinates_of
@@ -38,7 +40,7 @@ from streams.listener import ignore
 from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from aiokafka import AIOKafkaConsumer
 
@@ -312,9 +314,9 @@ async def _known(
     history: list[dict[str, Any]] = []
     if around[1] is not None:
         found = await units.finder.order(around[1].order_id)
-        history = await _history(
-            around[1].order_id, [] if found is None else found.facts, units.business, sources, letters
-        )
+        facts = [] if found is None else found.facts
+        not_produced = await _not_produced(around[1].order_id, facts, units.business, units.finder)
+        history = await _history(around[1].order_id, facts, units.business, sources, letters, not_produced)
     return MilestoneExplanation(
         data=data,
         standing=revisions[-1].stands,
@@ -333,8 +335,20 @@ async def _known(
     )
 
 
-async def _history(
-    order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters
+async def _not_produced(order_id: str, facts: list[Fact], business: Business, finder: Finder) -> set[Wrong]:
+    """The delivery of an order, if no production of its vehicle stood at its time."""
+    recount = ProductionRecount(business)
+    recount.take(order_id, business.read_order(facts))
+    for vin in recount.found() if business.settings.catalogue.judges_production else ():
+        vehicle = await finder.order(vin)
+        if vehicle is not None:
+            recount.take(vin, business.read_order(vehicle.facts))
+        return recount.found().get(vin, set())
+    return set()
+
+
+async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever
+    order_id: str, facts: list[Fact], business: Business, sources: Sources, letters: Letters, not_produced: set[Wrong]
 ) -> list[dict[str, Any]]:
     """What the ledger has of an order and what was rejected of it, each read again where its record is."""
     known = {coordinates_of(fact): fact for fact in facts}
@@ -352,7 +366,7 @@ async def _history(
             message = "its record is no longer in the topic"
             told.append(_Told(place, None, Rejection(letters.by_record[place].reason, message)))
     told.sort(key=lambda each: (each.appended_ms or 0, each.place))
-    return _described_history(told, business, sources, letters)
+    return _described_history(told, business, sources, letters, not_produced)
 
 
 @dataclass
@@ -541,7 +555,11 @@ class _Told(NamedTuple):
 
 
 def _described_history(
-    records: list[_Told], business: Business, sources: Sources, letters: Letters
+    records: list[_Told],
+    business: Business,
+    sources: Sources,
+    letters: Letters,
+    not_produced: Collection[Wrong] = (),
 ) -> list[dict[str, Any]]:
     # Read in the recount's order, so that the same one of two contents with one id counts.
     events = sorted((one.outcome for one in records if isinstance(one.outcome, Fact)), key=coordinates_of)
@@ -561,7 +579,9 @@ def _described_history(
             continue
         letter = letters.by_record.get(at)
         if at in effects:
-            effect = EFFECTS[effects[at]]
+            is_wrong = Wrong(outcome.order_id, outcome.source, outcome.id) in not_produced
+            code = effects[at]
+            effect = EFFECTS[NOT_PRODUCED if is_wrong and code == "delivered" else code]
         elif at in duplicates:
             effect = "no effect: the same event again"
         else:

@@ -74,6 +74,9 @@ async def _add_production(before: Installation, config: str) -> None:
         told = await installation.run("order", order_id)
         assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
         assert "delivered_without_production" in told.stdout
+        milestone = next(event["data"] for event in await installation.milestones() if event["data"].get("cause"))
+        explained = await installation.run("explain", milestone["milestone_id"])
+        assert "delivers the vehicle, although it was not produced before" in explained.stdout, explained.stdout
         for option, value in (("--order", order_id), ("--vin", unproduced)):
             listed = await installation.run("violations", option, value)
             assert listed.stdout.startswith(f"{unproduced}  delivered_without_production  "), listed.stdout
