@@ -416,16 +416,7 @@ class Ledger:
         if self._produced_since_us is not None:
             self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
         own = self._orders
-        for number, (vin, first_us) in enumerate(vehicles.touched.items(), 1):
-            if number % _PAUSE_ORDERS == 0:
-                yield
-            # Nearly always it was produced before, once, and nothing else is known of it.
-            blob = own.get(vin)
-            if blob is not None and vin not in known_violations and is_sole(blob, PRODUCED, first_us + 1):
-                continue
-            now = self._not_produced(vin)
-            if now or vin in known_violations:
-                self._set_violations(vin, self._violations_of(vin) + now, violations)
+        yield from self._judging_vehicles(violations)
         told = vehicles.drain()
         orders = {order_id: own[order_id] for order_id in self._touched}
         self._touched.clear()
@@ -523,6 +514,19 @@ class Ledger:
         self._days.add(group, dims, cause)
         if group == _DELIVERIES and self._produced_since_us is not None:
             self._deliveries[cause.vin, cause.order_id] = cause
+
+    def _judging_vehicles(self, changed: dict[str, OrderViolations | None]) -> Generator[None, None, None]:
+        """Judges the vehicles of which something was told."""
+        for number, (vin, first_us) in enumerate(self.vehicles.touched.items(), 1):
+            if number % _PAUSE_ORDERS == 0:
+                yield
+            # Nearly always it was produced before, once, and nothing else is known of it.
+            blob = self._orders.get(vin)
+            if blob is not None and vin not in self._violations and is_sole(blob, PRODUCED, first_us + 1):
+                continue
+            now = self._not_produced(vin)
+            if now or vin in self._violations:
+                self._set_violations(vin, self._violations_of(vin) + now, changed)
 
     def _not_produced(self, vin: str) -> OrderViolations:
         """The deliveries of a vehicle at whose time no production of it stood."""
