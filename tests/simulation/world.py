@@ -179,6 +179,7 @@ RULES = (
     "built",
     "weeks",
     "silent",
+    "publishers",
     "at-risk-0",
     "at-risk-1",
     "among",
