@@ -384,22 +384,20 @@ class DayCounts:
 
     def orders_in(self, metric: Metric, first_cell: int, last_cell: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in these cells, each once; as of the last step."""
-        found: dict[str, None] = {}
-        for cell in range(first_cell, last_cell + 1):
-            for group, metrics in enumerate(GROUPS):
-                ids = self._orders.get(cell << GROUPS_BITS | group) if metric in metrics else None
-                if ids is not None:
-                    found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
-        return list(found)
+        return _each_once(
+            self._orders.get(cell << GROUPS_BITS | group)
+            for cell in range(first_cell, last_cell + 1)
+            for group, metrics in enumerate(GROUPS)
+            if metric in metrics
+        )
 
     def orders_in_minute(self, metric: Metric, minute: int) -> list[str]:
         """Ids of the orders that have, or had, units of a metric in a minute of UTC of a campaign, each once."""
-        found: dict[str, None] = {}
-        for group, metrics in enumerate(GROUPS):
-            ids = self._orders_of_minutes.get(minute << GROUPS_BITS | group) if metric in metrics else None
-            if ids is not None:
-                found.update(dict.fromkeys(ids.decode().split("\n")[:-1]))
-        return list(found)
+        return _each_once(
+            self._orders_of_minutes.get(minute << GROUPS_BITS | group)
+            for group, metrics in enumerate(GROUPS)
+            if metric in metrics
+        )
 
     def units_before(self, metric: Metric, scope: str, first_day: date, cell: int) -> int:
         """Units of a metric and scope from a date on and before a cell, as of the last step."""
@@ -520,6 +518,15 @@ class DayCounts:
             self._scopes_by_code.append(scopes)
         code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
         return code
+
+
+def _each_once(noted: Iterable[bytearray | None]) -> list[str]:
+    """The ids of orders that are noted in some places, each once."""
+    ids: list[str] = []
+    for each in noted:
+        if each is not None:
+            ids += each.decode().split("\n")[:-1]
+    return list(dict.fromkeys(ids))
 
 
 def _note(orders: dict[int, bytearray], place: int, ids: list[str]) -> None:

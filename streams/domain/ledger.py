@@ -18,9 +18,10 @@ from schemas.facts import FAMILIES, ID_CONFLICT, TOO_MANY_EVENTS, DayCount, Dims
 from schemas.source_hours import SourceKey
 from streams.domain import hotpath
 from streams.domain.campaigns import MINUTE_US
+from streams.domain.counted_units import CountedUnits
 from streams.domain.daycounts import GROUP_OF_METRIC, GROUPS, PLACED_GROUP, DayCounts
 from streams.domain.delivered_vehicles import DeliveredVehicles, DeliveryKey
-from streams.domain.nth import answer_of
+from streams.domain.nth import answer_of, answering
 from streams.domain.orders import (
     CANCELLATIONS,
     CANCELLED,
@@ -39,6 +40,7 @@ from streams.domain.orders import (
     judge,
     produced_within,
 )
+from streams.domain.packed_columns import plain_units
 from streams.domain.packing import (
     MIN_EVENT_BYTES,
     Vocabulary,
@@ -47,6 +49,7 @@ from streams.domain.packing import (
     holds,
     is_sole,
     sole_event,
+    sole_id,
     unpack,
 )
 from streams.domain.pauses import whole
@@ -72,6 +75,8 @@ _PAUSE_ORDERS: Final = 1000
 _PAUSE_ANSWERED: Final = 500
 #: Minutes with orders of one sort that are counted anew between two pauses.
 _PAUSE_MINUTES: Final = 100
+#: Orders that are looked at together for an answer.
+_ANSWERED_AT_ONCE: Final = 5_000
 #: Orders that are restored together: their columns fit into the processor's cache.
 _RESTORED_AT_ONCE: Final = 10_000
 
@@ -225,39 +230,58 @@ class Ledger:
             answer = yield from self._answering_of_campaign(first, self._scopes_meant(first))
             return [answer]
         before: list[int] = []
-        asked_in: dict[str, list[int]] = {}
-        for number, question in enumerate(questions):
+        # Questions about the same scopes are about the same units.
+        groups: dict[tuple[str, ...], CountedUnits] = {}
+        asked_in: dict[str, list[CountedUnits]] = {}
+        units_of: list[CountedUnits] = []
+        for question in questions:
             first_day, scopes = date.fromordinal(question.first_day), self._scopes_meant(question)
             before.append(
                 sum(self._days.units_before(first.metric, scope, first_day, first.first_cell) for scope in scopes)
             )
-            for scope in scopes:
-                asked_in.setdefault(scope, []).append(number)
-        units = yield from self._units_in(first.metric, first.first_cell, first.last_cell, asked_in)
-        return [answer_of(each, before[number], units.get(number, ())) for number, each in enumerate(questions)]
+            group = tuple(sorted(scopes))
+            if group not in groups:
+                groups[group] = CountedUnits(sole_id, self._sole_unit)
+                for scope in scopes:
+                    asked_in.setdefault(scope, []).append(groups[group])
+            units_of.append(groups[group])
+        yield from self._find_units(first.metric, first.first_cell, first.last_cell, asked_in)
+        answers = []
+        for question, counted, units in zip(questions, before, units_of, strict=True):
+            answers.append((yield from answering(question, counted, units)))
+        return answers
 
-    def _units_in(
-        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[int]]
-    ) -> Generator[None, None, dict[int, list[UnitKey]]]:
-        """The units of a metric in some cells, by the numbers of the questions that ask in one of their scopes."""
-        units: dict[int, list[UnitKey]] = {}
+    def _find_units(
+        self, metric: Metric, first_cell: int, last_cell: int, asked_in: Mapping[str, Sequence[CountedUnits]]
+    ) -> Generator[None]:
+        """Adds the units of a metric in some cells to those of the scopes that they count in."""
         known: dict[int, bool] = {}
         days, words, wanted = self._days, self._vocabulary.words, asked_in.keys()
-        for number, order_id in enumerate(days.orders_in(metric, first_cell, last_cell), 1):
-            if number % _PAUSE_ANSWERED == 0:
-                yield
-            blob = self._orders[order_id]
-            # A unit has the dimensions of an event of its order; to judge one takes five times as long.
-            if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
-                continue
-            for of, dims, cause in self._judge(unpack(order_id, blob, words)).units:
-                cell = days.cell_of(cause.time_us)
-                if of != metric or not first_cell <= cell <= last_cell:
+        order_ids = days.orders_in(metric, first_cell, last_cell)
+        for start in range(0, len(order_ids), _ANSWERED_AT_ONCE):
+            some = order_ids[start : start + _ANSWERED_AT_ONCE]
+            blobs = [self._orders[order_id] for order_id in some]
+            plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
+            for code, cell, some_units in plain.by_dims_and_cell(days):
+                scopes = days.scopes_at(cast("Dims", words[code]), cell) if first_cell <= cell <= last_cell else ()
+                for each in {id(each): each for scope in scopes for each in asked_in.get(scope, ())}.values():
+                    each.add_orders(some_units, some, blobs)
+            yield
+            for number, place in enumerate(others, 1):
+                if number % _PAUSE_ANSWERED == 0:
+                    yield
+                order_id, blob = some[place], blobs[place]
+                # A unit has the dimensions of an event of its order; to judge one takes five times as long.
+                if not any(self._may_count_in(dims, wanted, known) for _, _, _, dims, _ in heads(blob)):
                     continue
-                unit = cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset
-                for asking in {number for scope in days.scopes_at(dims, cell) for number in asked_in.get(scope, ())}:
-                    units.setdefault(asking, []).append(unit)
-        return units
+                for of_metric, dims, cause in self._judge(unpack(order_id, blob, words)).units:
+                    cell = days.cell_of(cause.time_us)
+                    if of_metric != metric or not first_cell <= cell <= last_cell:
+                        continue
+                    unit = _key_of(cause)
+                    scopes = days.scopes_at(dims, cell)
+                    for each in {id(each): each for scope in scopes for each in asked_in.get(scope, ())}.values():
+                        each.add(unit)
 
     def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
         """The same of minutes of a campaign; of one that is not counted there is nothing to say."""
@@ -270,50 +294,33 @@ class Ledger:
         before = sum(
             days.units_of_campaign_before(metric, scope, campaign.name, question.first_cell) for scope in wanted
         )
-        units: list[UnitKey] = []
+        units = CountedUnits(sole_id, self._sole_unit)
         for minute_us in range(first_us, end_us, MINUTE_US):
             cell, known = days.cell_of(minute_us), dict[int, bool]()
-            for number, order_id in enumerate(days.orders_in_minute(metric, minute_us // MINUTE_US), 1):
-                if number % _PAUSE_ANSWERED == 0:
-                    yield
-                blob = self._orders[order_id]
-                plain = self._unit_of_plain(order_id, blob, question, cell, wanted, known)
-                if plain is not None:
-                    units += plain
-                    continue
-                for of, dims, cause in self._judge(unpack(order_id, blob, words)).units:
-                    if of != metric or not minute_us <= cause.time_us < minute_us + MINUTE_US:
-                        continue
-                    if not wanted.isdisjoint(days.scopes_at(dims, cell)):
-                        units.append(
-                            (cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset)
-                        )
-        return answer_of(question, before, units)
+            order_ids = days.orders_in_minute(metric, minute_us // MINUTE_US)
+            for start in range(0, len(order_ids), _ANSWERED_AT_ONCE):
+                some = order_ids[start : start + _ANSWERED_AT_ONCE]
+                blobs = [self._orders[order_id] for order_id in some]
+                plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
+                for code in plain.codes - known.keys():
+                    known[code] = not wanted.isdisjoint(days.scopes_at(cast("Dims", words[code]), cell))
+                asked = plain.with_dims([code for code, is_asked in known.items() if is_asked])
+                units.add_orders(asked, some, blobs)
+                yield
+                for number, place in enumerate(others, 1):
+                    if number % _PAUSE_ANSWERED == 0:
+                        yield
+                    for of_metric, dims, cause in self._judge(unpack(some[place], blobs[place], words)).units:
+                        if of_metric != metric or not minute_us <= cause.time_us < minute_us + MINUTE_US:
+                            continue
+                        if not wanted.isdisjoint(days.scopes_at(dims, cell)):
+                            units.add(_key_of(cause))
+        return (yield from answering(question, before, units))
 
-    def _unit_of_plain(  # noqa: PLR0913, PLR0917 - what is asked, and where
-        self, order_id: str, blob: bytes, question: Question, cell: int, wanted: set[str], known: dict[int, bool]
-    ) -> list[UnitKey] | None:
-        """The unit of an order's only event, if it has one that is asked for; None where the order must be judged.
-
-        A busy minute has tens of thousands of orders, and is asked about three times. Of a unit that is not between the bounds, and so
-        is not listed, only the time is told.
-        """
-        events = heads(blob)
-        if len(events) > 1:
-            return None
-        kind, time_us, _, dims, _ = events[0]
-        group = _GROUP_OF_SOLE.get(kind)
-        if group is None or question.metric not in GROUPS[group]:
-            return [] if group is not None else None
-        if dims not in known:
-            known[dims] = not wanted.isdisjoint(self._days.scopes_at(cast("Dims", self._vocabulary.words[dims]), cell))
-        if not known[dims]:
-            return []
-        before = question.after is not None and time_us < question.after[0]
-        if before or (question.upto is not None and time_us > question.upto[0]):
-            return [(time_us, "", "", 0, 0, 0)]
+    def _sole_unit(self, order_id: str, blob: bytes) -> UnitKey:
+        """The unit of an order's only event."""
         (cause,) = unpack(order_id, blob, self._vocabulary.words)
-        return [(time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset)]
+        return _key_of(cause)
 
     def _may_count_in(self, code: int, wanted: AbstractSet[str], known: dict[int, bool]) -> bool:
         """Whether a unit with the dimensions of a code counts in some scopes on some day; `known` has what was found before."""
@@ -640,6 +647,16 @@ class Ledger:
             violations = self._not_produced(vin)
             if violations:
                 self._violations[vin] = self._violations_of(vin) + violations
+
+
+def _kinds_of(metric: Metric) -> list[int]:
+    """The kinds of events that are units of a metric where they are their order's only one."""
+    return [kind for kind, group in _GROUP_OF_SOLE.items() if metric in GROUPS[group]]
+
+
+def _key_of(cause: Fact) -> UnitKey:
+    """The unit of an event."""
+    return cause.time_us, cause.id, cause.source, cause.topic, cause.partition, cause.offset
 
 
 def _unit_key(unit: Unit) -> tuple[str, Dims, str, str]:

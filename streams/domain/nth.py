@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from schemas.questions import MOST_UNITS, Answer
+from streams.domain.pauses import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from schemas.questions import Question, UnitKey
 
 
 #: Units on each side that are asked about too, while there are too many to be listed next; then so many that all are.
 _FAR_MARGIN: Final = 350
+#: Units that are told between two pauses: all of the same second may have to be sorted for one of them.
+_PAUSE_UNITS: Final = 16
 
 
 class Miss(Enum):
@@ -37,6 +40,22 @@ class Between(NamedTuple):
     upto: UnitKey | None
 
 
+class InOrder(Protocol):
+    """Units in their order."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> UnitKey: ...
+    def up_to(self, unit: UnitKey, /) -> int:
+        """How many are not after one."""
+
+
+class _Sorted(list["UnitKey"]):
+    """Units, sorted."""
+
+    def up_to(self, unit: UnitKey) -> int:
+        return bisect_right(self, unit)
+
+
 def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answer:
     """One partition's answer.
 
@@ -45,12 +64,21 @@ def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answ
         before: The partition's units in the window before the cells.
         units: Its units in the cells, in any order.
     """
-    ordered = sorted(units)
-    first = bisect_right(ordered, question.after) if question.after is not None else 0
-    end = bisect_right(ordered, question.upto) if question.upto is not None else len(ordered)
+    return whole(answering(question, before, _Sorted(sorted(units))))
+
+
+def answering(question: Question, before: int, ordered: InOrder) -> Generator[None, None, Answer]:
+    """The same of units in their order, with pauses."""
+    first = ordered.up_to(question.after) if question.after is not None else 0
+    end = ordered.up_to(question.upto) if question.upto is not None else len(ordered)
     within = max(0, end - first)
     listed = min(within, MOST_UNITS)
     ranks = [(number * within + listed - 1) // listed for number in range(1, listed + 1)]
+    units: list[UnitKey] = []
+    for rank in ranks:
+        if len(units) % _PAUSE_UNITS == 0:
+            yield
+        units.append(ordered[first + rank - 1])
     return Answer(
         id=question.id,
         before=before,
@@ -58,7 +86,7 @@ def answer_of(question: Question, before: int, units: Sequence[UnitKey]) -> Answ
         passed=first,
         within=within,
         ranks=ranks,
-        units=[ordered[first + rank - 1] for rank in ranks],
+        units=units,
     )
 
 

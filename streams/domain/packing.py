@@ -217,6 +217,12 @@ def sole_event(blob: bytes) -> tuple[int, int]:
     return (content & KIND, time_us) if _EVENT.size + text_bytes == len(blob) else (0, 0)
 
 
+def sole_id(blob: bytes) -> str:
+    """The id of an order's only event."""
+    *_, id_end, _ = _EVENT.unpack_from(blob)
+    return blob[_EVENT.size :].decode()[:id_end]
+
+
 def is_sole(blob: bytes, kind: int, before_us: int) -> bool:
     """Whether an order's only event is of a kind and earlier than a time."""
     content, time_us, text_bytes = _SOLE.unpack_from(blob, _COORDINATES_BYTES)

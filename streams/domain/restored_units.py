@@ -22,7 +22,8 @@ from streams.domain.orders import (
     PRODUCED,
     PRODUCED_METRIC,
 )
-from streams.domain.packing import BACKFILL, KIND, LAYOUT, heads, unpack
+from streams.domain.packed_columns import EVENT, cells_of, placed
+from streams.domain.packing import BACKFILL, KIND, heads, unpack
 from streams.domain.zone import HOURS, QUARTER_HOUR_US
 
 if TYPE_CHECKING:
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact, Metric
     from streams.domain.daycounts import DayCounts
+    from streams.domain.packed_columns import Numbers
     from streams.domain.packing import Word
 
-    Numbers = NDArray[np.int64]
 
-_EVENT: Final = np.dtype([(name, f"<{code}") for name, code in LAYOUT])
 #: Of an order with one event, by its kind: the group of metrics that it adds to, -1 for none.
 _GROUP_OF_SOLE: Final = np.full(KIND + 1, -1, np.int64)
 _GROUP_OF_SOLE[PLACED] = PLACED_GROUP
@@ -179,7 +179,7 @@ class RestoredUnits:
 
     def _count(self, units: _Units, order_ids: list[str], blobs: list[bytes]) -> None:
         """Sums up units by cell, group, scopes and flag; these sums go to their days."""
-        keys = (self._cells_of(units.time_us) << GROUPS_BITS | units.group) << _CODE_BITS
+        keys = (cells_of(units.time_us, self._days) << GROUPS_BITS | units.group) << _CODE_BITS
         keys |= self._codes_of(units.dims) << 1 | units.backfill
         sequence = np.argsort(keys, kind="stable")
         keys, orders = keys[sequence], units.order[sequence]
@@ -245,14 +245,6 @@ class RestoredUnits:
         within = np.arange(len(sums)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return np.array(members, np.int64)[bounds[kind_of][sums] + within], sums
 
-    def _cells_of(self, time_us: Numbers) -> Numbers:
-        quarters, of = np.unique(time_us // QUARTER_HOUR_US, return_inverse=True)
-        known = [self._days.cell_of_quarter(quarter) for quarter in quarters.tolist()]
-        cells = np.array([-1 if cell is None else cell for cell in known], np.int64)[of]
-        for place in np.flatnonzero(cells < 0).tolist():
-            cells[place] = self._days.cell_of(int(time_us[place]))
-        return cells
-
     def _codes_of(self, dims: Numbers) -> Numbers:
         codes = self._codes
         for word in np.unique(dims[codes[dims] < 0]).tolist():
@@ -293,20 +285,17 @@ class _Causes:
 
 
 def _events_of(blobs: list[bytes]) -> _Events:
-    sizes = np.fromiter(map(len, blobs), np.int64, len(blobs))
-    ends = np.cumsum(sizes)
-    # What would be an event at each place; those of an order begin at its start and where the first one ends.
-    data = b"".join(blobs) + bytes(_EVENT.itemsize)
-    at_place = np.ndarray(len(data) - _EVENT.itemsize + 1, np.dtype((np.void, _EVENT.itemsize)), data, strides=(1,))
-    first = at_place[ends - sizes]
-    second_at = ends - sizes + _EVENT.itemsize + first.view(_EVENT)["text_bytes"]
+    # The events of an order begin at its start and where the first one ends.
+    at_place, starts, ends = placed(blobs)
+    first = at_place[starts]
+    second_at = starts + EVENT.itemsize + first.view(EVENT)["text_bytes"]
     has_second = second_at < ends
     followed = np.flatnonzero(has_second)
-    events = np.concatenate((first, at_place[second_at[followed]])).view(_EVENT)
+    events = np.concatenate((first, at_place[second_at[followed]])).view(EVENT)
     second = np.full(len(blobs), -1, np.int64)
     second[followed] = np.arange(len(blobs), len(events))
     has_more = np.zeros(len(blobs), np.bool_)
-    has_more[followed] = second_at[followed] + _EVENT.itemsize + events["text_bytes"][len(blobs) :] < ends[followed]
+    has_more[followed] = second_at[followed] + EVENT.itemsize + events["text_bytes"][len(blobs) :] < ends[followed]
     return _Events(
         (events["content"] & KIND).astype(np.int64),
         events["time_us"].astype(np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
@@ -10,6 +11,7 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +19,10 @@ from hypothesis import strategies as st
 from schemas.facts import METRICS
 from schemas.questions import Question, decode_questions, encode_questions
 from streams.domain import nth
+from streams.domain.counted_units import CountedUnits
 from streams.domain.ledger import Ledger
 from streams.domain.nth import Between, Miss, answer_of, nth_unit
+from streams.domain.packed_columns import PlainUnits
 from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from tests.domain.facts import SU7, YU7, delivered, us, void
@@ -62,6 +66,31 @@ def question(metric: Metric, scope: str, cells: tuple[int, int], bounds: Between
         after=bounds.after,
         upto=bounds.upto,
     )
+
+
+@given(st.lists(units, unique=True, max_size=60), st.data())
+def test_units_that_are_known_by_their_times_are_in_the_same_order_as_whole_ones(
+    every: list[UnitKey], data: st.DataObject
+) -> None:
+    """Whatever has the same time, and the same id, and whenever more of them are added."""
+    counted = CountedUnits(lambda blob: every[int(blob)][1], lambda order_id, blob: every[int(order_id or blob)])
+    added: list[UnitKey] = []
+    while len(added) < len(every):
+        some = range(len(added), data.draw(st.integers(len(added) + 1, len(every))))
+        if data.draw(st.booleans()):
+            times = np.array([every[number][0] for number in some], np.int64)
+            names = [str(number) for number in [0, *some]]
+            places = np.arange(1, len(names), dtype=np.int64)
+            counted.add_orders(PlainUnits(times, places, places), names, [name.encode() for name in names])
+        else:
+            for number in some:
+                counted.add(every[number])
+        added += [every[number] for number in some]
+        ordered = sorted(added)
+        assert len(counted) == len(ordered)
+        assert [counted[place] for place in range(len(ordered))] == ordered
+        for unit in every:
+            assert counted.up_to(unit) == bisect_right(ordered, unit)
 
 
 @given(st.lists(st.lists(units, unique=True, max_size=40), min_size=1, max_size=5), st.data())
