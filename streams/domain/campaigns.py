@@ -121,6 +121,15 @@ class Campaigns:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    @classmethod
+    def parse(cls, text: str) -> Campaigns:
+        """The campaigns of a text as below.
+
+        Raises:
+            ValueError: It is none.
+        """
+        return cls(map(Campaign.parse, filter(None, text.split("; "))))
+
     @cached_property
     def text(self) -> str:
         """All that counts depend on; "" without campaigns."""

@@ -16,7 +16,6 @@ import stat
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
 from aiokafka import TopicPartition
@@ -28,6 +27,7 @@ from schemas.outputs import source_name
 from schemas.partitioner import homes
 from schemas.texts import tidy_key
 from streams.domain.announcements import Announcement
+from streams.domain.campaigns import Campaigns
 from streams.domain.packing import has_event_between, terms, unpack
 from streams.domain.zone import BusinessZone
 from streams.errors import ExpectedError
@@ -467,12 +467,12 @@ class Finder:
         return Waiting(records, of_order)
 
     async def counted_by(self) -> Settings:
-        """The settings with the campaigns that the ledger counts, which events may have announced."""
+        """The settings with the campaigns that the ledger says it counts: events may have announced others."""
         markers = [marker for marker in (await self._markers()).values() if marker is not None]
-        last = max((Announcement.parse(each.announced) for each in markers), key=attrgetter("number"), default=None)
-        if last is None or not last.number:
+        last = max(markers, key=lambda each: Announcement.parse(each.announced).number, default=None)
+        if last is None or last.campaigns == Campaigns(self._settings.campaigns).text:
             return self._settings
-        return self._settings.with_campaigns(last.beside(self._settings.campaigns))
+        return self._settings.with_campaigns(Campaigns.parse(last.campaigns))
 
     async def _markers(self) -> dict[int, Marker | None]:
         """The last marker of each partition; those whose changelog was not read are looked up at its end."""

@@ -69,7 +69,9 @@ class Orders:
         self._finder: Finder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = "" if settings.web_orders else "orders are not looked up here: web_orders = false"
-        self._campaigns = settings.campaigns
+        #: The settings with the campaigns that the ledger counts, and whether it has said which.
+        self.counted_by = settings
+        self.knows_campaigns = False
         self._calendar = calendar_of(settings)
         self._teller = Teller(settings, self._calendar, vins_shown=settings.web_show_vins)
 
@@ -107,8 +109,9 @@ class Orders:
 
     def _count_by(self, settings: Settings) -> None:
         """Tells orders by these campaigns from now on: what is being told meanwhile is told by the former ones."""
-        if settings.campaigns != self._campaigns:
-            self._campaigns = settings.campaigns
+        self.knows_campaigns = True
+        if settings.campaigns != self.counted_by.campaigns:
+            self.counted_by = settings
             self._calendar = calendar_of(settings)
             self._teller = Teller(settings, self._calendar, vins_shown=settings.web_show_vins)
 

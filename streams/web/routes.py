@@ -64,7 +64,8 @@ def asking(web: Web, as_of: str = "") -> Iterator[Ask]:
                 **day_of(web.settings, then),
             }
             status = status.model_copy(update=clock)
-        yield Ask(view, status, web.settings, web.holidays, past)
+        orders = web.orders
+        yield Ask(view, status, orders.counted_by, web.holidays, past, knows_campaigns=orders.knows_campaigns)
 
 
 def past_of(view: Snapshot, as_of: str) -> EarlierMoment:

@@ -82,3 +82,24 @@ async def test_a_campaign_that_an_event_has_announced_is_known_by_its_rows(tmp_p
         assert (found["minutes"], found["row"]["count"], found["others"]) == (1440, 12, [])
         assert "<dt>Campaign su7-launch</dt>" in (await site.get("/?scope=model=SU7")).text
         assert 'value="campaign"' in (await site.get("/windows")).text
+
+
+async def test_a_campaign_is_known_before_its_first_unit_and_after_it_was_withdrawn(tmp_path: Path) -> None:
+    with Site(tmp_path, clock="events") as site:
+        now = "2024-03-28T14:27:10.000Z"
+        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
+        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        site.rows(
+            row(WINDOW, 12, **SPAN, **INSTANTS, metric="orders_placed", by_minute=[5, 7]),
+            row("day:2024-03-28", 50_000, metric="orders_placed"),
+        )
+        settings = site.web.settings.model_copy(update={"campaign": CAMPAIGNS[1:]})
+        # What the ledger says of itself.
+        site.web.orders._count_by(settings)
+        assert "Not begun" in (await site.get("/campaigns/yu7-launch?scope=model=SU7")).text
+        withdrawn = (await site.get("/campaigns/su7-launch?scope=model=SU7")).text
+        assert "No longer counted" in withdrawn
+        assert "12" in withdrawn
+        assert "不再计数" in (await site.get("/campaigns/su7-launch?scope=model=SU7&lang=zh")).text
+        assert "Campaign su7-launch" not in (await site.get("/?scope=model=SU7")).text
+        assert not (await site.get("/api/v1/campaigns/yu7-launch?scope=model=SU7")).json()["left_out"]

@@ -34,7 +34,7 @@ class CampaignView(View):
     """A campaign of a scope: the row of a metric with its minutes, those of the other metrics, its milestones.
 
     `minutes` is how many it has, `elapsed` how many of them have begun by the clock of the service; `count` is null where it is not
-    known what it was at the earlier moment that is shown. `others` are the campaigns besides, by their starts.
+    known what it was at the earlier moment that is shown. `left_out` says that it is not counted any more. `others` are the campaigns besides, by their starts.
     """
 
     name: str
@@ -43,6 +43,7 @@ class CampaignView(View):
     ends_at: Instant
     minutes: int
     elapsed: int
+    left_out: bool
     metric: str
     scope: str
     metrics: list[str]
@@ -86,6 +87,7 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         starts_at=starts_at,
         ends_at=ends_at,
         minutes=minutes,
+        left_out=ask.is_left_out(name),
         elapsed=min(max((now - start) // _MINUTE + 1, 0), minutes),
         metric=metric,
         scope=scope,

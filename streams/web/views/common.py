@@ -276,6 +276,7 @@ class Ask:
         settings: For rules and what may be shown.
         holidays: What is known of them.
         past: The earlier moment that is asked for; `None` is now.
+        knows_campaigns: Whether the campaigns of the settings are those that are counted now: events may have announced others.
     """
 
     view: Snapshot
@@ -283,6 +284,12 @@ class Ask:
     settings: Settings
     holidays: tuple[HolidayYear, ...]
     past: EarlierMoment | None = None
+    knows_campaigns: bool = False
+
+    def is_left_out(self, campaign: str) -> bool:
+        """Whether a campaign is known not to be counted any more."""
+        is_counted = any(each.name == campaign for each in self.settings.campaigns)
+        return self.knows_campaigns and self.past is None and not is_counted
 
     @property
     def today(self) -> date:

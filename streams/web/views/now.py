@@ -169,7 +169,8 @@ def _campaigns(ask: Ask, scope: str) -> list[str]:
     """The campaigns that run, or have ended lately, the latest first."""
     now = datetime.fromisoformat(ask.status.business_now)
     since = now - timedelta(days=_HOLIDAY_SHOWN_DAYS)
-    begun = [each for each in ask.campaigns(scope) if each.start <= now and each.end > since]
+    known = [each for each in ask.campaigns(scope) if not ask.is_left_out(each.name)]
+    begun = [each for each in known if each.start <= now and each.end > since]
     return [f"campaign:{each.name}" for each in reversed(begun)][:_CAMPAIGNS_SHOWN]
 
 
