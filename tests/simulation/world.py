@@ -809,7 +809,8 @@ class World:
                 self._heal()
                 if any(worker.engine.stopped for worker in self.workers.values()):
                     self._look_at_gaps()
-            if committed != self.invariants.commits.total() or not self._is_idle() or self.invariants.still_open():
+            behind = not self._is_idle() or self.invariants.still_open() or self.invariants.is_announcing
+            if behind or committed != self.invariants.commits.total():
                 committed, quiet_since_s = self.invariants.commits.total(), self.loop.time()
             elif self.loop.time() - quiet_since_s >= quiet_s:
                 return
