@@ -8,7 +8,7 @@ cannot be read: then something is broken, and processing must stop.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import msgspec
 import orjson
@@ -110,12 +110,14 @@ def decode_batch(
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
     facts = hotpath.plain_facts(records, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes)
-    return [
-        read_fact(record, topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed)
-        if fact is None
-        else fact
-        for fact, record in zip(facts, records, strict=True)
-    ]
+    found: list[Fact | Rejection | None] = [*facts]
+    # Records that are still bytes are made only where they are looked at.
+    for index, fact in enumerate(facts):
+        if fact is None:
+            found[index] = read_fact(
+                records[index], topic=topic, future_limit_us=future_limit_us, max_bytes=max_bytes, framed=framed
+            )
+    return cast("list[Fact | Rejection]", found)
 
 
 def decode_target(

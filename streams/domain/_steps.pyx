@@ -46,7 +46,15 @@ cdef long long QUARTER_HOUR_US = _QUARTER_HOUR_US
 
 
 def store(
-    facts, dict orders, dict touched, vocabulary, dict last_by_source, Py_ssize_t below_limit_bytes, refusal, list refused
+    facts,
+    dict orders,
+    dict touched,
+    dict changed,
+    vocabulary,
+    dict last_by_source,
+    Py_ssize_t below_limit_bytes,
+    refusal,
+    list refused,
 ):
     """As `steps.store`."""
     cdef Py_ssize_t index = -1, duplicates = 0, backfilled = 0, new_bytes = 0, id_bytes = 0
@@ -65,6 +73,7 @@ def store(
         blob = orders.setdefault(order_id, packed)
         if blob is packed:
             touched[order_id] = (None, fact)
+            changed[order_id] = packed
             new_bytes += len(order_id)
         else:
             # An order none of whose events has a text that begins with the id has no event of that id.
@@ -76,7 +85,7 @@ def store(
                     else:
                         duplicates += 1
                     continue
-            orders[order_id] = <bytes> blob + packed
+            orders[order_id] = changed[order_id] = <bytes> blob + packed
             earlier = touched.get(order_id)
             touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
         new_bytes += len(packed)

@@ -182,6 +182,8 @@ class Ledger:
         self._orders: dict[str, bytes] = {}
         # Touched order → its packed events before the step, then the facts that the step has brought.
         self._touched: dict[str, Touched] = {}
+        #: Touched order → its packed events now: to look all of them up once more would cost as much as to store them.
+        self._changed: dict[str, bytes] = {}
         self._days = DayCounts(zone, scopes, campaigns)
         self._violations: dict[str, OrderViolations] = {}
         self.clock_us = 0
@@ -348,6 +350,7 @@ class Ledger:
             facts,
             self._orders,
             self._touched,
+            self._changed,
             self._vocabulary,
             self.last_by_source,
             self._surely_below_limit_bytes,
@@ -422,10 +425,9 @@ class Ledger:
         self._days.add_own(_DELIVERIES, delivered)
         if self._produced_since_us is not None:
             self._deliveries |= {(fact.vin, fact.order_id): fact for fact in delivered}
-        own = self._orders
         yield from self._judging_vehicles(violations)
         told = vehicles.drain()
-        orders = {order_id: own[order_id] for order_id in self._touched}
+        orders, self._changed = self._changed, {}
         self._touched.clear()
         vocabulary = self._vocabulary.drain()
         counts = yield from self._days.ending_step()

@@ -29,6 +29,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
     facts: Sequence[Fact],
     orders: dict[str, bytes],
     touched: dict[str, Touched],
+    changed: dict[str, bytes],
     vocabulary: Vocabulary,
     last_by_source: dict[str, int],
     below_limit_bytes: int,
@@ -41,6 +42,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         facts: Of any orders.
         orders: Packed events by order.
         touched: What the step has touched so far.
+        changed: Packed events of what the step has touched, as they are now.
         vocabulary: Of the packed events.
         last_by_source: The greatest event time of each source.
         below_limit_bytes: An order with fewer bytes can certainly take one more event.
@@ -56,7 +58,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
         packed = pack(fact, vocabulary)
         blob = orders.get(order_id)
         if blob is None:
-            orders[order_id] = packed
+            orders[order_id] = changed[order_id] = packed
             touched[order_id] = (None, fact)
             new_bytes += len(order_id)
         else:
@@ -69,7 +71,7 @@ def store(  # noqa: PLR0913, PLR0917 - the parts of the state, so that the compi
                     else:
                         duplicates += 1
                     continue
-            orders[order_id] = blob + packed
+            orders[order_id] = changed[order_id] = blob + packed
             earlier = touched.get(order_id)
             touched[order_id] = (blob, fact) if earlier is None else (*earlier, fact)
         new_bytes += len(packed)
