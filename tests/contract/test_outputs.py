@@ -6,10 +6,19 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas import codec
-from schemas.outputs import VIOLATION_MESSAGES, ControlHeaders, MilestoneEvent, WindowRow
+from schemas.outputs import (
+    VIOLATION_MESSAGES,
+    ControlHeaders,
+    MilestoneEvent,
+    Violation,
+    ViolationRecord,
+    WindowRow,
+)
 from schemas.rows import PlainRow
 from tests.contract.goldens import MILESTONE_ID, ORDER_ID, OUTPUTS
 
@@ -94,6 +103,13 @@ def test_each_violation_gets_its_line_for_a_person() -> None:
     record = codec.decode_violations(codec.encode_violations(ORDER_ID, found))
     assert record.order_id == ORDER_ID
     assert [(each.kind, each.message) for each in record.violations] == list(VIOLATION_MESSAGES.items())
+
+
+@given(st.text(), st.lists(st.builds(Found, st.sampled_from(sorted(VIOLATION_MESSAGES)), st.text(), st.text())))
+def test_violations_are_written_like_their_model_to_the_byte(order_id: str, found: list[Found]) -> None:
+    listed = [Violation(**each._asdict(), message=VIOLATION_MESSAGES[each.kind]) for each in found]
+    record = ViolationRecord(order_id=order_id, violations=listed)
+    assert codec.encode_violations(order_id, found) == record.model_dump_json().encode()
 
 
 def test_a_violation_that_nobody_described_is_an_error() -> None:
