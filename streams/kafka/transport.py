@@ -21,6 +21,7 @@ from mode.utils.futures import maybe_async
 
 from schemas import hotpath
 from streams.kafka.long_poll import LongPollConsumer
+from streams.kafka.reading_order import reading_order
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
 from streams.kafka.whole_batches import WholeBatches, take_whole
@@ -458,13 +459,37 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         """The same, for methods without a result."""
         await maybe_async(fun(*args, **kwargs))
 
-    async def _fetch_records(self, consumer: AIOKafkaConsumer, *partitions: Any, **limits: Any) -> Any:
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,
+    ) -> Any:
         """Fetches. What the group's coordinator has failed with is raised first, as aiokafka's own methods do.
 
         Else an error between two fetches would be lost, and the coordination would wait for ever for it to be seen.
         """
         consumer._coordinator.check_errors()  # noqa: SLF001 - Faust fetches past the methods that look
-        return await super()._fetch_records(consumer, *partitions, **limits)
+        later = self._put_in_order(consumer, active_partitions)
+        if later:
+            # Those that come first have something, or have it behind them: there is nothing to wait for.
+            active_partitions, timeout = active_partitions - later, 0
+        return await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+
+    def _put_in_order(self, consumer: AIOKafkaConsumer, active: set[TP]) -> frozenset[tuple[str, int]]:
+        """Sets how far each partition of the sources is read now. Returns those that wait for others."""
+        context = self.consumer.app.context
+        waiting = {}
+        for tp in active if len(active) > 1 else ():
+            batches = getattr(consumer._fetcher._records.get(tp), "_partition_records", None)  # noqa: SLF001 - what waits to be taken
+            if isinstance(batches, WholeBatches) and tp.topic in context.source_topics.numbers:
+                waiting[tp.topic, tp.partition] = batches
+        heads_ms = {place: batches.head_ms for place, batches in waiting.items()}
+        order = reading_order(heads_ms, context.settings.partitions, context.now_us() // 1000)
+        for place, batches in waiting.items():
+            batches.until_ms = order.until_ms.get(place)
+        return frozenset(TP(*place) for place in order.later)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         """A consumer that reads committed records only, which Faust's does just with its own transactions."""

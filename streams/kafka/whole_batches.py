@@ -27,6 +27,8 @@ _LENGTH: Final = Struct(">i")
 _LENGTH_AT: Final = 8
 _BEHIND_LENGTH: Final = 12
 _VERSION_AT: Final = 16
+_TIME: Final = Struct(">q")
+_LAST_TIME_AT: Final = 35
 _VERSION: Final = 2
 
 #: In the attributes.
@@ -42,6 +44,9 @@ _DECOMPRESS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
     4: zstd_decode,
 }
 
+#: Fewer records are not taken for the sake of their order: where publishers send small batches, each would be handed over alone.
+_LEAST_RECORDS: Final = 500
+
 
 class WholeBatches:
     """What a fetch of a partition has brought; takes the place of aiokafka's `PartitionRecords`.
@@ -56,6 +61,7 @@ class WholeBatches:
 
     Attributes:
         next_fetch_offset: Behind the records that were taken.
+        until_ms: Batches that were appended later are left for another time, once some records have been taken; None for no limit.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a fetch is answered with
@@ -75,7 +81,17 @@ class WholeBatches:
         self._records = records
         self._left: Any = self._none()
         self._after_left = offset
+        self._left_ms = 0
         self.next_fetch_offset = offset
+        self.until_ms: int | None = None
+
+    @property
+    def head_ms(self) -> int:
+        """When the next record was appended, milliseconds since 1970; 0 where there is none."""
+        if self._left:
+            return self._left_ms
+        at = self._at + _LAST_TIME_AT
+        return int(_TIME.unpack_from(self._data, at)[0]) if len(self._data) - at >= _TIME.size else 0
 
     @staticmethod
     def can_read(data: bytes) -> bool:
@@ -95,6 +111,8 @@ class WholeBatches:
         """
         taken = self._none()
         while most is None or len(taken) < most:
+            if self.until_ms is not None and len(taken) >= _LEAST_RECORDS and self.head_ms > self.until_ms:
+                break
             if not self._left and not self._read_on():
                 return taken, True
             room = len(self._left) if most is None else most - len(taken)
@@ -140,7 +158,7 @@ class WholeBatches:
                 if records and ControlRecord.parse(records[0].key) == ABORT_MARKER:
                     self._aborted_producers.discard(producer)
                 records = self._none()
-            self._after_left = base_offset + last_delta + 1
+            self._after_left, self._left_ms = base_offset + last_delta + 1, last_ms
             if records:
                 self._left = records
                 return True

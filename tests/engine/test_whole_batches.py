@@ -79,23 +79,28 @@ def fetches(draw: st.DrawFn) -> tuple[bytes, int, list[tuple[int, int]]]:
     return data[: len(data) - cut] if cut else data, offset, sorted(aborted, key=lambda each: each[1])
 
 
+def result_of(tp: TP, data: bytes, offset: int, aborted: list[tuple[int, int]] | None = None) -> FetchResult:
+    """What the hot path gives out of a fetch."""
+    own = _result(tp, data, offset, aborted or [])
+    listed = own._partition_records._aborted_transactions
+    take_whole(own, WholeBatches(tp.topic, tp.partition, data, offset, listed, hotpath.compiled_records))
+    return own
+
+
 def results(data: bytes, offset: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, FetchResult]:
     """What aiokafka gives out, and what the hot path does."""
+    return _result(ONE, data, offset, aborted), result_of(ONE, data, offset, aborted)
 
-    def result() -> FetchResult:
-        fetched = PartitionRecords(
-            ONE, MemoryRecords(data), aborted, offset, None, None, check_crcs=False, isolation_level=1
-        )
-        fetched._consumer_record = _fetched_record
-        state = SimpleNamespace(paused=False, position=offset)
-        state.consumed_to = lambda position: setattr(state, "position", position)
-        assignment = SimpleNamespace(active=True, state_value=lambda _tp: state)
-        return FetchResult(ONE, assignment=assignment, partition_records=fetched, backoff=0)
 
-    own = result()
-    listed = own._partition_records._aborted_transactions
-    take_whole(own, WholeBatches(ONE.topic, ONE.partition, data, offset, listed, hotpath.compiled_records))
-    return result(), own
+def _result(tp: TP, data: bytes, offset: int, aborted: list[tuple[int, int]]) -> FetchResult:
+    fetched = PartitionRecords(
+        tp, MemoryRecords(data), aborted, offset, None, None, check_crcs=False, isolation_level=1
+    )
+    fetched._consumer_record = _fetched_record
+    state = SimpleNamespace(paused=False, position=offset)
+    state.consumed_to = lambda position: setattr(state, "position", position)
+    assignment = SimpleNamespace(active=True, state_value=lambda _tp: state)
+    return FetchResult(tp, assignment=assignment, partition_records=fetched, backoff=0)
 
 
 def position(result: FetchResult) -> int:

@@ -1,0 +1,51 @@
+"""Of a backlog, the partitions that one ledger partition reads are read in the order in which their records were appended.
+
+Read one after the other, a topic of deliveries would be tens of thousands of records ahead of the orders that they belong to. No
+count would differ in the end; but each of these orders would contradict itself for a moment, which is published, and be judged twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Place = tuple[str, int]
+
+#: What was appended later than so long ago waits for nothing, whatever the clocks of the brokers say.
+RECENT_MS: Final = 2_000
+
+
+class Order(NamedTuple):
+    """Which partitions come first.
+
+    Attributes:
+        until_ms: Partition → the append time up to which it is read now; those that are not listed have no such limit.
+        later: Partitions that wait.
+    """
+
+    until_ms: Mapping[Place, int]
+    later: frozenset[Place]
+
+
+def reading_order(heads_ms: Mapping[Place, int], homes: int, now_ms: int) -> Order:
+    """The order of partitions of which records wait to be read.
+
+    Args:
+        heads_ms: Topic and number of each partition → when its next record was appended, milliseconds since 1970.
+        homes: How many ledger partitions there are; that of a partition is its number modulo theirs.
+        now_ms: The clock.
+    """
+    groups: dict[int, dict[Place, int]] = {}
+    for place, head_ms in heads_ms.items():
+        groups.setdefault(place[1] % homes, {})[place] = head_ms
+    until_ms: dict[Place, int] = {}
+    later: set[Place] = set()
+    for group in groups.values():
+        first_ms = min(group.values())
+        waiting = {place: head_ms for place, head_ms in group.items() if first_ms < head_ms < now_ms - RECENT_MS}
+        if waiting:
+            later.update(waiting)
+            until_ms.update(dict.fromkeys(group.keys() - waiting.keys(), min(waiting.values())))
+    return Order(until_ms, frozenset(later))

@@ -1,0 +1,110 @@
+"""A backlog is read in the order of its append times; nothing waits for long, and nothing is left out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.consumer.fetcher import Fetcher
+from faust.types.tuples import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import hotpath
+from streams.kafka.reading_order import RECENT_MS, reading_order
+from streams.kafka.transport import _ConsumerInLoop
+from streams.kafka.whole_batches import _LEAST_RECORDS
+from tests.engine.test_whole_batches import position, result_of
+from tests.support.batches import Sent, batch
+
+needs_extension = pytest.mark.skipif(
+    hotpath.compiled_records is None, reason="no extension was built (deploy/test builds it)"
+)
+NOW_MS = 1_728_300_000_000
+places = st.tuples(st.sampled_from(("orders", "more-orders", "deliveries")), st.integers(0, 3))
+
+
+@given(st.dictionaries(places, st.integers(NOW_MS - 3 * RECENT_MS, NOW_MS + 10)), st.integers(1, 4))
+def test_what_comes_first_is_read_up_to_what_waits(heads_ms: dict[tuple[str, int], int], homes: int) -> None:
+    order = reading_order(heads_ms, homes, NOW_MS)
+    for home in range(homes):
+        group = {place: head for place, head in heads_ms.items() if place[1] % homes == home}
+        later = group.keys() & order.later
+        if group:
+            # Something is always read, so that nothing waits for ever.
+            assert min(group, key=group.__getitem__) not in later
+        for place, head_ms in group.items():
+            is_recent = head_ms >= NOW_MS - RECENT_MS
+            assert (place in later) is (not is_recent and head_ms > min(group.values()))
+            limit_ms = min((group[other] for other in later), default=None)
+            assert order.until_ms.get(place) == (None if place in later else limit_ms)
+
+
+def test_partitions_of_different_ledger_partitions_do_not_wait_for_each_other() -> None:
+    assert reading_order({("orders", 0): 5, ("deliveries", 1): 7}, 4, NOW_MS) == ({}, frozenset())
+    order = reading_order({("orders", 0): 5, ("deliveries", 4): 7}, 4, NOW_MS)
+    assert order == ({("orders", 0): 7}, frozenset([("deliveries", 4)]))
+
+
+def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> bytes:
+    """Batches appended one after the other; the last one may be cut off."""
+    data = b""
+    for number in range(batches):
+        sent = [Sent(place, b"%d" % number, b"v") for place in range(size)]
+        data += batch(sent, number * size, appended_ms=first_ms + number * step_ms).data
+    return data[:end] if end else data
+
+
+@needs_extension
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(1, 6), st.sampled_from((1, 3, 300, 600))),
+        min_size=2,
+        max_size=4,
+    ),
+    st.integers(100, 2000),
+)
+async def test_all_of_a_backlog_is_read_and_none_far_ahead_of_another(
+    parts: list[tuple[int, int, int, int]], most: int
+) -> None:
+    names = {f"topic-{number}": number for number in range(len(parts))}
+    results = {}
+    for name, (first_ms, step_ms, batches, size) in zip(names, parts, strict=True):
+        tp = TP(name, 0)
+        results[tp] = result_of(tp, backlog(first_ms, step_ms, batches, size, 0), 0)
+    active = set(results)
+    subscriptions = SimpleNamespace(reassignment_in_progress=False, is_assigned=lambda _tp: True)
+    fetcher = SimpleNamespace(
+        _records=dict(results), _subscriptions=subscriptions, _notify=lambda _: None, _wait_consume_future=None
+    )
+    consumer: Any = SimpleNamespace(_fetcher=fetcher)
+    context = SimpleNamespace(
+        source_topics=SimpleNamespace(numbers=names),
+        settings=SimpleNamespace(partitions=1),
+        now_us=lambda: NOW_MS * 1000,
+    )
+    thread: Any = object.__new__(_ConsumerInLoop)
+    thread.consumer = SimpleNamespace(app=SimpleNamespace(context=context))
+    read: list[tuple[str, int, int]] = []
+    for _ in range(1000):
+        heads = {tp: found._partition_records.head_ms for tp, found in fetcher._records.items()}
+        later = thread._put_in_order(consumer, active)
+        assert not (heads.keys() and later >= heads.keys())
+        found = await Fetcher.fetched_records(fetcher, active - later, timeout=0, max_records=most)
+        for tp, records in found.items():
+            assert tp not in later
+            beyond = [each for each in records if any(each.timestamp > heads[other] for other in later)]
+            # Small batches are taken together, and one is taken whole.
+            assert len(beyond) <= _LEAST_RECORDS + 600
+            read += [(tp.topic, each.offset, each.timestamp) for each in records]
+        if not fetcher._records:
+            break
+    assert sorted((topic, offset) for topic, offset, _ in read) == sorted(
+        (name, offset)
+        for name, (_, _, batches, size) in zip(names, parts, strict=True)
+        for offset in range(batches * size)
+    )
+    assert all(
+        position(found) == batches * size for found, (_, _, batches, size) in zip(results.values(), parts, strict=True)
+    )
