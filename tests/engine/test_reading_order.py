@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from faust.types.tuples import TP
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import hotpath
@@ -57,9 +57,10 @@ def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> b
 
 
 @needs_extension
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(1, 6), st.sampled_from((1, 3, 300, 600))),
+        st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(1, 5), st.sampled_from((1, 3, 300, 600))),
         min_size=2,
         max_size=4,
     ),
