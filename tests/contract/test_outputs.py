@@ -105,7 +105,9 @@ def test_each_violation_gets_its_line_for_a_person() -> None:
     assert [(each.kind, each.message) for each in record.violations] == list(VIOLATION_MESSAGES.items())
 
 
-@given(st.text(), st.lists(st.builds(Found, st.sampled_from(sorted(VIOLATION_MESSAGES)), st.text(), st.text())))
+@given(
+    st.text(), st.lists(st.builds(Found, st.sampled_from(sorted(VIOLATION_MESSAGES)), st.text(), st.text(), st.text()))
+)
 def test_violations_are_written_like_their_model_to_the_byte(order_id: str, found: list[Found]) -> None:
     listed = [Violation(**each._asdict(), message=VIOLATION_MESSAGES[each.kind]) for each in found]
     record = ViolationRecord(order_id=order_id, violations=listed)
