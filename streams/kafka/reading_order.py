@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Place = tuple[str, int]
 
 #: What was appended later than so long ago waits for nothing, whatever the clocks of the brokers say.
 RECENT_MS: Final = 2_000
 
 
-class Order(NamedTuple):
+class ReadingOrder(NamedTuple):
     """Which partitions come first.
 
     Attributes:
@@ -25,11 +24,11 @@ class Order(NamedTuple):
         later: Partitions that wait.
     """
 
-    until_ms: Mapping[Place, int]
-    later: frozenset[Place]
+    until_ms: Mapping[tuple[str, int], int]
+    later: frozenset[tuple[str, int]]
 
 
-def reading_order(heads_ms: Mapping[Place, int], homes: int, now_ms: int) -> Order:
+def reading_order(heads_ms: Mapping[tuple[str, int], int], homes: int, now_ms: int) -> ReadingOrder:
     """The order of partitions of which records wait to be read.
 
     Args:
@@ -37,15 +36,15 @@ def reading_order(heads_ms: Mapping[Place, int], homes: int, now_ms: int) -> Ord
         homes: How many ledger partitions there are; that of a partition is its number modulo theirs.
         now_ms: The clock.
     """
-    groups: dict[int, dict[Place, int]] = {}
+    groups: dict[int, dict[tuple[str, int], int]] = {}
     for place, head_ms in heads_ms.items():
         groups.setdefault(place[1] % homes, {})[place] = head_ms
-    until_ms: dict[Place, int] = {}
-    later: set[Place] = set()
+    until_ms: dict[tuple[str, int], int] = {}
+    later: set[tuple[str, int]] = set()
     for group in groups.values():
         first_ms = min(group.values())
         waiting = {place: head_ms for place, head_ms in group.items() if first_ms < head_ms < now_ms - RECENT_MS}
         if waiting:
             later.update(waiting)
             until_ms.update(dict.fromkeys(group.keys() - waiting.keys(), min(waiting.values())))
-    return Order(until_ms, frozenset(later))
+    return ReadingOrder(until_ms, frozenset(later))
