@@ -265,8 +265,7 @@ class TaskRunner:
                 await asyncio.sleep(0)
                 if self._stopping.is_set():
                     return
-                async with self._busy:
-                    await state.process([])
+                await self._process(state, [])
                 continue
             await self._wait_for_work()
             # At most one and a half intervals, even if the machine's clock has jumped.
@@ -283,8 +282,11 @@ class TaskRunner:
             batches = self._take()
             beat_s = self._beat_s(sum(len(batch.records) for batch in batches))
             due = next_commit(self._now_us() / 1e6, beat_s)
-            async with self._busy:
-                await state.process(batches)
+            await self._process(state, batches)
+
+    async def _process(self, state: State, batches: list[Batch]) -> None:
+        async with self._busy:
+            await state.process(batches)
 
     async def _wait_for_work(self) -> None:
         """Waits for a batch, the timer or the end; not for what came while it was busy."""

@@ -127,8 +127,6 @@ class WatchedRunner(TaskRunner):
             self._to("open")
 
     async def _serve(self, state: State) -> None:
-        if state.unfinished and self.is_open:
-            self._to("processing")
         await self._watch(super()._serve(state))
 
     async def _watch(self, running: Awaitable[None]) -> None:
@@ -149,9 +147,9 @@ class WatchedRunner(TaskRunner):
             self._to("open")
         await super()._wait_for_work()
 
-    def _take(self) -> list[Batch]:
+    async def _process(self, state: State, batches: list[Batch]) -> None:
         self._to("processing")
-        return super()._take()
+        await super()._process(state, batches)
 
     async def release(self) -> None:
         await super().release()
