@@ -17,9 +17,9 @@ from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.java import SHORT_LIVED
 from streams.errors import ExpectedError
 from streams.kafka.admin import admin
-from streams.kafka.clients import client_options, read_to_end, reader
+from streams.kafka.clients import client_options, read_latest, read_to_end, reader
 from streams.operations.move import move
-from tests.support.events import Published, event, lifecycle
+from tests.support.events import Published, event, lifecycle, production
 from tests.support.installation import Installation
 from tests.support.rules import rule
 from tests.support.time_limits import deadline
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-RULE = rule("daily", exceeds=2, first=True)
+#: So that ledger partitions tell each other of deliveries.
+FAMILIES = ("orders", "deliveries", "production")
+RULE = f"families = {list(FAMILIES)}\n" + rule("daily", exceeds=2, first=True)
+VIN = "LNBSU7A10R1000123"
 GARBAGE = Published("orders", b"x", b"{", 1)
 
 
@@ -51,12 +54,14 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
     here = await installation(bootstrap, f"{prefix}a.", tmp_path / "a")
     there = await installation(elsewhere, f"{prefix}b.", tmp_path / "b")
     try:
-        await published_in_transactions(here, [*lifecycle(3, 60, partitions=2), GARBAGE])
+        await published_in_transactions(here, [*lifecycle(3, 60, partitions=2), *production(3, 20), GARBAGE])
         here.worker("w1")
         await here.applied()
+        contradictions = await told(here)
         await ended(here)
         before = await said(here)
         assert len(before["milestones"]) > 3
+        assert any(b"delivered_without_production" in value for value in contradictions.values())
 
         await mirrored(here, there, here.catalogue.all())
         refused = await there.run("worker", "--instance", "w1")
@@ -74,6 +79,7 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
         there.worker("w1")
         await there.applied()
         assert await said(there) == before
+        assert await told(there) == contradictions
         assert (await there.books_balance())["dead_letters"] == 1
         await there.publish(deliveries_of("2024-11-30", 3))
         await there.applied()
@@ -83,7 +89,7 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
             "deliveries/model=SU7/day:2024-11-30/exceeds:2"
         ]
         await ended(there)
-        await goes_on_with_what_was_mirrored(here, elsewhere, f"{prefix}d.", tmp_path / "d", before)
+        await goes_on_with_what_was_mirrored(here, elsewhere, f"{prefix}d.", tmp_path / "d", before, contradictions)
 
         beside = await there.run("rebuild", "--output-prefix", f"{prefix}c.", "--diff", MILESTONES_PARTITIONS="3")
         assert (beside.returncode, "no difference" in beside.stderr) == (0, True), beside.stdout + beside.stderr
@@ -102,8 +108,13 @@ async def test_a_mirrored_cluster_and_another_number_of_homes_repeat_no_mileston
         there.end()
 
 
-async def goes_on_with_what_was_mirrored(
-    here: Installation, bootstrap: str, prefix: str, folder: Path, before: dict[str, Any]
+async def goes_on_with_what_was_mirrored(  # noqa: PLR0917 - what goes where
+    here: Installation,
+    bootstrap: str,
+    prefix: str,
+    folder: Path,
+    before: dict[str, Any],
+    contradictions: dict[bytes, bytes],
 ) -> None:
     """A state goes along to where half of the events are gone."""
     made = await installation(bootstrap, prefix, folder)
@@ -134,17 +145,22 @@ async def goes_on_with_what_was_mirrored(
             key: n for key, n in before["rows"].items() if key[2].startswith("day:")
         }
         assert (await made.books_balance())["duplicates"] > 0
+        after_it = await told(made)
+        assert after_it.pop(VIN.encode()).count(b"delivered_without_production") == 3
+        assert after_it == contradictions | {
+            key: value for key, value in after_it.items() if key.startswith(b"SO-2024")
+        }
         await ended(made)
-        checked = await made.run("verify")
+        checked = await made.run("verify", "--json")
         assert checked.returncode == 0, checked.stdout
-        assert "note  ledger partition 0 was moved here with" in checked.stdout
+        assert '"ledger partition 0 was moved here with' in checked.stdout
         assert await move(context) == [], "it fits now"
     finally:
         made.end()
 
 
 async def installation(bootstrap: str, prefix: str, folder: Path, partitions: int = 2) -> Installation:
-    made = Installation(bootstrap, prefix, folder, partitions=partitions)
+    made = Installation(bootstrap, prefix, folder, partitions=partitions, families=FAMILIES)
     made.configure(RULE)
     return await made.create()
 
@@ -170,7 +186,7 @@ def deliveries_of(day: str, number: int) -> list[Published]:
                 "vehicle.delivered.v1",
                 f"{day}-{place}",
                 datetime.fromisoformat(f"{day}T04:00:00+00:00"),
-                {"order_id": f"SO-{day}-{place}", "model": "SU7", "vin": "LNBSU7A10R1000123"},
+                {"order_id": f"SO-{day}-{place}", "model": "SU7", "vin": VIN},
             ),
             None,
         )
@@ -186,9 +202,25 @@ async def said(made: Installation) -> dict[str, Any]:
     }
 
 
+async def told(made: Installation) -> dict[bytes, bytes]:
+    """Contradictions, once all that ledger partitions have told each other has been taken."""
+    give_up_s = deadline(30)
+    while True:
+        states = [marker["told"] for marker in (await made.markers()).values()]
+        written = sum(sum(state.get("written", {}).values()) for state in states)
+        if written == sum(state.get("read", 0) for state in states) and not any(map(withheld, states)):
+            return await read_latest(made.settings, made.catalogue.violations.whole)
+        assert time.monotonic() < give_up_s, states
+        await asyncio.sleep(0.2)
+
+
+def withheld(state: dict[str, Any]) -> bool:
+    return bool(state.get("withheld"))
+
+
 async def published_in_transactions(made: Installation, records: Sequence[Published]) -> None:
     """So that offsets are not those of a copy: the ends of transactions take some."""
-    topics = {"orders": made.catalogue.orders.name, "deliveries": made.catalogue.deliveries.name}
+    topics = dict(zip(FAMILIES, made.catalogue.names().values(), strict=True))
     producer = AIOKafkaProducer(
         **client_options(made.settings), transactional_id=f"{made.settings.output_prefix}publisher"
     )
