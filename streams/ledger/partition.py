@@ -112,10 +112,13 @@ class LedgerPartition:
         """Applies the batches and returns the records to commit, none if nothing is due."""
         memory, out = self._memory, []
         # 1: take in, 2: apply to memory
+        has_taken = False
         for batch in batches:
             if memory.vehicles is not None and batch.topic == memory.vehicles.at.topic:
                 await memory.vehicles.take(batch)
+                has_taken |= bool(batch.records)  # a position alone can wait
                 continue
+            has_taken = True
             out += await self._application.apply(batch)
             if not batch.records:
                 self._commit.say_so()
@@ -135,7 +138,7 @@ class LedgerPartition:
         answers = await self._questions.answers(memory.ledger, self._context.totals_homes.of)
         now_us = self._context.now_us()
         is_idle = (
-            not batches and not answers and not changes.counts and not changes.violations and not memory.is_unfinished
+            not has_taken and not answers and not changes.counts and not changes.violations and not memory.is_unfinished
         )
         if is_idle and not self._commit.is_due(now_us):
             return []

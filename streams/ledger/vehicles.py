@@ -187,6 +187,8 @@ class Vehicles:
         self._telling = Telling(number, context.settings.partitions)
         self._all_of: set[int] = set()
         self._withheld: Withheld | None = None
+        #: Where what it is told ended at opening: before it has read so far, what it knows of that may be of long ago.
+        self._end = 0
         self.changelog = Changelog(ledger.vehicles.blob, ledger.vehicles.vins, VEHICLES)
 
     # Opening --------------------------------------------------------------------------------------------------------
@@ -237,10 +239,10 @@ class Vehicles:
         if found != homes_wanted:
             what = f"has {found} partitions, the settings say {homes_wanted}" if found else "does not exist"
             raise ExpectedError(f"{topic} {what}: milestones topics plan tells what to do", exit_code=3)
-        end = (await reader.bounds([self.at]))[self.at].end
-        if state is not None and state.next > end:
+        self._end = (await reader.bounds([self.at]))[self.at].end
+        if state is not None and state.next > self._end:
             raise ExpectedError(
-                f"{topic}-{self._number} ends at {end}, ledger {self._number} has read up to {state.next}: the topic was made "
+                f"{topic}-{self._number} ends at {self._end}, ledger {self._number} has read up to {state.next}: the topic was made "
                 "again; delete all internal topics but quarantine and replayed, so that everything is counted again"
             )
 
@@ -297,6 +299,7 @@ class Vehicles:
         return (
             self._withheld is not None
             and len(self._all_of) == self._context.settings.partitions
+            and self.next >= self._end
             and self._withheld.is_over(positions)
         )
 

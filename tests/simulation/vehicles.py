@@ -91,14 +91,17 @@ class Told:
         self._written: Counter[tuple[int, int]] = Counter()
         #: Home → the offset of each record that is there, and who says with it that this is all.
         self._records: dict[int, list[tuple[int, int | None]]] = {}
+        self._next: dict[int, int] = {}
         self.restart()
 
     def restart(self) -> None:
         """The states of the ledger partitions are deleted."""
         #: Those that have told something before, and read all again.
         self._silent = {teller for teller, known in self._by_teller.items() if known}
+        #: Home → how far it had read what it is told; before it has again, it has nothing to correct.
+        self._before = dict(self._next)
         self._heard: dict[int, dict[str, dict[str, Delivery]]] = {}
-        self._next: dict[int, int] = {}
+        self._next = {}
 
     def tell(self, teller: int, entries: Iterable[Entry], *, has_read: bool) -> None:
         """Takes what a transaction of a ledger partition tells: nothing before it has read again what a lost state had read."""
@@ -142,6 +145,8 @@ class Told:
             raise self._broken(f"ledger {home} says {state}, and was told by {taken}")
         if not state.withheld and len(state.all_of) < homes:
             raise self._broken(f"ledger {home} publishes contradictions, and only {state.all_of} have told it all")
+        if not state.withheld and position < self._before.get(home, 0):
+            raise self._broken(f"ledger {home} publishes contradictions, and has not heard again what it had")
         heard = self._heard.setdefault(home, {})
         before = self._next.get(home, 0)
         if position < before:
