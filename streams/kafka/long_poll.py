@@ -33,8 +33,9 @@ LONG_WAIT_MS: Final = 1000
 #: How often aiokafka looks for something to fetch where nothing has told it to: answers, records that are taken, partitions that
 #: are resumed and leaders that move do.
 _LOOK_MS: Final = 5000
-#: Between the beginnings of two fetches of a broker. A backlog is not held up: it takes longer to process what one of its fetches brings.
+#: Between the beginnings of two fetches of a broker, unless the first has brought so much that there is a backlog.
 PAUSE_S: Final = 0.01
+BACKLOG_BYTES: Final = 32 * 1024
 #: aiokafka keeps connections by broker and purpose; it has two purposes.
 _FETCHES: Final = "fetches"
 
@@ -98,5 +99,12 @@ class _FetchingClient:
                 # Any other reason would have the client look for other brokers.
                 connection.close(CloseReason.IDLE_DROP)
             raise
+        if _brings(answer) > BACKLOG_BYTES:
+            del self._next_s[node_id]
         self._hear(request, answer)
         return answer
+
+
+def _brings(answer: Any) -> int:
+    """How many bytes of records are in the answer to a fetch."""
+    return sum(len(data[-1] or b"") for _, partitions in answer.topics for data in partitions)

@@ -12,9 +12,14 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.kafka import long_poll
-from streams.kafka.long_poll import LONG_WAIT_MS, SHORT_WAIT_MS, LongPollConsumer, _FetchingClient
+from streams.kafka.long_poll import BACKLOG_BYTES, LONG_WAIT_MS, SHORT_WAIT_MS, LongPollConsumer, _FetchingClient
 
 ONE, OTHER = TopicPartition("orders", 0), TopicPartition("deliveries", 0)
+
+
+def answer_of(size: int) -> Any:
+    """An answer to a fetch with so many bytes of records."""
+    return SimpleNamespace(topics=[("orders", [(0, 0, 9, bytes(size)), (1, 0, 9, None)])])
 
 
 def test_a_fetch_waits_for_long_only_where_it_asks_for_every_partition() -> None:
@@ -41,21 +46,22 @@ def test_a_fetch_waits_for_long_only_where_it_asks_for_every_partition() -> None
 async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_requests_have_not() -> None:
     sent: list[tuple[type, dict[str, Any]]] = []
     closed: list[object] = []
-    heard: list[tuple[Any, str]] = []
+    heard: list[tuple[Any, Any]] = []
+    answer = answer_of(0)
     may_answer = asyncio.Event()
 
-    async def send(_node_id: int, request: Any, **options: Any) -> str:
+    async def send(_node_id: int, request: Any, **options: Any) -> Any:
         sent.append((type(request), options))
         if isinstance(request, FetchRequest):
             await may_answer.wait()
-        return "answer"
+        return answer
 
     connections = {(1, "fetches"): SimpleNamespace(close=closed.append)}
     client: Any = _FetchingClient(
         SimpleNamespace(send=send, _conns=connections, cluster="its cluster"), lambda *both: heard.append(both)
     )
     assert client.cluster == "its cluster"
-    assert await client.send(1, MetadataRequest([])) == "answer"
+    assert await client.send(1, MetadataRequest([])) is answer
     fetch = asyncio.create_task(client.send(1, FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])))
     await asyncio.sleep(0)
     assert not closed
@@ -67,31 +73,33 @@ async def test_a_fetch_has_a_connection_that_is_closed_with_it_and_other_request
     assert not heard
     may_answer.set()
     request = FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])
-    assert await client.send(1, request) == "answer"
-    assert heard == [(request, "answer")]
+    assert await client.send(1, request) is answer
+    assert heard == [(request, answer)]
 
 
-async def test_between_two_fetches_of_a_broker_is_some_time_and_other_requests_do_not_wait(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("size", [0, BACKLOG_BYTES, BACKLOG_BYTES + 1])
+async def test_between_two_fetches_of_a_broker_is_some_time_unless_there_is_a_backlog(
+    monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(long_poll, "PAUSE_S", 0.05)
     now_s = asyncio.get_running_loop().time
     sent: list[tuple[int, float]] = []
 
-    async def send(node_id: int, _request: Any, **_: Any) -> str:
+    async def send(node_id: int, _request: Any, **_: Any) -> Any:
         sent.append((node_id, now_s()))
-        return "answer"
+        return answer_of(size)
 
     client: Any = _FetchingClient(SimpleNamespace(send=send), lambda _request, _answer: None)
     fetch = FetchRequest(LONG_WAIT_MS, 1, 1, 1, [])
-    began_s = now_s()
     for node_id, request in ((1, fetch), (2, fetch), (1, MetadataRequest([])), (1, fetch), (1, fetch)):
         await client.send(node_id, request)
-    waited = [(node_id, round((at_s - began_s) / 0.05)) for node_id, at_s in sent]
-    assert [node_id for node_id, _ in waited] == [1, 2, 1, 1, 1]
-    assert waited[4][1] - waited[3][1] >= 1
+    assert [node_id for node_id, _ in sent] == [1, 2, 1, 1, 1]
+    if size > BACKLOG_BYTES:
+        assert sent[4][1] - sent[0][1] < 0.05
+        return
+    assert sent[2][1] - sent[0][1] < 0.05
     assert sent[3][1] - sent[0][1] >= 0.05
-    assert sent[2][1] < sent[0][1] + 0.05
+    assert sent[4][1] - sent[3][1] >= 0.05
     await asyncio.sleep(0.06)
     rested_s = now_s()
     await client.send(1, fetch)
