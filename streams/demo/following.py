@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
-from schemas.codec import decode_milestone, decode_row, decode_status
+from schemas.codec import decode_forecast, decode_milestone, decode_row, decode_status
 from schemas.facts import METRICS
 from schemas.outputs import MilestoneEvent, PartitionStatus
 from streams.kafka.admin import catalogue_of
@@ -20,6 +20,7 @@ from streams.kafka.records import record_key, record_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from schemas.outputs import Forecast
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
@@ -33,6 +34,7 @@ class Seen:
     Attributes:
         milestones: The latest event of each milestone, in the order of these events.
         partitions: The latest status of each partition.
+        forecasts: The latest forecast of each target.
         changed_at_s: When a row or a milestone was last read, monotonic seconds.
     """
 
@@ -42,6 +44,7 @@ class Seen:
         self._sources = set(catalogue_of(settings).names().values())
         self.milestones: dict[str, MilestoneEvent] = {}
         self.partitions: dict[int, PartitionStatus] = {}
+        self.forecasts: dict[str, Forecast] = {}
         self.changed_at_s = time.monotonic()
         self._news = asyncio.Event()
         self._results = asyncio.Event()
@@ -73,6 +76,14 @@ class Seen:
         self._changed()
         return event
 
+    def take_forecast(self, key: bytes, value: bytes | None) -> None:
+        """A record of the forecasts topic."""
+        if value is None:
+            self.forecasts.pop(key.decode(), None)
+        else:
+            self.forecasts[key.decode()] = decode_forecast(value)
+        self._news.set()
+
     def take_status(self, key: bytes, value: bytes) -> None:
         """A record of the status topic; only those of partitions matter here."""
         status = decode_status(key, value)
@@ -88,6 +99,14 @@ class Seen:
     def standing(self) -> list[MilestoneEvent]:
         """The milestones that stand, in the order in which they came to."""
         return [event for event in self.milestones.values() if event.type in _STANDING]
+
+    def warned(self) -> set[str]:
+        """Ids of the alerts about forecasts that were told, whether they stand or not."""
+        return {name for name, event in self.milestones.items() if event.data.forecast is not None}
+
+    def warnings(self) -> list[MilestoneEvent]:
+        """The last events of these, in their order."""
+        return [event for event in self.milestones.values() if event.data.forecast is not None]
 
     def count(self, metric: str, period: str) -> int:
         """Count of a window of the story's model; 0 where there is no row."""
@@ -148,9 +167,10 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
     """
     catalogue = catalogue_of(settings)
     windows, milestones, status = catalogue.windows.name, catalogue.milestones.name, catalogue.status.name
+    forecasts = catalogue.forecasts.name
     tps = [
         TopicPartition(*part)
-        for topic in (catalogue.windows, catalogue.milestones, catalogue.status)
+        for topic in (catalogue.windows, catalogue.milestones, catalogue.status, catalogue.forecasts)
         for part in topic.whole
     ]
     async with reader(settings, follows=True) as consumer:
@@ -158,11 +178,13 @@ async def follow(settings: Settings, seen: Seen, raised: Callable[[MilestoneEven
         await consumer.seek_to_beginning(*tps)
         while True:
             fetched: Mapping[TopicPartition, list[LogRecord]] = await consumer.getmany(timeout_ms=_POLL_MS)
-            by_topic: dict[str, list[LogRecord]] = {windows: [], milestones: [], status: []}
+            by_topic: dict[str, list[LogRecord]] = {windows: [], milestones: [], status: [], forecasts: []}
             for tp, records in fetched.items():
                 by_topic[tp.topic] += records
             for record in by_topic[windows]:
                 seen.take_row(record_key(record), record.value)
+            for record in by_topic[forecasts]:
+                seen.take_forecast(record_key(record), record.value)
             for record in by_topic[status]:
                 if record.value is not None:
                     seen.take_status(record_key(record), record.value)

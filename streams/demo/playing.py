@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from streams.story import Story
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from streams.kafka.publication import Publication
     from streams.kafka.publisher import Publisher
@@ -27,6 +27,33 @@ class Playing:
 
     story_s: int = 0
     published: int = 0
+
+
+class Halts:
+    """Where the story waits until all of it so far is counted.
+
+    Args:
+        at_s: In the story's time, seconds since 1970, in order.
+        reached: Waits at one of them; everything before it has been published.
+    """
+
+    def __init__(self, at_s: Sequence[int] = (), reached: Callable[[int], Awaitable[None]] | None = None) -> None:
+        self._at_s = deque(at_s)
+        self._reached = reached
+        #: How long it has waited, seconds.
+        self.waited_s = 0.0
+
+    def is_due(self, story_s: int) -> bool:
+        """Whether a record of that time comes after the next stop."""
+        return bool(self._at_s) and story_s >= self._at_s[0]
+
+    async def wait(self, publisher: Publisher, clock_s: Callable[[], float]) -> None:
+        """Waits at the next stop."""
+        await publisher.flush()
+        began_s, stop_s = clock_s(), self._at_s.popleft()
+        if self._reached is not None:
+            await self._reached(stop_s)
+        self.waited_s += clock_s() - began_s
 
 
 @dataclass(frozen=True)
@@ -48,13 +75,14 @@ class Schedule:
         return self.by_number * number / self.records + (1 - self.by_number) * by_time
 
 
-async def play(
+async def play(  # noqa: PLR0913 - what is told, to whom and how
     story: Story | Night,
     publisher: Publisher,
     playing: Playing,
     *,
     speed: float | None,
     clock_s: Callable[[], float] = time.monotonic,
+    stops: Halts | None = None,
 ) -> None:
     """Publishes every record of the story and returns when the brokers have them all.
 
@@ -64,40 +92,56 @@ async def play(
         playing: Kept up to date.
         speed: 1 tells a year in a minute, and a night in its own time; `None` is as fast as possible.
         clock_s: Monotonic time.
+        stops: Where it waits.
     """
-    records = story.records()
+    records, stops = story.records(), stops or Halts()
     if speed is None:
-        await _play_at_once(records, publisher, playing)
+        await _play_at_once(records, publisher, playing, stops, clock_s)
     else:
-        started_s = clock_s()
         pace = Schedule(story.span_s, story.expected.records, 0.5 if isinstance(story, Story) else 0.0)
-        length_s = story.length_s
-        await _play_in_time(records, publisher, playing, pace, lambda: (clock_s() - started_s) * speed / length_s)
+        await _play_in_time(records, publisher, playing, pace, stops, clock_s, length_s=story.length_s / speed)
 
 
-async def _play_at_once(records: Iterator[Publication], publisher: Publisher, playing: Playing) -> None:
-    while chunk := list(islice(records, _CHUNK)):
-        await publisher.send(chunk)
-        _note(playing, chunk)
-        await asyncio.sleep(0)  # lets the display update
+async def _play_at_once(
+    records: Iterator[Publication], publisher: Publisher, playing: Playing, stops: Halts, clock_s: Callable[[], float]
+) -> None:
+    coming = next(records, None)
+    while coming is not None:
+        chunk: list[Publication] = []
+        while coming is not None and len(chunk) < _CHUNK and not stops.is_due(coming.story_s):
+            chunk.append(coming)
+            coming = next(records, None)
+        if chunk:
+            await publisher.send(chunk)
+            _note(playing, chunk)
+            await asyncio.sleep(0)  # lets the display update
+        if coming is not None and stops.is_due(coming.story_s):
+            await stops.wait(publisher, clock_s)
     await publisher.flush()
 
 
-async def _play_in_time(
+async def _play_in_time(  # noqa: PLR0913, PLR0917 - what is published, to whom and when
     records: Iterator[Publication],
     publisher: Publisher,
     playing: Playing,
     pace: Schedule,
-    progress: Callable[[], float],
+    stops: Halts,
+    clock_s: Callable[[], float],
+    *,
+    length_s: float,
 ) -> None:
-    """Publishes what is due at `progress`, from 0 to 1 and beyond, repeatedly."""
+    """Publishes what is due, in so many seconds and those of the stops."""
+    started_s = clock_s()
     coming = next(records, None)
     while coming is not None:
-        now = progress()
+        if stops.is_due(coming.story_s):
+            await stops.wait(publisher, clock_s)
+        now = (clock_s() - started_s - stops.waited_s) / length_s
         chunk: list[Publication] = []
         while (
             coming is not None
             and len(chunk) < _CHUNK
+            and not stops.is_due(coming.story_s)
             and pace.due(playing.published + len(chunk), coming.story_s) <= now
         ):
             chunk.append(coming)

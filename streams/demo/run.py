@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from streams.demo.display import Display
 from streams.demo.following import Seen, follow, source_ends
-from streams.demo.playing import Playing, play
+from streams.demo.playing import Halts, Playing, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, speed_line, summary_lines
+from streams.demo.warnings import noon_s, stops_of
 from streams.embedded.broker import EmbeddedKafka
 from streams.embedded.java import SHORT_LIVED
+from streams.installation import rules_of
 from streams.kafka.admin import apply_topics
 from streams.kafka.clients import quiet_clients
 from streams.kafka.publisher import Publisher
@@ -38,6 +42,8 @@ _TICK_S = 0.1
 _QUIET_S = 5.0
 #: Of a night, in which the units of milestones are looked for among a hundred thousand of a minute.
 _QUIET_OF_NIGHT_S = 30.0
+#: At a stop: then the story goes on, and the summary says what is missing.
+_MOST_FOR_A_STOP_S = 60.0
 
 T = TypeVar("T")
 
@@ -200,9 +206,32 @@ class _Session:
             await publisher.send(self._story.balances())
             # They are known before what is counted on top of them.
             await publisher.flush()
-            await play(self._story, publisher, self._playing, speed=self._plan.speed)
+            stops = self._stops()
+            await play(self._story, publisher, self._playing, speed=self._plan.speed, stops=stops)
         self._stamp.finish()
-        return started_s
+        # Waiting for a forecast is no part of how long the counting takes.
+        return started_s + stops.waited_s
+
+    def _stops(self) -> Halts:
+        """Where the year waits until it is counted, and forecast: what it warns of must not depend on how fast it is read."""
+        story, offset_s = self._story, self._story.facts.utc_offset_s()
+        if isinstance(story, Night) or not any(rule.watches_forecasts for rule in rules_of(self._settings)):
+            return Halts()
+        return Halts([noon_s(day, offset_s) for day in stops_of(story)], partial(self._counted, offset_s))
+
+    async def _counted(self, offset_s: int, stop_s: int) -> None:
+        """Waits until everything that was published is counted, and forecasts of the date are there."""
+        ends, day = await source_ends(self._settings), datetime.fromtimestamp(stop_s + offset_s, UTC).date()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_FOR_A_STOP_S):
+                await self._seen.until(lambda: self._seen.has_applied(ends) and self._is_forecast(day))
+
+    def _is_forecast(self, day: date) -> bool:
+        """Whether the targets whose period is not over have forecasts of a date, or of a later one."""
+        forecasts = self._seen.forecasts.values()
+        return bool(forecasts) and all(
+            each.business_date >= day.isoformat() for each in forecasts if each.end >= day.isoformat()
+        )
 
     async def _watch(self, display: Display) -> None:
         while True:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.facts import METRICS
+from streams.demo.warnings import stops_of, told_warnings
 from streams.headline import headline
+from streams.story import Story
 from streams.story.expected import standing_milestones
 from streams.story.nights import Night
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
     from streams.demo.following import Seen
     from streams.settings import Settings
-    from streams.story import Story
     from streams.story.expected import Expected
     from streams.story.figures import Figure
     from streams.story.nights import NightFigure
@@ -37,6 +38,9 @@ def summary_lines(story: Story | Night, seen: Seen) -> Iterator[str]:
     yield ""
     yield f"Milestones that stand: {len(standing)}"
     yield from (f"  {headline(event)}" for event in standing)
+    if warnings := seen.warnings():
+        yield f"Early warnings that were told, as they ended: {len(warnings)}"
+        yield from (f"  {headline(event)}" for event in warnings)
     yield ""
     yield "Published figures and what the service counts"
     yield from _figures_of_night(story, seen) if isinstance(story, Night) else _figures_of_year(story, seen)
@@ -100,7 +104,22 @@ def result_differences(story: Story | Night, seen: Seen, settings: Settings) -> 
     stands = {event.subject for event in seen.standing()}
     lines += [f"{milestone_id} should stand" for milestone_id in sorted(simulated - stands)]
     lines += [f"{milestone_id} should not stand" for milestone_id in sorted(stands - simulated)]
-    return lines
+    return lines + (_warning_differences(story, seen, settings) if isinstance(story, Story) else [])
+
+
+def _warning_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
+    """Early warnings that were not told, that nobody asked for, or that stand although their target is reached."""
+    must, may = told_warnings(settings, story.facts.model, story.expected.counts, stops_of(story))
+    told = seen.warned()
+    lines = [f"{name} should have been told" for name in sorted(must - told)]
+    lines += [f"{name} should not have been told" for name in sorted(told - may)]
+    reached = {f"/target:{target.target_id}:{target.value}" for target in settings.target}
+    reached = {each for each in reached if any(event.subject.endswith(each) for event in seen.standing())}
+    return lines + [
+        f"{event.subject} stands, and its target is reached"
+        for event in seen.warnings()
+        if event.stands and f"/target:{event.data.target_id}:{event.data.threshold}" in reached
+    ]
 
 
 def _minute_differences(night: Night, seen: Seen) -> list[str]:

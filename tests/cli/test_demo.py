@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -28,15 +29,18 @@ from schemas.outputs import (
     WorkerStatus,
 )
 from streams.demo.following import Seen
-from streams.demo.playing import Playing, Schedule, play
+from streams.demo.playing import Halts, Playing, Schedule, play
 from streams.demo.stamp import Stamp
 from streams.demo.summary import book_differences, result_differences, summary_lines
+from streams.demo.warnings import noon_s, told_warnings
 from streams.embedded.machine import free_port
 from streams.errors import ExpectedError
 from streams.kafka.clients import reader
-from streams.settings import RuleSettings, Settings
+from streams.settings import STORY, RuleSettings, Settings, read_settings
+from streams.story import load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.worker.child_process import WorkerProcess
+from tests.contract.goldens import OUTPUTS
 from tests.support.small_demo import small_story
 from tests.support.time_limits import deadline, stretched
 
@@ -169,6 +173,62 @@ def test_a_service_that_counts_as_simulated_has_no_differences(story: Story) -> 
     assert len(seen.milestones) > 3
     assert result_differences(story, seen, SETTINGS) == []
     assert book_differences(story, seen, SETTINGS) == []
+
+
+STORY_SETTINGS = read_settings(STORY)
+MOVED = "deliveries/model=SU7/year:2024/forecast-moved:su7-2024:100000"
+
+
+def test_a_warning_that_is_not_told_or_was_not_asked_for_or_stands_for_ever_is_a_difference(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = tell(load_facts()).expected
+    monkeypatch.setattr("streams.demo.summary.stops_of", lambda _: (date(2024, 6, 5), date(2024, 10, 25)))
+    year = dataclasses.replace(story, expected=dataclasses.replace(story.expected, counts=expected.counts))
+    must, may = told_warnings(STORY_SETTINGS, "SU7", expected.counts, (date(2024, 6, 5), date(2024, 10, 25)))
+    assert must == may == {MOVED}
+    assert told_warnings(STORY_SETTINGS, "SU7", expected.counts, (date(2024, 7, 3), date(2024, 7, 17)))[0] == set()
+
+    seen = told(story)
+    assert f"{MOVED} should have been told" in result_differences(year, seen, STORY_SETTINGS)
+    for name, kind, wrong in (
+        (MOVED.replace("100000", "9"), "alert.ended.v1", "should not have been told"),
+        (MOVED, "alert.raised.v1", "stands, and its target is reached"),
+        (MOVED, "alert.ended.v1", None),
+    ):
+        alert = OUTPUTS["vehicle.milestones.v1.forecast-moved"].model_copy(update={"subject": name, "type": kind})
+        assert isinstance(alert, MilestoneEvent)
+        data = alert.data.model_copy(update={"target_id": "su7-2024", "threshold": 100000})
+        seen.take_milestone(encode_milestone(alert.model_copy(update={"data": data})))
+        seen.take_milestone(milestone("deliveries/model=SU7/year:2024/target:su7-2024:100000"))
+        found = [line for line in result_differences(year, seen, STORY_SETTINGS) if line.startswith(MOVED[:50])]
+        found = [line for line in found if "forecast-moved" in line and name in line]
+        assert found == ([f"{name} {wrong}"] if wrong else [])
+
+
+async def test_a_story_waits_at_its_stops_and_is_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    stops = [noon_s(date(2024, 4, 10), 28800), noon_s(date(2024, 5, 25), 28800)]
+    for speed in (None, 1.0):
+        recorder, playing, reached = Recorder(), Playing(), []
+
+        async def sleep(seconds: float) -> None:
+            recorder.now += seconds  # noqa: B023 - called before the next round
+
+        async def wait(stop_s: int) -> None:
+            assert recorder.flushed == len(recorder.at)  # noqa: B023 - likewise
+            assert all(record.story_s < stop_s for _, record in recorder.at)  # noqa: B023 - likewise
+            reached.append((stop_s, len(recorder.at)))  # noqa: B023 - likewise
+            recorder.now += 5  # noqa: B023 - likewise
+
+        monkeypatch.setattr("streams.demo.playing.asyncio.sleep", sleep)
+        halts = Halts(stops, wait)
+        await play(story, recorder, playing, speed=speed, clock_s=lambda: recorder.now, stops=halts)  # type: ignore[arg-type] # noqa: B023 - likewise
+        assert [record for _, record in recorder.at] == list(story.records())
+        assert [stop_s for stop_s, _ in reached] == stops
+        assert 0 < reached[0][1] < reached[1][1] < len(recorder.at)
+        assert halts.waited_s == 10
+        if speed is not None:
+            assert recorder.at[-1][0] == pytest.approx(70, rel=0.1)
 
 
 def test_a_day_that_is_off_by_one_is_a_difference_that_names_it(story: Story) -> None:
@@ -383,6 +443,8 @@ def test_the_whole_story_ends_with_its_milestones_and_exactly_the_simulated_numb
         "  2024-10-30  SU7 deliveries reached the target of 20,000 in October 2024, on 30 Oct 2024: 20,000" in reached
     )
     assert "  2024-11-13  SU7 vehicles produced reached 100,000 in all, on 13 Nov 2024: 100,000" in reached
+    assert "Early warnings that were told, as they ended: 1" in said
+    assert f"[{MOVED} revision " in said
     assert "DOES NOT HOLD" not in said
     assert said.count("  holds") == 13
     assert "counts, milestones and books are exactly those of the simulation" in said

@@ -1,0 +1,87 @@
+"""Early warnings of the year that are told however fast it is read: those about targets whose date moves far between two stops.
+
+At each stop everything is counted and a forecast of that date is made, so there the service knows of each target when it is expected,
+or has told a date that is nearer to that than its rule asks for. Where the two stops are further apart than twice as much, it has told
+something in between. How often, with which dates, depends on what it happened to read at once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from schemas.instants import utc_text
+from streams.domain.daytypes import DayTypes
+from streams.domain.forecast import DailyHistory, Known, forecast
+from streams.domain.rules import forecast_behind_id, forecast_moved_id
+from streams.domain.scopes import template_of
+from streams.holidays import calendar_of, holiday_years
+from streams.installation import rules_of, targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streams.domain.rules import Target
+    from streams.settings import Settings
+    from streams.story import Story
+    from streams.story.figures import CountsByDate
+
+#: As far back as a forecast looks.
+_HISTORY_DAYS: Final = 400
+#: What a few late events and the hour of a stop may make of a date.
+_SLACK_DAYS: Final = 7
+
+
+def stops_of(story: Story) -> tuple[date, ...]:
+    """Two dates of the year: when the summer has not shown yet, and when the autumn has. Only those that the story comes to."""
+    year, last = story.expected.last_day.year, story.expected.last_day
+    return tuple(day for day in (date(year, 6, 5), date(year, 10, 25)) if day <= last)
+
+
+def noon_s(day: date, offset_s: int) -> int:
+    """Noon of a date, seconds since 1970, where clocks are so many seconds ahead of UTC."""
+    return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) - offset_s
+
+
+def told_warnings(
+    settings: Settings, model: str, counts: Mapping[str, CountsByDate], stops: Sequence[date]
+) -> tuple[set[str], set[str]]:
+    """Ids of the alerts about forecasts that must have been told once everything is counted, and of all that may have been.
+
+    Args:
+        settings: Rules, targets and holidays.
+        model: The story's one model.
+        counts: Metric → date → units at the end.
+        stops: The dates on which everything had been counted and forecasts were made.
+    """
+    must, may = set(), set()
+    for target in targets_of(settings):
+        for rule in rules_of(settings):
+            if not rule.is_about(target.metric, template_of(target.scope), target.period):
+                continue
+            may |= {forecast_behind_id(target)} if rule.forecast_behind is not None else set()
+            if rule.forecast_moves_days is None:
+                continue
+            may.add(forecast_moved_id(target))
+            if target.scope != f"model={model}":
+                continue
+            expected = [_expected_on(settings, target, counts[target.metric], stop) for stop in stops]
+            known = [day for day in expected if day is not None]
+            far = max(known) - min(known) if known else timedelta()
+            if far.days > 2 * rule.forecast_moves_days + _SLACK_DAYS:
+                must.add(forecast_moved_id(target))
+    return must, may
+
+
+def _expected_on(settings: Settings, target: Target, counts: CountsByDate, today: date) -> date | None:
+    """When a target was expected to be reached on a date before which nothing was late; None where that is not in sight."""
+    start = today - timedelta(days=_HISTORY_DAYS)
+    days = tuple(counts.get(start + timedelta(days=number), 0) for number in range(_HISTORY_DAYS))
+    history = DailyHistory(start, days, DayTypes(holiday_years(settings.calendar_name)))
+    made = forecast(
+        target, calendar_of(settings).period(target.period), Known(history, 0, 0.0),
+        as_of=utc_text(0), timezone=settings.timezone,
+    )  # fmt: skip
+    if made.reached_on is not None or made.state in {"reached", "missed"}:
+        return None
+    return None if made.projected_date.p50 is None else date.fromisoformat(made.projected_date.p50)
