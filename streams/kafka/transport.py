@@ -21,7 +21,7 @@ from mode.utils.futures import maybe_async
 
 from schemas import hotpath
 from streams.kafka.long_poll import LongPollConsumer
-from streams.kafka.reading_order import reading_order
+from streams.kafka.reading_order import Patience, reading_order
 from streams.kafka.records import FetchedRecord
 from streams.kafka.topic_ids import topic_ids
 from streams.kafka.whole_batches import WholeBatches, take_whole
@@ -417,6 +417,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     def __init__(self, consumer: BatchConsumer, *, loop: Any, beacon: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
         self.log_ends = LogEnds()
+        self._patience = Patience()
 
     async def start(self) -> None:
         """Starts the consumer."""
@@ -486,7 +487,11 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
             if isinstance(batches, WholeBatches) and tp.topic in context.source_topics.numbers:
                 waiting[tp.topic, tp.partition] = batches
         heads_ms = {place: batches.head_ms for place, batches in waiting.items()}
-        order = reading_order(heads_ms, context.settings.partitions, context.now_us() // 1000)
+        homes, now_ms = context.settings.partitions, context.now_us() // 1000
+        order = reading_order(heads_ms, homes, now_ms)
+        impatient = self._patience.is_over_for(order.later, time.monotonic())
+        if impatient:
+            order = reading_order(heads_ms, homes, now_ms, impatient)
         for place, batches in waiting.items():
             batches.until_ms = order.until_ms.get(place)
         return frozenset(TP(*place) for place in order.later)

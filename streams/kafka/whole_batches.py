@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.record.util import calc_crc32c
 
 from streams.kafka.records import FetchedRecord
 
@@ -27,6 +28,8 @@ _LENGTH: Final = Struct(">i")
 _LENGTH_AT: Final = 8
 _BEHIND_LENGTH: Final = 12
 _VERSION_AT: Final = 16
+#: From here on the checksum is of everything.
+_CHECKED_AT: Final = 21
 _TIME: Final = Struct(">q")
 _LAST_TIME_AT: Final = 35
 _VERSION: Final = 2
@@ -98,9 +101,10 @@ class WholeBatches:
         """Whether all batches are in the format that Kafka writes since version 0.11; none is left out."""
         at = 0
         while len(data) - at > _VERSION_AT:
-            if data[at + _VERSION_AT] != _VERSION:
+            length = _LENGTH.unpack_from(data, at + _LENGTH_AT)[0]
+            if data[at + _VERSION_AT] != _VERSION or length < _HEAD.size - _BEHIND_LENGTH:
                 return False
-            at += _BEHIND_LENGTH + _LENGTH.unpack_from(data, at + _LENGTH_AT)[0]
+            at += _BEHIND_LENGTH + length
         return at > 0
 
     def take(self, most: int | None) -> tuple[Sequence[LogRecord], bool]:
@@ -130,12 +134,11 @@ class WholeBatches:
         self.next_fetch_offset = max(self.next_fetch_offset, self._after_left)
         while len(self._data) - self._at >= _HEAD.size:
             head = _HEAD.unpack_from(self._data, self._at)
-            base_offset, length, _, _, _, attributes, last_delta, first_ms, last_ms, producer, _, _, count = head
+            base_offset, length, _, _, checksum, attributes, last_delta, first_ms, last_ms, producer, _, _, count = head
             begin, end = self._at + _HEAD.size, self._at + _BEHIND_LENGTH + length
-            if end < begin:
-                raise CorruptRecordException(f"{self._name}: a batch is shorter than its head")
             if end > len(self._data):
                 return False
+            self._check(base_offset, end, checksum)
             self._at = end
             while self._aborted and self._aborted[-1][1] <= base_offset:
                 self._aborted_producers.add(self._aborted.pop()[0])
@@ -164,6 +167,11 @@ class WholeBatches:
                 return True
             self.next_fetch_offset = max(self.next_fetch_offset, self._after_left)
         return False
+
+    def _check(self, base_offset: int, end: int, checksum: int) -> None:
+        """Whether a batch is as it was written; on disks and in memory a bit may change."""
+        if calc_crc32c(self._data[self._at + _CHECKED_AT : end]) != checksum:
+            raise CorruptRecordException(f"{self._name}: the batch at offset {base_offset}: its checksum is wrong")
 
     @property
     def _name(self) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import hotpath
-from streams.kafka.reading_order import RECENT_MS, reading_order
+from streams.kafka.reading_order import MOST_WAIT_S, RECENT_MS, Patience, reading_order
 from streams.kafka.transport import _ConsumerInLoop
 from streams.kafka.whole_batches import _LEAST_RECORDS
 from tests.engine.test_whole_batches import position, result_of
@@ -39,6 +39,21 @@ def test_what_comes_first_is_read_up_to_what_waits(heads_ms: dict[tuple[str, int
             assert (place in later) is (not is_recent and head_ms > min(group.values()))
             limit_ms = min((group[other] for other in later), default=None)
             assert order.until_ms.get(place) == (None if place in later else limit_ms)
+
+
+def test_no_partition_waits_for_ever_whatever_times_another_ones_records_have() -> None:
+    heads_ms = {("orders", 0): 5, ("deliveries", 0): NOW_MS - 10 * RECENT_MS, ("more-orders", 0): NOW_MS}
+    patience = Patience()
+    order = reading_order(heads_ms, 1, NOW_MS)
+    assert order.later == {("deliveries", 0)}
+    assert patience.is_over_for(order.later, 100.0) == frozenset()
+    assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S - 1) == frozenset()
+    impatient = patience.is_over_for(order.later, 100.0 + MOST_WAIT_S)
+    assert reading_order(heads_ms, 1, NOW_MS, impatient).later == frozenset()
+    # As long as it is behind, it is read beside the others; once it is not, it has patience again.
+    assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S + 1) == impatient
+    assert patience.is_over_for((), 100.0 + MOST_WAIT_S + 2) == frozenset()
+    assert patience.is_over_for(order.later, 100.0 + MOST_WAIT_S + 3) == frozenset()
 
 
 def test_partitions_of_different_ledger_partitions_do_not_wait_for_each_other() -> None:
@@ -86,6 +101,7 @@ async def test_all_of_a_backlog_is_read_and_none_far_ahead_of_another(
         now_us=lambda: NOW_MS * 1000,
     )
     thread: Any = object.__new__(_ConsumerInLoop)
+    thread._patience = Patience()
     thread.consumer = SimpleNamespace(app=SimpleNamespace(context=context))
     read: list[tuple[str, int, int]] = []
     for _ in range(1000):

@@ -21,7 +21,7 @@ from streams.kafka.records import FetchedRecord
 from streams.kafka.transport import _fetched_record
 from streams.kafka.whole_batches import WholeBatches, take_whole
 from tests.contract.builders import FUTURE_LIMIT_US, STRUCTURED, TOPICS, binary, plain_record, structured
-from tests.support.batches import Layout, Sent, batch, last_delta, marker
+from tests.support.batches import Layout, Sent, batch, checked, last_delta, marker
 
 pytestmark = pytest.mark.skipif(
     hotpath.compiled_records is None, reason="no extension was built (deploy/test builds it)"
@@ -93,9 +93,7 @@ def results(data: bytes, offset: int, aborted: list[tuple[int, int]]) -> tuple[F
 
 
 def _result(tp: TP, data: bytes, offset: int, aborted: list[tuple[int, int]]) -> FetchResult:
-    fetched = PartitionRecords(
-        tp, MemoryRecords(data), aborted, offset, None, None, check_crcs=False, isolation_level=1
-    )
+    fetched = PartitionRecords(tp, MemoryRecords(data), aborted, offset, None, None, check_crcs=True, isolation_level=1)
     fetched._consumer_record = _fetched_record
     state = SimpleNamespace(paused=False, position=offset)
     state.consumed_to = lambda position: setattr(state, "position", position)
@@ -213,8 +211,31 @@ def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
 def test_a_batch_that_cannot_be_read_is_told_with_its_offset() -> None:
     made = bytearray(batch([Sent(0, b"k", b"v")], 41).data)
     made[Layout.BODY_AT] = 0x7F
-    with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: a record goes beyond"):
+    with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: its checksum is wrong"):
         results(bytes(made), 41, [])[1].getall()
+    with pytest.raises(CorruptRecordException, match="orders-3: the batch at offset 41: a record goes beyond"):
+        results(checked(made), 41, [])[1].getall()
+
+
+@settings(deadline=None)
+@given(fetches(), st.data())
+def test_a_bit_that_has_changed_on_its_way_is_noticed_as_by_aiokafka(
+    fetch: tuple[bytes, int, list[tuple[int, int]]], data: st.DataObject
+) -> None:
+    good, offset, aborted = fetch
+    # Behind the head of the first batch up to the length: that is how batches are told apart.
+    at, bit = data.draw(st.integers(Layout.ATTRIBUTES[1], len(good) - 1)), data.draw(st.integers(0, 7))
+    changed = bytearray(good)
+    changed[at] ^= 1 << bit
+    if not WholeBatches.can_read(bytes(changed)):
+        return
+    told: list[list[Any] | None] = []
+    for result in results(bytes(changed), offset, aborted):
+        try:
+            told.append(list(result.getall()))
+        except CorruptRecordException:
+            told.append(None)
+    assert told[0] == told[1]
 
 
 def test_older_formats_are_left_to_aiokafka() -> None:
@@ -223,3 +244,9 @@ def test_older_formats_are_left_to_aiokafka() -> None:
     made[16] = 1
     assert not WholeBatches.can_read(bytes(made))
     assert not WholeBatches.can_read(b"")
+
+
+def test_a_length_that_is_none_is_left_to_aiokafka() -> None:
+    made = batch([Sent(0, b"k", b"v")], 0).data
+    for length in (-1, -(1 << 31), 48):
+        assert not WholeBatches.can_read(made + made[:8] + length.to_bytes(4, "big", signed=True) + made[12:])

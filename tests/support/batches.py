@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from streams.kafka.whole_batches import WholeBatches
 
@@ -24,6 +25,7 @@ class Layout:
     """Where things stand in a batch, and how."""
 
     BASE_OFFSET = struct.Struct(">q"), 0
+    CHECKSUM = struct.Struct(">I"), 17
     ATTRIBUTES = struct.Struct(">h"), 21
     LAST_DELTA = struct.Struct(">i"), 23
     LAST_TIME = struct.Struct(">q"), 35
@@ -91,7 +93,13 @@ def batch(
     _put(Layout.ATTRIBUTES, data, attributes)
     last = _get(Layout.LAST_DELTA, data) + gap
     _put(Layout.LAST_DELTA, data, last)
-    return Made(bytes(data), base + last + 1)
+    return Made(checked(data), base + last + 1)
+
+
+def checked(data: bytearray) -> bytes:
+    """A batch with the checksum of what is in it."""
+    _put(Layout.CHECKSUM, data, calc_crc32c(bytes(data[Layout.ATTRIBUTES[1] :])))
+    return bytes(data)
 
 
 def marker(base: int, producer: int, *, commits: bool) -> Made:
