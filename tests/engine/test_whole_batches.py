@@ -203,8 +203,9 @@ def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
         found.add(bytes(body), count=count, base_offset=0, first_timestamp=0, append_timestamp=None, since=0)
     except (ValueError, OverflowError):
         return
-    assert len(found) == count
-    list(found)
+    # One whose offset has become one before the first is not wanted.
+    assert len(found) <= count
+    assert all(record.offset >= 0 for record in found)
     hotpath.compiled_facts(found, topic=0, future_limit_us=FUTURE_LIMIT_US, max_bytes=MAX_RECORD_BYTES)
 
 
