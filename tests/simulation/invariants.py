@@ -1572,10 +1572,13 @@ class Invariants:
             self._check_standing(rule, "scope_share", shares)
             self._check_standing(rule, "leader", leaders)
 
-    def _order_of(self, period: str, scope: str) -> tuple[float, str]:
-        """Periods of one window in the order of time: campaigns by their first instant, the others by their names."""
+    def _order_of(self, period: str, scope: str) -> tuple[float, str, str]:
+        """Periods of one window in the order of time: campaigns by their first instant and last date, the others by their names."""
         campaign = self._campaigns_of(scope).get(period)
-        return campaign.start.timestamp() if campaign is not None else 0.0, period
+        if campaign is None:
+            return 0.0, "", period
+        last = (campaign.end - timedelta(microseconds=1)).isoformat()
+        return campaign.start.timestamp(), str(self._date_of(last)), period
 
     def _rows_of(self, rule: RuleSettings) -> dict[str, list[tuple[str, int, bool]]]:
         """Of each scope that a rule watches: periods, counts, and whether they are over."""
