@@ -15,7 +15,6 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -343,8 +342,13 @@ async def caught_up(
             context.settings.kept_days,
             announces=await _announces(context, reader),
         )
+
+        async def on_standstill() -> None:
+            await _go_on_without(context, incomplete_by)
+            # Of what has been withdrawn meanwhile, nobody is told.
+            published.announces = published.announces and await _announces(context, reader)
+
         with worker as counting:
-            on_standstill = partial(_go_on_without, context, incomplete_by)
             topics = [*counts.whole, *context.catalogue.windows.whole]
             await _until_caught_up(reader, topics, published, ends, counting, listener, on_standstill=on_standstill)
             yield published.read({topic for topic, _ in ends})
