@@ -145,6 +145,19 @@ async def test_the_first_page_shows_the_alerts_that_stand(tmp_path: Path) -> Non
         assert "预计达不到目标 20,000" in (await site.get("/?lang=zh")).text
 
 
+async def test_an_alert_that_has_ended_is_not_struck_out_like_what_was_retracted(tmp_path: Path) -> None:
+    ended = OUTPUTS["vehicle.milestones.v1.forecast-moved"].model_dump(mode="json")
+    retracted = milestone("deliveries/model=SU7/day:2024-10-07/exceeds:5", 2, "retracted")
+    with Site(tmp_path) as site:
+        site.read(Feed.MILESTONES, milestone_record(ended), milestone_record(retracted, 1))
+        site.rows(row(f"day:{TODAY}", 7))
+        for path in ("/milestones", "/"):
+            classes = re.findall('<li class="(event [^"]*)"', (await site.get(path)).text)
+            assert set(classes) <= {"event forecast_moved over", "event threshold gone"}, path
+            assert "event threshold gone" in classes, path
+        assert "event forecast_moved over" in (await site.get("/milestones")).text
+
+
 async def test_in_berlin_the_calendar_has_no_chinese_holiday_and_with_a_setting_the_german_ones(tmp_path: Path) -> None:
     for setting, names in (("", []), ("DE", ["german-unity-day"])):
         with Site(tmp_path / setting, timezone="Europe/Berlin", holiday_calendar=setting) as site:
