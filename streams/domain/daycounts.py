@@ -225,12 +225,12 @@ class DayCounts:
         cells = ((number, None, cell) for number, cell in self._cells.items())
         minutes = ((self._zone.cell_of(minute * MINUTE_US), minute, cell) for minute, cell in self._minutes.items())
         for number, minute, cell in chain(cells, minutes):
+            totals = {key: change.total() for key, change in cell.items()}
             ordinal, hour = divmod(number, HOURS)
-            self._add_up(cell, number, hour, minute, days.setdefault(ordinal, {}))
+            _add_up(totals, hour, days.setdefault(ordinal, {}))
+            self._note_cell(cell, number, minute)
             if minute is not None:
-                day = date.fromordinal(ordinal)
-                for key, change in cell.items():
-                    self._spread_over_campaigns(key, change, day, minute, of_campaigns)
+                self._spread_over_campaigns(self._campaigns, minute, number, totals, of_campaigns)
             spread += len(cell)
             if spread >= _PAUSE_SUMS:
                 spread = 0
@@ -248,15 +248,10 @@ class DayCounts:
         self._minutes.clear()
         return touched, of_campaigns
 
-    def _add_up(self, cell: _Cell, number: int, hour: int, minute: int | None, sums: dict[int, _DaySum]) -> None:
-        """Adds a cell to the sums of its day, and notes the orders that have units in it."""
+    def _note_cell(self, cell: _Cell, number: int, minute: int | None) -> None:
+        """Notes the orders that have got units in a cell."""
         added: dict[int, list[str]] = {}
         for key, change in cell.items():
-            count, latest = change.total()
-            of_day = sums.get(key)
-            if of_day is None:
-                of_day = sums[key] = _DaySum()
-            of_day.add(hour, count, latest)
             if not key & _LEAVING:
                 ids = added.setdefault(key >> _GROUP_SHIFT & _GROUP, [])
                 ids += [cause.order_id for cause in change.causes]
@@ -314,11 +309,10 @@ class DayCounts:
             quarter for first, end in times for quarter in range(first // QUARTER_HOUR_US, end // QUARTER_HOUR_US)
         }
         for cell in sorted({self._zone.cell_of(quarter * QUARTER_HOUR_US) for quarter in quarters}):
-            for group in range(len(GROUPS)):
-                for order_id in self._orders.get(cell << GROUPS_BITS | group, b"").decode().split("\n")[:-1]:
-                    if order_id not in found:
-                        found.add(order_id)
-                        yield order_id
+            for order_id in _each_once(self._orders.get(cell << GROUPS_BITS | group) for group in range(len(GROUPS))):
+                if order_id not in found:
+                    found.add(order_id)
+                    yield order_id
 
     def recount(self, group: int, dims: Dims, order_ids: list[str], latest: Iterable[Fact]) -> None:
         """Counts units, which are counted already, in the campaigns that are new or other ones.
@@ -333,19 +327,9 @@ class DayCounts:
         minute, cell = cause.time_us // MINUTE_US, self._zone.cell_of(cause.time_us)
         if cause.time_us // QUARTER_HOUR_US in self._new_quarters:
             _note(self._orders_of_minutes, minute << GROUPS_BITS | group, order_ids)
-        for campaign, number in self._recounted.at(minute):
-            hour = CampaignHour(campaign.name, number // MINUTES)
-            for scope in self.scopes_at(dims, cell):
-                if not self._campaigns.has(campaign, scope):
-                    continue
-                for metric in GROUPS[group]:
-                    place = metric, scope, hour
-                    total = self._campaign_hours.get(place)
-                    if total is None:
-                        total = self._campaign_hours[place] = _Day(MINUTES)
-                    total.add({number % MINUTES: len(order_ids)}, _BACKFILL if cause.backfill else 0)
-                    if _is_later(cause, self._touched_hours.get(place)):
-                        self._touched_hours[place] = cause
+        key = self._scopes_code(dims) | group << _GROUP_SHIFT | cause.backfill
+        totals = {key: (len(order_ids), cause)}
+        self._spread_over_campaigns(self._recounted, minute, cell, totals, self._touched_hours)
 
     def end_recounting(self) -> dict[CountKey, DayCount]:
         """The hours of campaigns that are counted anew, those that no longer are at zero."""
@@ -463,23 +447,38 @@ class DayCounts:
         return found
 
     def _spread_over_campaigns(
-        self, key: int, change: _Sum, day: date, minute: int, touched: dict[CampaignKey, Fact | None]
+        self,
+        campaigns: Campaigns,
+        minute: int,
+        cell: int,
+        totals: Mapping[int, tuple[int, Fact | None]],
+        touched: dict[CampaignKey, Fact | None],
     ) -> None:
-        count, latest = change.total()
-        for campaign, number in self._campaigns.at(minute):
+        """Adds the units of a minute of UTC, which is in a cell, to the hours of some campaigns.
+
+        Args:
+            campaigns: Which ones.
+            minute: Since 1970.
+            cell: For the scopes, as these may be others on another day.
+            totals: Key → how many, and the latest one added.
+            touched: These hours, with the latest unit that each has got.
+        """
+        day = day_of_cell(cell)
+        for campaign, number in campaigns.at(minute):
             hour = CampaignHour(campaign.name, number // MINUTES)
-            for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
+            for key, (count, latest) in totals.items():
                 for scope in self._scopes_of(key, day):
-                    if not self._campaigns.has(campaign, scope):
+                    if not campaigns.has(campaign, scope):
                         continue
-                    place = (metric, scope, hour)
-                    total = self._campaign_hours.get(place)
-                    if total is None:
-                        total = self._campaign_hours[place] = _Day(MINUTES)
-                    total.add({number % MINUTES: count}, key)
-                    before = touched.get(place)
-                    if before is None or (latest is not None and _is_later(latest, before)):
-                        touched[place] = latest
+                    for metric in GROUPS[key >> _GROUP_SHIFT & _GROUP]:
+                        place = (metric, scope, hour)
+                        total = self._campaign_hours.get(place)
+                        if total is None:
+                            total = self._campaign_hours[place] = _Day(MINUTES)
+                        total.add({number % MINUTES: count}, key)
+                        before = touched.get(place)
+                        if before is None or (latest is not None and _is_later(latest, before)):
+                            touched[place] = latest
 
     def _scopes_of(self, key: int, day: date) -> tuple[str, ...]:
         """The scopes that the units of a key count in on a day."""
@@ -518,6 +517,15 @@ class DayCounts:
             self._scopes_by_code.append(scopes)
         code = self._scopes_codes[dims] = self._scopes_sets[scopes] << _SCOPES_SHIFT
         return code
+
+
+def _add_up(totals: Mapping[int, tuple[int, Fact | None]], hour: int, sums: dict[int, _DaySum]) -> None:
+    """Adds the units of a cell to the sums of its day."""
+    for key, (count, latest) in totals.items():
+        of_day = sums.get(key)
+        if of_day is None:
+            of_day = sums[key] = _DaySum()
+        of_day.add(hour, count, latest)
 
 
 def _each_once(noted: Iterable[bytearray | None]) -> list[str]:
