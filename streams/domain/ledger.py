@@ -87,7 +87,6 @@ _ORDERS_PLACED: Final = GROUP_OF_METRIC[ORDERS_PLACED]
 _ORDERS: Final = GROUP_OF_METRIC[ORDERS]
 _CANCELLATIONS: Final = GROUP_OF_METRIC[CANCELLATIONS]
 _DELIVERIES: Final = GROUP_OF_METRIC[DELIVERIES]
-_DELIVERED_BIT: Final = 1 << DELIVERED
 #: Kind of an order's, or a vehicle's, only event → the group of metrics that it adds to.
 _GROUP_OF_SOLE: Final = {PLACED: PLACED_GROUP, DELIVERED: _DELIVERIES, PRODUCED: GROUP_OF_METRIC[PRODUCED_METRIC]}
 
@@ -266,7 +265,7 @@ class Ledger:
             plain, others = plain_units(blobs, _GROUP_OF_SOLE, _kinds_of(metric))
             for code, cell, some_units in plain.by_dims_and_cell(days):
                 scopes = days.scopes_at(cast("Dims", words[code]), cell) if first_cell <= cell <= last_cell else ()
-                for each in {id(each): each for scope in scopes for each in asked_in.get(scope, ())}.values():
+                for each in {each for scope in scopes for each in asked_in.get(scope, ())}:
                     each.add_orders(some_units, some, blobs)
             yield
             for number, place in enumerate(others, 1):
@@ -282,7 +281,7 @@ class Ledger:
                         continue
                     unit = _key_of(cause)
                     scopes = days.scopes_at(dims, cell)
-                    for each in {id(each): each for scope in scopes for each in asked_in.get(scope, ())}.values():
+                    for each in {each for scope in scopes for each in asked_in.get(scope, ())}:
                         each.add(unit)
 
     def _answering_of_campaign(self, question: Question, wanted: set[str]) -> Generator[None, None, Answer]:
@@ -385,10 +384,7 @@ class Ledger:
         for number, (order_id, blob) in enumerate(self._orders.items(), 1):
             if number % _PAUSE_ORDERS == 0:
                 yield
-            kinds = 0
-            for kind, *_ in heads(blob):
-                kinds |= 1 << kind
-            if kinds & _DELIVERED_BIT:
+            if any(kind == DELIVERED for kind, *_ in heads(blob)):
                 units = self._judge(unpack(order_id, blob, words)).units
                 found |= {(unit.cause.vin, order_id): unit.cause for unit in units if unit.metric == DELIVERIES}
         return found
