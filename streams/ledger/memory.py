@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.outputs import source_name, source_of
 from streams.domain.announcements import Announcement
 from streams.domain.ledger import Ledger
+from streams.domain.pauses import whole
 from streams.domain.source_hours import SourceHours
 from streams.kafka.log import Partition
 from streams.kafka.pacing import in_turns
@@ -17,8 +18,10 @@ from streams.ledger.sources import Source
 from streams.ledger.vehicles import Vehicles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
+    from schemas.counts import CountKey
+    from schemas.facts import DayCount
     from schemas.outputs import Marker
     from streams.context import Context
     from streams.domain.ledger import LedgerChanges
@@ -99,9 +102,7 @@ class Memory:
 
     def announce(self, announcement: Announcement) -> None:
         """Counts by other campaigns from now on, before there are any orders."""
-        self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
-        for _ in self.ledger.counting_by(self.campaigns):
-            pass
+        whole(self._counting_by(announcement))
 
     async def announce_now(self, announcement: Announcement, changes: LedgerChanges, most: int) -> None:
         """The same at the end of a step. What other counts it makes is published with the step's, by so many at most.
@@ -111,10 +112,13 @@ class Memory:
             changes: Those of the step.
             most: Counts of a transaction; where there are more, the partition is as one that is being rebuilt until all are told.
         """
-        self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
-        changes.counts.update(await in_turns(self.ledger.counting_by(self.campaigns)))
+        changes.counts.update(await in_turns(self._counting_by(announcement)))
         if self.recovery is None and len(changes.counts) + len(changes.violations) > most:
             self.recovery = Recovery({})
+
+    def _counting_by(self, announcement: Announcement) -> Generator[None, None, dict[CountKey, DayCount]]:
+        self.announcement, self.campaigns = announcement, announcement.beside(self._of_settings)
+        return self.ledger.counting_by(self.campaigns)
 
     @property
     def is_releasing(self) -> bool:
