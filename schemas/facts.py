@@ -60,6 +60,10 @@ METRICS_OF: Final[Mapping[EventFamily, tuple[Metric, ...]]] = {
     "deliveries": METRICS[3:5],
     "production": METRICS[5:],
 }
+#: Metric → the family whose events make it.
+FAMILY_OF_METRIC: Final[Mapping[Metric, EventFamily]] = {
+    metric: family for family, metrics in METRICS_OF.items() for metric in metrics
+}
 
 
 def topic_number(family: int, place: int) -> int:

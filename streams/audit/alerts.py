@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.codec import decode_forecast, decode_milestone, decode_row
-from schemas.facts import METRICS_OF
+from schemas.facts import FAMILY_OF_METRIC
 from schemas.instants import micros_of, parse_instant
 from schemas.memory import HOURS, SIDE, key_of
 from schemas.source_hours import SourceKey, decode_hours
@@ -341,8 +341,7 @@ def _contradicted(data: MilestoneData, latest: Forecast, told: Mapping[str, _Tol
 
 def _source_of(metric: Metric, scope: str) -> SourceKey:
     """The source that a silence is about; of the silence of a scope, none that there is."""
-    family = next(family for family, metrics in METRICS_OF.items() if metric in metrics)
-    return SourceKey(family, source_of_scope(scope) or "")
+    return SourceKey(FAMILY_OF_METRIC[metric], source_of_scope(scope) or "")
 
 
 def _place_of(milestone_id: bytes) -> bytes:

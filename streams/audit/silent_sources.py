@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, METRICS_OF, Kind
+from schemas.facts import FAMILIES, FAMILY_OF_METRIC, Kind
 from schemas.instants import micros_of, parse_instant
 from schemas.texts import source_of_scope
 from streams.audit.sources import coordinates_of
@@ -46,8 +46,7 @@ class SilentSources:
             if not event.stands or source is None or silence is None:
                 continue
             self._until_us[event.id] = micros_of(parse_instant(silence.until))
-            family = next(family for family, metrics in METRICS_OF.items() if event.data.metric in metrics)
-            for kind in _KINDS[family]:
+            for kind in _KINDS[FAMILY_OF_METRIC[event.data.metric]]:
                 self._since.setdefault((kind, source), {})[event.id] = micros_of(parse_instant(silence.since))
 
     def __bool__(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.codec import decode_forecast, decode_milestone
+from schemas.facts import FAMILY_OF_METRIC
 from schemas.memory import HOURS, SIDE, key_of
 from schemas.source_hours import SourceKey
 from streams.checkup import Finding, note, ok
 from streams.domain.calendar import NO_CALENDAR
 from streams.domain.rules import stalled_id
 from streams.domain.scopes import template_of
-from streams.domain.source_hours import family_of_metric
 from streams.headline import headline
 from streams.holidays import holiday_years
 from streams.installation import rules_of, targets_of
@@ -118,7 +118,7 @@ def _is_of_source(key: bytes) -> bool:
 
 def _of_sources(rule: Rule, sources: Iterable[SourceKey]) -> Finding:
     """How many event sources a rule watches."""
-    family = family_of_metric(rule.metric)
+    family = FAMILY_OF_METRIC[rule.metric]
     number = sum(of.family == family for of in sources)
     if not number:
         return note(

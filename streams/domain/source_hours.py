@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from schemas.facts import FAMILIES, METRICS_OF, Kind
+from schemas.facts import FAMILIES, FAMILY_OF_METRIC, Kind
 from schemas.source_hours import SourceKey
 from schemas.texts import source_of_scope
 from streams.domain.zone import HOURS
@@ -35,14 +35,6 @@ FAMILY_OF_KIND: Final[Mapping[int, EventFamily]] = {
     Kind.PRODUCED: FAMILIES[2],
     Kind.SCRAPPED: FAMILIES[2],
 }
-_FAMILY_OF_METRIC: Final[Mapping[Metric, EventFamily]] = {
-    metric: family for family, metrics in METRICS_OF.items() for metric in metrics
-}
-
-
-def family_of_metric(metric: Metric) -> EventFamily:
-    """The family whose events make a metric."""
-    return _FAMILY_OF_METRIC[metric]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +104,7 @@ class SourceHours:
     def day(self, metric: Metric, scope: str, day: date) -> HoursWithEvents | None:
         """The hours of a date in which events of a metric's family have come of a source, given as a scope; None without any."""
         source = source_of_scope(scope)
-        found = self.hours_of(SourceKey(family_of_metric(metric), source or ""))
+        found = self.hours_of(SourceKey(FAMILY_OF_METRIC[metric], source or ""))
         mask = found.get(day.toordinal(), 0)
         if not mask:
             return None

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.codec import encode_memory
+from schemas.facts import FAMILY_OF_METRIC
 from schemas.memory import HOURS, JUDGED, QUIET, SIDE, Held, key_of
 from schemas.source_hours import SourceKey, decode_hours, encode_hours
 from schemas.texts import scope_of_source
 from streams.domain.daytypes import DayTypes
 from streams.domain.silences import Days, SilenceAlerts
-from streams.domain.source_hours import SourceHours, family_of_metric
 from streams.holidays import holiday_years
 from streams.installation import rules_of
 from streams.kafka.transactions import Outgoing
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from schemas.outputs import MilestoneEvent
     from streams.context import Context
     from streams.domain.rules import Rule
+    from streams.domain.source_hours import SourceHours
     from streams.domain.windows import Windows
     from streams.domain.zone import BusinessZone
 
@@ -160,7 +161,7 @@ class Silences:
             of = self._source_names.pop()
             rules = (rule for rule in self._alerts.rules if rule.watches_sources)
             watched += (
-                (rule, scope_of_source(of.source)) for rule in rules if family_of_metric(rule.metric) == of.family
+                (rule, scope_of_source(of.source)) for rule in rules if FAMILY_OF_METRIC[rule.metric] == of.family
             )
         records = self._look(watched, now_us)
         self._next = first
