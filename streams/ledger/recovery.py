@@ -98,7 +98,6 @@ class Recovery:
         """Only the counts of campaigns are published again: all else stands as it is published."""
         of_campaigns = [(key, count) for key, count in self.counts.items() if isinstance(key[2], CampaignHour)]
         self.counts = OrderedDict(of_campaigns)
-        self.violations.clear()
 
     def hold_back(self, changes: LedgerChanges) -> None:
         """Keeps what must not be published yet, and takes it out of the changes."""
@@ -125,8 +124,8 @@ class Recovery:
 async def prepare(context: Context, number: int, ends: Mapping[Partition, int], reader: LogReader) -> Recovery:
     """Reads what partition `number` has published before.
 
-    Its forwarded records are in the partitions of their homes. Published counts and violations are withdrawn at the end unless
-    they are found again. All but the violations have other writers too, behind whose open transactions some of it may be.
+    Its forwarded records are in the partitions of their homes. Published counts are withdrawn at the end unless they are found
+    again. All of it has other writers too, behind whose open transactions some of it may be.
     """
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
@@ -140,10 +139,6 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
             for record in records
             if (key := _counted(record_key(record), number)) is not None
         )
-    async for records in reader.read([(context.catalogue.violations.name, number)]):
-        recovery.violations.update(
-            (record_key(record).decode(), None) for record in records if record.value is not None
-        )
     homes = [(rerouted.name, home) for home in range(rerouted.partitions) if home != number]
     if homes:
         async for records in reader.read(homes, complete=True):
@@ -153,6 +148,14 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
                     place = Place(context.source_topics.name(origin.topic), origin.partition, origin.offset)
                     recovery.forwarded[place] = record.partition
     return recovery
+
+
+async def published_violations(context: Context, number: int, reader: LogReader) -> dict[str, bytes]:
+    """Those that partition `number` has published, by order or vehicle. Nobody else writes them."""
+    found: dict[str, bytes | None] = {}
+    async for records in reader.read([(context.catalogue.violations.name, number)]):
+        found.update((record_key(record).decode(), record.value) for record in records)
+    return {order_id: value for order_id, value in found.items() if value is not None}
 
 
 def _counted(key: bytes, number: int) -> CountKey | None:

@@ -13,7 +13,7 @@ from streams.errors import ExpectedError
 from streams.kafka.records import record_key, record_value
 from streams.ledger.changelog import STATE_KEY
 from streams.ledger.quarantine import SkippedRecords, read_decisions
-from streams.ledger.recovery import prepare
+from streams.ledger.recovery import prepare, published_violations
 from streams.ledger.sources import Source, bounds, check, check_ids, is_another_cluster
 from streams.ledger.vocabulary import is_vocabulary, vocabulary_of
 
@@ -66,11 +66,13 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
                 # Records removed since they were forwarded cannot be read again here, but still arrive at their homes.
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
-            memory.recovery.violations.update(memory.ledger.violations())
-            if memory.vehicles is not None and is_recounted:
-                memory.recovery.violations.clear()  # they are withheld, until deliveries have been told as well
             if not is_recounted:
                 memory.recovery.keep_campaigns()
+            elif memory.vehicles is None:
+                # Those that are not found again are withdrawn. Vehicles withhold them longer: until deliveries have been told as well.
+                published = await published_violations(context, memory.number, reader)
+                memory.recovery.violations.update(dict.fromkeys(published))
+                memory.recovery.violations.update(memory.ledger.violations())
             orders.add(memory.recovery.quarantined)
     return orders
 

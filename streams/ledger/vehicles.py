@@ -22,6 +22,7 @@ from streams.kafka.pacing import in_turns, paced
 from streams.kafka.records import record_key, record_value
 from streams.kafka.transactions import Outgoing
 from streams.ledger.changelog import Changelog
+from streams.ledger.recovery import published_violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -227,10 +228,7 @@ class Vehicles:
             self._telling.note(await in_turns(self._ledger.standing()))
         since = self._context.settings.production_since
         if is_recounted or state is None or state.withheld or state.since != since:
-            published: dict[str, bytes | None] = {}
-            async for records in reader.read([(self._context.catalogue.violations.name, self._number)]):
-                published |= {record_key(record).decode(): record.value for record in records}
-            self._withheld = Withheld(ends, {key: value for key, value in published.items() if value is not None})
+            self._withheld = Withheld(ends, await published_violations(self._context, self._number, reader))
             self._withheld.hold(self._ledger.violations())
 
     async def _check(self, state: ToldState | None, reader: LogReader) -> None:
