@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.codec import decode_milestone, encode_milestone
 from streams.domain.daytypes import DayTypes
 from streams.domain.rules import Rule
-from streams.domain.silences import SilenceAlerts
+from streams.domain.silences import REACH_DAYS, SPAN_DAYS, Look, ScopeHours, SilenceAlerts
 from streams.domain.zone import BusinessZone
 from tests.domain.forecast_world import AUTUMN
 
@@ -202,3 +203,59 @@ def test_any_hours_are_told_as_a_recount_says_whoever_writes(changes: dict[int, 
             stands = is_silent
             expected.append((now, "raised" if stands else "ended"))
     assert told == expected
+
+
+class Scattered:
+    """Days with any hours, so few of some sorts that they are found at the end of the reach only."""
+
+    def __init__(self, dice: Random) -> None:
+        some, part = dice.choice((0.1, 0.4, 1.0)), dice.choice((0.1, 0.5, 1.0))
+        rest = dice.choice((0, 0, 5, 20))
+        self.days: dict[date, Day] = {}
+        for back in range(-1, SPAN_DAYS + REACH_DAYS + 3):
+            if dice.random() < some and not 0 <= back < rest:
+                hours = [dice.randrange(1, 4) if dice.random() < part else 0 for _ in range(24)]
+                self.days[TODAY - timedelta(days=back)] = Day(hours, dice.choice((0, 0, sum(hours))))
+
+    def day(self, metric: str, scope: str, day: date) -> Day | None:
+        assert (metric, scope) == ("deliveries", SCOPE)
+        return self.days.get(day)
+
+    def units(self, cell: int) -> int:
+        counted = self.days.get(date.fromordinal(cell // 24))
+        return counted.hours[cell % 24] if counted is not None else 0
+
+    def usual(self, cell: int) -> float:
+        """Of one hour, from all days in its reach."""
+        day = date.fromordinal(cell // 24)
+        before = [day - timedelta(days=back) for back in range(1, REACH_DAYS + 1)]
+        alike = [each for each in before if each in self.days and TYPES.of(each) == TYPES.of(day)]
+        live = [each for each in alike if self.days[each].count > self.days[each].backfilled]
+        units = [self.days[each].hours[cell % 24] for each in live[:4]]
+        return sum(units) / len(units) if sum(map(bool, units)) >= 3 else 0.0
+
+    def look(self, at: int, now: int, hours: int, *, until_any: bool) -> Look:
+        """Hour by hour."""
+        units, usual, found = sum(map(self.units, range(at, max(at, now) + 1))), 0.0, 0
+        for cell in range(at - 1, at - SPAN_DAYS * 24, -1):
+            if units and until_any:
+                break
+            units += self.units(cell)
+            here = self.usual(cell)
+            usual += here
+            found += here > 0
+            if found == hours:
+                return Look(cell, units, usual)
+        return Look(None, units, usual)
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32))
+def test_looking_back_day_by_day_finds_what_hour_by_hour_does(seed: int) -> None:
+    dice = Random(seed)
+    days = Scattered(dice)
+    at = TODAY.toordinal() * 24 + dice.randrange(24)
+    asked = at, at + dice.choice((-2, 0, 1, 30)), dice.choice((1, 3, 10, 40))
+    until_any = dice.random() < 0.5
+    found = ScopeHours(days, TYPES, "deliveries", SCOPE).look(*asked, until_any=until_any)
+    assert found == days.look(*asked, until_any=until_any)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +72,36 @@ def backlog(first_ms: int, step_ms: int, batches: int, size: int, end: int) -> b
     return data[:end] if end else data
 
 
+def reader_of(results: dict[TP, Any]) -> tuple[Any, Any]:
+    """What sets the order, and a consumer with what its fetches have brought; all partitions are those of sources with one home."""
+    subscriptions = SimpleNamespace(reassignment_in_progress=False, is_assigned=lambda _tp: True)
+    fetcher = SimpleNamespace(
+        _records=dict(results), _subscriptions=subscriptions, _notify=lambda _: None, _wait_consume_future=None
+    )
+    context = SimpleNamespace(
+        source_topics=SimpleNamespace(numbers={tp.topic for tp in results}),
+        settings=SimpleNamespace(partitions=1),
+        now_us=lambda: NOW_MS * 1000,
+    )
+    thread: Any = object.__new__(_ConsumerInLoop)
+    thread._patience = Patience()
+    thread.consumer = SimpleNamespace(app=SimpleNamespace(context=context))
+    return thread, SimpleNamespace(_fetcher=fetcher)
+
+
+@needs_extension
+def test_the_reader_waits_no_longer_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = TP("orders", 0), TP("deliveries", 0)
+    thread, consumer = reader_of({tp: result_of(tp, backlog(at, 1, 3, 2, 0), 0) for tp, at in ((old, 5), (new, 99))})
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    assert thread._put_in_order(consumer, {old, new}) == {new}
+    now_s += MOST_WAIT_S - 1
+    assert thread._put_in_order(consumer, {old, new}) == {new}
+    now_s += 1
+    assert thread._put_in_order(consumer, {old, new}) == frozenset()
+
+
 @needs_extension
 @settings(deadline=None, max_examples=40)
 @given(
@@ -90,19 +121,8 @@ async def test_all_of_a_backlog_is_read_and_none_far_ahead_of_another(
         tp = TP(name, 0)
         results[tp] = result_of(tp, backlog(first_ms, step_ms, batches, size, 0), 0)
     active = set(results)
-    subscriptions = SimpleNamespace(reassignment_in_progress=False, is_assigned=lambda _tp: True)
-    fetcher = SimpleNamespace(
-        _records=dict(results), _subscriptions=subscriptions, _notify=lambda _: None, _wait_consume_future=None
-    )
-    consumer: Any = SimpleNamespace(_fetcher=fetcher)
-    context = SimpleNamespace(
-        source_topics=SimpleNamespace(numbers=names),
-        settings=SimpleNamespace(partitions=1),
-        now_us=lambda: NOW_MS * 1000,
-    )
-    thread: Any = object.__new__(_ConsumerInLoop)
-    thread._patience = Patience()
-    thread.consumer = SimpleNamespace(app=SimpleNamespace(context=context))
+    thread, consumer = reader_of(results)
+    fetcher = consumer._fetcher
     read: list[tuple[str, int, int]] = []
     for _ in range(1000):
         heads = {tp: found._partition_records.head_ms for tp, found in fetcher._records.items()}
