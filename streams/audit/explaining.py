@@ -339,12 +339,11 @@ async def _not_produced(order_id: str, facts: list[Fact], business: Business, fi
     """The delivery of an order, if no production of its vehicle stood at its time."""
     recount = ProductionRecount(business)
     recount.take(order_id, business.read_order(facts))
-    for vin in recount.found() if business.settings.catalogue.judges_production else ():
-        vehicle = await finder.order(vin)
-        if vehicle is not None:
-            recount.take(vin, business.read_order(vehicle.facts))
-        return recount.found().get(vin, set())
-    return set()
+    vin = next(iter(recount.found()), None)
+    vehicle = await finder.order(vin) if vin is not None else None
+    if vehicle is not None:
+        recount.take(vehicle.order_id, business.read_order(vehicle.facts))
+    return recount.found().get(vin or "", set())
 
 
 async def _history(  # noqa: PLR0913, PLR0917 - what is known, from wherever

@@ -47,6 +47,7 @@ class ProductionRecount:
 
     def __init__(self, business: Business) -> None:
         since = business.settings.production_since
+        self._judges = business.settings.catalogue.judges_production
         self._zone = business
         self._since = date.fromisoformat(since) if since else date.min
         self._delivered: dict[str, list[tuple[int, Wrong]]] = defaultdict(list)
@@ -54,7 +55,9 @@ class ProductionRecount:
         self._turns: dict[str, list[int]] = {}
 
     def take(self, life: str, reading: Reading) -> None:
-        """Takes an order, or the production of a vehicle."""
+        """Takes an order, or the production of a vehicle; nothing of them is kept where deliveries are not judged by it."""
+        if not self._judges:
+            return
         for unit in reading.units:
             event = unit.event
             if unit.metric == "deliveries" and self._zone.local(event.time_us).date() >= self._since:
