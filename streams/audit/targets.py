@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.codec import decode_target
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-#: A campaign without an end.
-_LONGEST: Final = timedelta(days=7)
 #: Of a campaign that is of none of the scopes that are counted.
 _NO_SCOPES: Final = (("none of them",),)
 #: Of more that are announced, those that begin last are counted.
@@ -137,8 +134,7 @@ def _announced(data: CampaignSetData, service: set[frozenset[str]]) -> CampaignS
     """The campaign that an event announces, as the settings would say it; of the scopes of the service."""
     listed = service if data.scopes is None else {frozenset(each) for each in data.scopes} & service
     scopes = tuple(sorted(tuple(name for name in DIMENSIONS if name in each) for each in listed))
-    end = data.end if data.end is not None else data.start + _LONGEST
-    return CampaignSettings(name=data.campaign, start=data.start, end=end, scopes=scopes or _NO_SCOPES)
+    return CampaignSettings(name=data.campaign, start=data.start, end=data.end, scopes=scopes or _NO_SCOPES)
 
 
 def _subject_of(event: PlanEvent) -> str:

@@ -16,7 +16,7 @@ from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Coordinates, Sources, Stops, coordinates_of
-from streams.audit.targets import counted_now
+from streams.audit.targets import read_targets
 from streams.kafka.clients import reader
 from streams.listener import ignore
 from streams.lookup.finder import Finder
@@ -132,10 +132,10 @@ async def explain_window(
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
     _check_scope(key.scope, settings)
-    settings = await counted_now(settings)
-    business = await business_of(settings)
-    period = business.calendar.period(key.period)
     async with reader(settings) as consumer:
+        settings = (await read_targets(settings, consumer)).counted_by(settings)
+        business = await business_of(settings)
+        period = business.calendar.period(key.period)
         await Sources(settings, consumer).check()
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress if from_sources else ignore)
