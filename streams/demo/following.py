@@ -100,12 +100,8 @@ class Seen:
         """The milestones that stand, in the order in which they came to."""
         return [event for event in self.milestones.values() if event.type in _STANDING]
 
-    def warned(self) -> set[str]:
-        """Ids of the alerts about forecasts that were told, whether they stand or not."""
-        return {name for name, event in self.milestones.items() if event.data.forecast is not None}
-
     def warnings(self) -> list[MilestoneEvent]:
-        """The last events of these, in their order."""
+        """The last events of the alerts about forecasts that were told, whether these stand or not, in their order."""
         return [event for event in self.milestones.values() if event.data.forecast is not None]
 
     def count(self, metric: str, period: str) -> int:

@@ -107,6 +107,8 @@ async def _play_at_once(
 ) -> None:
     coming = next(records, None)
     while coming is not None:
+        if stops.is_due(coming.story_s):
+            await stops.wait(publisher, clock_s)
         chunk: list[Publication] = []
         while coming is not None and len(chunk) < _CHUNK and not stops.is_due(coming.story_s):
             chunk.append(coming)
@@ -115,8 +117,6 @@ async def _play_at_once(
             await publisher.send(chunk)
             _note(playing, chunk)
             await asyncio.sleep(0)  # lets the display update
-        if coming is not None and stops.is_due(coming.story_s):
-            await stops.wait(publisher, clock_s)
     await publisher.flush()
 
 

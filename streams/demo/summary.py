@@ -110,7 +110,7 @@ def result_differences(story: Story | Night, seen: Seen, settings: Settings) -> 
 def _warning_differences(story: Story, seen: Seen, settings: Settings) -> list[str]:
     """Early warnings that were not told, that nobody asked for, or that stand although their target is reached."""
     must, may = told_warnings(settings, story.facts.model, story.expected.counts, stops_of(story))
-    told = seen.warned()
+    told = {event.subject for event in seen.warnings()}
     lines = [f"{name} should have been told" for name in sorted(must - told)]
     lines += [f"{name} should not have been told" for name in sorted(told - may)]
     reached = {f"/target:{target.target_id}:{target.value}" for target in settings.target}

@@ -7,16 +7,17 @@ something in between. How often, with which dates, depends on what it happened t
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from schemas.instants import utc_text
 from streams.domain.daytypes import DayTypes
-from streams.domain.forecast import DailyHistory, Known, forecast
+from streams.domain.forecast import HISTORY_DAYS, DailyHistory, Known, forecast
 from streams.domain.rules import forecast_behind_id, forecast_moved_id
 from streams.domain.scopes import template_of
 from streams.holidays import calendar_of, holiday_years
 from streams.installation import rules_of, targets_of
+from streams.story.events import midnight_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from streams.story import Story
     from streams.story.figures import CountsByDate
 
-#: As far back as a forecast looks.
-_HISTORY_DAYS: Final = 400
+_NOON_S: Final = 43_200
 #: What a few late events and the hour of a stop may make of a date.
 _SLACK_DAYS: Final = 7
 
@@ -40,7 +40,7 @@ def stops_of(story: Story) -> tuple[date, ...]:
 
 def noon_s(day: date, offset_s: int) -> int:
     """Noon of a date, seconds since 1970, where clocks are so many seconds ahead of UTC."""
-    return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) - offset_s
+    return midnight_s(day, offset_s) + _NOON_S
 
 
 def told_warnings(
@@ -75,8 +75,8 @@ def told_warnings(
 
 def _expected_on(settings: Settings, target: Target, counts: CountsByDate, today: date) -> date | None:
     """When a target was expected to be reached on a date before which nothing was late; None where that is not in sight."""
-    start = today - timedelta(days=_HISTORY_DAYS)
-    days = tuple(counts.get(start + timedelta(days=number), 0) for number in range(_HISTORY_DAYS))
+    start = today - timedelta(days=HISTORY_DAYS)
+    days = tuple(counts.get(start + timedelta(days=number), 0) for number in range(HISTORY_DAYS))
     history = DailyHistory(start, days, DayTypes(holiday_years(settings.calendar_name)))
     made = forecast(
         target, calendar_of(settings).period(target.period), Known(history, 0, 0.0),
