@@ -11,6 +11,7 @@ from streams.web.views.common import (
     Ask,
     DatedParameters,
     EarlierMoment,
+    KnownCampaign,
     MetricName,
     MilestoneLine,
     Text,
@@ -70,7 +71,8 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         for row in ask.view.windows.page(WindowQuery(scopes=[scope], period=period, sort="metric")).rows
         if row.period == period
     ]
-    span = _span(ask, name, scope, rows)
+    campaigns = ask.campaigns(scope)
+    span = _span(name, rows, campaigns)
     if span is None:
         return None
     starts_at, ends_at = span
@@ -100,15 +102,15 @@ def campaign_view(ask: Ask, name: str, parameters: CampaignParameters) -> Campai
         aims=ask.aims(metric, scope, period, row),
         rows=rows,
         milestones=[milestone_line(event) for event in events if event.data.period == period],
-        others=[each.name for each in ask.campaigns(scope) if each.name != name],
+        others=[each.name for each in campaigns if each.name != name],
         past=ask.past,
     )
 
 
-def _span(ask: Ask, name: str, scope: str, rows: list[WindowRow]) -> tuple[str, str] | None:
+def _span(name: str, rows: list[WindowRow], campaigns: list[KnownCampaign]) -> tuple[str, str] | None:
     """Its first instant and the first one after it, as its rows say, or the settings."""
     for row in rows:
         if row.starts_at is not None and row.ends_at is not None:
             return row.starts_at, row.ends_at
-    found = next((each for each in ask.campaigns(scope) if each.name == name), None)
+    found = next((each for each in campaigns if each.name == name), None)
     return (found.start.isoformat(), found.end.isoformat()) if found is not None else None
