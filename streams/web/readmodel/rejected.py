@@ -21,7 +21,7 @@ VIOLATION_ORDER: Final = [
     ("of_order", False),
     ("number", False),
     ("part", False),
-    ("kind", False),
+    ("order_id", False),
 ]
 
 
