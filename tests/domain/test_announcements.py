@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.counts import CampaignHour
@@ -177,7 +177,6 @@ def test_the_recount_finds_the_campaigns_that_the_service_counts(events: list[Ca
 # The counts ---------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(arrivals(), st.lists(campaigns(), min_size=2, max_size=4), st.data())
 def test_a_campaign_counts_the_same_whenever_it_is_announced(
     arrival: tuple[list[Fact], list[list[list[Fact]]]], several: list[tuple[Campaign, ...]], data: st.DataObject

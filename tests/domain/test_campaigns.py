@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.counts import CampaignHour, CountKey
@@ -98,7 +98,6 @@ def told_rows(ledger: Ledger) -> dict[CountKey, tuple[int, int, list[int]]]:
     return {key: (one.count, one.backfilled, one.by_hour) for key, one in ledger.counts().items() if one.count}
 
 
-@settings(deadline=None)
 @given(arrivals(), campaigns())
 def test_a_campaign_counts_the_units_of_each_of_its_minutes_whatever_the_way_they_came(
     arrival: tuple[list[Fact], list[list[list[Fact]]]], several: tuple[Campaign, ...]
@@ -130,7 +129,6 @@ def test_a_unit_that_leaves_in_a_later_step_leaves_its_minute() -> None:
     assert key not in counted(ledger.counts())
 
 
-@settings(deadline=None)
 @given(event_sets(), campaigns(), st.integers(1, 3), st.data())
 def test_ledger_partitions_say_which_unit_of_a_minute_is_which(
     events: list[Fact], several: tuple[Campaign, ...], partitions: int, data: st.DataObject
@@ -174,7 +172,6 @@ def _minute_of(unit: tuple[int, ...] | tuple[Any, ...], campaign: Campaign) -> i
 moves = st.tuples(st.integers(0, 1), st.sampled_from(["a-night", "b-night"]), st.integers(0, 130), st.integers(0, 9))
 
 
-@settings(deadline=None)
 @given(
     st.lists(moves | st.sampled_from(["restart", "step", "parts"]), max_size=25),
     st.integers(1, 30),

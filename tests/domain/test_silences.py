@@ -179,7 +179,6 @@ def test_little_is_told_too_and_ends_with_twice_as_much() -> None:
 gaps = st.dictionaries(st.integers(0, 5 * 24 - 1), st.sampled_from([0, 0, 0, 1, 9]), max_size=40)
 
 
-@settings(deadline=None)
 @given(gaps, st.lists(st.booleans(), min_size=5 * 24, max_size=5 * 24))
 def test_any_hours_are_told_as_a_recount_says_whoever_writes(changes: dict[int, int], takes_over: list[bool]) -> None:
     world = World(until=datetime(2024, 5, 20, 18))  # noqa: DTZ001 - local

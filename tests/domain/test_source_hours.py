@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.counts import encode_day_key, encode_marker_key
@@ -77,7 +77,6 @@ def bits(days: Mapping[int, int]) -> set[tuple[date, int]]:
     return {(date.fromordinal(day), hour) for day, mask in days.items() for hour in range(24) if mask >> hour & 1}
 
 
-@settings(deadline=None)
 @given(dates)
 def test_hours_are_what_they_were_after_their_record(days: dict[int, int]) -> None:
     assert decode_hours(encode_hours(days)) == days
@@ -96,7 +95,6 @@ def test_a_source_is_found_again_in_its_key_and_in_the_scope_that_stands_for_it(
     assert source_of_scope("model=source") is source_of_scope("all") is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(SOURCES), dates), max_size=8), st.randoms())
 def test_hours_unite_in_any_order_and_again(parts: list[tuple[str, dict[int, int]]], random: object) -> None:
     one, other = SourceHours(), SourceHours()
@@ -110,7 +108,6 @@ def test_hours_unite_in_any_order_and_again(parts: list[tuple[str, dict[int, int
     assert not one.is_changed
 
 
-@settings(deadline=None)
 @given(events, st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_a_ledger_notes_the_hours_of_what_it_takes_and_finds_them_again_when_it_is_restored(
     drawn: list[tuple[Kind, str, int, int, int, bool]], sizes: list[int]
@@ -158,7 +155,6 @@ SHIFT = range(8, 18)
 MONDAY = date(2024, 5, 13)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 5 * 24 - 1), max_size=60), st.sets(st.integers(0, 5 * 24 - 1), max_size=20))
 def test_a_source_that_falls_silent_is_told_as_a_recount_says(without: set[int], beside: set[int]) -> None:
     """Four weeks in which it sends from 8 to 17 on five days, and a fifth from which hours are missing, and in which others are there."""

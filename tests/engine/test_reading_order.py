@@ -103,7 +103,7 @@ def test_the_reader_waits_no_longer_than_a_minute(monkeypatch: pytest.MonkeyPatc
 
 
 @needs_extension
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(1, 5), st.sampled_from((1, 3, 300, 600))),

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, InitProducerIdRequest
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.kafka import transactions
@@ -221,7 +221,6 @@ def by_partition(records: list[Any]) -> dict[tuple[str, int], list[Any]]:
 SIZES = st.lists(st.sampled_from([0, 10, 1_500]), min_size=1, max_size=9)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([1, 2]), st.lists(SIZES, min_size=1, max_size=6), st.lists(st.sampled_from(HAPPENS), max_size=40)
 )

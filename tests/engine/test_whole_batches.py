@@ -10,7 +10,7 @@ from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types.tuples import TP
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import fast, hotpath
@@ -105,7 +105,6 @@ def position(result: FetchResult) -> int:
     return int(result._assignment.state_value(ONE).position)
 
 
-@settings(deadline=None)
 @given(fetches(), st.lists(st.integers(1, 7), min_size=1, max_size=8))
 def test_the_same_records_and_positions_as_of_aiokafka(
     fetch: tuple[bytes, int, list[tuple[int, int]]], sizes: list[int]
@@ -133,7 +132,6 @@ def test_the_same_records_and_positions_as_of_aiokafka(
 keys = st.one_of(st.none(), st.binary(max_size=20), st.sampled_from((b" SO-1", b"SO-1 ", "SO-é".encode(), b"")))
 
 
-@settings(deadline=None)
 @given(st.lists(keys, max_size=30), st.integers(1, 50))
 def test_homes_are_those_of_the_keys(given_keys: list[bytes | None], partitions: int) -> None:
     made = batch(numbered([Sent(0, key, b"v") for key in given_keys or [b"k"]]), 0)
@@ -162,7 +160,6 @@ def events() -> list[Sent]:
     return sent
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(events()), min_size=1, max_size=12), st.sampled_from((0, 1, 128)), st.data())
 def test_facts_are_those_of_the_records_one_by_one(sent: list[Sent], topic: int, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(sent)))
@@ -188,7 +185,6 @@ def test_a_value_ends_where_its_record_does_also_if_the_next_one_would_complete_
         assert hotpath.compiled_facts(found, **options) == hotpath.compiled_facts(list(found), **options)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_bytes_that_are_no_records_are_refused(data: st.DataObject) -> None:
     """Whatever a batch holds: records, or an error; nothing beyond its bytes is read."""
@@ -218,7 +214,6 @@ def test_a_batch_that_cannot_be_read_is_told_with_its_offset() -> None:
         results(checked(made), 41, [])[1].getall()
 
 
-@settings(deadline=None)
 @given(fetches(), st.data())
 def test_a_bit_that_has_changed_on_its_way_is_noticed_as_by_aiokafka(
     fetch: tuple[bytes, int, list[tuple[int, int]]], data: st.DataObject
