@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.facts import DELIVERIES, NO_DIMS, ORDERS, PRODUCTION, Fact, Kind, topic_number
 from schemas.partitioner import homes
 from streams.domain.ledger import Ledger
+from streams.domain.pauses import whole
 from streams.domain.scopes import Scopes
 from streams.domain.zone import BusinessZone
 from tests.domain.facts import OTHER_VIN, SU7, VIN, WEB, delivered, placed, produced, reversal, scrapped, told, us, void
@@ -142,13 +143,7 @@ class Site:
         """What a home that tells everything would tell."""
         found: dict[tuple[str, str], str] = {}
         for ledger in self._ledgers:
-            pieces = ledger.standing()
-            while True:
-                try:
-                    next(pieces)
-                except StopIteration as end:
-                    found |= {key: fact.id for key, fact in end.value.items()}
-                    break
+            found |= {key: fact.id for key, fact in whole(ledger.standing()).items()}
         return found
 
     def heard(self) -> dict[tuple[str, str], str]:
