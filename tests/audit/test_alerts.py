@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
 
-from schemas.codec import decode_milestone, encode_milestone
+from schemas.codec import encode_milestone
 from streams.audit import alerts
 from streams.settings import Settings
+from tests.contract.goldens import milestone_sample
 from tests.support.outputs import Record, forecast, milestone, milestone_record, row, row_record
 
 if TYPE_CHECKING:
@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 
     from schemas.outputs import MilestoneEvent
 
-SAMPLES = Path(__file__).parents[2] / "schemas" / "samples"
 SETTINGS = Settings()
 OTHER = milestone("deliveries/model=SU7/day:2024-10-07/exceeds:1000")
 
 
-def sample(name: str) -> MilestoneEvent:
-    return decode_milestone((SAMPLES / f"vehicle.milestones.v1.{name}.json").read_bytes())
-
-
-BEHIND, MOVED, SILENT = sample("forecast-behind"), sample("forecast-moved"), sample("stalled")
+BEHIND, MOVED, SILENT = map(milestone_sample, ("forecast-behind", "forecast-moved", "stalled"))
 
 
 @pytest.fixture(autouse=True)

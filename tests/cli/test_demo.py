@@ -40,7 +40,7 @@ from streams.settings import STORY, RuleSettings, Settings, read_settings
 from streams.story import load_facts, tell
 from streams.story.expected import standing_milestones
 from streams.worker.child_process import WorkerProcess
-from tests.contract.goldens import OUTPUTS
+from tests.contract.goldens import milestone_sample
 from tests.support.small_demo import small_story
 from tests.support.time_limits import deadline, stretched
 
@@ -196,39 +196,39 @@ def test_a_warning_that_is_not_told_or_was_not_asked_for_or_stands_for_ever_is_a
         (MOVED, "alert.raised.v1", "stands, and its target is reached"),
         (MOVED, "alert.ended.v1", None),
     ):
-        alert = OUTPUTS["vehicle.milestones.v1.forecast-moved"].model_copy(update={"subject": name, "type": kind})
-        assert isinstance(alert, MilestoneEvent)
+        alert = milestone_sample("forecast-moved").model_copy(update={"subject": name, "type": kind})
         data = alert.data.model_copy(update={"target_id": "su7-2024", "threshold": 100000})
         seen.take_milestone(encode_milestone(alert.model_copy(update={"data": data})))
         seen.take_milestone(milestone("deliveries/model=SU7/year:2024/target:su7-2024:100000"))
-        found = [line for line in result_differences(year, seen, STORY_SETTINGS) if line.startswith(MOVED[:50])]
-        found = [line for line in found if "forecast-moved" in line and name in line]
+        found = [line for line in result_differences(year, seen, STORY_SETTINGS) if line.startswith(f"{name} ")]
         assert found == ([f"{name} {wrong}"] if wrong else [])
 
 
-async def test_a_story_waits_at_its_stops_and_is_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("speed", [None, 1.0])
+async def test_a_story_waits_at_its_stops_and_is_whole(
+    story: Story, speed: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stops = [noon_s(date(2024, 4, 10), 28800), noon_s(date(2024, 5, 25), 28800)]
-    for speed in (None, 1.0):
-        recorder, playing, reached = Recorder(), Playing(), []
+    recorder, playing, reached = Recorder(), Playing(), []
 
-        async def sleep(seconds: float) -> None:
-            recorder.now += seconds  # noqa: B023 - called before the next round
+    async def sleep(seconds: float) -> None:
+        recorder.now += seconds
 
-        async def wait(stop_s: int) -> None:
-            assert recorder.flushed == len(recorder.at)  # noqa: B023 - likewise
-            assert all(record.story_s < stop_s for _, record in recorder.at)  # noqa: B023 - likewise
-            reached.append((stop_s, len(recorder.at)))  # noqa: B023 - likewise
-            recorder.now += 5  # noqa: B023 - likewise
+    async def wait(stop_s: int) -> None:
+        assert recorder.flushed == len(recorder.at)
+        assert all(record.story_s < stop_s for _, record in recorder.at)
+        reached.append((stop_s, len(recorder.at)))
+        recorder.now += 5
 
-        monkeypatch.setattr("streams.demo.playing.asyncio.sleep", sleep)
-        halts = Halts(stops, wait)
-        await play(story, recorder, playing, speed=speed, clock_s=lambda: recorder.now, stops=halts)  # type: ignore[arg-type] # noqa: B023 - likewise
-        assert [record for _, record in recorder.at] == list(story.records())
-        assert [stop_s for stop_s, _ in reached] == stops
-        assert 0 < reached[0][1] < reached[1][1] < len(recorder.at)
-        assert halts.waited_s == 10
-        if speed is not None:
-            assert recorder.at[-1][0] == pytest.approx(70, rel=0.1)
+    monkeypatch.setattr("streams.demo.playing.asyncio.sleep", sleep)
+    halts = Halts(stops, wait)
+    await play(story, recorder, playing, speed=speed, clock_s=lambda: recorder.now, stops=halts)  # type: ignore[arg-type] # it records what it is told to publish
+    assert [record for _, record in recorder.at] == list(story.records())
+    assert [stop_s for stop_s, _ in reached] == stops
+    assert 0 < reached[0][1] < reached[1][1] < len(recorder.at)
+    assert halts.waited_s == 10
+    if speed is not None:
+        assert recorder.at[-1][0] == pytest.approx(70, rel=0.1)
 
 
 def test_a_day_that_is_off_by_one_is_a_difference_that_names_it(story: Story) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from schemas.codec import decode_forecast, decode_milestone
-from schemas.outputs import ALERT_ENDED, Forecast, MilestoneEvent
+from schemas.outputs import ALERT_ENDED, Forecast
 from schemas.source_hours import SourceKey
 from streams.checkup import Finding, note, ok
 from streams.checkup.alerts import AlertBasis, alert_findings
 from streams.settings import Settings
+from tests.contract.goldens import OUTPUTS, milestone_sample
 
-SAMPLES = Path(__file__).parents[2] / "schemas" / "samples"
 YEAR = 2024
 NOTHING = AlertBasis()
 EARLY = {"name": "at-risk", "metric": "deliveries", "window": "month", "scope": ["model"], "forecast_behind": 0.02}
@@ -26,12 +24,9 @@ def settings(*rules: dict[str, object], **more: object) -> Settings:
     return Settings.model_validate({"scopes": [["model"], ["factory"], []], "rule": rules, **more})
 
 
-def sample(name: str) -> MilestoneEvent:
-    return decode_milestone((SAMPLES / f"vehicle.milestones.v1.{name}.json").read_bytes())
-
-
 def forecast(name: str = "ahead", **changes: object) -> Forecast:
-    made = decode_forecast((SAMPLES / f"vehicle.forecasts.v1.{name}.json").read_bytes())
+    made = OUTPUTS[f"vehicle.forecasts.v1.{name}"]
+    assert isinstance(made, Forecast)
     return made.model_copy(update=changes)
 
 
@@ -113,7 +108,7 @@ def test_holidays_that_no_calendar_has_are_named_where_silences_are_watched() ->
 
 
 def test_alerts_that_stand_are_told_as_everywhere_the_oldest_first_and_so_is_what_nobody_watches() -> None:
-    silence, behind = sample("stalled"), sample("forecast-behind")
+    silence, behind = milestone_sample("stalled"), milestone_sample("forecast-behind")
     ended = behind.model_copy(update={"type": ALERT_ENDED, "data": behind.data.model_copy(update={"ended": "back"})})
     rules = {**SILENT, "stalled_hours": silence.data.silence.hours if silence.data.silence else 1}
     stands = found(settings(rules), AlertBasis(alerts=(silence, behind)))[1:]
@@ -133,7 +128,7 @@ def test_alerts_that_stand_are_told_as_everywhere_the_oldest_first_and_so_is_wha
 
 
 def test_more_alerts_than_a_screen_has_are_counted() -> None:
-    silence = sample("stalled")
+    silence = milestone_sample("stalled")
     several = tuple(
         silence.model_copy(
             update={"time": (datetime(2024, 10, 17, tzinfo=UTC) + timedelta(minutes=number)).isoformat()}

@@ -801,3 +801,10 @@ TOLD: Final = Told(
         VehicleDelivery("LNBSU7A10R1000999", "SO-20241007-000124"),
     ],
 )
+
+
+def milestone_sample(name: str) -> MilestoneEvent:
+    """The milestone or alert of a sample, such as `forecast-moved`."""
+    found = OUTPUTS[f"vehicle.milestones.v1.{name}"]
+    assert isinstance(found, MilestoneEvent)
+    return found

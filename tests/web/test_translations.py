@@ -12,14 +12,14 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from schemas.facts import METRICS, REASONS
-from schemas.outputs import VIOLATION_MESSAGES, MilestoneData, MilestoneEvent
+from schemas.outputs import VIOLATION_MESSAGES, MilestoneData
 from streams.headline import headline
 from streams.headline import sentence as headline_sentence
 from streams.holidays import holiday_years
 from streams.web.app import FOLDER
 from streams.web.filters import of_locale
 from streams.web.rendering import LOCALES, _translations
-from tests.contract.goldens import OUTPUTS
+from tests.contract.goldens import milestone_sample
 
 if TYPE_CHECKING:
     from babel.messages import Catalog, Message
@@ -224,8 +224,7 @@ def test_records_and_multiples_are_sentences(kind: Any, period: str, shown: list
     ],
 )
 def test_a_streak_is_a_sentence(period: str, streak: int, shown: list[tuple[str, str | None]]) -> None:
-    sample = OUTPUTS["vehicle.milestones.v1.streak"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample("streak")
     data = sample.data.model_copy(update={"period": period, "streak": streak, "achieved_on": None, "position": None})
     assert headline_sentence(data) == shown[0][0]
     for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
@@ -270,8 +269,7 @@ def test_a_streak_is_a_sentence(period: str, streak: int, shown: list[tuple[str,
     ],
 )
 def test_a_comparison_is_a_sentence(kind: str, shown: list[tuple[str, str | None]]) -> None:
-    sample = OUTPUTS["vehicle.milestones.v1.factor"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample("factor")
     data = sample.data.model_copy(update={"kind": kind})
     assert headline_sentence(data) == shown[0][0]
     for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
@@ -310,8 +308,7 @@ def test_a_comparison_is_a_sentence(kind: str, shown: list[tuple[str, str | None
     ],
 )
 def test_a_scope_among_others_is_a_sentence(name: str, shown: list[tuple[str, str | None]]) -> None:
-    sample = OUTPUTS[f"vehicle.milestones.v1.{name}"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample(name)
     assert headline_sentence(sample.data) == shown[0][0]
     for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
         filters = of_locale(locale, _translations(FOLDER, locale).gettext)
@@ -416,8 +413,7 @@ def test_a_scope_among_others_is_a_sentence(name: str, shown: list[tuple[str, st
 def test_an_alert_about_a_forecast_is_a_sentence(
     name: str, change: dict[str, Any], shown: tuple[str, str, str]
 ) -> None:
-    sample = OUTPUTS[f"vehicle.milestones.v1.forecast-{name}"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample(f"forecast-{name}")
     assert sample.data.forecast is not None
     told = {key: value for key, value in change.items() if key in {"projected_date", "former_date"}}
     if "p50" in change:
@@ -465,8 +461,7 @@ def test_an_alert_about_a_forecast_is_a_sentence(
     ],
 )
 def test_an_alert_about_a_silence_is_a_sentence(change: dict[str, Any], shown: tuple[str, str, str]) -> None:
-    sample = OUTPUTS["vehicle.milestones.v1.stalled"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample("stalled")
     data = sample.data.model_copy(update=change)
     assert headline_sentence(data) == f"BJ1 deliveries: {shown[0]}"
     for locale, wanted in zip(("en", "zh"), shown[1:], strict=True):
@@ -491,8 +486,7 @@ def test_an_alert_about_a_silence_is_a_sentence(change: dict[str, Any], shown: t
     ],
 )
 def test_an_alert_about_a_source_is_a_sentence(change: dict[str, Any], shown: tuple[str, str, str]) -> None:
-    sample = OUTPUTS["vehicle.milestones.v1.stalled"]
-    assert isinstance(sample, MilestoneEvent)
+    sample = milestone_sample("stalled")
     data = sample.data.model_copy(update={"scope": "source=%2Ffactories%2Fbj1", **change})
     assert headline_sentence(data) == f"/factories/bj1 deliveries: {shown[0]}"
     what = {"en": "/factories/bj1 deliveries: ", "zh": "/factories/bj1 交付量\uff1a"}
@@ -511,8 +505,7 @@ def test_an_alert_about_a_source_is_a_sentence(change: dict[str, Any], shown: tu
     ],
 )
 def test_what_was_found_late_says_when_it_was_reached_and_by_which_unit(locale: str, sentence: str) -> None:
-    event = OUTPUTS["vehicle.milestones.v1.unit"]
-    assert isinstance(event, MilestoneEvent)
+    event = milestone_sample("unit")
     data = event.data
     assert headline(event).startswith("2024-11-16  deliveries reached 100,000")
     assert headline_sentence(data) == "deliveries reached 100,000 in all, on 16 Nov 2024: 100,000"
