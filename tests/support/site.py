@@ -62,6 +62,11 @@ class Site:
         """Has these records read."""
         self.web.model.apply([(feed, records)])
 
+    def at(self, instant: str) -> None:
+        """It is then, where the clock is that of the events: a source has sent one."""
+        text = f'{{"source":"/s","last_event_at":"{instant}","updated_at":"{instant}"}}'
+        self.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+
     def rows(self, *documents: dict[str, Any]) -> None:
         """Has these rows read, and everything there is with them."""
         self.read(Feed.WINDOWS, *(row_record(each, place) for place, each in enumerate(documents)))

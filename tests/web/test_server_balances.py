@@ -23,8 +23,7 @@ CAR = "deliveries/model=SU7/total/every:100000:500000"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Thirty cars in ten days after 499,980 of before, the 500,000th of which has been noticed."""
     with Site(tmp_path_factory.mktemp("site"), clock="events", windows=("day", "month", "total")) as made:
-        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
-        made.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        made.at(f"{TODAY}T04:00:00.000Z")
         targets = [{"target_id": "next", "value": 600_000, "reached": False}]
         made.rows(
             row("total", 500_010, balance=499_980, targets=targets, **TOTAL),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WINDOW = "campaign:su7-launch"
+NOW = "2024-03-28T14:27:10.000Z"
 SPAN: Final[dict[str, Any]] = {"start": "2024-03-28", "end": "2024-03-29"}
 INSTANTS: Final[dict[str, Any]] = {"starts_at": "2024-03-28T22:00:00+08:00", "ends_at": "2024-03-29T22:00:00+08:00"}
 CAMPAIGNS = (
@@ -25,9 +26,7 @@ CAMPAIGNS = (
 
 async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_after_how_long(tmp_path: Path) -> None:
     with Site(tmp_path, clock="events", campaign=CAMPAIGNS) as site:
-        now = "2024-03-28T14:27:10.000Z"
-        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
-        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        site.at(NOW)
         minutes = [2711, 0, 2502, *[1900] * 23, 50]
         of_campaign = SPAN | INSTANTS | {"metric": "orders_placed", "by_minute": minutes}
         site.rows(
@@ -69,9 +68,7 @@ async def test_a_campaign_has_a_page_with_its_minutes_and_its_milestones_say_aft
 
 async def test_a_campaign_that_an_event_has_announced_is_known_by_its_rows(tmp_path: Path) -> None:
     with Site(tmp_path, clock="events") as site:
-        now = "2024-03-28T14:27:10.000Z"
-        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
-        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        site.at(NOW)
         of_campaign = SPAN | INSTANTS | {"metric": "orders_placed", "by_minute": [5, 7]}
         site.rows(
             row(WINDOW, 12, **of_campaign),
@@ -86,9 +83,7 @@ async def test_a_campaign_that_an_event_has_announced_is_known_by_its_rows(tmp_p
 
 async def test_a_campaign_is_known_before_its_first_unit_and_after_it_was_withdrawn(tmp_path: Path) -> None:
     with Site(tmp_path, clock="events") as site:
-        now = "2024-03-28T14:27:10.000Z"
-        status = f'{{"source":"/s","last_event_at":"{now}","updated_at":"{now}"}}'
-        site.read(Feed.STATUS, Record(b"source/%2Fs", status.encode(), 99))
+        site.at(NOW)
         site.rows(
             row(WINDOW, 12, **SPAN, **INSTANTS, metric="orders_placed", by_minute=[5, 7]),
             row("day:2024-03-28", 50_000, metric="orders_placed"),

@@ -10,8 +10,7 @@ import openpyxl
 import pytest
 
 from streams.spreadsheets import workbook
-from streams.web.readmodel import Feed
-from tests.support.outputs import Record, row
+from tests.support.outputs import row
 from tests.support.site import Site
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ TODAY = "2024-10-10"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two months of one delivery a day of the SU7, 25 regions, by the clock of the events."""
     with Site(tmp_path_factory.mktemp("site"), clock="events", scopes=[["model"], ["region"], []]) as made:
-        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
-        made.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        made.at(f"{TODAY}T04:00:00.000Z")
         first = date(2024, 9, 1)
         days = [(first + timedelta(days=number)).isoformat() for number in range(40)]
         rows = [row(f"day:{day}", 1) for day in days]

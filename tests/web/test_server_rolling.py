@@ -21,8 +21,7 @@ SPAN = {"start": "2024-10-04", "end": TODAY}
 async def test_a_rolling_window_is_called_by_its_days_and_its_last_date(tmp_path: Path) -> None:
     kept = (RollingSettings(days=7, scopes=(("model",),)),)
     with Site(tmp_path, clock="events", rolling=kept) as site:
-        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
-        site.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        site.at(f"{TODAY}T04:00:00.000Z")
         site.rows(row(WINDOW, 5123, **SPAN), row(f"day:{TODAY}", 700), row("year:2024", 90_000))
         event = milestone(f"deliveries/model=SU7/{WINDOW}/exceeds:5000", period=WINDOW, threshold=5000, **SPAN)  # type: ignore[arg-type] # dates
         site.read(Feed.MILESTONES, Record(event["subject"].encode(), _json(event)))

@@ -25,8 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "label": "October push",
     }  # fmt: skip
     with Site(tmp_path_factory.mktemp("site"), clock="events", target=[labelled]) as made:
-        text = f'{{"source":"/s","last_event_at":"{TODAY}T04:00:00.000Z","updated_at":"{TODAY}T04:00:00.000Z"}}'
-        made.read(Feed.STATUS, Record(b"source/%2Fs", text.encode(), 99))
+        made.at(f"{TODAY}T04:00:00.000Z")
         months = [
             row(
                 f"month:2024-{month:02d}",
