@@ -11,6 +11,7 @@ from streams.audit.judging import EFFECTS
 from streams.audit.report import describe_event
 from streams.audit.scopes import business_of
 from streams.audit.sources import Sources
+from streams.audit.targets import read_targets
 from streams.audit.window_changes import KINDS
 from streams.kafka.clients import reader
 from streams.kafka.records import record_key
@@ -100,10 +101,10 @@ async def recount_windows(
         ValueError: A period is malformed or not counted.
         ExpectedError: The cluster is unreachable, or a source topic is missing.
     """
-    business = await business_of(settings)
-    windows = {key: Counted(key, business.calendar.period(key.period)) for key in keys}
     async with reader(settings) as consumer:
         await Sources(settings, consumer).check()
+        business = await business_of((await read_targets(settings, consumer)).counted_by(settings))
+        windows = {key: Counted(key, business.calendar.period(key.period)) for key in keys}
         letters = await read_letters(settings, consumer)
         sources = letters.sources(settings, consumer, listener.progress)
         found = Recounted(business, sources.names, windows, asked)

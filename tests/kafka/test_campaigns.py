@@ -224,6 +224,14 @@ async def test_events_announce_change_and_withdraw_a_campaign_while_workers_run(
         assert json.loads(window.stdout)["after"] == 26, window.stdout
         told = await installation.run("order", "SO-12")
         assert "campaign:su7-launch" in told.stdout, told.stdout
+        listed = installation.folder / "theirs.csv"
+        listed.write_text("order_id\n" + "".join(f"SO-{number}\n" for number in range(1, 26)))
+        where = ("--metric", "orders_placed", "--scope", "model=SU7", "--period", "campaign:su7-launch")
+        compared = await installation.run("reconcile", *where, "--against", str(listed), "--json")
+        assert compared.returncode == 1, compared.stderr
+        document = json.loads(compared.stdout)
+        assert document["matched"] == 25
+        assert [unit["order_id"] for unit in document["only_ours"]] == ["SO-26"]
 
         # Once it is withdrawn, its row stays as it is; announced again, it counts what has come meanwhile.
         await announce(installation, announcement(4, "withdrawn", reason="too early"))
