@@ -18,16 +18,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from schemas.codec import decode_day_count, decode_marker, decode_row, decode_target
+from schemas.codec import decode_day_count, decode_marker, decode_row
 from schemas.counts import CampaignHour, CountKey, decode_counts_key
-from schemas.events import CampaignSet, CampaignWithdrawn
 from schemas.instants import utc_text
 from schemas.notes import Quarantine
 from schemas.outputs import source_name, source_of
 from schemas.rows import RowKey
 from schemas.source_hours import decode_hours_key
 from streams.context import Context, wall_clock_us
-from streams.domain.announcements import CampaignBook, campaign_change_of
+from streams.domain.campaigns import CAMPAIGN, Campaigns
 from streams.domain.scopes import template_of
 from streams.errors import ExpectedError
 from streams.holidays import calendar_of
@@ -36,7 +35,7 @@ from streams.kafka.log import Partition
 from streams.kafka.records import record_key, record_value
 from streams.operations.gaps import accept_gap, find_gaps
 from streams.operations.quarantine import lines_in_force, quarantine
-from streams.totals.side_topics import NO_LIMIT_US
+from streams.totals.announcing import announces
 from streams.worker.child_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class _Published:
             more = count - self._cells.get((shard, key), 0)
             self._cells[shard, key] = count
             if isinstance(day, CampaignHour):
-                self._sums[RowKey(metric, scope, f"campaign:{day.campaign}")] += more
+                self._sums[RowKey(metric, scope, f"{CAMPAIGN}:{day.campaign}")] += more
                 return
             for period in self.calendar.periods_of(day):
                 self._sums[RowKey(metric, scope, period.id)] += more
@@ -183,18 +182,21 @@ class _Published:
             self._wanted, self._unsummed = dict(self._sums), set(self._sums)
         days = (day for _, (_, _, day) in self._cells if not isinstance(day, CampaignHour))
         latest = max(days, default=date.min)
+        counted = [Campaigns.parse(marker.campaigns) for marker in self.markers.values()]
         self._unsummed = {
             row
             for row in self._unsummed
-            if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]} and not self._has_no_row(row, latest)
+            if self.rows.get(row, 0) not in {self._wanted[row], self._sums[row]}
+            and not self._has_no_row(row, latest, counted)
         }
         return not self._unsummed
 
-    def _has_no_row(self, row: RowKey, latest: date) -> bool:
-        """Whether a row is of a day that is no longer kept, or of a campaign that is no longer counted."""
-        if row.period.startswith("campaign:"):
-            name = row.period.removeprefix("campaign:")
-            return not all(f"; {name}@" in f"; {marker.campaigns}" for marker in self.markers.values())
+    def _has_no_row(self, row: RowKey, latest: date, counted: Sequence[Campaigns]) -> bool:
+        """Whether a row is of a day that is no longer kept, or of a campaign that is no longer counted, or not for its scope."""
+        kind, _, name = row.period.partition(":")
+        if kind == CAMPAIGN:
+            found = [campaigns.get(name) for campaigns in counted]
+            return not all(campaign is not None and campaign.has(row.scope) for campaign in found)
         if row in self.rows or not row.period.startswith("day:"):
             return False
         days = self.kept_days.get(template_of(row.scope))
@@ -340,30 +342,18 @@ async def caught_up(
             context.settings.partitions,
             calendar_of(context.settings),
             context.settings.kept_days,
-            announces=await _announces(context, reader),
+            announces=await announces(context, reader),
         )
 
         async def on_standstill() -> None:
             await _go_on_without(context, incomplete_by)
             # Of what has been withdrawn meanwhile, nobody is told.
-            published.announces = published.announces and await _announces(context, reader)
+            published.announces = published.announces and await announces(context, reader)
 
         with worker as counting:
             topics = [*counts.whole, *context.catalogue.windows.whole]
             await _until_caught_up(reader, topics, published, ends, counting, listener, on_standstill=on_standstill)
             yield published.read({topic for topic, _ in ends})
-
-
-async def _announces(context: Context, reader: LogReader) -> bool:
-    """Whether events say that other campaigns are counted than those of the settings."""
-    book = CampaignBook(campaign.name for campaign in context.campaigns)
-    framed = context.settings.accept_schema_registry_json
-    async for records in reader.read([(context.catalogue.targets.name, 0)]):
-        for record in records:
-            event = decode_target(record, future_limit_us=NO_LIMIT_US, framed=framed)
-            if isinstance(event, CampaignSet | CampaignWithdrawn):
-                book.take(campaign_change_of(event, context.templates))
-    return bool(book.decided)
 
 
 async def as_it_is(live: Settings) -> Settings:

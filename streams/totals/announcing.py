@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from schemas.codec import decode_target
+from schemas.events import CampaignSet, CampaignWithdrawn
 from schemas.memory import ANNOUNCED, SIDE, key_of
 from schemas.questions import FROM_TOTALS, announcing
 from streams.domain.announcements import Announcement, CampaignBook, campaign_change_of
+from streams.kafka.append_time import with_append_times
 from streams.kafka.transactions import Outgoing
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from streams.context import Context
     from streams.domain.campaigns import Campaigns
     from streams.domain.disposition import Disposition
+    from streams.kafka.log import LogReader
     from streams.totals.shards import Shards
 
 #: How long to wait for a ledger partition before it is told again.
@@ -39,7 +43,7 @@ class Announcing:
         self._context = context
         self._shards = shards
         self._number = number
-        self._book = CampaignBook(campaign.name for campaign in context.campaigns)
+        self._book = _empty_book(context)
         self._told_s: dict[int, float] = {}
         self._told = ""
         self._last_wanted: tuple[object, frozenset[str], Announcement] | None = None
@@ -89,3 +93,19 @@ class Announcing:
             wanted = last if last.decided == decided else Announcement(last.number + 1, decided)
             self._last_wanted = decided, said, wanted
         return self._last_wanted[2]
+
+
+async def announces(context: Context, reader: LogReader) -> bool:
+    """Whether events announce campaigns, or withdraw those of the settings, by what totals that have taken nothing yet make of them."""
+    settings, book = context.settings, _empty_book(context)
+    limit_us, framed = settings.future_limit_s * 1_000_000, settings.accept_schema_registry_json
+    async for records in reader.read([(context.catalogue.targets.name, 0)]):
+        for record in with_append_times(records, context.now_us() // 1000, lambda _record: False):
+            event = decode_target(record, future_limit_us=limit_us, framed=framed)
+            if isinstance(event, CampaignSet | CampaignWithdrawn):
+                book.take(campaign_change_of(event, context.templates))
+    return bool(book.decided)
+
+
+def _empty_book(context: Context) -> CampaignBook:
+    return CampaignBook(campaign.name for campaign in context.campaigns)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import date
+import json
+from datetime import date, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from schemas.codec import encode_day_count, encode_row
-from schemas.counts import encode_day_key
+import msgspec
+import pytest
+
+from schemas.codec import encode_day_count, encode_marker, encode_row
+from schemas.counts import CampaignHour, encode_count_key, encode_day_key, encode_marker_key
 from schemas.facts import DayCount
 from schemas.outputs import WindowRow
 from schemas.rows import RowKey
+from streams.context import Context
+from streams.domain.campaigns import Campaigns
 from streams.holidays import calendar_of
 from streams.operations.rebuild import _Published
-from streams.settings import Settings
+from streams.settings import CampaignSettings, Settings
+from streams.totals.announcing import announces
+from tests.bench.totals import marker_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from streams.kafka.log import LogReader
+
+START = datetime.fromisoformat("2024-10-07T10:00:00+08:00")
 
 
 def counted(offset: int, count: int) -> Any:
@@ -54,3 +69,54 @@ def test_an_opening_balance_is_no_sum_of_days() -> None:
     published.take(cast("Any", SimpleNamespace(topic="windows", offset=0, key=b"", value=encode_row(total))))
     published.rows[RowKey("deliveries", "all", "day:2024-10-07")] = 3
     assert published.all_summed()
+
+
+def settings_with(scopes: tuple[tuple[str, ...], ...]) -> Settings:
+    """With a campaign for these scopes."""
+    return Settings(
+        scopes=((), ("model",)), campaign=(CampaignSettings(name="launch", start=START, hours=1, scopes=scopes),)
+    )
+
+
+def test_a_row_of_a_campaign_that_is_not_counted_for_its_scope_any_more_is_as_it_was() -> None:
+    published = _Published("counts", {0: 0}, 1, calendar_of(Settings(holidays=())))
+    for count in (3, 0):
+        key = encode_count_key(0, ("deliveries", "all", CampaignHour("launch", 0)))
+        value = encode_day_count(DayCount(count, 0, [*[0] * 59, count], None))
+        published.take(cast("Any", SimpleNamespace(topic="counts", partition=0, offset=0, key=key, value=value)))
+    published.rows[RowKey("deliveries", "all", "campaign:launch")] = 3
+    for scopes, is_summed in (((), ("model",)), False), ((("model",),), True):
+        marker = msgspec.structs.replace(marker_of(0), campaigns=Campaigns(settings_with(scopes).campaigns).text)
+        record = SimpleNamespace(
+            topic="counts", partition=0, offset=0, key=encode_marker_key(0), value=encode_marker(marker)
+        )
+        published.take(cast("Any", record))
+        assert published.all_summed() is is_summed
+
+
+class Reader:
+    """Gives one record."""
+
+    def __init__(self, record: object) -> None:
+        self._record = record
+
+    async def read(self, _partitions: object) -> AsyncIterator[Sequence[object]]:
+        yield [self._record]
+
+
+@pytest.mark.parametrize(("ahead", "is_announced"), [(timedelta(0), True), (timedelta(days=400), False)])
+async def test_what_the_totals_reject_announces_nothing(ahead: timedelta, *, is_announced: bool) -> None:
+    event = {
+        "specversion": "1.0", "id": "1", "source": "/marketing", "type": "campaign.set.v1",
+        "time": (START + ahead).isoformat(), "data": {"campaign": "launch", "start": START.isoformat()},
+    }  # fmt: skip
+    record = SimpleNamespace(
+        key=b"campaign:launch",
+        value=json.dumps(event).encode(),
+        headers=(),
+        timestamp=int(START.timestamp() * 1000),
+        timestamp_type=1,
+        partition=0,
+        offset=0,
+    )
+    assert await announces(Context(Settings()), cast("LogReader", Reader(record))) is is_announced
