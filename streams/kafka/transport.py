@@ -337,11 +337,10 @@ class _DatingConsumer(LongPollConsumer):
 
     async def _process_and_note(self, assignment: Any, node_id: int, request: Any) -> bool:
         asked_us, asked_s = self._now_us(), time.monotonic()
-        states = {
-            TP(topic, number): assignment.state_value(TP(topic, number))
-            for topic, partitions in request.topics
-            for number, *_ in partitions
+        offsets = {
+            TP(topic, number): offset for topic, partitions in request.topics for number, offset, *_ in partitions
         }
+        states = {tp: assignment.state_value(tp) for tp in offsets}
         before = {tp: state.timestamp for tp, state in states.items()}
         for state in states.values():
             state.timestamp = None  # in milliseconds, so two answers could have the same
@@ -350,11 +349,10 @@ class _DatingConsumer(LongPollConsumer):
         finally:
             answer = self._answers.pop(id(request), None)
         data = _data_of(answer) if answer is not None and hotpath.records is not None else {}
-        for topic, partitions in request.topics:
-            for number, offset, *_ in partitions:
-                self._choose_form(TP(topic, number), offset, data.get((topic, number), b""))
+        for tp, offset in offsets.items():
+            self._choose_form(tp, offset, data.get(tp, b""))
         if assignment.active:
-            self._tell_lost(request, states)
+            self._tell_lost(offsets, states)
         for tp, state in states.items():
             if state.timestamp is None:
                 state.timestamp = before[tp]
@@ -375,12 +373,11 @@ class _DatingConsumer(LongPollConsumer):
             aborted = fetched._aborted_transactions  # noqa: SLF001 - as the broker has listed them
             take_whole(result, WholeBatches(tp.topic, tp.partition, data, offset, aborted, hotpath.records))
 
-    def _tell_lost(self, request: Any, states: Mapping[TP, Any]) -> None:
+    def _tell_lost(self, offsets: Mapping[TP, int], states: Mapping[TP, Any]) -> None:
         """Tells which positions the broker has nothing at: it was asked there, and aiokafka now looks for another place."""
-        for topic, partitions in request.topics:
-            for number, offset, *_ in partitions:
-                if states[TP(topic, number)].awaiting_reset:
-                    self._lost(TP(topic, number), offset)
+        for tp, offset in offsets.items():
+            if states[tp].awaiting_reset:
+                self._lost(tp, offset)
 
 
 def _data_of(answer: Any) -> dict[tuple[str, int], bytes]:
