@@ -27,7 +27,7 @@ ASKED: Final = signal.SIGRTMIN + 1
 STAGES: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
     ("totals: taking counts", "totals/window_tables.py", frozenset(("_take_in",))),
     ("totals: judging rows", "totals/window_tables.py", frozenset(("_next_part", "_begin_step"))),
-    ("totals: committing", "totals/window_tables.py", frozenset(("commit",))),
+    ("totals: committing", "totals/window_tables.py", frozenset(("_commit",))),
     ("totals: the rest", "totals/", frozenset()),
     ("ledger: decoding", "schemas/codec.py", frozenset(("decode_batch",))),
     ("ledger: home partitions", "schemas/partitioner.py", frozenset()),
@@ -40,8 +40,8 @@ STAGES: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
     ("ledger: the rest of taking in", "ledger/application.py", frozenset()),
     ("producing: filling batches", "kafka/transactions.py", frozenset(("_batches",))),
     ("producing: transactions", "kafka/transactions.py", frozenset()),
-    ("producing: sending", "aiokafka/producer/", frozenset()),
     ("fetching: records", "kafka/transport.py", frozenset(("_fetched_record",))),
+    ("fetching: record batches", "kafka/whole_batches.py", frozenset()),
     ("fetching: record batches", "aiokafka/consumer/fetcher.py", frozenset(("getall",))),
     ("fetching: the rest", "aiokafka/consumer/", frozenset()),
     ("network", "aiokafka/conn.py", frozenset()),
