@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -166,10 +165,7 @@ class Context:
     @cached_property
     def produced_since_us(self) -> int | None:
         """Time of the first deliveries that production is to be known of; `None` where none are judged by it."""
-        if not self.catalogue.judges_production:
-            return None
-        since = self.settings.production_since
-        return self.zone.first_us(date.fromisoformat(since)) if since else 0
+        return self.settings.produced_since_us(self.zone)
 
     @cached_property
     def totals_homes(self) -> TotalsHomes:

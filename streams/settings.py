@@ -47,6 +47,8 @@ from streams.errors import ExpectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from streams.domain.zone import BusinessZone
+
 ENVIRONMENT_PREFIX = "MILESTONES_"
 #: Time zones whose default holiday calendar is China's.
 CHINESE_ZONES: Final = frozenset(
@@ -630,6 +632,12 @@ class Settings(_Section):
     def watches_sources(self) -> bool:
         """Whether a rule is about event sources."""
         return any(SOURCE in rule.scope for rule in self.rule)
+
+    def produced_since_us(self, zone: BusinessZone) -> int | None:
+        """Time of the first deliveries that production is to be known of; `None` where none are judged by it."""
+        if not self.catalogue.judges_production:
+            return None
+        return zone.first_us(date.fromisoformat(self.production_since)) if self.production_since else 0
 
     @property
     def kept_days(self) -> dict[tuple[str, ...], int]:

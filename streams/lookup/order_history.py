@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -208,28 +208,16 @@ class Teller:
         self._scopes = Scopes(settings.scopes, settings.values.listed(), settings.aliases)
         self._names = settings.catalogue.names()
         self._orders_known = "orders" in settings.families
-        self._judges_production = settings.catalogue.judges_production
-        since = settings.production_since
-        self._produced_since_us = self._zone.first_us(date.fromisoformat(since)) if since else 0
+        self._produced_since_us = settings.produced_since_us(self._zone)
         self._calendar = calendar
         self._vins_shown = vins_shown
 
     def vehicle_of(self, found: FoundOrder | None) -> str:
         """The VIN by whose production an order's delivery is judged; empty where none is."""
-        delivery = None if found is None or not self._judges_production else self._standing(found.facts)
+        if found is None or self._produced_since_us is None:
+            return ""
+        delivery = _standing(judge(found.facts, orders_known=self._orders_known))
         return "" if delivery is None or delivery.time_us < self._produced_since_us else delivery.vin
-
-    def _standing(self, facts: Sequence[Fact]) -> Fact | None:
-        units = judge(facts, orders_known=self._orders_known).units
-        return next((unit.cause for unit in units if unit.metric == DELIVERIES), None)
-
-    def _not_produced(self, facts: Sequence[Fact], vehicle: Sequence[Fact] | None) -> Fact | None:
-        """The delivery of an order, if no production stood at its time; `vehicle` is what is known under its VIN, if that is."""
-        delivery = None if vehicle is None else self._standing(facts)
-        if delivery is None or vehicle is None:
-            return None
-        stood = any(first_us <= delivery.time_us <= last_us for first_us, last_us in produced_within(vehicle))
-        return None if stood else delivery
 
     def story(  # noqa: PLR0913 - what is known, from wherever
         self,
@@ -259,9 +247,9 @@ class Teller:
         contradictions = [
             OrderContradiction(kind=each.kind, source=each.source, id=each.id) for each in judgement.violations
         ]
-        not_produced = self._not_produced(facts, vehicle)
-        if not_produced is not None:
-            at = not_produced.source, not_produced.id
+        delivery = _standing(judgement)
+        if vehicle is not None and delivery is not None and not _stood(vehicle, delivery.time_us):
+            at = delivery.source, delivery.id
             contradictions.append(OrderContradiction(kind=_NOT_PRODUCED, source=at[0], id=at[1]))
             if effects[at] == "delivered":
                 effects[at] = _NOT_PRODUCED
@@ -405,6 +393,16 @@ def _state(
     if facts:
         return "not_counted"
     return "rejected" if letters else "unknown"
+
+
+def _standing(judgement: Judgement) -> Fact | None:
+    """The delivery of an order that stands."""
+    return next((unit.cause for unit in judgement.units if unit.metric == DELIVERIES), None)
+
+
+def _stood(vehicle: Sequence[Fact], time_us: int) -> bool:
+    """Whether a production stood at a time, by what is known under the VIN."""
+    return any(first_us <= time_us <= last_us for first_us, last_us in produced_within(vehicle))
 
 
 def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str], str]:
