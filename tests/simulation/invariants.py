@@ -102,10 +102,9 @@ class _Shard:
         self.lost: dict[Partition, int] = defaultdict(int)
         self.books: dict[str, Books] = {}
         self.orders: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-        self.units: dict[str, list[tuple[Metric, str, Part]]] = {}
         #: Order → where its units are counted.
         self.cells: dict[str, list[Counted]] = {}
-        #: The units with their scopes by model and their events, by time, id and source.
+        #: Order → its units with their scopes by model and their events, by time, id and source.
         self.dated: dict[str, list[tuple[Metric, str, tuple[str, str, str]]]] = {}
         self.expected: Counter[Counted] = Counter()
         self.counts: dict[Counted, int] = {}
@@ -774,13 +773,12 @@ class Invariants:
         found, shard.contradictions[order_id] = judged(list(shard.orders[order_id].values()))
         dated = [(metric, model, self._date_of(event["time"])) for metric, event, model in found]
         days: list[Counted] = [(metric, self._counted_as(model, day), day) for metric, model, day in dated]
-        after = [
-            (metric, model, part)
+        now = shard.cells[order_id] = [
+            cell
             for (metric, model, day), (_, event, _) in zip(days, found, strict=True)
             for part in (day, *self._minutes_of(event["time"], shard.campaigns or {}))
+            for cell in self._cells_at(metric, model, part, shard)
         ]
-        shard.units[order_id] = after
-        now = shard.cells[order_id] = [cell for unit in after for cell in self._cells_at(*unit, shard)]
         shard.dated[order_id] = [
             (metric, f"model={model}", (event["time"], event["id"], event["source"]))
             for (metric, model, _), (_, event, _) in zip(days, found, strict=True)
