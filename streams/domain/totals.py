@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from streams.domain.overflow import ScopeBounds
     from streams.domain.periods import Period
     from streams.domain.targets import TargetChange
-    from streams.domain.windows import CountedDay, PublishedRow, Row
+    from streams.domain.windows import CountedDay, Left, PublishedRow, Row
 
 #: Rows that are judged, or published, between two pauses; a millisecond or two.
 _PAUSE_ROWS: Final = 200
@@ -459,6 +459,9 @@ class Totals:
         self, now_us: int, most: int, waiting: Callable[[], set[RowKey]], *, caught_up: bool
     ) -> Iterator[Step | None]:
         """What a step comes to, in pieces that belong together; None is a pause."""
+        for number, late in enumerate(self._windows.leaving_late()):
+            yield _departure(late)
+            yield from _pause(number)
         is_new = not self._started and not self._has_published
         if is_new and self._campaigns:
             # Nothing has been counted yet: all there is comes as news, as it does of other windows.
@@ -510,8 +513,7 @@ class Totals:
                 if left is None:
                     yield None
                 else:
-                    version = [left.version] if left.version is not None else []
-                    yield Step(replaced=version, left=[left.key] if left.is_published else [])
+                    yield _departure(left)
 
     def _put_in_force(self, targets: tuple[Target, ...]) -> None:
         if targets is self._in_force:
@@ -1009,6 +1011,11 @@ def _best_id(rule: Rule, row: Row, kind: _BestKind) -> str:
 def _position(rule: Rule) -> int:
     """Which unit of a window passes the number of a threshold."""
     return (rule.threshold or 0) + (rule.operator == "exceeds")
+
+
+def _departure(left: Left) -> Step:
+    version = [left.version] if left.version is not None else []
+    return Step(replaced=version, left=[left.key] if left.is_published else [])
 
 
 def _ordered(step: Step, *, is_last: bool = False) -> Step:

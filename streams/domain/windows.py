@@ -1136,6 +1136,15 @@ class Windows:
 
     # Days that are no longer kept -----------------------------------------------------------------------------------
 
+    def leaving_late(self) -> Iterator[Left]:
+        """Takes away the rows that a former writer has not come to.
+
+        Before anything is published: what is counted on their days since then is only in the rows that contain them.
+        """
+        left_over, self._left_over = self._left_over, {}
+        for key, row in left_over.items():
+            yield Left(key, cast("PlainRow", row), is_published=True)
+
     def leaving(self, stay: Container[RowKey]) -> Iterator[Left | None]:
         """Takes away the rows of days that are no longer kept, after the step has been published; None is a pause.
 
@@ -1145,9 +1154,6 @@ class Windows:
             stay: Rows that must be judged once more; they leave later.
         """
         self.stayed = set()
-        left_over, self._left_over = self._left_over, {}
-        for key, row in left_over.items():
-            yield Left(key, cast("PlainRow", row), is_published=True)
         looked_at = 0
         for series in list(self._series):
             looked_at += _LOOK_ROWS // 100

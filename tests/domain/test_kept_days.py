@@ -161,6 +161,26 @@ def test_a_row_whose_retraction_waits_stays_until_it_is_decided() -> None:
     assert days_of(made) == ["30", "01"]
 
 
+def test_rows_that_a_former_writer_has_not_come_to_leave_before_anything_is_counted_on_their_days() -> None:
+    made = world(1)
+    made.put(FIRST, 2)
+    made.step(at(0))
+    made.put(FIRST + timedelta(days=3), 1)
+    for part in filter(None, made.totals.steps(now_us=us(at(3)), caught_up=True, most=1)):
+        if part.left:
+            break  # it ends here
+        made._publish(part)
+    assert days_of(made) == ["27", "30"]
+    made.put(FIRST, 3)
+    made.restart()
+    found = []
+    for part in filter(None, made.totals.steps(now_us=us(at(3)), caught_up=True, most=1)):
+        made._publish(part)
+        found.append((days_of(made), made.row("month:2024-09").count))
+    assert all(days == ["30"] for days, count in found if count == 4), found
+    assert found[-1] == (["30"], 4)
+
+
 STEPS = st.lists(
     st.one_of(
         *[st.tuples(st.just("put"), st.integers(0, 9), st.integers(0, 1), st.integers(0, 5), st.booleans())] * 3,
