@@ -26,9 +26,11 @@ ROOT: Final = Path(__file__).parents[2]
 #: Records of one seed.
 CHUNK: Final = 10_000
 SANITIZERS: Final = (
-    "-O1", "-g", "-fPIC", "-shared", "-fwrapv", "-fno-omit-frame-pointer",
+    "-g", "-fPIC", "-shared", "-fwrapv", "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
 )  # fmt: skip
+#: Of so many records, optimising takes longer than it saves.
+FEW: Final = 10 * CHUNK
 OPTIONS: Final = {
     # Python keeps some memory to its end. Each object in memory of its own shows where it ends.
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
@@ -37,8 +39,8 @@ OPTIONS: Final = {
 }
 
 
-def sanitized(folder: Path) -> dict[str, str]:
-    """Compiles the extensions with sanitizers. Returns the environment that they need.
+def sanitized(folder: Path, inputs: int) -> dict[str, str]:
+    """Compiles the extensions with sanitizers, for so many records. Returns the environment that they need.
 
     Raises:
         SystemExit: It cannot be compiled here.
@@ -48,8 +50,9 @@ def sanitized(folder: Path) -> dict[str, str]:
     assert spec.loader is not None
     extensions: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extensions)
+    options = ("-O0" if inputs <= FEW else "-O1", *SANITIZERS)
     try:
-        extensions.build_all({ROOT / source: folder for source in extensions.SOURCES}, options=SANITIZERS)
+        extensions.build_all({ROOT / source: folder for source in extensions.SOURCES}, options=options)
     except extensions.ExtensionsError as error:
         refuse(str(error))
     asked = [*extensions.compiler(""), "-print-file-name=libasan.so"]
@@ -75,7 +78,7 @@ def main() -> int:
     seeds = range(options.first, options.first + max(1, options.inputs // CHUNK))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        environment = sanitized(Path(folder))
+        environment = sanitized(Path(folder), options.inputs)
         children = [
             subprocess.Popen(
                 [sys.executable, "-m", "tests.fuzz.records", folder, *map(str, seeds[job :: options.jobs])],
