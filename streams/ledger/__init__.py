@@ -1,1 +1,1 @@
-"""One partition of orders: from a batch of records to what one transaction commits."""
+"""One ledger partition: from a batch of records to what one transaction commits."""

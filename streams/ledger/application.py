@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 #: Asks for the first offset that a source partition still has.
 LogStart = Callable[[Partition], Awaitable[int]]
-#: Records that are applied between two pauses: ten to twenty milliseconds.
+#: Records applied between two pauses: ten to twenty milliseconds.
 _TURN_RECORDS = 1_000
 _BEFORE = "rejected before"
 
 
 class Application:
-    """Takes batches into the memory."""
+    """Applies batches to the memory."""
 
     def __init__(self, memory: Memory, context: Context, log_start: LogStart) -> None:
         settings = context.settings
@@ -61,7 +61,7 @@ class Application:
         )
 
     def start(self, skipped: SkippedRecords) -> None:
-        """Begins with a restored memory, and the records that operators want skipped."""
+        """Begins with a restored memory and the records that operators have told it to skip."""
         self._intake.skipped = skipped
         if self._bounds is not None:
             for dims in self._memory.ledger.dims():
@@ -71,7 +71,7 @@ class Application:
         """Applies a batch.
 
         Returns:
-            Its dead letters and forwarded records, to commit together with the new position.
+            Its dead letters and forwarded records, to be committed together with the new position.
 
         Raises:
             GapError: Records before the batch were removed and never read.
@@ -109,7 +109,7 @@ class Application:
         return recovery is not None and Place(record.topic, record.partition, record.offset) in recovery.future
 
     async def _unapplied(self, batch: Batch, source: Source) -> Sequence[LogRecord]:
-        """The records from the applied position on; an overlap is cut off, a gap is refused."""
+        """The records from the applied position on: an overlap is cut off, a gap raises an error."""
         records: Sequence[LogRecord] = batch.records
         if batch.first > source.next:
             raise RuntimeError(
@@ -118,14 +118,14 @@ class Application:
         if records and records[0].offset < source.next:
             return [record for record in records if record.offset >= source.next]
         if (records[0].offset if records else batch.next) > source.next:
-            # Either control records of a publisher's transactions, or the topic was trimmed meanwhile.
+            # Either a publisher's transaction markers lie between, or the topic has been trimmed meanwhile.
             start = await self._log_start(Partition(batch.topic, batch.partition))
             if start > source.next:
                 raise gap_error(Partition(batch.topic, batch.partition), source.next, start)
         return records
 
     def _turns(self, records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
-        """A batch in turns; all records of one, or none, may have been taken before."""
+        """Cuts a batch into turns. In a rebuild, a turn has only records that may have been applied before, or only new ones."""
         tp, recovery = Partition(records[0].topic, records[0].partition), self._memory.recovery
         new = len(records)
         if recovery is not None and recovery.is_repetition:
@@ -135,7 +135,7 @@ class Application:
                 yield records[first : min(first + _TURN_RECORDS, end)]
 
     def _take(self, taken: Taken, source: Source, first: LogRecord) -> list[Outgoing]:
-        """Takes a turn, which begins with record `first`."""
+        """Applies a turn, which begins with record `first`."""
         if self._memory.recovery is not None and self._memory.recovery.judged:
             taken = self._as_judged_before(taken, self._memory.recovery.judged)
         self._memory.arrived.update(taken.arrived)
@@ -158,9 +158,9 @@ class Application:
         return out
 
     def _forwarded_to(self, rejected: Rejected) -> int | None:
-        """The home that has a rejected record since before this rebuild, and judges it.
+        """The home to which a rejected record was forwarded before this rebuild, and which judges it.
 
-        It was forwarded because it was in quarantine, or an event to an earlier version.
+        It was forwarded because it was in quarantine, or because an earlier version took it for an event.
         """
         recovery = self._memory.recovery
         if recovery is None or not recovery.forwarded:
@@ -169,7 +169,7 @@ class Application:
         return recovery.forwarded.get(Place(self._topics.name(rejected.topic), record.partition, record.offset))
 
     def _as_judged_before(self, taken: Taken, judged: Mapping[Place, str]) -> Taken:
-        """What was rejected stays so: for want of room, or by an earlier version even if this one would accept it."""
+        """Rejects again what was rejected beyond the limits, or by an earlier version even if this one would accept it."""
 
         def reason_of(topic: int, record: SourceRecord) -> str | None:
             reason = judged.get(Place(self._topics.name(topic), record.partition, record.offset))
@@ -198,7 +198,7 @@ class Application:
         return taken
 
     def _within(self, bounds: ValueBounds, run: Run, source: Source, out: list[Outgoing], first: LogRecord) -> Run:
-        """The events for whose dimensions there is room; all where they may have been taken before."""
+        """The events whose dimensions are within the limits; all of them where they may have been applied before."""
         recovery = self._memory.recovery
         if recovery is not None and recovery.repeats(Partition(first.topic, first.partition), first.offset):
             for fact in run.facts:

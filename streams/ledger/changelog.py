@@ -1,7 +1,7 @@
 """The ledger's changelog: orders in chunks, which are merged by size.
 
-A chunk is a record with the whole blobs of the orders that a commit touched. A later chunk replaces what earlier ones hold of
-the same order, so merging means writing the current blobs of the orders of some chunks as a new chunk, and tombstones for the
+A chunk is a record with the complete blobs of the orders that a commit touched. A later chunk replaces what earlier ones hold
+of the same order; so chunks are merged by writing the current blobs of their orders as a new chunk, and tombstones for the
 old ones, in one transaction. Sixteen chunks of similar size are merged; when less than half of the log is current, everything
 is rewritten, a piece per commit.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STATE_KEY", "Changelog", "Entries"]
 
-#: Size at which a new chunk is closed, far below the topic's limit for a record.
+#: Size at which a chunk is closed, far below the topic's limit for a record.
 FULL_BYTES = 512 * 1024
 #: Size from which a chunk is not merged by tier: writing it again would cost more than it saves.
 _SETTLED_BYTES = 128 * 1024
@@ -39,9 +39,9 @@ class Changelog:
     """Knows which chunks the log holds, and what to write next.
 
     Args:
-        blob: The current blob of an order, or of whatever else it is of; empty for one that is gone.
-        order_ids: All that are there.
-        of: How the keys of its chunks begin.
+        blob: The current blob of an order, or of another entry by its id; empty if it is gone.
+        order_ids: The ids of all entries.
+        of: The prefix of its chunks' keys.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Changelog:
 
     @property
     def size(self) -> int:
-        """Bytes of all chunks that are not tombstoned, before they are compressed."""
+        """Bytes of all chunks that are not tombstoned, before compression."""
         return self._bytes
 
     # Restoring ------------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Changelog:
         return records.is_chunk(key, self._of)
 
     def restore(self, key: bytes, value: bytes | None) -> Entries:
-        """Takes a chunk record, in log order, and returns its entries; a tombstone has none."""
+        """Takes a chunk record and returns its entries, none for a tombstone. Called in the order of the log."""
         number = records.chunk_number(key)
         self._next_id = max(self._next_id, number + 1)
         old = self._chunks.pop(number, None)
@@ -87,11 +87,11 @@ class Changelog:
     # Writing --------------------------------------------------------------------------------------------------------
 
     def write(self, orders: dict[str, bytes], state_bytes: int) -> list[tuple[bytes, bytes | None]]:
-        """The records of one commit: the touched orders, and a bounded amount of merging.
+        """The records of one commit: those of the touched orders, and of a bounded amount of merging.
 
         Args:
             orders: Touched order → its current blob.
-            state_bytes: Size of all current blobs and ids together.
+            state_bytes: Total size of all current blobs and ids.
         """
         written: list[tuple[bytes, bytes | None]] = list(self._new_chunks(orders.items()))
         written += self._merge_one_tier()
@@ -159,7 +159,7 @@ class Changelog:
                 return
         if piece:
             yield self._chunk(piece)
-        # Every order is now in a chunk younger than the start of the sweep, so the older ones are obsolete.
+        # Every order is now in a chunk written since the sweep began, so older chunks are obsolete.
         self._sweep = None
         yield from self._drop(self._sweep_old)
         self._sweep_old = []

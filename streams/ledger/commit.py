@@ -1,4 +1,4 @@
-"""What a commit of a ledger partition writes: changelog, day counts, violations, status, and last the marker."""
+"""What a commit of a ledger partition writes: changelog, day counts, violations, status and, last, the marker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CommitRecords:
     def __init__(self, memory: Memory, context: Context) -> None:
         self._memory = memory
         self._context = context
-        self._must_say_so = True  # the first commit after opening tells that the partition has a new owner
+        self._must_say_so = True  # the first commit after opening announces the partition's new owner
         self._said_caught_up = False
         self._told_up_to_us = 0
         self._last_marker_us = 0
@@ -40,7 +40,7 @@ class CommitRecords:
         self._status_owed = False
 
     def say_so(self) -> None:
-        """The next commit reports a change, in marker and status."""
+        """Makes a commit due that reports a change in marker and status."""
         self._must_say_so = True
 
     def is_due(self, now_us: int) -> bool:
@@ -51,7 +51,7 @@ class CommitRecords:
             or self._memory.caught_up != self._said_caught_up
             or (self._status_owed and since_status_us > _STATUS_INTERVAL_US)
             or now_us - self._last_marker_us > _IDLE_MARKER_US
-            # A day or a campaign has been read to its end, which the totals wait for.
+            # A day or a campaign has been read to its end; the totals are waiting for that.
             or self._context.last_end_us(self._memory.applied_up_to_us, self._memory.campaigns) > self._told_up_to_us
         )
 
@@ -67,7 +67,7 @@ class CommitRecords:
         Args:
             changes: What has changed in the ledger.
             out: Dead letters and forwarded records.
-            answers: By the counts with these changes, for each partition of the totals that has asked.
+            answers: Totals partition → answers to its questions, with these changes counted.
             now_us: The clock, microseconds since 1970.
         """
         catalogue, number, memory = self._context.catalogue, self._memory.number, self._memory
@@ -92,32 +92,32 @@ class CommitRecords:
         marker = self._marker(now_us)
         body = encode_marker(marker)
         records.append(Outgoing(ledger, number, STATE_KEY, body))
-        # One status per second is enough; a pending one follows on a tick.
+        # One status per second is enough; a postponed one follows on a tick.
         self._status_owed = not (self._must_say_so or now_us - self._last_status_us > _STATUS_INTERVAL_US)
         if not self._status_owed:
             self._last_status_us = now_us
             lags = {name: source.lag for name, source in memory.named_sources()}
             records.append(partition_record(self._context, number, marker, lags, len(memory.ledger)))
-        # Last in the transaction: a reader of the counts applies those of this partition up to here.
+        # Last in the transaction: a reader applies this partition's counts up to here.
         for topic, home in catalogue.counts.whole:
             told = encode_marker(marker.with_answers(answers[home])) if home in answers else body
             records.append(Outgoing(topic, home, encode_marker_key(number), told))
         return records
 
     def _hours(self) -> Iterator[Outgoing]:
-        """In which hours events have come of the sources of which that has changed, if anybody asks and nothing is held back."""
+        """The hours in which events came, of each event source where they changed; none if no rule needs them, or in a rebuild."""
         memory = self._memory
         if memory.source_hours is not None and memory.recovery is None:
             for of, days in memory.source_hours.drain().items():
                 if days:
-                    # Sources are watched once, by the first partition of the totals.
+                    # Event sources are watched in one place, the first totals partition.
                     key = encode_hours_key(memory.number, of)
                     yield Outgoing(self._context.catalogue.counts.name, 0, key, encode_hours(days))
 
     def _marker(self, now_us: int) -> Marker:
         memory = self._memory
         caught_up = memory.caught_up
-        # The status of the same commit reports a change of this too.
+        # The status in the same commit reports this change too.
         self._must_say_so |= caught_up != self._said_caught_up
         self._said_caught_up = caught_up
         self._told_up_to_us = memory.applied_up_to_us

@@ -51,10 +51,10 @@ class Taken:
     """The records of a batch, sorted; each is in exactly one of the first three.
 
     Attributes:
-        runs: To apply, in order.
-        rejected: Invalid, or in quarantine.
-        away: To forward.
-        arrived: Ledger partition → number of records that it has forwarded here.
+        runs: Facts to apply, in order.
+        rejected: Records that are invalid or in quarantine.
+        away: Records to forward.
+        arrived: Ledger partition → number of records it has forwarded here.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Taken:
 
 
 class Intake:
-    """Sorts what one ledger partition reads.
+    """Sorts the records that one ledger partition reads.
 
     Args:
-        number: Of the partition.
-        partitions: How many ledger partitions there are.
+        number: The partition's number.
+        partitions: Number of ledger partitions.
         topics: The source topics.
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         framed: Whether JSON in the wire format of a schema registry is accepted.
@@ -92,14 +92,14 @@ class Intake:
         outcomes = self._decode(records, topic)
         home_of = hotpath.homes(records, self._partitions)
         if home_of.count(self._number) == len(records) and Rejection not in map(type, outcomes):
-            # True of nearly all batches: every record is an event, and at home.
+            # The usual case: every record is a valid event, and at home here.
             taken.runs.append(Run(topic, cast("list[Fact]", outcomes), records))
             return taken
         self._sort(topic, records, outcomes, home_of, taken)
         return taken
 
     def forwarded(self, records: Sequence[LogRecord]) -> Taken:
-        """Records that other partitions have forwarded; neighbours from the same source topic are decoded together."""
+        """Records forwarded by other partitions; consecutive ones from the same source topic are decoded together."""
         taken = Taken()
         run: list[SourceRecord] = []
         run_topic = 0
@@ -120,7 +120,7 @@ class Intake:
         return decode_batch(records, topic=topic, future_limit_us=self._future_limit_us, framed=self._framed)
 
     def _decode_run(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> None:
-        """Their home is known: the partition that forwarded them has found it."""
+        """Decodes records that are at home here, as the partition that forwarded them has found out."""
         outcomes = self._decode(records, topic)
         self._sort(topic, records, outcomes, [self._number] * len(records), taken)
 
@@ -145,7 +145,7 @@ class Intake:
         taken.runs.append(Run(topic, facts, kept))
 
     def _skip(self, records: Sequence[SourceRecord], topic: int, taken: Taken) -> Sequence[SourceRecord]:
-        """The records without those in quarantine, which become dead letters of their home without being decoded."""
+        """The records that are not in quarantine; those that are become dead letters of their home without being decoded."""
         name, partition = self._topics.name(topic), records[0].partition
         if not self.skipped.touches(name, partition, records[0].offset, records[-1].offset):
             return records

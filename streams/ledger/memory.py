@@ -1,4 +1,4 @@
-"""What a ledger partition knows: the judged orders, how far each source is applied, what was forwarded and has arrived."""
+"""What a ledger partition knows: its orders, how far each source has been applied, and what was forwarded and has arrived."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Memory:
 
     Attributes:
         ledger: The judged orders.
-        source_hours: In which hours events have come of each source; None where no rule asks.
-        changelog: Which chunks of them are in the log.
-        sources: Source partition → how far it is applied.
-        forwarded: Home → number of records sent there, including those of an earlier state that can no longer be read.
-        arrived: Partition → number of records that it has forwarded here.
-        cluster: Id of the cluster that the sources are on.
-        moved: Number of events that were applied on another one.
+        source_hours: The hours in which events of each event source came; None if no rule needs them.
+        changelog: Which chunks of the orders are in the log.
+        sources: Source partition → how far it has been applied.
+        forwarded: Home → number of records sent there, including those that a lost state sent and that cannot be read again.
+        arrived: Ledger partition → number of records it has forwarded here.
+        cluster: Id of the cluster that holds the sources.
+        moved: Number of events that were applied on another cluster.
         topic_ids: Topic of orders or deliveries → its id.
-        announcement: What the totals have told of campaigns.
-        campaigns: Those that are counted by it.
+        announcement: The campaigns that the totals have announced.
+        campaigns: The campaigns that are counted now, announced ones and those of the settings.
         recovery: Set during a rebuild, which publishes nothing.
-        vehicles: Those whose home it is, where deliveries are judged by production.
+        vehicles: The vehicles whose home this is; None unless deliveries are judged by production.
     """
 
     def __init__(self, context: Context, number: int) -> None:
@@ -75,13 +75,13 @@ class Memory:
         return {tp: source.next for tp, source in self.sources.items()}
 
     def named_sources(self) -> Iterator[tuple[str, Source]]:
-        """The sources by the names used in markers."""
+        """The sources, by the names they have in markers."""
         for (topic, partition), source in self.sources.items():
             yield source_name(topic, partition, self.number), source
 
     @property
     def caught_up(self) -> bool:
-        """Whether every source is applied to its end, and no rebuild holds anything back."""
+        """Whether every source has been applied to its end and no rebuild is under way."""
         return self.recovery is None and all(source.lag == 0 and source.is_heard_of for source in self.sources.values())
 
     @property
@@ -101,16 +101,16 @@ class Memory:
         self.moved = marker.moved
 
     def announce(self, announcement: Announcement) -> None:
-        """Counts by other campaigns from now on, before there are any orders."""
+        """Takes over announced campaigns before there are any orders."""
         whole(self._counting_by(announcement))
 
     async def announce_now(self, announcement: Announcement, changes: LedgerChanges, most: int) -> None:
-        """The same at the end of a step. What other counts it makes is published with the step's, by so many at most.
+        """Takes over announced campaigns at the end of a step; the counts that change are added to the step's.
 
         Args:
-            announcement: The new one.
-            changes: Those of the step.
-            most: Counts of a transaction; where there are more, the partition is as one that is being rebuilt until all are told.
+            announcement: The new announcement.
+            changes: The changes of the step.
+            most: Counts per transaction; if there are more, the partition counts as being rebuilt until all are published.
         """
         changes.counts.update(await in_turns(self._counting_by(announcement)))
         if self.recovery is None and len(changes.counts) + len(changes.violations) > most:
@@ -122,27 +122,27 @@ class Memory:
 
     @property
     def is_releasing(self) -> bool:
-        """Whether a rebuild has read all it must, and publishes by parts what it has held back."""
+        """Whether a rebuild has read everything, and now publishes in parts what it has held back."""
         return self.recovery is not None and self.has_read
 
     @property
     def has_read(self) -> bool:
-        """Whether no rebuild has more to read."""
+        """Whether no rebuild is under way that has more to read."""
         return self.recovery is None or self.recovery.done(self.positions())
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether it has something to write for which nothing has to come."""
+        """Whether there is something to write even if no batch comes."""
         vehicles = self.vehicles
         return self.is_releasing or (
             vehicles is not None and vehicles.has_more(self.positions(), has_read=self.has_read)
         )
 
     def hold_back(self, changes: LedgerChanges, most: int) -> bool:
-        """Keeps what must not be published yet, and adds what has to wait no longer, so many at most.
+        """Takes out of the changes what must not be published yet, and adds what need no longer wait, up to `most`.
 
         Returns:
-            Whether something ends now that markers speak of.
+            Whether a phase that markers mention has ended.
         """
         if self.vehicles is not None:
             self.vehicles.note(changes)
@@ -152,12 +152,12 @@ class Memory:
         return ends
 
     def finish_recovery(self, changes: LedgerChanges, most: int) -> bool:
-        """During a rebuild, holds the changes back, and adds them again at its end, by so many at most.
+        """During a rebuild, holds the changes back, and at its end releases them, up to `most` per step.
 
-        Until the last are added the markers say that it is rebuilding, so that nobody sums a part of them.
+        Markers say that it is rebuilding until the last are released, so that nobody sums up a part of them.
 
         Returns:
-            Whether it ends now.
+            Whether the rebuild has ended.
         """
         if self.recovery is None:
             return False

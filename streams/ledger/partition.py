@@ -1,7 +1,7 @@
 """One partition of the ledger: open, apply and commit, close.
 
-Memory, outputs and source offsets are committed in one transaction of the partition's own producer. After a failure nothing is
-undone: the runner drops the object and opens a new one from the log.
+Memory, outputs and source offsets are committed in one transaction of the partition's own producer. Nothing is undone after a
+failure: the runner drops the object and opens a new one from the log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streams.kafka.transactions import Outgoing
     from streams.kafka.transport import Batch, LogEnd
 
-#: Asks for the end of a source partition by the broker's last answer.
+#: Asks for the end of a source partition, by the broker's last answer.
 AskLogEnd = Callable[[Partition], "LogEnd | None"]
 
 
@@ -49,7 +49,7 @@ class LedgerPartition:
         self._commit = CommitRecords(self._memory, self._context)
 
     async def open(self) -> Mapping[Partition, int]:
-        """Fences the former owner, restores what is committed, checks that the sources still belong to it.
+        """Fences the former owner, restores what is committed, and checks that the sources still belong to it.
 
         Raises:
             ExpectedError: The settings or the sources are not those of the state.
@@ -61,20 +61,20 @@ class LedgerPartition:
         """The reading part of opening, without fencing."""
         self._application.start(await restore(self._memory, self._context))
         async with self._context.log.reader() as reader:
-            # What was asked before will be asked again.
+            # Start at the end: unanswered questions will be asked again.
             self._questions.next = (await reader.bounds([self._asked_at]))[self._asked_at].end
         return self.positions()
 
     @property
     def unfinished(self) -> bool:
-        """Whether questions wait for their answers, or counts and the like to be published at the end of a rebuild.
+        """Whether questions await answers, or results of a rebuild await publication.
 
-        Everything else that was taken is committed at once.
+        Everything else that is taken in is committed at once.
         """
         return self._questions.has_more or self._memory.is_unfinished
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to continue reading each source, the questions, and what others tell of vehicles."""
+        """Where to continue reading the sources, the questions, and what other partitions tell of vehicles."""
         positions = {**self._memory.positions(), self._asked_at: self._questions.next}
         if self._memory.vehicles is not None:
             positions[self._memory.vehicles.at] = self._memory.vehicles.next
@@ -83,8 +83,8 @@ class LedgerPartition:
     async def process(self, batches: Sequence[Batch]) -> None:
         """Applies the batches and commits state, outputs and positions together; a tick commits only what is due.
 
-        The numbered steps are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 5 the last
-        commit, after 6 an open transaction that the next owner aborts, after 7 the old or the new commit, as the log says.
+        The step numbers are those of ARCHITECTURE.md, which says what a crash after each leaves behind: up to 5 the last
+        commit; after 6 an open transaction, which the next owner aborts; after 7 the old or the new commit, as the log says.
         """
         self._questions.take([batch for batch in batches if batch.topic == self._asked_at.topic])
         batches = [batch for batch in batches if batch.topic != self._asked_at.topic]
@@ -109,20 +109,20 @@ class LedgerPartition:
         await self._writer.stop()
 
     async def _step(self, batches: Sequence[Batch]) -> list[Outgoing]:
-        """Applies the batches and returns the records to commit, none if nothing is due."""
+        """Applies the batches and returns the records to commit; none if no commit is due."""
         memory, out = self._memory, []
         # 1: take in, 2: apply to memory
         has_taken = False
         for batch in batches:
             if memory.vehicles is not None and batch.topic == memory.vehicles.at.topic:
                 await memory.vehicles.take(batch)
-                has_taken |= bool(batch.records)  # a position alone can wait
+                has_taken |= bool(batch.records)  # a new position alone can wait
                 continue
             has_taken = True
             out += await self._application.apply(batch)
             if not batch.records:
                 self._commit.say_so()
-        # The broker's answers tell that there is more to read; only batches tell how far was read.
+        # The broker's answers say how much there is to read; only batches say how far was read.
         for tp, source in memory.sources.items():
             source.hear(self._log_end(tp))
         # 3: judge and count
@@ -134,7 +134,7 @@ class LedgerPartition:
         if memory.hold_back(changes, self._context.part_rows):
             self._commit.say_so()
         if memory.recovery is not None:
-            self._questions.drop()  # who asks knows nothing of counts that are held back
+            self._questions.drop()  # the totals, which ask, do not know the counts that are held back
         answers = await self._questions.answers(memory.ledger, self._context.totals_homes.of)
         now_us = self._context.now_us()
         is_idle = (
@@ -146,7 +146,7 @@ class LedgerPartition:
         return await self._commit.records(changes, out, answers, now_us)
 
     async def _blame(self, error: Exception, batches: Sequence[Batch]) -> Exception:
-        """The error, or one that names the record that causes it. This object must not be used afterwards."""
+        """The error, or one that names the record that caused it. This object must not be used afterwards."""
         self._forget()  # do not hold two ledgers in memory
 
         def fresh() -> LedgerPartition:

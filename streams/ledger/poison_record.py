@@ -1,7 +1,7 @@
-"""Finds by trial the record of a batch that makes the program raise.
+"""Finds by trial the record in a batch that makes the program raise.
 
 A trial starts from what is committed, as a restarted worker would, and applies the same records with the same code: first one
-by one, and if none raises alone, in growing prefixes by bisection, which finds the record that makes the first one raise.
+by one; then, if none raises alone, by bisection over prefixes, which finds the last record of the shortest one that raises.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _YIELD_RECORDS = 200
 
 
 class Trial(Protocol):
-    """A state for trials, which writes nothing."""
+    """A state for trials; it writes nothing."""
 
     async def restore(self) -> Mapping[Partition, int]:
         """Restores what is committed."""
@@ -51,13 +51,13 @@ class Trial(Protocol):
 
 
 async def blamed(error: Exception, batches: Sequence[Batch], fresh: Callable[[], Trial], context: Context) -> Exception:
-    """An error that names the record that causes `error`, or `error` itself if none is found.
+    """An error that names the record that caused `error`, or `error` itself if none is found.
 
     Args:
         error: Raised while the batches were applied.
         batches: Those batches.
-        fresh: Makes a state that is not restored yet.
-        context: Of the worker.
+        fresh: Makes a state, not yet restored.
+        context: The worker's context.
     """
     if not batches:
         return error
@@ -83,7 +83,7 @@ async def find_culprit(fresh: Callable[[], Trial], batches: Sequence[Batch]) -> 
 
 
 def place_of(record: LogRecord, context: Context) -> Place:
-    """Where a record was published, even if it was forwarded since."""
+    """Where a record was originally published, even if it has been forwarded since."""
     origin = origin_of(record.headers) if record.topic == context.source_topics.rerouted else None
     if origin is None:
         return Place(record.topic, record.partition, record.offset)

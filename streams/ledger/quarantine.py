@@ -1,6 +1,6 @@
-"""Operators' decisions: records that a ledger partition skips, and gaps after which it continues.
+"""Operators' decisions: records that a ledger partition skips, and gaps in its sources that it passes over.
 
-They are written by `milestones quarantine` and `milestones gaps`; `streams.operations.quarantine` says when they take effect.
+`milestones quarantine` and `milestones gaps` write them; `streams.operations.quarantine` says when they take effect.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class SkippedRecords:
         return bool(self._lines)
 
     def add(self, lines: Mapping[Place, str]) -> None:
-        """Adds records; those that are there already keep their message."""
+        """Adds records; those already present keep their message."""
         self._lines = {**lines, **self._lines}
 
     def line(self, topic: str, partition: int, offset: int) -> str | None:
-        """The message of a record to skip, else `None`."""
+        """The message of a record to skip; `None` for any other record."""
         return self._lines.get(Place(topic, partition, offset))
 
     def touches(self, topic: str, partition: int, first: int, last: int) -> bool:
-        """Whether any of them lies between two offsets, both included."""
+        """Whether any lies between two offsets, both included."""
         return any(
             place.topic == topic and place.partition == partition and first <= place.offset <= last
             for place in self._lines
@@ -48,7 +48,7 @@ class Decisions(NamedTuple):
 
     Attributes:
         orders: Records to skip.
-        gaps: Source partition → the gap that was accepted last.
+        gaps: Source partition → the gap accepted last.
     """
 
     orders: dict[Place, Quarantine]
@@ -56,10 +56,10 @@ class Decisions(NamedTuple):
 
 
 async def read_decisions(context: Context, reader: LogReader) -> Decisions:
-    """Reads the decisions that were not taken back.
+    """Reads the decisions that have not been revoked, complete as of now.
 
-    Every one that was committed before: commands write them under different transactional ids, and one that was killed leaves
-    its transaction open until the broker ends it.
+    Commands write them under different transactional ids, and a killed one leaves a transaction open behind which other
+    decisions may lie: the reader waits until the broker has ended it.
     """
     orders: dict[Place, Quarantine] = {}
     gaps: dict[tuple[str, int], Gap] = {}
@@ -78,5 +78,5 @@ async def read_decisions(context: Context, reader: LogReader) -> Decisions:
 
 
 async def read_orders(context: Context, reader: LogReader) -> dict[Place, Quarantine]:
-    """Reads the quarantine orders that were not lifted."""
+    """Reads the quarantine orders that have not been lifted."""
     return (await read_decisions(context, reader)).orders

@@ -1,6 +1,6 @@
-"""The questions of the totals to a ledger partition, and their answers by its counts; and which campaigns are announced.
+"""The totals' questions to a ledger partition, its answers from its counts, and the campaigns that the totals announce.
 
-Nothing of this is state: whoever takes over reads on at the end, and what was lost on the way is asked again.
+None of this is state: a new owner starts reading at the end of the topic, and lost questions are asked again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from streams.domain.ledger import Ledger
     from streams.kafka.transport import Batch
 
-#: Units in the answers of one transaction; their record is then a tenth of what a topic accepts, unless ids are very long.
+#: Units in the answers of one transaction; their record is then a tenth of a topic's limit, unless ids are very long.
 _MOST_UNITS: Final = 1_000
-#: Characters of ids and sources in them, which may come to four bytes each.
+#: Characters of ids and sources in these answers; each may take up to four bytes.
 _MOST_CHARACTERS: Final = 150_000
-#: Questions that are answered in one pass over the orders of an hour.
+#: Questions answered in one pass over the orders of an hour.
 _MOST_TOGETHER: Final = 200
 
 
 class Questions:
-    """What waits for an answer.
+    """The questions that await an answer.
 
     Attributes:
         next: Where to continue reading.
@@ -42,15 +42,15 @@ class Questions:
 
     @property
     def has_more(self) -> bool:
-        """Whether any waits."""
+        """Whether any question is waiting."""
         return bool(self._waiting)
 
     def drop(self) -> None:
-        """Forgets what waits."""
+        """Forgets all waiting questions."""
         self._waiting.clear()
 
     def take(self, batches: Sequence[Batch]) -> None:
-        """Takes the new records of batches of its topic."""
+        """Takes the new records from batches of the questions topic."""
         for batch in batches:
             for record in batch.records:
                 if record.offset >= self.next:
@@ -61,19 +61,19 @@ class Questions:
             self.next = max(self.next, batch.next)
 
     def take_announcement(self) -> Announcement | None:
-        """The last announcement of campaigns that has come since the last call; None where none has."""
+        """The latest announcement of campaigns since the last call; None if there was none."""
         announcement, self._announcement = self._announcement, None
         return announcement
 
     async def answers(self, ledger: Ledger, home_of: Callable[[str], int]) -> dict[int, list[Answer]]:
-        """Answers, to so many as one transaction should have; the others wait for the next one.
+        """Answers as many questions as fit into one transaction; the others wait for the next.
 
         Args:
-            ledger: Whose counts they are.
-            home_of: Which partition of the totals a scope belongs to.
+            ledger: The orders to answer from.
+            home_of: Scope → the totals partition it belongs to.
 
         Returns:
-            Partition of the totals → answers to its questions.
+            Totals partition → answers to its questions.
         """
         found: dict[int, list[Answer]] = {}
         units = characters = 0
@@ -81,7 +81,7 @@ class Questions:
             together = self._take_alike()
             for question, answer in zip(together, await in_turns(ledger.answering(together)), strict=True):
                 if units >= _MOST_UNITS or characters >= _MOST_CHARACTERS:
-                    # Answered by the counts of the next transaction.
+                    # To be answered with the next transaction, from its counts.
                     self._waiting[question.id] = question
                     continue
                 found.setdefault(home_of(question.scope), []).append(answer)
@@ -90,7 +90,7 @@ class Questions:
         return found
 
     def _take_alike(self) -> list[Question]:
-        """The question that has waited longest, with others that the same orders answer."""
+        """The question that has waited longest, and others that can be answered from the same orders."""
         first = next(iter(self._waiting.values()))
         about = _about(first)
         alike = (first,) if first.campaign else (each for each in self._waiting.values() if _about(each) == about)

@@ -1,7 +1,7 @@
 """The silent rebuild of a ledger partition that starts without state.
 
-It reads everything again and publishes nothing twice: dead letters and forwarded records are recognised by their coordinates in
-the source topics. Quarantined records are known by their dead letters, in any partition, and are skipped again.
+It rereads everything and publishes nothing twice: dead letters and forwarded records are recognised by their coordinates in
+the source topics. Quarantined records are known from their dead letters, in any partition, and are skipped again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader, Partition
     from streams.kafka.records import LogRecord
 
-#: A count that was published before and no longer follows from the events, of a day and of an hour of a campaign.
+#: Replaces a published count that no longer follows from the events: one of a day, one of an hour of a campaign.
 _NOTHING = DayCount(0, 0, [0] * 24, None)
 _NOTHING_IN_AN_HOUR = DayCount(0, 0, [0] * MINUTES, None)
 
@@ -40,17 +40,17 @@ class Recovery:
     """How far to read before publishing, what has been published already, and what to publish at the end.
 
     Attributes:
-        ends: Source partition → where to read to.
-        dead: Records that have a dead letter.
-        forwarded: Records that were forwarded, with their homes.
-        future: Records whose dead letter says that their time lay too far ahead.
-        judged: Record → the reason it was rejected for by itself, which holds whatever this version would say, or for want of
-            room.
-        quarantined: Records that were skipped by order, with the messages of their dead letters.
-        counts: What has been counted, to be published at the end.
-        violations: Of orders, to be published at the end.
-        is_released: Whether all that was held back has been put into changes.
-        is_repetition: Whether there was a state before that has been lost, and not a first load.
+        ends: Source partition → the offset to read up to.
+        dead: Records that already have a dead letter.
+        forwarded: Record → the home to which it was forwarded.
+        future: Records whose dead letter says that their time was too far ahead.
+        judged: Record → the reason for which it was rejected: for its content, which stands even if this version would accept
+            it, or beyond the limits.
+        quarantined: Record skipped by an operator's order → the message of its dead letter.
+        counts: Counts to publish at the end.
+        violations: Violations to publish at the end.
+        is_released: Whether everything held back has been put into changes.
+        is_repetition: Whether a state existed before and was lost, as opposed to a first load.
     """
 
     ends: dict[Partition, int]
@@ -66,7 +66,7 @@ class Recovery:
     is_repetition: bool = False
 
     def hear(self, letter: LogRecord, number: int) -> None:
-        """Takes a dead letter: partition `number` must not repeat its own, and skips what any partition has skipped."""
+        """Takes a dead letter: partition `number` must not repeat its own, and skips what any partition skipped."""
         place = rejected_place(letter)
         if place is None:
             return
@@ -76,14 +76,14 @@ class Recovery:
         if headers.get(ControlHeaders.REASON) == FUTURE_TIME.encode():
             self.future.add(place)
         reason = (headers.get(ControlHeaders.REASON) or b"").decode(errors="replace")
-        # There is room or none where the record is at home; elsewhere it is forwarded.
+        # Limits are judged at the record's home; any other partition forwards it.
         if reason not in BY_STATE or (reason == BEYOND_LIMITS and letter.partition == number):
             self.judged[place] = reason
         if headers.get(ControlHeaders.REASON) == QUARANTINED.encode():
             self.quarantined[place] = (headers.get(ControlHeaders.MESSAGE) or b"").decode(errors="replace")
 
     def repeats(self, tp: Partition, offset: int) -> bool:
-        """Whether the record at an offset may have been taken before."""
+        """Whether the record at an offset may have been applied before."""
         return self.is_repetition and offset < self.ends.get(tp, 0)
 
     def forwarded_between(self, tp: Partition, first: int, end: int) -> Counter[int]:
@@ -95,19 +95,19 @@ class Recovery:
         )
 
     def keep_campaigns(self) -> None:
-        """Only the counts of campaigns are published again: all else stands as it is published."""
+        """Restricts the counts to those of campaigns; the others stand as published."""
         of_campaigns = [(key, count) for key, count in self.counts.items() if isinstance(key[2], CampaignHour)]
         self.counts = OrderedDict(of_campaigns)
 
     def hold_back(self, changes: LedgerChanges) -> None:
-        """Keeps what must not be published yet, and takes it out of the changes."""
+        """Moves out of the changes what must not be published yet."""
         self.counts.update(changes.counts)
         self.violations.update(changes.violations)
         changes.counts.clear()
         changes.violations.clear()
 
     def release(self, changes: LedgerChanges, most: int) -> None:
-        """Puts so many at most of what is held back into the changes, in its order."""
+        """Moves back into the changes what was held back, in order, until they hold `most`."""
         while self.counts and len(changes.counts) < most:
             counted, count = self.counts.popitem(last=False)
             changes.counts[counted] = count
@@ -125,7 +125,8 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
     """Reads what partition `number` has published before.
 
     Its forwarded records are in the partitions of their homes. Published counts are withdrawn at the end unless they are found
-    again. All of it has other writers too, behind whose open transactions some of it may be.
+    again. These topics have other writers too, whose open transactions may hide some of the records, so reading waits for
+    their end.
     """
     recovery = Recovery(dict(ends))
     dead_letters, rerouted = context.catalogue.dead_letters, context.catalogue.rerouted
@@ -151,7 +152,7 @@ async def prepare(context: Context, number: int, ends: Mapping[Partition, int], 
 
 
 async def published_violations(context: Context, number: int, reader: LogReader) -> dict[str, bytes]:
-    """Those that partition `number` has published, by order or vehicle. Nobody else writes them."""
+    """The violations published by partition `number`, their only writer: order or vehicle → record value."""
     found: dict[str, bytes | None] = {}
     async for records in reader.read([(context.catalogue.violations.name, number)]):
         found.update((record_key(record).decode(), record.value) for record in records)

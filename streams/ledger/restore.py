@@ -43,7 +43,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         if marker is not None:
             memory.adopt(marker)
         for tp, (_, end) in found.items():
-            # Partitions that the marker does not know were added since.
+            # Partitions that are not in the marker have been added since.
             memory.sources.setdefault(tp, Source()).end = end
         memory.cluster = await reader.cluster_id()
         is_elsewhere = marker is not None and is_another_cluster(marker.cluster, memory.cluster)
@@ -52,8 +52,8 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
         memory.topic_ids = await reader.topic_ids(context.source_topics.published)
         if marker is not None and not is_elsewhere:
             check_ids(marker.topic_ids, memory.topic_ids)
-        # With other aliases the orders that are known have other counts: all are published again, at once. With other campaigns
-        # those of campaigns are.
+        # If aliases have changed, so have the counts of known orders: all are published again, at once. If campaigns have changed,
+        # only the counts of campaigns are.
         is_recounted = marker is None or marker.rebuilding or marker.aliases != context.scopes.aliases.text
         ends = {tp: end for tp, (_, end) in found.items()}
         if memory.vehicles is not None:
@@ -63,13 +63,13 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
             memory.recovery = await prepare(context, memory.number, ends, reader)
             memory.recovery.is_repetition = await _is_repetition(memory.recovery, marker, context, reader)
             for tp, first in applied.items():
-                # Records removed since they were forwarded cannot be read again here, but still arrive at their homes.
+                # Forwarded records that have been removed since cannot be read again here, but still arrive at their homes.
                 memory.forwarded += memory.recovery.forwarded_between(tp, first, memory.sources[tp].next)
             memory.recovery.counts.update(memory.ledger.counts())
             if not is_recounted:
                 memory.recovery.keep_campaigns()
             elif memory.vehicles is None:
-                # Those that are not found again are withdrawn. Vehicles withhold them longer: until deliveries have been told as well.
+                # Violations not found again are withdrawn; where vehicles are judged, only once all deliveries have been told too.
                 published = await published_violations(context, memory.number, reader)
                 memory.recovery.violations.update(dict.fromkeys(published))
                 memory.recovery.violations.update(memory.ledger.violations())
@@ -78,7 +78,7 @@ async def restore(memory: Memory, context: Context) -> SkippedRecords:
 
 
 async def _is_repetition(recovery: Recovery, marker: Marker | None, context: Context, reader: LogReader) -> bool:
-    """Whether a state that is lost has published anything, itself or by the totals."""
+    """Whether there was an earlier state that has published anything, itself or through the totals."""
     if marker is not None:
         return marker.repeating
     windows = context.catalogue.windows
@@ -90,7 +90,7 @@ def check_settings(marker: Marker, number: int, context: Context) -> None:
     """Checks that a state belongs to the settings.
 
     Raises:
-        ExpectedError: A setting that counts depend on has changed, or a topic that was counted has another number.
+        ExpectedError: A setting that affects counts has changed, or a topic that was counted has a different number.
     """
     if marker.fingerprint != context.fingerprint:
         raise ExpectedError(
@@ -101,7 +101,7 @@ def check_settings(marker: Marker, number: int, context: Context) -> None:
 
 
 def _topics_of(marker: Marker, number: int, topics: SourceTopics) -> dict[str, int]:
-    """Topic → number of what was read; markers from when each family had one topic do not say it."""
+    """Source topic → its number; derived for old markers, written when each family had one topic, which lack it."""
     if marker.topics:
         return marker.topics
     first = {name: family for family, name in topics.names.items() if family in (ORDERS, DELIVERIES)}
@@ -130,7 +130,7 @@ async def _read_changelog(memory: Memory, context: Context, reader: LogReader) -
         check_settings(marker, memory.number, context)
         memory.announce(Announcement.parse(marker.announced))
     if blobs:
-        # In a thread: it takes seconds for millions of orders, and heartbeats must go on.
+        # In a thread: millions of orders take seconds, and heartbeats must go on.
         await asyncio.to_thread(memory.ledger.restore, vocabulary_of(vocabulary), [blobs])
     if vehicles:
         await asyncio.to_thread(memory.ledger.restore_vehicles, vehicles.items())

@@ -25,15 +25,15 @@ class Source:
     """How far one source topic of the partition has been applied, and its books.
 
     Attributes:
-        next: Offset to continue at.
-        end: The greatest end that is known.
-        is_heard_of: Whether the partition's leader has answered since opening; before that, records in open transactions
+        next: The offset from which to continue.
+        end: The greatest known end offset.
+        is_heard_of: Whether the partition's leader has answered since opening; before that, records of open transactions
             may lie beyond `end`.
         seen_us: Everything appended before this moment is below `end`; microseconds since 1970.
-        digest: Of the last applied record.
-        append_us: When that record was appended.
+        digest: Digest of the last applied record.
+        append_us: When that record was appended; microseconds since 1970.
         read: Records up to `next`; the sum of the following four.
-        lost: Offsets up to `next` that were removed before they were read.
+        lost: Number of offsets up to `next` that were removed before they were read.
     """
 
     next: int = 0
@@ -60,7 +60,7 @@ class Source:
         return self.append_us if self.lag else max(self.append_us, self.seen_us)
 
     def hear(self, end: LogEnd | None) -> None:
-        """Takes the end of the partition by the broker's last answer, if there is one."""
+        """Takes the end of the partition from the broker's last answer, if there is one."""
         if end is not None:
             self.is_heard_of = True
             self.end = max(self.end, end.offset)
@@ -89,14 +89,14 @@ class Source:
 
 
 async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: int) -> dict[Partition, Bounds]:
-    """First and next offset of each source partition that ledger partition `number` reads.
+    """Start and end offset of each source partition that ledger partition `number` reads.
 
-    Partition N of a topic is read by ledger partition N modulo the number of homes. If publishers use Kafka's own partitioner
-    and the topic's number of partitions is a multiple of that of the homes, or the other way round, it is the home of all its
-    records.
+    Partition N of a topic is read by ledger partition N modulo the number of homes. That is the home of all its records if
+    publishers use Kafka's own partitioner and the topic's number of partitions is a multiple of the number of homes, or vice
+    versa.
 
     Raises:
-        ExpectedError: A topic does not exist, or the topic of forwarded records does not have a partition per home.
+        ExpectedError: A topic does not exist, or the topic of forwarded records does not have one partition per home.
     """
     found = await reader.partition_counts(topics)
     for topic in topics:
@@ -108,7 +108,7 @@ async def bounds(reader: LogReader, topics: SourceTopics, number: int, homes: in
 
 
 def is_another_cluster(before: str, now: str) -> bool:
-    """Whether two ids are those of different clusters; an empty id is unknown."""
+    """Whether two cluster ids are known, i.e. not empty, and differ."""
     return bool(before and now) and before != now
 
 
@@ -123,11 +123,11 @@ async def check(
     """Checks that the sources are those that were applied before, and moves them past accepted gaps.
 
     Args:
-        sources: As applied.
-        found: What the partitions hold now.
-        gaps: Those that operators have accepted.
-        reader: To look at records with.
-        is_elsewhere: They were applied on another cluster, so only a record can prove that an offset is the same.
+        sources: How far each has been applied.
+        found: The offsets that the partitions hold now.
+        gaps: The gaps that operators have accepted.
+        reader: For looking at records.
+        is_elsewhere: Whether they were applied on another cluster, so that only a record can prove an offset the same.
 
     Raises:
         ExpectedError: A topic was recreated.
@@ -162,10 +162,10 @@ async def check(
 
 
 def check_ids(before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Checks that topics are those that were read before: one that was made again may be as long, and begin alike.
+    """Checks the ids of topics: a recreated topic may be as long as the one that was read before, and begin with the same records.
 
     Raises:
-        ExpectedError: One was recreated.
+        ExpectedError: A topic was recreated.
     """
     for name, was in before.items():
         if now.get(name, was) != was:
@@ -175,7 +175,7 @@ def check_ids(before: Mapping[str, str], now: Mapping[str, str]) -> None:
 
 
 def gap_error(tp: Partition, following: int, first: int) -> GapError:
-    """The error for records that were removed before they were read; says how to continue."""
+    """The error for records removed before they were read; it says how to continue."""
     return GapError(
         f"{tp.topic}-{tp.partition} begins at offset {first}, read was up to {following}: what lay between was removed "
         f"(retention) and is counted nowhere; publish it again, then go on with: milestones gaps accept {tp.topic} {tp.partition}"

@@ -20,10 +20,10 @@ def is_vocabulary(key: bytes) -> bool:
 
 
 def vocabulary_record(entries: Sequence[VocabularyEntry]) -> tuple[bytes, bytes]:
-    """Key and value for new words."""
+    """Key and value of the record for new words."""
     return words_key(entries[0].code), encode_words(entries)
 
 
 def vocabulary_of(records: Iterable[LogRecord]) -> list[tuple[int, str | list[str]]]:
-    """The words in records, which may come in any order."""
+    """The words in records, whose order does not matter."""
     return [entry for record in records for entry in decode_words(record_value(record))]

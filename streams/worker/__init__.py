@@ -1,1 +1,1 @@
-"""What one worker process runs: agents, the engine that follows assignments, the runner of each state."""
+"""What a worker process runs: the agents, the engine that follows assignments, and one task runner per state."""

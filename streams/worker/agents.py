@@ -1,7 +1,7 @@
-"""The two agents: each hands the batches that it receives to the runner of their partition.
+"""The two agents: each hands the batches it receives to the task runner of their partition.
 
-The runner decodes, applies and commits: to Faust, a partition's orders, deliveries and forwarded records are three streams,
-but they share one state.
+Decoding, applying and committing is left to the runner: a partition's orders, deliveries and forwarded records are three
+streams to Faust, but share one state.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ def register(app: faust.App, engine: Engine) -> None:
 
     @app.agent(topic(*context.totals_topics), name="totals", isolated_partitions=True)
     async def totals(stream: _Stream) -> None:
-        """One instance per topic and partition: day counts become windows and milestones, side topics say what to compare."""
+        """One instance per topic and partition: day counts become windows and milestones; side topics supply what they are compared with."""
         async for event in stream.events():
             await engine.submit_totals(event.value)

@@ -1,6 +1,6 @@
-"""Assigns each ledger partition, with all the source partitions it reads, and each partition of the totals to one worker.
+"""Assigns each ledger partition, with all source partitions it reads, and each totals partition to one worker.
 
-Faust's assignor only keeps topics with equal numbers of partitions together; source topics differ in size, and grow.
+Faust's assignor keeps topics together only if they have equally many partitions; source topics differ, and grow.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Share = dict[str, list[int]]
 
 
 def shares(context: Context, counts: Mapping[str, int]) -> list[Share]:
-    """What has to stay together: a share per ledger partition, and last one per partition of the totals.
+    """What has to stay together: one share per ledger partition, followed by one per totals partition.
 
     Args:
         context: Names of topics, number of ledger partitions.
-        counts: Partitions of each topic, 0 for one that does not exist.
+        counts: Topic → its number of partitions, 0 if it does not exist.
     """
     homes = context.settings.partitions
     ledgers = [
@@ -42,11 +42,11 @@ def divide(count: int, members: Sequence[str], before: Mapping[int, str], totals
     """The owner of each of `count` shares: evenly distributed, with as few moves as that allows.
 
     Args:
-        count: Number of shares; the last ones are those of the totals.
+        count: Number of shares; those of the totals come last.
         members: Sorted.
-        before: Share → its owner until now.
-        totals: How many are. Where they are several, they are distributed evenly among themselves too: each is more work
-            than a ledger partition.
+        before: Share → its previous owner.
+        totals: Number of shares of the totals. If there are several, they are also distributed evenly among themselves,
+            since each is more work than a ledger partition.
     """
     load = dict.fromkeys(members, 0)
     owners: dict[int, str] = {}
@@ -54,7 +54,7 @@ def divide(count: int, members: Sequence[str], before: Mapping[int, str], totals
     dealt = 0
     for group in groups:
         dealt += len(group)
-        # As many as that have one more than the others, and no more: else one who joins could find nothing left.
+        # Exactly this many members get one share more than the others: with more, a joining member might get none.
         least, one_more = divmod(dealt, len(members))
         one_more -= sum(of > least for of in load.values())
         for most in (least, least + 1):
@@ -92,7 +92,7 @@ class SharesAssignor(PartitionAssignor):
         self._update_member_urls(clients)
         context: Context = self.app.context
         wanted = {*context.ledger_topics, *context.totals_topics}
-        # A worker with another list of topics gets nothing until it is started again with this one.
+        # A worker that does not subscribe to all of these topics gets nothing until it is restarted with them.
         members = sorted(member for member in clients if wanted <= set(member_metadata[member].subscription))
         topics = {topic for metadata in member_metadata.values() for topic in metadata.subscription}
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}

@@ -23,13 +23,13 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class ServiceProcess:
-    """A `milestones` service with its log in a file; a context manager.
+    """A `milestones` service that logs to a file; a context manager.
 
     Args:
-        arguments: Of the command line: the service's name and its options.
-        directory: Where it keeps its log.
-        environment: Its whole environment.
-        working_directory: Where it looks for a settings file.
+        arguments: The command line: the service's name and its options.
+        directory: Where the log file goes.
+        environment: The service's complete environment.
+        working_directory: Where the service looks for a settings file.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ServiceProcess:
         self._arguments = arguments
         self.log_path = directory / f"{arguments[0]}.log"
         self._lock_path = directory / f"{arguments[0]}.lock"
-        # Lines of an earlier run are not taken for those of this one.
+        # Do not mistake lines of an earlier run for those of this one.
         self._log_begins = self.log_path.stat().st_size if self.log_path.exists() else 0
         # A checkout that is not installed must be found from any directory.
         path = os.pathsep.join(filter(None, (str(Path(streams.__file__).parents[1]), environment.get("PYTHONPATH"))))
@@ -76,13 +76,13 @@ class ServiceProcess:
         """Does nothing while the service runs.
 
         Raises:
-            ExpectedError: It has ended by itself; the message has its last line and the path of the log.
+            ExpectedError: The service has exited; the message quotes its last line and the path of the log.
         """
         code = None if self._process is None else self._process.poll()
         if code is None:
             return
         last = _last_words(self._said())
-        # Wrong settings or usage are passed on as such.
+        # Exit code 2 (wrong settings or usage) is passed on.
         exit_code = 2 if code == 2 else 3
         raise ExpectedError(f"{self._name} has ended: {last} (log: {self.log_path})", exit_code=exit_code)
 
@@ -91,7 +91,7 @@ class ServiceProcess:
         return "the web view" if self._arguments[0] == "web" else f"the {self._arguments[0]}"
 
     def said(self, beginning: str) -> str | None:
-        """The rest of the log line with this beginning, `None` until there is one."""
+        """The rest of the last log line with this beginning; `None` until there is one."""
         found = [line for line in self._said().split("\n")[:-1] if line.startswith(beginning)]
         return found[-1].removeprefix(beginning) if found else None
 
@@ -111,7 +111,7 @@ class WorkerProcess(ServiceProcess):
 
 
 def _last_words(log: str) -> str:
-    """The line in which a service says why it ends, else its last line."""
+    """The log line that says why a service ended, else its last line."""
     lines = [line for line in (_TERMINAL_CODES.sub("", each).strip() for each in log.split("\n")) if line]
     said = [line for line in lines if line.startswith("milestones: ") or " the worker ends: " in line]
     return (said or lines or ["it said nothing"])[-1].removeprefix("milestones: ")

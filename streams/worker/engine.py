@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _QUIESCE_S = 3.0
-#: Commits of the totals per commit interval: they follow the commits of all ledger partitions.
+#: Commits of the totals per commit interval: they follow the commits of every ledger partition.
 _TOTALS_COMMITS = 3
-#: A step of so many records costs less than its transaction; with so many ledger partitions, a worker's transactions cost a tenth of a
-#: core where they come twice as often.
+#: A step of up to this many records costs less than its transaction; with up to this many ledger partitions, doubling the rate of a
+#: worker's transactions costs a tenth of a core.
 _FEW_RECORDS = 100
 _FEW_LEDGERS = 4
 _RIVAL_WINDOW_S = 30.0
@@ -59,12 +59,12 @@ class Engine:
         self._stopped = False
 
     def attach(self, consumer: BatchConsumer) -> None:
-        """Names the consumer that feeds this worker."""
+        """Sets the consumer that feeds this worker."""
         self._consumer = consumer
 
     @property
     def partitions(self) -> list[int]:
-        """Ledger partitions kept now."""
+        """Ledger partitions held now, sorted."""
         return sorted(self._ledgers)
 
     @property
@@ -80,22 +80,22 @@ class Engine:
 
     @property
     def stopped(self) -> list[str]:
-        """Why ledger partitions have stopped until an operator acts."""
+        """The reasons of those runners that have stopped until an operator acts."""
         return [runner.stopped_by for runner in self._runners() if runner.stopped_by]
 
     async def assigned(self, held: set[Partition]) -> Mapping[Partition, int]:
-        """Follows an assignment.
+        """Starts and releases runners to match an assignment.
 
         Returns:
-            Positions of what is open; the rest is repositioned when its opening ends.
+            Positions of the states that are open; the others are positioned once they have opened.
         """
         async with self._lock:
             if self._stopped:
                 return {}
             self._watch_for_a_rival()
             ledgers, totals = self._held_by_ledger(held), self._held_totals(held)
-            # A ledger whose sources have grown, or one of which is gone or back, is opened again: it finds there what it has
-            # to read, and whether a topic is still the one that it has read.
+            # A ledger partition is reopened if it has gained or lost a source partition: opening finds out what there is to
+            # read, and whether each topic is still the one that was read before.
             changed = {
                 number
                 for number, runner in self._ledgers.items()
@@ -134,24 +134,24 @@ class Engine:
         """Ledger partition → the source partitions that came with it.
 
         Raises:
-            ExpectedError: Some of what belongs to one was given to another worker.
+            ExpectedError: Part of a ledger partition's share was given to another worker.
         """
         topics, homes = self.context.source_topics, self.context.settings.partitions
         ledgers: dict[int, set[Partition]] = {tp.partition: set() for tp in held if tp.topic == topics.rerouted}
         for tp in held:
             if tp.topic in self.context.ledger_topics:
                 ledgers.setdefault(tp.partition % homes, set()).add(tp)
-        # Without its questions, which workers of earlier versions do not assign, a ledger only leaves them unanswered.
+        # The questions topic may be missing, since earlier versions do not assign it: the ledger then just does not answer.
         incomplete = [number for number, of in ledgers.items() if Partition(topics.rerouted, number) not in of]
         if incomplete:
             raise _parted(f"ledger partitions {incomplete}")
         return ledgers
 
     def _held_totals(self, held: set[Partition]) -> set[int]:
-        """The partitions of the totals that are held.
+        """The totals partitions that are held.
 
         Raises:
-            ExpectedError: One came in part.
+            ExpectedError: Part of one's share was given to another worker.
         """
         totals = {number: reads & held for number, reads in enumerate(self.context.read_by_totals)}
         for number, came in totals.items():
@@ -178,7 +178,7 @@ class Engine:
             await runner.submit(batch)
 
     def doubt(self, tp: Partition, offset: int) -> None:
-        """Has the state that reads a partition opened again, which finds out why the partition has nothing at `offset`."""
+        """Has the state that reads a partition reopened, which finds out why the partition has nothing at `offset`."""
         is_source = tp.topic in self.context.ledger_topics
         homes = self.context.settings.partitions
         runner = self._ledgers.get(tp.partition % homes) if is_source else self._totals.get(tp.partition)
@@ -186,7 +186,7 @@ class Engine:
             runner.doubt(f"{tp.topic}-{tp.partition} has no offset {offset}")
 
     async def look_at_topics(self) -> None:
-        """Notices source topics that were made again, which offsets do not tell where they are as long already.
+        """Detects recreated source topics by their ids; offsets do not show it once the new topic is as long as the old one.
 
         Raises:
             KafkaError: The cluster does not answer.
@@ -199,7 +199,7 @@ class Engine:
                     runner.doubt(f"{name} was made again")
 
     async def quiesce(self) -> None:
-        """Before partitions move: running transactions may end, within bounds."""
+        """Called before partitions move: waits, within bounds, for running transactions to end."""
         await asyncio.gather(*(runner.quiesce(_QUIESCE_S) for runner in self._runners()))
 
     async def stop(self) -> None:
@@ -244,7 +244,7 @@ class Engine:
         return self.context.settings.commit_interval_ms / 1000
 
     def _ledger_beat_s(self, records: int) -> float:
-        """Half the interval while few records come: they are there sooner, and there is time for it."""
+        """Half the commit interval while few records come: results are out sooner, and there is CPU to spare."""
         is_quiet = records <= _FEW_RECORDS and len(self._ledgers) <= _FEW_LEDGERS
         return self._commit_interval_s / 2 if is_quiet else self._commit_interval_s
 
@@ -263,7 +263,10 @@ class Engine:
         return self._consumer
 
     def _watch_for_a_rival(self) -> None:
-        """Two workers with the same instance name would evict each other from the group for ever, unnoticed."""
+        """Fails if assignments come too fast: workers with the same instance name keep evicting each other from the group.
+
+        Unnoticed, they would go on for ever.
+        """
         now = asyncio.get_running_loop().time()
         self._assignments.append(now)
         if len(self._assignments) == _RIVAL_ASSIGNMENTS and now - self._assignments[0] < _RIVAL_WINDOW_S:

@@ -62,7 +62,7 @@ class Heartbeat:
             logger.warning("%s cannot be written, probes will find this worker dead: %s", self._path, error)
 
     def _touched(self) -> bool:
-        """Makes the file a new one; false where someone has removed it."""
+        """Updates the file's modification time; false if someone has removed the file."""
         try:
             os.utime(self._path)
         except FileNotFoundError:

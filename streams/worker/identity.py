@@ -1,7 +1,7 @@
 """The name of a worker in its group.
 
-With static membership a worker that was killed comes back without a rebalance, but two workers with the same name evict
-each other. The default is the host name and the first number that no other process on this machine has locked.
+With static membership, a killed worker comes back without a rebalance, but two workers with the same name evict each
+other. The default name is the host name and the first number that no other process on this machine has locked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LAST_SLOT = 1000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
-#: Lock files stay open, and so locked, as long as the process lives.
+#: Lock files stay open, and thus locked, as long as the process lives.
 _locks: list[IO[bytes]] = []
 
 
@@ -30,7 +30,7 @@ def claim_instance(settings: Settings, wanted: str | None) -> str:
     """Claims an instance name until the process ends.
 
     Raises:
-        ExpectedError: The name is not fit for use, or another process on this machine has it.
+        ExpectedError: The name is invalid, or another process on this machine has it.
     """
     # Names only have to differ within a group of a cluster.
     cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-#: Often enough to tell within five seconds that a worker is gone.
+#: Often enough for others to notice within five seconds that a worker is gone.
 _INTERVAL_S = 1.5
 _RETRY_S = 5.0
 _START_TIMEOUT_S = 30.0
@@ -40,7 +40,7 @@ class _Keeps(Protocol):
 
 
 class WorkerReporter:
-    """Reports every 1.5 seconds what the worker owns, and at the end that it has stopped."""
+    """Reports every 1.5 seconds what the worker owns, and finally that it has stopped."""
 
     def __init__(self, context: Context, instance: str, keeps: _Keeps, look: Callable[[], Awaitable[None]]) -> None:
         self._context = context
@@ -56,7 +56,7 @@ class WorkerReporter:
         self._task = asyncio.create_task(self._run(), name="worker status")
 
     async def stop(self) -> None:
-        """Reports the stop and ends, within a bounded time."""
+        """Reports that the worker has stopped, and ends within a bounded time."""
         self._stopping.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=2.0)

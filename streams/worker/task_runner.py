@@ -1,8 +1,8 @@
 """Keeps one state with its transactional producer: opens it, feeds it batches, reopens it when in doubt.
 
 A runner outlives rebalances. Opening is a separate task with a deadline, because Faust silently gives up on a slow seek.
-When the outcome of a transaction is in doubt, the state is dropped and restored from what is committed; that is also how it
-survives broker outages. Any other error is a bug or a wrong setting and ends the worker.
+When the outcome of a transaction is in doubt, the state is dropped and restored from what is committed; broker outages are
+survived the same way. Any other error is a bug or a wrong setting, and ends the worker.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-#: Records that may wait; not batches, because a fetch of a live topic brings a few records, one of a backlog thousands.
+#: Limit of the queue in records, not batches: a fetch from a live topic brings a few records, one from a backlog thousands.
 _WAITING_RECORDS = 8_000
-#: Records of one transaction; bounds how long it occupies the event loop and what is repeated when it is in doubt.
+#: Records per transaction; bounds how long one occupies the event loop, and what is repeated when it is in doubt.
 _MAX_RECORDS = 8_000
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
@@ -40,53 +40,53 @@ _GAP_BACKOFF_S = 20.0
 
 
 class State(Protocol):
-    """What a runner keeps: memory that belongs to the last committed positions."""
+    """What a runner manages: memory that corresponds to the last committed positions."""
 
     async def open(self) -> Mapping[Partition, int]:
-        """Fences the former owner, restores, and returns where to read on."""
+        """Fences the former owner, restores, and returns the offsets from which to continue."""
 
     async def process(self, batches: Sequence[Batch]) -> None:
-        """Applies the batches and commits the result in one transaction; without batches it is a tick of the timer."""
+        """Applies the batches and commits the result in one transaction; called without batches when the timer ticks."""
 
     @property
     def unfinished(self) -> bool:
-        """Whether what was taken needs another commit: `process` is then called at once, without batches."""
+        """Whether there is more to commit of what was taken in: `process` is then called at once, without batches."""
 
     def positions(self) -> Mapping[Partition, int]:
-        """Where to continue reading, after what is committed."""
+        """The offsets from which to continue, after the last commit."""
 
     async def close(self) -> None:
         """Closes the producer; idempotent."""
 
 
 class Fetching(Protocol):
-    """The part of the consumer that a runner needs."""
+    """What a runner needs of the consumer."""
 
     async def reposition(self, tp: Partition, offset: int) -> int:
-        """Seeks and resumes one partition."""
+        """Seeks in a partition and resumes it."""
 
     def epoch(self, tp: Partition) -> int:
-        """Number of the last seek."""
+        """The number of the partition's last seek."""
 
     def held(self) -> set[Partition]:
         """The partitions assigned now."""
 
 
 class TaskRunner:
-    """One state, from its assignment to its release.
+    """Runs one state, from its assignment to its release.
 
     Args:
         name: For log lines, such as `ledger 2`.
         make: A new, unopened state.
-        consumer: Seeks and epochs.
+        consumer: Gives access to seeks and epochs.
         now_us: The clock, microseconds since 1970.
-        beat_s: How many records a step had → the least time from its start to that of the next one.
-        open_timeout_s: An opening that takes longer ends the worker.
-        fenced_backoff_s: How long to wait after another owner took the state over, unless the group decides sooner.
+        beat_s: Number of records in a step → the minimum time from its start to that of the next step.
+        open_timeout_s: The worker ends if opening takes longer.
+        fenced_backoff_s: How long to wait after another owner has taken over the state, unless the group decides sooner.
         fatal: Ends the worker.
-        wanted: Whether the state has to read a partition that is held.
-        look: Called when the cluster has failed; ends the worker if the cluster rejects it.
-        urgent: A topic whose batches are not to wait for the next commit.
+        wanted: Whether the state reads a partition that is held.
+        look: Called after an error of the cluster; ends the worker if the cluster rejects it.
+        urgent: Topic whose batches do not wait for the next commit.
     """
 
     def __init__(  # noqa: PLR0913 - what a runner depends on, by name
@@ -122,10 +122,10 @@ class TaskRunner:
         self._room = asyncio.Event()
         self._room.set()
         self._state: State | None = None
-        #: Why it has stopped, if only an operator can make it continue; else empty.
+        #: Why the state has stopped, if it takes an operator to continue; else empty.
         self.stopped_by = ""
         self._doubt = ""
-        #: Whether the state has something to do once it is open, whatever comes.
+        #: Whether the state has work once it is open, even if no batch comes.
         self._has_work = False
         self._stopping = asyncio.Event()
         self._assigned_again = asyncio.Event()
@@ -134,7 +134,7 @@ class TaskRunner:
 
     @property
     def positions(self) -> Mapping[Partition, int]:
-        """Where to continue reading its partitions; empty while it is not open."""
+        """The offsets from which to continue; empty while the state is not open."""
         return self._state.positions() if self._state is not None else {}
 
     @property
@@ -143,7 +143,7 @@ class TaskRunner:
         return self._state is not None
 
     async def submit(self, batch: Batch) -> None:
-        """Hands over a batch; blocks while the queue is full. Batches for a state that is not open are fetched again later."""
+        """Queues a batch; blocks while the queue is full. Drops it if the state is not open: it will be fetched again."""
         if self._state is None:
             return
         await self._room.wait()
@@ -156,12 +156,12 @@ class TaskRunner:
         self._arrived.set()
 
     def doubt(self, reason: str) -> None:
-        """Has the state opened again before anything else is applied, which looks at what it has read."""
+        """Has the state reopened before it applies anything else; opening checks what was read before."""
         self._doubt = reason
         self._arrived.set()
 
     def assign_again(self) -> None:
-        """The group has confirmed this worker as the owner, so any other has lost the state."""
+        """The group has confirmed this worker as the owner, so no other worker has the state any more."""
         self._assigned_again.set()
 
     async def quiesce(self, timeout_s: float) -> None:
@@ -171,7 +171,7 @@ class TaskRunner:
                 pass
 
     async def release(self) -> None:
-        """Ends the runner: the running transaction may finish, no other starts."""
+        """Ends the runner: the running transaction may finish, but no other starts."""
         self._stopping.set()
         self._assigned_again.set()
         self._arrived.set()
@@ -198,13 +198,13 @@ class TaskRunner:
                 wait_s, self._has_work = 0.0, True
                 logger.info("%s: %s; opened again", self.name, error)
             except GapError as error:
-                # The other partitions are not affected and continue.
+                # The other partitions are not affected.
                 self.stopped_by, wait_s = str(error), _GAP_BACKOFF_S
                 logger.error("%s stands still: %s", self.name, error)  # noqa: TRY400 - the line says all
             except (InDoubtError, KafkaError, OSError, TimeoutError) as error:
                 await self._look()
                 backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
-                # Where only time has run out, there is nothing behind the colon.
+                # A mere timeout leaves nothing after the colon.
                 reason = str(error).rstrip(": ") or "no answer in time"
                 logger.warning("%s: %s; opened again in %.1f s", self.name, reason, wait_s)
             except asyncio.CancelledError:
@@ -268,7 +268,7 @@ class TaskRunner:
                 await self._process(state, [])
                 continue
             await self._wait_for_work()
-            # At most one and a half intervals, even if the machine's clock has jumped.
+            # At most one and a half intervals, in case the machine's clock has jumped.
             pause_s = min(due - self._now_us() / 1e6, 1.5 * beat_s)
             if self._queue and pause_s > 0:
                 with contextlib.suppress(TimeoutError):
@@ -289,7 +289,7 @@ class TaskRunner:
             await state.process(batches)
 
     async def _wait_for_work(self) -> None:
-        """Waits for a batch, the timer or the end; not for what came while it was busy."""
+        """Waits for a batch, the timer or the end; returns at once if something came while the runner was busy."""
         if not (self._queue or self._doubt or self._stopping.is_set()):
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
@@ -297,7 +297,7 @@ class TaskRunner:
                     await self._arrived.wait()
 
     def _take(self) -> list[Batch]:
-        """The batches that wait, up to the size of a transaction, without those from before a seek."""
+        """The queued batches, up to the size of a transaction, without those fetched before a seek."""
         taken: list[Batch] = []
         count = 0
         consumer = self._consumer()
@@ -320,8 +320,8 @@ class TaskRunner:
 def next_commit(now_s: float, interval_s: float) -> float:
     """When to commit next under load: at the next multiple of the interval that is at least half of it away.
 
-    So all runners commit together. A reader of the counts sees a transaction only after those that were open at the same
-    time have ended, so commits at different moments would delay each other.
+    This makes all runners commit together: a reader of the counts sees a transaction only after all those that were open at
+    the same time have ended, so commits at different moments would delay each other.
     """
     return math.ceil(now_s / interval_s + 0.5) * interval_s
 

@@ -1,7 +1,7 @@
-"""Ends a running worker that the cluster has rejected, since waiting would not help.
+"""Ends a running worker that the cluster rejects, since waiting would not help.
 
-A removed user, a revoked right and an expired certificate show up as the same errors as brokers that are down, which are
-waited for; so after an error the cluster is asked which it is.
+A removed user, a revoked right and an expired certificate cause the same errors as brokers that are down, for which the
+worker waits; so after an error the cluster is asked which it is.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: A refusal must last this long: a broker that has just started learns of users and rights a moment after its clients.
+#: A refusal must last this long: a broker that has just started accepts clients a moment before it knows of users and rights.
 _CERTAIN_S = 2.0
 _AGAIN_S = 5.0
 
 
 class Watch:
-    """Asks the cluster when something has failed; callers that come meanwhile wait for the same answer.
+    """Asks the cluster when something has failed; callers that come meanwhile share the answer.
 
     Args:
         settings: Of the worker.
@@ -45,7 +45,7 @@ class Watch:
             self._looking = asyncio.create_task(self._look(), name="watch")
 
     async def look(self) -> None:
-        """Ends the worker if the cluster has rejected it."""
+        """Ends the worker if the cluster rejects it."""
         self.begin()
         if self._looking is not None:
             await asyncio.shield(self._looking)
