@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: After a signal everything is closed within this time, or the process exits anyway.
+#: After a signal, the process exits after this time even if not everything is closed.
 _SHUTDOWN_S = 4.5
-#: How often to ask whether the partitions are open: before, the clients may not be there yet.
+#: How often to check whether all partitions are open, before which the clients that are asked for topic ids may not exist.
 _FIRST_LOOK_S = 0.5
-#: Records of one fetch call; bounds how long one batch occupies the event loop (about 30 ms).
+#: Records per fetch call; bounds how long one batch occupies the event loop (about 30 ms).
 _POLL_RECORDS = 6000
 #: Batches that wait between fetching and the runner.
 _BUFFERED_BATCHES = 2
@@ -71,7 +71,7 @@ class _Boot(BootStrategy):
 
 
 class _NoTables(TableManager):
-    """Of an app without Faust tables: does not wait a second for agents to register theirs."""
+    """The table manager of an app without tables: does not wait a second for agents to register theirs."""
 
     async def on_start(self) -> None:
         """Called at start."""
@@ -84,7 +84,7 @@ class MilestonesWorker(Worker):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # It would write escape sequences into logs.
+        # A spinner would write escape sequences into logs.
         self.spinner = None
 
     async def on_startup_finished(self) -> None:
@@ -94,7 +94,7 @@ class MilestonesWorker(Worker):
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the operator
 
     async def _sentinel_task(self) -> None:
-        """Runs last in the event loop; the original sleeps for a second."""
+        """Runs last in the event loop; Faust's own sleeps for a second."""
         await asyncio.sleep(0)
 
     def _on_sigint(self) -> None:
@@ -107,17 +107,17 @@ class MilestonesWorker(Worker):
 
 
 def _end_within(seconds: float, code: int) -> None:
-    """Ends the process if a clean shutdown takes too long; committed state is always complete."""
+    """Ends the process if a clean shutdown takes too long, which is safe: committed state is always complete."""
     timer = threading.Timer(seconds, os._exit, args=(code,))
     timer.daemon = True
     timer.start()
 
 
 def member_name(instance: str, context: Context) -> str:
-    """The name of a worker in its group: another one when the settings list other topics, or others are read for the totals.
+    """A worker's member name in its group, which changes whenever the topics it reads change.
 
-    A group gives a member that comes back under its name what it had, and asks nobody what it reads now: a topic that was
-    added would stay unread until the next rebalance.
+    A group gives a member that returns under its name what it had before, without asking what it reads now: an added topic would
+    stay unread until the next rebalance.
     """
     settings = context.settings
     more = [f"totals={settings.totals_partitions}"] if settings.totals_partitions > 1 else []
@@ -176,18 +176,18 @@ class MilestonesApp(faust.App):
         return client_options(self.context.settings)
 
     async def on_trouble(self, error: BaseException) -> None:
-        """Called by the driver when the cluster fails its consumer; ends the worker if it was rejected."""
+        """Called by the driver when its consumer gets an error; ends the worker if the cluster rejects it."""
         denied = denial(error, Operation.READ)
         if denied is not None:
             await self._fail(denied)
         await self._watch.look()
 
     def on_position_lost(self, tp: TP, offset: int) -> None:
-        """Called by the driver when a partition has nothing at a position: it was recreated or trimmed, the state knows."""
+        """Called by the driver when a partition has nothing at a position: it was recreated or trimmed, and the state can tell."""
         self.engine.doubt(Partition(tp.topic, tp.partition), offset)
 
     async def on_failed_start(self, error: BaseException) -> None:
-        """Called by the driver when one of its own clients cannot be started: ends the worker with the reason."""
+        """Called by the driver when one of its clients cannot be started: ends the worker with the reason."""
         settings = self.context.settings
         await self._fail(denial(error) or await refusal(settings, client_options(settings), error))
 
@@ -220,7 +220,7 @@ class MilestonesApp(faust.App):
         self._heartbeat.start()
 
     async def _look_at_topics(self) -> None:
-        """Asks now and then whether the source topics are still the same."""
+        """Checks from time to time whether the source topics are still the same."""
         while not self.should_stop and not self.engine.settled:
             await self.sleep(_FIRST_LOOK_S)
         while not self.should_stop:
@@ -255,15 +255,15 @@ class MilestonesApp(faust.App):
 def _tune_interpreter() -> None:
     """Makes garbage collection rare, and exempts long-lived objects.
 
-    Batches make hundreds of thousands of short-lived objects without cycles: at the default threshold the collector
-    would walk them, and the orders in memory, again and again for nothing.
+    Batches create hundreds of thousands of short-lived objects without cycles: at the default threshold the collector would walk
+    them, and the orders in memory, again and again for nothing.
     """
     gc.collect()
     gc.freeze()
-    # A full collection takes a fifth of a second even with few orders, so it is made very rare.
+    # A full collection takes a fifth of a second even with few orders, so it has to be very rare.
     gc.set_threshold(200_000, 50, 1000)
-    # While threads restore orders, let the event loop that fetches them run ten times as often: at the default of 5 ms it
-    # would wait that long for every piece.
+    # While threads restore orders, let the event loop, which fetches them, run ten times as often: at the default of 5 ms it would
+    # wait that long for every piece.
     sys.setswitchinterval(0.0005)
 
 
@@ -288,7 +288,7 @@ async def _check_topics(settings: Settings) -> None:
 def _say_and_exit(error: ExpectedError) -> None:
     sys.stdout.flush()
     print(f"milestones: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the last words of the process
-    # Anything open is in a transaction and will be aborted; exiting at once cannot hang.
+    # Exiting at once cannot hang; anything uncommitted is in a transaction and will be aborted.
     os._exit(error.exit_code)
 
 
@@ -297,7 +297,7 @@ def create_app(settings: Settings, instance: str | None = None) -> MilestonesApp
 
     Args:
         settings: As loaded.
-        instance: Name of the worker in the group; by default the host's name and the first number that is free here.
+        instance: The worker's name in the group; by default the host's name and the first free number on this machine.
     """
     quiet_abandoned_futures()
     quiet_new_coordinators()

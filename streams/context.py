@@ -1,4 +1,4 @@
-"""What every part of the engine shares: settings, names, calendar, the log and the clock."""
+"""What all parts of the engine share: settings, names, calendar, the log and the clock."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 #: Incremented when the format of the ledger's changelog or of the day counts changes.
 STATE_FORMAT = 1
-#: With what else belongs to it, a transaction has 5,000 records and 2 MB at most.
+#: A transaction, with its other records, then has at most 5,000 records and 2 MB.
 PART_ROWS = 4_000
-#: Reading so many takes half a second.
+#: Reading this many takes half a second.
 SNAPSHOT_AFTER = 50_000
-#: Half a megabyte, a fifth of that when it is compressed.
+#: Half a megabyte; a fifth of that compressed.
 BLOCK_ROWS = 4_096
 
-#: What can be done about a topic whose offsets are not those that were counted.
+#: What to do about a topic whose offsets are not those that were counted.
 NOT_THE_SAME_TOPIC: Final = (
     "the topic was recreated, or mirrored with other offsets: go on with milestones move, or count again, as "
     "deploy/OPERATIONS.md says under Moves"
@@ -52,9 +52,9 @@ class SourceTopics:
     """The topics that a ledger partition reads.
 
     Attributes:
-        names: Those that others publish to, by `Fact.topic`.
-        numbers: The same the other way round.
-        rerouted: That of records which were forwarded to their home.
+        names: `Fact.topic` → the topic, for those that publishers write to.
+        numbers: The inverse: topic → number.
+        rerouted: The topic of records forwarded to their home.
     """
 
     def __init__(self, names: Mapping[int, str], rerouted: str) -> None:
@@ -71,14 +71,14 @@ class SourceTopics:
 
     @property
     def published(self) -> tuple[str, ...]:
-        """Those that others publish to."""
+        """The topics that publishers write to."""
         return tuple(self.names.values())
 
     def name(self, number: int) -> str:
-        """The topic of a number.
+        """The topic with a number.
 
         Raises:
-            ExpectedError: The settings do not list it any more.
+            ExpectedError: The settings no longer list it.
         """
         if number not in self.names:
             raise ExpectedError(
@@ -88,13 +88,13 @@ class SourceTopics:
         return self.names[number]
 
     def check_same(self, before: Mapping[str, int]) -> None:
-        """Makes sure that all topics that were counted have their numbers still.
+        """Checks that all topics that were counted still have the same numbers.
 
         Args:
-            before: Topic → number.
+            before: Topic → its number when it was counted.
 
         Raises:
-            ExpectedError: One has not.
+            ExpectedError: One has a different number, or none.
         """
         for name, number in before.items():
             if self.numbers.get(name) != number:
@@ -110,12 +110,12 @@ class Context:
     Attributes:
         settings: As loaded.
         now_us: The clock, microseconds since 1970.
-        cpu_s: Seconds of computing, from any start; for work that paces itself by its own cost.
-        other_log: A log that is not the cluster of the settings.
-        part_rows: Rows and milestones that the totals publish in one transaction, where a step has more; likewise the counts at
-            the end of a rebuild of a ledger partition.
-        snapshot_after: Records that the totals have taken or written, at least, when they make a snapshot of their rows.
-        block_rows: Rows of one record of a snapshot.
+        cpu_s: CPU seconds since some moment; for work that paces itself by its own cost.
+        other_log: A log to use instead of the cluster in the settings.
+        part_rows: Most rows and milestones that the totals publish in one transaction; a step with more takes several. Likewise
+            for counts at the end of a ledger partition's rebuild.
+        snapshot_after: Minimum number of records that the totals take or write between two snapshots of their rows.
+        block_rows: Rows per record of a snapshot.
     """
 
     settings: Settings
@@ -157,72 +157,77 @@ class Context:
         return tuple(tuple(name for name in DIMENSIONS if name in each) for each in self.settings.scopes)
 
     def last_end_us(self, now_us: int, campaigns: Campaigns | None = None) -> int:
-        """When a day or a campaign, of these or of the settings, ended last, by an instant; microseconds since 1970."""
+        """The latest end of a day or campaign up to `now_us`; both in microseconds since 1970.
+
+        Args:
+            now_us: The instant.
+            campaigns: The campaigns; by default those of the settings.
+        """
         return max(
             self.zone.start_of_day_us(now_us), (self.campaigns if campaigns is None else campaigns).last_end_us(now_us)
         )
 
     @cached_property
     def produced_since_us(self) -> int | None:
-        """Time of the first deliveries that production is to be known of; `None` where none are judged by it."""
+        """Deliveries from this time on are judged by production, microseconds since 1970; `None` if none are."""
         return self.settings.produced_since_us(self.zone)
 
     @cached_property
     def totals_homes(self) -> TotalsHomes:
-        """Which partition of the totals a scope belongs to."""
+        """Maps scopes to the totals partitions they belong to."""
         return TotalsHomes(self.settings.totals_partitions, by_dimensions=self.settings.limits.beyond == "other")
 
     @cached_property
     def source_topics(self) -> SourceTopics:
-        """Topics of a ledger partition."""
+        """The source topics of a ledger partition."""
         return SourceTopics(self.catalogue.names(), self.catalogue.rerouted.name)
 
     @cached_property
     def ledger_topics(self) -> tuple[str, ...]:
-        """What is read for the ledger partitions: the sources, the questions of the totals, and what they tell each other."""
+        """The topics that ledger partitions read: the sources, the totals' questions, and what they tell each other."""
         told = (self.catalogue.told.name,) if self.catalogue.judges_production else ()
         return *self.source_topics, self.catalogue.questions.name, *told
 
     @cached_property
     def side_topics(self) -> tuple[str, ...]:
-        """Single-partition topics that partition 0 of the totals reads besides the counts; in full on every takeover."""
+        """Single-partition topics that totals partition 0 reads besides the counts; read in full on every takeover."""
         return self.catalogue.targets.name, self.catalogue.controls.name
 
     @cached_property
     def read_by_totals(self) -> tuple[frozenset[tuple[str, int]], ...]:
-        """What each partition of the totals reads: topics and numbers that have to stay together."""
+        """What each totals partition reads: (topic, partition) pairs that have to stay together."""
         counts, sides = self.catalogue.counts.whole, self.catalogue.sides.whole
         first = frozenset({counts[0], *((name, 0) for name in self.side_topics)})
         return first, *(frozenset(pair) for pair in zip(counts[1:], sides[1:], strict=True))
 
     @cached_property
     def totals_topics(self) -> tuple[str, ...]:
-        """The topics that partitions of the totals read."""
+        """The topics that the totals partitions read."""
         several = (self.catalogue.sides.name,) if self.settings.totals_partitions > 1 else ()
         return self.catalogue.counts.name, *self.side_topics, *several
 
     @cached_property
     def fingerprint(self) -> str:
-        """What counts depend on besides the events; readable, so that a person can see what has changed."""
+        """What counts depend on besides events; in readable form, so that a person can see what has changed."""
         scopes = "|".join(",".join(template) or "all" for template in self.settings.scopes)
         told = f"format={STATE_FORMAT} timezone={self.zone.key} scopes={scopes} partitions={self.settings.partitions}"
-        # States from before there was a choice say nothing of it.
+        # States from before this could be chosen do not mention it.
         told += "".join(
             f" {name}={len(values)}:{_digest(sorted(values))}" for name, values in self.settings.values.listed().items()
         )
         if self.settings.totals_partitions > 1:
             told += f" totals={self.settings.totals_partitions}"
             told += "-by-dimensions" * self.totals_homes.by_dimensions
-        # Production is judged apart from all else, so that it can be added to what is counted.
+        # Production is judged separately from everything else, so that it can be added to an installation that has counted.
         families = tuple(family for family in self.settings.families if family in USUAL_FAMILIES)
         return told if families == USUAL_FAMILIES else f"{told} families={','.join(families)}"
 
     def totals_role(self, number: int) -> str:
-        """Role of a partition of the totals."""
+        """The role of a totals partition."""
         return f"totals-{number}" if number else "totals"
 
     def transactional_id(self, role: str) -> str:
-        """Transactional id of a role such as `ledger-2` or `totals`."""
+        """The transactional id of a role such as `ledger-2` or `totals`."""
         return f"{self.settings.output_prefix}milestones-{role}"
 
 

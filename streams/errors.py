@@ -1,12 +1,12 @@
-"""Failures a person can act on."""
+"""Failures that a person can act on."""
 
 
 class ExpectedError(Exception):
-    """A failure to be told in one line: what happened, where, what to do.
+    """A failure reported in one line: what happened, where, and what to do.
 
     Args:
-        message: The line, without a trailing full stop where a command follows.
-        exit_code: 1 a check found a difference, 2 wrong use or settings, 3 the cluster is unreachable or refuses.
+        message: The line; no full stop after a command.
+        exit_code: 1 if a check found a difference, 2 for wrong use or settings, 3 if the cluster is unreachable or refuses.
     """
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
@@ -15,12 +15,12 @@ class ExpectedError(Exception):
 
 
 class GapError(ExpectedError):
-    """Records were removed from a source before they were read: one ledger partition stops until an operator accepts it."""
+    """Records were removed from a source before they were read; the ledger partition stops until an operator accepts that."""
 
 
 class FaultyRecordError(Exception):
-    """A record makes the program raise. The message names it and the way past it; the cause is the fault."""
+    """A record makes the program raise. The message names it and how to skip it; the exception's cause is the fault itself."""
 
 
 class ReopenError(Exception):
-    """A state is to be opened again at once: what it has to know from the start has changed. The message says what."""
+    """A state must be reopened at once because something it has to know from the start has changed; the message says what."""

@@ -31,9 +31,9 @@ _TYPES = {
 
 
 def headline(event: MilestoneEvent) -> str:
-    """When it was reached, what, how many, and the identity, on one line."""
+    """Date, what was reached, the number, and the identity, on one line."""
     data = event.data
-    # What has no unit is dated by the end of its window, or by when it was noticed where that is still to come.
+    # An event without a unit is dated by the end of its window, or by its detection if the window has not ended.
     when = data.achieved_on or (data.achieved_at[:10] if data.achieved_at else min(data.end, data.detected_at[:10]))
     if data.forecast is not None and event.stands:
         when = data.forecast.business_date
@@ -44,9 +44,9 @@ def headline(event: MilestoneEvent) -> str:
 
 
 def sentence(data: MilestoneData) -> str:
-    """What has happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`.
+    """What happened, such as `SU7 deliveries passed 1,000 on 7 Oct 2024: 1,001`.
 
-    The number at the end is that of the unit that passed; where it is not known, the count when that was noticed.
+    The last number is that of the unit that passed the threshold; if it is not known, the count when that was detected.
     """
     what = f"{_scope(data.scope)}{_UNITS.get(data.metric, data.metric)}"
     return f"{what}: {_alert(data)}" if data.kind in ALERT_KINDS else _milestone(data, what)
@@ -90,7 +90,7 @@ def _milestone(data: MilestoneData, what: str) -> str:
 
 
 def _alert(data: MilestoneData) -> str:
-    """What is expected of a target or does not come, or why the alert about that has ended."""
+    """An alert: what is expected of a target, or which events do not come, or why the alert has ended."""
     if data.silence is not None:
         return _silence(data, data.silence)
     value = data.threshold or 0
@@ -145,7 +145,7 @@ def ordinal(number: int) -> str:
 
 
 def length_of(after_s: float) -> list[tuple[int, str]]:
-    """How long after the start of a campaign something was, as people say it: the two largest units that are not 0, rounded down.
+    """How long after the start of a campaign something happened, as people say it: the two largest nonzero units, rounded down.
 
     Returns:
         Pairs such as (26, "minute"), (43, "second"); seconds only within the first hour.
@@ -161,7 +161,7 @@ def length_of(after_s: float) -> list[tuple[int, str]]:
 
 
 def _after(data: MilestoneData) -> str:
-    """How long after the start of a campaign."""
+    """How long after the start of a campaign, in words."""
     if data.after_s is None:
         return ""
     return " after " + " ".join(
@@ -170,7 +170,7 @@ def _after(data: MilestoneData) -> str:
 
 
 def _on(data: MilestoneData) -> str:
-    """The business date, where the window has more than one."""
+    """The business date, if the window has more than one."""
     if data.achieved_on is None or data.start == data.end:
         return ""
     day = date.fromisoformat(data.achieved_on)
@@ -178,13 +178,13 @@ def _on(data: MilestoneData) -> str:
 
 
 def share_of(data: MilestoneData) -> tuple[int, float]:
-    """Of a milestone of kind `share`: the target's value, and the share, between 0 and 1."""
+    """The target's value and the share, between 0 and 1, of a milestone of kind `share`."""
     value, share = data.milestone_id.rsplit(":", 2)[1:]
     return int(value), float(share)
 
 
 def every_of(data: MilestoneData) -> int:
-    """Of a milestone of kind `multiple`: the number whose multiples are raised."""
+    """The number whose multiples are raised, of a milestone of kind `multiple`."""
     return int(data.milestone_id.rsplit(":", 2)[1])
 
 

@@ -1,7 +1,7 @@
-"""Reads the holiday calendars; the rules about them are in `streams.domain.calendar`.
+"""Reads holiday calendars; the rules about them are in `streams.domain.calendar`.
 
-China's are checked in: its make-up work days are announced year by year. Those of other countries are made by the library
-`holidays`, and a company's own stand in a file in the format of the checked-in ones.
+China's is checked in, since its make-up work days are announced year by year. Other countries' come from the library
+`holidays`, and a company's own from a file in the format of the checked-in one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from streams.domain.campaigns import Campaign
     from streams.domain.periods import Reckoning
 
-#: Ending of a calendar file.
+#: Extension of a calendar file.
 FILE_ENDING: Final = ".json"
-#: Events have times from 2000 to 2100 UTC; a business date can be a day beyond.
+#: Events have times from 2000 to 2100 UTC; a business date can lie a day outside.
 _YEARS: Final = range(1999, 2102)
 _COUNTRY = re.compile(r"([A-Z]{2})(?:-([A-Za-z0-9]{1,3}))?")
 _REMARK = re.compile(r"\s*\([^)]*\)")
@@ -41,10 +41,10 @@ def holiday_years(calendar: str = CHINA) -> tuple[HolidayYear, ...]:
     """The years of a calendar, in order.
 
     Args:
-        calendar: `CN`, `none`, a country of ISO 3166 such as `DE` or with a part of it `DE-BE`, or a file that ends in `.json`.
+        calendar: `CN`, `none`, an ISO 3166 country such as `DE`, or with a subdivision `DE-BE`, or a file that ends in `.json`.
 
     Raises:
-        ValueError: There is no such calendar; one line says what can be written.
+        ValueError: There is no such calendar; the message says what is allowed.
     """
     if calendar == NO_CALENDAR:
         return ()
@@ -75,13 +75,13 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
         holidays: Names of the holidays to count, such as `national-day`.
         zone: The business time zone.
         calendar: As for `holiday_years`.
-        windows: Kinds of window that are counted.
+        windows: The kinds of window to count.
         reckoning: When weeks and years begin.
-        rolling: As of `Calendar`.
-        campaigns: Likewise.
+        rolling: As in `Calendar`.
+        campaigns: As in `Calendar`.
 
     Raises:
-        ValueError: No calendar has a holiday of that name; the line lists those there are.
+        ValueError: The calendar has no holiday with one of the names; the message lists those it has.
     """
     return Calendar(
         years=holiday_years(calendar),
@@ -96,7 +96,7 @@ def load_calendar(  # noqa: PLR0913 - the parts of a calendar, by name
 
 
 class CalendarSettings(Protocol):
-    """The settings that a calendar is made of."""
+    """The settings that define a calendar."""
 
     @property
     def counted_holidays(self) -> tuple[str, ...]: ...  # noqa: D102 - as in `Settings`, all of these
@@ -120,7 +120,7 @@ def calendar_of(settings: CalendarSettings) -> Calendar:
     """The business calendar of an installation.
 
     Raises:
-        ValueError: A holiday is not known.
+        ValueError: A holiday is unknown.
     """
     return load_calendar(
         settings.counted_holidays,
@@ -148,7 +148,7 @@ def _of_file(path: Path) -> list[HolidayYear]:
 
 
 def _of_country(name: str) -> Iterator[HolidayYear]:
-    # Imported where it is needed: it takes a third of a second, and China does without.
+    # Imported only where needed: it takes a third of a second, and China's calendar does without.
     import holidays as library  # noqa: PLC0415 - see above
 
     found = _COUNTRY.fullmatch(name)
@@ -172,7 +172,7 @@ def _of_country(name: str) -> Iterator[HolidayYear]:
 
 
 def _runs(days: Mapping[date, str]) -> Iterator[Holiday]:
-    """Days in a row with one name are one holiday; the same name once more in a year has a number."""
+    """Merges consecutive days with one name into a holiday; if a name occurs again in a year, it gets a number."""
     runs: list[tuple[str, date, date]] = []
     for day, text in days.items():
         name = _slug(text)
@@ -187,7 +187,7 @@ def _runs(days: Mapping[date, str]) -> Iterator[Holiday]:
 
 
 def _slug(text: str) -> str:
-    """A name in the form of a period: New Year's Day (observed) is `new-years-day`."""
+    """A name as used in period ids: New Year's Day (observed) becomes `new-years-day`."""
     bare = unicodedata.normalize("NFKD", _REMARK.sub("", text).replace("'", "").replace("\u2019", ""))
     words = re.findall(r"[a-z0-9]+", bare.encode("ascii", "ignore").decode().lower())
     return "-".join(words) or "holiday"

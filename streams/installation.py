@@ -1,4 +1,4 @@
-"""The installation that the settings describe, judged as a whole: what one command refuses, all do, in the same words."""
+"""Checks the settings as a whole, so that all commands refuse the same settings in the same words."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Reads the settings and checks them as a worker needs them: the one way for every command.
+    """Reads the settings and checks all that a worker needs; every command loads its settings here.
 
     Args:
         config: The file named on the command line.
         overrides: Values given on the command line, by setting; `None` values are not given.
 
     Raises:
-        ExpectedError: What cannot be read or is not valid, exit code 2: one line that names it.
+        ExpectedError: Something cannot be read or is invalid, exit code 2: one line that names it.
     """
-    # Imported here so that `doctor` works on a machine on which the Kafka client is broken.
+    # Imported here so that `doctor` works even where the Kafka client is broken.
     from streams.kafka.clients import client_options  # noqa: PLC0415 - see above
 
     settings = read_settings(config, overrides)
     check_installation(settings)
-    # Where to connect, with what secrets, and where to listen is checked too, although nothing is opened yet.
+    # Addresses and secrets are checked too, although nothing is opened yet.
     client_options(settings)
     web_address(settings)
     web_proxies(settings)
@@ -40,10 +40,10 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 
 
 def check_installation(settings: Settings) -> None:
-    """Checks what one setting asks of another: rules and targets against calendar, holidays and scopes.
+    """Checks settings that depend on each other: rules and targets against calendar, holidays and scopes.
 
     Raises:
-        ExpectedError: A holiday, rule or target is not valid; the line names it.
+        ExpectedError: A holiday, rule or target is invalid; the message names it.
     """
     try:
         calendar = calendar_of(settings)
@@ -55,7 +55,7 @@ def check_installation(settings: Settings) -> None:
 
 
 def _check_comparable(settings: Settings) -> None:
-    """Rules that compare scopes find all of them in one partition of the totals, and `all` among them.
+    """Checks that rules that compare scopes find all of them in one totals partition, and shares find `all` among them.
 
     Raises:
         ValueError: They do not.
@@ -77,13 +77,13 @@ def rules_of(settings: Settings) -> list[Rule]:
     """The rules of the settings.
 
     Raises:
-        ValueError: One has two numbers.
+        ValueError: One has two thresholds.
     """
     return [_rule(rule) for rule in settings.rule]
 
 
 def targets_of(settings: Settings) -> list[Target]:
-    """The start values of the targets."""
+    """The targets of the settings, with their initial values."""
     return [
         Target(
             target_id=target.target_id,

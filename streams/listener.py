@@ -15,13 +15,13 @@ def ignore(_told: object) -> None:
 
 @dataclass(frozen=True)
 class Listener:
-    """Callbacks of a long command; those that are not given do nothing.
+    """Callbacks of a long command; those not given do nothing.
 
     Attributes:
-        plan: How many records there are to read in all, as far as is known; may be called again as more arrive.
-        progress: How many more have been read since the last call.
-        say: What is being done now.
-        warn: A line that a person must read.
+        plan: Called with the total number of records to read, as far as known; again if more arrive.
+        progress: Called with the number of records read since the last call.
+        say: Called with what is being done now.
+        warn: Called with a line that a person must read.
     """
 
     plan: Callable[[int], None] = ignore

@@ -1,8 +1,8 @@
 """Reads `milestones.toml` and the environment; nothing else does.
 
 Order of precedence: command line, `MILESTONES_<NAME>`, the file, the built-in defaults. The file is the one named by
-`--config`, else by `MILESTONES_CONFIG`, else `milestones.toml` in the working directory. Where there is a file, the
-rules are those it lists; the built-in ones apply only if there is none. There are no built-in targets.
+`--config`, else by `MILESTONES_CONFIG`, else `milestones.toml` in the working directory. If there is a file, its rules
+replace the built-in ones. There are no built-in targets.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ CHINESE_ZONES: Final = frozenset(
     ("Asia/Shanghai", "Asia/Chongqing", "Asia/Chungking", "Asia/Harbin", "Asia/Kashgar", "Asia/Urumqi", "PRC")
 )
 FILE_NAME = "milestones.toml"
-#: The settings of the demo and of the back-test of the story.
+#: The settings of the demo and of backtests of the story.
 STORY: Final = Path(__file__).parent / "data" / "demo.toml"
 
-#: Each keeps a row of every scope and date.
+#: Each has a row for every scope and date.
 MOST_ROLLING_WINDOWS: Final = 4
 MOST_CAMPAIGNS: Final = 200
 
-#: Where a proxy of the web view may be.
+#: Networks in which a proxy of the web view may be.
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LAST_PORT = 65_535
@@ -82,7 +82,7 @@ class _Section(BaseModel):
 
 
 class RuleSettings(_Section):
-    """One `[[rule]]`: raises a milestone when a window passes a number or each multiple of one, or sets a record."""
+    """One `[[rule]]`: raises a milestone when a window passes a number or each of its multiples, or sets a record."""
 
     name: str = Field(min_length=1, max_length=64)
     metric: Metric
@@ -102,13 +102,13 @@ class RuleSettings(_Section):
     forecast_moves_days: int | None = None
     stalled_hours: int | None = None
     stalled_below: float | None = None
-    #: When records and factors are milestones: once their period is over, or the moment they are passed.
+    #: When records and factors become milestones: once their period is over, or the moment they are passed.
     as_: Literal["confirmed", "passed"] = Field(default="confirmed", alias="as")
     retract_after_s: int = Field(default=0, ge=0, le=31_536_000)
 
 
 class TargetSettings(_Section):
-    """One `[[target]]`: a window is to reach a value."""
+    """One `[[target]]`: a value that a window is to reach."""
 
     target_id: str = Field(min_length=1, max_length=256)
     metric: Metric
@@ -135,14 +135,14 @@ class TargetSettings(_Section):
 
 
 class RollingSettings(_Section):
-    """One `[[rolling]]`: the so many days that end with each date, for the scopes of some sets of dimensions."""
+    """One `[[rolling]]`: a window of a number of days up to each date, for the scopes of some sets of dimensions."""
 
     days: int = Field(ge=LEAST_ROLLING, le=MOST_ROLLING)
     scopes: tuple[tuple[str, ...], ...] = Field(default=((),), min_length=1)
 
 
 class CampaignSettings(_Section):
-    """One `[[campaign]]`: a named window between two instants; without `end` or `hours` it runs as long as one may."""
+    """One `[[campaign]]`: a named window between two instants; without `end` or `hours` it has the maximum length."""
 
     name: str
     start: datetime
@@ -169,7 +169,7 @@ class CampaignSettings(_Section):
         """The campaign, by default for all scopes of the service.
 
         Raises:
-            ValueError: It is none; the line names it.
+            ValueError: It is not valid; the message names it.
         """
         start_us = micros_of(self.start)
         end_us = micros_of(self.end) if self.end is not None else start_us + _length_us(self.hours)
@@ -184,7 +184,7 @@ def _length_us(hours: int | None) -> int:
 
 
 class TopicSettings(_Section):
-    """`[topics]`: names of the topics of each family; those of a family that is left out go by the prefix."""
+    """`[topics]`: the topic names of each family; for a family left out they follow from the prefix."""
 
     orders: tuple[str, ...] = ()
     deliveries: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ class TopicSettings(_Section):
 
 
 class ValueSettings(_Section):
-    """`[values]`: the values of a dimension that have scopes of their own; the others count in `other` together."""
+    """`[values]`: the values of a dimension that have their own scopes; all others count as `other`."""
 
     model: tuple[str, ...] = ()
     variant: tuple[str, ...] = ()
@@ -231,12 +231,12 @@ class ValueSettings(_Section):
         return names
 
     def listed(self) -> dict[str, tuple[str, ...]]:
-        """Dimension → its values, of those that are listed."""
+        """Dimension → its values, for dimensions whose values are listed."""
         return {name: values for name in DIMENSIONS if (values := getattr(self, name))}
 
 
 class LimitSettings(_Section):
-    """`[limits]`: what an installation is meant to stay below; it is warned of from 80 % on."""
+    """`[limits]`: numbers that an installation should stay below; warnings begin at 80 %."""
 
     values: int = Field(default=1_000, ge=1)
     scopes: int = Field(default=20_000, ge=1)
@@ -245,19 +245,19 @@ class LimitSettings(_Section):
 
     @property
     def bounds(self) -> dict[str, int]:
-        """The numbers by name."""
+        """The limits by name."""
         return {"values": self.values, "scopes": self.scopes, "rows": self.rows}
 
 
 class AliasTarget(_Section):
-    """What a name is counted as, for units that are dated from a business date on."""
+    """The name that a name is counted as, for units dated from a business date on."""
 
     name: str
     since: date = Field(default=date.min, alias="from")
 
 
 class AliasSettings(_Section):
-    """`[alias.model]` and so on: name → the one that it is counted as, or `{name = "SU7", from = 2024-11-01}`."""
+    """`[alias.model]` and so on: name → the name it is counted as, or `{name = "SU7", from = 2024-11-01}`."""
 
     model: dict[str, AliasTarget] = {}
     variant: dict[str, AliasTarget] = {}
@@ -316,13 +316,13 @@ def _built_in_rules() -> tuple[RuleSettings, ...]:
 class Settings(_Section):
     """Everything an operator can set. Durations end in `_s` (seconds) or `_ms` (milliseconds).
 
-    Those of the web view: `web_bind` HOST:PORT; `web_token(_file)` what readers present, and `web_proxy_header` a header
-    that an authenticating proxy at one of `web_trusted_proxies` (addresses, networks) sets, one of them needed for an
-    address that is not loopback; `web_hosts` more names that may stand in the Host header; `web_lag_limit_s` how far behind
-    the topics it is called stale; `web_show_payloads` whether key and value of dead letters are shown, `web_show_vins` whether VINs are shown and looked for,
-    `web_check` whether `POST /api/v1/check` judges events,
-    `web_orders` whether single orders can be looked up, for which it reads the ledger's changelog; `web_max_connections`,
-    `web_max_streams` (open pages) and `web_rate_per_s` (requests a second and client) its limits.
+    The web view's settings: `web_bind` is HOST:PORT; `web_token(_file)` the token that readers present, and `web_proxy_header` a
+    header set by an authenticating proxy at one of `web_trusted_proxies` (addresses, networks); an address that is not loopback
+    needs one of the two. `web_hosts` are more names allowed in the Host header; `web_lag_limit_s` is the lag from which the view
+    counts as stale; `web_show_payloads` says whether keys and values of dead letters are shown, `web_show_vins` whether VINs are
+    shown and searched, `web_check` whether `POST /api/v1/check` judges events, and `web_orders` whether single orders can be
+    looked up, for which the view reads the ledger's changelog. `web_max_connections`, `web_max_streams` (open pages) and
+    `web_rate_per_s` (requests per second and client) are limits.
     """
 
     bootstrap_servers: str = "127.0.0.1:9092"
@@ -397,7 +397,7 @@ class Settings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _holidays_of_the_calendar(cls, values: Any) -> Any:
-        """Where nothing is said of holidays, another calendar than China's has none that is counted."""
+        """Without a setting for holidays, none are counted unless the calendar is China's."""
         if not isinstance(values, dict) or "holidays" in values:
             return values
         fields = cls.model_fields
@@ -481,7 +481,7 @@ class Settings(_Section):
     @field_validator("production_since", mode="before")
     @classmethod
     def _date_of_production(cls, value: Any) -> Any:
-        """As a text; TOML has dates of its own."""
+        """The date as text; TOML has a date type."""
         if isinstance(value, date) and not isinstance(value, datetime):
             return value.isoformat()
         if value:
@@ -544,7 +544,7 @@ class Settings(_Section):
     def _rules_have_their_scope(self) -> Settings:
         templates = {frozenset(template) for template in self.scopes}
         for rule in self.rule:
-            # What is not counted may be watched: the sources of events.
+            # Event sources can be watched although they are not counted.
             if SOURCE not in rule.scope and frozenset(rule.scope) not in templates:
                 raise ValueError(
                     f"rule {rule.name!r}: scope {list(rule.scope)} is not among the scopes of this service"
@@ -625,23 +625,23 @@ class Settings(_Section):
 
     @property
     def keeps_inventory(self) -> bool:
-        """Whether what was produced and not delivered has rows: where both are published, and all time is counted."""
+        """Whether produced, undelivered vehicles have rows: if both families are published, and all time is counted."""
         return {"production", "deliveries"} <= set(self.families) and TOTAL in self.windows
 
     @property
     def watches_sources(self) -> bool:
-        """Whether a rule is about event sources."""
+        """Whether any rule is about event sources."""
         return any(SOURCE in rule.scope for rule in self.rule)
 
     def produced_since_us(self, zone: BusinessZone) -> int | None:
-        """Time of the first deliveries that production is to be known of; `None` where none are judged by it."""
+        """Deliveries from this time on are judged by production, microseconds since 1970; `None` if none are."""
         if not self.catalogue.judges_production:
             return None
         return zone.first_us(date.fromisoformat(self.production_since)) if self.production_since else 0
 
     @property
     def kept_days(self) -> dict[tuple[str, ...], int]:
-        """Dimensions of a set of scopes → how many days before the latest one have rows, where not all do."""
+        """Set of dimensions → how many days before the latest one keep their rows, for sets that do not keep all."""
         return {_named_set(name) or (): days for name, days in self.keep_days.items()}
 
     @property
@@ -652,7 +652,7 @@ class Settings(_Section):
 
     @property
     def rolling_windows(self) -> dict[int, tuple[tuple[str, ...], ...]]:
-        """Days of each rolling window → the sets of dimensions, in the order of scope ids, whose scopes it is kept for."""
+        """Length of each rolling window in days → the sets of dimensions that have it, in the order of scope ids."""
         return {
             window.days: tuple(tuple(name for name in DIMENSIONS if name in each) for each in window.scopes)
             for window in self.rolling
@@ -660,15 +660,15 @@ class Settings(_Section):
 
     @property
     def campaigns(self) -> tuple[Campaign, ...]:
-        """The campaigns.
+        """The campaigns of the settings.
 
         Raises:
-            ValueError: One is none; the line names it.
+            ValueError: One is not valid; the message names it.
         """
         return tuple(each.campaign(self.scopes) for each in self.campaign)
 
     def with_campaigns(self, campaigns: Iterable[Campaign]) -> Settings:
-        """The same with these campaigns: events may have announced others than those that were given here."""
+        """The settings with these campaigns instead: events may have announced other ones."""
         given = tuple(
             CampaignSettings(
                 name=each.name,
@@ -677,39 +677,39 @@ class Settings(_Section):
                 scopes=each.templates,
             )
             for each in campaigns
-            # Without scopes it would be counted for all of them.
+            # An empty list of scopes would mean all of them.
             if each.templates
         )
         return self.model_copy(update={"campaign": given})
 
     @property
     def day_starts_hour(self) -> int:
-        """Local hour at which a business day begins."""
+        """The local hour at which a business day begins."""
         return int(self.day_starts[:2])
 
     @property
     def period_kinds(self) -> tuple[str, ...]:
-        """Kinds of period that are counted, rolling windows among them, and campaigns, which events may announce at any time."""
+        """The kinds of period that are counted, including rolling windows, and campaigns, which events may announce at any time."""
         return (*self.windows, *((ROLLING,) if self.rolling else ()), CAMPAIGN)
 
     @property
     def counted_holidays(self) -> tuple[str, ...]:
-        """Names of the holidays that are counted; none where holidays are not among the windows."""
+        """Names of the holidays that are counted; none unless holidays are among the windows."""
         return self.holidays if "holiday" in self.windows else ()
 
     @property
     def aliases(self) -> Aliases:
-        """What names are counted as."""
+        """The names that other names are counted as."""
         return self.alias.all()
 
     @property
     def calendar_name(self) -> str:
-        """The holiday calendar: the one that is set, else China's where the time zone is, else none."""
+        """The holiday calendar: the one set, else China's in a Chinese time zone, else none."""
         return calendar_name(self.holiday_calendar, self.timezone)
 
     @property
     def group_id(self) -> str:
-        """Consumer group of the workers; carries the output prefix so that installations do not meet."""
+        """The workers' consumer group; contains the output prefix, so that installations do not collide."""
         return f"{self.output_prefix}milestones"
 
 
@@ -718,26 +718,26 @@ def _in_order(template: Sequence[str]) -> tuple[str, ...]:
 
 
 def _named_set(name: str) -> tuple[str, ...] | None:
-    """The dimensions of a set of scopes, as `model,region` or `all` names it; None where it does not."""
+    """The dimensions that a text such as `model,region` or `all` names; None if it names none."""
     parts = () if name.strip() == ALL else tuple(part.strip() for part in name.split(","))
     return _in_order(parts) if len(set(parts)) == len(parts) and set(parts) <= set(DIMENSIONS) else None
 
 
 def calendar_name(setting: str, timezone: str) -> str:
-    """The holiday calendar that is meant, as `streams.holidays` knows it."""
+    """The effective holiday calendar, by its name in `streams.holidays`."""
     return setting or (CHINA if timezone in CHINESE_ZONES else NO_CALENDAR)
 
 
 def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Reads the settings, each judged for itself; `streams.installation.load_settings` judges them together.
+    """Reads the settings and checks each by itself; `streams.installation.load_settings` checks them together.
 
     Args:
         config: The file named on the command line.
         overrides: Values given on the command line, by setting; `None` values are not given.
 
     Raises:
-        ExpectedError: A file that is not there or not TOML, a key that is unknown, a value that is not valid: one
-            line that names the key and where it stands.
+        ExpectedError: The file is missing or not TOML, a key is unknown, or a value is invalid: one line that names the key and
+            where it is set.
     """
     values, origin = _from_file(config)
     sources = dict.fromkeys(values, origin)
@@ -770,7 +770,7 @@ def read_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         raise ExpectedError(_one_line(error, sources, origin)) from None
     if origin != _BUILT_IN:
         return made
-    # Of the built-in rules one is about a Chinese holiday.
+    # One of the built-in rules is about a Chinese holiday.
     counted = {f"holiday:{name}" for name in made.counted_holidays}
     fitting = tuple(rule for rule in made.rule if not rule.window.startswith("holiday:") or rule.window in counted)
     return made.model_copy(update={"rule": fitting})
@@ -811,7 +811,7 @@ def _one_line(error: ValidationError, sources: Mapping[str, str], origin: str) -
 
 
 def secret(value: str, file_name: str, setting: str) -> str:
-    """A secret given directly or in a file.
+    """A secret, given directly or in a file.
 
     Raises:
         ExpectedError: The file cannot be read.
@@ -828,26 +828,26 @@ def secret(value: str, file_name: str, setting: str) -> str:
 
 
 def night_rules(name: str) -> Path:
-    """The settings of the demo for the night of a start of sale."""
+    """The demo's settings for the night of a start of sale."""
     return STORY.with_name(f"demo-{name}.toml")
 
 
 def config_or_story(config: Path | None, story: Path = STORY) -> Path | None:
-    """The file named, the one that is found without a name (`None`), or else the rules and targets of a story, the SU7's."""
+    """The settings file named, else `None` if one is found by default, else the story's rules and targets, by default the SU7's."""
     if config is not None or os.environ.get("MILESTONES_CONFIG") or Path(FILE_NAME).exists():
         return config
     return story
 
 
 def state_dir(settings: Settings) -> Path:
-    """Folder for lock files, Faust's data directory and the web view's tables; nothing in it is state of the service."""
+    """Folder for lock files, Faust's data directory and the web view's tables; none of it is state of the service."""
     if settings.state_dir:
         return Path(settings.state_dir)
     return Path(tempfile.gettempdir()) / f"milestones-{os.getuid()}"
 
 
 def installation_digest(settings: Settings) -> str:
-    """Equal for settings of the same brokers and output topics: a text of 16 characters that does not name them."""
+    """A text of 16 characters that is equal for settings with the same brokers and output topics, and does not reveal them."""
     servers = sorted(part.strip() for part in settings.bootstrap_servers.split(","))
     named = json.dumps([servers, settings.output_prefix, settings.timezone])
     return hashlib.sha256(named.encode()).hexdigest()[:16]
@@ -857,7 +857,7 @@ def web_address(settings: Settings) -> tuple[str, int]:
     """Host, without brackets, and port that the web view listens on.
 
     Raises:
-        ExpectedError: `web_bind` is no address.
+        ExpectedError: `web_bind` is not an address.
     """
     text = settings.web_bind
     host, _, port = text.rpartition(":")
@@ -868,10 +868,10 @@ def web_address(settings: Settings) -> tuple[str, int]:
 
 
 def web_proxies(settings: Settings) -> tuple[Network, ...]:
-    """Where an authenticating proxy of the web view may be.
+    """The networks in which an authenticating proxy of the web view may be.
 
     Raises:
-        ExpectedError: `web_trusted_proxies` has something else than addresses and networks.
+        ExpectedError: `web_trusted_proxies` has something other than addresses and networks.
     """
     found = []
     for part in filter(None, (each.strip() for each in settings.web_trusted_proxies.split(","))):

@@ -1,4 +1,4 @@
-"""What spreadsheets open: an Excel workbook of one sheet, five small files in a ZIP archive, without a library; text in CSV files."""
+"""Writes for spreadsheets, without a library: an Excel workbook of one sheet, five small files in a ZIP archive; text for CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Cell = str | int | None
 
 MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-#: What a sheet has room for.
+#: The limits of a sheet.
 MAX_ROWS: Final = 1_048_576
 MAX_COLUMNS: Final = 16_384
 
@@ -36,25 +36,25 @@ _PARTS: Final = {
 }
 #: Characters that begin a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-#: Signs that XML has no way to write.
+#: Characters that XML cannot represent.
 _UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
 
 def defused(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula: an apostrophe is put before its first character."""
+    """Text that a spreadsheet does not take for a formula: an apostrophe is put in front if it looks like one."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def workbook(rows: Iterable[Iterable[Cell]], *, name: str = "milestones", widths: Sequence[int] = ()) -> bytes:
-    """The file; text stays text, whatever it begins with, and the first row stands still.
+    """The bytes of the file; text stays text, whatever it begins with, and the first row is frozen.
 
     Args:
-        rows: Cells by row, the heading first.
-        name: Of the sheet.
-        widths: Of the first columns, in characters.
+        rows: The cells of each row, headings first.
+        name: Name of the sheet.
+        widths: Widths of the first columns, in characters.
 
     Raises:
-        ValueError: There is more than a sheet has room for.
+        ValueError: There is more than a sheet can hold.
     """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

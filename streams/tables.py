@@ -1,4 +1,4 @@
-"""Tables as people have them: CSV of any encoding and separator, or Excel; and what their columns are called."""
+"""Reads tables as people have them, CSV in any encoding and with any separator, or Excel, and knows their column names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.texts import tidy_name
 ORDER_ID: Final = "order_id"
 VIN: Final = "vin"
 DATE: Final = "date"
-#: Names of columns without spaces and signs, in small letters → what they hold.
+#: Column name in lower case, without spaces and punctuation → what the column holds.
 KNOWN_COLUMNS: Final[dict[str, str]] = {
     **dict.fromkeys(
         [
@@ -123,10 +123,10 @@ class TableRow(NamedTuple):
 
 
 def decoded_text(content: bytes) -> tuple[str, str]:
-    """The text of a file and the name of its encoding, told by its content.
+    """The text of a file and the name of its encoding, detected from the content.
 
     Raises:
-        ValueError: It is in none that is known.
+        ValueError: It is in no known encoding.
     """
     for mark, encoding, name in (
         (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte order mark"),
@@ -151,10 +151,10 @@ def decoded_text(content: bytes) -> tuple[str, str]:
 
 
 def rows_of_text(text: str, encoding: str) -> tuple[list[TableRow], str]:
-    """The rows of CSV, and how it was read; a first line such as `sep=;` says how columns are parted.
+    """The rows of CSV text, and a note on how it was read; a first line such as `sep=;` gives the separator.
 
     Raises:
-        ValueError: It is no CSV; the text names the row.
+        ValueError: It is not CSV; the message names the row.
     """
     text = text.lstrip("\ufeff")
     first, _, rest = text.partition("\n")
@@ -179,7 +179,7 @@ def rows_of_text(text: str, encoding: str) -> tuple[list[TableRow], str]:
 
 
 def separator_of(text: str) -> str:
-    """The one that parts most of the first lines into equally many cells."""
+    """The separator that splits most of the first lines into equally many cells."""
     lines = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip() and not line.startswith("#")]
 
     def score(separator: str) -> tuple[int, int]:
@@ -190,10 +190,10 @@ def separator_of(text: str) -> str:
 
 
 def workbook_rows(content: bytes) -> tuple[list[TableRow], str]:
-    """The rows of the first sheet that has any, and how it was read.
+    """The rows of the first sheet that has any, and a note on how it was read.
 
     Raises:
-        ValueError: It is no workbook, or what reads them is not installed.
+        ValueError: It is not a workbook, or the library that reads workbooks is not installed.
     """
     try:
         import openpyxl  # noqa: PLC0415 - an extra that only workbooks need
@@ -222,7 +222,7 @@ def workbook_rows(content: bytes) -> tuple[list[TableRow], str]:
 
 
 def cell_text(cell: Any) -> str:
-    """A cell of a workbook or of a column as text; empty where there is none."""
+    """A cell of a workbook or column as text; empty if there is no value."""
     if cell is None:
         return ""
     if isinstance(cell, str):
@@ -236,12 +236,12 @@ def cell_text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 10**_EXACT_DIGITS:
         return str(int(cell))
     if isinstance(cell, int | float) and abs(cell) >= 10**_EXACT_DIGITS:
-        return f"{cell:.14E}"  # Excel has lost the digits behind the fifteenth
+        return f"{cell:.14E}"  # Excel has lost the digits after the fifteenth
     return str(cell)
 
 
 def clean_cell(cell: str) -> str:
-    """A cell without spaces around it and without what keeps Excel from taking it for a number."""
+    """A cell without surrounding spaces and without what keeps Excel from taking it for a number."""
     text = tidy_name(cell.strip().strip("\ufeff\u200b"))
     if match := _EXCEL_TEXT.fullmatch(text):
         text = tidy_name(match[1])
@@ -249,5 +249,5 @@ def clean_cell(cell: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The name of a column without spaces and signs, in small letters."""
+    """A column name in lower case, without spaces and punctuation."""
     return _SIGNS.sub("", name).casefold()

@@ -1,1 +1,1 @@
-"""Clients, transactions, transport: everything that speaks to Kafka."""
+"""Clients, transactions, transport: everything that talks to Kafka."""

@@ -42,12 +42,12 @@ _TIME_OF_RECORDS = "message.timestamp.type"
 
 @dataclass(frozen=True)
 class Found:
-    """One topic as the cluster has it.
+    """A topic as it is on the cluster.
 
     Attributes:
-        partitions: How many.
-        configs: Its settings, those it has from the brokers included.
-        replicas: Copies of the partition that has the fewest.
+        partitions: Number of partitions.
+        configs: Its settings, including the brokers' defaults.
+        replicas: Number of replicas of the partition that has the fewest.
     """
 
     partitions: int
@@ -61,10 +61,10 @@ class TopicPlan:
 
     Attributes:
         create: Topics that are missing.
-        alter: Settings by topic, each as it is and as it has to be.
-        by_hand: What `apply` cannot do and workers do not need, a line each.
+        alter: Topic → setting → its value now and the one it must have.
+        by_hand: What `apply` cannot do but workers can do without, a line each.
         refused: What workers need and only a person can resolve, a line each.
-        replication_factor: Copies of a topic that is created; -1 is the cluster's default.
+        replication_factor: Replicas of topics that are created; -1 is the cluster's default.
     """
 
     create: list[Topic] = field(default_factory=list)
@@ -75,16 +75,16 @@ class TopicPlan:
 
     @property
     def empty(self) -> bool:
-        """Whether the cluster has what the contract needs."""
+        """Whether the cluster already has what the contract needs."""
         return not (self.create or self.alter or self.by_hand or self.refused)
 
     @property
     def exit_code(self) -> int:
-        """0 if there is nothing to do, 1 if there is, 3 if something prevents it."""
+        """0 if there is nothing to do, 1 if there is something, 3 if something prevents it."""
         return 3 if self.refused else 0 if self.empty else 1
 
     def lines(self) -> list[str]:
-        """The plan for a person, one line per change."""
+        """The plan in words, one line per change."""
         lines = [
             f"create {topic.name} ({topic.partitions} partition{'s' if topic.partitions > 1 else ''}, "
             f"{', '.join(f'{key}={value}' for key, value in sorted(topic.configs.items()))})"
@@ -95,11 +95,11 @@ class TopicPlan:
         return lines + [f"move   {line}" for line in self.by_hand] + [f"refuse {line}" for line in self.refused]
 
     def commands(self, servers: str, *, secured: bool) -> list[str]:
-        """The same for the administrator of a cluster, as commands of Kafka's own tools.
+        """The plan as commands of Kafka's own tools, for the cluster's administrator.
 
         Args:
-            servers: Where the administrator reaches the cluster, HOST:PORT with commas between.
-            secured: Whether the tools need a file that says how to authenticate or use TLS.
+            servers: The cluster's addresses for the administrator: HOST:PORT, separated by commas.
+            secured: Whether the tools need a file with settings for authentication or TLS.
         """
         whole = ["--bootstrap-server", servers, *(["--command-config", "admin.properties"] if secured else [])]
         copies = [] if self.replication_factor == -1 else ["--replication-factor", str(self.replication_factor)]
@@ -116,13 +116,13 @@ class TopicPlan:
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
-    """The topics of the installation that the settings describe."""
+    """The topic catalogue of the installation that the settings describe."""
     return settings.catalogue
 
 
 @contextlib.asynccontextmanager
 async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin client, closed at the end.
+    """An admin client; a context manager.
 
     Raises:
         ExpectedError: The cluster is unreachable, exit code 3.
@@ -138,9 +138,9 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Found]:
-    """Partitions and settings of those of the topics that exist."""
+    """Partitions and settings of the topics, as far as they exist."""
     wanted = set(names)
-    # Not asked for by name: a broker with auto.create.topics.enable would create those that are missing.
+    # All topics are asked for: a broker with auto.create.topics.enable would create missing ones that are asked for by name.
     existing = {
         topic["topic"]: (len(topic["partitions"]), min(len(part["replicas"]) for part in topic["partitions"]))
         for topic in await _all_topics(client)
@@ -154,7 +154,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     for response in await client.describe_configs(resources):
         for error_code, message, _kind, name, entries in response.resources:
             if error_code == UnknownTopicOrPartitionError.errno:
-                # Deleted since the previous answer.
+                # It has been deleted since the previous answer.
                 del existing[name]
                 continue
             if error_code == TopicAuthorizationFailedError.errno:
@@ -172,7 +172,7 @@ async def describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
 async def _all_topics(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
     """The cluster's description of its topics.
 
-    Tried again where the client has no connection for a moment, such as after an idle one was closed.
+    Retried while the client has no connection for a moment, for example after an idle one was closed.
     """
     pauses_s = [0.1, 0.2, 0.4, 0.8]
     while True:
@@ -187,7 +187,7 @@ async def _all_topics(client: AIOKafkaAdminClient) -> list[dict[str, Any]]:
 
 
 async def _require_sight(client: AIOKafkaAdminClient, names: Iterable[str]) -> None:
-    """Refuses topics that are hidden from this user, which otherwise look like missing ones."""
+    """Raises for topics that are hidden from this user, which would otherwise look missing."""
     answers = await topic_answers(client._client, names)  # noqa: SLF001 - aiokafka's admin client shows no other way
     for name, answer in answers.items():
         if answer.is_hidden:
@@ -199,7 +199,7 @@ def _denied(name: str, operation: Operation) -> RefusedError:
 
 
 def _for_admin(name: str, operation: Operation) -> RefusedError:
-    """For a right that is not needed if an administrator does the work."""
+    """The error for a missing right that is not needed if an administrator does the work."""
     return RefusedError(f"{denied([Right(Resource.TOPIC, name, (operation,))])}; or {_BY_ADMIN}")
 
 
@@ -207,14 +207,14 @@ async def check_rights(settings: Settings, rights: Iterable[Right]) -> None:
     """Checks rights without using them.
 
     Raises:
-        ExpectedError: One is missing, or the cluster is out of reach.
+        ExpectedError: A right is missing, or the cluster is unreachable.
     """
     async with admin(settings) as client:
         await require(client._client, rights)  # noqa: SLF001 - aiokafka's admin client shows no other way
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:
-    """The topics of the contract with what the installation's settings add to them."""
+    """The topics of the contract, with what the installation's settings add."""
     durable = {_MIN_INSYNC: str(settings.min_insync_replicas)} if settings.min_insync_replicas else {}
     return [replace(topic, configs={**topic.configs, **durable}) for topic in catalogue_of(settings).all()]
 
@@ -284,8 +284,8 @@ async def apply_topics(settings: Settings) -> TopicPlan:
     """Creates and alters what the contract needs; idempotent.
 
     Raises:
-        ExpectedError: A topic exists with another number of partitions, the cluster refuses, or what is there afterwards
-            is not what was asked for.
+        ExpectedError: A topic exists with a different number of partitions, the cluster refuses, or the outcome is not what
+            was asked for.
     """
     async with admin(settings) as client:
         plan = await _plan(client, settings)
@@ -303,7 +303,7 @@ def refuse(plan: TopicPlan) -> None:
     """Raises if anything prevents the plan.
 
     Raises:
-        ExpectedError: The first line of it, exit code 3.
+        ExpectedError: Something does; the message is the first such line, exit code 3.
     """
     if plan.refused:
         more = f" (and {len(plan.refused) - 1} more: see milestones topics plan)" if len(plan.refused) > 1 else ""
@@ -311,7 +311,7 @@ def refuse(plan: TopicPlan) -> None:
 
 
 async def _confirm(client: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Checks that the topics are now what was asked for.
+    """Checks that the topics are now as requested.
 
     A broker with auto.create.topics.enable may have created one for a publisher at the same moment, and a managed cluster may
     override settings.
@@ -377,7 +377,7 @@ async def _alter(client: AIOKafkaAdminClient, plan: TopicPlan) -> None:
 
 
 async def _own_configs(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
-    """Settings made on the topic itself, as opposed to defaults of the broker."""
+    """Settings made on the topic itself, as opposed to the broker's defaults."""
     own: dict[str, str] = {}
     for response in await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)]):
         for *_, entries in response.resources:

@@ -1,8 +1,8 @@
-"""The append time of records that have only their publisher's: from before their topic had `LogAppendTime`.
+"""Append times for records that carry only their publisher's time, from before their topic had `LogAppendTime`.
 
-A publisher's time may be 0, -1 or that of a copy made years later. All that is certain is that the record was appended before
-now. So whether its event lies in the future is judged once, by the clock of the worker that reads it first; its dead letter
-keeps the answer.
+A publisher's time may be 0, -1 or that of a copy made years later; the only certainty is that the record was appended before
+now. So whether its event lies in the future is judged once, by the clock of the worker that reads it first, and the dead letter
+preserves the answer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NEVER_MS: Final = 0
 def with_append_times(
     records: Sequence[LogRecord], now_ms: int, was_future: Callable[[LogRecord], bool]
 ) -> Sequence[SourceRecord]:
-    """The records, where those without an append time get one.
+    """The records, with an append time given to those that lack one.
 
     Args:
-        records: Of a source topic.
+        records: Records of a source topic.
         now_ms: The clock, milliseconds since 1970.
-        was_future: Whether a record was rejected before because its event lay in the future.
+        was_future: Whether a record was rejected earlier because its event lay in the future.
     """
     if _are_dated(records):
         return records

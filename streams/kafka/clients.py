@@ -1,4 +1,4 @@
-"""Kafka clients by the settings, and the reads of whole topics that several modules need."""
+"""Kafka clients configured by the settings, and reads of whole topics that several modules need."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 
 create_nothing()
 
-#: Large, for fewer round trips in reads of whole topics.
+#: Large, so that reading whole topics takes fewer round trips.
 _FETCH_BYTES = 8 << 20
-#: How long a broker waits for records where there are none.
+#: How long a broker waits for records when there are none.
 _READER_WAIT_MS, _FOLLOWER_WAIT_MS = 20, 500
-#: Records unpacked at a time, while no other task runs.
+#: Records unpacked at a time; no other task runs meanwhile.
 _UNPACKED_RECORDS = 2000
 
-#: ListOffsets: the next offset to be written, with what is in open transactions.
+#: ListOffsets: the next offset to be written, open transactions included.
 _NEXT_OFFSET = -1
 _READ_UNCOMMITTED = 0
 _ASK_AGAIN_S = 0.1
-#: Brokers look for transactions that have timed out this often.
+#: How often brokers look for transactions that have timed out.
 _EXPIRY_CHECK_S = 10.0
 
 _CONNECT_TIMEOUT_S = 15.0
@@ -66,10 +66,10 @@ class _FileToken(AbstractTokenProvider):
         return await asyncio.to_thread(self.read)
 
     def read(self) -> str:
-        """The token that is in the file now.
+        """The token that the file holds now.
 
         Raises:
-            TokenError: There is none, or it has expired.
+            TokenError: There is no token, or it has expired.
         """
         try:
             text = self._path.read_text("utf-8").strip()
@@ -91,7 +91,7 @@ class _FileToken(AbstractTokenProvider):
 
 
 def _end_of(token: str) -> float | None:
-    """When a token expires, seconds since 1970; `None` where it is no JWT or does not say."""
+    """When a token expires, seconds since 1970; `None` if it is not a JWT or does not say."""
     body = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context of the settings, `None` where the protocol needs none.
+    """The TLS context of the settings; `None` if the protocol needs none.
 
     Raises:
         ExpectedError: A certificate or key file cannot be used.
@@ -141,7 +141,7 @@ def _identify(context: ssl.SSLContext, settings: Settings) -> None:
             raise _unusable(name, path, _reason(error)) from None
     password = secret(settings.ssl_key_password, settings.ssl_key_password_file, "ssl_key_password")
     try:
-        # Without a password OpenSSL would ask for one at the terminal.
+        # Without this, OpenSSL would prompt for a password at the terminal.
         context.load_cert_chain(certificate, key or None, password=lambda: password)
     except (OSError, ValueError) as error:
         reason = str(error)
@@ -160,8 +160,8 @@ def _identify(context: ssl.SSLContext, settings: Settings) -> None:
 
 
 def _refuse_expired(certificate: str) -> None:
-    """Checked here because a broker refuses an expired certificate without saying why."""
-    # The standard library reads certificates and has no public call for it.
+    """Raises if the certificate has expired: a broker would refuse it without saying why."""
+    # The standard library can read certificates, but has no public call for it.
     end = ssl._ssl._test_decode_cert(certificate).get("notAfter")  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     if end and ssl.cert_time_to_seconds(end) < time.time():
         raise ExpectedError(
@@ -177,7 +177,7 @@ def servers_of(settings: Settings) -> list[str]:
     """The bootstrap servers, each `HOST:PORT`.
 
     Raises:
-        ExpectedError: One is written otherwise.
+        ExpectedError: One is not in that form.
     """
     servers = [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
     for server in servers:
@@ -196,7 +196,7 @@ def _example(server: str) -> str:
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Connection and security options, the same for every aiokafka client."""
+    """Connection and security options, common to all aiokafka clients."""
     options: dict[str, Any] = {
         "bootstrap_servers": servers_of(settings),
         "security_protocol": settings.security_protocol,
@@ -229,7 +229,7 @@ def timeout_ms(settings: Settings) -> int:
 
 
 async def live_options(settings: Settings) -> dict[str, Any]:
-    """Client options with only those bootstrap servers that answer, since a client would wait long for the others.
+    """Client options with only the bootstrap servers that answer, since a client would wait long for the others.
 
     Raises:
         ExpectedError: The cluster is unreachable or refuses, exit code 3.
@@ -255,7 +255,7 @@ async def connected(settings: Settings, start: Callable[[], Awaitable[object]]) 
 
 @contextlib.contextmanager
 def quiet_clients() -> Iterator[None]:
-    """Silences aiokafka's log where the failure is reported in one line."""
+    """Silences aiokafka's log while the caller reports failures in one line."""
     logger = logging.getLogger("aiokafka")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -269,8 +269,8 @@ def quiet_clients() -> Iterator[None]:
 async def reader(settings: Settings, *, follows: bool = False, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group that sees committed records only.
 
-    One that `follows` has the broker wait for records that are still to come. Otherwise it wants what is there: a broker that
-    waits at the end of a partition holds up the next request to it, so each change of partitions would cost half a second.
+    If it `follows`, the broker waits for records yet to come. Otherwise it returns what is there: a broker that waits at the
+    end of a partition holds up the next request, so that each change of partitions would cost half a second.
     """
     consumer = AIOKafkaConsumer(
         **await live_options(settings),
@@ -300,10 +300,10 @@ async def read_to_end(  # noqa: PLR0913 - one reading
 ) -> AsyncIterator[list[LogRecord]]:
     """Yields every committed record of the partitions, in lists, at least up to the ends seen at the start.
 
-    The end of a read_committed consumer is the last stable offset: an open transaction of another producer is not
-    waited for, and what was committed behind its first record is not read, unless the reading is to be `complete`. `since`
-    names the offset to begin at, for partitions that are not wanted from their beginning. `plan` is told once how many
-    offsets there are to read, at most so many records.
+    The end of a read_committed consumer is the last stable offset: it does not wait for another producer's open transaction,
+    and does not read what was committed after that transaction's first record, unless `complete` is set. `since` gives the
+    offset to start from, for partitions not to be read from the beginning. `plan` is called once with the number of offsets
+    to read, an upper bound of the number of records.
     """
     if consumer is None:
         async with reader(settings) as own:
@@ -316,7 +316,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
     await _require_partitions(settings, consumer, tps)
     consumer.assign(tps)
     given = {TopicPartition(*place): offset for place, offset in (since or {}).items()}
-    # At once: else the fetcher begins at the beginning, and what comes is thrown away.
+    # At once, else the fetcher starts at the beginning, and what it fetches is thrown away.
     for tp, offset in given.items():
         consumer.seek(tp, offset)
     ends = await (_written_ends(settings, consumer, tps) if complete else consumer.end_offsets(tps))
@@ -330,7 +330,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
     heard_s = time.monotonic()
     seen: dict[TopicPartition, int] = {}
     while waiting:
-        # Only the position tells that a partition is empty, or that the rest is aborted records and markers.
+        # Only the position shows that a partition is empty, or that only aborted records and markers remain.
         positions = {tp: await consumer.position(tp) for tp in waiting}
         done = {tp for tp, offset in positions.items() if offset >= ends[tp]}
         consumer.pause(*done)
@@ -344,7 +344,7 @@ async def read_to_end(  # noqa: PLR0913 - one reading
             raise _silence(waiting, silent_s)
         fetched = await consumer.getmany(*waiting, timeout_ms=200, max_records=_UNPACKED_RECORDS)
         for records in fetched.values():
-            # All of them, even beyond the end, so that the consumer's position is after what was yielded.
+            # All of them, even beyond the end, so that the consumer's position matches what was yielded.
             yield records
 
 
@@ -360,10 +360,10 @@ def _silence(waiting: Iterable[TopicPartition], silent_s: float) -> ExpectedErro
 async def _written_ends(
     settings: Settings, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """The next offsets to be written; aiokafka asks only for those of the consumer's isolation level.
+    """The next offsets to be written; aiokafka itself asks only for the ends of the consumer's isolation level.
 
     Raises:
-        KafkaError: The cluster does not say.
+        KafkaError: The cluster does not answer.
     """
     client = consumer._client  # noqa: SLF001 - see above
     give_up_s = time.monotonic() + settings.cluster_timeout_s
@@ -397,9 +397,9 @@ async def _ask_written_ends(client: AIOKafkaClient, tps: Sequence[TopicPartition
 
 
 async def _require_partitions(settings: Settings, consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
-    """Refuses partitions that do not exist: a consumer would silently wait for them.
+    """Raises for partitions that do not exist, for which a consumer would silently wait.
 
-    And those of a topic of the totals that has more of them, whose other rows would silently be missing.
+    Likewise if a topic of the totals has more partitions than the settings say: rows of the others would silently be missing.
     """
     by_name = {topic.name: topic for topic in settings.catalogue.all()}
     wanted: dict[str, int] = {}
@@ -432,11 +432,11 @@ async def read_latest(  # noqa: PLR0913 - one reading
 
     Args:
         settings: As loaded.
-        partitions: Which.
-        consumer: To read with; by default one for this alone.
-        wanted: Whether a key is to be kept; the others cost no memory.
+        partitions: The partitions to read.
+        consumer: The consumer to read with; by default a new one.
+        wanted: Whether to keep a key; the others cost no memory.
         kept: What to keep of a value.
-        plan: Called once with the number of records to read, at most.
+        plan: Called once with the maximum number of records to read.
         progress: Called with the number of records read since the last call.
     """
     latest: dict[bytes, bytes] = {}
@@ -456,15 +456,15 @@ async def read_latest(  # noqa: PLR0913 - one reading
 async def partition_counts(
     consumer: AIOKafkaConsumer, topics: Iterable[str], needed: Operation = Operation.READ
 ) -> dict[str, int]:
-    """Number of partitions of each topic to read; 0 for a topic that does not exist.
+    """Number of partitions of each topic; 0 for a topic that does not exist.
 
     Args:
-        consumer: Of the cluster.
-        topics: Their names.
-        needed: What is to be done with them.
+        consumer: A consumer of the cluster.
+        topics: Names of the topics.
+        needed: The operation that this user must be allowed to perform on them.
 
     Raises:
-        RefusedError: That is not allowed with one of them.
+        RefusedError: It is not allowed on one of them.
     """
     answers = await topic_answers(consumer._client, topics)  # noqa: SLF001 - the public calls answer from a cache
     missing = [
@@ -478,7 +478,7 @@ async def partition_counts(
 
 
 async def meet(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
-    """Has a consumer learn who leads the partitions of existing topics: by itself it asks for one after the other, 0.1 s each."""
+    """Makes a consumer look up the partition leaders of existing topics at once: by itself it takes 0.1 s for each topic."""
     client = consumer._client  # noqa: SLF001 - the public calls do as said
     await asyncio.gather(*(client.add_topic(name) for name in topics))
 

@@ -1,9 +1,9 @@
 """Connections that are replaced before the broker ends their session, and that notice when a token is refused.
 
-A broker may limit how long an authentication is valid (`connections.max.reauth.ms`, or the life of a token). It then closes the
-connection at the next request, even within a transaction. aiokafka does not authenticate again, so a connection takes no
-further request from a little earlier on: the next one opens another, which reads the token or password again, and the old one
-is closed when its last answer is there.
+A broker may limit how long an authentication is valid (`connections.max.reauth.ms`, or a token's lifetime). It then closes the
+connection at the next request, even within a transaction. aiokafka does not reauthenticate, so from a little earlier on a
+connection takes no more requests: the next request opens a new one, which reads the token or password again, and the old one
+is closed once its last answer is there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aiokafka.protocol.admin import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Share of a session after which its connection takes no further request, and how often to look whether all are answered.
+#: Share of a session after which its connection takes no more requests, and how often to check whether all are answered.
 _RENEWED_AFTER = 0.8
 _LOOK_S = 0.02
 
@@ -40,7 +40,7 @@ class Connection(AIOKafkaConnection):
     """aiokafka's connection, replaced before its session ends.
 
     Attributes:
-        client: Whose connection it is, if a client opened it.
+        client: The client that opened it, if any.
     """
 
     client: AIOKafkaClient | None = None
@@ -48,12 +48,12 @@ class Connection(AIOKafkaConnection):
     _renewal: asyncio.TimerHandle | None = None
 
     def connected(self) -> bool:
-        """Whether it takes requests; a client that finds it does not opens another."""
-        # Asked again here because an event loop that has stood still may write before it runs timers that are due.
+        """Whether it takes requests; if not, a client opens another."""
+        # Checked here too, because a stalled event loop may write before it runs the timers that are due.
         return bool(super().connected()) and self._loop.time() < self._renewed_at_s
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: FBT001, FBT002 - aiokafka's signature
-        """Sends a request; returns what its answer is awaited by."""
+        """Sends a request; returns an awaitable for its answer."""
         answer: Awaitable[Any] = super().send(request, expect_response)
         return self._authenticated(answer) if isinstance(request, SaslAuthenticateRequest) else answer
 
@@ -67,13 +67,13 @@ class Connection(AIOKafkaConnection):
     async def _authenticated(self, answer: Awaitable[Any]) -> Any:
         response = await answer
         if self._sasl_mechanism == "OAUTHBEARER" and response.sasl_auth_bytes:
-            # The broker first answers why it refuses a token, and fails the next request; aiokafka takes that answer for
-            # success.
+            # The broker first answers with the reason why it refuses a token, and fails only the next request; aiokafka takes
+            # that answer for success.
             raise SaslAuthenticationFailed(response.sasl_auth_bytes.decode(errors="replace"))
         lifetime_ms = getattr(response, "session_lifetime_ms", 0)
         if lifetime_ms > 0:
             self._renewed_at_s = self._loop.time() + lifetime_ms / 1000 * _RENEWED_AFTER
-            # This also keeps the connection in memory, which its client forgets before the last answer is there.
+            # The timer also keeps the connection alive, which its client forgets before the last answer is there.
             self._renewal = self._loop.call_at(self._renewed_at_s, self._close_when_idle)
         return response
 
@@ -85,12 +85,12 @@ class Connection(AIOKafkaConnection):
             self.close(CloseReason.IDLE_DROP)
 
 
-#: Connections that wait for their last answer.
+#: Connections awaiting their last answer.
 _draining: set[Connection] = set()
 
 
 class _NoSecrets(logging.Filter):
-    """Keeps requests with passwords or tokens out of the log, which at its finest level has every request."""
+    """Keeps requests with passwords or tokens out of the log, which at debug level has every request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args if isinstance(record.args, tuple) else ()
@@ -102,7 +102,7 @@ logging.getLogger("aiokafka.conn").addFilter(_NoSecrets())
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Drops aiokafka's warning of SASL_PLAINTEXT at every connection: `doctor` gives it once."""
+    """Drops aiokafka's warning about SASL_PLAINTEXT at every connection: `doctor` gives it once."""
     return record.msg != "Sending username and password in the clear"
 
 
@@ -113,7 +113,7 @@ class TokenError(ConnectionError):
     """There is no usable OAUTHBEARER token; the message is for a person and names the setting.
 
     Attributes:
-        has_expired: There is a token, and it has expired.
+        has_expired: Whether there is a token that has expired.
     """
 
     def __init__(self, message: str, *, has_expired: bool = False) -> None:
@@ -121,7 +121,7 @@ class TokenError(ConnectionError):
         self.has_expired = has_expired
 
 
-#: Called when a connection was refused, since clients keep retrying and report nothing.
+#: Called when a connection is refused, since clients keep retrying and report nothing.
 _told: list[Callable[[], None]] = []
 
 
@@ -131,7 +131,7 @@ def tell_refusals(to: Callable[[], None]) -> None:
 
 
 async def create_conn(host: str, port: int, **options: Any) -> Connection:
-    """Connects and authenticates; what aiokafka's clients call."""
+    """Connects and authenticates; called by aiokafka's clients."""
     connection = Connection(host, port, **options)
     connection.client = getattr(options.get("on_close"), "__self__", None)
     try:
@@ -156,17 +156,17 @@ async def _close_all(client: AIOKafkaClient) -> None:
 
 AIOKafkaClient.close = _close_all
 
-# aiokafka's clients have no parameter for the class of their connections.
+# aiokafka's clients have no option for the class of their connections.
 aiokafka.client.create_conn = create_conn
 
 _coordinator_lookup = AIOKafkaClient.coordinator_lookup
 
 
 async def _look_up_coordinator(client: AIOKafkaClient, kind: int, key: str) -> int:
-    """Asks for a coordinator; where there is nobody to ask, it is not there, which its callers know how to wait for.
+    """Looks up a coordinator; if there is no broker to ask, it is unavailable, an error for which all callers wait and retry.
 
-    A broker that has just come back, and has not been seen by its controller yet, names no brokers at all. aiokafka takes that
-    for a bug of its own and raises an `AssertionError`.
+    A broker that has just come back and that its controller has not seen yet names no brokers at all. aiokafka takes that for a
+    bug in itself and raises an `AssertionError`.
     """
     if client.get_random_node() is None:
         raise CoordinatorNotAvailableError("the cluster names no brokers")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rejected_place(letter: LogRecord) -> Place | None:
-    """Where the record of a dead letter was published; `None` where its headers do not say."""
+    """Where the rejected record was published; `None` if the headers do not say."""
     headers = header_values(letter)
     topic, partition, offset = (
         headers.get(name) for name in (ControlHeaders.TOPIC, ControlHeaders.PARTITION, ControlHeaders.OFFSET)

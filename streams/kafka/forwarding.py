@@ -1,4 +1,4 @@
-"""Forwards records to the home partition of their order, with the coordinates where they were published."""
+"""Forwards records to the home partition of their order, with the coordinates at which they were published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from schemas.authority import SourceRecord
     from streams.kafka.records import LogRecord
 
-#: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`, TOPIC its number (`schemas.facts.topic_number`).
+#: Header of a forwarded record: `TOPIC PARTITION OFFSET APPEND_MS`; TOPIC is a number (`schemas.facts.topic_number`).
 ORIGIN_HEADER = "milestones.origin"
 
 
@@ -26,7 +26,7 @@ class Origin(NamedTuple):
 
 
 class Original(NamedTuple):
-    """A record as published, with its own coordinates and the append time that it is judged by."""
+    """A record as published, with its original coordinates and the append time by which it is judged."""
 
     key: bytes | None
     value: bytes | None
@@ -38,13 +38,13 @@ class Original(NamedTuple):
 
 
 def forward(record: SourceRecord, topic: int, to_topic: str, home: int) -> Outgoing:
-    """The record, unchanged, for its home partition, with its coordinates in a header."""
+    """The record for its home partition, unchanged, with its coordinates in a header."""
     origin = b"%d %d %d %d" % (topic, record.partition, record.offset, record.timestamp)
     return Outgoing(to_topic, home, record.key, record.value, (*record.headers, (ORIGIN_HEADER, origin)))
 
 
 def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
-    """The coordinates in a forwarded record's headers; ours is the last, whatever the publisher sent."""
+    """The coordinates in a forwarded record's headers; ours is the last such header, whatever the publisher sent."""
     for name, value in reversed(headers):
         if name == ORIGIN_HEADER and value is not None:
             topic, partition, offset, timestamp = value.split()
@@ -53,7 +53,7 @@ def origin_of(headers: Sequence[tuple[str, bytes | None]]) -> Origin | None:
 
 
 def unwrap(record: LogRecord) -> tuple[int, Original]:
-    """Number of the source topic and source record of a forwarded record.
+    """The number of the source topic, and the source record, of a forwarded record.
 
     Raises:
         ValueError: The record was not forwarded by this service.

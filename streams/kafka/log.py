@@ -1,6 +1,6 @@
 """The log as the states see it: committed records to read, transactions to write.
 
-States reach Kafka only through `Log`, of which `KafkaLog` is a real cluster; the tests have a simulated one.
+States access Kafka only through `Log`. `KafkaLog` is a real cluster; the tests have a simulated one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _READ_ONE_MS = 5000
 
 
 class Partition(NamedTuple):
-    """A topic and the number of one of its partitions; equal to Faust's and aiokafka's tuples of the same."""
+    """A topic and the number of a partition; compares equal to Faust's and aiokafka's tuples."""
 
     topic: str
     partition: int
@@ -56,15 +56,15 @@ class LogReader(Protocol):
         Args:
             partitions: Topics and numbers.
             since: Partition → offset to start at; by default the first.
-            complete: Wait for transactions that are open, which hide what others have committed behind their records. For
-                partitions with several writers, where nothing that is committed may be missed.
+            complete: Wait for open transactions to end, which hide what others have committed after their first record. For
+                partitions with several writers, where no committed record may be missed.
         """
 
     async def position(self, partition: tuple[str, int]) -> int:
         """The offset after what the last `read` of this partition has seen."""
 
     async def bounds(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Bounds]:
-        """Bounds of each partition; the end is that of committed reading."""
+        """Bounds of each partition; the end is that of a read_committed consumer."""
 
     async def record_at(self, partition: tuple[str, int], offset: int) -> LogRecord | None:
         """The committed record at an offset."""
@@ -76,14 +76,14 @@ class LogReader(Protocol):
         """Id of the cluster; empty if it has none."""
 
     async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """The id of each topic, which a topic that is made again does not keep; those without one are left out."""
+        """The id of each topic, which changes if the topic is recreated; topics without an id are left out."""
 
 
 class LogWriter(Protocol):
     """Writes transactions under one transactional id."""
 
     async def start(self) -> None:
-        """Takes the id over: fences its former owner and aborts the transaction that it left open."""
+        """Takes over the id: fences its former owner and aborts the transaction it left open."""
 
     async def commit(self, records: Sequence[Outgoing]) -> None:
         """Writes all records or none.
@@ -94,11 +94,11 @@ class LogWriter(Protocol):
         """
 
     async def stop(self) -> None:
-        """Closes it; idempotent. An open transaction is left for the next owner to abort."""
+        """Closes the writer; idempotent. An open transaction is left for the next owner to abort."""
 
 
 class Log(Protocol):
-    """A cluster."""
+    """Access to a cluster."""
 
     def reader(self) -> AbstractAsyncContextManager[LogReader]:
         """A reader for a while.
@@ -112,13 +112,13 @@ class Log(Protocol):
 
 
 def require_topics(counts: Mapping[str, int]) -> None:
-    """Refuses topics that do not exist.
+    """Raises if a topic does not exist.
 
     Args:
         counts: From `LogReader.partition_counts`.
 
     Raises:
-        ExpectedError: One is not, exit code 3.
+        ExpectedError: One does not exist, exit code 3.
     """
     for name, partitions in counts.items():
         if not partitions:

@@ -1,15 +1,15 @@
-"""Fetches that cost nothing while nothing comes, and hold up nobody.
+"""Fetches that cost nothing while no records come, and delay nothing.
 
-A broker lets a fetch wait for the first record of what it asks for. One that asks for every partition may wait long. One that
-leaves out a partition must not: that partition's next records go unnoticed until it has returned. So how long a fetch waits
-depends on what it asks for; aiokafka knows only one time for all.
+A broker holds a fetch until the first of the records it asks for. A fetch for every partition may wait long. One that leaves out
+a partition must not: records of that partition go unnoticed until it returns. So how long a fetch waits depends on what it asks
+for; aiokafka has a single maximum wait for all.
 
-A broker answers the requests of a connection one after the other, and goes on waiting for a fetch that the client has given
-up. So fetches have a connection to themselves, which is closed when one is given up: the first fetch after a rebalance would
-wait behind it.
+A broker answers the requests of a connection one after the other, and keeps waiting for a fetch that the client has abandoned.
+So fetches have a connection to themselves, which is closed when one is abandoned: otherwise the first fetch after a rebalance
+would queue behind it.
 
-Where records come one by one, each would be a fetch of its own, and a fetch costs as much as a hundred records. So there is some
-time between the beginnings of two fetches of a broker: what comes meanwhile comes with the second.
+If records come one by one, each would take a separate fetch, which costs as much as a hundred records. So fetches from a broker
+start at least `PAUSE_S` apart: what comes meanwhile comes with the second.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-#: Of a fetch that leaves out partitions: they are paused, or their records still wait to be taken.
+#: For a fetch that leaves out partitions: they are paused, or their records have not been taken yet.
 SHORT_WAIT_MS: Final = 10
-#: Of a fetch for all partitions, which returns with the first record. Only how far partitions go is known later for it.
+#: For a fetch from all partitions, which returns at the first record. The only cost: the ends of partitions are known later.
 LONG_WAIT_MS: Final = 1000
-#: How often aiokafka looks for something to fetch where nothing has told it to: answers, records that are taken, partitions that
-#: are resumed and leaders that move do.
+#: How often aiokafka looks for something to fetch without being prompted; answers, records taken, partitions resumed and leader
+#: changes prompt it.
 _LOOK_MS: Final = 5000
-#: Between the beginnings of two fetches of a broker, unless the first has brought so much that there is a backlog.
+#: Minimum time between the starts of two fetches from a broker, unless the first brought so much that there is a backlog.
 PAUSE_S: Final = 0.01
 BACKLOG_BYTES: Final = 32 * 1024
-#: aiokafka keeps connections by broker and purpose; it has two purposes.
+#: aiokafka keeps connections by broker and purpose; this is a third purpose besides its own two.
 _FETCHES: Final = "fetches"
 
 
@@ -44,7 +44,7 @@ class LongPollConsumer(AIOKafkaConsumer):
     """aiokafka's consumer, whose fetches wait as described above.
 
     Args:
-        options: Of aiokafka's consumer, without those about waiting.
+        options: The options of aiokafka's consumer, except those about waiting.
     """
 
     def __init__(self, *topics: str, **options: Any) -> None:
@@ -62,7 +62,7 @@ class LongPollConsumer(AIOKafkaConsumer):
         """Called with each answer to a fetch, before it is processed."""
 
     def _plan_patiently(self, assignment: Any) -> Any:
-        """Plans the next requests; those for every partition may wait long at the brokers."""
+        """Plans the next requests; fetches may wait long at the brokers if they ask for every partition."""
         fetcher, held = self._fetcher, assignment.tps
         asks_for_all = fetcher._records.keys().isdisjoint(held) and all(  # noqa: SLF001 - what waits to be taken
             state.has_valid_position and not state.paused for state in map(assignment.state_value, held)
@@ -72,19 +72,19 @@ class LongPollConsumer(AIOKafkaConsumer):
 
 
 class _FetchingClient:
-    """The client as the fetcher sees it: fetches take a connection of their own."""
+    """The client as the fetcher sees it: fetches use a separate connection."""
 
     def __init__(self, client: AIOKafkaClient, hear: Callable[[FetchRequest, Any], None]) -> None:
         self._client = client
         self._hear = hear
-        #: Broker → when it may be asked again, by the loop's clock.
+        #: Broker → when the next fetch may start, by the loop's clock.
         self._next_s: dict[int, float] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """Sends a request; closes the connection of a fetch that is given up."""
+        """Sends a request; if it is an abandoned fetch, closes its connection."""
         if not isinstance(request, FetchRequest):
             return await self._client.send(node_id, request, **options)
         now_s = asyncio.get_running_loop().time
@@ -96,7 +96,7 @@ class _FetchingClient:
         except asyncio.CancelledError:
             connection = self._client._conns.get((node_id, _FETCHES))  # noqa: SLF001 - aiokafka has no way to give up a request
             if connection is not None:
-                # Any other reason would have the client look for other brokers.
+                # Any other reason would make the client refresh its metadata.
                 connection.close(CloseReason.IDLE_DROP)
             raise
         if _brings(answer) > BACKLOG_BYTES:
@@ -106,5 +106,5 @@ class _FetchingClient:
 
 
 def _brings(answer: Any) -> int:
-    """How many bytes of records are in the answer to a fetch."""
+    """Bytes of records in the answer to a fetch."""
     return sum(len(data[-1] or b"") for _, partitions in answer.topics for data in partitions)

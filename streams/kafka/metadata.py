@@ -1,7 +1,7 @@
-"""Keeps our clients from creating topics by asking for them.
+"""Keeps our clients from creating topics just by asking for them.
 
 A broker with `auto.create.topics.enable`, Kafka's default, creates missing topics when it is asked for their metadata by name.
-The request can forbid that but aiokafka has no option for it, so its clients get a request that always does. Only
+The request can forbid it, but aiokafka has no option for that, so its clients get a request that always does. Only
 `milestones topics apply` creates topics.
 """
 
@@ -18,6 +18,6 @@ class _CreatingNothing(MetadataRequest):
 
 
 def create_nothing() -> None:
-    """Makes every aiokafka client of this process use that request; idempotent."""
+    """Makes every aiokafka client in this process use that request; idempotent."""
     for module in (aiokafka.client, aiokafka.admin.client):
         module.MetadataRequest = _CreatingNothing

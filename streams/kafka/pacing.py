@@ -1,6 +1,6 @@
 """Lets the event loop run other tasks during long work.
 
-Items are counted instead of time, so that runs on a simulated clock are reproducible.
+Pauses go by items, not by time, so that runs on a simulated clock are reproducible.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: Items between two pauses: a few milliseconds of the most expensive ones.
+#: Items between two pauses: a few milliseconds for the most expensive ones.
 ITEMS: Final = 200
 
 
@@ -26,7 +26,7 @@ async def paced(items: Iterable[Item]) -> AsyncIterator[Item]:
 
 
 async def in_turns(pieces: Generator[None, None, Item]) -> Item:
-    """What long work comes to, with a pause wherever it allows one."""
+    """The result of long work, with a pause at every yield."""
     while True:
         try:
             next(pieces)

@@ -1,8 +1,8 @@
 """Asks what the cluster's authoriser allows this client to do, without changing anything.
 
-For topics, brokers tell it with the metadata (KIP-430). For groups and transactional ids they check the right before they look
-at the request, so a heartbeat without a member and the end of a transaction that was never begun are refused for another reason
-if the right is there.
+For topics, brokers say so along with the metadata (KIP-430). For groups and transactional ids they check the right before they
+look at the request; so a heartbeat without a member, or the end of a transaction that never began, is refused for a different
+reason if the right exists.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-#: The answer of a broker that does not tell operations.
+#: The answer of a broker that does not report operations.
 _UNTOLD = -(2**31)
 _NOBODY = -1
 _SHOWN = 3
 
 
 class TopicAnswer(NamedTuple):
-    """What the cluster says of a topic.
+    """What the cluster says about a topic.
 
     Attributes:
-        partitions: How many; 0 if there is no such topic, or if it is hidden.
-        is_hidden: We are not allowed to know whether it exists.
-        operations: What we may do; `None` if the broker does not tell.
+        partitions: Number of partitions; 0 if there is no such topic, or if it is hidden.
+        is_hidden: Whether we are not allowed to know if it exists.
+        operations: What we may do; `None` if the broker does not say.
     """
 
     partitions: int
@@ -95,7 +95,7 @@ class _MetadataStruct(RequestStruct):
 
 
 class _MetadataRequest(Request[_MetadataStruct]):
-    """Asks for topics by name and for what may be done with them, and creates none. Kafka 2.3 or newer."""
+    """Asks for topics by name and for the operations allowed on them; creates none. Kafka 2.3 or newer."""
 
     API_KEY = 3
 
@@ -112,10 +112,10 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 
 async def topic_answers(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, TopicAnswer]:
-    """What the cluster says of each topic.
+    """What the cluster says about each topic.
 
     Raises:
-        KafkaError: It does not answer.
+        KafkaError: The cluster does not answer.
     """
     wanted = list(dict.fromkeys(names))
     try:
@@ -133,10 +133,10 @@ async def topic_answers(client: AIOKafkaClient, names: Iterable[str]) -> dict[st
 
 
 async def require(client: AIOKafkaClient, rights: Iterable[Right]) -> None:
-    """Checks rights; those that cannot be found out count as given.
+    """Checks rights; those that cannot be determined count as granted.
 
     Raises:
-        RefusedError: One is missing; names the operation and the resource.
+        RefusedError: One is missing; the message names the operation and the resource.
     """
     missing = await missing_rights(client, rights)
     if missing:
@@ -144,7 +144,7 @@ async def require(client: AIOKafkaClient, rights: Iterable[Right]) -> None:
 
 
 def denied(missing: Sequence[Right]) -> str:
-    """The line for rights that are missing."""
+    """The message for missing rights."""
     named = [
         f"{operation.words} on {right.resource.words} {right.name}{'*' if right.is_prefix else ''}"
         for right in missing
@@ -158,11 +158,11 @@ def denied(missing: Sequence[Right]) -> str:
 
 
 def denial(error: BaseException | None, on_topics: Operation = Operation.WRITE) -> RefusedError | None:
-    """The line for what a client was refused, `None` where it failed for another reason.
+    """The error for what a client was refused; `None` if it failed for another reason.
 
     Args:
-        error: What it raised.
-        on_topics: What it does with topics.
+        error: The error it raised.
+        on_topics: The operation that it performs on topics.
     """
     match error:
         case TopicAuthorizationFailedError(args=[str() | set() | frozenset() as topics, *_]):
@@ -171,7 +171,7 @@ def denial(error: BaseException | None, on_topics: Operation = Operation.WRITE) 
         case TransactionalIdAuthorizationFailed(args=[str() as name, *_]):
             missing = [Right(Resource.TRANSACTIONAL_ID, name, (Operation.WRITE,))]
         case ClusterAuthorizationFailedError():
-            # An idempotent producer needs the right to write to any topic, or that of the cluster.
+            # An idempotent producer needs Write on at least one topic, or IdempotentWrite on the cluster.
             return RefusedError(
                 "this user is not allowed Write on any topic, nor IdempotentWrite on the cluster; grant it, milestones topics "
                 "acls says what each role needs"
@@ -184,7 +184,7 @@ def denial(error: BaseException | None, on_topics: Operation = Operation.WRITE) 
 
 
 async def missing_rights(client: AIOKafkaClient, rights: Iterable[Right]) -> list[Right]:
-    """Of the rights those that this client does not have, each with the operations that are missing."""
+    """The rights that this client lacks, each with only the missing operations."""
     asked = list(rights)
     topics = await topic_answers(client, (right.name for right in asked if right.resource is Resource.TOPIC))
     missing = []

@@ -1,4 +1,4 @@
-"""Records written one by one, without a transaction: for reports that stand alone and of which the latest counts."""
+"""Writes records one by one, without a transaction: for independent reports of which only the latest counts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PlainWriter:
 
         Raises:
             KafkaError: The brokers refuse it.
-            TimeoutError: They do not answer in time; the record may or may not be there.
+            TimeoutError: They do not answer in time; the record may or may not have been written.
         """
         async with asyncio.timeout(self._timeout_s):
             await self._producer.send_and_wait(
@@ -48,6 +48,6 @@ class PlainWriter:
             )
 
     async def stop(self) -> None:
-        """Closes the connections within a few seconds, whatever the state."""
+        """Closes the connections within a few seconds, whatever their state."""
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)

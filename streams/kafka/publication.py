@@ -27,8 +27,8 @@ class Publication(NamedTuple):
 
     Attributes:
         topic: Kind of its source topic: `ORDERS`, `DELIVERIES`, `PRODUCTION`, `TARGETS` or `CONTROLS`.
-        crc32_partitioner: Placed as librdkafka's default does, not at the key's home.
-        story_s: The moment it is due, seconds since 1970; 0 where that does not matter.
+        crc32_partitioner: Whether it is placed as by librdkafka's default partitioner, not at the key's home.
+        story_s: When it is due, seconds since 1970; 0 if that does not matter.
     """
 
     topic: int
@@ -40,7 +40,7 @@ class Publication(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A record as the codec would see it if it was published at `timestamp`, milliseconds since 1970."""
+    """A record as the codec would see it if it were published at `timestamp`, milliseconds since 1970."""
 
     key: bytes | None
     value: bytes | None
@@ -57,7 +57,7 @@ def verdicts_on(
 
     Args:
         records: All of one kind of topic.
-        topic: As in `Publication`; facts get the number of the first topic of the kind.
+        topic: As in `Publication`; facts get the number of the first topic of that kind.
         future_limit_us: How far an event's time may be ahead of its append time, microseconds.
         framed: Whether JSON in the wire format of a schema registry is accepted.
     """
@@ -69,7 +69,7 @@ def verdicts_on(
 
 
 def foreign_partition(key: bytes, partitions: int) -> int:
-    """Where a publisher on librdkafka's CRC-32 partitioner puts a key."""
+    """Where a publisher that uses librdkafka's CRC-32 partitioner puts a key."""
     return crc32(key) % partitions
 
 
@@ -77,8 +77,8 @@ def partitions_for(records: Sequence[Publication], counts: Sequence[int]) -> lis
     """The partition of each record.
 
     Args:
-        records: To be placed.
-        counts: Number of partitions of the topic of each kind.
+        records: The records to place.
+        counts: Kind → number of partitions of its topic.
     """
     placed = [0] * len(records)
     for topic, count in enumerate(counts):

@@ -42,7 +42,7 @@ _KINDS = (*FAMILIES, "targets", "control totals")
 
 
 def _choices(settings: Settings) -> list[list[str]]:
-    """The topics that records of each kind may go to."""
+    """Kind → the topics that its records may go to."""
     catalogue = catalogue_of(settings)
     names = catalogue.names()
     return [
@@ -53,7 +53,7 @@ def _choices(settings: Settings) -> list[list[str]]:
 
 
 def _chosen(names: Sequence[str], into: Sequence[str]) -> str:
-    """The topic of a kind; empty where there are several and none is chosen."""
+    """The topic of a kind; empty if there are several and none has been chosen."""
     chosen = [name for name in names if name in into] or names
     if len(chosen) > 1 and set(chosen) <= set(into):
         raise ExpectedError(f"--topic {chosen[0]} and {chosen[1]} take the same events: name one of them")
@@ -61,16 +61,16 @@ def _chosen(names: Sequence[str], into: Sequence[str]) -> str:
 
 
 class Publisher:
-    """An idempotent producer; records of one partition arrive in the order in which they are sent.
+    """An idempotent producer; the records of a partition arrive in the order in which they are sent.
 
     Use as an asynchronous context manager: entering connects, leaving without an error flushes.
 
     Args:
-        settings: Of the installation.
-        into: Which topics to use where there are several of orders or of deliveries.
+        settings: The settings of the installation.
+        into: Which topics to use if there are several of a kind.
 
     Raises:
-        ExpectedError: `into` names no topic of these, or two of a kind; the cluster is unreachable or refuses.
+        ExpectedError: `into` names an unknown topic, or two of a kind; the cluster is unreachable or refuses.
     """
 
     def __init__(self, settings: Settings, into: Sequence[str] = ()) -> None:
@@ -90,7 +90,7 @@ class Publisher:
         self._producer = AIOKafkaProducer(
             **await live_options(self._settings),
             enable_idempotence=True,
-            # aiokafka compresses lz4 at its slowest level; zstd takes a quarter of the time and half of the space.
+            # aiokafka uses lz4 at its slowest level; zstd takes a quarter of the time and half the space.
             compression_type="zstd",
             max_batch_size=_BATCH_BYTES,
             request_timeout_ms=timeout_ms(self._settings),
@@ -109,12 +109,12 @@ class Publisher:
             if kind is None:
                 await self.flush()
         finally:
-            # Stopping sends what is left; brokers that do not answer are not waited for.
+            # Stopping sends what is left, but does not wait for brokers that do not answer.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
 
     async def _look_up(self, topics: set[int]) -> None:
-        """Checks that topics exist and may be written, before the first record goes to each."""
+        """Checks that topics exist and may be written to, before the first record goes to each."""
         for number in sorted(topics):
             if not self._topics[number]:
                 names = self._choices[number]
@@ -144,7 +144,7 @@ class Publisher:
         """Takes records and sends full batches; `flush` sends the rest.
 
         Raises:
-            ExpectedError: A topic is missing or may not be written, exit code 3.
+            ExpectedError: A topic is missing or may not be written to, exit code 3.
         """
         unknown = {record.topic for record in records if not self._counts[record.topic]}
         if unknown:
@@ -160,7 +160,7 @@ class Publisher:
                 self._append(batch, record)
 
     def _append(self, batch: BatchBuilder, record: Publication) -> bool:
-        """Adds a record to a batch; whether it fits what its topic takes."""
+        """Adds a record to a batch; false if that would exceed what its topic accepts."""
         most_bytes = self._most_bytes[record.topic]
         if most_bytes < _BATCH_BYTES and batch.record_count() and batch.size() + _size_of(record) > most_bytes:
             return False
@@ -185,7 +185,7 @@ class Publisher:
     async def _confirm(self, most: int) -> None:
         while len(self._in_flight) > most:
             topic, confirmed = self._in_flight.popleft()
-            # Bounded, because an idempotent producer would resend them for ever.
+            # Bounded, because an idempotent producer would resend for ever.
             await asyncio.wait([confirmed], timeout=self._settings.cluster_timeout_s)
             if not confirmed.done():
                 raise self._refused(TimeoutError(f"no answer for {self._settings.cluster_timeout_s:.0f} s"))
@@ -212,13 +212,13 @@ class Publisher:
 
 
 def _size_of(record: Publication) -> int:
-    """About what a record takes in a batch, bytes; rather more."""
+    """Roughly the bytes that a record takes in a batch; an overestimate."""
     headers = sum(len(name) + len(value or b"") + 8 for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
 
 
 async def _batch_limits(client: AIOKafkaClient, names: Sequence[str]) -> dict[str, int]:
-    """The largest batch, bytes, of each of the topics whose settings this user may see."""
+    """Topic → its largest batch in bytes, for the topics whose settings this user may see."""
     request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, name, [_MAX_BYTES]) for name in names])
     try:
         response = await client.send(client.get_random_node(), request)

@@ -1,7 +1,7 @@
-"""Of a backlog, the partitions that one ledger partition reads are read in the order in which their records were appended.
+"""Reads a backlog of the partitions that belong to one ledger partition in the order in which the records were appended.
 
-Read one after the other, a topic of deliveries would be tens of thousands of records ahead of the orders that they belong to. No
-count would differ in the end; but each of these orders would contradict itself for a moment, which is published, and be judged twice.
+Read one after the other, a deliveries topic could get tens of thousands of records ahead of the orders they belong to. The final
+counts would be the same; but each of these orders would contradict itself for a moment, which is published, and be judged twice.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
-#: What was appended later than so long ago waits for nothing, whatever the clocks of the brokers say.
+#: Records appended more recently than this never wait, so that differences between the brokers' clocks do not matter.
 RECENT_MS: Final = 2_000
-#: Whatever times publishers give their records: longer than so does no partition wait for another.
+#: The longest time that a partition waits for others, whatever timestamps publishers give their records.
 MOST_WAIT_S: Final = 60.0
 
 
 class ReadingOrder(NamedTuple):
-    """Which partitions come first.
+    """Which partitions are read first.
 
     Attributes:
-        until_ms: Partition → the append time up to which it is read now; those that are not listed have no such limit.
+        until_ms: Partition → the append time up to which it is read now; those not listed have no limit.
         later: Partitions that wait.
     """
 
@@ -30,17 +30,17 @@ class ReadingOrder(NamedTuple):
 
 
 class Patience:
-    """Since when partitions have waited for others; at some time they are read beside these until they have caught up."""
+    """Tracks how long partitions have waited for others; those that have waited too long are read alongside until they catch up."""
 
     def __init__(self) -> None:
         self._since_s: dict[tuple[str, int], float] = {}
 
     def is_over_for(self, behind: Iterable[tuple[str, int]], now_s: float) -> frozenset[tuple[str, int]]:
-        """Those that have waited long enough.
+        """The partitions that have waited long enough.
 
         Args:
-            behind: All that others come before, each time that an order is made.
-            now_s: Seconds of a steady clock.
+            behind: All partitions that would have to wait now; to be passed every time an order is determined.
+            now_s: Seconds of a monotonic clock.
         """
         self._since_s = {place: self._since_s.get(place, now_s) for place in behind}
         return frozenset(place for place, since_s in self._since_s.items() if now_s - since_s >= MOST_WAIT_S)
@@ -52,13 +52,13 @@ def reading_order(
     now_ms: int,
     impatient: Container[tuple[str, int]] = frozenset(),
 ) -> ReadingOrder:
-    """The order of partitions of which records wait to be read.
+    """The reading order of partitions that have records waiting.
 
     Args:
         heads_ms: Topic and number of each partition → when its next record was appended, milliseconds since 1970.
-        homes: How many ledger partitions there are; that of a partition is its number modulo theirs.
-        now_ms: The clock.
-        impatient: Partitions that wait for no others.
+        homes: Number of ledger partitions; a source partition's number modulo this one is its ledger partition.
+        now_ms: The clock, milliseconds since 1970.
+        impatient: Partitions that do not wait for others.
     """
     groups: dict[int, dict[tuple[str, int], int]] = {}
     for place, head_ms in heads_ms.items():

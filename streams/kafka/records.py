@@ -26,7 +26,7 @@ class LogRecord(SourceRecord, Protocol):
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
-    """A `LogRecord` as a consumer of sources makes it: in a third of the time that one of aiokafka's takes, and no work for the collector."""
+    """A `LogRecord` of a source topic: made in a third of the time of aiokafka's, and without work for the garbage collector."""
 
     topic: str
     partition: int
@@ -39,7 +39,7 @@ class FetchedRecord(msgspec.Struct, gc=False):
 
 
 class Sendable(Protocol):
-    """What a record to be sent consists of."""
+    """The parts of a record to be sent."""
 
     @property
     def key(self) -> bytes | None: ...  # noqa: D102 - as Kafka names them
@@ -50,7 +50,7 @@ class Sendable(Protocol):
 
 
 class BatchBuilder(Protocol):
-    """A batch of aiokafka's producers that is being filled."""
+    """A batch of aiokafka's producer that is being filled."""
 
     def append(
         self,
@@ -60,17 +60,17 @@ class BatchBuilder(Protocol):
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
     ) -> object | None:
-        """Adds a record; None if there is no room for it."""
+        """Adds a record; returns None if there is no room for it."""
 
     def record_count(self) -> int:
-        """How many it holds."""
+        """The number of its records."""
 
     def size(self) -> int:
-        """What they take before they are compressed, bytes."""
+        """Their size before compression, bytes."""
 
 
 def append_to(batch: BatchBuilder, record: Sendable) -> bool:
-    """Adds a record to a batch; False if there is no room for it."""
+    """Adds a record to a batch; returns False if there is no room for it."""
     added = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
     return added is not None
 
@@ -103,10 +103,10 @@ def header_values(record: LogRecord) -> dict[str, bytes]:
 
 
 def in_order_of_time(records: Iterable[LogRecord]) -> list[LogRecord]:
-    """Records of several partitions by their times, those of one partition in its order whatever its writers' clocks said.
+    """Records of several partitions by time; those of one partition stay in order, whatever their writers' clocks said.
 
     Args:
-        records: Those of one partition in its order.
+        records: The records; those of each partition in the order of the partition.
     """
     latest: dict[tuple[str, int], int] = {}
     dated = []

@@ -1,4 +1,4 @@
-"""Finds out why a cluster cannot be reached, by probe connections, and names the setting to check."""
+"""Finds out by probe connections why a cluster cannot be reached, and names the setting to check."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: For one attempt: enough for a packet that is lost twice, and for two attempts within ten seconds.
+#: For one attempt: long enough for a packet that is lost twice, short enough for two attempts within ten seconds.
 _TIMEOUT_S = 3.5
 #: For the other bootstrap servers, once one has answered.
 _SECOND_ANSWER_S = 0.3
 _UNREACHABLE_CODE = 3
 _TLS_HANDSHAKE = 22
 _TLS_ALERT = 21
-#: The start of TLS 1.2 and of an alert: major version 3.
+#: The major version at the start of a TLS record, also of an alert.
 _TLS_MAJOR = 3
-#: Reasons in OpenSSL's words by which a server refuses a client's certificate.
+#: OpenSSL's reasons when a server refuses a client's certificate.
 _REFUSED_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 
 
 class BrokerAddress(NamedTuple):
-    """Where a broker is."""
+    """A broker's address."""
 
     host: str
     port: int
@@ -49,25 +49,25 @@ class BrokerAddress(NamedTuple):
 
     @classmethod
     def of(cls, server: str) -> BrokerAddress:
-        """From HOST:PORT."""
+        """Parses HOST:PORT."""
         host, _, port = server.rpartition(":")
         return cls(host.strip("[]"), int(port))
 
 
 class _Metadata(Protocol):
-    """The answer to a request for metadata."""
+    """The answer to a metadata request."""
 
     @property
     def brokers(self) -> Sequence[tuple[int, str, int, *tuple[object, ...]]]:
-        """Number, host and port of each."""
+        """Id, host and port of each broker."""
 
 
-#: What a server answers, or why it does not.
+#: A server's answer, or the reason why there is none.
 _Answer = _Metadata | Exception
 
 
 class RefusedError(ExpectedError):
-    """The cluster answers but rejects us, and will do so until someone changes something."""
+    """The cluster answers but rejects us, and will keep doing so until someone changes something."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, exit_code=_UNREACHABLE_CODE)
@@ -77,8 +77,8 @@ class Reached(NamedTuple):
     """What answers.
 
     Attributes:
-        servers: Those of the bootstrap servers that answer.
-        advertised: The brokers' advertised addresses, each with its problem, `None` if there is none.
+        servers: The bootstrap servers that answer.
+        advertised: Each broker's advertised address → the problem with it, `None` if there is none.
     """
 
     servers: list[str]
@@ -86,12 +86,12 @@ class Reached(NamedTuple):
 
 
 async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: bool = False) -> Reached:
-    """Connects to the bootstrap servers and to the other brokers that they advertise, all at the same time.
+    """Connects to all bootstrap servers, and to all other brokers they advertise, at the same time.
 
     Args:
         settings: For the error message.
-        options: Of the clients.
-        everyone: Wait for every broker; otherwise one that answers is enough.
+        options: The clients' options.
+        everyone: Wait for every broker; otherwise one answer is enough.
 
     Raises:
         ExpectedError: None of the bootstrap servers, or none of the brokers, accepts us; exit code 3.
@@ -130,7 +130,7 @@ async def reach(settings: Settings, options: Mapping[str, Any], *, everyone: boo
 
 
 async def refusal(settings: Settings, options: Mapping[str, Any], error: BaseException) -> ExpectedError:
-    """The line for a client that has failed: what probing finds, else the client's own error."""
+    """The error for a client that has failed: what probing finds, else the client's own error."""
     try:
         reached = await reach(settings, options, everyone=True)
     except ExpectedError as found:
@@ -150,7 +150,7 @@ def _is_good(answer: _Answer | None) -> TypeGuard[_Metadata]:
 
 
 async def _first_answers(asked: Sequence[Coroutine[object, None, _Answer]]) -> list[_Answer]:
-    """The answers in order; after the first good one, the others have little time left."""
+    """The answers in order; once there is a good one, the others get little more time."""
     tasks = [asyncio.create_task(question) for question in asked]
     waiting = set(tasks)
     good = False
@@ -167,14 +167,14 @@ async def _first_answers(asked: Sequence[Coroutine[object, None, _Answer]]) -> l
 
 
 async def _ask(address: BrokerAddress, connection: Mapping[str, Any], patience_s: float) -> _Answer:
-    """The brokers of the cluster, or the problem."""
+    """The cluster's brokers, or the problem."""
     try:
         async with asyncio.timeout(patience_s):
             made = await create_conn(
                 address.host, address.port, request_timeout_ms=int(patience_s * 1000), **connection
             )
             try:
-                # A server that wants a user tells its versions to anyone, and closes at the first request after that.
+                # A server that requires authentication tells anyone its versions, but closes at the first request after that.
                 answer: _Metadata = await made.send(MetadataRequest([]))
                 return answer
             finally:
@@ -208,7 +208,7 @@ async def _failure(settings: Settings, server: str, error: BaseException) -> Exp
 
 
 def explain(settings: Settings, server: str, error: BaseException) -> ExpectedError | None:
-    """The line for an error that explains itself, else `None`."""
+    """The message for an error that explains itself, else `None`."""
     refused = _refused(settings, server, error)
     if refused is not None:
         return RefusedError(refused)
@@ -269,7 +269,7 @@ async def _speaks(address: BrokerAddress) -> tuple[bool, bool]:
 
 
 async def _answer(address: BrokerAddress, request: bytes) -> bytes:
-    """The first bytes that a server answers; none where it does not."""
+    """The first bytes of a server's answer; empty if there is none."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_TIMEOUT_S / 2):
             reader, writer = await asyncio.open_connection(*address)
@@ -281,12 +281,12 @@ async def _answer(address: BrokerAddress, request: bytes) -> bytes:
     return b""
 
 
-#: Length, ApiVersions (18) version 0, a number that comes back in the answer, no client id.
+#: Length, ApiVersions (18) version 0, a correlation id that the answer repeats, no client id.
 _API_VERSIONS = b"\0\0\0\x0a\0\x12\0\0mile\xff\xff"
 
 
 def _client_hello() -> bytes:
-    """The first message of TLS, as Python's own library writes it."""
+    """TLS's first message, as written by Python's own library."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     outgoing = ssl.MemoryBIO()

@@ -1,4 +1,4 @@
-"""What each role needs to be allowed on a cluster with an authoriser, from the topic catalogue and the settings."""
+"""The rights that each role needs on a cluster with an authoriser, from the topic catalogue and the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Resource(Enum):
-    """What a right is about; the number is Kafka's."""
+    """The kind of resource; the number is Kafka's."""
 
     TOPIC = 2
     GROUP = 3
@@ -25,12 +25,12 @@ class Resource(Enum):
 
     @property
     def words(self) -> str:
-        """As a sentence names it."""
+        """Its name in a sentence."""
         return self.name.lower().replace("_", " ")
 
 
 class Operation(Enum):
-    """What may be done; the number is Kafka's. Read and Write include Describe, AlterConfigs includes DescribeConfigs."""
+    """An operation; the number is Kafka's. Read and Write include Describe, AlterConfigs includes DescribeConfigs."""
 
     READ = 3
     WRITE = 4
@@ -41,7 +41,7 @@ class Operation(Enum):
 
     @property
     def words(self) -> str:
-        """As Kafka's tools name it."""
+        """Its name in Kafka's tools."""
         return self.name.title().replace("_", "")
 
 
@@ -50,7 +50,7 @@ class Right:
     """Operations on one resource.
 
     Attributes:
-        is_prefix: Whether `name` is the beginning of the names that are meant.
+        is_prefix: Whether `name` stands for all names that begin with it.
     """
 
     resource: Resource
@@ -60,12 +60,12 @@ class Right:
 
 
 def transactional_prefix(settings: Settings) -> str:
-    """How the transactional ids of an installation begin."""
+    """The prefix of an installation's transactional ids."""
     return f"{settings.output_prefix}milestones-"
 
 
 def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
-    """What a role needs, each resource once."""
+    """The rights a role needs, with each resource once."""
     catalogue = settings.catalogue
     sources = catalogue.sources()
     look, write = (Operation.READ,), (Operation.WRITE,)
@@ -77,7 +77,7 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
             read = [topic for topic in catalogue.public() if topic not in sources]
             if not settings.web_orders:
                 return _topics(read, look)
-            # Where the sources ended at an earlier moment, to show orders and units as of then.
+            # To find the sources' ends at an earlier moment, and show orders and units as of then.
             ends = _topics(catalogue.published.values(), (Operation.DESCRIBE,))
             return *_topics([*read, catalogue.ledger], look), *ends
         case "reader":
@@ -99,7 +99,7 @@ def rights_of(role: Role, settings: Settings) -> tuple[Right, ...]:
 
 
 def _of_worker(topic: Topic, catalogue: Catalogue) -> tuple[Operation, ...]:
-    """It compares every topic with the contract, and reads what it has written before: that is its state."""
+    """A worker compares every topic with the contract, and reads what it wrote before: that is its state."""
     if topic == catalogue.replayed:
         return Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS
     if topic == catalogue.status:

@@ -1,4 +1,4 @@
-"""What a topic is beyond its name: a topic that is deleted and made again has another id."""
+"""The identity of a topic beyond its name: a topic that is deleted and recreated gets another id."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class _IdsStruct(RequestStruct):
 
 
 class _IdsRequest(Request[_IdsStruct]):
-    """Asks for topics by name and creates none. Kafka 2.8 or newer."""
+    """Asks for topics by name, without creating any. Kafka 2.8 or newer."""
 
     API_KEY = 3
 
@@ -122,7 +122,7 @@ class _IdsRequest(Request[_IdsStruct]):
 
 
 async def topic_ids(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, str]:
-    """The id of each topic, of those that have one; none from brokers older than Kafka 2.8, which give topics no ids.
+    """The ids of those topics that have one; empty from brokers older than Kafka 2.8, where topics have no ids.
 
     Raises:
         KafkaError: The cluster does not answer.

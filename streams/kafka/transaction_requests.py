@@ -1,7 +1,7 @@
 """Requests of the second version of Kafka's transaction protocol (KIP-890), which aiokafka does not have.
 
-Brokers from Kafka 4.0 on speak it where the cluster's feature `transaction.version` is 2. The first record for a partition then adds
-it to the transaction, which saves a request, and each transaction has an epoch of its own: whatever is left of an earlier one is
+Brokers from Kafka 4.0 on speak it if the cluster's feature `transaction.version` is 2. The first record for a partition then adds
+the partition to the transaction, which saves a request, and each transaction has its own epoch: leftovers of an earlier one are
 refused.
 """
 
@@ -33,7 +33,7 @@ _UTF8: Final = CompactString("utf-8")
 _TAGS: Final = ("tags", TaggedFields)
 _ALL_REPLICAS: Final = -1
 _FEATURE: Final = "transaction.version"
-#: Where an answer to ApiVersions has the features that the whole cluster has agreed on.
+#: Tag of the finalized features, those the whole cluster has agreed on, in an ApiVersions answer.
 _AGREED_FEATURES: Final = 2
 _AGREED_FEATURE: Final = CompactArray(("name", _UTF8), ("most", Int16), ("least", Int16), _TAGS)
 
@@ -57,12 +57,12 @@ class _FeaturesStruct(RequestStruct):
     SCHEMA = Schema(("software", _UTF8), ("version", _UTF8), _TAGS)
 
     def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
-        """The answer's header: that of the first version, which clients can read before they know the broker's versions."""
+        """The answer's header is that of the first version, which clients can read before they know the broker's versions."""
         return ResponseHeader_v0.decode(read_buffer)
 
 
 class _FeaturesRequest(Request[_FeaturesStruct]):
-    """Asks for a broker's versions, with the features of the cluster. Kafka 2.4 or newer."""
+    """Asks for a broker's versions and the cluster's features. Kafka 2.4 or newer."""
 
     API_KEY = 18
 
@@ -124,7 +124,7 @@ class ImplicitProduceRequest(Request[_ProduceStruct]):
     """Appends batches, and adds their partitions to the transaction.
 
     Args:
-        transactional_id: Of the producer.
+        transactional_id: The producer's transactional id.
         timeout_ms: How long the replicas may take.
         topics: Topic → partition → batch.
     """
@@ -164,12 +164,12 @@ class _EndStruct(RequestStruct):
 
 
 class CommitRequest(Request[_EndStruct]):
-    """Commits a transaction; the answer has the producer id and epoch of the next one.
+    """Commits a transaction; the answer has the producer id and epoch for the next one.
 
     Args:
-        transactional_id: Of the producer.
-        producer_id: Of the transaction.
-        producer_epoch: Of the transaction.
+        transactional_id: The producer's transactional id.
+        producer_id: The producer id of the transaction.
+        producer_epoch: The producer epoch of the transaction.
     """
 
     API_KEY = 26
@@ -183,10 +183,10 @@ class CommitRequest(Request[_EndStruct]):
 
 
 async def transaction_version(client: AIOKafkaClient, node_id: int) -> int:
-    """The version of the transaction protocol that the cluster has agreed on; 0 where a broker does not say.
+    """The version of the transaction protocol that the cluster has agreed on; 0 if the broker does not say.
 
     Raises:
-        KafkaError: It does not answer.
+        KafkaError: The broker does not answer.
     """
     try:
         answer: Any = await client.send(node_id, _FeaturesRequest())

@@ -4,7 +4,7 @@ Clients usually repeat EndTxn when its answer is lost. With the first version of
 can then end the *next* transaction, half-written (KAFKA-17754). So EndTxn is sent once here. A lost answer is an error, after
 which the caller drops its state and reads the outcome from the log.
 
-A transaction is known whole before it begins. So it needs no sender in the background, which would be most of its cost: its
+A transaction is known completely before it begins, so it needs no background sender, which would be most of its cost: its
 batches go out in one request per broker, and with the second version of the protocol its end is the only other request.
 """
 
@@ -55,14 +55,14 @@ if TYPE_CHECKING:
 _BATCH_BYTES: Final = 512 * 1024
 _STOP_TIMEOUT_S: Final = 2.0
 _BACKOFF_S: Final = 0.005
-#: While the broker writes the markers of the transaction before.
+#: Retry interval while the broker writes the markers of the previous transaction.
 _CONCURRENT_BACKOFF_S: Final = 0.003
 _ALL_REPLICAS: Final = -1
 _MAGIC: Final = 2
 _LAST_SEQUENCE: Final = 2**31 - 1
-#: aiokafka does not know this code.
+#: An error code that aiokafka does not know.
 _PRODUCER_FENCED: Final = 90
-#: Answers of a coordinator that has not done what it was asked for, and of one that is none any more.
+#: Answers of a coordinator that has not done it yet, and of one that is no longer the coordinator.
 _NOT_YET: Final = (CoordinatorLoadInProgressError, ConcurrentTransactions)
 _ELSEWHERE: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
 
@@ -78,7 +78,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class InDoubtError(Exception):
-    """A transaction may or may not have been committed; only the log tells."""
+    """A transaction may or may not have been committed; only the log can tell."""
 
 
 class FencedError(InDoubtError):
@@ -96,15 +96,15 @@ class Outgoing(NamedTuple):
 
 
 class _Batch:
-    """Records of one partition that go out together."""
+    """Records of one partition that are sent together."""
 
     __slots__ = ("_builder", "count", "first")
 
     def __init__(self, producer_id: int, producer_epoch: int, first: int) -> None:
-        """Begins one whose first record has the sequence number `first`."""
+        """Begins a batch whose first record has the sequence number `first`."""
         self.first = first
         self.count = 0
-        # aiokafka's lz4 is at level 9, which costs ten times as much for the same size as snappy.
+        # aiokafka uses lz4 at level 9, which costs ten times as much as snappy for the same size.
         self._builder = DefaultRecordBatchBuilder(
             _MAGIC, DefaultRecordBatch.CODEC_SNAPPY, 1, producer_id, producer_epoch, first, _BATCH_BYTES
         )
@@ -119,11 +119,11 @@ class _Batch:
 
     @property
     def next(self) -> int:
-        """The sequence number after its last record."""
+        """The sequence number after that of its last record."""
         return (self.first + self.count) & _LAST_SEQUENCE
 
     def build(self) -> bytes:
-        """Its bytes; once only."""
+        """Its bytes; to be called only once."""
         return bytes(self._builder.build())
 
 
@@ -131,9 +131,9 @@ class TransactionalWriter:
     """Writes transactions under one transactional id; starting it fences the previous writer.
 
     Args:
-        settings: Of the cluster.
+        settings: The settings of the cluster.
         transactional_id: The id.
-        newest: Of the versions of the transaction protocol.
+        newest: The newest version of the transaction protocol to use.
     """
 
     def __init__(self, settings: Settings, transactional_id: str, *, newest: int = 2) -> None:
@@ -150,15 +150,15 @@ class TransactionalWriter:
         self._coordinator: int | None = None
         self._version = 0
         self._producer_id = self._producer_epoch = -1
-        #: The next sequence number of each partition, of this epoch.
+        #: Partition → its next sequence number in this epoch.
         self._sequences: dict[tuple[str, int], int] = {}
         self._is_usable = False
 
     async def start(self) -> None:
-        """Takes the transactional id over, which aborts its former owner's open transaction.
+        """Takes over the transactional id, which aborts its former owner's open transaction.
 
         Raises:
-            RefusedError: This user may not write under the id.
+            RefusedError: This user may not use the id.
             KafkaError: The brokers do not answer, or refuse for another reason.
         """
         try:
@@ -190,8 +190,8 @@ class TransactionalWriter:
 
         Raises:
             FencedError: Another owner has taken over.
-            RefusedError: This user is not allowed to.
-            ExpectedError: A topic takes only smaller batches.
+            RefusedError: This user is not allowed to write.
+            ExpectedError: A topic accepts only smaller batches.
             InDoubtError: Anything else went wrong; it is not known whether the records are committed.
         """
         if not self._is_usable:
@@ -233,18 +233,18 @@ class TransactionalWriter:
 
     async def _write(self, queues: Mapping[TopicPartition, Sequence[_Batch]]) -> None:
         for topic in {tp.topic for tp in queues}:
-            # The client says nothing of a topic that it was not asked about.
+            # The client has no metadata of a topic that it was not asked about.
             await self._client._wait_on_metadata(topic)  # noqa: SLF001 - the public way asks one partition at a time
         if self._version < 2:
             await self._add_partitions(queues)
-        # A request takes one batch of a partition.
+        # A request can hold only one batch per partition.
         for batches in zip_longest(*queues.values()):
             waiting = {tp: batch.build() for tp, batch in zip(queues, batches, strict=True) if batch is not None}
             while waiting:
                 waiting = await self._append(waiting)
 
     async def _append(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, bytes]:
-        """Sends each batch to its leader, all at once. Returns those to send again, which is safe: they are numbered."""
+        """Sends each batch to its leader, all at once. Returns those to resend, which is safe: sequence numbers identify them."""
         by_leader: dict[int, dict[str, dict[int, bytes]]] = defaultdict(lambda: defaultdict(dict))
         for tp, batch in batches.items():
             leader = self._client.cluster.leader_for_partition(tp)
@@ -278,11 +278,11 @@ class TransactionalWriter:
         return again
 
     def _produce_error(self, topic: str, code: int) -> KafkaError | None:
-        """What a leader has answered, if the batch is to be sent again; `None` if it is there.
+        """The leader's error if the batch is to be resent; `None` if it was appended.
 
         Raises:
-            ExpectedError: The topic takes only smaller batches.
-            KafkaError: It will not take the batch.
+            ExpectedError: The topic accepts only smaller batches.
+            KafkaError: The leader will not accept the batch.
         """
         error = for_code(code)
         if error is NoError or error is DuplicateSequenceNumber:
@@ -314,7 +314,7 @@ class TransactionalWriter:
             await asyncio.sleep(_BACKOFF_S)
 
     async def _add_partitions(self, partitions: Mapping[TopicPartition, object]) -> None:
-        """Adds the partitions to the transaction, as the first version of the protocol needs it."""
+        """Adds the partitions to the transaction, as the first version of the protocol requires."""
         topics: dict[str, list[int]] = defaultdict(list)
         for tp in partitions:
             topics[tp.topic].append(tp.partition)
@@ -333,7 +333,7 @@ class TransactionalWriter:
             refused = {topic for topic, code in codes if code == TopicAuthorizationFailedError.errno}
             if refused:
                 raise TopicAuthorizationFailedError(refused)
-            # Where one partition is refused, the others are not attempted.
+            # If one partition is refused, the others are not attempted.
             causes = {code for _, code in codes} - {OperationNotAttempted.errno}
             if not codes:
                 return
@@ -354,7 +354,7 @@ class TransactionalWriter:
             # After a refusal (another coordinator, still loading) the outcome is certain, so asking again is safe.
             await self._wait_or_raise(answer.error_code)
         if self._version >= 2:
-            # The next transaction has an epoch of its own, in which records are numbered from 0 again.
+            # The next transaction has its own epoch, in which sequence numbers start at 0 again.
             self._producer_id, self._producer_epoch = answer.producer_id, answer.producer_epoch
             self._sequences.clear()
 
@@ -376,7 +376,7 @@ class TransactionalWriter:
         return self._coordinator
 
     async def _wait_or_raise(self, code: int) -> None:
-        """Waits where a coordinator may be asked again for what it has answered with an error."""
+        """Waits if the coordinator's error allows asking again, else raises."""
         error = for_code(code)
         if error in _NOT_YET:
             await asyncio.sleep(_CONCURRENT_BACKOFF_S)
@@ -394,13 +394,13 @@ class TransactionalWriter:
         return error(f"error {code}")
 
     async def _look_again(self) -> None:
-        """Asks anew for leaders and for the coordinator, a moment later."""
+        """Makes the client look up leaders and the coordinator again, after a short pause."""
         self._coordinator = None
         await self._client.force_metadata_update()
         await asyncio.sleep(_BACKOFF_S)
 
     async def stop(self) -> None:
-        """Closes the connections within a few seconds, whatever the state."""
+        """Closes the connections within a few seconds, whatever their state."""
         self._is_usable = False
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(self._client.close(), _STOP_TIMEOUT_S)

@@ -1,6 +1,6 @@
 """Faust's Kafka driver with three changes.
 
-A fetch of a partition becomes one message, whose value is a `Batch`. Positions come from the state of the partition's owner,
+Each fetch of a partition becomes one message, whose value is a `Batch`. Positions come from the state that reads the partition,
 not from the group's committed offsets. Everything is read with `read_committed`. Group membership, heartbeats, fetching and
 flow control are Faust's.
 """
@@ -37,13 +37,13 @@ logger = logging.getLogger(__name__)
 
 #: Fetch size per partition. Measured: 4 MiB is a sixth slower and needs twice the memory, half a MiB is a tenth slower.
 _FETCH_BYTES = 1 << 20
-#: A leader shows records to readers once its followers have them, which takes less than this.
+#: A leader exposes records to readers once its followers have them, which takes less than this.
 _REPLICATION_US = 1_000_000
 
 
-#: A cluster creates the topic of the groups when the first group asks for its coordinator.
+#: A new cluster creates its internal topic for groups only when the first group asks for its coordinator; within this time.
 _NEW_COORDINATOR_S = 10.0
-#: aiokafka's words.
+#: aiokafka's message.
 _GIVEN_UP = "Marking the coordinator dead (node %s)for group %s."
 
 
@@ -53,7 +53,7 @@ def quiet_new_coordinators() -> None:
 
 
 class _NewCoordinator(logging.Filter):
-    """Drops the reports of a missing coordinator, for as long as a first start takes."""
+    """Drops reports of a missing coordinator for as long as its first start may take."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _NewCoordinator(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args if isinstance(record.args, tuple) else ()
         is_missing = any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in arguments)
-        # A coordinator that is being made is given up and asked for again a few times.
+        # While the coordinator is being set up, it is given up and looked up again a few times.
         if not is_missing and record.msg != _GIVEN_UP:
             return True
         if self._missed_s is None:
@@ -73,13 +73,13 @@ class _NewCoordinator(logging.Filter):
 class Batch(NamedTuple):
     """What one fetch of a partition brought.
 
-    Without records, only transaction markers and aborted records lie between `first` and `next`. Batches are delivered in
-    order: once one is taken, everything before it is too.
+    If there are no records, only transaction markers and aborted records lie between `first` and `next`. Batches are delivered
+    in order: once one has been taken, so has everything before it.
     """
 
     topic: str
     partition: int
-    epoch: int  # rises with every seek: a batch fetched before it is stale
+    epoch: int  # rises with every seek: a batch with an older one is stale
     first: int  # position before the fetch
     next: int  # position after it
     end: int  # end of the partition by the broker's last answer
@@ -87,7 +87,7 @@ class Batch(NamedTuple):
 
 
 class LogEnd(NamedTuple):
-    """How far a partition went at some moment.
+    """The end of a partition at some moment.
 
     Attributes:
         offset: Everything appended before that moment is below this offset.
@@ -99,15 +99,15 @@ class LogEnd(NamedTuple):
 
 
 class LogEnds(dict[tuple[str, int], LogEnd]):
-    """How far partitions go, by the answers of their leaders.
+    """The ends of partitions, by the answers of their leaders.
 
-    A new leader may at first show an earlier end than the leader before it: it does not know yet what its followers have.
-    So its answers only count from a second after the first one.
+    A new leader may at first report an earlier end than its predecessor, since it does not know yet what its followers have. So
+    its answers only count from a second after the first one.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        #: Partition → its leader, `None` where one may be new, and when it was first asked: seconds of a steady clock.
+        #: Partition → its leader, `None` if there may be a new one, and when it was first asked: seconds of a monotonic clock.
         self._leaders: dict[tuple[str, int], tuple[int | None, float]] = {}
 
     def answered(self, tp: tuple[str, int], leader: int, offset: int, *, asked_us: int, asked_s: float) -> None:
@@ -116,11 +116,11 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
         Args:
             tp: The partition.
             leader: Id of the broker.
-            offset: Its end of the partition.
+            offset: The end of the partition according to it.
             asked_us: When it was asked, microseconds since 1970.
-            asked_s: The same, seconds of a steady clock.
+            asked_s: The same, seconds of a monotonic clock.
         """
-        # The first leader that is seen may be as new as any other.
+        # The first leader we see may be as new as any other.
         known, since_s = self._leaders.get(tp, (None, 0.0))
         if known != leader:
             since_s = asked_s
@@ -129,14 +129,14 @@ class LogEnds(dict[tuple[str, int], LogEnd]):
             self[tp] = LogEnd(offset, asked_us - _REPLICATION_US)
 
     def missed(self, tp: tuple[str, int]) -> None:
-        """An answer left the partition out: its next leader may be a new one, or this one again."""
+        """Notes that an answer left out the partition: its next leader may be new, even if it is the same broker."""
         if tp in self._leaders:
             self._leaders[tp] = None, 0.0
 
 
 @dataclass
 class _Position:
-    """How far batches of a partition were handed over since the last seek."""
+    """How far batches of a partition have been handed over since the last seek."""
 
     epoch: int
     offset: int
@@ -146,8 +146,8 @@ class _Position:
 class NothingRead(dict[TP, None]):
     """Replaces Faust's memory of the last offset read, and remembers nothing.
 
-    Faust drops messages below that offset, which it notes when a message has found room, perhaps long after a seek back:
-    records fetched again would be dropped. The runner knows which records are new.
+    Faust drops messages below that offset, which it records only once a message has found room, possibly long after a seek back:
+    refetched records would be dropped. The runner knows which records are new.
     """
 
     def __missing__(self, key: TP) -> None:
@@ -158,10 +158,10 @@ class NothingRead(dict[TP, None]):
 
 
 class BatchConsumer(driver.Consumer):
-    """One message per partition and fetch; seeks where the runners say."""
+    """Yields one message per partition and fetch; seeks to where the runners say."""
 
-    #: Called after every assignment, before the flow resumes, with the partitions now held. Returns the positions
-    #: of those that are ready; the others are left out of fetching until `reposition` names theirs.
+    #: Called after every assignment, before the flow resumes, with the partitions now held. Returns the positions of those that
+    #: are ready; the others are not fetched until `reposition` is called for them.
     assigned: Callable[[set[TP]], Coroutine[Any, Any, Mapping[TP, int]]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -177,8 +177,8 @@ class BatchConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature
         """Yields one message per partition whose value is a `Batch`.
 
-        The fetcher counts records as consumed once it has returned them, so whatever is not yielded here is fetched again:
-        a batch that is lost in between must not be skipped.
+        The fetcher counts records as consumed once it has returned them, so whatever is not yielded here is fetched again: a
+        batch lost in between must not be skipped.
         """
         await self._fetch_undelivered_again()
         before = {tp: position.epoch for tp, position in self._positions.items()}
@@ -202,7 +202,7 @@ class BatchConsumer(driver.Consumer):
                 return
             position = self._positions.get(tp)
             if position is not None and before[tp] == position.epoch:
-                # Otherwise there was a seek meanwhile, and the records are from the old position.
+                # Otherwise there was a seek in the meantime, and the records are from the old position.
                 self._undelivered.discard(tp)
                 yield tp, self._message(tp, position, following, records.get(tp, []), generation)
 
@@ -216,9 +216,9 @@ class BatchConsumer(driver.Consumer):
                 await self._go_to(tp, position)
 
     def _reached(self, before: Mapping[TP, int], active: set[TP] | None) -> dict[TP, int]:
-        """The fetcher's positions in the partitions where it has moved.
+        """The fetcher's positions in the partitions where it has advanced.
 
-        Must be asked as soon as it has answered: later it may be ahead of what it returned.
+        To be called as soon as it has returned: later it may be ahead of what it returned.
         """
         reached = {}
         for tp, position in self._positions.items():
@@ -297,23 +297,23 @@ class BatchConsumer(driver.Consumer):
         return set(self.assignment())
 
     def end(self, tp: tuple[str, int]) -> int:
-        """End of a partition by the broker's last answer, 0 before the first; says nothing about what has been read."""
+        """The end of a partition by the broker's last answer, 0 before the first; says nothing about what has been read."""
         return int(self.highwater(tp) or 0)
 
     def log_end(self, tp: tuple[str, int]) -> LogEnd | None:
-        """The same with the moment that it is true for; `None` before the first answer."""
+        """The end with the moment for which it holds; `None` before the first answer that counts."""
         found: LogEnd | None = self._thread.log_ends.get(tp)
         return found
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Looks for nothing: Faust would miss its own commits here, and take a fetch that waits for none at all."""
+        """Checks nothing: Faust would look for its own commits here, and take a fetch that waits for a fetch that is missing."""
 
 
 class _DatingConsumer(LongPollConsumer):
-    """Notes for every answer to a fetch when the fetch was sent.
+    """Notes for every fetch answer when the fetch was sent.
 
-    The answer is at least as recent as that. When it arrived says nothing: records may have been appended since, while the
-    leader was away or this process slept.
+    The answer is at least as recent as that. Its arrival time proves nothing: records may have been appended since it was made,
+    while the leader was away or this process slept.
     """
 
     def __init__(
@@ -323,7 +323,7 @@ class _DatingConsumer(LongPollConsumer):
         self._now_us = now_us
         self._log_ends = log_ends
         self._lost = lost
-        #: Answers that are being processed, by the identity of their request.
+        #: Answers being processed, by the identity of their request.
         self._answers: dict[int, Any] = {}
 
     def _hear(self, request: Any, answer: Any) -> None:
@@ -343,7 +343,7 @@ class _DatingConsumer(LongPollConsumer):
         states = {tp: assignment.state_value(tp) for tp in offsets}
         before = {tp: state.timestamp for tp, state in states.items()}
         for state in states.values():
-            state.timestamp = None  # in milliseconds, so two answers could have the same
+            state.timestamp = None  # it is in milliseconds, so two answers could have the same
         try:
             has_records: bool = await self._process(assignment, node_id, request)
         finally:
@@ -362,26 +362,26 @@ class _DatingConsumer(LongPollConsumer):
         return has_records
 
     def _choose_form(self, tp: TP, offset: int, data: bytes) -> None:
-        """Has what was fetched from an offset given out in the form that the hot path takes."""
+        """Makes the fetcher return what was fetched from an offset in the form that the hot path takes."""
         result = self._fetcher._records.get(tp)  # noqa: SLF001 - what waits to be taken
         fetched = getattr(result, "_partition_records", None)
         if not isinstance(fetched, PartitionRecords):
             return
         fetched._consumer_record = _fetched_record  # noqa: SLF001 - a consumer cannot choose what it makes of a record
-        # Where the answer was no longer wanted, what waits is from another one.
+        # If the answer was no longer wanted, the waiting records are from another one.
         if fetched.next_fetch_offset == offset and WholeBatches.can_read(data):
             aborted = fetched._aborted_transactions  # noqa: SLF001 - as the broker has listed them
             take_whole(result, WholeBatches(tp.topic, tp.partition, data, offset, aborted, hotpath.records))
 
     def _tell_lost(self, offsets: Mapping[TP, int], states: Mapping[TP, Any]) -> None:
-        """Tells which positions the broker has nothing at: it was asked there, and aiokafka now looks for another place."""
+        """Reports positions at which the broker has nothing: it was asked for them, and aiokafka now resets its position."""
         for tp, offset in offsets.items():
             if states[tp].awaiting_reset:
                 self._lost(tp, offset)
 
 
 def _data_of(answer: Any) -> dict[tuple[str, int], bytes]:
-    """The bytes of the batches that a fetch has brought, by partition."""
+    """Partition → the bytes of the batches that a fetch has brought."""
     return {
         (topic, number): bytes(data[-1] or b"")
         for topic, partitions in answer.topics
@@ -405,8 +405,8 @@ def _fetched_record(tp: Any, record: Any) -> FetchedRecord:
 class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread without the thread: the consumer runs in the event loop of the app.
 
-    Faust's thread keeps long computations of agents from delaying heartbeats. Here a batch takes some 50 ms and restoring runs
-    in a thread, while a second thread on the same interpreter lock costs a third of the throughput.
+    Faust's thread keeps agents' long computations from delaying heartbeats. Here a batch takes some 50 ms and restoring runs in a
+    thread, while a second thread on the same interpreter lock costs a third of the throughput.
     """
 
     wait_for_shutdown = False
@@ -454,7 +454,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         return await maybe_async(fun(*args, **kwargs))
 
     async def cast_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """The same, for methods without a result."""
+        """As `call_thread`, for methods without a result."""
         await maybe_async(fun(*args, **kwargs))
 
     async def _fetch_records(
@@ -464,19 +464,19 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,
     ) -> Any:
-        """Fetches. What the group's coordinator has failed with is raised first, as aiokafka's own methods do.
+        """Fetches, but first raises any error of the group coordination, as aiokafka's own methods do.
 
-        Else an error between two fetches would be lost, and the coordination would wait for ever for it to be seen.
+        Else an error between two fetches would be lost, and the coordination would wait for ever for it to be handled.
         """
         consumer._coordinator.check_errors()  # noqa: SLF001 - Faust fetches past the methods that look
         later = self._put_in_order(consumer, active_partitions)
         if later:
-            # Those that come first have something, or have it behind them: there is nothing to wait for.
+            # The others have records waiting, or are through with them: there is nothing to wait for.
             active_partitions, timeout = active_partitions - later, 0
         return await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
 
     def _put_in_order(self, consumer: AIOKafkaConsumer, active: set[TP]) -> frozenset[tuple[str, int]]:
-        """Sets how far each partition of the sources is read now. Returns those that wait for others."""
+        """Sets how far each source partition is read now. Returns those that wait for others."""
         context = self.consumer.app.context
         waiting = {}
         for tp in active if len(active) > 1 else ():
@@ -494,7 +494,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
         return frozenset(TP(*place) for place in order.later)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
-        """A consumer that reads committed records only, which Faust's does just with its own transactions."""
+        """A consumer that reads committed records only, which Faust's does only if Faust itself uses transactions."""
         conf = self.app.conf
         self._assignor = self.app.assignor
         return _DatingConsumer(
@@ -523,7 +523,7 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
 
 
 class _SettingsProducer(driver.Producer):
-    """Faust's own producer, connected by our settings: Faust starts it although nothing is sent with it."""
+    """Faust's own producer, connected according to our settings: Faust starts it although nothing is sent with it."""
 
     def _settings_auth(self) -> Mapping[str, Any]:
         options: Mapping[str, Any] = self.app.client_options()
@@ -549,9 +549,9 @@ class BatchTopic(faust.Topic):
     """A topic whose messages are batches, which need no decoding."""
 
     def get_topic_name(self) -> str:
-        """The names of all its topics: Faust's own method takes only one, and lists agents by the result."""
+        """The names of all its topics: Faust's own method accepts only one; the result is used to list agents."""
         return ", ".join(self.topics)
 
     async def decode(self, message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG002 - Faust's signature
-        """Wraps the batch as it is."""
+        """Wraps the batch unchanged."""
         return self._create_event(None, message.value, None, message=message)

@@ -1,7 +1,7 @@
-"""Fetched record batches that stay in the bytes in which they came, for the compiled hot path.
+"""Fetched record batches kept in their original bytes, for the compiled hot path.
 
-aiokafka makes an object of every record. Here a fetch becomes `schemas._scanner.Records`, a sequence whose elements are only made
-where someone asks for one: the ledger reads events straight from the bytes. What a reader sees is the same.
+aiokafka makes an object of every record. Here a fetch becomes `schemas._scanner.Records`, a sequence that makes an element only
+when it is accessed: the ledger reads events straight from the bytes. A reader sees no difference.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
     from streams.kafka.records import LogRecord
 
-#: What a batch begins with: offset, length behind it, epoch of the leader, version, checksum, attributes, delta of the last offset,
-#: first and last timestamp, id and epoch of the producer, sequence number, number of records.
+#: The head of a batch: base offset, length of the rest, leader epoch, version, checksum, attributes, delta of the last offset,
+#: first and last timestamp, producer id and epoch, sequence number, number of records.
 _HEAD: Final = Struct(">qiibIhiqqqhii")
 _LENGTH: Final = Struct(">i")
 _LENGTH_AT: Final = 8
 _BEHIND_LENGTH: Final = 12
 _VERSION_AT: Final = 16
-#: From here on the checksum is of everything.
+#: The checksum covers everything from here on.
 _CHECKED_AT: Final = 21
 _TIME: Final = Struct(">q")
 _LAST_TIME_AT: Final = 35
 _VERSION: Final = 2
 
-#: In the attributes.
+#: Bits of the attributes: codec, append time, transaction, control.
 _CODEC: Final = 0b111
 _APPEND_TIME: Final = 0b1000
 _TRANSACTIONAL: Final = 0b1_0000
@@ -47,24 +47,24 @@ _DECOMPRESS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
     4: zstd_decode,
 }
 
-#: Fewer records are not taken for the sake of their order: where publishers send small batches, each would be handed over alone.
+#: Reading order does not cut a fetch to fewer records: if publishers send small batches, each would be handed over alone.
 _LEAST_RECORDS: Final = 500
 
 
 class WholeBatches:
-    """What a fetch of a partition has brought; takes the place of aiokafka's `PartitionRecords`.
+    """What a fetch of a partition brought; replaces aiokafka's `PartitionRecords`.
 
     Args:
-        topic: Of the partition.
-        partition: Its number.
-        data: The batches.
-        offset: From which was fetched.
-        aborted: (id of a producer, offset at which a transaction of it begins that was aborted), by offset.
+        topic: The topic.
+        partition: The partition's number.
+        data: The bytes of the batches.
+        offset: The offset from which was fetched.
+        aborted: Aborted transactions as (producer id, first offset), by offset.
         records: `schemas._scanner.Records`.
 
     Attributes:
-        next_fetch_offset: Behind the records that were taken.
-        until_ms: Batches that were appended later are left for another time, once some records have been taken; None for no limit.
+        next_fetch_offset: The offset after the records taken so far.
+        until_ms: Batches appended later are left for another call once enough records have been taken; None for no limit.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a fetch is answered with
@@ -90,7 +90,7 @@ class WholeBatches:
 
     @property
     def head_ms(self) -> int:
-        """When the next record was appended, milliseconds since 1970; 0 where there is none."""
+        """When the next record was appended, milliseconds since 1970; 0 if there is none."""
         if self._left:
             return self._left_ms
         at = self._at + _LAST_TIME_AT
@@ -98,7 +98,7 @@ class WholeBatches:
 
     @staticmethod
     def can_read(data: bytes) -> bool:
-        """Whether all batches are in the format that Kafka writes since version 0.11; none is left out."""
+        """Whether every batch is in the format that Kafka has written since version 0.11."""
         at = 0
         while len(data) - at > _VERSION_AT:
             length = _LENGTH.unpack_from(data, at + _LENGTH_AT)[0]
@@ -111,7 +111,7 @@ class WholeBatches:
         """The next records, and whether nothing can follow them.
 
         Raises:
-            CorruptRecordException: These are no records.
+            CorruptRecordException: The bytes are not valid records.
         """
         taken = self._none()
         while most is None or len(taken) < most:
@@ -129,8 +129,8 @@ class WholeBatches:
         return self._records(*self._place, FetchedRecord)
 
     def _read_on(self) -> bool:
-        """Reads the next batch with records for readers. Returns whether there was one; a batch that is cut off is fetched again."""
-        # Also past what compaction has removed at the end of the batch before.
+        """Reads the next batch with visible records. Returns whether there was one; a truncated batch is fetched again."""
+        # Also past what compaction removed at the end of the previous batch.
         self.next_fetch_offset = max(self.next_fetch_offset, self._after_left)
         while len(self._data) - self._at >= _HEAD.size:
             head = _HEAD.unpack_from(self._data, self._at)
@@ -169,7 +169,7 @@ class WholeBatches:
         return False
 
     def _check(self, base_offset: int, end: int, checksum: int) -> None:
-        """Whether a batch is as it was written; on disks and in memory a bit may change."""
+        """Raises unless a batch is as it was written: on disks and in memory, bits may flip."""
         if calc_crc32c(self._data[self._at + _CHECKED_AT : end]) != checksum:
             raise CorruptRecordException(f"{self._name}: the batch at offset {base_offset}: its checksum is wrong")
 
@@ -179,7 +179,7 @@ class WholeBatches:
 
 
 def take_whole(result: Any, batches: WholeBatches) -> None:
-    """Has aiokafka's fetcher give out the records of a fetch as `batches` has them."""
+    """Makes aiokafka's fetcher return the records of a fetch from `batches`."""
 
     def getall(max_records: int | None = None) -> Sequence[LogRecord]:
         if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001 - as the method of aiokafka that it takes the place of
