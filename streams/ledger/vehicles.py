@@ -7,7 +7,6 @@ state hears nothing new. What is found before everything was told would be corre
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from schemas.changelog import VEHICLES
@@ -56,8 +55,10 @@ class Telling:
         self.is_all = False
         #: Where something was told by a state that is lost, or had not told all: what stands by that.
         self._told: dict[DeliveryKey, VehicleDelivery] | None = None
-        #: What has to be told still; `None` that a delivery no longer stands.
-        self._pending: dict[DeliveryKey, VehicleDelivery | None] = {}
+        #: What has to be told still; `None` that a delivery no longer stands. What the step has changed is told with it.
+        self._changed: dict[DeliveryKey, VehicleDelivery | None] = {}
+        #: The rest, which waits. Where nothing was told before, none of it ever was.
+        self._waiting: dict[DeliveryKey, VehicleDelivery | None] = {}
 
     def adopt(self, written: Mapping[int, int], *, is_all: bool) -> None:
         """Resumes from a marker."""
@@ -72,48 +73,53 @@ class Telling:
         for each in told.deliveries:
             _put(self._told, (each.vin, each.order_id), None if each.time_us is None else each)
 
-    def begin(self) -> None:
-        """Everything that was told has been recalled: it no longer stands, unless it is noted again."""
-        self._pending = dict.fromkeys(self._told or ())
+    def begin(self, standing: Mapping[DeliveryKey, Fact]) -> None:
+        """Everything that was told has been recalled, and this stands: what differs waits to be told."""
+        self._waiting = dict.fromkeys(self._told or ())
+        for key, fact in standing.items():
+            self._wait(key, said_of(key, fact))
 
     def note(self, deliveries: Mapping[DeliveryKey, Fact | None]) -> None:
-        """Takes what has changed."""
-        pending, told = self._pending, self._told
+        """Takes what a step has changed."""
+        changed, waiting = self._changed, self._waiting
         for key, fact in deliveries.items():
             now = None if fact is None else said_of(key, fact)
-            if told is not None and told.get(key) == now:
-                pending.pop(key, None)
-            else:
-                pending[key] = now
+            if self._told is not None:
+                self._wait(key, now)
+            elif waiting.pop(key, None) is None or now is not None:
+                changed[key] = now
+
+    def _wait(self, key: DeliveryKey, now: VehicleDelivery | None) -> None:
+        if self._told is not None and self._told.get(key) == now:
+            self._waiting.pop(key, None)
+        else:
+            self._waiting[key] = now
 
     def records(self, *, has_read: bool, most: int) -> list[tuple[int, Told]]:
         """What to write now, by home.
 
         Args:
             has_read: Whether everything that a lost state had read has been read again.
-            most: Deliveries that are told at once, where many have waited for that.
+            most: Deliveries that are told at once of those that wait.
         """
         if not self._may_tell(has_read=has_read):
             return []
-        told, some = self._told, self._pending
-        if has_read and not self.is_all and len(some) > most:
-            some = {key: some[key] for key in islice(some, most)}
-            for key in some:
-                del self._pending[key]
-        else:
-            self._pending = {}
-        if told is not None:
-            for key, delivery in some.items():
+        told, waiting = self._told, self._waiting
+        some, self._changed = self._changed, {}
+        for _ in range(min(most, len(waiting))):
+            key, delivery = waiting.popitem()
+            some[key] = delivery
+            if told is not None:
                 _put(told, key, delivery)
         records = self._parted([said_of(key, None) if one is None else one for key, one in some.items()])
-        if has_read and not self.is_all and not self._pending:
+        if has_read and not self.is_all and not waiting:
             self.is_all, self._told = True, None
             records += [(home, self._next(home, [], is_all=True)) for home in range(self._partitions)]
         return records
 
     def has_more(self, *, has_read: bool) -> bool:
         """Whether something waits that can be told at once."""
-        return bool(self._pending) and self._may_tell(has_read=has_read)
+        return bool(self._waiting) and self._may_tell(has_read=has_read)
 
     def _may_tell(self, *, has_read: bool) -> bool:
         """While all is read again, what is not as it was told may be so a moment later."""
@@ -149,7 +155,7 @@ class Withheld:
 
     def __init__(self, ends: Mapping[Partition, int], published: Mapping[str, bytes]) -> None:
         self._ends = ends
-        self._published = published
+        self._published: dict[str, bytes | None] = dict(published)
         # A dict would look past all that have left it to find the first one.
         self._violations: OrderedDict[str, OrderViolations | None] = OrderedDict.fromkeys(published)
 
@@ -165,8 +171,11 @@ class Withheld:
         """Puts those that differ from what is published into violations, so many at most. Returns whether these were the last."""
         while self._violations and len(violations) < most:
             order_id, found = self._violations.popitem(last=False)
-            if (encode_violations(order_id, found) if found else None) != self._published.get(order_id):
+            body = encode_violations(order_id, found) if found else None
+            if body != self._published.get(order_id):
                 violations[order_id] = found
+                # It may change again before the last are published.
+                self._published[order_id] = body
         return not self._violations
 
 
@@ -224,8 +233,7 @@ class Vehicles:
                 for record in records:
                     if teller_of(record_key(record)) == self._number:
                         self._telling.recall(record.partition, decode_told(record_value(record)))
-            self._telling.begin()
-            self._telling.note(await in_turns(self._ledger.standing()))
+            self._telling.begin(await in_turns(self._ledger.standing()))
         since = self._context.settings.production_since
         if is_recounted or state is None or state.withheld or state.since != since:
             self._withheld = Withheld(ends, await published_violations(self._context, self._number, reader))

@@ -509,6 +509,12 @@ class Cluster:
             log.entries = kept
             log.offsets = [entry.offset for entry in kept]
 
+    def drop(self, tp: Partition, is_meant: Callable[[bytes], bool]) -> None:
+        """Removes all records with some keys, as if they had never been."""
+        log = self._logs[tp]
+        log.entries = [entry for entry in log.entries if entry.is_marker or not is_meant(entry.key or b"")]
+        log.offsets = [entry.offset for entry in log.entries]
+
     def resize(self, topic: str, partitions: int) -> None:
         """Gives an empty topic another number of partitions."""
         for number in range(partitions, self._counts[topic]):

@@ -117,6 +117,8 @@ class _Shard:
         #: Vehicle and order → the delivery that stands, and the orders whose deliveries have not been compared with what was told.
         self.standing: dict[tuple[str, str], Delivery] = {}
         self.untold: set[str] = set()
+        #: The orders of which the last transaction has taken events.
+        self.touched: set[str] = set()
         #: The models of the events taken, by the names they are counted under.
         self.models: set[str] = set()
         #: Whether its last marker says so; before the first it is.
@@ -374,6 +376,13 @@ class Invariants:
             self._forgotten.add(_number_of(event["data"]))
         self._waiting = {}
 
+    def forget_judging(self) -> None:
+        """The states are those of a version that has judged no deliveries by production: all is to be told."""
+        self._told.forget()
+        for shard, published in zip(self._shards, self._published, strict=True):
+            shard.untold.update(shard.orders)
+            shard.unjudged.update(published)
+
     def forget_decisions(self) -> None:
         """What operators had decided is deleted: it holds where it has taken effect, which the dead letters say."""
         self._ordered = {place for place in self._ordered if place in self._dead and is_skipped(self._dead[place])}
@@ -594,6 +603,11 @@ class Invariants:
             return False
         has_read = all(shard.positions[tp] >= before for tp, before in self._read_before[number].items())
         self._told.tell(number, records, has_read=has_read)
+        waited = self._told.words_of_others(records, shard.touched)
+        if waited > self._world.plan.part_rows:
+            raise BrokenError(
+                "told", f"ledger {number} tells of {waited} deliveries that have waited, in one transaction"
+            )
         shard.unjudged |= self._told.hear(number, state, len(self._shards))
         if state.is_all:
             self._told.check_told(number, shard.standing, shard.untold)
@@ -684,6 +698,7 @@ class Invariants:
             raise BrokenError("books", f"ledger {number}: {applied} applied, {self._new - new_before} events were new")
         self._check_room(number, shard, marker)
         shard.without_hours |= touched
+        shard.touched = touched
         for order_id in touched:
             self._count_again(shard, order_id)
         return covered

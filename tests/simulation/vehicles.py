@@ -130,6 +130,12 @@ class Told:
                 self._to_home.setdefault(home, []).append(_Said(entry.offset, vin, order_id, now))
                 self._seen["deliveries told" if now else "deliveries told to stand no longer"] += 1
 
+    @staticmethod
+    def words_of_others(entries: Iterable[Entry], touched: set[str]) -> int:
+        """How many deliveries a transaction tells of whose orders it has taken nothing of."""
+        words = (word for entry in entries for word in orjson.loads(entry.value or b"")[2])
+        return sum(order_id not in touched for _, order_id, *_ in words)
+
     def check_told(self, teller: int, standing: Mapping[tuple[str, str], Delivery], touched: set[str]) -> None:
         """Of touched orders, what was told is what stands."""
         known = self._by_teller.get(teller, {})

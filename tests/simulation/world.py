@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
+from msgspec import structs
 
+from schemas.changelog import STATE_KEY, VEHICLES, is_chunk
+from schemas.codec import decode_marker, encode_marker
 from schemas.facts import FAMILIES, USUAL_FAMILIES, family_of, topic_number
 from schemas.notes import Place, Quarantine
 from streams.context import BLOCK_ROWS, PART_ROWS, SNAPSHOT_AFTER, Context
@@ -71,6 +74,8 @@ _TRIES_TO_SKIP = 3
 #: Of past days, when these are over, in schedules in which days pass.
 _CORRECTIONS = 4
 _AFTER_THE_DAYS_S = 3.0
+#: Of deletions where deliveries are judged, those of what is known of that.
+_EARLIER_SHARE = 0.4
 #: Of the commands that may be killed.
 _KILLED_SHARE = 0.6
 #: How long a fault waits for the boundary that it is aimed at.
@@ -608,6 +613,7 @@ class World:
         self._is_reached = asyncio.Event()
         #: Commands that have a record skipped.
         self._deciding: list[Process] = []
+        self._judging = Random(f"{plan.seed} judging")
 
     def take_apart(self) -> None:
         """Releases memory at once that would wait for the collector: the collector is slower than a schedule's own work."""
@@ -1144,11 +1150,33 @@ class World:
             self._fail(BrokenError("no fault of the program", f"a command ended: {error!r}"))
 
     async def _fault_forget(self) -> None:
-        """All processes stop, the internal topics are deleted, all start again."""
+        """All processes stop, the internal topics or what is known of judging deliveries are deleted, all start again."""
         self._forgetting = True
         for process in (*(worker.process for worker in self.workers.values()), *self._deciding):
             process.kill()
         await asyncio.sleep(self.settings.transaction_timeout_s + 13.0)  # messages still under way arrive
+        if self.plan.produces and self._judging.random() < _EARLIER_SHARE:
+            self._forget_judging()
+        else:
+            self._forget_internals()
+        self._forgetting = False
+        self._heal()
+
+    def _forget_judging(self) -> None:
+        """The states become those of a version that has judged no deliveries; with other aliases, so that all is published again."""
+        self.seen["deliveries judged for the first time"] += 1
+        catalogue = self.context.catalogue
+        self.cluster.delete(catalogue.told.name)
+        for number in range(self.plan.partitions):
+            at = Partition(catalogue.ledger.name, number)
+            self.cluster.drop(at, lambda key: is_chunk(key, VEHICLES))
+            markers = [entry for entry in self.cluster.entries(at) if entry.is_visible and entry.key == STATE_KEY]
+            for last in markers[-1:]:
+                marker = structs.replace(decode_marker(last.value or b""), told=None, aliases="others")
+                self.cluster.append(at, STATE_KEY, encode_marker(marker), ())
+        self.invariants.forget_judging()
+
+    def _forget_internals(self) -> None:
         catalogue = self.context.catalogue
         sides = (catalogue.sides,) if self.plan.totals > 1 else ()
         for topic in (catalogue.ledger, catalogue.counts, catalogue.totals, *sides):
@@ -1162,8 +1190,6 @@ class World:
             self.cluster.delete(catalogue.quarantine.name)
             self.invariants.forget_decisions()
             self.seen["operators' decisions deleted"] += 1
-        self._forgetting = False
-        self._heal()
 
 
 _LOGGER = logging.getLogger("streams")
