@@ -1,4 +1,4 @@
-"""What is missing or wrong, on this machine or on a cluster, each with its cure."""
+"""Finds what is missing or wrong, on this machine or on a cluster, each with its cure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        name: What was checked, a word or two.
-        state: `note` is for what could not be checked and need not be.
+        name: What was checked, in a word or two.
+        state: The outcome; `note` is for what could not be checked, or need not be.
         detail: What was found.
-        cure: What to do; only where something is wrong.
+        cure: What to do, if something is wrong.
     """
 
     name: str
@@ -39,11 +39,11 @@ def wrong(name: str, detail: str, cure: str) -> Finding:
 
 
 def note(name: str, detail: str) -> Finding:
-    """Not known, or not needed."""
+    """Something unknown, or not needed."""
     return Finding(name, "note", detail)
 
 
 def failed(name: str, error: ExpectedError) -> Finding:
-    """A finding from the line of a failure, whose last part is the cure."""
+    """A finding from a failure's message, whose last part is the cure."""
     detail, _, cure = str(error).rpartition("; ")
     return wrong(name, detail or str(error), cure if detail else "see the line above")

@@ -1,4 +1,4 @@
-"""Checks of early warnings and silences: what the rules about them watch, and which alerts stand."""
+"""Checks of early warnings and silences: what their rules watch, and which alerts stand."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 NAME: Final = "alerts"
-#: Alerts that have a line of their own.
+#: Number of alerts listed one by one.
 _MOST_LINES: Final = 20
 _SOURCE_HOURS: Final = key_of(SIDE, HOURS)
-#: What is in the ids of alerts, and in those of no other milestones.
+#: Parts of ids that only alerts have.
 _IN_IDS: Final = (b"/forecast-behind:", b"/forecast-moved:", b"/hours/stalled:")
-#: States of forecasts that say no more what will be.
+#: States of forecasts whose outcome is known.
 _DECIDED: Final = frozenset(("reached", "missed"))
 
 
 class AlertBasis(NamedTuple):
-    """What a cluster has of what alerts are about.
+    """What a cluster has published that alerts are about.
 
     Attributes:
-        counted: Metric and scope of those that have units.
+        counted: (metric, scope) pairs that have units.
         sources: Event sources whose hours are known.
-        forecasts: The last one of each target in force.
+        forecasts: The last forecast of each target in force.
         alerts: The last event of each alert.
     """
 
@@ -55,12 +55,12 @@ class AlertBasis(NamedTuple):
 async def read_published(
     settings: Settings, consumer: AIOKafkaConsumer, counted: Collection[tuple[str, str]]
 ) -> AlertBasis:
-    """Reads forecasts and alerts; none of topics that do not exist.
+    """Reads forecasts and alerts; none from topics that do not exist.
 
     Args:
-        settings: Of the installation.
-        consumer: To read with.
-        counted: Metric and scope of those that have units.
+        settings: The settings of the installation.
+        consumer: The consumer to read with.
+        counted: (metric, scope) pairs that have units.
     """
     forecasts, milestones = settings.catalogue.forecasts, settings.catalogue.milestones
     memory = settings.catalogue.totals
@@ -79,12 +79,12 @@ async def read_published(
 
 
 def alert_findings(settings: Settings, published: AlertBasis, year: int) -> Iterator[Finding]:
-    """What each rule about forecasts and silences watches, then each alert that stands, the oldest first.
+    """What each rule about forecasts and silences watches, then each standing alert, the oldest first.
 
     Args:
-        settings: Of the installation.
+        settings: The settings of the installation.
         published: What the cluster has.
-        year: That it is now.
+        year: The current year.
     """
     rules = rules_of(settings)
     for rule in rules:
@@ -131,7 +131,7 @@ def _of_sources(rule: Rule, sources: Iterable[SourceKey]) -> Finding:
 
 
 def _of_forecasts(rule: Rule, forecasts: Iterable[Forecast], start_values: Iterable[Target]) -> Finding:
-    """How many targets a rule watches, and of how many of them nothing can be expected."""
+    """How many targets a rule watches, and how many of them have no forecast."""
     made: Mapping[tuple[str, str, str, str], Forecast | None] = {
         **{(each.metric, each.scope, each.period, each.target_id): None for each in start_values},
         **{(each.metric, each.scope, each.period, each.target_id): each for each in forecasts},
@@ -172,7 +172,7 @@ def _of_silences(rule: Rule, counted: Iterable[tuple[str, str]]) -> Finding:
 
 
 def _of_holidays(calendar: str, year: int) -> Iterator[Finding]:
-    """A silence on a holiday that no calendar has is told."""
+    """Warns if the calendar lacks a year's holidays: silence on a holiday that it does not have raises an alert."""
     if all(each.year != year for each in holiday_years(calendar)):
         which = (
             f"holiday_calendar {calendar} has no holidays of {year}"
@@ -183,7 +183,7 @@ def _of_holidays(calendar: str, year: int) -> Iterator[Finding]:
 
 
 def _watches(rule: Rule, data: MilestoneData) -> bool:
-    """Whether a rule is about what an alert is about."""
+    """Whether a rule watches what an alert is about."""
     if data.kind == "stalled":
         is_of = rule.metric == data.metric and rule.template == template_of(data.scope)
         return is_of and rule.stalled_hours is not None and stalled_id(rule, data.scope) == data.milestone_id

@@ -1,4 +1,4 @@
-"""Checks of a cluster: reachable, transactions allowed, topics as the contract needs them."""
+"""Checks of a cluster: whether it is reachable, allows transactions, and has topics as the contract needs them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TRANSACTION_LOG = "__transaction_state"
 
-#: Requests by whose presence a broker's age is known: API key → the release that brought it.
+#: Requests whose presence dates a broker: API key → the Kafka release that introduced it.
 _LANDMARKS = {88: "4.1", 75: "3.8", 60: "2.8", 22: "0.11"}
 
 
@@ -39,8 +39,8 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
     """One finding per check, as soon as it is known; only the first if the cluster is unreachable.
 
     Args:
-        settings: Of the installation.
-        role: Check the permissions of this role, instead of what needs those of all.
+        settings: The settings of the installation.
+        role: Check only the permissions of this role, instead of everything, which needs those of all roles.
     """
     try:
         with quiet_clients():
@@ -76,7 +76,7 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
 
 
 async def _counted(settings: Settings, consumer: AIOKafkaConsumer) -> Counter[tuple[str, str]]:
-    """Units of each metric and scope, from the rows of the longest periods."""
+    """(metric, scope) → its units, from the rows of the longest periods."""
     windows, kind = settings.catalogue.windows, f"/{longest(settings.windows)}:".encode()
     units: Counter[tuple[str, str]] = Counter()
     if not (await partition_counts(consumer, [windows.name]))[windows.name]:
@@ -89,7 +89,7 @@ async def _counted(settings: Settings, consumer: AIOKafkaConsumer) -> Counter[tu
 
 
 def _names(settings: Settings, counted: Mapping[tuple[str, str], int]) -> list[Finding]:
-    """Names that differ from others only in case or width."""
+    """Findings about names that differ from others only in case or width."""
     units: Counter[str] = Counter()
     for (_, scope), number in counted.items():
         units[scope] += number
@@ -97,7 +97,7 @@ def _names(settings: Settings, counted: Mapping[tuple[str, str], int]) -> list[F
 
 
 def slip_findings(slips: Iterable[LikelySlip]) -> list[Finding]:
-    """One note a name that is likely a slip; it is counted as what it says, so nothing is wrong with the service."""
+    """One note per name that is likely a slip; it is counted as written, so nothing is wrong with the service."""
     return [
         note(
             "names",
@@ -110,7 +110,7 @@ def slip_findings(slips: Iterable[LikelySlip]) -> list[Finding]:
 
 async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
     brokers = (await client.describe_cluster())["brokers"]
-    # aiokafka knows what a broker offers and has no public way to ask for it.
+    # aiokafka knows which requests a broker supports, but has no public way to ask.
     connection = await client._client._get_conn(brokers[0]["node_id"])  # noqa: SLF001 - versions are known to connections only
     offered = connection._versions if connection else {}  # noqa: SLF001 - likewise
     release = next((release for key, release in _LANDMARKS.items() if key in offered), None)
@@ -120,7 +120,7 @@ async def _brokers(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
 
 
 def _advertised(reached: Reached) -> Finding:
-    """The advertised addresses that clients are redirected to."""
+    """Checks the advertised addresses, to which clients are redirected."""
     away = {address: failure for address, failure in reached.advertised.items() if failure is not None}
     if away:
         reasons = ", ".join(str(failure).partition(";")[0] for failure in away.values())
@@ -149,10 +149,10 @@ async def _rights(settings: Settings, role: Role) -> list[Finding]:
 
 
 async def _transactions(client: AIOKafkaAdminClient, settings: Settings) -> Finding:
-    """Checks the transaction log instead of starting a transaction, which would write to it or create it."""
+    """Checks the transaction log rather than starting a transaction, which would write to it or create it."""
     name, cure = "transactions", "look at the brokers that hold it, or wait until they are back"
     rights = [right for right in rights_of("worker", settings) if right.resource is Resource.TRANSACTIONAL_ID]
-    # aiokafka's admin client shows no other way to its connections.
+    # aiokafka's admin client gives no other access to its connections.
     missing = await missing_rights(client._client, rights)  # noqa: SLF001 - likewise
     if missing:
         detail, _, cure = denied(missing).partition("; ")
@@ -193,7 +193,7 @@ async def _first_transaction(client: AIOKafkaAdminClient) -> Finding:
 
 
 async def _configs(client: AIOKafkaAdminClient, kind: ConfigResourceType, name: str) -> dict[str, str]:
-    """Settings of a topic or broker; none where this user may not read them."""
+    """Settings of a topic or broker; none if this user may not read them."""
     return {
         entry[0]: entry[1]
         for response in await client.describe_configs([ConfigResource(kind, name)])
@@ -203,7 +203,7 @@ async def _configs(client: AIOKafkaAdminClient, kind: ConfigResourceType, name: 
 
 
 def topic_findings(plan: TopicPlan, total: int) -> list[Finding]:
-    """What `topics plan` would say, each with its cure."""
+    """What `topics plan` would say, with cures."""
     name, cure = "topics", "run: milestones topics apply"
     findings = [
         wrong(name, f"{topic}: {key} is {was or 'unset'}, {wanted} is needed", cure)

@@ -1,4 +1,4 @@
-"""Checks of this machine: can the embedded Kafka and the service run here?"""
+"""Checks of this machine: whether the embedded Kafka and the service can run here."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _ports(name: str) -> Finding:
 
 
 def _time_zones(name: str) -> Finding:
-    """Shanghai has had one offset since 1991: any other offset means broken data."""
+    """Checks time zone data: Shanghai has had one offset since 1991, so any other means that the data are broken."""
     cure = "install the package tzdata (pip install tzdata)"
     try:
         offset = datetime(2024, 10, 7, tzinfo=UTC).astimezone(ZoneInfo("Asia/Shanghai")).utcoffset()

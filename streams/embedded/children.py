@@ -1,4 +1,4 @@
-"""Child processes under a supervisor that ends them when the pipe to it is closed."""
+"""Child processes under a supervisor that ends them when the pipe to it closes."""
 
 from __future__ import annotations
 

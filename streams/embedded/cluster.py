@@ -1,7 +1,7 @@
 """Several nodes of the embedded Kafka as one cluster, each with its own process and data directory.
 
-A majority must run, since they are controllers too. Every topic has a replica on each node and a write needs two in sync,
-as on a cluster that must survive the loss of a node.
+A majority must be up, since all are controllers too. Every topic has a replica on each node and a write needs two in sync, as on
+a cluster that must survive the loss of a node.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class EmbeddedCluster:
 
     @property
     def bootstrap(self) -> str:
-        """`HOST:PORT` of every node, with commas between."""
+        """`HOST:PORT` of every node, separated by commas."""
         return ",".join(node.bootstrap for node in self.nodes)
 
     def __enter__(self) -> Self:
-        # Concurrently: none is ready before it has reached another.
+        # Concurrently, since none is ready before it has reached another.
         with ThreadPoolExecutor(_NODES) as starting:
             try:
                 list(starting.map(EmbeddedKafka.start, self.nodes))
@@ -58,7 +58,7 @@ class EmbeddedCluster:
         self._stop()
 
     def _stop(self) -> None:
-        # Concurrently: the last one alone would wait for a controller.
+        # Concurrently, since the last one alone would wait for a controller.
         with ThreadPoolExecutor(_NODES) as stopping:
             list(stopping.map(EmbeddedKafka.stop, self.nodes))
 
@@ -67,11 +67,11 @@ class _Node(EmbeddedKafka):
     """One node; its ports are fixed, because the others know it by them.
 
     Args:
-        data_dir: Where it keeps everything.
-        port: Where clients connect.
+        data_dir: Folder for all its data.
+        port: The port for clients.
         number: Its id in the cluster.
         controllers: The port of each node's controller.
-        cluster_id: Of the cluster that it is part of.
+        cluster_id: The id of its cluster.
     """
 
     def __init__(self, data_dir: Path, port: int, number: int, controllers: Mapping[int, int], cluster_id: str) -> None:
@@ -97,7 +97,7 @@ class _Node(EmbeddedKafka):
         return self._cluster_id
 
     def _write(self, name: str, text: str) -> None:
-        # Java uses the last value of a setting that is given twice.
+        # If a setting is given twice, Java uses the last value.
         if name in ("format.properties", "kafka.properties"):
             text += "".join(f"{setting}={value}\n" for setting, value in self._membership.items())
         super()._write(name, text)

@@ -1,7 +1,7 @@
-"""The files a single Kafka node is started from: its configuration and that of its log.
+"""The files from which a single Kafka node starts: its configuration and that of its log.
 
-Paths in them are relative to the folder that the broker runs in: Kafka splits `log.dirs` at commas and reads its
-configuration as Latin-1, so not every absolute path could be named.
+Paths in them are relative to the folder in which the broker runs: Kafka splits `log.dirs` at commas and reads its configuration
+as Latin-1, so some absolute paths could not be expressed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class BrokerListener:
     Attributes:
         name: Letters, such as `SCRAM`.
         protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
-        properties: Kafka's settings of it (certificates, mechanisms, users), without `listener.name.<name>.` before them.
-        advertised: HOST:PORT that clients are told to connect to; empty is where it listens.
+        properties: Kafka's settings for it (certificates, mechanisms, users), without the prefix `listener.name.<name>.`.
+        advertised: HOST:PORT that clients are told to connect to; if empty, the address where it listens.
     """
 
     name: str
@@ -45,8 +45,8 @@ def server_properties(
 
     Args:
         data: Folder of the topics' data and the cluster's metadata, relative to where the broker runs.
-        port: Where clients connect without authentication, and the broker to itself.
-        controller_port: Where broker and controller of this node talk to each other.
+        port: The port for clients without authentication, and for the broker itself.
+        controller_port: The port for communication between this node's broker and controller.
         listeners: Further listeners, each with its port.
         more: Further settings of the broker, such as its authoriser.
     """
@@ -59,7 +59,7 @@ def server_properties(
     properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
-        # A static voter, so that the controller's port may be another one at every start.
+        # A static voter, so that the controller's port may differ at every start.
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
         "listeners": f"CLIENTS://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}{listening}",
         "advertised.listeners": f"CLIENTS://{LOOPBACK}:{port}{advertised}",
@@ -67,7 +67,7 @@ def server_properties(
         "inter.broker.listener.name": "CLIENTS",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data,
-        # One node can hold one copy of everything, also of Kafka's own topics; few partitions of those start quickly.
+        # A single node can hold only one replica, also of Kafka's own topics; few partitions of those start quickly.
         "default.replication.factor": 1,
         "min.insync.replicas": 1,
         "offsets.topic.replication.factor": 1,
@@ -80,11 +80,11 @@ def server_properties(
         "share.coordinator.state.topic.num.partitions": 1,
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
-        # After a kill -9 the controller takes the next start for a second broker until the session of the killed one is
-        # over: shorter than the default of 9 s, which is made for networks.
+        # After a kill -9 the controller takes the restarted broker for a second one until the session of the killed one
+        # expires; so it is shorter than the default of 9 s, which is meant for networks.
         "broker.session.timeout.ms": 4000,
         "broker.heartbeat.interval.ms": 500,
-        # Sized for one machine shared with its clients; the defaults are for a dedicated server.
+        # Sized for a machine shared with its clients; the defaults are for a dedicated server.
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
@@ -99,7 +99,7 @@ def server_properties(
 
 
 def log4j_properties(file_name: str) -> str:
-    """Everything to one file, which is rolled at 20 MB and keeps three older ones."""
+    """Logs everything to one file, which is rolled at 20 MB, with three older files kept."""
     lines = {
         "status": "error",
         "appender.file.type": "RollingFile",

@@ -1,4 +1,4 @@
-"""From a broker's log to the one line that helps: what happened, where, what to do."""
+"""Finds in a broker's log the one line that helps: what happened, where, what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES = 256 * 1024
 
-#: What a log line holds → what it means and its cure. The first that is found counts.
+#: Pattern of a log line → what it means and its cure. The first match counts.
 _KNOWN = (
     (
         r"No space left on device|Disk quota exceeded",
@@ -37,12 +37,12 @@ _ERROR_LINE = re.compile(r"^\S+ (?:FATAL|ERROR) (?P<message>.*)$", re.MULTILINE)
 
 
 def explain(log_path: Path, offset: int, exit_code: int | None) -> ExpectedError:
-    """Why a broker ended, or did not get ready.
+    """Why a broker ended, or did not become ready.
 
     Args:
         log_path: Its log.
         offset: Where in the log, in bytes, this run began.
-        exit_code: 128 + signal where a signal ended it; None where it is still running.
+        exit_code: 128 + signal if a signal ended it; None if it is still running.
     """
     text = _tail(log_path, offset)
     for pattern, meaning in _KNOWN:
@@ -70,7 +70,7 @@ def _tail(path: Path, offset: int) -> str:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            # A log that was rolled since is shorter than the offset: then all of it is of this run.
+            # A log that has been rolled since is shorter than the offset: then all of it is from this run.
             file.seek(max(offset if offset <= size else 0, size - _TAIL_BYTES))
             return file.read().decode("utf-8", errors="replace")
     except OSError:

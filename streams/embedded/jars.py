@@ -1,7 +1,7 @@
 """The jars of Apache Kafka: pinned by a checked-in lock, fetched once, verified by SHA-256 at every use.
 
-Verifying all of them takes about a tenth of a second, so there is no stamp that could go stale: what is put on the
-class path is what the lock names, byte for byte.
+Verifying all of them takes about a tenth of a second, so there is no stamp that could go stale: what is put on the class path is
+byte for byte what the lock names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streams.errors import ExpectedError
 
 #: A folder that holds all the jars, for machines that cannot fetch them.
 JARS_VARIABLE = "MILESTONES_JARS"
-#: A Maven repository (URL or folder) to fetch from in place of Maven Central.
+#: A Maven repository (URL or folder) to fetch from instead of Maven Central.
 REPOSITORY_VARIABLE = "MILESTONES_MAVEN_REPOSITORY"
 
 KAFKA_VERSION = "4.4.0"
@@ -38,11 +38,11 @@ _FETCHERS = 4
 _FETCH_TIMEOUT_S = 30
 _MIB = 1024 * 1024
 
-Advance = Callable[[int], None]  # told the bytes that have arrived since the last call
+Advance = Callable[[int], None]  # called with the number of bytes received since the last call
 
 
 class _CancelledError(Exception):
-    """Ends the downloads still running when another one has failed or the person has interrupted."""
+    """Ends the downloads still running when another one has failed or the user has interrupted."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
-        """As Maven writes it: `groupId:artifactId:version`."""
+        """Its Maven coordinates, `groupId:artifactId:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property
     def file_name(self) -> str:
-        """As Maven names the file."""
+        """Its file name in a Maven repository."""
         return f"{self.artifact}-{self.version}.jar"
 
     def matches(self, path: Path) -> bool:
-        """Whether the file is the jar of the lock, byte for byte."""
+        """Whether the file is byte for byte the jar that the lock names."""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
@@ -88,19 +88,19 @@ def _parse(line: str) -> Jar:
 
 
 def jars_dir() -> Path:
-    """Where the jars are: the folder that was set, else the one in the user's cache."""
+    """The folder of the jars: the one that was set, else one in the user's cache."""
     given = os.environ.get(JARS_VARIABLE)
     return Path(given).expanduser() if given else cache_root() / "jars"
 
 
 def missing_jars(jars: Sequence[Jar] | None = None) -> tuple[Jar, ...]:
-    """The jars of the lock, or these, that are not in `jars_dir()`."""
+    """The jars of the lock, or of those given, that are not in `jars_dir()`."""
     folder = jars_dir()
     return tuple(jar for jar in (locked_jars() if jars is None else jars) if not (folder / jar.file_name).is_file())
 
 
 def repository() -> str:
-    """The Maven repository to fetch from, fit for a message: without user name and password."""
+    """The Maven repository to fetch from, as shown in messages: without user name and password."""
     parts = urlsplit(_repository())
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else _repository()
 
@@ -116,11 +116,11 @@ def _maven_central() -> str:
 
 
 def ensure_jars(say: Callable[[str], None], jars: Sequence[Jar] | None = None) -> list[Path]:
-    """The jars for the class path, in the order of the lock; fetched where missing.
+    """The jars for the class path, in the order of the lock; missing ones are fetched.
 
     Args:
         say: Called with one line before anything slow.
-        jars: Those of another lock.
+        jars: The jars of another lock.
 
     Raises:
         ExpectedError: A jar is not what the lock names, cannot be fetched or cannot be stored.
@@ -153,7 +153,7 @@ def _fetch_missing(say: Callable[[str], None], wanted: Sequence[Jar]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _sole_fetcher(folder, say):
-            missing = missing_jars(wanted)  # none, where another process fetched them while this one waited
+            missing = missing_jars(wanted)  # none if another process has fetched them while this one waited
             if missing:
                 size_mib = sum(jar.size for jar in missing) // _MIB + 1
                 refuse_full_disk(folder, 2 * size_mib, "fetching Apache Kafka")
@@ -170,7 +170,7 @@ def _fetch_missing(say: Callable[[str], None], wanted: Sequence[Jar]) -> None:
 
 @contextmanager
 def _sole_fetcher(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """One process fetches, others wait for it; what a killed one left half-fetched is removed."""
+    """Lets one process fetch while others wait; removes what a killed one left half-fetched."""
     with (folder / ".lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,7 +183,7 @@ def _sole_fetcher(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _fetch(jars: Sequence[Jar], folder: Path) -> None:
-    """Downloads side by side; the first failure ends the rest."""
+    """Downloads in parallel; the first failure ends the rest."""
     cancelled = threading.Event()
     with (
         tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch,
@@ -195,7 +195,7 @@ def _fetch(jars: Sequence[Jar], folder: Path) -> None:
             if not cancelled.is_set():
                 _fetch_one(jar, folder, Path(scratch), lambda count: _advance(advance, count, cancelled))
 
-        # Largest first, so that no large one is left for the end.
+        # Largest first, so that no large download is left for the end.
         futures = [pool.submit(fetch, jar) for jar in sorted(jars, key=lambda jar: -jar.size)]
         try:
             for future in futures:
@@ -219,22 +219,22 @@ def _fetch_one(jar: Jar, folder: Path, scratch: Path, advance: Advance) -> None:
             f"name a repository that does not alter files with {REPOSITORY_VARIABLE}, or a folder of jars with "
             f"{JARS_VARIABLE}"
         )
-    # A copy from a folder that serves as repository must not take the file away from it.
+    # If the repository is a folder, the file must be copied, not moved out of it.
     if not path.is_relative_to(scratch):
         path = Path(shutil.copy(path, scratch / jar.file_name))
     path.replace(folder / jar.file_name)
 
 
 def _resolve(jar: Jar, scratch: Path, advance: Advance) -> Path:
-    """The jar from the repository, by jgo.
+    """Gets the jar from the repository with jgo.
 
     Raises:
-        ExpectedError: The repository is out of reach or has no such file.
+        ExpectedError: The repository is unreachable or has no such file.
     """
     import requests  # noqa: PLC0415 - takes long to import and is rarely needed
     from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - likewise
 
-    # jgo warns of SHA-1 sums that differ; the SHA-256 of the lock is what decides here.
+    # jgo warns about differing SHA-1 sums; here the SHA-256 of the lock decides.
     logging.getLogger("jgo").setLevel(logging.ERROR)
 
     @contextmanager
@@ -263,7 +263,7 @@ def refuse_unreachable(jar: Jar, timeout_s: float = 10.0) -> None:
     """Asks the repository whether it has a jar, without fetching it.
 
     Raises:
-        ExpectedError: It cannot be reached or has no such file; or there is nothing to ask, as a folder was set.
+        ExpectedError: It cannot be reached or has no such file; or there is nothing to ask, because a folder of jars was set.
     """
     import requests  # noqa: PLC0415 - takes long to import and is rarely needed
 
@@ -295,13 +295,13 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, exceptions.ConnectionError | exceptions.Timeout):
         return "it cannot be reached"
-    if isinstance(error, ValueError):  # requests' family for URLs that are none
+    if isinstance(error, ValueError):  # requests' family of errors for invalid URLs
         return "that is neither a URL nor a folder"
     return f"the download broke off ({type(error).__name__})"
 
 
 def _progress(total: int) -> AbstractContextManager[Advance]:
-    """A progress bar on a terminal, nothing if stderr is a pipe or a file."""
+    """A progress bar on a terminal; nothing if stderr is a pipe or a file."""
     return _bar(total) if sys.stderr.isatty() else contextlib.nullcontext(lambda _count: None)
 
 

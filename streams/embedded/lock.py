@@ -1,4 +1,4 @@
-"""One broker at a time in a data directory."""
+"""Allows one broker at a time in a data directory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class DataLock:
     The lock is on an open file whose descriptor the broker inherits: it lasts exactly as long as the data is in use.
 
     Args:
-        data_dir: Created where missing.
-        patience_s: How long to wait for a broker that is on its way out because the program that started it has died.
+        data_dir: The directory; created if missing.
+        patience_s: How long to wait for a broker that is about to end because the program that started it has died.
 
     Raises:
-        ExpectedError: Another broker uses the directory, or it cannot be made.
+        ExpectedError: Another broker uses the directory, or it cannot be created.
     """
 
     def __init__(self, data_dir: Path, *, patience_s: float) -> None:
@@ -49,7 +49,7 @@ class DataLock:
         os.pwrite(self.fd, str(os.getpid()).encode(), 0)
 
     def close(self) -> None:
-        """Gives this process' share of the lock back."""
+        """Releases this process's share of the lock."""
         os.close(self.fd)
 
     def _acquire(self, deadline: float) -> None:
@@ -69,7 +69,7 @@ class DataLock:
                 return
 
     def _owner(self) -> int | None:
-        """The process that started the broker; None once its supervisor has seen that process end."""
+        """The process that started the broker; None once the supervisor has noticed its end."""
         text = os.pread(self.fd, 20, 0).decode("ascii", errors="replace")
         return int(text) if text.isdigit() else None
 

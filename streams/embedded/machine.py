@@ -1,4 +1,4 @@
-"""What the machine gives: cache folder, memory, disk, ports."""
+"""What the machine provides: cache folder, memory, disk, ports."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-#: Ports are taken from below the ranges that Linux (32768 up) and macOS (49152 up) use for outgoing connections. A port
-#: from those ranges may be given to any connection between choosing and binding it, and a connection to it that is
-#: tried before the server listens can be connected to itself.
+#: Ports are taken from below the ranges that Linux (32768 up) and macOS (49152 up) use for outgoing connections. A port in those
+#: ranges may be given to any connection between choosing and binding it, and a connection attempt before the server listens may
+#: be connected to itself.
 _PORTS = range(20_000, 32_768)
 _MIB = 1024 * 1024
 
 
 def cache_root() -> Path:
-    """The folder for what can be fetched or computed again: `$XDG_CACHE_HOME/milestones`, else in the home folder."""
+    """The folder for what can be fetched or computed again: `$XDG_CACHE_HOME/milestones`, else one in the home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # noqa: PTH117 - a text; XDG says to ignore relative paths
+    if os.path.isabs(base):  # noqa: PTH117 - a string; XDG says to ignore relative paths
         return Path(base) / "milestones"
     home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     return Path(home) / ".cache" / "milestones"
 
 
 def free_port(besides: Collection[int | None] = ()) -> int:
-    """A free port on the loopback address, none of those that are meant for something else.
+    """A free port on the loopback address, other than those in `besides`, which are meant for something else.
 
     Raises:
-        ExpectedError: A thousand ports tried were all taken.
+        ExpectedError: A thousand ports were tried, and all are taken.
     """
     for port in random.sample(_PORTS, 1000):
         if port not in besides and port_is_free(port):
@@ -48,7 +48,7 @@ def free_port(besides: Collection[int | None] = ()) -> int:
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on this port of the loopback address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the broker does: connections of an earlier server that are still being wound up are no obstacle.
+        # As the broker does: connections of an earlier server that linger in TIME_WAIT are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -59,16 +59,16 @@ def port_is_free(port: int) -> bool:
 
 
 def free_disk_mb(path: Path) -> int:
-    """Free space, in MiB, where `path` is or would be."""
+    """Free disk space, in MiB, where `path` is or would be."""
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     return shutil.disk_usage(existing).free // _MIB
 
 
 def refuse_full_disk(path: Path, needed_mb: int, purpose: str) -> None:
-    """Fails early where the disk has less than `needed_mb` MiB free.
+    """Fails early if the disk has less than `needed_mb` MiB free.
 
     Raises:
-        ExpectedError: Too little space.
+        ExpectedError: There is too little space.
     """
     free_mb = free_disk_mb(path)
     if free_mb < needed_mb:
@@ -78,16 +78,16 @@ def refuse_full_disk(path: Path, needed_mb: int, purpose: str) -> None:
 
 
 def available_memory_mb() -> int | None:
-    """Memory, in MiB, that a new process can have without swapping; None where the system does not tell."""
+    """Memory, in MiB, that a new process can get without swapping; None if the system does not tell."""
     limits = [value for value in (_meminfo_available_mb(), _cgroup_available_mb()) if value is not None]
     return min(limits, default=None)
 
 
 def refuse_short_memory(heap_mb: int) -> None:
-    """Fails early where a broker with a heap of at most `heap_mb` MiB would not even get going.
+    """Fails early if a broker with a heap of at most `heap_mb` MiB could not even start.
 
     Raises:
-        ExpectedError: Too little memory.
+        ExpectedError: There is too little memory.
     """
     needed_mb, available_mb = memory_needed_mb(heap_mb), available_memory_mb()
     if available_mb is not None and available_mb < needed_mb:
@@ -111,7 +111,7 @@ def _meminfo_available_mb() -> int | None:
 
 
 def _cgroup_available_mb(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """What the container's memory limit (cgroup v2) leaves; file cache that can be given back counts as free."""
+    """What the container's memory limit (cgroup v2) leaves; reclaimable file cache counts as free."""
     try:
         path = next(line[3:] for line in own.read_text(encoding="utf-8").splitlines() if line.startswith("0::"))
         group = root / path.lstrip("/")

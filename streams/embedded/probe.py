@@ -12,9 +12,9 @@ _CORRELATION_ID = 0x6D696C65
 
 
 def answers(host: str, port: int, timeout_s: float = 2.0) -> bool:
-    """Whether a broker answers an ApiVersions request, the first one of every Kafka client.
+    """Whether a broker answers an ApiVersions request, the first that every Kafka client sends.
 
-    A port that merely accepts connections is not enough: a broker listens before it serves.
+    An open port is not enough: a broker listens before it serves.
     """
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
@@ -31,10 +31,10 @@ def _request() -> bytes:
 
 
 def _is_answer(start: bytes) -> bool:
-    """Of a response: its length (4 bytes), our correlation id (4), error code 0 (2).
+    """Whether these are the first bytes of a response: length (4 bytes), our correlation id (4), error code 0 (2).
 
-    Anything else is no broker; also not our own request, which comes back where nobody listens and TCP has connected
-    the socket to itself.
+    Anything else is not a broker; nor is our own request, which comes back if nothing listens and TCP has connected the socket
+    to itself.
     """
     if len(start) < 10:
         return False

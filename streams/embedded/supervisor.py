@@ -1,15 +1,14 @@
 """Runs one child process that must not outlive another: `supervisor.py PARENT_PID GRACE_S LOCK_FD COMMAND...`.
 
-A process that is killed cannot stop its children, and the kernel's help differs: Linux can signal a child when the
-*thread* that started it ends, macOS cannot at all. So this small process stands between: it holds the reading end of
-a pipe as its standard input, whose other end only the parent has. When the parent ends, however it ends, the pipe
-closes and the child is asked to stop (SIGTERM) and after `GRACE_S` seconds made to (SIGKILL). Should a fork of the
-parent still hold the pipe, the changed parent id tells the same.
+A killed process cannot stop its children, and kernels differ in their help: Linux can signal a child when the *thread* that
+started it ends, macOS cannot at all. So this small process stands in between: its standard input is the read end of a pipe whose
+other end only the parent has. When the parent ends, however it ends, the pipe closes, and the child is asked to stop (SIGTERM) and
+after `GRACE_S` seconds forced to (SIGKILL). If a fork of the parent still holds the pipe, the changed parent id tells the same.
 
-The descriptor `LOCK_FD` is handed down, so that a file lock taken on it holds until the child, too, has ended. The first
-line on standard output is the process id of the child. The supervisor ends with the child, as the child ended: exit code,
-or 128 + signal. It runs by path under `python -I -S` and imports nothing but the standard library, so that it starts in
-a few hundredths of a second whatever the environment.
+The descriptor `LOCK_FD` is passed on, so that a file lock taken on it holds until the child, too, has ended. The first line on
+standard output is the child's process id. The supervisor exits as the child did: with its exit code, or 128 + signal. It runs by
+path under `python -I -S` and imports only the standard library, so that it starts in a few hundredths of a second whatever the
+environment.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(BrokenPipeError):  # the parent ended at once: the loop below sees it
         print(child.pid, flush=True)  # noqa: T201 - the protocol with the parent
     _await_reason_to_stop(child, parent_pid, wake)
-    os.ftruncate(lock_fd, 0)  # the lock has no owner any more: who wants it next need not give up, only wait
+    os.ftruncate(lock_fd, 0)  # the lock no longer has an owner: others need only wait, not give up
     return _stop(child, grace_s)
 
 
 def _wake_on_signals() -> int:
-    """Has signals, and the end of the child, make the returned descriptor readable."""
+    """Makes the returned descriptor readable on signals, and when the child ends."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -55,7 +54,7 @@ def _start(command: list[str], lock_fd: int) -> subprocess.Popen[bytes]:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def die_with_the_supervisor() -> None:
-        # Holds only between this process and the child, and this process has one thread: the one that starts it.
+        # Tied to the thread that starts the child; this process has only one.
         if libc is not None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""What a worker would make of an event, without Kafka: the verdict, the canonical form, the ids."""
+"""Judges events as a worker would, without Kafka: the verdict, the canonical form, the ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-#: What makes a JSON object a record rather than an event.
+#: Keys that make a JSON object a record rather than an event.
 _RECORD: Final = ("value", "value_b64")
 _COMPRESSED: Final = "compressed"
 _READ_AS_TEXT: Final = frozenset({_COMPRESSED, "utf_16"})
@@ -33,16 +33,16 @@ _READ_AS_TEXT: Final = frozenset({_COMPRESSED, "utf_16"})
 
 @dataclass(frozen=True)
 class EventVerdict:
-    """What becomes of one event.
+    """The verdict on one event.
 
     Attributes:
-        number: Of its line, from 1.
-        rejection: Why it would be a dead letter; `None` where it would not.
-        topic: The topic that it belongs on, or was said to be on.
-        key: Of its record.
-        partition: Its home, of the partitions of the installation.
-        made_good: What is not as the contract would write it, a line each.
-        event: The canonical form, structured JSON.
+        number: Its line number, from 1.
+        rejection: Why it would become a dead letter; `None` if it would not.
+        topic: The topic it belongs on, or was said to be on.
+        key: The key of its record.
+        partition: Its home among the installation's partitions.
+        made_good: Tolerated deviations from the contract, a line each.
+        event: The canonical form, as structured JSON.
     """
 
     number: int
@@ -54,7 +54,7 @@ class EventVerdict:
     event: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, for programs."""
         if self.rejection is not None:
             return {
                 "line": self.number,
@@ -78,7 +78,7 @@ class EventVerdict:
 
 @dataclass(frozen=True)
 class _Given:
-    """A record as it was handed in."""
+    """A record as given."""
 
     number: int
     candidate: Candidate
@@ -101,20 +101,20 @@ class EventChecker:
     def check(self, content: bytes, topic: str | None = None, *, unpacks: bool = True) -> list[EventVerdict]:
         """The verdicts on what a file holds: events in any form that `publish` reads, or records, or one raw value.
 
-        A record is an object with `value` (a text) or `value_b64`, and if wanted `key`, `headers` and `topic`.
+        A record is an object with `value` (a string) or `value_b64`, and optionally `key`, `headers` and `topic`.
 
         Args:
             content: The file.
-            topic: Name of the topic that all are on; else each is on that of its type.
-            unpacks: Whether what is compressed is unpacked, as that of files; else it is judged as a worker would.
+            topic: Name of the topic that all are on; by default each is on that of its type.
+            unpacks: Whether compressed content is decompressed, as for files; else it is judged as a worker would.
 
         Raises:
-            ValueError: The file is none of events; or there is no such topic.
+            ValueError: The file holds no events; or there is no such topic.
         """
         return self.verdicts(self.lines(content, unpacks=unpacks), topic)
 
     def lines(self, content: bytes, *, unpacks: bool = True) -> Sequence[NumberedLine]:
-        """The events of a file, or the one raw value that it is; arguments and errors as of `check`."""
+        """The events of a file, or its one raw value; arguments and errors as of `check`."""
         wrapper = of_bytes(content)
         if wrapper not in {None, *_READ_AS_TEXT} or (wrapper == _COMPRESSED and not unpacks):
             return [NumberedLine(1, content)]

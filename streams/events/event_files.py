@@ -1,7 +1,7 @@
-"""Events in files as people have them: lines, a JSON array, JSON objects over several lines; compressed, in UTF-16.
+"""Reads events from files as people have them: one per line, a JSON array, JSON objects over several lines; compressed, in UTF-16.
 
-What a file is, is told by its first bytes. `EventReader` takes the file in pieces as they come, so that a pipe that is slow
-is not held up, and gives each event with the number of its line; whether it is one the codec decides.
+The first bytes tell what a file is. `EventReader` takes the file in pieces as they come, so that events of a slow pipe are not
+delayed, and returns each event with its line number; whether it is a valid event is up to the codec.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_EVENT_BYTES: Final = 16 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _ENCODINGS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-#: Beginnings of files that hold no events as text → what they are.
+#: First bytes of files that hold no events as text, and what such files are.
 _OTHERS: Final = (
     (b"PK\x03\x04", "an Excel file or another zip archive"),
     (b"PAR1", "a Parquet file"),
@@ -34,13 +34,13 @@ _ENOUGH_TO_TELL: Final = 1 << 20
 
 
 class NumberedLine(NamedTuple):
-    """One event of a file, or what stands in its place.
+    """One event of a file, or whatever is in its place.
 
     Attributes:
-        number: Of the line it begins in, from 1.
+        number: The number of the line it begins in, from 1.
         text: Its JSON.
-        topic: Where it goes, as in `streams.kafka.publication`, where that is known; else -1.
-        key: Of its record, where `topic` is known.
+        topic: Where it goes, as in `streams.kafka.publication`, if known; else -1.
+        key: The key of its record, if `topic` is known.
     """
 
     number: int
@@ -51,7 +51,7 @@ class NumberedLine(NamedTuple):
 
 class _Splitter(Protocol):
     def feed(self, text: bytes, *, last: bool) -> list[NumberedLine]:
-        """The events that are whole."""
+        """The events that are complete."""
 
 
 class EventReader:
@@ -69,10 +69,10 @@ class EventReader:
         self._text = b""
 
     def feed(self, piece: bytes) -> list[NumberedLine]:
-        """Takes the next bytes, none at the end, and gives the events that are whole now.
+        """Takes the next bytes, none at the end, and returns the events that are complete now.
 
         Raises:
-            ValueError: The file is none of events, or is damaged; the text says what it is.
+            ValueError: The file holds no events, or is damaged; the message says what it is.
         """
         last = not piece
         if self._decoder is None:
@@ -96,14 +96,14 @@ def events_of(content: bytes) -> list[NumberedLine]:
     """All events of a file.
 
     Raises:
-        ValueError: The file is none of events, or is damaged.
+        ValueError: The file holds no events, or is damaged.
     """
     reader = EventReader()
     return [*reader.feed(content), *(reader.feed(b"") if content else ())]
 
 
 class _Decoder:
-    """From the bytes of a file to UTF-8 without a byte order mark."""
+    """Converts the bytes of a file to UTF-8 without a byte order mark."""
 
     def __init__(self, start: bytes) -> None:
         self.words: list[str] = []
@@ -159,7 +159,7 @@ class _Decoder:
             raise ValueError("is compressed and damaged: copy it again") from None
 
     def _unzipped(self, piece: bytes, *, last: bool) -> bytes:
-        """Several gzip files behind each other are one."""
+        """Concatenated gzip files are read as one."""
         out = []
         while piece and self._unzip is not None:
             out.append(self._unzip.decompress(piece))
@@ -167,7 +167,7 @@ class _Decoder:
             if self._unzip.eof:
                 self._unzip = zlib.decompressobj(31)
                 self._fresh = True
-                piece = piece.lstrip(b"\0")  # padding behind the last one
+                piece = piece.lstrip(b"\0")  # padding after the last one
             else:
                 self._fresh = False
         if last and not self._fresh:
@@ -185,7 +185,7 @@ def _refuse_others(start: bytes) -> None:
 
 
 def _kind_of(text: bytes, *, last: bool) -> type[_Lines | _Objects] | None:
-    """How events are parted in a text that begins so; `None` where more of it has to be seen."""
+    """How events are separated in a text that begins like this; `None` if more of it is needed to tell."""
     begins = text.lstrip(_WHITE)
     if not begins:
         return _Lines if last else None
@@ -198,7 +198,7 @@ def _kind_of(text: bytes, *, last: bool) -> type[_Lines | _Objects] | None:
         return None
     if _depth_of(first) == 0:
         return _Lines
-    # The first object is not over in its line: it goes on in the next, or it is broken and the next begins another one.
+    # The first object does not end in its line: either it continues in the next, or it is broken and the next begins another one.
     following = rest.lstrip(_WHITE)
     if not following and not last:
         return None
@@ -213,7 +213,7 @@ def _depth_of(line: bytes) -> int:
 
 
 class _Lines:
-    """One event a line."""
+    """One event per line."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -233,9 +233,9 @@ class _Lines:
 
 
 class _Objects:
-    """Events over several lines: the members of an array, or objects one after the other.
+    """Events over several lines: the elements of an array, or consecutive objects.
 
-    What stands between them and belongs to neither is given as if it were an event, so that it is named and not passed over.
+    Anything between them is returned as if it were an event, so that it is reported and not passed over.
     """
 
     def __init__(self) -> None:
@@ -267,12 +267,12 @@ class _Objects:
         return found
 
     def _scan(self, text: bytes, found: list[NumberedLine]) -> tuple[int, int]:
-        """Finds the objects that are whole; returns how far they go, and how far the text was looked at."""
+        """Finds the complete objects; returns how far they extend, and how far the text was scanned."""
         taken, position = max(self._start, 0), self._scanned
         while match := _TOKEN.search(text, position):
             token = match[0]
             if token == b'"':
-                break  # a text that is not over: wait for the rest
+                break  # an unfinished string: wait for the rest
             position = match.end()
             if token in {b"{", b"["}:
                 if self._depth == 0:

@@ -1,4 +1,4 @@
-"""Events of a file as records for the source topics, checked as the workers will check them."""
+"""Turns a file's events into records for the source topics, checked as the workers will check them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _KEY_FIELDS = {
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A line that is no event the service would count, and why."""
+    """A line that is not an event the service would count, and why."""
 
     number: int
     rejection: Rejection
@@ -60,8 +60,8 @@ class LineChecker:
     Args:
         future_limit_s: How far ahead of now an event's time may be.
         now_ms: The clock, milliseconds since 1970.
-        void_topic: `ORDERS`, `DELIVERIES` or `PRODUCTION`: where events that void others of an order go.
-        backfill: Mark the events as history.
+        void_topic: `ORDERS`, `DELIVERIES` or `PRODUCTION`: where events that void others go.
+        backfill: Whether to mark the events as history.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class LineChecker:
         self._now_ms = now_ms
 
     def check(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine]]:
-        """Records of the lines that are events, in their order, and the other lines; blank lines are neither."""
+        """The records of the lines that are events, in order, and the other lines; blank lines are neither."""
         records, rejected, _ = self.judge(lines)
         return records, rejected
 
     def judge(self, lines: Sequence[NumberedLine]) -> tuple[list[Publication], list[RejectedLine], list[Fact]]:
-        """The same, and the facts of the orders, deliveries and vehicles among the records."""
+        """As `check`, and the facts of the orders, deliveries and vehicles among the records."""
         given = [line for line in lines if line.topic >= 0 or line.text.strip()]
         records = [
             self._record(line.text.strip()) if line.topic < 0 else Publication(line.topic, line.key, line.text)
@@ -116,12 +116,12 @@ class LineChecker:
 
 
 def topic_of(kind: object, void_topic: int = ORDERS) -> int:
-    """Where events of a type go; voids, and types that are not known, to a topic that every installation has."""
+    """Where events of a type go; voids go to `void_topic`, and so do unknown types, since every installation has that."""
     return _TOPICS.get(kind.strip(), void_topic) if isinstance(kind, str) else void_topic
 
 
 def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
-    """The key of a structured event as a worker wants it; `None` where the data do not say."""
+    """The key of a structured event as a worker expects it; `None` if the data do not tell."""
     data = data_of(event)
     is_campaign = topic == TARGETS and "campaign" in data and "target_id" not in data
     if is_campaign:
@@ -142,7 +142,7 @@ def key_of(event: Mapping[str, Any], topic: int) -> bytes | None:
 
 
 def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of a structured event, also where they are a JSON text or in base64; empty where they are no object."""
+    """The data of a structured event, also if given as JSON text or in base64; empty if they are not an object."""
     data = event.get("data")
     encoded = event.get("data_base64")
     if data is None and isinstance(encoded, str):
@@ -156,7 +156,7 @@ def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def loosely(text: bytes | str) -> dict[str, Any]:
-    """The JSON object as far as topic and key are concerned; whether it is valid the codec decides."""
+    """The JSON object, parsed well enough to find topic and key; whether it is valid is up to the codec."""
     try:
         event = decode_document(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Follows the ledger's changelog, finds orders in it, and knows how far the ledger is.
+"""Follows the ledger's changelog, finds orders in it, and knows how far the ledger has got.
 
-What is found is what the ledger has committed; `Reach` says whether that is everything there is. Both are of one moment: first
-the ends of the sources are asked for, then the changelog is read to its end.
+It finds what the ledger has committed; `Reach` says whether that is everything. Both are as of one moment: first the ends of the
+sources are asked for, then the changelog is read to its end.
 """
 
 from __future__ import annotations
@@ -52,29 +52,29 @@ if TYPE_CHECKING:
     from streams.kafka.records import LogRecord
     from streams.settings import Settings
 
-#: Waiting records of so many at most are looked at, for those of the order that is asked for.
+#: At most this many waiting records are searched for those of the requested order.
 _LOOKED_AT: Final = 20_000
 _FETCH_BYTES: Final = 1 << 20
 _IN_A_THREAD: Final = 50
 _CHECK_INTERVAL_S: Final = 30.0
-#: Where nothing was written, a marker is this many offsets before the end at most, with its transaction's own record.
+#: The last ledger marker of an idle partition is at most this many offsets before its end, Kafka's transaction marker included.
 _TAIL: Final = 64
-#: Chunks that are fetched together: so many at most, each so near the one before.
+#: Chunks fetched together: at most this many, each at most so many offsets from the previous one.
 _BLOCK: Final = 32
 _NEAR: Final = 16
-#: Earlier moments that are remembered; one that is younger than a minute, by any broker's clock, is asked for again.
+#: Earlier moments to remember; one less than a minute old is asked for again, since brokers' clocks may differ.
 _MOMENTS: Final = 64
 _SETTLED_US: Final = 60_000_000
-#: No limit on the future: that was checked on arrival.
+#: No limit on how far in the future: that was checked on arrival.
 _NO_LIMIT_US: Final = 1 << 62
 
 
 class Waiting(NamedTuple):
-    """Records that were published and that the ledger has not taken yet; `None` where the ledger has said nothing.
+    """Records that were published but not taken yet by the ledger.
 
     Attributes:
         records: How many, over all sources.
-        of_order: How many of them are of the order that was asked for; `None` where there are too many to look.
+        of_order: How many of them belong to the requested order; `None` if there are too many to search.
     """
 
     records: int
@@ -86,7 +86,7 @@ class FoundOrder:
     """An order as the ledger has it.
 
     Attributes:
-        order_id: Its number.
+        order_id: The order number.
         home: Its ledger partition.
         facts: Its events, in the order in which they were applied.
     """
@@ -98,12 +98,12 @@ class FoundOrder:
 
 @dataclass
 class Reach:
-    """How far an answer goes.
+    """How complete an answer is.
 
     Attributes:
-        waiting: What the ledger has not taken yet; `None` where it is not known, because a partition has never said.
-        rebuilding: Partitions that are read again from the beginning, without publishing.
-        copies: Ledger partition → exact copies of events it has met; those that have said nothing are left out.
+        waiting: What the ledger has not taken yet; `None` if unknown, because a partition has not written a marker yet.
+        rebuilding: Ledger partitions that are being rebuilt: they read from the beginning, without publishing.
+        copies: Ledger partition → number of exact copies of events it has met; only partitions that have a marker.
     """
 
     waiting: Waiting | None
@@ -112,7 +112,7 @@ class Reach:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of the order can be missing."""
+        """Whether no event of the order can be missing."""
         return self.waiting is not None and 0 in (self.waiting.records, self.waiting.of_order) and not self.rebuilding
 
 
@@ -120,8 +120,8 @@ class Finder:
     """Finds orders; see `opened`.
 
     Attributes:
-        ready: Whether the changelog was read to its end once.
-        done: Offsets of it that were read, of `total` to read.
+        ready: Whether the changelog has been read to its end once.
+        done: Offsets of the changelog read so far, of `total`.
     """
 
     def __init__(self, settings: Settings, reading: AIOKafkaConsumer, fetching: AIOKafkaConsumer) -> None:
@@ -143,7 +143,7 @@ class Finder:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, settings: Settings) -> AsyncIterator[Self]:
-        """A finder with its own connections; it goes on with what was kept on this machine, and keeps what it has read."""
+        """A finder with its own connections; it continues from the index kept on this machine, and keeps its own there."""
         async with (
             reader(settings) as reading,
             reader(settings) as fetching,
@@ -171,8 +171,8 @@ class Finder:
         """Reads the changelog to its end.
 
         Args:
-            partitions: Only these; all by default.
-            listener: Told of the progress.
+            partitions: Only these; by default all.
+            listener: Told about progress.
 
         Raises:
             ExpectedError: The changelog does not exist or may not be read.
@@ -197,7 +197,7 @@ class Finder:
                 self.done += index.next - before
                 listener.progress(index.next - before)
             for number in behind:
-                # What is left before the end are the records of transactions themselves.
+                # Only transaction markers remain before the end.
                 self._indexes[number].next = max(self._indexes[number].next, ends[tps[number]])
             if partitions is None:
                 self.ready = True
@@ -205,14 +205,14 @@ class Finder:
     async def _read(
         self, consumer: AIOKafkaConsumer, since: dict[tuple[str, int], int]
     ) -> AsyncIterator[list[LogRecord]]:
-        """The records of partitions from an offset on, up to their ends."""
+        """The records of partitions, from the given offsets up to their ends."""
         if since:
             async for records in read_to_end(self._settings, list(since), consumer=consumer, since=since):
                 yield records
             consumer.unsubscribe()
 
     async def _check(self, tps: dict[int, TopicPartition]) -> None:
-        """Starts over on a partition that is not the one that was read: of another topic of this name, or it ends earlier."""
+        """Starts over on a partition that is not the one read before: the topic was recreated, or the partition ends earlier."""
         if not self._is_there:
             await self._require_topic()
         now_s = time.monotonic()
@@ -227,7 +227,7 @@ class Finder:
         for number in asked:
             self._checked_s[number] = now_s
             index, first = self._indexes[number], younger.get(tps[number])
-            # Without ids: everything that was read is no younger than the youngest of it, in a topic that is still the same.
+            # Without topic ids: in the same topic, no offset that was read has a record newer than the newest one read.
             if (
                 ends[tps[number]] < index.next
                 or index.topic_id != topic_id
@@ -237,7 +237,7 @@ class Finder:
             index.topic_id = topic_id
 
     async def _younger(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Partition → the first offset whose record is younger than all that was read; those without one are left out."""
+        """Partition → the first offset whose record is newer than everything read; only partitions that have one."""
         asked = {tp: self._indexes[tp.partition].newest_ms + 1 for tp in tps}
         found = await self._reading.offsets_for_times(asked) if asked else {}
         return {tp: each.offset for tp, each in found.items() if each is not None}
@@ -255,7 +255,7 @@ class Finder:
         self._is_there = True
 
     async def keep(self) -> None:
-        """Keeps what was read for the next process, where this one may."""
+        """Keeps the index for the next process, if this one holds the folder."""
         if self._kept is None:
             return
         now = sum(index.next for index in self._indexes.values())
@@ -267,7 +267,7 @@ class Finder:
     # Finding --------------------------------------------------------------------------------------------------------
 
     async def order(self, order_id: str) -> FoundOrder | None:
-        """An order as the ledger has it, as far as was read; `None` where it has none of this number."""
+        """An order as the ledger had it when last read; `None` if there is none with this number."""
         home = self.home(order_id)
         blob = await self._blob(home, order_id)
         if blob is None:
@@ -283,7 +283,7 @@ class Finder:
         return None
 
     async def orders_with(self, *, vin: str = "", event_id: str = "") -> list[str]:
-        """Numbers of the orders that have an event with a VIN or an id, in order."""
+        """Numbers of the orders that have an event with a VIN or an event id, sorted."""
         kind, text = (VIN, vin.encode()) if vin else (EVENT, event_id.encode())
         at = 1 if vin else 0
         found: set[str] = set()
@@ -313,7 +313,7 @@ class Finder:
         first_us, end_us = self._zone.first_us(first), self._zone.first_us(last + timedelta(days=1))
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         for number, index in self._indexes.items():
-            # The latest chunk that has an order has it whole; whatever an older one says of it is of before.
+            # The latest chunk with an order has it whole; older ones have earlier versions of it.
             seen: set[str] = set()
             for block in _blocks(index.find_days(days, of_vehicles=of_vehicles)):
                 found = await self._chunks(number, block)
@@ -324,7 +324,7 @@ class Finder:
                             yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
 
     async def orders(self) -> AsyncIterator[FoundOrder]:
-        """Every order there is."""
+        """Every order."""
         for number, index in self._indexes.items():
             seen: set[str] = set()
             for block in _blocks(sorted(index.chunks, reverse=True)):
@@ -336,11 +336,11 @@ class Finder:
                             yield FoundOrder(order_id, number, unpack(order_id, blob, index.vocabulary.words))
 
     async def _chunk(self, number: int, offset: int) -> Entries:
-        """What the chunk at an offset holds; nothing where it is gone."""
+        """The entries of the chunk at an offset; none if it is gone."""
         return (await self._chunks(number, [offset])).get(offset, [])
 
     async def _chunks(self, number: int, offsets: Sequence[int]) -> dict[int, Entries]:
-        """What the chunks at some offsets that are near each other hold, without those that are gone."""
+        """The entries of chunks at neighbouring offsets, without chunks that are gone."""
         tp = TopicPartition(self._topic, number)
         last = max(offsets)
         found: dict[int, Entries] = {}
@@ -358,7 +358,7 @@ class Finder:
         return found
 
     async def moment(self, appended_us: int) -> Moment:
-        """What the sources had when the last of it had been appended at a time, microseconds since 1970."""
+        """What the sources held at a moment: everything appended up to a time, microseconds since 1970."""
         if (known := self._moments.get(appended_us)) is not None:
             return known
         found = await Moment.at(self._fetching, self._catalogue.names(), appended_us)
@@ -369,7 +369,7 @@ class Finder:
         return found
 
     async def copies(self, found: FoundOrder, listener: Listener = Listener()) -> list[Fact]:  # noqa: B008 - frozen
-        """The records that bring an event of an order again, of what its home partition has been given; reads all of that."""
+        """The records that repeat an event of an order; reads all source partitions of its home for that."""
         numbers = {name: number for number, name in self._catalogue.names().items()}
         rerouted = self._catalogue.rerouted.name
         counts = await partition_counts(self._fetching, [*numbers, rerouted])
@@ -403,19 +403,19 @@ class Finder:
     # How far the ledger is ------------------------------------------------------------------------------------------
 
     async def look(self, order_id: str, partitions: Iterable[int] | None = None) -> tuple[FoundOrder | None, Reach]:
-        """An order, and how far what is known of it goes, both as of the moment of asking.
+        """An order and how complete it is, both as of the moment of asking.
 
         Args:
-            order_id: Its number.
-            partitions: Of the changelog, those to read; all by default.
+            order_id: The order number.
+            partitions: Partitions of the changelog to read; by default all.
         """
         ends = await self._source_ends()
-        # Read after the ends were asked for: what was taken in by then is in it.
+        # Read after the ends were asked for, so that it has everything the ledger had taken by then.
         await self.read_on(partitions)
         return await self.order(order_id), await self._reach(ends, order_id)
 
     async def reach(self) -> Reach:
-        """How far everything goes that is found, as of the moment of asking."""
+        """How complete everything is that can be found, as of the moment of asking."""
         ends = await self._source_ends()
         await self.read_on()
         return await self._reach(ends, None)
@@ -456,7 +456,7 @@ class Finder:
             return Waiting(0, 0)
         if between > _LOOKED_AT:
             return Waiting(between, None)
-        # Among them are the records of transactions, which are no events: so they are looked at.
+        # Some of these offsets are transaction markers, not events, so the records are read.
         records = of_order = 0
         async with self._fetch_lock:
             since = {(tp.topic, tp.partition): first for tp, first in gaps.items()}
@@ -467,7 +467,7 @@ class Finder:
         return Waiting(records, of_order)
 
     async def counted_by(self) -> Settings:
-        """The settings with the campaigns that the ledger says it counts: events may have announced others."""
+        """The settings with the campaigns that the ledger counts now: events may have announced other ones."""
         markers = [marker for marker in (await self._markers()).values() if marker is not None]
         last = max(markers, key=lambda each: Announcement.parse(each.announced).number, default=None)
         if last is None or last.campaigns == Campaigns(self._settings.campaigns).text:
@@ -475,7 +475,7 @@ class Finder:
         return self._settings.with_campaigns(Campaigns.parse(last.campaigns))
 
     async def _markers(self) -> dict[int, Marker | None]:
-        """The last marker of each partition; those whose changelog was not read are looked up at its end."""
+        """The last marker of each partition; if its changelog has not been read, it is looked up at the end."""
         missing = {n: index for n, index in self._indexes.items() if index.marker is None or not self.ready}
         markers = {number: index.marker for number, index in self._indexes.items()}
         if not missing:
@@ -491,12 +491,12 @@ class Finder:
 
 
 def _content(fact: Fact) -> tuple[object, ...]:
-    """By which two records with one identity are the same event."""
+    """What makes two records with one identity the same event."""
     return fact.kind, fact.time_us, fact.vin, fact.dims, fact.extra, fact.voids
 
 
 def _blocks(offsets: Sequence[int]) -> Iterator[list[int]]:
-    """Offsets that fall, in groups that one fetch brings: near each other, and not too many."""
+    """Descending offsets in groups for one fetch each: near each other, and not too many."""
     block: list[int] = []
     for offset in offsets:
         if block and (len(block) == _BLOCK or block[-1] - offset > _NEAR):
@@ -508,7 +508,7 @@ def _blocks(offsets: Sequence[int]) -> Iterator[list[int]]:
 
 
 class _Kept:
-    """The folder in which what was read is kept; one process at a time writes there."""
+    """The folder that keeps the index; one process at a time writes there."""
 
     def __init__(self, settings: Settings) -> None:
         cluster = re.sub(r"[^A-Za-z0-9.:-]", "-", settings.bootstrap_servers)[:200]
@@ -517,7 +517,7 @@ class _Kept:
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = self.folder.stat()
-            # In a folder for everybody, somebody else could have made it first.
+            # In a world-writable folder, someone else could have created it first.
             if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 self.folder = self.folder / "none"
                 return
@@ -529,12 +529,12 @@ class _Kept:
                 lock.close()
 
     def load(self, indexes: dict[int, PartitionIndex]) -> None:
-        """Goes on with what is there."""
+        """Loads what was kept."""
         for number, index in indexes.items():
             index.load(self.folder / str(number))
 
     def save(self, indexes: dict[int, PartitionIndex]) -> None:
-        """Keeps what has been read, if no other process does."""
+        """Keeps the index, unless another process holds the folder."""
         if self._lock is None:
             return
         with contextlib.suppress(OSError):
@@ -545,6 +545,6 @@ class _Kept:
                     shutil.rmtree(self.folder / str(number), ignore_errors=True)
 
     def close(self) -> None:
-        """Leaves the folder to the next process."""
+        """Releases the folder for the next process."""
         if self._lock is not None:
             self._lock.close()

@@ -1,6 +1,6 @@
-"""One partition of the ledger's changelog: which of its chunks are current, what they hold, its words, its last marker.
+"""The index of one changelog partition: its current chunks and what they hold, its vocabulary, its last marker.
 
-Of the orders themselves nothing is kept but hashes of their numbers, of the ids of their events, of VINs, and of their dates.
+Of the orders themselves it keeps only hashes: of order numbers, event ids, VINs and dates.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from streams.domain.zone import BusinessZone
     from streams.kafka.records import LogRecord
 
-#: What can be looked for; the number begins the hash, so that an order and an event of one text are two.
+#: What can be searched for; the number is part of the hash, so that an order and an event with the same text differ.
 ORDER: Final = 1
 EVENT: Final = 2
 VIN: Final = 3
 DAY: Final = 4
-#: A date of an event that names a vehicle: deliveries are written on their day, whenever their orders were placed.
+#: The date of an event that names a vehicle: deliveries are written on their day, whenever their orders were placed.
 VEHICLE_DAY: Final = 5
 
 _MANIFEST: Final = "index.json"
@@ -42,7 +42,7 @@ _FORMAT: Final = 3
 
 
 def hash_of(kind: int, text: bytes) -> int:
-    """The hash under which something is found."""
+    """The hash under which something is indexed."""
     return crc32(text, kind)
 
 
@@ -52,18 +52,18 @@ def _day_hash(ordinal: int, kind: int) -> int:
 
 
 class PartitionIndex:
-    """What is where in a partition.
+    """The index of one partition.
 
     Args:
         zone: The business time zone, for the dates of events.
 
     Attributes:
         next: The offset to read next.
-        marker: The last one read.
-        vocabulary: Words in the packed events.
-        newest_ms: The greatest timestamp of a record read.
-        last: The offset of the last record read; those that end transactions are not read, and lie between it and `next`.
-        topic_id: Of the topic that was read; empty where brokers give none.
+        marker: The last marker read.
+        vocabulary: The words used in packed events.
+        newest_ms: The greatest timestamp of any record read, milliseconds since 1970.
+        last: The offset of the last record read; only transaction markers lie between it and `next`.
+        topic_id: The id of the topic that was read; empty if brokers give none.
     """
 
     def __init__(self, zone: BusinessZone) -> None:
@@ -87,7 +87,7 @@ class PartitionIndex:
         return list(self._chunks.values())
 
     def add(self, records: Iterable[LogRecord]) -> None:
-        """Takes records, in the order of the log."""
+        """Takes records in the order of the log."""
         state = None
         for record in records:
             key = record_key(record)
@@ -129,7 +129,7 @@ class PartitionIndex:
         return {self._zone.date_of(time_us).toordinal() for time_us in (first_us, first_us + QUARTER_HOUR_US - 1)}
 
     def find(self, kind: int, text: bytes) -> list[int]:
-        """Offsets of the current chunks that may hold something, the latest first."""
+        """Offsets of the current chunks that may hold it, the latest first."""
         live = set(self._chunks.values())
         return sorted(self._postings.find(hash_of(kind, text)) & live, reverse=True)
 
@@ -150,7 +150,7 @@ class PartitionIndex:
     # Keeping --------------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Keeps it in a folder."""
+        """Writes the index to a folder."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = self._postings.save(folder, self._chunks.values())
         document = {
@@ -173,7 +173,7 @@ class PartitionIndex:
                 old.unlink()
 
     def load(self, folder: Path) -> None:
-        """Goes on with what was kept in a folder; with nothing where that is of no use."""
+        """Loads the index from a folder; starts empty if that one is unusable."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             self._take(json.loads((folder / _MANIFEST).read_text("utf-8")), folder)
             return
@@ -192,5 +192,5 @@ class PartitionIndex:
 
 
 def entries_with(entries: Entries, order_ids: Sequence[str]) -> dict[str, bytes]:
-    """Of a chunk, some orders."""
+    """The entries of some orders in a chunk."""
     return {order_id: blob for order_id, blob in entries if order_id in order_ids}

@@ -1,4 +1,4 @@
-"""What the sources had at an earlier moment, by the append times of their records."""
+"""What the sources held at an earlier moment, by the append times of their records."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from schemas.facts import Fact
 
-#: Why a moment cannot be told: the sources were trimmed beyond it, an event is from a former topic, the installation's clock is
-#: that of the events, the period is too long to be counted again while somebody waits.
+#: Why a moment cannot be reconstructed: the sources were trimmed beyond it, an event is from a former topic, the installation's
+#: clock is that of the events, or the period is too long to be recounted while someone waits.
 Reason = Literal["trimmed", "former", "clock", "long"]
 _BEFORE_ALL: Final = 0
 
 
 class MomentNotKnownError(Exception):
-    """What was there at a moment cannot be told; `reason` says why in a word, the message in full."""
+    """What was there at a moment cannot be determined; `reason` says why in a word, the message in full."""
 
     def __init__(self, reason: Reason, why: str) -> None:
         super().__init__(why)
@@ -39,9 +39,9 @@ class Moment:
 
     Attributes:
         names: Number of a source topic → its name.
-        stops: (number of a topic, partition) → the first offset that was appended later.
-        trimmed: Partitions whose records of that moment were deleted → (first offset left, its append time in milliseconds since
-            1970, or `None` where nothing is left). Which of the deleted ones had been appended by then is not known.
+        stops: (topic number, partition) → the first offset appended later.
+        trimmed: Partition whose records of that moment were deleted → (first remaining offset, its append time in milliseconds
+            since 1970, or `None` if nothing remains). Which of the deleted records had been appended by then is unknown.
     """
 
     names: Mapping[int, str]
@@ -53,14 +53,14 @@ class Moment:
         """Asks the brokers.
 
         Args:
-            consumer: Of the cluster; its assignment stays as it is.
+            consumer: A consumer of the cluster; its assignment is left unchanged.
             names: Number of a source topic → its name.
-            appended_us: The last append time of the moment, microseconds since 1970; Kafka keeps milliseconds.
+            appended_us: The last append time that counts, microseconds since 1970; Kafka keeps milliseconds.
         """
         counts = await partition_counts(consumer, names.values(), Operation.DESCRIBE)
         tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
         await meet(consumer, {tp.topic for tp in tps})
-        # Ends first, beginnings last: what is appended or deleted in between is then taken for later, and for deleted.
+        # Ends first, beginnings last: so records appended in between count as later, and records deleted in between as deleted.
         ends = await consumer.end_offsets(tps)
         later = await consumer.offsets_for_times(dict.fromkeys(tps, appended_us // 1000 + 1))
         return cls.of(names, ends, later, await consumer.beginning_offsets(tps))
@@ -73,7 +73,7 @@ class Moment:
         later: Mapping[TopicPartition, OffsetAndTimestamp | None],
         begins: Mapping[TopicPartition, int],
     ) -> Self:
-        """By the brokers' answers: the ends, the first record that was appended later, the beginnings."""
+        """Builds it from the brokers' answers: the ends, the first record appended later, the beginnings."""
         numbers = {name: number for number, name in names.items()}
         stops, trimmed = {}, {}
         for tp, end in ends.items():
@@ -84,10 +84,10 @@ class Moment:
         return cls(names, stops, trimmed)
 
     def before(self, facts: Sequence[Fact]) -> list[Fact]:
-        """Those of the facts that had been appended.
+        """The facts that had been appended.
 
         Raises:
-            MomentNotKnownError: Of one it is not known.
+            MomentNotKnownError: It is unknown for one of them.
         """
         return [fact for fact in facts if self._had(fact)]
 
@@ -105,5 +105,5 @@ class Moment:
                 "trimmed",
                 f"{self.names[fact.topic]}-{fact.partition}: the records{begins} were deleted, that of the event {fact.id} too",
             )
-        # A partition that has been added since had nothing.
+        # A partition added since held nothing.
         return fact.offset < self.stops.get(place, _BEFORE_ALL)

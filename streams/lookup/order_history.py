@@ -1,4 +1,4 @@
-"""What the events of an order come to: what each did, what counts today and in which windows, and what would correct it."""
+"""What the events of an order amount to: what each did, what counts today and in which windows, and what would correct it."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _TYPES: Final = {
     SCRAPPED: "production.reversed.v1",
 }
 _OF_PRODUCTION: Final = frozenset({"vehicle.produced.v1", "production.reversed.v1", "production.voided.v1"})
-#: Kind of event → the metric that it makes a unit of, and what it does where that stands, and where another event has ended it.
+#: Kind of event → the metric of its unit, and the event's effect while the unit stands, and once another event has ended it.
 _MAKES: Final = {
     PLACED: ("orders", "placed", "placed_cancelled"),
     DELIVERED: ("deliveries", "delivered", "delivered_reversed"),
     PRODUCED: ("produced", "produced", "produced_scrapped"),
 }
-#: What the other kinds of events do.
+#: The effects of the other kinds of events.
 _ENDS: Final = {CANCELLED: "cancelled", REVERSED: "reversed", SCRAPPED: "scrapped", VOIDED: "voids"}
 _NOT_PRODUCED: Final = "delivered_without_production"
-#: Violations of events that count all the same.
+#: Violations of events that count nevertheless.
 _COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
 
 OrderState = Literal["counted", "not_counted", "rejected", "waiting", "not_known", "unknown"]
@@ -72,9 +72,9 @@ class _Model(BaseModel):
 
 
 class OrderEvent(_Model):
-    """An event of an order: what it is, which record brought it, what it does (a key of `EVENT_EFFECTS`).
+    """An event of an order: what it is, which record brought it, and its effect (a key of `EVENT_EFFECTS`).
 
-    `vin` is left out where identifiers of vehicles are not shown; `voids` is source and id of the event that it takes back.
+    `vin` is left out if vehicle identifiers are not shown; `voids` is the source and id of the event that it voids.
     """
 
     type: str
@@ -93,12 +93,12 @@ class OrderEvent(_Model):
 
     @property
     def place(self) -> str:
-        """Such as `vehicle.orders.v1-2@48211`."""
+        """The record's place, such as `vehicle.orders.v1-2@48211`."""
         return f"{self.topic}-{self.partition}@{self.offset}"
 
 
 class OrderUnit(_Model):
-    """What an order counts as: a unit of a metric on a date, in each of these scopes and periods."""
+    """A unit that an order counts as: of a metric on a date, in each of these scopes and periods."""
 
     metric: Metric
     date: str
@@ -109,7 +109,7 @@ class OrderUnit(_Model):
 
 
 class OrderCopy(_Model):
-    """A record with the same event as one of an order's: source and id of the event, and where the copy is."""
+    """A record that repeats an event of an order: source and id of the event, and the copy's place."""
 
     source: str
     id: str
@@ -119,7 +119,7 @@ class OrderCopy(_Model):
 
 
 class OrderLetter(_Model):
-    """A rejected record of an order; `command` publishes it again, once it is repaired."""
+    """A rejected record of an order; `command` publishes it again once it has been repaired."""
 
     reason: str
     message: str
@@ -139,20 +139,20 @@ class OrderContradiction(_Model):
 
 
 class OrderStory(_Model):
-    """Everything that is known of an order.
+    """Everything known about an order.
 
     Attributes:
-        state: In one word.
-        events: In the order of arrival: that in which the ledger applied them.
+        state: Its state in a word.
+        events: Its events in the order in which the ledger applied them.
         units: What it counts as today.
-        letters: Its records that were rejected, the oldest first.
-        waiting: Records of all orders that have arrived and are not counted yet; `None` where that is not known.
-        waiting_of_order: How many of them are of this order; `None` where that is not known.
-        rebuilding: Whether its ledger partition is being read again from the beginning.
-        copies_in_partition: Exact copies of events that its ledger partition has met, of all orders: they change nothing and are
-            not kept. `None` where that is not known.
-        copies: Those of this order, where they were looked for: the source topics have to be read for them.
-        read_at: As of when.
+        letters: Its rejected records, the oldest first.
+        waiting: Number of records of all orders that have arrived but are not counted yet; `None` if unknown.
+        waiting_of_order: How many of them belong to this order; `None` if unknown.
+        rebuilding: Whether its ledger partition is being rebuilt.
+        copies_in_partition: Number of exact copies of events that its ledger partition has met, of all orders: they change
+            nothing and are not kept. `None` if unknown.
+        copies: Copies of this order's events, if they were searched for, which takes reading the source topics.
+        read_at: When this was true.
     """
 
     order_id: str
@@ -171,14 +171,14 @@ class OrderStory(_Model):
 
     @property
     def is_vehicle(self) -> bool:
-        """Whether it is no order but the production of a vehicle, whose VIN is the number."""
+        """Whether it is not an order but the production of a vehicle, with the VIN as its number."""
         return bool(self.events) and all(event.type in _OF_PRODUCTION for event in self.events)
 
 
 class DayUnit(_Model):
-    """A unit of a date: its order, and the event that gives its date.
+    """A unit of a date: its order, and the event that dates it.
 
-    `order_id` of a vehicle produced is its VIN, and empty where identifiers of vehicles are not shown.
+    For a produced vehicle, `order_id` is its VIN, or empty if vehicle identifiers are not shown.
     """
 
     order_id: str
@@ -195,12 +195,12 @@ class DayUnit(_Model):
 
 
 class Teller:
-    """Tells stories of orders.
+    """Makes the stories of orders.
 
     Args:
-        settings: For scopes, zone, topics.
-        calendar: Of the periods that are counted.
-        vins_shown: Whether identifiers of vehicles may be shown.
+        settings: For scopes, time zone and topics.
+        calendar: The calendar of the counted periods.
+        vins_shown: Whether vehicle identifiers may be shown.
     """
 
     def __init__(self, settings: Settings, calendar: Calendar, *, vins_shown: bool) -> None:
@@ -213,7 +213,7 @@ class Teller:
         self._vins_shown = vins_shown
 
     def vehicle_of(self, found: FoundOrder | None) -> str:
-        """The VIN by whose production an order's delivery is judged; empty where none is."""
+        """The VIN by whose production an order's delivery is judged; empty if there is none."""
         if found is None or self._produced_since_us is None:
             return ""
         delivery = _standing(judge(found.facts, orders_known=self._orders_known))
@@ -233,13 +233,13 @@ class Teller:
         """Everything about an order.
 
         Args:
-            order_id: Its number.
+            order_id: The order number.
             partition: Its home.
-            found: What the ledger has of it.
-            reach: How far that goes.
+            found: The order as the ledger has it.
+            reach: How complete that is.
             letters: Its rejected records.
-            copies: Of its events, where they were looked for.
-            vehicle: What is known under the VIN of `vehicle_of`, where there is one.
+            copies: Copies of its events, if they were searched for.
+            vehicle: What is known about the VIN of `vehicle_of`, if there is one.
         """
         facts = [] if found is None else found.facts
         judgement = judge(facts, orders_known=self._orders_known)
@@ -285,7 +285,7 @@ class Teller:
     def units_on(
         self, found: FoundOrder, metric: str, scope: str, day: str, with_rows: Collection[str] | None = None
     ) -> list[DayUnit]:
-        """What an order counts as on a date, ISO, in a metric and scope; see `units_within`."""
+        """The units that an order counts as on an ISO date, in a metric and scope; see `units_within`."""
         return self.units_within(found, metric, scope, (day, day), with_rows)
 
     def units_within(
@@ -296,14 +296,15 @@ class Teller:
         dates: tuple[str, str],
         with_rows: Collection[str] | None = None,
     ) -> list[DayUnit]:
-        """What an order counts as between two dates, in a metric and scope.
+        """The units that an order counts as between two dates, in a metric and scope.
 
         Args:
             found: The order.
             metric: Such as `deliveries`.
             scope: Such as `model=SU7`.
-            dates: The first and the last, ISO.
-            with_rows: The scopes that have rows, where units of others count in another one; at least all of the same dimensions.
+            dates: The first and the last date, ISO.
+            with_rows: If units of scopes without rows count in another scope: the scopes with rows, at least all of the same
+                dimensions.
         """
         units = []
         for unit in judge(found.facts, orders_known=self._orders_known).units:
@@ -401,12 +402,12 @@ def _standing(judgement: Judgement) -> Fact | None:
 
 
 def _stood(vehicle: Sequence[Fact], time_us: int) -> bool:
-    """Whether a production stood at a time, by what is known under the VIN."""
+    """Whether a production stood at a time, by what is known about the VIN."""
     return any(first_us <= time_us <= last_us for first_us, last_us in produced_within(vehicle))
 
 
 def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str], str]:
-    """(source, id) of each event → what it does."""
+    """(source, id) of each event → its effect."""
     violations = {(each.source, each.id): each.kind for each in judgement.violations}
     voided = {fact.voids for fact in facts if fact.voids is not None}
     counted: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -428,7 +429,7 @@ def _effects(facts: Sequence[Fact], judgement: Judgement) -> dict[tuple[str, str
 
 
 def correction(fact: Fact) -> str:
-    """The command that takes an event back."""
+    """The command that voids an event."""
     return f"milestones correct void {shlex.quote(fact.order_id)} --event {shlex.quote(fact.id)} --reason TEXT"
 
 

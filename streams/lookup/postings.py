@@ -1,6 +1,6 @@
-"""Which record holds what: hash → offset, in sorted arrays that are merged when there are many of a size.
+"""An inverted index, hash → offsets of records, in sorted arrays that are merged when there are many of similar size.
 
-An entry says where to look, no more: two texts may have one hash, so what is found is looked at.
+An entry only says where to look: two texts may have the same hash, so the records found are checked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: New entries are gathered up to this many before they become an array.
 _GATHERED: Final = 200_000
-#: So many arrays of similar size become one.
+#: This many arrays of similar size are merged into one.
 _MERGED: Final = 6
 _FACTOR: Final = 4
 
@@ -36,19 +36,19 @@ class Postings:
         self._hashes: list[int] = []
         self._offsets: list[int] = []
         self._count = 0
-        #: Names of the arrays that are in the folder; a file of the same name may be of something else.
+        #: Names of arrays known to be in the folder; that a file of that name exists proves nothing, it may hold something else.
         self._kept: set[str] = set()
 
     def __len__(self) -> int:
         return sum(len(run.hashes) for run in self._runs) + len(self._hashes)
 
     def add(self, hashes: Sequence[int], offset: int, live: Collection[int]) -> None:
-        """Notes what a record holds.
+        """Indexes a record.
 
         Args:
-            hashes: Of everything in it.
-            offset: Where it is.
-            live: Offsets of the records that are still of use; entries of others are dropped on the way.
+            hashes: The hashes of everything in it.
+            offset: Its offset.
+            live: Offsets of the records still in use; entries of others are dropped when arrays are merged.
         """
         self._hashes += hashes
         self._offsets += [offset] * len(hashes)
@@ -56,10 +56,10 @@ class Postings:
             self.gather(live)
 
     def gather(self, live: Collection[int]) -> None:
-        """Sorts what is new, and merges arrays where there are many of a size."""
+        """Sorts the new entries into an array, and merges arrays if there are many of similar size."""
         if self._hashes:
             hashes, offsets = np.array(self._hashes, np.uint32), np.array(self._offsets, np.int64)
-            # The arrays are there before the lists are gone: a concurrent search finds everything, perhaps twice.
+            # The arrays are added before the lists are dropped: a concurrent search finds everything, perhaps twice.
             self._runs = [*self._runs, self._made(hashes, offsets)]
             self._hashes, self._offsets = [], []
         while (group := self._alike()) is not None:
@@ -88,7 +88,7 @@ class Postings:
         return None
 
     def find(self, wanted: int) -> set[int]:
-        """The offsets at which to look for a hash; some may not be of use any more."""
+        """The offsets at which to look for a hash; some may no longer be in use."""
         found = {offset for each, offset in zip(self._hashes, self._offsets, strict=False) if each == wanted}
         key = np.uint32(wanted)
         for run in self._runs:
@@ -97,7 +97,7 @@ class Postings:
         return found
 
     def save(self, folder: Path, live: Collection[int]) -> list[str]:
-        """Writes the arrays that are not in the folder yet; the names of all."""
+        """Writes the arrays that are not in the folder yet, and returns the names of all."""
         self.gather(live)
         for run in self._runs:
             for suffix, values in (("h", run.hashes), ("o", run.offsets)):
@@ -107,15 +107,15 @@ class Postings:
                         np.save(file, values, allow_pickle=False)
                     draft.replace(folder / f"{run.name}.{suffix}.npy")
         names = [run.name for run in self._runs]
-        # From now on the memory is the system's to take: ten million events are 240 MB.
+        # Maps the arrays from the files, so that the system can reclaim the memory: ten million events are 240 MB.
         self.load(folder, names)
         return names
 
     def load(self, folder: Path, names: Iterable[str]) -> None:
-        """Takes back what was written.
+        """Loads arrays from a folder.
 
         Raises:
-            OSError, ValueError: It is not there, or is none of it.
+            OSError, ValueError: They are missing, or are not valid arrays.
         """
         self._runs = [
             _Run(_mapped(folder / f"{name}.h.npy"), _mapped(folder / f"{name}.o.npy"), name) for name in names

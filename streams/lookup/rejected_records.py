@@ -1,4 +1,4 @@
-"""What a rejected record says of itself, as far as that can be read: order, event, vehicle."""
+"""What a rejected record says about itself, as far as it can be read: order, event, vehicle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TEXT: Final = 256
 
 
 class Said(NamedTuple):
-    """Of a record; empty where it does not say."""
+    """What a record names; empty where it does not say."""
 
     order_id: str
     source: str
@@ -24,7 +24,7 @@ class Said(NamedTuple):
 
 
 def said_by(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Said:
-    """What a record names: its key before what is in it, attributes in headers (binary mode) before those in the value."""
+    """What a record names: the key takes precedence over the value, header attributes (binary mode) over those in the value."""
     given = {name.lower(): text.decode("utf-8", "replace") for name, text in headers if text is not None}
     document = _document(value)
     data = document.get("data")

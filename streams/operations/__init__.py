@@ -1,1 +1,1 @@
-"""One module per long command."""
+"""The long commands, one module each."""

@@ -1,8 +1,8 @@
 """Events that correct what a publisher sent, in an operator's name: made from the records they correct, published together.
 
 A correction never changes a record. It voids an event, or voids it and publishes it again with another time, or cancels an
-order; to take a correction back is another one. The ids of its events are digests of what is corrected and of all that was
-known of the order, so the same correction of the same order is the same events, however often it is asked for.
+order; undoing a correction is another correction. The ids of its events are digests of what is corrected and of all known events
+of the order, so the same correction of the same order yields the same events, however often it is requested.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Note(NamedTuple):
     Attributes:
         by: The operator.
         reason: One line.
-        at_us: When, microseconds since 1970.
+        at_us: Time of the correction, microseconds since 1970.
     """
 
     by: str
@@ -55,12 +55,12 @@ class Note(NamedTuple):
 
 
 class Corrected(NamedTuple):
-    """An event of the order.
+    """An event of the order that is corrected.
 
     Attributes:
-        event: As it was applied.
-        record: The record that brought it; `None` where that was deleted.
-        topic: Name of its topic, where there is no record to say it.
+        event: The event as applied.
+        record: The record that brought it; `None` if it was deleted.
+        topic: Name of its topic, if there is no record to tell.
     """
 
     event: Fact
@@ -69,7 +69,7 @@ class Corrected(NamedTuple):
 
     @property
     def published_at(self) -> tuple[int, int]:
-        """Sorts events by when they were published: milliseconds since 1970, and an offset."""
+        """A sort key by time of publication: milliseconds since 1970, and an offset."""
         if self.record is None:
             return self.event.time_us // 1000, self.event.offset
         return self.record.timestamp, self.record.offset
@@ -80,9 +80,9 @@ class Draft:
     """One event of a correction.
 
     Attributes:
-        topic: Name of its topic, that of the record which it corrects.
+        topic: Name of its topic, the same as that of the record it corrects.
         number: Number of that topic.
-        event: Structured JSON.
+        event: The event as structured JSON.
     """
 
     topic: str
@@ -104,11 +104,11 @@ class Correction:
     """The events of one correction, in the order in which they are published.
 
     Args:
-        action: What is done: void, move, cancel, undo.
+        action: What is done: void, move, cancel or undo.
         order_id: The order.
-        known: (source, id) of all its events.
+        known: (source, id) of all events of the order.
         note: Who, why, when.
-        about: What else makes this correction another one, such as the time to move to.
+        about: What else distinguishes this correction, such as the time to move to.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Correction:
         self._add(given, kind, utc_text(self._note.at_us), data)
 
     def again(self, given: Corrected, time: str | None = None) -> None:
-        """Publishes an event again, at its own time or at another, RFC 3339.
+        """Publishes an event again, with its own time or another one, RFC 3339.
 
         Raises:
             ExpectedError: Its record was deleted; exit code 2.
@@ -144,7 +144,7 @@ class Correction:
         self._add(given, document["type"], time or document["time"], document["data"])
 
     def cancel(self, placed: Corrected, time: str) -> None:
-        """Cancels the order that an event has placed."""
+        """Cancels the order that an event placed."""
         data = {"order_id": self._order_id, "reason": self._note.reason}
         self._add(placed, "order.cancelled.v1", time, data)
 
@@ -164,10 +164,10 @@ class Correction:
         self.drafts.append(Draft(given.record.topic if given.record else given.topic, given.event.topic, event))
 
     def facts(self, settings: Settings) -> list[Fact]:
-        """The events as a worker would take them.
+        """The events as a worker would decode them.
 
         Raises:
-            ExpectedError: It would not; exit code 2.
+            ExpectedError: A worker would reject one; exit code 2.
         """
         facts = []
         for place, draft in enumerate(self.drafts):
@@ -177,26 +177,26 @@ class Correction:
             )
             if isinstance(outcome, Rejection):
                 raise ExpectedError(f"that would be no valid event: {outcome.reason}: {outcome.message}", exit_code=2)
-            if isinstance(outcome, Fact):  # as all on these topics are
+            if isinstance(outcome, Fact):  # as are all events on these topics
                 facts.append(outcome)
         return facts
 
 
 def last_correction(events: Sequence[Corrected]) -> list[Corrected]:
-    """The events of the last correction of an order, in their order; none where it was never corrected."""
+    """The events of the last correction of an order, in order; none if it was never corrected."""
     groups: dict[str, list[Corrected]] = {}
     for given in events:
         if given.event.source == SOURCE:
             groups.setdefault(given.event.id.rpartition("-")[0], []).append(given)
     if not groups:
         return []
-    # The records of one correction are in one transaction, so of one time; offsets tell them apart within a partition.
+    # The records of a correction are in one transaction, so they share a time; within a partition, offsets order them.
     last = max(groups.values(), key=lambda group: max(one.published_at for one in group))
     return sorted(last, key=lambda given: int(given.event.id.rpartition("-")[2]))
 
 
 def taken_back(events: Sequence[Corrected], correction: Correction) -> None:
-    """Adds to a correction what takes the last one back: what it voided is published again, what it published voided."""
+    """Adds to a correction what undoes the last one: what that voided is published again, what it published is voided."""
     by_identity = {(given.event.source, given.event.id): given for given in events}
     voided = {given.event.voids for given in events if given.event.voids is not None}
     last = last_correction(events)
@@ -210,16 +210,16 @@ def taken_back(events: Sequence[Corrected], correction: Correction) -> None:
 
 
 def moved_time(event: Fact, to: str, timezone: str, day_starts: int = 0) -> str:
-    """The time that an event gets, RFC 3339 with the business time zone's offset.
+    """The time that an event is moved to, RFC 3339 with the business time zone's offset.
 
     Args:
-        event: Whose time it is.
-        to: A date, at whose day the event keeps its time of day; or a date and time, business time without an offset.
+        event: The event.
+        to: A business date, on which the event keeps its time of day; or a date and time, in business time if without an offset.
         timezone: The business time zone.
-        day_starts: Local hour at which a business day begins: what is earlier in the day is on the next civil date.
+        day_starts: Local hour at which a business day begins: an earlier time of day is on the next civil date.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: `to` is neither.
     """
     zone = ZoneInfo(timezone)
     was = (_EPOCH + timedelta(microseconds=event.time_us)).astimezone(zone)
@@ -230,7 +230,7 @@ def moved_time(event: Fact, to: str, timezone: str, day_starts: int = 0) -> str:
             moved = day.replace(
                 hour=was.hour, minute=was.minute, second=was.second, microsecond=was.microsecond, tzinfo=zone
             )
-            # Times of day that a clock change leaves out are an hour later.
+            # A time of day that a clock change skips becomes an hour later.
             return format_instant((_EPOCH + (moved - _EPOCH)).astimezone(zone))
         return format_instant(parse_instant(text).astimezone(zone))
     except MissingOffsetError:
@@ -245,18 +245,19 @@ async def publish(context: Context, correction: Correction, since: Mapping[tuple
 
     Args:
         context: The installation.
-        correction: With its events.
-        since: How far each partition of the sources was read for it.
+        correction: The correction with its events.
+        since: How far each source partition had been read when it was made.
 
     Raises:
-        ExpectedError: The order has got events since (exit code 1), another correction has taken over, or it is in doubt.
+        ExpectedError: The order has received events since (exit code 1), another correction has taken over, or the outcome is in
+            doubt.
     """
     writer = context.log.writer(context.transactional_id("correct"))
     key = correction.drafts[0].key
     try:
         async with context.log.reader() as reader:
             counts = await reader.partition_counts({draft.topic for draft in correction.drafts})
-            # A later run would fence us, so no other correction can commit between this read and our commit.
+            # A run that starts later fences us, so no other correction can commit between this read and our commit.
             await writer.start()
             await _refuse_if_changed(reader, key, since)
             home = {topic: homes([key], count)[0] for topic, count in counts.items()}

@@ -1,4 +1,4 @@
-"""The dead letters on their topic, and which of them were published again."""
+"""Reads dead letters from their topic, and which of them were published again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class DeadLetter:
 
     Attributes:
         place: Where it was published.
-        reason: Why it was rejected, a name.
-        message: The same for a person.
+        reason: Why it was rejected, by name.
+        message: The same in words.
         key: As published.
         value: As published.
         headers: As published.
         rejected_us: When the dead letter was appended, microseconds since 1970.
-        at: Partition and offset of the dead letter itself.
+        at: Partition and offset of the dead letter.
     """
 
     place: Place
@@ -50,12 +50,12 @@ class Wanted:
     """Selects dead letters; `None` or empty selects all.
 
     Attributes:
-        reason: A reason.
-        topic: Source topic.
-        since_us: Appended at or after this, microseconds since 1970.
-        until_us: Appended before this.
-        places: Exactly these.
-        order_id: Of this order, as far as a record says; likewise `vin` and the event's `source`.
+        reason: Only this reason.
+        topic: Only this source topic.
+        since_us: Only those appended at or after this time, microseconds since 1970.
+        until_us: Only those appended before this time.
+        places: Only these.
+        order_id: Only those of this order, as far as a record says; likewise `vin` and the event's `source`.
     """
 
     reason: str | None = None
@@ -68,7 +68,7 @@ class Wanted:
     source: str | None = None
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether a dead letter is one of them."""
+        """Whether a dead letter is selected."""
         return (
             self.reason in (None, letter.reason)
             and self.topic in (None, letter.place.topic)
@@ -90,7 +90,7 @@ class Wanted:
 
 
 async def read_letters(context: Context, wanted: Wanted, reader: LogReader) -> list[DeadLetter]:
-    """The dead letters that are meant, by the time of their rejection."""
+    """The selected dead letters, in order of rejection."""
     topic = context.catalogue.dead_letters
     found = []
     partitions = [(topic.name, number) for number in range(topic.partitions)]
@@ -100,7 +100,7 @@ async def read_letters(context: Context, wanted: Wanted, reader: LogReader) -> l
 
 
 async def read_replayed(context: Context, reader: LogReader) -> dict[Place, Replayed]:
-    """The dead letters that were published again, by the place of the rejected record."""
+    """Place of the rejected record → the note that its dead letter was published again."""
     topic = context.catalogue.replayed
     found: dict[Place, Replayed] = {}
     async for records in reader.read([(topic.name, 0)]):
@@ -111,7 +111,7 @@ async def read_replayed(context: Context, reader: LogReader) -> dict[Place, Repl
 
 
 def _letter(record: LogRecord) -> DeadLetter | None:
-    """The dead letter of a record; `None` for what this service has not written."""
+    """The dead letter in a record; `None` if this service did not write it."""
     added = {name: value for name, value in record.headers if name in ControlHeaders.ALL and value is not None}
     place = rejected_place(record)
     if len(added) < len(ControlHeaders.ALL) or place is None:

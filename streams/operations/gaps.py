@@ -1,7 +1,7 @@
-"""Gaps: records of a source that were removed (retention) before a ledger partition had read them.
+"""Gaps: source records that were removed (retention) before a ledger partition had read them.
 
 The ledger partition stops until an operator accepts the loss. The acceptance notes the first remaining offset, so records
-removed later have to be accepted again; the partition's status says how much was lost.
+removed later have to be accepted separately; the partition's status says how much was lost.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class GapState:
 
     Attributes:
         source: The partition.
-        read: Offset up to which it was read.
-        first: First offset that is left.
-        lost: Offsets accepted as lost so far.
-        accepted: The note that was written last, if there is one.
+        read: Offset up to which it has been read.
+        first: First remaining offset.
+        lost: Number of offsets accepted as lost so far.
+        accepted: The note written last, if any.
     """
 
     source: Partition
@@ -43,27 +43,27 @@ class GapState:
 
     @property
     def state(self) -> str:
-        """`open`: counting is stopped; `accepted`: it continues once its worker looks; `behind`: it has continued."""
+        """`open`: counting has stopped; `accepted`: it continues once its worker checks; `behind`: it has continued."""
         if self.read >= self.first:
             return "behind"
         return "accepted" if self.accepted is not None and self.accepted.until >= self.first else "open"
 
 
 async def find_gaps(context: Context) -> list[GapState]:
-    """Source partitions that lack records, or that continued without them."""
+    """Source partitions that lack records, or that have continued without them."""
     async with context.log.reader() as reader:
         return [gap for gap in await _states(context, reader) if gap.state != "behind" or gap.lost]
 
 
 async def accept_gap(context: Context, source: Partition, *, reason: str, by: str, at: str) -> GapState:
-    """Has a ledger partition go on without what was removed.
+    """Makes a ledger partition continue without what was removed.
 
     Args:
         context: The installation.
         source: The source partition.
-        reason: Why, one line.
-        by: Who wants it.
-        at: When, RFC 3339.
+        reason: Why, in one line.
+        by: The operator.
+        at: The time, RFC 3339.
 
     Raises:
         ExpectedError: Nothing is missing there, or the note could not be written.
@@ -80,7 +80,7 @@ async def accept_gap(context: Context, source: Partition, *, reason: str, by: st
             f"{source.topic}-{source.partition} lacks nothing: it was read up to {gap.read} and begins at {gap.first}"
         )
     note = encode_note(Gap(until=gap.first, reason=reason, by=by, at=at))
-    # Under the id of the ledger partition: a worker that has it open is fenced, and opens it again with the note.
+    # Under the ledger partition's transactional id: a worker that has it open is fenced, and reopens it with the note.
     ledger = source.partition % context.settings.partitions
     writer = context.log.writer(context.transactional_id(f"ledger-{ledger}"))
     try:

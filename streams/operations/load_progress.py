@@ -1,7 +1,7 @@
-"""How far loads of files have come, so that one that was interrupted goes on where it was.
+"""Remembers how far file loads have come, so that an interrupted one resumes where it was.
 
-One note per load, in the state directory, under a digest of the file and of everything that makes its events. What
-was published between the last note and the interruption is published again, and counts once: its ids are the same.
+There is one note per load in the state directory, named by a digest of the file and of everything that determines its events.
+What was published between the last note and the interruption is published again, but counts once, since its ids are the same.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class LoadNote:
     """How far a load has come.
 
     Attributes:
-        events: Events of the file that are done with: published and confirmed, or refused.
+        events: Events of the file that are done: published and confirmed, or refused.
         published: How many of them were published.
-        refused: How many were not valid.
+        refused: How many were invalid.
     """
 
     events: int = 0
@@ -44,9 +44,9 @@ class LoadJournal:
     """The note of one load.
 
     Args:
-        settings: Of the installation that is loaded into.
-        file: What is loaded.
-        options: What else makes the events what they are: mapping, topics, whether they are history.
+        settings: The settings of the installation to load into.
+        file: The file that is loaded.
+        options: What else determines the events: mapping, topics, whether they are history.
     """
 
     def __init__(self, settings: Settings, file: Path, options: Sequence[str]) -> None:
@@ -61,14 +61,14 @@ class LoadJournal:
         self._path = state_dir(settings) / _FOLDER / f"{digest.hexdigest()}.json"
 
     def read(self) -> LoadNote:
-        """How far an interrupted load had come; the beginning where there was none."""
+        """How far an interrupted load had come; the beginning if there was none."""
         try:
             return LoadNote(**json.loads(self._path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return LoadNote()
 
     def write(self, note: LoadNote) -> None:
-        """Notes how far the load has come. A folder that cannot be written does not hold it up."""
+        """Notes how far the load has come. A folder that cannot be written to does not stop the load."""
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             scratch = self._path.with_suffix(f".{os.getpid()}")
@@ -76,6 +76,6 @@ class LoadJournal:
             scratch.replace(self._path)
 
     def end(self) -> None:
-        """The load has come to its end."""
+        """Removes the note: the load is complete."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Continues from a mirrored state from another cluster, where the source topics have other offsets.
+"""Continues from a state mirrored from another cluster, although the source topics have other offsets here.
 
-Each source partition is read from where it begins here. The ledger knows its events by (order, source, id), so what was
-applied before is a duplicate and counts once, and what is older than the mirror need not be here. The milestones that were
-published are on the mirrored topic, and none is repeated.
+Each source partition is read from its beginning here. The ledger knows its events by (order, source, id), so what was applied
+before is a duplicate and counts once, and events older than the mirror need not be here. Published milestones are on the
+mirrored topic, so none is repeated.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _EMPTY = Books(0, 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Moved:
-    """A source partition that is read again from where it begins here.
+    """A source partition that is read again from its beginning here.
 
     Attributes:
         source: The partition.
         before: Offset up to which it was applied on the other cluster.
         first: Its first offset here.
-        end: Its end here.
+        end: Its end offset here.
     """
 
     source: Partition
@@ -51,11 +51,11 @@ class Moved:
 
 
 async def move(context: Context) -> list[Moved]:
-    """Has every ledger partition go on here; nothing where the state fits the sources as they are.
+    """Makes every ledger partition continue here; does nothing if the state already fits the sources.
 
     Raises:
-        ExpectedError: A state is missing, unfinished or of other settings; topics hold offsets of the other cluster; someone else
-            took a ledger partition meanwhile.
+        ExpectedError: A state is missing, incomplete or from other settings; topics hold offsets of the other cluster; or someone
+            else has taken over a ledger partition meanwhile.
     """
     async with context.log.reader() as reader:
         require_topics(await reader.partition_counts([topic.name for topic in context.catalogue.all()]))
@@ -94,7 +94,7 @@ async def move(context: Context) -> list[Moved]:
 
 
 async def _check_empty(context: Context, reader: LogReader) -> None:
-    """Makes sure that no topic is here that speaks of offsets of the other cluster."""
+    """Checks that no topic here holds offsets of the other cluster."""
     catalogue = context.catalogue
     told = (catalogue.told,) if catalogue.judges_production else ()
     topics = (catalogue.rerouted, *told, catalogue.dead_letters, catalogue.quarantine, catalogue.replayed)
@@ -130,7 +130,7 @@ async def _fits(  # noqa: PLR0913, PLR0917 - what is here, by name
     ids: Mapping[str, str],
     reader: LogReader,
 ) -> bool:
-    """Whether the workers would go on with the state as it is."""
+    """Whether the workers would continue from the state as it is."""
     sources = {}
     for name, (offset, digest) in marker.positions.items():
         sources[Partition(*source_of(name, number))] = Source(next=offset, digest=digest)
@@ -149,7 +149,7 @@ async def _fits(  # noqa: PLR0913, PLR0917 - what is here, by name
 
 
 async def _events(context: Context, number: int, reader: LogReader) -> int:
-    """How many events a ledger partition has applied."""
+    """The number of events that a ledger partition has applied."""
     orders: dict[str, bytes] = {}
     async for records in reader.read([(context.catalogue.ledger.name, number)]):
         for record in records:
@@ -166,7 +166,7 @@ def _here(  # noqa: PLR0913, PLR0917 - what is here, by name
     found: Mapping[str, int],
     ids: Mapping[str, str],
 ) -> Marker:
-    """The marker of the same state before anything here was read; `found` is where the sources begin."""
+    """The marker of the same state as if nothing here had been read yet; `found` is where the sources begin."""
     return Marker(
         positions={name: (first, "") for name, first in found.items()},
         books=dict.fromkeys(found, _EMPTY),
@@ -183,7 +183,7 @@ def _here(  # noqa: PLR0913, PLR0917 - what is here, by name
         aliases=marker.aliases,
         moved=events,
         topic_ids=dict(ids),
-        # The vehicles that were told of are in the state; the topic begins anew.
+        # The state has the vehicles that it was told of; the topic starts from scratch.
         told=None if marker.told is None else marker.told.elsewhere(),
     )
 
@@ -198,7 +198,7 @@ def _records(context: Context, number: int, marker: Marker) -> list[Outgoing]:
 
 
 async def _side_keys(part: tuple[str, int], reader: LogReader) -> list[bytes]:
-    """Keys of what a partition of the totals remembers of the topics that are read whole: they are judged again."""
+    """Keys of what a totals partition remembers of the topics that it reads in full: their events are judged again."""
     latest: dict[bytes, bytes | None] = {}
     async for records in reader.read([part]):
         latest |= {record.key or b"": record.value for record in records}

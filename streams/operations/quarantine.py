@@ -1,14 +1,14 @@
 """Quarantine: an operator orders single records to be skipped; they become dead letters.
 
-An order to skip a record is a note in a compact topic, under the place the record was published at. It takes
-effect at the home of the record's order, whose ledger partition puts the record, unread, among its dead letters; found
-elsewhere, the record is forwarded there, also unread. So there is one place to check whether it has taken effect.
+An order to skip a record is a note in a compacted topic, keyed by the place where the record was published. It takes effect at
+the home of the record's order: that ledger partition makes a dead letter of the record without decoding it; any other partition
+forwards it there, also without decoding it. So there is one place to check whether the order has taken effect.
 
-Giving or lifting an order takes over the transactional ids of the two ledger partitions concerned for a moment. A worker
-that has them open is fenced, and opens them again from what is committed, with the order. In between no worker can apply
-the record, so what was seen of it still holds when the order is written.
+Giving or lifting an order briefly takes over the transactional ids of the two ledger partitions concerned. A worker that has
+them open is fenced, and reopens them from what is committed, with the order. In between no worker can apply the record, so what
+was found out about it still holds when the order is written.
 
-Once in effect, the dead letter itself is the order: a ledger that is rebuilt from scratch finds it there.
+Once in effect, the dead letter itself is the order: a ledger rebuilt from scratch finds it there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PAUSE_S = 1.0
 
 @dataclass(frozen=True)
 class QuarantineStatus:
-    """An order, and what has become of its record."""
+    """An order to skip a record, and what has become of the record."""
 
     place: Place
     order: Quarantine
@@ -85,7 +85,7 @@ async def lift(context: Context, place: Place) -> None:
 async def standing_orders(context: Context) -> list[QuarantineStatus]:
     """Every order with what has become of its record, by place.
 
-    What has taken effect is found among the dead letters too, where the note is gone.
+    Orders in effect are also found among the dead letters, if the note is gone.
     """
     async with _orders_reader(context) as reader:
         orders = await read_orders(context, reader)
@@ -132,12 +132,12 @@ async def _decide(context: Context, place: Place, note: bytes | None) -> None:
                             await writers[0].commit([_note(context, place, None)])
                         raise _too_late(place, fate, lifting=note is None)
                     for writer in writers:
-                        # Each of them: a commit that succeeds proves that no one else held its partition.
+                        # Commit under both ids: each success proves that no one else has taken over that partition.
                         await writer.commit([_note(context, place, note)])
                         written = note is not None
             except FencedError:
-                # A worker has just opened the partition, as a worker in a restart loop does. It has done so with
-                # or without the note, so all is looked at again.
+                # A worker, perhaps one in a restart loop, has just opened the partition, with or without the note: look at
+                # everything again.
                 await asyncio.sleep(_PAUSE_S)
             except InDoubtError as error:
                 raise ExpectedError(
@@ -153,7 +153,7 @@ async def _decide(context: Context, place: Place, note: bytes | None) -> None:
 
 @contextlib.asynccontextmanager
 async def _holding(context: Context, numbers: set[int]) -> AsyncIterator[Sequence[LogWriter]]:
-    """Takes ledger partitions over from their current owners."""
+    """Takes over ledger partitions from their current owners."""
     writers = [context.log.writer(context.transactional_id(f"ledger-{number}")) for number in sorted(numbers)]
     try:
         for writer in writers:

@@ -1,8 +1,8 @@
-"""Counts everything again from the source topics under another output prefix, next to the live installation.
+"""Recounts everything from the source topics under another output prefix, next to the live installation.
 
-The other installation is complete: its own topics, consumer group and transactional ids, and the same program
-counting. It shares only the source topics, which it reads. A dedicated worker runs until it has applied what was there
-at the start and the sums are published; whatever exists under the prefix already is continued.
+The other installation is complete: its own topics, consumer group and transactional ids, and the same program counting. It shares
+only the source topics, which it reads. A dedicated worker runs until it has applied what was there at the start and published the
+sums; if the prefix is already in use, it continues from there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Counting(Protocol):
         """Checks that the worker is still running.
 
         Raises:
-            ExpectedError: It has ended.
+            ExpectedError: The worker has ended.
         """
 
 
@@ -72,12 +72,12 @@ class _Published:
 
     Attributes:
         counts: Topic of the day counts.
-        since: Offset in each of its partitions. Markers before it are from an earlier worker; only a new one shows that this
-            worker has taken the ledger partition over.
+        since: Partition of that topic → offset. Markers before it are from an earlier worker; only a new one shows that this
+            worker has taken over the ledger partition.
         partitions: Number of ledger partitions.
-        calendar: Which windows a day is in.
-        kept_days: Dimensions → how many days before the latest one have rows, where not all do.
-        announces: Whether events announce campaigns, or withdraw those of the settings: the ledger partitions are told of it.
+        calendar: The windows that a day is in.
+        kept_days: Set of dimensions → how many days before the latest one keep their rows, for sets that do not keep all.
+        announces: Whether events announce campaigns, or withdraw those of the settings, which ledger partitions have to be told.
     """
 
     counts: str
@@ -86,7 +86,7 @@ class _Published:
     calendar: Calendar
     kept_days: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     announces: bool = False
-    #: Partition of the day counts → ledger partition → its last marker there.
+    #: Partition of the day counts → ledger partition → its last marker in it.
     markers_by_part: dict[int, dict[int, Marker]] = field(init=False)
     rows: dict[RowKey, int] = field(default_factory=dict)
     caught_up: set[int] = field(default_factory=set)
@@ -100,7 +100,7 @@ class _Published:
 
     @property
     def markers(self) -> dict[int, Marker]:
-        """The last marker of each ledger partition that was seen."""
+        """The last marker seen of each ledger partition."""
         return self.markers_by_part[0]
 
     def take(self, record: LogRecord) -> None:
@@ -133,11 +133,11 @@ class _Published:
                 self.caught_up.add(shard)
 
     def applied(self, ends: Mapping[tuple[str, int], int]) -> int:
-        """Offsets below the ends that are behind every ledger partition."""
+        """Number of source offsets, up to the ends, that have been applied."""
         return sum(min(end, self._position(topic, number)) for (topic, number), end in ends.items())
 
     def read(self, sources: set[str]) -> int:
-        """Records of the source topics that were read."""
+        """Number of records read from the source topics."""
         return sum(
             books.read
             for number, marker in self.markers.items()
@@ -146,13 +146,13 @@ class _Published:
         )
 
     def _position(self, topic: str, partition: int, markers: Mapping[int, Marker] | None = None) -> int:
-        """How far a source partition was applied."""
+        """How far a source partition has been applied."""
         ledger = partition % self.partitions
         marker = (self.markers if markers is None else markers).get(ledger)
         return 0 if marker is None else marker.positions.get(source_name(topic, partition, ledger), (0, ""))[0]
 
     def all_applied(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Whether everything below the ends is applied, forwarded records included, by each partition of the counts."""
+        """Whether each partition of the counts shows everything up to the ends as applied, forwarded records included."""
         return all(self._all_applied(ends, markers) for markers in self.markers_by_part.values())
 
     def _all_applied(self, ends: Mapping[tuple[str, int], int], markers: Mapping[int, Marker]) -> bool:
@@ -173,10 +173,10 @@ class _Published:
         return sum(found.read for topic, found in books if topic not in sources) >= sent
 
     def all_summed(self) -> bool:
-        """Whether the rows have been seen to hold what the ledger partitions counted when first asked.
+        """Whether all rows have been seen to hold what the ledger partitions had counted at the first call.
 
-        Those of all windows: a step of the totals may publish the days of a scope before its months. Events may keep
-        arriving: a row with the sums of a later moment will do.
+        All windows are checked, since a step of the totals may publish a scope's days before its months. Events may keep
+        arriving, so a row with a later sum will do.
         """
         if self._unsummed is None:
             self._wanted, self._unsummed = dict(self._sums), set(self._sums)
@@ -192,7 +192,7 @@ class _Published:
         return not self._unsummed
 
     def _has_no_row(self, row: RowKey, latest: date, counted: Sequence[Campaigns]) -> bool:
-        """Whether a row is of a day that is no longer kept, or of a campaign that is no longer counted, or not for its scope."""
+        """Whether a row need not exist: its day is no longer kept, or its campaign is not counted, or not for its scope."""
         kind, _, name = row.period.partition(":")
         if kind == CAMPAIGN:
             found = [campaigns.get(name) for campaigns in counted]
@@ -204,10 +204,10 @@ class _Published:
 
 
 async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
-    """Makes sure that there is something to count: a rebuild must not create source topics.
+    """Checks that there is something to count: a rebuild must not create source topics.
 
     Returns:
-        Topic, partition and first offset of each source partition whose beginning was removed.
+        Topic, partition and first offset of each source partition whose beginning has been removed.
 
     Raises:
         ExpectedError: A source topic does not exist.
@@ -228,7 +228,7 @@ async def check_sources(settings: Settings) -> list[tuple[str, int, int]]:
 async def prepare(
     live: Context, other: Context, by: str | None, listener: Listener, *, incomplete_by: str | None = None
 ) -> None:
-    """What is decided before counting begins: to start where the sources start, and what to skip; see `counted_again`."""
+    """Settles before counting begins where the sources start, and what to skip; see `counted_again`."""
     if incomplete_by is not None:
         await _go_on_without(other, incomplete_by)
     if by is not None and await _exists(live):
@@ -236,10 +236,10 @@ async def prepare(
 
 
 async def _go_on_without(other: Context, by: str | None) -> None:
-    """Has the other installation continue where the sources begin now.
+    """Makes the other installation continue where the sources begin now.
 
     Raises:
-        ExpectedError: It needs an operator for that, and there is none.
+        ExpectedError: That takes an operator's consent, and there is none.
     """
     for gap in await find_gaps(other):
         if gap.state != "open":
@@ -255,7 +255,7 @@ async def _go_on_without(other: Context, by: str | None) -> None:
 
 
 async def _take_over_quarantine(live: Context, other: Context, by: str, warn: Callable[[str], None]) -> None:
-    """Quarantines in the other installation what the live one skips, so that both count the same records."""
+    """Quarantines in the other installation the records that the live one skips, so that both count the same."""
     prefix = live.settings.output_prefix
     wanted = await lines_in_force(live)
     known = await lines_in_force(other)
@@ -283,17 +283,17 @@ async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
 
     Args:
         live: Settings of the live installation.
-        settings: Those of the other one.
-        config: The settings file that they came from, if it was named.
-        by: Operator for the copied quarantine orders; `None` counts those records.
+        settings: Settings of the other installation.
+        config: The settings file that they came from, if one was named.
+        by: Operator for the copied quarantine orders; with `None` those records are counted.
         listener: Told about progress.
-        incomplete_by: Operator who accepts that the beginnings of sources were removed.
+        incomplete_by: Operator who accepts that the beginnings of sources have been removed.
 
     Yields:
-        How many source records were read.
+        The number of source records read.
 
     Raises:
-        ExpectedError: The cluster refuses, or the worker has ended: its last words.
+        ExpectedError: The cluster refuses, or the worker has ended; the message quotes its last line.
     """
     await apply_topics(settings)
     context = Context(settings)
@@ -304,8 +304,8 @@ async def counted_again(  # noqa: PLR0913 - what a rebuild is of, and how
         "MILESTONES_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
     }
     if config is not None:
-        environment["MILESTONES_CONFIG"] = str(config)  # the worker starts in this directory too
-    # Kept after a failure: the log is in it.
+        environment["MILESTONES_CONFIG"] = str(config)  # the worker also starts in this directory
+    # Kept after a failure, since it holds the log.
     directory = Path(tempfile.mkdtemp(prefix="milestones-rebuild-"))
     worker = WorkerProcess(directory, environment, Path.cwd(), instance=f"rebuild-{os.getpid()}")
     async with caught_up(context, worker, listener, incomplete_by=incomplete_by) as records:
@@ -321,16 +321,16 @@ async def caught_up(
     *,
     incomplete_by: str | None = None,
 ) -> AsyncIterator[int]:
-    """Runs a worker; inside the context what was there at the start is applied, summed and published.
+    """Runs a worker; inside the context everything that was there at the start is applied, summed and published.
 
     Args:
         context: The other installation.
-        worker: Counts for it.
+        worker: The worker that counts for it.
         listener: Told about progress.
         incomplete_by: Operator who accepts what retention removes meanwhile.
 
     Yields:
-        How many source records were read.
+        The number of source records read.
     """
     counts = context.catalogue.counts
     async with context.log.reader() as reader:
@@ -347,7 +347,7 @@ async def caught_up(
 
         async def on_standstill() -> None:
             await _go_on_without(context, incomplete_by)
-            # Of what has been withdrawn meanwhile, nobody is told.
+            # Announcements that have been withdrawn meanwhile are not passed on, so do not wait for them.
             published.announces = published.announces and await announces(context, reader)
 
         with worker as counting:
@@ -357,7 +357,7 @@ async def caught_up(
 
 
 async def as_it_is(live: Settings) -> Settings:
-    """The settings with the numbers of partitions that the live installation was begun with, whatever the other one's are."""
+    """The settings with the partition counts with which the live installation was created, whatever the other one's are."""
     context = Context(live)
     ledger, counts = context.catalogue.ledger.name, context.catalogue.counts.name
     async with context.log.reader() as reader:
@@ -371,7 +371,7 @@ async def as_it_is(live: Settings) -> Settings:
 
 
 async def _exists(live: Context) -> bool:
-    """Whether there is a live installation at all: its topics may have other names, or no longer exist."""
+    """Whether the live installation exists: its topics may have other names, or be gone."""
     async with live.log.reader() as reader:
         name = live.catalogue.quarantine.name
         return bool((await reader.partition_counts([name]))[name])
@@ -410,7 +410,7 @@ async def _until_caught_up(  # noqa: PLR0913, PLR0917 - what is read, and who is
         if applied > before:
             moved_s = loop.time()
         elif loop.time() - moved_s > _STANDSTILL_S:
-            # A ledger partition that lacks records says so in the worker's log only, and waits.
+            # A ledger partition with a gap says so only in the worker's log, and waits.
             await on_standstill()
             moved_s = loop.time()
 
@@ -419,7 +419,7 @@ async def _until_caught_up(  # noqa: PLR0913, PLR0917 - what is read, and who is
     while not (published.all_applied(ends) and published.all_summed()):
         await asyncio.sleep(_POLL_S)
         await step()
-    # Days close only once nothing is left to read, which may never be seen on a busy stream.
+    # Days close only when there is nothing left to read, which may never happen on a busy stream.
     deadline = loop.time() + _SPATE_S
     while len(published.caught_up) < published.partitions and loop.time() < deadline:
         await asyncio.sleep(_POLL_S)

@@ -1,7 +1,7 @@
-"""What two installations make of the same events: standing milestones and window rows that differ.
+"""Compares what two installations make of the same events: standing milestones and window rows.
 
-Both may keep counting while they are compared. So they are read several times, and only what differs every time counts:
-a row on which one is a moment ahead of the other is no difference.
+Both may keep counting meanwhile. So they are read several times, and only what differs every time counts: a row for which one is
+merely a moment ahead is not a difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _LOOKS: Final = 8
-#: Readings without any change after which none is expected: timers of the totals tick once a second.
+#: After this many readings without a change no more is expected: the totals' timers tick once a second.
 _QUIET_LOOKS: Final = 3
 _PAUSE_S: Final = 0.7
 
@@ -36,9 +36,9 @@ Key = tuple[Literal["milestone", "row"], str]
 
 @dataclass(frozen=True)
 class RebuildDifference:
-    """One milestone or row as each side has it, `None` if it has none.
+    """A milestone or row as each side has it, `None` if a side does not have it.
 
-    A milestone stands for a period. A row has its count, its counts by hour and its targets.
+    A milestone is represented by its period, a row by its count, its counts by hour and its targets.
     """
 
     of: Literal["milestone", "row"]
@@ -49,11 +49,11 @@ class RebuildDifference:
 
 @dataclass(frozen=True)
 class PublishedState:
-    """What one installation says.
+    """What one installation has published.
 
     Attributes:
         milestones: Standing milestones by id.
-        rows: Window rows by `metric/scope/period`, without those that hold nothing.
+        rows: Window rows by `metric/scope/period`, except empty ones.
     """
 
     milestones: Mapping[str, dict[str, Any]]
@@ -61,18 +61,18 @@ class PublishedState:
 
 
 async def read_state(settings: Settings, consumer: AIOKafkaConsumer) -> PublishedState:
-    """What the installation of the settings says now."""
+    """What the installation of the settings has published so far."""
     catalogue = catalogue_of(settings)
     last: dict[str, MilestoneEvent] = {}
     async for records in read_to_end(settings, catalogue.milestones.whole, consumer=consumer):
         for event in (decode_milestone(record_value(record)) for record in records):
-            # What was expected, and when, is no function of the counts.
+            # What was expected at which moment does not follow from the counts.
             if event.data.kind not in ALERT_KINDS:
                 last[event.subject] = event
     rows: dict[str, dict[str, Any]] = {}
     for key, value in (await read_latest(settings, catalogue.windows.whole)).items():
         row = decode_row(value)
-        # A row that has lost its last unit stays as a zero; one that counts everything again never had it.
+        # A row that lost its last unit stays as a zero; an installation that recounts may never have had it.
         if row.count or row.targets:
             rows[key.decode()] = _row(row)
     standing = {name: _milestone(event) for name, event in last.items() if event.stands}
@@ -83,7 +83,7 @@ async def differences(live: Settings, other: Settings) -> list[RebuildDifference
     """What differs between two installations, milestones first.
 
     Raises:
-        ExpectedError: One of them does not exist.
+        ExpectedError: One of the installations does not exist.
     """
     async with reader(live) as consumer:
         for settings in (live, other):
@@ -126,7 +126,7 @@ def compare(live: PublishedState, other: PublishedState) -> dict[Key, RebuildDif
 
 
 def _between(key: Key, before: PublishedState, other: PublishedState, after: PublishedState) -> bool:
-    """Whether a changing row is between the live one's values before and after it was read."""
+    """Whether a changing row lies between the live row's values before and after the other was read."""
     of, name = key
     if of != "row":
         return False
@@ -144,7 +144,7 @@ async def _check_exists(settings: Settings, consumer: AIOKafkaConsumer) -> None:
 
 
 def _milestone(event: MilestoneEvent) -> dict[str, Any]:
-    # Not the count, which is from when the crossing was detected.
+    # Not the count, which is that at the moment of detection.
     return {"period": event.data.period}
 
 

@@ -1,4 +1,4 @@
-"""Control totals as published: rows with the difference to other systems, and totals without a row."""
+"""Published control totals: the rows with their difference to other systems, and totals without a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Compared(NamedTuple):
-    """One total of another system next to the row that it controls."""
+    """Another system's total next to the row that it checks."""
 
     row: WindowRow
     control: RowControl
@@ -35,7 +35,7 @@ class Compared(NamedTuple):
         return RowKey.of(self.row)
 
     def document(self) -> dict[str, Any]:
-        """Everything, for a program."""
+        """Everything, for programs."""
         return {
             "metric": self.row.metric,
             "scope": self.row.scope,
@@ -56,7 +56,7 @@ class Situation:
 
     Attributes:
         compared: By metric, scope, dates and source.
-        elsewhere: Totals of windows that have no row here: of a scope or holiday that is not counted, or not yet taken.
+        elsewhere: Totals of windows without a row here: their scope or holiday is not counted, or they are not taken yet.
     """
 
     compared: list[Compared]
@@ -67,7 +67,7 @@ async def read_situation(settings: Settings) -> Situation:
     """Reads the rows and the totals.
 
     Raises:
-        ExpectedError: The cluster is unreachable, or the installation is not there.
+        ExpectedError: The cluster is unreachable, or the installation does not exist.
     """
     catalogue = catalogue_of(settings)
     async with reader(settings) as consumer:

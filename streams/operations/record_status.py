@@ -1,6 +1,6 @@
-"""What has become of one source record: not reached yet, applied, or a dead letter.
+"""Finds out what has become of a source record: not reached yet, applied, or a dead letter.
 
-Reliable only while the caller holds the transactional id of the ledger partition: then nothing is committed meanwhile.
+Reliable only while the caller holds the ledger partition's transactional id: then nothing is committed meanwhile.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class Fate:
-    """What has become of a record; `reason` is that of its dead letter, else empty."""
+    """What has become of a record; `reason` is its dead letter's, else empty."""
 
     stage: Stage
     reason: str = ""
 
 
 def home_of(record: LogRecord, context: Context) -> int:
-    """Ledger partition that a record's order belongs to, by its key alone."""
+    """The ledger partition that a record's order belongs to, by its key alone."""
     return homes([record.key or b""], context.settings.partitions)[0]
 
 
 def ledger_of(place: Place, context: Context) -> int:
-    """Ledger partition that reads the partition of a place."""
+    """The ledger partition that reads the partition of a place."""
     return place.partition % context.settings.partitions
 
 
 async def record_at(context: Context, place: Place, reader: LogReader) -> LogRecord:
-    """The record at a place of the orders or deliveries.
+    """The record at a place in a topic whose records are counted.
 
     Raises:
         ExpectedError: There is none.
@@ -93,14 +93,14 @@ async def fate_of(context: Context, place: Place, home: int, reader: LogReader) 
     ledger = ledger_of(place, context)
     letters = await reasons_of_dead_letters(context, {ledger, home}, reader)
     if place in letters:
-        # Also if a ledger that is being rebuilt has not got that far yet.
+        # True even if a ledger that is being rebuilt has not got that far yet.
         return Fate(Stage.DEAD_LETTER, letters[place])
     marker = await last_marker(context, ledger, reader)
     source = source_name(place.topic, place.partition, ledger)
     has_passed = marker is not None and marker.positions.get(source, (0, ""))[0] > place.offset
     if home == ledger:
         return Fate(Stage.APPLIED if has_passed else Stage.WAITING)
-    # Where the state was lost, its home may have taken again what was forwarded before, and the other be behind.
+    # After a loss of state, the home may have applied again what was forwarded before, while the other partition is still behind.
     forwarded_at = await _forwarded_at(context, place, home, reader, must_be_there=has_passed)
     marker = await last_marker(context, home, reader)
     applied = (
@@ -112,7 +112,7 @@ async def fate_of(context: Context, place: Place, home: int, reader: LogReader) 
 
 
 async def last_marker(context: Context, number: int, reader: LogReader) -> Marker | None:
-    """What ledger partition `number` has committed last: every one of its transactions ends in a marker."""
+    """The last commit of ledger partition `number`: each of its transactions ends with a marker."""
     partition = (context.catalogue.ledger.name, number)
     first, end = (await reader.bounds([partition]))[partition]
     tail = _TAIL_RECORDS
@@ -129,7 +129,7 @@ async def last_marker(context: Context, number: int, reader: LogReader) -> Marke
 
 
 async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], reader: LogReader) -> dict[Place, str]:
-    """Why each record with a dead letter in one of the partitions was rejected; in the first the totals write, too."""
+    """Place of each record with a dead letter in these partitions → the reason; the totals also write to the first one."""
     topic = context.catalogue.dead_letters.name
     found: dict[Place, str] = {}
     async for records in reader.read([(topic, number) for number in numbers], complete=True):
@@ -143,9 +143,9 @@ async def reasons_of_dead_letters(context: Context, numbers: Iterable[int], read
 async def _forwarded_at(
     context: Context, place: Place, home: int, reader: LogReader, *, must_be_there: bool
 ) -> int | None:
-    """Offset of a forwarded record in the partition of its home; None if it need not be there, and is not.
+    """The offset of a forwarded record in its home's partition; None if it need not be there and is not.
 
-    Transactions of other partitions can hide it from a read_committed reader for a moment.
+    Open transactions of other partitions can hide it from a read_committed reader for a moment.
     """
     topic = context.source_topics.numbers[place.topic]
     name = context.source_topics.rerouted

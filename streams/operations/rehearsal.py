@@ -1,4 +1,4 @@
-"""A load without a cluster: what would be rejected, and what the events alone would count; and how fast a load goes."""
+"""Rehearses a load without a cluster: what would be rejected, and what the events alone would count; and paces real loads."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _FIRST_LINES: Final = 5
-#: Portions of a second that a load with a rate is cut into.
+#: Portions per second into which a load with a rate limit is cut.
 _PORTIONS: Final = 10
 
 
 class Rehearsal:
-    """Takes what would be published.
+    """Collects what would be published.
 
     Attributes:
-        accepted: Events that are valid.
-        duplicates: Events that the file has already.
-        rejected: Reason → how many, the first lines, and what is said of the first.
+        accepted: Number of valid events.
+        duplicates: Number of events that repeat earlier ones in the file.
+        rejected: Reason → how many, the first line numbers, and the message of the first.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,7 +39,7 @@ class Rehearsal:
         self.rejected: dict[str, tuple[int, list[int], str]] = {}
 
     def take(self, records: Sequence[Publication], rejected: Sequence[RejectedLine], facts: Sequence[Fact]) -> None:
-        """Takes a piece of a file, judged."""
+        """Takes a piece of a file with its verdicts."""
         self.accepted += len(records)
         applied = self._ledger.apply(facts)
         self.duplicates += applied.duplicates
@@ -55,7 +55,7 @@ class Rehearsal:
         self.rejected[reason] = (count + 1, numbers, said)
 
     def months(self) -> dict[tuple[str, str], int]:
-        """Metric and month, such as `2024-10` → the count that would come of these events alone."""
+        """(metric, month such as `2024-10`) → the count that these events alone would yield."""
         self._ledger.drain()
         found: Counter[tuple[str, str]] = Counter()
         for (metric, _, day), count in self._ledger.counts().items():
@@ -67,7 +67,7 @@ class LoadRate:
     """Spreads records over time.
 
     Args:
-        per_second: Most records a second; `None` for as fast as it goes.
+        per_second: Maximum records per second; `None` for no limit.
     """
 
     def __init__(self, per_second: float | None) -> None:

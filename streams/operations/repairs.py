@@ -1,7 +1,7 @@
-"""What can be done to a rejected record before it is published again: common repairs, and a filter of the operator's choice.
+"""Repairs rejected records before they are published again: common repairs, and a filter of the operator's choice.
 
-A repair that does not fit a record leaves it as it is: one command mends all records of a reason, and the verdict after it
-tells which are well.
+A repair that does not apply to a record leaves it unchanged: one command repairs all records rejected for a reason, and the
+verdicts afterwards show which are valid now.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HeaderPairs = tuple[tuple[str, bytes | None], ...]
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OFFSET: Final = re.compile(r"Z|[+-][0-9]{2}:[0-9]{2}")
-#: Fields whose values are no texts, so that a number or a word is read as JSON.
+#: Fields that are not strings, so that a number or a word is parsed as JSON.
 _NOT_TEXTS: Final = frozenset({"data.value", "data.count", "backfill"})
 _DOES_NOT_FIT: Final = (
     ValueError,
@@ -47,14 +47,14 @@ _DOES_NOT_FIT: Final = (
     EOFError,
     zlib.error,
 )
-#: How long a filter may take for its next line once it has everything, s.
+#: How long a filter may take for its next line once it has all its input, seconds.
 _FILTER_TIMEOUT_S: Final = 120.0
 _PIECE_BYTES: Final = 1 << 20
 _AT_A_TIME: Final = 200
 
 
 class Content(NamedTuple):
-    """What is repaired of a record."""
+    """The parts of a record that can be repaired."""
 
     key: bytes | None
     value: bytes | None
@@ -63,14 +63,14 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class Mending:
-    """Repairs in the order in which they are made.
+    """Repairs, in the order in which they are made.
 
     Attributes:
-        unwrap: Names of `UNWRAPPERS`.
-        strip_bom: Take away a byte order mark.
-        fields: Path in the event, such as `data.model` or `time` → its text, or JSON for what is no text.
-        headers: Name → value; an empty one takes the header away.
-        time_offset: Offset to append to times that have none, such as `+08:00`.
+        unwrap: Names in `UNWRAPPERS`.
+        strip_bom: Whether to remove a byte order mark.
+        fields: Path in the event, such as `data.model` or `time` → its text, or JSON for a field that is not a string.
+        headers: Name → value; an empty value removes the header.
+        time_offset: Offset to append to times without one, such as `+08:00`.
     """
 
     unwrap: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ UNWRAPPERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 
 
 def _with_header(headers: HeaderPairs, name: str, value: str) -> HeaderPairs:
-    """One header of that name, whatever its spelling, at the place of the first; none where the value is empty."""
+    """Replaces all headers of that name, in any case, by one at the place of the first; by none if the value is empty."""
     wanted = canonical_name(name)
     at = next((at for at, (other, _) in enumerate(headers) if canonical_name(other) == wanted), len(headers))
     rest = [pair for pair in headers if canonical_name(pair[0]) != wanted]
@@ -227,7 +227,7 @@ def _compact(document: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Edited:
-    """What a filter gave for a record; `failure` says why there is none."""
+    """A filter's result for a record; `failure` says why there is none."""
 
     content: Content | None = None
     failure: str = ""
@@ -236,14 +236,14 @@ class Edited:
 async def filtered(
     command: str, letters: Sequence[tuple[DeadLetter, Content]], progress: Callable[[int], None] = ignore
 ) -> dict[Place, Edited]:
-    """Hands all records to one command, a JSON object a line, and takes what it gives, by the place of each record.
+    """Pipes all records through one command, as one JSON object per line; returns its results by the place of each record.
 
-    An object has `topic`, `partition`, `offset`, `reason`, `message`, `key`, `headers` (a list of name and value), and the
-    value: as `value` where it is a JSON object, else as `value_text`, or `value_b64` where it is no text. A record for which
-    no line comes back is not in the answer. `progress` is called with the number of lines that have come since the last call.
+    An object has `topic`, `partition`, `offset`, `reason`, `message`, `key`, `headers` (a list of names and values), and the
+    value: as `value` if it is a JSON object, else as `value_text`, or `value_b64` if it is not text. A record for which no line
+    comes back is missing from the result. `progress` is called with the number of lines since the last call.
 
     Raises:
-        ValueError: The command failed, or gave something else.
+        ValueError: The command failed, or its output is invalid.
     """
     process = await asyncio.create_subprocess_shell(
         command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_PIECE_BYTES, process_group=0
@@ -279,7 +279,7 @@ async def filtered(
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:
-    """Ends a shell that leads a process group, and the commands that it has started: they hold its pipes open."""
+    """Ends a shell that leads a process group, and the commands it has started, which hold its pipes open."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -296,7 +296,7 @@ async def _write(stdin: asyncio.StreamWriter, letters: Sequence[tuple[DeadLetter
 
 
 def document_of(letter: DeadLetter, content: Content) -> dict[str, Any]:
-    """A record for a filter."""
+    """A record as a filter gets it."""
     document: dict[str, Any] = {
         **letter.place._asdict(),
         "reason": letter.reason,
@@ -334,7 +334,7 @@ def _read_line(line: bytes, number: int, given: Mapping[Place, Content]) -> tupl
 
 
 def _content_of(document: Mapping[str, Any], before: Content) -> Content:
-    """The record that an object describes; what it says unchanged keeps its bytes."""
+    """The record that an object describes; unchanged parts keep their original bytes."""
     key, headers = document.get("key"), document.get("headers", [])
     pairs = headers.items() if isinstance(headers, dict) else headers
     after = Content(

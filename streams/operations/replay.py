@@ -1,8 +1,8 @@
-"""Dead letters published again: repaired, and never twice.
+"""Publishes dead letters again: repaired, and never twice.
 
-A republished record and the note that it was republished are written in one transaction, so a run that is killed leaves
-both or neither. All runs use one transactional id: one that starts fences one that is under way, and reads the notes
-after that, so what it finds not yet replayed cannot be replayed by another run.
+A republished record and the note about it are written in one transaction, so a killed run leaves both or neither. All runs use
+one transactional id: a run that starts fences any other and reads the notes afterwards, so no other run can replay what it finds
+not yet replayed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from streams.kafka.log import LogReader, LogWriter
     from streams.operations.repairs import Edited
 
-#: Whether these are accepted is decided by what came before them, which a replay does not change.
+#: Reasons that depend on earlier events, which a replay does not change.
 DECIDED_BY_STATE: Final = BY_STATE - {QUARANTINED, BEYOND_LIMITS}
 
 _EDIT_TIMEOUT_S: Final = 60.0
-#: A transaction of one run: bounds what is repeated after a failure.
+#: Records per transaction; bounds what is repeated after a failure.
 _MOST_RECORDS: Final = 4_000
 _MOST_BYTES: Final = 4 << 20
-#: Dead letters between two reports of progress.
+#: Dead letters between two progress reports.
 _TOLD_TOGETHER: Final = 200
 _NOBODY: Final = Listener()
 _ASK_FOR_IT: Final = "in quarantine: ask for it with --reason quarantined, once a corrected version runs"
@@ -54,11 +54,12 @@ class Outcome:
 
     Attributes:
         letter: The dead letter.
-        what: `replay`, `skipped` (the command gave nothing, or it is in quarantine and was not asked for), `left` (see `why`) or `replayed before`.
-        why: For `left` the reason for a person, for `replay` what was repaired.
-        record: What is published, `None` unless `what` is `replay`.
-        edited: Whether value or headers are others.
-        after: The record after the repairs, where they change anything, whatever becomes of it.
+        what: `replay`, `skipped` (the command returned nothing, or it is in quarantine and was not asked for), `left` (see `why`)
+            or `replayed before`.
+        why: For `left` the reason in words, for `replay` what was repaired.
+        record: What is published; `None` unless `what` is `replay`.
+        edited: Whether value or headers were changed.
+        after: The record after the repairs, if they changed anything, whatever becomes of it.
     """
 
     letter: DeadLetter
@@ -74,12 +75,12 @@ class Repair:
     """How dead letters are repaired.
 
     Attributes:
-        command: For the shell, after the common repairs; `None` leaves records as they are.
-        gets_values: Whether the command is started for each record, gets its value and gives the new one; else it is started
-            once and gets all records, as `repairs.filtered` writes them.
+        command: A shell command to run after the common repairs; `None` for none.
+        gets_values: Whether the command is started for each record, with the value as input and the new value as output; else it
+            is started once for all records, as `repairs.filtered` writes them.
         mending: The common repairs.
-        force: Publish also what would be rejected again.
-        by: Who does it.
+        force: Whether to publish even what would be rejected again.
+        by: The operator.
     """
 
     command: str | None = None
@@ -105,9 +106,9 @@ async def replay(
     Args:
         context: The installation.
         wanted: Which of them.
-        repair: How.
-        told: Called with what has become of each; for those published, once they are committed.
-        listener: Gets progress.
+        repair: How to repair them.
+        told: Called with the outcome of each; for published ones once they are committed.
+        listener: Told about progress.
 
     Raises:
         ExpectedError: Another run has taken over, or a transaction is in doubt; run it again to continue.
@@ -175,7 +176,7 @@ class _Run:
     async def _edited(
         self, letters: Sequence[DeadLetter], wanted: Wanted, before: Mapping[Place, Replayed]
     ) -> dict[Place, Edited] | None:
-        """What the filter makes of the records; `None` where there is no filter."""
+        """The filter's results for the records; `None` if there is no filter."""
         if self._repair.command is None or self._repair.gets_values:
             return None
         mended = [
@@ -283,7 +284,7 @@ class _Run:
         topic: int,
         content: Content,
     ) -> str:
-        """Why the record would become a dead letter again; empty where it would not."""
+        """Why the record would become a dead letter again; empty if it would not."""
         record = Candidate(*content, self._context.now_us() // 1000)
         limit_us = self._context.settings.future_limit_s * 1_000_000
         framed = self._context.settings.accept_schema_registry_json
@@ -303,7 +304,7 @@ def _is_not_asked_for(letter: DeadLetter, wanted: Wanted) -> bool:
 async def _edit(command: str, letter: DeadLetter, value: bytes | None) -> tuple[bytes, str]:
     """The new value, or why there is none.
 
-    The environment of the command describes the record: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
+    The command's environment describes the record: DEAD_LETTER_TOPIC, _PARTITION, _OFFSET, _REASON, _KEY.
     """
     place = letter.place
     environment = {
@@ -329,7 +330,7 @@ async def _edit(command: str, letter: DeadLetter, value: bytes | None) -> tuple[
         await ended(process)
     if process.returncode:
         return b"", f"the command ended with {process.returncode}"
-    # Commands end their output with a line feed, which is not part of the value.
+    # Commands usually end their output with a line feed, which is not part of the value.
     if not (value or b"").endswith(b"\n"):
         output = output.removesuffix(b"\n")
     return output, ""

@@ -1,7 +1,7 @@
-"""Events from tables: CSV of any kind, Excel or Parquet, by a mapping from columns to fields.
+"""Makes events from tables, CSV of any kind, Excel or Parquet, by a mapping from columns to fields.
 
-A row becomes one event. Where no column has its id, the id is a digest of what the row says, so that the same row is the same
-event however often the file is published.
+Each row becomes one event. If no column has its id, the id is a digest of the row's content, so that the same row is the same event
+however often the file is published.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _START_BYTES: Final = 1 << 16
 _ZSTD: Final = "zstd"
-#: Beginnings of compressed files → what they are compressed with.
+#: First bytes of compressed files, and the compression they indicate.
 _PACKINGS: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", _ZSTD))
 _DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error, cramjam.DecompressionError)
 _COPY_AGAIN: Final = "is compressed and damaged: copy it again"
@@ -58,19 +58,19 @@ _DATA_FIELDS: Final = frozenset(
 _NUMBERS: Final = frozenset({"value", "count"})
 _BY_ORDER: Final = frozenset({ORDERS, DELIVERIES})
 _REMEMBERED: Final = 65_536
-#: How a time goes on after its hour.
+#: All minutes and seconds of a time, as written after its hour.
 _WITHIN_AN_HOUR: Final = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
-#: Tabs and what else of ASCII is stripped from cells, but for ends of lines.
+#: Tabs and the other ASCII control characters that are stripped from cells, except line ends.
 _NO_CONTROLS: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
 _ROWS_A_REPORT: Final = 1_000
-#: Of the digests that are ids.
+#: Length of the digests used as ids.
 _ID_BYTES: Final = 12
 #: How a field is written in the digest (`_SAID`) and in JSON (`_MEMBER`).
 _SAID: Final = '["%s",%s]'
 _MEMBER: Final = '"%s":%s'
-#: Rows of Parquet that are looked at together.
+#: Parquet rows processed together.
 _ROWS_A_BATCH: Final = 10_000
-#: Lines of CSV that are looked at together.
+#: Characters of CSV processed together.
 _PIECE_CHARACTERS: Final = 1 << 18
 
 
@@ -78,9 +78,9 @@ class FileRow(NamedTuple):
     """A row of a table.
 
     Attributes:
-        number: Its line or row in the file.
-        cells: What stands in it.
-        is_plain: Whether every cell is certainly ASCII that needs no escaping in JSON.
+        number: The number of its line or row in the file.
+        cells: Its cells.
+        is_plain: Whether every cell is known to be ASCII that needs no escaping in JSON.
     """
 
     number: int
@@ -89,15 +89,15 @@ class FileRow(NamedTuple):
 
 
 class TableMapping(BaseModel):
-    """What a table's columns are: a TOML file.
+    """What a table's columns mean, from a TOML file.
 
     Attributes:
         type: Type of all events, or the name of the column that has it.
         source: Source of the events.
-        timezone: Of times without an offset, an IANA name.
+        timezone: Time zone of times without an offset, an IANA name.
         columns: Field (`order_id`, `time`, `id`, ...) → column.
-        constants: Field → value of all rows.
-        types: What the column `type` says → type of event.
+        constants: Field → its value in all rows.
+        types: Content of the `type` column → event type.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -111,10 +111,10 @@ class TableMapping(BaseModel):
 
 
 def read_mapping(text: str) -> TableMapping:
-    """The mapping of a TOML text.
+    """Parses a mapping from TOML.
 
     Raises:
-        ValueError: One line that says what is wrong.
+        ValueError: It is invalid; the message says in one line what is wrong.
     """
     try:
         mapping = TableMapping.model_validate(tomllib.loads(text))
@@ -140,10 +140,10 @@ class TableReader:
     """Reads the rows of one table as events.
 
     Attributes:
-        backfill: Mark the events as history.
-        void_topic: Where events that void others go.
+        backfill: Whether to mark the events as history.
+        void_topic: The topic for events that void others.
         form: How the table was read, in words.
-        read_bytes: How much of the file was read.
+        read_bytes: Number of bytes of the file read so far.
     """
 
     path: Path
@@ -158,10 +158,10 @@ class TableReader:
         self.read_bytes = position
 
     def events(self) -> Iterator[NumberedLine]:
-        """Each row as a structured event; what is wrong in it the codec will say.
+        """Each row as a structured event, unchecked: errors in it are left to the codec.
 
         Raises:
-            ValueError: The table cannot be read, or has no column that the mapping names.
+            ValueError: The table cannot be read, or lacks a column that the mapping names.
         """
         rows, form = rows_of(self.path, self._reached)
         wanted = {name: plain_name(column) for name, column in self.mapping.columns.items()}
@@ -188,12 +188,12 @@ class TableReader:
             )
 
     def _plain_maker(self, at: Mapping[str, int]) -> _PlainMaker | None:
-        """What makes the same event of a row as `_maker` does, in a third of the time, where cells are JSON text as they are.
+        """A function that makes the same event of a row as `_maker`'s, in a third of the time, if cells need no escaping in JSON.
 
-        Its result is `None` for a row that lacks something; it is `None` itself for mappings that are not that simple.
+        It returns `None` for a row that lacks something. For mappings that are not simple enough there is no such function.
 
         Args:
-            at: Field → place of its column.
+            at: Field → index of its column.
         """
         mapping, constants = self.mapping, self.mapping.constants
         kind = mapping.types.get(mapping.type, mapping.type)
@@ -238,14 +238,14 @@ class TableReader:
         return make
 
     def _maker(self, at: Mapping[str, int]) -> _Maker:
-        """What makes an event of a row: called a million times, so everything that rows share is found out before.
+        """A function that makes an event of a row: it is called a million times, so whatever rows share is computed beforehand.
 
         Args:
-            at: Field → place of its column.
+            at: Field → index of its column.
         """
         mapping, constants = self.mapping, self.mapping.constants
         kinds = mapping.types
-        # In the order of their names, as the digest has them: (name, place of the column or -1, value of all rows).
+        # Sorted by name, as in the digest: (name, index of the column or -1, value in all rows).
         fields = [
             (name, at.get(name, -1), constants.get(name, "")) for name in sorted({*at, *constants} & _DATA_FIELDS)
         ]
@@ -285,7 +285,7 @@ class TableReader:
             if topic is None:
                 topic = topics[kind] = topic_of(kind, self.void_topic)
             order_id = data.get("order_id")
-            # Cells are tidied already.
+            # Cells have been cleaned already.
             is_plain = topic in _BY_ORDER and isinstance(order_id, str) and order_id != constants.get("order_id")
             key = order_id.encode() if is_plain else key_of({"data": data}, topic)  # type: ignore[union-attr] # it is a text
             return NumberedLine(number, encode_document(event), topic, key)
@@ -326,10 +326,10 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
 
     Args:
         path: The file.
-        reached: Called with how many of its bytes were read.
+        reached: Called with the number of bytes read so far.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The table cannot be read.
     """
     with path.open("rb") as file:
         start = file.read(_START_BYTES)
@@ -358,7 +358,7 @@ def rows_of(path: Path, reached: Callable[[int], None] = lambda _position: None)
 
 
 def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
-    """What is in a file; zstd is unpacked in memory, and a damaged file raises one of `_DAMAGED`, at the latest when it is read."""
+    """The uncompressed content of a file; zstd is decompressed in memory. A damaged file raises one of `_DAMAGED`, on reading at the latest."""
     if packing != _ZSTD:
         return cast("IO[bytes]", gzip.open(raw)) if packing else raw
     return io.BytesIO(cramjam.zstd.decompress(raw.read()))
@@ -375,7 +375,7 @@ def _csv_rows(
                 piece = "".join(lines)
                 reached(raw.tell())
                 if '"' in piece:
-                    # From here on a row may go over several lines.
+                    # From here on, a row may span several lines.
                     reader = csv.reader(itertools.chain(lines, text), delimiter=separator)
                     for place, cells in enumerate(reader):
                         if not place % _ROWS_A_REPORT:
@@ -397,7 +397,7 @@ def _csv_rows(
 
 
 def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[FileRow], str]:
-    """The names of the columns as row 0, then the rows from 1 on."""
+    """The column names as row 0, then the rows from 1 on."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra that only such files need
         import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - the same, and what others call it
@@ -430,7 +430,7 @@ def _parquet_rows(path: Path, reached: Callable[[int], None]) -> tuple[Iterable[
 
 
 def _values(column: Any, pa: Any) -> list[Any]:
-    """The cells of a column; of times, nanoseconds are left out."""
+    """The cells of a column; times lose their nanoseconds."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         column = column.cast(pa.timestamp("us", kind.tz), safe=False)
@@ -439,12 +439,12 @@ def _values(column: Any, pa: Any) -> list[Any]:
 
 
 def _column_text(cell: object) -> str:
-    """A cell as text; integers are exact here, as they are not in workbooks."""
+    """A cell as text; unlike in workbooks, integers are exact."""
     return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell_text(cell)
 
 
 def _are_plain(cells: Sequence[str]) -> bool:
-    """Whether cells are as `clean_cell` would give them, and JSON as they are."""
+    """Whether cells are as `clean_cell` would return them, and need no escaping in JSON."""
     text = "\n".join(cells)
     if '"' in text or "\\" in text or "\r" in text or text.count("\n") >= max(len(cells), 1):
         return False
@@ -452,12 +452,12 @@ def _are_plain(cells: Sequence[str]) -> bool:
 
 
 def _with_header(form: str, number: int) -> str:
-    """How a table was read, with where its header is; row 0 are names that are no row."""
+    """How a table was read, and where its header is; row 0 means that the names are not in a row."""
     return f"{form}, header in row {number}" if number else form
 
 
 def _is_clean(piece: str, separator: str) -> bool:
-    """Whether cells of lines without quotation marks certainly are as `clean_cell` would give them."""
+    """Whether cells of lines without quotation marks are certain to be as `clean_cell` would return them."""
     if not piece.isascii() or "'" in piece or (separator != "\t" and "\t" in piece):
         return False
     if piece.translate(_NO_CONTROLS) != piece:
@@ -468,7 +468,7 @@ def _is_clean(piece: str, separator: str) -> bool:
     return not (any(pair in piece for pair in beside) or piece[0] == " " or piece[-1] == " ")
 
 
-#: Names of columns that only events have → field; the others are those of the lists.
+#: Column name that only occurs with events → field; the others are in `KNOWN_COLUMNS`.
 _MORE_NAMES: Final = {
     "model": "model", "车型": "model", "variant": "variant", "版本": "variant", "配置": "variant", "factory": "factory",
     "plant": "factory", "工厂": "factory", "region": "region", "地区": "region", "区域": "region", "channel": "channel",
@@ -478,7 +478,7 @@ _MORE_NAMES: Final = {
 
 
 def propose(path: Path, timezone: str) -> str:
-    """A first mapping of a table, as TOML to be looked through.
+    """A first draft of a table's mapping, as TOML to be reviewed.
 
     Raises:
         ValueError: The table cannot be read, or no row looks like a header.
@@ -516,7 +516,7 @@ def propose(path: Path, timezone: str) -> str:
 
 
 def _kind_of_table(fields: Collection[str]) -> str:
-    """The type of the events of a table that has these fields; empty where they do not say."""
+    """The event type that a table with these fields has; empty if they do not tell."""
     if "order_id" in fields:
         return "vehicle.delivered.v1" if "vin" in fields else "order.placed.v1"
     return "vehicle.produced.v1" if {"vin", "time"} <= set(fields) else ""
