@@ -40,11 +40,12 @@ from streams.listener import ignore
 from streams.lookup.finder import Finder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from aiokafka import AIOKafkaConsumer
 
     from schemas.outputs import MilestoneData, MilestoneEvent
+    from streams.audit.judging import Reading
     from streams.audit.sources import Coordinates
     from streams.audit.sums import Business
     from streams.domain.periods import Period
@@ -147,7 +148,8 @@ async def explain_milestone(
         data, business = revisions[-1].data, await business_of(settings)
         if from_sources:
             stops = await sources.ends()
-            listener.plan(3 * sum(stops.values()))
+            # Where deliveries are judged by production, that of the vehicle is looked for once its order is known.
+            listener.plan((4 if settings.catalogue.judges_production else 3) * sum(stops.values()))
             listener.say("reading the sources")
             counted = await _count(data, business, sources, stops, letters)
             return await _explanation(revisions, counted, sources, stops, letters)
@@ -542,7 +544,29 @@ async def order_history(
         _Told((sources.numbers[record.topic], record.partition, record.offset), record.timestamp, outcome)
         for record, outcome in records
     ]
-    return _described_history(told, business, sources, letters)
+    facts = [one.outcome for one in told if isinstance(one.outcome, Fact)]
+    not_produced = await _not_produced_by_sources(order_id, facts, business, sources, stops, letters)
+    return _described_history(told, business, sources, letters, not_produced)
+
+
+async def _not_produced_by_sources(  # noqa: PLR0913, PLR0917 - what is known, from wherever
+    order_id: str, facts: list[Fact], business: Business, sources: Sources, stops: Stops, letters: Letters
+) -> set[Wrong]:
+    """As `_not_produced`, by what the source topics hold of the vehicle."""
+    recount = ProductionRecount(business)
+    recount.take(order_id, _read(facts, business, letters))
+    vin = next(iter(recount.found()), None)
+    if vin is None or vin == order_id:
+        return recount.found().get(vin or "", set())
+    here = [outcome for _, outcome in await sources.history({vin}, stops) if isinstance(outcome, Fact)]
+    gone = await sources.remembered({vin}, stops, here)
+    recount.take(vin, _read([*gone, *here], business, letters))
+    return recount.found().get(vin, set())
+
+
+def _read(facts: Iterable[Fact], business: Business, letters: Letters) -> Reading:
+    """The judgement of an order's records; of two contents with one id the same one counts as everywhere."""
+    return business.read_order(accepted(sorted(facts, key=coordinates_of), letters.by_record).events)
 
 
 class _Told(NamedTuple):

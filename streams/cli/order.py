@@ -18,8 +18,16 @@ from streams.errors import ExpectedError
 from streams.holidays import calendar_of
 from streams.installation import load_settings
 from streams.kafka.log import KafkaLog
-from streams.lookup.finder import Finder, Reach
-from streams.lookup.order_history import STATES, OrderEvent, OrderLetter, OrderStory, Teller, replay_command
+from streams.lookup.finder import Finder, FoundOrder, Reach
+from streams.lookup.order_history import (
+    STATES,
+    OrderContradiction,
+    OrderEvent,
+    OrderLetter,
+    OrderStory,
+    Teller,
+    replay_command,
+)
 from streams.lookup.rejected_records import said_by
 from streams.operations.dead_letters import Wanted, read_letters
 
@@ -77,7 +85,7 @@ def command(
             if number:
                 click.echo()
             _print(story, settings)
-    if all(story.state == "unknown" for story in stories):
+    if all(story.state == "unknown" and not story.violations for story in stories):
         what = f"order {order_id}" if order_id else f"VIN {vin}" if vin else f"event {event_id}"
         raise ExpectedError(f"nothing of {what} has ever arrived: is it written as its system writes it?", exit_code=2)
     return _NOT_KNOWN if any(story.state in {"waiting", "not_known"} for story in stories) else 0
@@ -138,8 +146,11 @@ async def _stories(settings: Settings, wanted: _Wanted, listener: Listener) -> l
                 copies = await finder.copies(found, listener)
             vin = teller.vehicle_of(found)
             vehicle = await _vehicle(finder, vin) if vin else None
+            delivered = await _with_vin(finder, number) if teller.may_be_vehicle(number) else []
             rejected = by_order.get(number, [])
-            stories.append(teller.story(number, home, found, reach, rejected, copies=copies, vehicle=vehicle))
+            stories.append(
+                teller.story(number, home, found, reach, rejected, copies=copies, vehicle=vehicle, delivered=delivered)
+            )
         return stories
 
 
@@ -148,6 +159,13 @@ async def _vehicle(finder: Finder, vin: str) -> list[Fact]:
     await finder.read_on([finder.home(vin)])
     found = await finder.order(vin)
     return [] if found is None else found.facts
+
+
+async def _with_vin(finder: Finder, vin: str) -> list[FoundOrder]:
+    """The orders that name a VIN."""
+    await finder.read_on()
+    numbers = await finder.orders_with(vin=vin)
+    return [found for number in numbers if (found := await finder.order(number)) is not None]
 
 
 def _print(story: OrderStory, settings: Settings) -> None:
@@ -165,7 +183,7 @@ def _print(story: OrderStory, settings: Settings) -> None:
             for unit in story.units
         ],
     )
-    _section("Violations", [f"{each.kind}  {each.source} {each.id}" for each in story.violations])
+    _section("Violations", [_violation(each) for each in story.violations])
     _section("Rejected", [line for letter in story.letters for line in _letter(letter, settings)])
     _section("To take one of its events back", [event.correction for event in story.events if event.correction])
 
@@ -190,6 +208,11 @@ def _event(event: OrderEvent, settings: Settings) -> Iterator[str]:
     yield "  ".join([f"    {event.source} {event.id}", event.place, *more])
     if event.voids is not None:
         yield f"    voids {event.voids[0]} {event.voids[1]}"
+
+
+def _violation(found: OrderContradiction) -> str:
+    under = f"  delivered under order {found.order_id}" if found.order_id is not None else ""
+    return f"{found.kind}  {found.source} {found.id}{under}"
 
 
 def _copies(story: OrderStory) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.events import VIN_CHARACTERS
 from schemas.facts import DIMENSIONS, FIRST_OF_PRODUCTION, METRICS, PRODUCTION, Fact, Metric, family_of
 from streams.domain.orders import (
     CANCELLED,
@@ -53,6 +55,7 @@ _MAKES: Final = {
 #: The effects of the other kinds of events.
 _ENDS: Final = {CANCELLED: "cancelled", REVERSED: "reversed", SCRAPPED: "scrapped", VOIDED: "voids"}
 _NOT_PRODUCED: Final = "delivered_without_production"
+_VIN: Final = re.compile(f"[{VIN_CHARACTERS}]{{17}}")
 #: Violations of events that count nevertheless.
 _COUNTED: Final = frozenset(("delivered_without_order", "delivered_after_cancellation"))
 
@@ -131,11 +134,15 @@ class OrderLetter(_Model):
 
 
 class OrderContradiction(_Model):
-    """A contradiction among the events of an order: the offending event, and what is wrong."""
+    """A contradiction among the events of an order: the offending event, and what is wrong.
+
+    `order_id` is where that event is one of another order: of a vehicle, the one that it was delivered under.
+    """
 
     kind: str
     source: str
     id: str
+    order_id: str | None = None
 
 
 class OrderStory(_Model):
@@ -171,8 +178,10 @@ class OrderStory(_Model):
 
     @property
     def is_vehicle(self) -> bool:
-        """Whether it is not an order but the production of a vehicle, with the VIN as its number."""
-        return bool(self.events) and all(event.type in _OF_PRODUCTION for event in self.events)
+        """Whether it is not an order but a vehicle, with the VIN as its number: produced, or only delivered."""
+        if not self.events:
+            return any(each.order_id is not None for each in self.violations)
+        return all(event.type in _OF_PRODUCTION for event in self.events)
 
 
 class DayUnit(_Model):
@@ -219,6 +228,10 @@ class Teller:
         delivery = _standing(judge(found.facts, orders_known=self._orders_known))
         return "" if delivery is None or delivery.time_us < self._produced_since_us else delivery.vin
 
+    def may_be_vehicle(self, number: str) -> bool:
+        """Whether a number may be the VIN of a vehicle whose deliveries are judged by its production."""
+        return self._produced_since_us is not None and _VIN.fullmatch(number) is not None
+
     def story(  # noqa: PLR0913 - what is known, from wherever
         self,
         order_id: str,
@@ -229,6 +242,7 @@ class Teller:
         *,
         copies: Sequence[Fact] | None = None,
         vehicle: Sequence[Fact] | None = None,
+        delivered: Sequence[FoundOrder] = (),
     ) -> OrderStory:
         """Everything about an order.
 
@@ -240,6 +254,7 @@ class Teller:
             letters: Its rejected records.
             copies: Copies of its events, if they were searched for.
             vehicle: What is known about the VIN of `vehicle_of`, if there is one.
+            delivered: The orders that name the number as VIN.
         """
         facts = [] if found is None else found.facts
         judgement = judge(facts, orders_known=self._orders_known)
@@ -253,6 +268,7 @@ class Teller:
             contradictions.append(OrderContradiction(kind=_NOT_PRODUCED, source=at[0], id=at[1]))
             if effects[at] == "delivered":
                 effects[at] = _NOT_PRODUCED
+        contradictions += self._not_produced(order_id, facts, delivered)
         units = self._units(judgement)
         waiting = reach.waiting
         return OrderStory(
@@ -281,6 +297,23 @@ class Teller:
             ],
             read_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+
+    def _not_produced(
+        self, vin: str, vehicle: Sequence[Fact], delivered: Sequence[FoundOrder]
+    ) -> list[OrderContradiction]:
+        """The deliveries of a vehicle at whose time no production of it stood, in their order; without that of its own number."""
+        others = [order for order in delivered if order.order_id != vin and self.vehicle_of(order) == vin]
+        standing = [
+            (fact, order.order_id)
+            for order in others
+            if (fact := _standing(judge(order.facts, orders_known=self._orders_known))) is not None
+            and not _stood(vehicle, fact.time_us)
+        ]
+        standing.sort(key=lambda one: (one[0].time_us, one[0].id, one[0].source))
+        return [
+            OrderContradiction(kind=_NOT_PRODUCED, source=fact.source, id=fact.id, order_id=order_id)
+            for fact, order_id in standing
+        ]
 
     def units_on(
         self, found: FoundOrder, metric: str, scope: str, day: str, with_rows: Collection[str] | None = None

@@ -142,14 +142,17 @@ class Orders:
                 order = FoundOrder(number, order.home, had) if had else None
             return order
 
-        async def found(finder: Finder) -> tuple[FoundOrder | None, int, list[Fact] | None]:
+        async def found(finder: Finder) -> tuple[FoundOrder | None, int, list[Fact] | None, list[FoundOrder]]:
             await finder.read_on()
             order = await then(finder, order_id)
             vin = self._teller.vehicle_of(order)
             vehicle = await then(finder, vin) if vin else None
-            return order, finder.home(order_id), (vehicle.facts if vehicle else []) if vin else None
+            is_looked_for = self.vins_shown and self._teller.may_be_vehicle(order_id)
+            numbers = await finder.orders_with(vin=order_id) if is_looked_for else []
+            delivered = [each for number in numbers if (each := await then(finder, number)) is not None]
+            return order, finder.home(order_id), (vehicle.facts if vehicle else []) if vin else None, delivered
 
-        order, home, vehicle = self._asked(found)
+        order, home, vehicle, delivered = self._asked(found)
         rejected = [
             OrderLetter(
                 reason=letter.reason,
@@ -162,7 +165,9 @@ class Orders:
             )
             for letter in letters
         ]
-        story = self._teller.story(order_id, home, order, reach_of(status), rejected, vehicle=vehicle)
+        story = self._teller.story(
+            order_id, home, order, reach_of(status), rejected, vehicle=vehicle, delivered=delivered
+        )
         if story.is_vehicle and not self.vins_shown:
             raise OrdersNotKnownError(_NO_VEHICLES)
         if as_of_us is None:

@@ -271,6 +271,28 @@ def test_a_story_says_that_the_vehicle_was_not_produced(
     assert Teller(Settings(), load_calendar((), ZONE, "CN"), vins_shown=True).vehicle_of(found) == ""
 
 
+@pytest.mark.parametrize(
+    ("built", "wrong"), [(None, ["SO-2", "SO-1"]), (-3.0, []), (0.5, ["SO-2", "SO-1"]), (0.0, ["SO-2"])]
+)
+def test_a_vehicle_says_which_of_its_deliveries_it_was_not_produced_for(built: float | None, wrong: list[str]) -> None:
+    vin, kind = "LNBSU7A10R1000123", "delivered_without_production"
+    settings = Settings(families=("orders", "deliveries", "production"))
+    teller = Teller(settings, load_calendar(("national-day",), ZONE, "CN"), vins_shown=True)
+    assert [teller.may_be_vehicle(number) for number in (vin, "SO-1", vin.lower())] == [True, False, False]
+    assert not Teller(Settings(), load_calendar((), ZONE, "CN"), vins_shown=True).may_be_vehicle(vin)
+    orders = [
+        FoundOrder("SO-1", 0, [fact(Kind.DELIVERED, "d1", 0, vin=vin)]),
+        FoundOrder("SO-2", 0, [fact(Kind.DELIVERED, "d2", -1, vin=vin)]),
+        FoundOrder("SO-3", 0, [fact(Kind.DELIVERED, "d3", 0, vin="LNBSU7A10R1000999")]),
+        FoundOrder("SO-4", 0, [fact(Kind.DELIVERED, "d4", 0, vin=vin), fact(Kind.REVERSED, "r4", 1, vin=vin)]),
+    ]
+    vehicle = FoundOrder(vin, 0, [fact(Kind.PRODUCED, "b", built, vin=vin)]) if built is not None else None
+    story = teller.story(vin, 0, vehicle, NOTHING_WAITS, [], delivered=orders)
+    assert [(each.kind, each.order_id) for each in story.violations] == [(kind, order_id) for order_id in wrong]
+    assert story.is_vehicle or not wrong
+    assert (story.state == "unknown") is (vehicle is None)
+
+
 def test_an_order_that_came_back_or_was_cancelled_says_so() -> None:
     vin = "LNBSU7A10R1000123"
     back = told([fact(Kind.DELIVERED, "d", 0, vin=vin), fact(Kind.REVERSED, "r", 1, vin=vin)], families=("deliveries",))

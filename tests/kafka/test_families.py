@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from streams.audit.explaining import MilestoneExplanation, explain_milestone
 from streams.kafka.admin import admin
 from streams.kafka.clients import read_latest
+from streams.listener import Listener
 from streams.settings import TopicSettings
 from tests.support.events import FIRST, Published, event, lifecycle, production
 from tests.support.installation import Installation
@@ -40,6 +42,24 @@ def _with_inventory(counts: Counts) -> Counts:
             if metric in {"produced", "deliveries"}:
                 found["inventory", scope, "total"] += count if metric == "produced" else -count
     return {key: count for key, count in found.items() if count}
+
+
+async def _check_told(installation: Installation, unproduced: str, order_id: str) -> None:
+    """A delivery of a vehicle that was not produced is told with its order, its milestone and its vehicle."""
+    told = await installation.run("order", order_id)
+    assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
+    assert "delivered_without_production" in told.stdout
+    milestone = next(event["data"] for event in await installation.milestones() if event["data"].get("cause"))
+    explained = await installation.run("explain", milestone["milestone_id"])
+    assert "delivers the vehicle, although it was not produced before" in explained.stdout, explained.stdout
+    again = await explain_milestone(installation.settings, milestone["milestone_id"], Listener(), from_sources=True)
+    assert isinstance(again, MilestoneExplanation)
+    effects = [record["effect"] for record in again.history]
+    assert "delivers the vehicle, although it was not produced before" in effects, effects
+    told = await installation.run("order", unproduced)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.startswith(f"Vehicle {unproduced}: nothing of it has ever arrived")
+    assert f"delivered under order {order_id}" in told.stdout
 
 
 async def _add_production(before: Installation, config: str) -> None:
@@ -71,12 +91,7 @@ async def _add_production(before: Installation, config: str) -> None:
         found = re.match(r"(\w{17}) .* \(order (.+)\)\n", wrong.stdout)
         assert found is not None, wrong.stdout
         unproduced, order_id = found.groups()
-        told = await installation.run("order", order_id)
-        assert "delivers the vehicle, although it was not produced before" in told.stdout, told.stdout + told.stderr
-        assert "delivered_without_production" in told.stdout
-        milestone = next(event["data"] for event in await installation.milestones() if event["data"].get("cause"))
-        explained = await installation.run("explain", milestone["milestone_id"])
-        assert "delivers the vehicle, although it was not produced before" in explained.stdout, explained.stdout
+        await _check_told(installation, unproduced, order_id)
         for option, value in (("--order", order_id), ("--vin", unproduced)):
             listed = await installation.run("violations", option, value)
             assert listed.stdout.startswith(f"{unproduced}  delivered_without_production  "), listed.stdout

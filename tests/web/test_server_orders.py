@@ -252,6 +252,27 @@ async def test_a_vehicle_that_was_produced_is_known_by_its_vin_which_may_be_hidd
         assert [hit["text"] for hit in (await site.get("/api/v1/search?q=b-1")).json()["hits"]] == [VIN] * shown
 
 
+@pytest.mark.parametrize("shown", [True, False])
+async def test_the_page_of_a_vehicle_says_that_it_was_delivered_and_not_produced(
+    tmp_path: Path, *, shown: bool
+) -> None:
+    families = ("orders", "deliveries", "production")
+    with Site(tmp_path, web_show_vins=shown, families=families) as site:
+        filled(site)
+        looked_up(site)
+        story = await story_of(site, VIN)
+        found = [(each["kind"], each["id"], each["order_id"]) for each in story["violations"]]
+        kind = "delivered_without_production"
+        assert found == [(kind, "d-1", "SO-1"), (kind, "d-2", "SO-2")] * shown
+        page = (await site.get(f"/orders/{VIN}")).text
+        assert ('<p class="sub">Vehicle</p>' in page) is shown
+        assert ("Nothing of the production of this vehicle has ever arrived." in page) is shown
+        assert ('href="/orders/SO-2"' in page) is shown
+        assert ("Delivered, not produced" in page) is shown
+        chinese = (await site.get(f"/orders/{VIN}?lang=zh")).text
+        assert ("\u4ea4\u4ed8\u6240\u5c5e\u8ba2\u5355" in chinese) is shown
+
+
 async def test_a_number_leads_to_its_units_and_to_the_one_that_passed_a_line(tmp_path: Path) -> None:
     with Site(tmp_path) as site:
         filled(site)
