@@ -1,1 +1,1 @@
-"""What travels on the topics: models, codec and catalogue. Imports pydantic, msgspec and orjson only."""
+"""What travels on the topics: models, codec and topic catalogue. Imports only pydantic, msgspec and orjson."""

@@ -1,7 +1,7 @@
-"""The topics and their messages as an AsyncAPI 3.0 document, for tools that read such: from the catalogue and models.
+"""The topics and their messages as an AsyncAPI 3.0 document, for tools that read it; made from the catalogue and the models.
 
-Payloads refer to the JSON Schemas next to the document, so that nothing is stated twice. Those schemas keep to
-what JSON Schema draft 07, which AsyncAPI tools know, and draft 2020-12 share.
+Payloads refer to the JSON Schemas next to the document, so that nothing is stated twice. Those schemas use only what JSON Schema
+draft 07, which AsyncAPI tools know, and draft 2020-12 have in common.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASYNCAPI_VERSION: Final = "3.0.0"
 BINDING_VERSION: Final = "0.5.0"
 FILE_NAME: Final = "asyncapi.json"
 
-#: What the names of the topics and types end in: anything that is not compatible gets another one.
+#: The version in the names of topics and types; anything incompatible gets another one.
 CONTRACT_VERSION: Final = "1"
 
 _PAYLOAD_FORMAT: Final = "application/schema+json;version=draft-07"
@@ -39,11 +39,11 @@ _DESCRIPTION: Final = (
 
 
 def document(catalogue: Catalogue, names: Mapping[type[BaseModel], str]) -> Document:
-    """The document.
+    """The AsyncAPI document.
 
     Args:
         catalogue: Its public topics are the channels.
-        names: Model of an output → the name of its schema; those of input events are their types.
+        names: Output model → the name of its schema; schemas of input events are named by their types.
 
     Raises:
         KeyError: A topic has a model without a name.
@@ -78,7 +78,7 @@ def document(catalogue: Catalogue, names: Mapping[type[BaseModel], str]) -> Docu
 
 
 def is_source(topic: Topic) -> bool:
-    """Whether others publish to the topic and this service reads it."""
+    """Whether others publish to the topic, and this service reads it."""
     return bool(topic.models) and all(issubclass(model, Event) for model in topic.models)
 
 
@@ -123,7 +123,7 @@ def _message(name: str, model: type[BaseModel], topic: Topic) -> Document:
 
 
 def _rejected(topic: Topic) -> Document:
-    """The message of the topic for unmodified records, whose value has no schema."""
+    """The message of the dead-letter topic: unmodified records, so the value has no schema."""
     texts: Document = {name: {"type": "string"} for name in sorted(ControlHeaders.ALL)}
     texts[ControlHeaders.REASON] = {"type": "string", "enum": list(REASONS)}
     return {
@@ -140,7 +140,7 @@ def _key_binding(topic: Topic) -> Document:
 
 
 def _setting(key: str, value: str) -> object:
-    """A topic's setting with the type that the Kafka binding asks for."""
+    """A topic's setting in the type that the Kafka binding requires."""
     if key == "cleanup.policy":
         return value.split(",")
     try:

@@ -1,14 +1,14 @@
-"""From a record to a valid event, or to the reason why it is none. The models of `schemas.events` have the last word.
+"""Decodes a record to a valid event, or to the reason why it is not one. The models of `schemas.events` have the last word.
 
-What is looked at first, where several things are wrong:
+If several things are wrong, the first of these checks to fail decides:
 
 1. the value: `not_an_event` (a tombstone, a batch), `too_large`;
 2. in binary mode, the headers that are attributes: `invalid_field`;
 3. the JSON text: `too_deep`, `malformed_json` or what it is instead of JSON (`schemas.wrappers`), `duplicate_key`;
-4. the envelope: `not_an_event` (no object, no `specversion`) or what is wrapped around it, `invalid_field` (another
-   `specversion`, a `type` that is no text), `unknown_type`, `wrong_topic`;
-   then the data where they are text or base64, and what is wrapped around them;
-5. the fields, in the order of the models: `invalid_field`, or `missing_offset` where the first thing wrong is that;
+4. the envelope: `not_an_event` (not an object, no `specversion`) or what is wrapped around it, `invalid_field` (another
+   `specversion`, a `type` that is not a string), `unknown_type`, `wrong_topic`;
+   then the data, if given as text or base64, and what is wrapped around them;
+5. the fields, in the order of the models: `invalid_field`, or `missing_offset` if that is the first error;
 6. `wrong_key`;
 7. `future_time`.
 """
@@ -63,7 +63,7 @@ _NAME_OF_TYPE: Final = re.compile(r"[a-z0-9._-]{1,64}")
 _LONG_TEXT: Final = 64
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OPENS_JSON: Final = ("{", '"', "[")
-#: Data that have one of these are an event's own, whatever else they have.
+#: Data with one of these keys belong to an event, whatever else they contain.
 _KEYS: Final = frozenset({"order_id", "vin", "target_id", "metric"})
 _NO_EVENT: Final = "no specversion: the value is no CloudEvent"
 _ALMOST: Final = '; it has type and source: add "specversion":"1.0"'
@@ -72,7 +72,7 @@ E = TypeVar("E", bound=Event)
 
 
 class SourceRecord(Protocol):
-    """A Kafka record as a consumer gives it; `timestamp` is the append time in milliseconds since 1970."""
+    """A Kafka record as a consumer returns it; `timestamp` is the append time in milliseconds since 1970."""
 
     @property
     def key(self) -> bytes | None: ...  # noqa: D102 - fields of a record
@@ -97,7 +97,7 @@ class _RejectedError(Exception):
 def read_fact(
     record: SourceRecord, *, topic: int, future_limit_us: int, max_bytes: int, framed: bool = False
 ) -> Fact | Rejection:
-    """The fact of a record of a source topic, by its number; `framed` as for `codec.decode_batch`."""
+    """The fact in a record of the source topic with number `topic`; `framed` as in `codec.decode_batch`."""
     try:
         event = _read(record, _ACCEPTED[family_of(topic)], max_bytes, framed=framed)
         _check_key(record, life_of(event), "order_id" if family_of(topic) != PRODUCTION else "vin")
@@ -111,7 +111,7 @@ def read_fact(
 def read_target(
     record: SourceRecord, *, future_limit_us: int, max_bytes: int, framed: bool = False
 ) -> PlanEvent | Rejection:
-    """The event of a record of the targets."""
+    """The event in a record of the targets topic."""
     try:
         event = _read(record, _TARGETS, max_bytes, framed=framed)
         if isinstance(event, BalanceSet):
@@ -129,11 +129,11 @@ def read_target(
 def read_control(
     record: SourceRecord, *, future_limit_us: int, max_bytes: int, framed: bool = False
 ) -> ControlTotal | Rejection:
-    """The event of a record of the control totals."""
+    """The event in a record of the control totals topic."""
     try:
         event = _read(record, _CONTROLS, max_bytes, framed=framed)
         _check_key(record, str(RowKey.of(event.data)), "metric/scope/period")
-        # The latest total counts: one from a clock that is ahead would override all later ones.
+        # The latest total counts, so one from a clock that is ahead would override all later ones.
         _check_time(record, event.time_us, future_limit_us)
     except _RejectedError as error:
         return error.rejection
@@ -141,13 +141,13 @@ def read_control(
 
 
 def record_bytes(record: SourceRecord) -> int:
-    """Size of key, value and headers, bytes."""
+    """Total size of key, value and headers in bytes."""
     size = len(record.key or b"") + len(record.value or b"")
     return size + sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
 
 
 def leniencies(record: SourceRecord, *, framed: bool = False) -> list[str]:
-    """What was made good in a record that is accepted, a line each; empty where it is as the contract would write it.
+    """The deviations tolerated in a record that is accepted, a line each; empty if it is as the contract would write it.
 
     Raises:
         ValueError: The record is not accepted.
@@ -156,7 +156,7 @@ def leniencies(record: SourceRecord, *, framed: bool = False) -> list[str]:
 
 
 def canonical(record: SourceRecord, *, framed: bool = False) -> tuple[Event, list[str]]:
-    """The event of a record that is accepted, and what was made good in it.
+    """The event in a record that is accepted, and the deviations tolerated in it.
 
     Raises:
         ValueError: The record is not accepted.
@@ -179,7 +179,7 @@ def canonical(record: SourceRecord, *, framed: bool = False) -> tuple[Event, lis
 
 
 def _tidied(given: dict[str, Any], read: dict[str, Any], above: str) -> Iterator[str]:
-    """The fields that were read as something else than they were given as."""
+    """The fields that were read as something other than given."""
     for name, value in read.items():
         other = given.get(name)
         if isinstance(value, dict) and isinstance(other, dict):
@@ -209,7 +209,7 @@ def _read(record: SourceRecord, accepted: Sequence[type[E]], max_bytes: int, *, 
 def _document(
     value: bytes, headers: Sequence[tuple[str, bytes | None]], *, framed: bool, notes: list[str] | None = None
 ) -> dict[str, Any]:
-    """The event as in structured mode, whatever mode it came in."""
+    """The event in the form of structured mode, whatever mode it came in."""
     try:
         structured = cloudevents.is_structured(headers)
         attributes = {} if structured else cloudevents.attributes_of(headers)
@@ -235,7 +235,7 @@ def _document(
 
 
 def _bare(value: bytes, *, framed: bool, notes: list[str] | None) -> bytes:
-    """The value without a byte order mark, and without the wire format of a schema registry where that is allowed."""
+    """The value without a byte order mark and, if that is allowed, without a schema registry's wire format."""
     bare = value.removeprefix(_BYTE_ORDER_MARK)
     if framed:
         bare = wrappers.unframed(bare)
@@ -293,9 +293,9 @@ def _model(document: dict[str, Any], accepted: Sequence[type[E]]) -> type[E]:
 
 
 def _data(document: dict[str, Any], notes: list[str] | None = None) -> Any:
-    """The data, also where they are JSON in a text or in base64, as several libraries write what they are given as bytes.
+    """The data, also if given as JSON text or in base64, as several libraries write what they get as bytes.
 
-    Only where their content type is JSON, or there is none, which means the same.
+    Only if the content type is JSON, or missing, which means the same.
     """
     data, encoded = document.get("data"), document.get("data_base64")
     media_type = document.get("datacontenttype")
@@ -366,8 +366,8 @@ def _fact(event: LedgerEvent, record: SourceRecord, topic: int) -> Fact:
 
 
 def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None]:
-    """VIN, dimensions, a digest or text of the other fields, and the identity of the voided event."""
-    # By `type`, not by `isinstance`, which is slow for these classes.
+    """VIN, dimensions, digest or text of the other fields, and identity of the voided event."""
+    # By `type`, since `isinstance` is slow for these classes.
     match event.type:
         case "order.placed.v1":
             return "", _dims(event.data), intern_text(event.data.channel or ""), None
@@ -391,7 +391,7 @@ def _details(event: LedgerEvent) -> tuple[str, Dims, str, tuple[str, str] | None
 
 
 def life_of(event: LedgerEvent) -> str:
-    """What an event is about: the number of an order, or of production the VIN; also the key of its record."""
+    """What an event is about: an order number or, for production, a VIN; also the key of its record."""
     match event.type:
         case "vehicle.produced.v1" | "production.reversed.v1" | "production.voided.v1":
             return event.data.vin

@@ -1,4 +1,4 @@
-"""Records of the ledger's changelog: chunks of orders, words, and the state. Who reads them need not know who writes them."""
+"""Records of the ledger's changelog: chunks of orders, words, and the state. Here, so that readers need not import the writer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 #: Key of the marker: the last record of each transaction.
 STATE_KEY: Final = b"state"
 
-#: An order and all its events, packed; or a vehicle and its deliveries.
+#: Pairs of an order and all its events, packed; or of a vehicle and its deliveries.
 Entries = list[tuple[str, bytes]]
-#: A code and the word it stands for: a source, or the four dimensions of a unit.
+#: Pairs of a code and the word it stands for: a source, or the four dimensions of a unit.
 Words = list[tuple[int, str | list[str]]]
 
-#: Beginnings of the keys of chunks: of orders, and of the deliveries of vehicles.
+#: Prefixes of chunk keys: chunks of orders, and of vehicles' deliveries.
 ORDERS: Final = b"c|"
 VEHICLES: Final = b"d|"
 _WORDS_PREFIX: Final = b"v|"
 
-#: What a compressed chunk begins with; no plain one does.
+#: The first bytes of a compressed chunk, and of no plain one.
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-#: Smaller chunks are merged soon, and gain little.
+#: Smaller chunks would gain little, and are merged soon.
 _LEAST_COMPRESSED_BYTES: Final = 1024
 _FASTEST: Final = 1
 
@@ -35,7 +35,7 @@ _decode_words = msgspec.msgpack.Decoder(Words).decode
 
 
 def chunk_key(number: int, of: bytes = ORDERS) -> bytes:
-    """Key of a chunk."""
+    """The key of a chunk."""
     return of + b"%012x" % number
 
 
@@ -50,27 +50,27 @@ def chunk_number(key: bytes) -> int:
 
 
 def encode_entries(entries: Sequence[tuple[str, bytes]]) -> bytes:
-    """A chunk, not compressed."""
+    """Encodes a chunk, uncompressed."""
     return _encode(entries)
 
 
 def compressed(chunk: bytes) -> bytes:
-    """The value of a chunk's record: compressed with zstd where that is worth it."""
+    """The value of a chunk's record: compressed with zstd if worthwhile."""
     return bytes(cramjam.zstd.compress(chunk, _FASTEST)) if len(chunk) >= _LEAST_COMPRESSED_BYTES else chunk
 
 
 def decompressed(value: bytes) -> bytes:
-    """The chunk in the value of a record, compressed or not."""
+    """The chunk in a record's value, compressed or not."""
     return bytes(cramjam.zstd.decompress(value)) if value.startswith(_ZSTD_MAGIC) else value
 
 
 def decode_entries(value: bytes) -> Entries:
-    """What the value of a chunk's record holds."""
+    """The entries in the value of a chunk's record."""
     return _decode_entries(decompressed(value))
 
 
 def words_key(first_code: int) -> bytes:
-    """Key of a record of words."""
+    """The key of a record of words."""
     return _WORDS_PREFIX + b"%08x" % first_code
 
 
@@ -85,5 +85,5 @@ def encode_words(words: Iterable[tuple[int, object]]) -> bytes:
 
 
 def decode_words(value: bytes) -> Words:
-    """What a record of words holds."""
+    """The words in the value of a record."""
     return _decode_words(value)

@@ -1,8 +1,8 @@
-"""The Kafka binding of CloudEvents 1.0: where the attributes of a record's event are.
+"""The Kafka binding of CloudEvents 1.0: where a record has the attributes of its event.
 
-A content-type `application/cloudevents...` means structured mode: the value is the event. Else a `ce_specversion`
-header means binary mode: attributes are in `ce_` headers and the value is the data. Else the value is tried as
-structured, which is more lenient than the binding. Names of headers are taken in any case, and `ce-` for `ce_`.
+A content-type `application/cloudevents...` means structured mode: the value is the event. Otherwise a `ce_specversion` header means
+binary mode: attributes are in `ce_` headers and the value is the data. Otherwise the value is tried as structured, which is more
+lenient than the binding. Header names are case-insensitive, and `ce-` is accepted for `ce_`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from schemas.events import Event, is_json
 from schemas.texts import SPACES
 
-#: Headers of a Kafka record, in their order; the same name may occur again.
+#: Headers of a Kafka record, in order; a name may occur more than once.
 Headers = Iterable[tuple[str, bytes | None]]
 
 CONTENT_TYPE: Final = "content-type"
@@ -28,15 +28,15 @@ _ATTRIBUTE_OF: Final = {
 
 
 class HeaderError(ValueError):
-    """A header that matters is given twice with two values, or is not text."""
+    """A relevant header is given twice with different values, or is not text."""
 
 
 class BatchError(ValueError):
-    """The value is a batch of events, by its content type."""
+    """The value is a batch of events, according to its content type."""
 
 
 def canonical_name(name: str) -> str:
-    """A header's name in small letters, with `ce_` for `ce-`: several libraries write the names as in HTTP."""
+    """A header's name in lower case, with `ce_` for `ce-`: several libraries write the names as in HTTP."""
     small = name.lower()
     return f"ce_{small[3:]}" if small.startswith("ce-") else small
 
@@ -45,7 +45,7 @@ def is_structured(headers: Headers) -> bool:
     """Whether the record's value is the whole event.
 
     Raises:
-        HeaderError: The content-type is given twice with two values.
+        HeaderError: The content-type is given twice with different values.
         BatchError: The content-type is that of a batch.
     """
     content_types = {
@@ -62,10 +62,10 @@ def is_structured(headers: Headers) -> bool:
 
 
 def attributes_of(headers: Headers) -> dict[str, Any]:
-    """The attributes of an event in binary mode, as texts; those that are empty are absent.
+    """The attributes of an event in binary mode, as strings; empty ones count as absent.
 
     Raises:
-        HeaderError: An attribute is given twice with two values or is not UTF-8, or the data are not JSON.
+        HeaderError: An attribute is given twice with different values or is not UTF-8, or the data are not JSON.
     """
     attributes: dict[str, Any] = {}
     for name, value in headers:

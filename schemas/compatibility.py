@@ -1,11 +1,11 @@
-"""What has changed between two versions of the exported documents, and whether others have to change with it.
+"""Finds what has changed between two versions of the exported documents, and whether others have to change as well.
 
-Inputs and outputs are judged from opposite sides. A publisher is safe when everything that was accepted still is; a
-reader is safe when everything that is written now could have been written before. What cannot be judged, such as
-another pattern, counts as incompatible: a person has to decide.
+Inputs and outputs are judged from opposite sides. Publishers are safe if everything that was accepted still is; readers are safe
+if everything that is written now could have been written before. What cannot be judged, such as a changed pattern, counts as
+incompatible: a person has to decide.
 
-Two things are incompatible on either side, for they change what a document means rather than what it may look like: a
-value that is no longer in a list of values, and a field that no longer exists.
+Two changes are incompatible for either side, because they change what a document means rather than its form: a value that has left
+a list of values, and a field that no longer exists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Keywords that only inform people.
 _ANNOTATIONS: Final = frozenset({"title", "description", "examples", "$schema", "$defs", "$comment", "deprecated"})
-#: Limit → whether a greater number is the stricter one.
+#: Limit → whether a greater number is stricter.
 _LIMITS: Final = {
     "minimum": True,
     "minLength": True,
@@ -31,7 +31,7 @@ _LIMITS: Final = {
 _STRUCTURE: Final = frozenset(
     {"$ref", "anyOf", "properties", "required", "items", "additionalProperties", "enum", "const", "type"}
 )
-#: Settings of a topic that a reader or publisher depends on; the others are the cluster's affair.
+#: Settings of a topic that readers or publishers depend on; the others are the cluster's business.
 _TOPIC_PROMISES: Final = ("cleanup.policy", "message.timestamp.type")
 
 
@@ -39,10 +39,10 @@ class ContractChange(NamedTuple):
     """One change.
 
     Attributes:
-        document: Name of the file without its ending.
+        document: File name without its extension.
         where: Path of fields in it; "" for the whole.
-        what: The change, for a person.
-        compatible: No one else has to change.
+        what: The change in words.
+        compatible: Whether no one else has to change.
     """
 
     document: str
@@ -64,18 +64,18 @@ class Change(NamedTuple):
 
 
 def schema_changes(old: Schema, new: Schema, *, is_input: bool) -> list[Change]:
-    """What has changed from one JSON Schema to another, in the order of the old one's fields.
+    """What has changed between two JSON Schemas, in the order of the old one's fields.
 
     Args:
-        old: As it was exported.
-        new: As the models say it now.
-        is_input: Others write such documents and this service reads them; else the reverse.
+        old: The schema as exported.
+        new: The schema of the current models.
+        is_input: Whether others write such documents and this service reads them; else the reverse.
     """
     return list(_Comparison(old, new, is_input=is_input).changes())
 
 
 def asyncapi_changes(old: Schema, new: Schema) -> list[Change]:
-    """What has changed from one AsyncAPI document to another: channels, their messages, keys and settings."""
+    """What has changed between two AsyncAPI documents: channels, their messages, keys and settings."""
     changes = list(_members("channel", old["channels"], new["channels"]))
     for name, channel in old["channels"].items():
         if name in new["channels"]:
@@ -117,7 +117,7 @@ def _binding_changes(where: str, old: Schema, new: Schema) -> Iterator[Change]:
 
 
 class _Comparison:
-    """Two schemas, and from which side they are judged."""
+    """Two schemas, and the side from which they are judged."""
 
     def __init__(self, old: Schema, new: Schema, *, is_input: bool) -> None:
         self._old, self._new = old, new
@@ -165,7 +165,7 @@ class _Comparison:
                 yield Change(where, f"value {value!r} is gone", compatible=False)
         for value in now:
             if value not in was:
-                # Readers ignore unknown types of events; of other lists they rely on knowing every value.
+                # Readers ignore unknown event types; of other lists they rely on knowing every value.
                 yield Change(where, f"value {value!r} is new", self._input or where == "type")
 
     def _compare_limits(self, old: Schema, new: Schema, where: str) -> Iterator[Change]:
@@ -234,14 +234,14 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
 
 
 def _alternatives(schema: Schema, root: Schema) -> dict[str, Schema] | None:
-    """Alternatives by their JSON type; `None` where two of them are of one type or of any."""
+    """Alternatives by JSON type; `None` if two have the same type, or one has none."""
     found: dict[str, Schema] = {}
     for alternative in schema.get("anyOf", [schema]):
         resolved = _resolved(alternative, root)
         name = resolved.get("type")
         if not isinstance(name, str) or name in found:
             return None
-        # The keys next to the alternatives were compared with them.
+        # The keys next to the alternatives have been compared already.
         found[name] = {key: value for key, value in resolved.items() if key != "default"}
     return found
 

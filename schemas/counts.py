@@ -1,4 +1,4 @@
-"""Keys of the topic of day counts: one day of a ledger partition, an hour of a campaign, or the marker that ends its transaction."""
+"""Keys of the day counts topic: a day of a ledger partition, an hour of a campaign, or the marker that ends a transaction."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _CAMPAIGN = "campaign:"
 
 
 class CampaignHour(NamedTuple):
-    """One hour of a campaign, by the campaign's name and the number of the hour since its start, from 0."""
+    """An hour of a campaign: the campaign's name, and the number of the hour since its start, from 0."""
 
     campaign: str
     hour: int
 
 
-#: (metric, scope, business date): what one day count is about.
+#: (metric, scope, business date): what a day count is about.
 DayKey = tuple[Metric, str, date]
-#: (metric, scope, hour of a campaign): what one count of a campaign is about.
+#: (metric, scope, hour of a campaign): what a count of a campaign is about.
 CampaignKey = tuple[Metric, str, CampaignHour]
 CountKey = tuple[Metric, str, date | CampaignHour]
 
@@ -33,7 +33,7 @@ class CountsKey(NamedTuple):
 
     @property
     def day(self) -> DayKey | None:
-        """What it is about, if that is a day."""
+        """The key as that of a day; `None` if it is not."""
         if self.counted is None:
             return None
         metric, scope, part = self.counted
@@ -41,7 +41,7 @@ class CountsKey(NamedTuple):
 
     @property
     def campaign(self) -> CampaignKey | None:
-        """What it is about, if that is an hour of a campaign."""
+        """The key as that of an hour of a campaign; `None` if it is not."""
         if self.counted is None:
             return None
         metric, scope, part = self.counted
@@ -49,7 +49,7 @@ class CountsKey(NamedTuple):
 
 
 def encode_day_key(shard: int, metric: str, scope: str, day: date) -> bytes:
-    """Key of the count of one day: `shard|metric|scope|date`."""
+    """Key of a day's count: `shard|metric|scope|date`."""
     return f"{shard}|{metric}|{scope}|{day.isoformat()}".encode()
 
 
@@ -70,7 +70,7 @@ def decode_counts_key(key: bytes) -> CountsKey:
     """Decodes a key.
 
     Raises:
-        ValueError: It is none of the three.
+        ValueError: It is not of these three kinds.
     """
     shard, metric, *rest = key.decode().split("|")
     if not rest and metric == _MARKER:

@@ -1,7 +1,7 @@
 """JSON Schemas of every public model and the AsyncAPI document: `python -m schemas.export DIR` writes them.
 
-Those of input events say what is accepted, those of outputs what is written. What they cannot say stands in the
-contract: the year and the offset of a time, the key of a record, the size and depth of a text.
+Schemas of input events say what is accepted, those of outputs what is written. The contract says what they cannot: the year and the
+offset of a time, the key of a record, the size and depth of a text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DIALECT: Final = GenerateJsonSchema.schema_dialect
 
-#: Output models by the name of their schema: the topic's, and of status records whose they are.
+#: Output models by the name of their schema: that of the topic and, for status records, of what they are about.
 OUTPUTS: Final[dict[str, type[BaseModel]]] = {
     "vehicle.windows.v1": outputs.WindowRow,
     "vehicle.milestones.v1": outputs.MilestoneEvent,
@@ -46,7 +46,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def asyncapi_document() -> dict[str, Any]:
-    """The AsyncAPI document of an installation that counts everything, with the default names and numbers."""
+    """The AsyncAPI document of an installation that counts everything, with default names and numbers."""
     return asyncapi.document(Catalogue(production=()), {model: name for name, model in OUTPUTS.items()})
 
 
@@ -66,7 +66,7 @@ def export(directory: Path) -> None:
     """Writes the files; others in the directory are left alone.
 
     Raises:
-        OSError: The directory cannot be written.
+        OSError: The directory cannot be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files().items():
@@ -74,11 +74,11 @@ def export(directory: Path) -> None:
 
 
 def read(directory: Path) -> dict[str, dict[str, Any]]:
-    """What an export has written into a directory: file name -> document. Other files are left out.
+    """What an export has written to a directory: file name -> document. Other files are left out.
 
     Raises:
         OSError: The directory or a file cannot be read.
-        ValueError: A file is no JSON object; the line names it.
+        ValueError: A file is not a JSON object; the message names it.
     """
     found = {}
     for path in sorted(directory.glob("*.json")):
@@ -92,13 +92,13 @@ def read(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def differences(old: Mapping[str, dict[str, Any]]) -> list[ContractChange]:
-    """How the models and the catalogue differ from documents that were exported, in the order of the file names.
+    """How the models and the catalogue differ from exported documents, in the order of the file names.
 
     Args:
         old: File name -> document.
 
     Raises:
-        ValueError: A document has not the form of an exported one; the line names it.
+        ValueError: A document does not have the form of an exported one; the message names it.
     """
     new = documents()
     return [
@@ -123,7 +123,7 @@ def _changes(name: str, old: dict[str, Any] | None, new: dict[str, Any] | None) 
 
 def _input(name: str, model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="validation")
-    # The models give these themselves when an event is made; an event that is read must have them.
+    # The models fill these in when an event is made; an event that is read must have them.
     schema["required"] = ["specversion", *schema["required"], "type"]
     schema["properties"]["type"] = {"const": name, "type": "string"}
     return schema
@@ -131,13 +131,13 @@ def _input(name: str, model: type[BaseModel]) -> dict[str, Any]:
 
 def _output(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="serialization")
-    # Fields with a default are written as well, but for those that are left out where they say nothing.
+    # Fields with a default are written too, except those that are left out when they say nothing.
     schema["required"] = [name for name, field in model.model_fields.items() if field.exclude_if is None]
     return schema
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the schemas into the directory that is the one argument."""
+    """Writes the schemas to the directory given as the only argument."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m schemas.export DIR\n")
         return 2

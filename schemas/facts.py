@@ -1,7 +1,7 @@
 """What the domain works on: the decoded input event, its rejection, and a day's count.
 
-These are the structures of the hot path, so they are msgspec structs without garbage-collector overhead; what goes out
-to other systems is in `schemas.outputs`.
+These are the structures of the hot path, hence msgspec structs without garbage-collector overhead; what goes out to other systems
+is in `schemas.outputs`.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from schemas.wrappers import WRAPPERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Of a campaign: a week.
+#: The longest campaign: a week.
 MOST_MINUTES: Final = 7 * 24 * 60
 
 Metric = Literal["orders_placed", "orders", "cancellations", "deliveries", "reversals", "produced", "scrapped"]
 #: Metrics in the order used everywhere.
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
-#: The metric of the one row that counts no units: vehicles produced and not delivered.
+#: The metric of the only rows that do not count units: vehicles produced but not delivered.
 INVENTORY: Final = "inventory"
-#: What a row can be of.
+#: The metrics that rows can have.
 RowMetric = Literal[Metric, "inventory"]
-#: All of these in the order used everywhere.
+#: All metrics of rows in the order used everywhere.
 ROW_METRICS: Final[tuple[RowMetric, ...]] = (*METRICS, INVENTORY)
 
 Dimension = Literal["model", "variant", "factory", "region"]
 #: Dimensions of a unit, in the order of `Dims`.
 DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
 
-#: (model, variant, factory, region); "" where absent. Equal tuples are one object as far as possible.
+#: (model, variant, factory, region); "" if absent. Equal tuples are the same object as far as possible.
 Dims = tuple[str, str, str, str]
 
 NO_DIMS: Final[Dims] = ("", "", "", "")
@@ -44,40 +44,40 @@ ORDERS: Final = 0
 DELIVERIES: Final = 1
 PRODUCTION: Final = 2
 
-#: Topics of one family at most: those of orders and of deliveries share seven bits in the ledger.
+#: Maximum number of topics per family: those of orders and of deliveries share seven bits in the ledger.
 MAX_TOPICS: Final = 64
-#: The first number of a topic of production; those below are of orders and of deliveries by turns.
+#: The first number of a production topic; below, numbers alternate between topics of orders and of deliveries.
 FIRST_OF_PRODUCTION: Final = 2 * MAX_TOPICS
 
-#: What events may be about, by the number of the family.
+#: Names of the families, by number.
 FAMILIES: Final = ("orders", "deliveries", "production")
 EventFamily = Literal["orders", "deliveries", "production"]
-#: Those that an installation counts unless its settings say otherwise.
+#: The families that an installation counts unless its settings say otherwise.
 USUAL_FAMILIES: Final[tuple[EventFamily, ...]] = ("orders", "deliveries")
-#: Family → the metrics that its events make.
+#: Family → the metrics whose units its events make.
 METRICS_OF: Final[Mapping[EventFamily, tuple[Metric, ...]]] = {
     "orders": METRICS[:3],
     "deliveries": METRICS[3:5],
     "production": METRICS[5:],
 }
-#: Metric → the family whose events make it.
+#: Metric → the family whose events make its units.
 FAMILY_OF_METRIC: Final[Mapping[Metric, EventFamily]] = {
     metric: family for family, metrics in METRICS_OF.items() for metric in metrics
 }
 
 
 def topic_number(family: int, place: int) -> int:
-    """`Fact.topic` of a source topic: its family, such as `ORDERS`, and its place in the list of that family, from 0."""
+    """`Fact.topic` of a source topic, from its family, such as `ORDERS`, and its place in that family's list, from 0."""
     return FIRST_OF_PRODUCTION + place if family == PRODUCTION else 2 * place + family
 
 
 def family_of(topic: int) -> int:
-    """`ORDERS`, `DELIVERIES` or `PRODUCTION`: what the source topic with this number brings."""
+    """The family of the source topic with this number: `ORDERS`, `DELIVERIES` or `PRODUCTION`."""
     return topic % 2 if topic < FIRST_OF_PRODUCTION else PRODUCTION
 
 
 def place_of(topic: int) -> int:
-    """The place of a source topic in the list of its family, from 0."""
+    """The place of a source topic in its family's list, from 0."""
     return topic // 2 if topic < FIRST_OF_PRODUCTION else topic - FIRST_OF_PRODUCTION
 
 
@@ -86,9 +86,9 @@ ID_CONFLICT: Final = "id_conflict"
 FUTURE_TIME: Final = "future_time"
 BEYOND_LIMITS: Final = "beyond_limits"
 QUARANTINED: Final = "quarantined"
-#: Reasons that are not in the record: decided by what came before it, or by an operator.
+#: Reasons that do not lie in the record: decided by what came before it, or by an operator.
 BY_STATE: Final = frozenset((ID_CONFLICT, TOO_MANY_EVENTS, BEYOND_LIMITS, QUARANTINED))
-#: Why a record goes to the dead letters; the last four are decided with state, the others by the codec.
+#: Why a record becomes a dead letter; the last four depend on state, the others are up to the codec.
 REASONS: Final[tuple[str, ...]] = (
     "malformed_json",
     "duplicate_key",
@@ -110,7 +110,7 @@ REASONS: Final[tuple[str, ...]] = (
 
 
 class Kind(IntEnum):
-    """What has happened to an order or a vehicle. The numbers are stored in the ledger, in three bits, and never change."""
+    """What happened to an order or a vehicle. The numbers are stored in the ledger, in three bits, and never change."""
 
     PLACED = 1
     CANCELLED = 2
@@ -126,19 +126,19 @@ class Fact(msgspec.Struct, gc=False):
 
     Attributes:
         kind: A `Kind` as plain int.
-        order_id: The order, which is one vehicle; of production the VIN, as a vehicle that is built may have no order.
+        order_id: The order, which is for one vehicle; for production the VIN, since a vehicle may be built without an order.
         source: CloudEvents source.
         id: CloudEvents id.
         time_us: Event time, microseconds since 1970-01-01T00:00Z.
-        vin: "" where the type has none.
-        dims: All "" where the type has none.
-        extra: Stands for the other known data fields (`channel`, `reason`); "" if none. Only compared for equality:
-            of free text it is a digest, so that what people write neither fills the ledger nor leaves the service.
+        vin: "" if the type has none.
+        dims: All "" if the type has none.
+        extra: Stands for the other known data fields (`channel`, `reason`); "" if none. Only compared for equality: for free text
+            it is a digest, so that what people write neither fills the ledger nor leaves the service.
         voids: (source, id) of the voided event.
         backfill: Whether the event is history being loaded.
         topic: `topic_number` of the source topic that the event was first published to.
-        partition: Partition of that record.
-        offset: Offset of that record.
+        partition: Partition of the record there.
+        offset: Offset of the record there.
     """
 
     kind: int
@@ -161,7 +161,7 @@ class Rejection(msgspec.Struct, frozen=True):
 
     Attributes:
         reason: One of `REASONS`.
-        message: One line for a person; holds nothing of the payload.
+        message: One line for people, without anything from the payload.
     """
 
     reason: str
@@ -169,7 +169,7 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class LatestUnit(msgspec.Struct, frozen=True):
-    """The unit with the greatest (time, id) among those a step added to a day, with its event's coordinates."""
+    """The unit with the greatest (time, id) among those that a step added to a day, with its event's coordinates."""
 
     time_us: int
     id: str
@@ -180,15 +180,15 @@ class LatestUnit(msgspec.Struct, frozen=True):
 
 
 class DayCount(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Absolute count of one metric, scope and business date, or hour of a campaign, in one partition of the ledger.
+    """The absolute count of one metric, scope and business date, or hour of a campaign, in one ledger partition.
 
     Attributes:
-        count: Units that count.
-        backfilled: Those of them that came from loading history.
-        by_hour: 24 counts by local hour; an hour that a change of the clocks repeats adds up. Of an hour of a campaign, 60
-            counts by minute.
+        count: Number of units that count.
+        backfilled: How many of them were loaded as history.
+        by_hour: 24 counts by local hour; an hour that a clock change repeats is summed. For an hour of a campaign, 60 counts by
+            minute.
         latest: The latest unit of the last step that added any.
-        is_newest: Whether that is the latest of all units that count.
+        is_newest: Whether `latest` is the latest of all units that count.
     """
 
     count: int

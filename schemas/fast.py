@@ -1,20 +1,19 @@
-"""The fast way from a record to a fact, for the plain events that nearly all are.
+"""The fast way from a record to a fact, for plain events, as nearly all are.
 
-It accepts a part of what the authority accepts, with the same facts; for everything else it gives `None` and the
-authority decides. What makes a record plain:
+It accepts a subset of what the authority accepts, with the same facts; for everything else it returns `None` and the authority
+decides. What makes a record plain:
 
-- the JSON text is ASCII without a backslash and without DEL, so there are no escapes and no control characters (the
-  decoder refuses the others);
-- all its keys are known ones, all values are texts, except `data` and `backfill`;
-- no text that names something begins or ends with a space;
-- no key comes twice: then there are exactly as many quotation marks as the fields that were found account for.
+- the JSON text is ASCII without a backslash and without DEL, so there are no escapes and no control characters (the decoder
+  refuses the others);
+- all its keys are known, and all values are strings, except `data` and `backfill`;
+- no string that names something begins or ends with a space;
+- no key occurs twice: then there are exactly as many quotation marks as the fields found account for.
 
-A chunk of records is decoded as one JSON array, at less than two thirds of the cost, when that cannot mix them up. An
-event is an object with one other in it (`data`) and nothing else in braces. So when the array has as many events as
-there are records, and four braces an event, there is none within a text; and when each record starts and ends with one,
-what joins two records is `},{`, which nothing but the end of one event and the start of the next can be. A record never
-has fewer quotation marks than its fields account for, so when the sums agree each agrees. A chunk for which any of this
-does not hold is looked at record by record.
+A chunk of records is decoded as one JSON array, at less than two thirds of the cost, if that cannot mix them up. An event is an
+object with one other object in it (`data`) and no other braces. So if the array has as many events as there are records, and four
+braces per event, no string contains a brace; and if each record starts and ends with one, records are joined by `},{`, which can
+only be the end of one event and the start of the next. A record never has fewer quotation marks than its fields account for, so if
+the sums agree, each record does. A chunk for which any of this does not hold is decoded record by record.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ _ARRAY_DECODERS: Final = (
 )
 _REFUSED = (msgspec.MsgspecError, RecursionError)  # the decoder has its own nesting limit
 
-# As plain numbers: an enumeration's members are slow to get at.
+# As plain numbers, since members of an enumeration are slow to access.
 _PLACED, _CANCELLED, _DELIVERED, _REVERSED = map(int, (Kind.PLACED, Kind.CANCELLED, Kind.DELIVERED, Kind.REVERSED))
 _PRODUCED, _SCRAPPED = int(Kind.PRODUCED), int(Kind.SCRAPPED)
 _KINDS: Final[dict[type, int]] = {
@@ -173,11 +172,11 @@ _KINDS: Final[dict[type, int]] = {
 }
 #: Kinds whose events have dimensions.
 _WITH_DIMS: Final = frozenset({_PLACED, _DELIVERED, _PRODUCED})
-#: Quotation marks of the envelope's required fields (five texts and `data`), and of a text and its key.
+#: Quotation marks of the envelope's required fields (five strings and `data`), and of a string and its key.
 _ENVELOPE_MARKS: Final = 22
 _TEXT_MARKS: Final = 4
 
-#: Headers that say 'structured' and nothing else, as the usual publishers write them.
+#: Headers that say 'structured' and nothing else, as common publishers write them.
 _STRUCTURED_HEADERS: Final = (
     (),
     (("content-type", b"application/cloudevents+json"),),
@@ -191,28 +190,28 @@ _BINARY_HEADERS: Final = frozenset(
         *(f"ce_{name}" for name in ("backfill", "traceparent", "tracestate")),
     )
 )
-#: Key, headers and value together are certainly within the limit if a value has this much room, bytes.
+#: If a value is this many bytes below the limit, key, headers and value together are certainly within it.
 _ROOM_BYTES: Final = 4096
 _MAX_HEADER_BYTES: Final = 2048
 _MAX_ATTRIBUTE_BYTES: Final = 256
 _CHUNK: Final = 128
 _JSON: Final = b"application/json"
 _MARK: Final = ord('"')
-#: No other character from here on is in an ordinary text: `|` and `~` are rare, DEL is refused.
+#: From here on, braces are the only characters of ordinary text: `|` and `~` are rare, DEL is refused.
 _OPENING: Final = ord("{")
 _CLOSING: Final = ord("}")
-#: Braces of an event.
+#: Braces per event.
 _BRACES: Final = 4
 
 _first, _last = itemgetter(0), itemgetter(-1)
 
-#: Of ASCII, as all plain text is.
+#: For ASCII, as all plain text is.
 _is_name = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?").fullmatch
 _VIN_BYTES: Final = VIN_CHARACTERS.encode()
 
-#: Known dimensions as decoded -> the pooled tuple, and the quotation marks of their keys and values.
+#: Known dimensions as decoded -> the pooled tuple, and the number of quotation marks of their keys and values.
 _known_dims: dict[Dims, tuple[Dims, int]] = {}
-#: Known sources, none with spaces around it.
+#: Known sources, all without surrounding spaces.
 _known_sources: dict[str, str] = {}
 
 
@@ -241,12 +240,12 @@ def _facts_one_by_one(
 
 
 def _is_plain(text: bytes, longest: int) -> bool:
-    """Whether the text has no escapes or control characters, and an ordinary length."""
+    """Whether the text has no escapes or control characters, and a normal length."""
     return len(text) <= longest and text.isascii() and b"\\" not in text and b"\x7f" not in text
 
 
 def _are_sound(values: Sequence[bytes | None], drafts: Sequence[Fact | None], marks: int) -> bool:
-    """Whether no draft has a key twice, a VIN with a wrong character, or spaces around an id."""
+    """Whether no draft has a duplicate key, a VIN with an invalid character, or spaces around an id."""
     texts = [value for value, draft in zip(values, drafts, strict=True) if draft is not None and value is not None]
     text = b"".join(texts)
     found = np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord('"'))
@@ -260,7 +259,7 @@ def _are_sound(values: Sequence[bytes | None], drafts: Sequence[Fact | None], ma
 
 
 def _has_spaces_around(facts: Sequence[Fact]) -> bool:
-    """Whether an id or order number begins or ends with a space; texts here have no line feeds."""
+    """Whether an id or order number begins or ends with a space; strings here have no line feeds."""
     text = "\n".join([text for fact in facts for text in (fact.id, fact.order_id)])
     return " " in text and (" \n" in text or "\n " in text or text[0] == " " or text[-1] == " ")
 
@@ -319,7 +318,7 @@ def _facts_together(
 def _facts_of_events(
     events: Sequence[Any], records: Sequence[SourceRecord], topic: int
 ) -> tuple[list[Fact | None], list[int]]:
-    """The facts of decoded events, `None` for each that is not plain, and the quotation marks that each accounts for."""
+    """The facts of decoded events, `None` for each that is not plain, and the number of quotation marks of each."""
     facts: list[Fact | None] = []
     all_marks: list[int] = []
     hours, rests, dims_of, sources = known_hours, known_rests, _known_dims, _known_sources
@@ -331,7 +330,7 @@ def _facts_of_events(
         except KeyError:
             time_us = micros_of_text(text)
         if type(data) is _Delivered:
-            # Nearly all of the deliveries: what `_details` would say, without the call.
+            # The usual delivery: what `_details` would return, without the call.
             known = dims_of.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
             details = known and (_DELIVERED, data.vin, known[0], "", known[1] + 2 * _TEXT_MARKS)
         else:
@@ -377,7 +376,7 @@ def _facts_of_events(
 def _drafts(
     records: Sequence[SourceRecord], values: Sequence[bytes | None], topic: int, future_limit_us: int
 ) -> tuple[list[Fact | None], list[int]]:
-    """Facts that are right but for what `_are_sound` checks, and the quotation marks that they account for."""
+    """Facts that are right except for what `_are_sound` checks, and their numbers of quotation marks."""
     decode = _EVENT_DECODERS[family_of(topic)]
     facts: list[Fact | None] = [None] * len(records)
     all_marks = [0] * len(records)
@@ -411,7 +410,7 @@ def _rare_marks(event: _Event) -> int:
 
 
 def _details(data: Any) -> tuple[int, str, Dims, str, int] | None:
-    """Kind, VIN, dimensions, other fields, and the quotation marks of all data fields."""
+    """Kind, VIN, dimensions, other fields, and the number of quotation marks of all data fields."""
     kind = _KINDS[type(data)]
     if kind in _WITH_DIMS:
         known = _known_dims.get((data.model, data.variant, data.factory, data.region)) or _admit(data)
@@ -446,7 +445,7 @@ def _admit(data: _Placed | _Delivered | _Produced) -> tuple[Dims, int] | None:
 
 
 def _admit_source(source: str) -> str | None:
-    """Remembers a new source, if there are no spaces around it."""
+    """Remembers a new source, if it has no surrounding spaces."""
     if source[0] == " " or source[-1] == " ":
         return None
     if len(_known_sources) >= POOL_SIZE:

@@ -1,6 +1,6 @@
-"""Which way decoding takes: compiled, or in Python. Both give the same, and the authority has the last word in both.
+"""Chooses how records are decoded: compiled or in Python. Both give the same results, and the authority has the last word.
 
-Compiled is the default. Python runs where no extension was built, or only from another version of its source, and where
+Compiled is the default. Python is used if no extension was built, or only one from another version of its source, or if
 `MILESTONES_HOT_PATH=python` asks for it.
 """
 
@@ -24,15 +24,15 @@ VARIABLE: Final = "MILESTONES_HOT_PATH"
 
 
 class PlainFacts(Protocol):
-    """`schemas.fast.plain_facts`, or the same compiled."""
+    """`schemas.fast.plain_facts`, or its compiled version."""
 
-    def __call__(  # noqa: D102 - what it does stands above
+    def __call__(  # noqa: D102 - see above
         self, records: Sequence[SourceRecord], *, topic: int, future_limit_us: int, max_bytes: int
     ) -> Sequence[Fact | None]: ...
 
 
 def is_current(module: Any) -> bool:
-    """Whether a compiled module was built from the source beside it; true where there is no source any more."""
+    """Whether a compiled module was built from the source next to it; true if there is no source."""
     source = Path(module.__file__).parent / f"{module.__name__.rpartition('.')[2]}.pyx"
     try:
         return bool(hashlib.sha256(source.read_bytes()).hexdigest() == module.SOURCE)
@@ -41,10 +41,10 @@ def is_current(module: Any) -> bool:
 
 
 def extension(name: str) -> tuple[Any, str]:
-    """A compiled module, or why Python must do.
+    """A compiled module, and why Python has to be used instead, else "".
 
     Args:
-        name: The module with its package.
+        name: The module's qualified name.
     """
     if os.environ.get(VARIABLE) == "python":
         return None, f"as {VARIABLE} says"
@@ -56,19 +56,19 @@ def extension(name: str) -> tuple[Any, str]:
 
 
 _scanner, _why = extension("schemas._scanner")
-#: Empty where it is compiled.
+#: Empty if decoding is compiled.
 WHY_PYTHON: Final = _why
 
 compiled_facts: Final[PlainFacts] = fast.plain_facts if WHY_PYTHON else _scanner.plain_facts
 compiled_records: Final[Any] = None if WHY_PYTHON else _scanner.Records
-#: The way that is taken.
+#: The function in use.
 plain_facts: PlainFacts = compiled_facts
-#: What keeps fetched records in the bytes in which they came; None where each is an object.
+#: The class that keeps fetched records in their original bytes; None if each record is an object.
 records: Any = compiled_records
 
 
 def homes(fetched: Sequence[SourceRecord], partitions: int) -> list[int]:
-    """The home partition of the order of each record, by its key; of one that is missing, as of an empty one."""
+    """The home partition of each record's order, by its key; a missing key counts as an empty one."""
     if is_whole(fetched):
         found: list[int] = _scanner.homes(fetched, partitions)
         return found
@@ -76,5 +76,5 @@ def homes(fetched: Sequence[SourceRecord], partitions: int) -> list[int]:
 
 
 def is_whole(fetched: Any) -> bool:
-    """Whether these are records in the bytes in which they came."""
+    """Whether these records are still in their original bytes."""
     return compiled_records is not None and type(fetched) is compiled_records

@@ -1,9 +1,9 @@
-"""Event time: a date and time with an offset, instants in microseconds since 1970-01-01T00:00Z.
+"""Event times: dates and times with an offset; as instants, microseconds since 1970-01-01T00:00Z.
 
-Read is RFC 3339, and what the languages print that says the same: a space or `t` for the `T`, no seconds (Java), an offset
-without a colon or without minutes, a space before it, and behind it the zone's name in brackets (Java) or its letters
-(Go). Digits beyond microseconds are cut. Leap seconds (`:60`), 24:00 and the unknown offset `-00:00` are refused, and so
-are years outside 2000-2100 (of the date as written), which are never anything but mistakes.
+Accepted are RFC 3339 and equivalent forms that programming languages print: a space or `t` for the `T`, no seconds (Java), an
+offset without a colon or without minutes, a space before it, and after it the zone's name in brackets (Java) or its abbreviation
+(Go). Digits beyond microseconds are cut. Refused are leap seconds (`:60`), 24:00, the unknown offset `-00:00`, and years outside
+2000-2100 (of the date as written), which can only be mistakes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def parse_instant(text: str) -> datetime:
 
     Raises:
         MissingOffsetError: There is no offset.
-        ValueError: The text is anything else than such an instant.
+        ValueError: The text is anything other than such an instant.
     """
     match = _TIME.fullmatch(text)
     if match is None:
@@ -86,7 +86,7 @@ def micros_of(instant: datetime) -> int:
 
 
 def format_instant(instant: datetime) -> str:
-    """RFC 3339 text with the datetime's own offset; `Z` for UTC, no fraction where it is zero."""
+    """RFC 3339 text with the datetime's own offset; `Z` for UTC, no fraction if it is zero."""
     return instant.isoformat().replace("+00:00", "Z")
 
 
@@ -101,10 +101,10 @@ def utc_text(time_us: int) -> str:
 
 
 # Many instants, quickly ---------------------------------------------------------------------------------------------
-# An instant is the hour it starts with, `2024-10-07T14:`, and the rest, `03:11+08:00`. Both repeat often and are
-# remembered. Each is read as above, completed to a whole instant, so what two valid ones make up is valid as well.
+# An instant consists of the hour it starts with, `2024-10-07T14:`, and the rest, `03:11+08:00`. Both repeat often and are cached.
+# Each is parsed as above, completed to a whole instant, so a combination of two valid parts is valid as well.
 
-#: Their sum is the instant, microseconds since 1970; for readers for whom a call an event is too much.
+#: Part of a text → microseconds; the sum of both parts is the instant since 1970. Public for readers that cannot afford a call per event.
 known_hours: dict[str, int] = {}
 known_rests: dict[str, int] = {}
 _SOME_HOUR: Final = "2000-01-02T00:"
@@ -112,9 +112,9 @@ _SOME_HOUR_US: Final = micros_of(parse_instant("2000-01-02T00:00:00Z"))
 
 
 def micros_of_text(text: str) -> int | None:
-    """Microseconds since 1970 of a text, as `parse_instant` reads it; `None` where that would raise.
+    """Microseconds since 1970 of a text, as `parse_instant` reads it; `None` if that would raise.
 
-    `None` also where a fraction is followed by a rarer way to write an offset: `parse_instant` decides.
+    Also `None` if a fraction is followed by a rare form of an offset: `parse_instant` decides.
     """
     try:
         return known_hours[text[:14]] + known_rests[text[14:]]
@@ -126,7 +126,7 @@ def _micros_of_new(text: str) -> int | None:
     hour, rest = text[:14], text[14:]
     fraction_us = 0
     if rest[5:6] == ".":
-        # There are too many fractions to remember: they are cut out.
+        # There are too many fractions to cache, so they are cut out.
         end = len(rest) - (1 if rest[-1] in "Zz" else 6)
         if end < len(rest) - 1 and rest[end] not in "+-":
             return None

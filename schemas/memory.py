@@ -1,7 +1,7 @@
-"""What the totals remember besides what they have published, in the compact topic `milestones.internal.<prefix>totals`.
+"""What the totals remember besides what they have published, in the compacted topic `milestones.internal.<prefix>totals`.
 
-Keys are `KIND|NAME`; each record is written in the transaction that it describes. A snapshot spares whoever takes over from
-reading all rows and counts: what has been written since is read on top of it.
+Keys are `KIND|NAME`; each record is written in the transaction that it describes. A snapshot saves a new owner from reading all
+rows and counts: it only has to read what has been written since.
 """
 
 from __future__ import annotations
@@ -13,59 +13,59 @@ import msgspec
 
 from schemas.outputs import Marker  # noqa: TC001 - msgspec reads annotations at run time
 
-#: Of a side topic: how far it has been taken. The name is the topic's.
+#: How far a side topic has been taken; the name is the topic's.
 SIDE: Final = "side"
-#: Of a milestone: since when its retraction is held back. The name is its id.
+#: Since when the retraction of a milestone has been held back; the name is the milestone's id.
 HELD: Final = "held"
-#: Before the names of the parts of a snapshot. Their kind is SIDE, as is the next one's: earlier versions pass over names that
-#: are no topic of theirs.
+#: Prefix of the names of a snapshot's parts. Their kind is SIDE, like that of all further prefixes: earlier versions skip names that
+#: are not those of their topics.
 SNAPSHOT: Final = "snapshot/"
-#: Before the id of a milestone event that is decided and not published yet, because its rows take several transactions.
+#: Prefix of the id of a milestone event that has been decided but not published yet, because its rows take several transactions.
 DECIDED: Final = "decided/"
-#: Before the id of a milestone event that waits for the ledger partitions to say which unit passed its number.
+#: Prefix of the id of a milestone event that waits for the ledger partitions to say which unit passed its number.
 WAITING: Final = "waiting/"
-#: Before the id of a milestone: what had been counted when its unit was found. Nobody but `verify` reads it.
+#: Prefix of the id of a milestone: what had been counted when its unit was found. Only `verify` reads it.
 CUT: Final = "cut/"
-#: Before the dimensions of a set of scopes, with commas between: from when on days of such scopes have rows.
+#: Prefix of a set of dimensions, separated by commas: the date from which days of such scopes have rows.
 KEPT: Final = "kept/"
 
-#: Before the key of a forecast: what alerts about it are compared with, and no event says.
+#: Prefix of the key of a forecast: what alerts about it are compared with, and what no event says.
 EXPECTED: Final = "expected/"
-#: Before the id of the period of a campaign: it is counted, as the value says in text. Of one without it, what is there is no news.
+#: Prefix of the period id of a campaign that is counted; the value describes it in text. Without this record, what its rows already
+#: have is not news.
 COUNTED: Final = "counted/"
 
-#: The announcement of campaigns, in text, that the rows are counted by.
+#: The announcement of campaigns, in text, by which the rows are counted.
 ANNOUNCED: Final = "announced"
 
-#: Before the id of an alert about a silence that was there before its rule, and before that of the rule once all scopes have been
-#: looked at.
+#: Prefix of the id of an alert about a silence that was there before its rule; also of the rule's, once all scopes have been checked.
 QUIET: Final = "quiet/"
 JUDGED: Final = "judged/"
-#: Before a `SourceKey`: in which hours events have come of that source, of all ledger partitions.
+#: Prefix of a `SourceKey`: the hours in which events of that source have come, over all ledger partitions.
 HOURS: Final = "hours/"
 
 
 def key_of(kind: str, name: str) -> bytes:
-    """Key of a record."""
+    """The key of a record."""
     return f"{kind}|{name}".encode()
 
 
 def name_of(key: bytes) -> tuple[str, str]:
-    """Kind and name of a record."""
+    """The kind and name in a key."""
     kind, _, name = key.decode().partition("|")
     return kind, name
 
 
 class SideState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a side topic has been taken, and its books: read = applied + duplicates + the rejected.
+    """How far a side topic has been taken, and its books: read = applied + duplicates + rejected.
 
     Attributes:
-        first: Where the topic began when its reading did.
+        first: The topic's first offset when reading began.
         next: The first offset that has not been taken.
-        digest: Of the last record that was taken; empty before there is one.
-        applied: Events that count.
-        duplicates: Events that were known.
-        rejected: Offsets of the dead letters, as runs (first, last). They are not judged again.
+        digest: Digest of the last record taken; empty before there is one.
+        applied: Number of events that count.
+        duplicates: Number of events that were known already.
+        rejected: Offsets of the rejected records, as runs (first, last). They are not judged again.
     """
 
     first: int
@@ -77,17 +77,17 @@ class SideState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Since when the retraction of a milestone is held back, microseconds since 1970 by the service's clock."""
+    """Since when the retraction of a milestone has been held back, microseconds since 1970 by the service's clock."""
 
     since_us: int
 
 
 class KeptRecord(msgspec.Struct, frozen=True):
-    """From which business date on days of a set of scopes have rows.
+    """The business date from which days of a set of scopes have rows.
 
     Attributes:
-        since: The first one.
-        days: How many before the latest one the setting asked for then.
+        since: The first such date.
+        days: How many days before the latest one the setting asked to keep then.
     """
 
     since: date
@@ -95,14 +95,15 @@ class KeptRecord(msgspec.Struct, frozen=True):
 
 
 class LastExpected(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was last known of a target's forecast, with or without an alert.
+    """What was last known about a target's forecast, with or without an alert.
 
     Attributes:
-        value: Of the target; of another value nothing is known.
-        is_behind: Whether the target was expected to be missed; None where nobody was to know.
-        expected_on: When it was expected to be reached, by the last alert or, before there is one, at first; None likewise.
+        value: The target's value; the rest only holds for this value.
+        is_behind: Whether the target was expected to be missed; None if nobody was to be alerted.
+        expected_on: When it was expected to be reached, by the last alert or, before the first alert, by the first forecast; None if
+            nobody was to be alerted.
         is_in_sight: Whether that was a date of the forecast, not the first one after its horizon.
-        backfilled: Units of its metric and scope that had been loaded as history.
+        backfilled: Number of units of its metric and scope loaded as history by then.
     """
 
     value: int
@@ -113,12 +114,12 @@ class LastExpected(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FoundAt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the ledger partitions had taken when they said which unit passed the number of a milestone.
+    """How far the ledger partitions had read when they said which unit passed the number of a milestone.
 
     Attributes:
-        revision: Of the milestone.
-        positions: Ledger partition → source by `source_name` → the first offset that it had not taken.
-        aliases: What names were counted as.
+        revision: The milestone's revision.
+        positions: Ledger partition → source by `source_name` → the first offset not yet taken.
+        aliases: The aliases by which names were counted.
     """
 
     revision: int
@@ -130,9 +131,9 @@ class RowBlock(msgspec.Struct, frozen=True, array_like=True):
     """Consecutive rows of a snapshot.
 
     Attributes:
-        columns: By name, numbers of fixed size each, little-endian; published ones as their difference (XOR) from the current.
-        cells: The packed counts of each row, on days.
-        others: Published versions that the columns do not hold in full, as on their topic.
+        columns: Name → fixed-size little-endian numbers; published values as XOR with the current ones.
+        cells: The packed counts of each row, for days.
+        others: Published versions that the columns cannot hold completely, as on their topic.
     """
 
     columns: dict[str, bytes]
@@ -141,7 +142,7 @@ class RowBlock(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SeriesBlock(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive series of a snapshot: metric and scope, by number."""
+    """Consecutive series of a snapshot, by number: metric and scope."""
 
     series: list[tuple[str, str]]
 
@@ -153,9 +154,9 @@ class PeriodBlock(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TopicMark(msgspec.Struct, frozen=True):
-    """A topic as it was: the next offset, and of its first record, offset, time in milliseconds and digest.
+    """A topic as it was: its next offset, and offset, time in milliseconds and digest of its first record.
 
-    A topic that was deleted and made again has another first record.
+    A recreated topic has a different first record.
     """
 
     next: int
@@ -163,18 +164,18 @@ class TopicMark(msgspec.Struct, frozen=True):
 
 
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
-    """Written last, once all parts are: what they say holds at these offsets, or at later ones.
+    """The head of a snapshot, written once all its parts are: they hold at these offsets, or at later ones.
 
     Attributes:
-        generation: Of the numbering of rows, series and periods; parts of different ones do not belong together.
-        rows: How many rows there are.
-        block_rows: How many of them each block has, but the last.
-        series: How many series.
-        periods: How many periods.
-        cluster: Id of the cluster; empty where it tells none.
+        generation: The numbering of rows, series and periods; parts of different generations do not belong together.
+        rows: Number of rows.
+        block_rows: Number of rows in each block but the last.
+        series: Number of series.
+        periods: Number of periods.
+        cluster: Id of the cluster; empty if it has none.
         counts: The topic of day counts.
         windows: The topic of rows.
-        history: The next offset of the topic of their versions.
+        history: The next offset of the topic of row versions.
         markers: Shard → its last marker.
         campaigns: The campaigns that were counted.
     """

@@ -1,4 +1,4 @@
-"""What operators have decided about single records, kept in compact internal topics by the record's place."""
+"""Operators' decisions about single records, kept in compacted internal topics by the record's place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: One line that a person has written: no control characters, so that it is fit for a header, a log and a terminal.
+#: One line written by a person: without control characters, so that it is safe in a header, a log and a terminal.
 Line = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")]
 
 
 class Place(NamedTuple):
-    """Where a source record was published: equal to the plain tuple (topic, partition, offset)."""
+    """Where a source record was published; equal to the plain tuple (topic, partition, offset)."""
 
     topic: str
     partition: int
@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """Key of a note about the record: `TOPIC PARTITION OFFSET`."""
+        """The key of a note about the record: `TOPIC PARTITION OFFSET`."""
         return f"{self.topic} {self.partition} {self.offset}".encode()
 
     @classmethod
@@ -27,7 +27,7 @@ class Place(NamedTuple):
         """The place that a key names.
 
         Raises:
-            ValueError: It names none.
+            ValueError: The key does not name a place.
         """
         topic, partition, offset = key.decode().split(" ")
         return cls(topic, int(partition), int(offset))
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class _Note(BaseModel):
-    # A command uses few of the models, and would wait for all of them at its start.
+    # A command uses few of the models, and would otherwise wait at its start for all of them to be built.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
     by: Line
@@ -51,16 +51,16 @@ class Quarantine(_Note):
 
     @property
     def line(self) -> str:
-        """Who, when, why, as the dead letter's line for a person."""
+        """Who, when and why, as the dead letter's message."""
         return f"quarantined by {self.by} at {self.at}: {self.reason}"
 
 
 class Gap(_Note):
-    """Records of a source partition that were removed unread are done without.
+    """Acceptance that records of a source partition were removed unread.
 
     Attributes:
-        until: First offset that was left when it was accepted.
-        reason: Why.
+        until: The first remaining offset when it was accepted.
+        reason: Why it was accepted.
     """
 
     until: int
@@ -68,12 +68,12 @@ class Gap(_Note):
 
 
 def gap_key(topic: str, partition: int) -> bytes:
-    """Key of the note about a gap of a source partition: `TOPIC PARTITION`, one part less than a `Place` has."""
+    """The key of the note about a gap in a source partition: `TOPIC PARTITION`, one part fewer than in a `Place`."""
     return f"{topic} {partition}".encode()
 
 
 def gap_of_key(key: bytes) -> tuple[str, int] | None:
-    """Topic and partition of the key of such a note; `None` for other keys."""
+    """The topic and partition in the key of such a note; `None` for other keys."""
     parts = key.decode().split(" ")
     return (parts[0], int(parts[1])) if len(parts) == 2 else None
 

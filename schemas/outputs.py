@@ -1,7 +1,7 @@
 """What goes out to other systems, as frozen models, and the ledger's own marker record.
 
-The order of the fields is the order of the keys on the topic. Instants are RFC 3339 text: the domain formats them once,
-everyone else passes them on.
+Fields are in the order of the keys on the topic. Instants are RFC 3339 text: the domain formats them once, everyone else passes
+them on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MilestoneKind = Literal[
     "forecast_moved",
     "stalled",
 ]
-#: Kinds that say what is expected, or how something is, for as long as it is so: raised and ended, never retracted.
+#: Kinds that say what is expected, or how something is, for as long as that holds: they are raised and ended, never retracted.
 ALERT_KINDS: Final[frozenset[MilestoneKind]] = frozenset(("forecast_behind", "forecast_moved", "stalled"))
 #: Why an alert has ended.
 AlertEnd = Literal["back", "reached", "over", "gone"]
@@ -55,7 +55,7 @@ MilestoneType = Literal[
 RETRACTED: Final = "milestone.retracted.v1"
 ALERT_RAISED: Final = "alert.raised.v1"
 ALERT_ENDED: Final = "alert.ended.v1"
-#: Types of events after which what they are about no longer stands.
+#: Types of events after which their milestone or alert no longer stands.
 ENDS: Final[frozenset[MilestoneType]] = frozenset((RETRACTED, ALERT_ENDED))
 
 DATE_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -73,7 +73,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class ControlHeaders:
-    """Headers that a dead letter has in addition to those of the rejected record; a replay strips them."""
+    """Headers that a dead letter has besides those of the rejected record; a replay strips them."""
 
     TOPIC: Final = "__dlq.errors.topic"
     PARTITION: Final = "__dlq.errors.partition"
@@ -84,7 +84,7 @@ class ControlHeaders:
 
     @classmethod
     def of(cls, topic: str, partition: int, offset: int, message: str, reason: str) -> tuple[tuple[str, bytes], ...]:
-        """The headers of a record published there that was rejected for a reason, with one line for a person."""
+        """The headers for a record published at this place and rejected for this reason, with a line for people."""
         return (
             (cls.TOPIC, topic.encode()),
             (cls.PARTITION, b"%d" % partition),
@@ -94,10 +94,10 @@ class ControlHeaders:
         )
 
 
-#: Headers of a milestone event: CloudEvents structured mode.
+#: Headers of a milestone event, for CloudEvents structured mode.
 MILESTONE_HEADERS: Final[tuple[tuple[str, bytes], ...]] = (("content-type", b"application/cloudevents+json"),)
 
-#: What each kind of violation means, for a person.
+#: Kind of violation → its meaning in words.
 VIOLATION_MESSAGES: Final[dict[str, str]] = {
     "second_placed": "the order was placed before: this event changes nothing",
     "cancelled_without_order": "cancelled, but no order was placed before: this event has no effect",
@@ -115,7 +115,7 @@ VIOLATION_MESSAGES: Final[dict[str, str]] = {
     "delivered_without_production": "delivered and counted, although the vehicle was not produced before",
 }
 
-#: What each event of an order does, for a person; a code that is a kind of violation is the code of such an event.
+#: Code → the effect of an event of an order in words; events with a violation have its kind as their code.
 EVENT_EFFECTS: Final[dict[str, str]] = {
     "placed": "places the order",
     "cancelled": "cancels the order",
@@ -158,8 +158,8 @@ def _is_empty(value: list[object] | str) -> bool:
 
 
 class _Output(BaseModel):
-    # Readers ignore what they do not know, so that a field can be added.
-    # A command uses few of the models, and would wait for all of them at its start.
+    # Readers ignore unknown fields, so that fields can be added.
+    # A command uses few of the models, and would otherwise wait at its start for all of them to be built.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
 
@@ -342,7 +342,7 @@ class MilestoneEvent(_Output):
 
     @property
     def stands(self) -> bool:
-        """Whether what the event is about stands after it."""
+        """Whether its milestone or alert stands after this event."""
         return self.type not in ENDS
 
 
@@ -488,27 +488,27 @@ Status = PartitionStatus | WorkerStatus | SourceStatus | TopicStatus
 
 
 def source_name(topic: str, partition: int, ledger: int) -> str:
-    """Name of a source partition in what ledger partition `ledger` says: the topic, for others than its own number `TOPIC:N`."""
+    """A source partition's name in records of ledger partition `ledger`: the topic, or `TOPIC:N` if N is not the ledger's number."""
     return topic if partition == ledger else f"{topic}:{partition}"
 
 
 def source_of(name: str, ledger: int) -> tuple[str, int]:
-    """Topic and partition of a `source_name`; names of topics hold no colon."""
+    """The topic and partition in a `source_name`; topic names contain no colon."""
     topic, _, partition = name.partition(":")
     return topic, int(partition) if partition else ledger
 
 
 class ToldState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far a ledger partition and the others have told each other of deliveries; see `schemas.told`.
+    """How far a ledger partition and the others have told each other about deliveries; see `schemas.told`.
 
     Attributes:
         next: Where to continue reading what it is told.
-        read: Records of that which it has taken.
-        written: Home of vehicles → records written to it.
-        is_all: It has told of all deliveries that stand.
-        all_of: Partitions that have told it of all of theirs.
-        withheld: Contradictions that have been found are not published yet.
-        since: The business date from which on deliveries were judged by production.
+        read: Number of such records it has taken.
+        written: Home of vehicles → number of records written to it.
+        is_all: Whether it has told about all standing deliveries.
+        all_of: Partitions that have told it about all of theirs.
+        withheld: Whether contradictions have been found that are not published yet.
+        since: The business date from which deliveries are judged by production.
     """
 
     next: int = 0
@@ -520,39 +520,39 @@ class ToldState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: str = ""
 
     def elsewhere(self) -> ToldState:
-        """The same where nothing of what was told is on the topic."""
+        """The same state for a cluster whose topic holds nothing of what was told."""
         return msgspec.structs.replace(self, next=0, read=0, written={})
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last record of every ledger transaction: what the partition's state amounts to.
+    """The last record of every ledger transaction: a summary of the partition's state.
 
     Attributes:
         positions: Source by `source_name` → (next offset, digest of the last applied record).
         books: Source by `source_name` → its books.
         fingerprint: The settings that the counts depend on.
-        rebuilding: The partition reads history without publishing; its counts must not be used yet.
-        caught_up: Everything that was there has been applied.
+        rebuilding: Whether the partition is reading history without publishing; its counts must not be used yet.
+        caught_up: Whether everything that was there has been applied.
         caught_up_us: Everything appended before this instant has been applied, microseconds since 1970.
         clock_us: The greatest event time accepted so far, microseconds since 1970.
         sources: Event source → its greatest event time, microseconds since 1970.
-        backfilled: Events applied so far that were history being loaded.
-        partitions: Number of partitions of the ledger.
-        forwarded: Home partition → records forwarded there; after a rebuild also those whose originals are gone, which arrive
-            at their homes all the same.
-        arrived: Partition → forwarded records read that had been published there.
-        lost: Source by `source_name` → offsets that were removed before they were read, and whose loss was accepted.
-        topics: Topic of orders or deliveries → the number under which events and forwarded records name it.
-        cluster: Id of the cluster whose offsets these are.
-        aliases: What names were counted as.
-        campaigns: The campaigns that were counted.
-        announced: The announcement of campaigns that it counts by, besides those of the settings.
-        moved: Events that were applied on another cluster: the places of their records are those that they had there.
-        topic_ids: Topic of orders or deliveries → the id that the cluster gave it when it was made.
-        repeating: What is rebuilt is a state that was lost: what it had taken is taken again.
-        tells_hours: In which hours events have come of each source is published, for rules that watch sources.
-        answers: To questions of the totals, by the counts up to this marker; only among the counts.
-        told: Where deliveries are judged by production; `None` also in states from before they were.
+        backfilled: Number of events applied so far that were loaded as history.
+        partitions: Number of ledger partitions.
+        forwarded: Home partition → number of records forwarded there; after a rebuild including those whose originals are gone,
+            which still arrive at their homes.
+        arrived: Partition → number of forwarded records read that it had forwarded.
+        lost: Source by `source_name` → number of offsets that were removed before they were read, and whose loss was accepted.
+        topics: Source topic → the number by which events and forwarded records refer to it.
+        cluster: Id of the cluster that the offsets belong to.
+        aliases: The aliases by which names are counted.
+        campaigns: The campaigns that are counted.
+        announced: The announcement of campaigns by which it counts, besides those of the settings.
+        moved: Number of events applied on another cluster: their records' places are those they had there.
+        topic_ids: Source topic → the id that the cluster gave it on creation.
+        repeating: Whether a lost state is being rebuilt: what it had taken is taken again.
+        tells_hours: Whether the hours in which events of each source came are published, for rules that watch sources.
+        answers: Answers to the totals' questions, from the counts up to this marker; only in the counts topic.
+        told: The state of telling, if deliveries are judged by production; `None` also in states from before they were.
     """
 
     positions: dict[str, tuple[int, str]]
@@ -581,5 +581,5 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told: ToldState | None = None
 
     def with_answers(self, answers: list[Answer]) -> Marker:
-        """The same with these answers."""
+        """The marker with these answers."""
         return msgspec.structs.replace(self, answers=answers)

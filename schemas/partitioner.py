@@ -1,4 +1,4 @@
-"""The home partition of an order, murmur2 of the key as Kafka's Java clients compute it; and that of a scope in the totals."""
+"""The home partition of an order, by murmur2 of the key as in Kafka's Java clients; and the totals partition of a scope."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _SEED: Final = 0x9747B28C
 _M: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
-#: What makes the hash positive, as the Java clients do.
+#: Mask that makes the hash positive, as the Java clients do.
 _POSITIVE: Final = 0x7FFFFFFF
-#: Fewer keys of one length than this are faster one by one.
+#: Fewer keys of one length than this are hashed faster one by one.
 _WORTH_A_VECTOR: Final = 8
 
 
@@ -39,9 +39,9 @@ def murmur2(key: bytes) -> int:
 
 
 def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
-    """The home partition of each key, tidied; keys of the same length are hashed together.
+    """The home partition of each key after tidying, so that spaces around an order number do not change its home.
 
-    An order has one home, whether or not a publisher has left spaces around its number.
+    Keys of the same length are hashed together.
     """
     joined = b"".join(keys)
     if not joined.isascii() or b" " in joined:
@@ -62,12 +62,12 @@ def homes(keys: Sequence[bytes], partitions: int) -> list[int]:
 
 
 def totals_partition(scope: str, partitions: int, *, by_dimensions: bool = False) -> int:
-    """The partition of the totals that a scope belongs to: the CRC-32 of its id, modulo their number.
+    """The totals partition that a scope belongs to: the CRC-32 of its id, modulo their number.
 
     Args:
-        scope: Its id.
-        partitions: Of the totals.
-        by_dimensions: Whether it is the CRC-32 of the names of its dimensions, with commas between.
+        scope: The scope's id.
+        partitions: Number of totals partitions.
+        by_dimensions: Whether to hash the names of its dimensions, separated by commas, instead of its id.
     """
     name = ",".join(part.partition("=")[0] for part in scope.split(",")) if by_dimensions else scope
     return crc32(name.encode()) % partitions

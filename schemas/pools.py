@@ -1,7 +1,7 @@
-"""Bounded pools of values that many events share, so that equal ones are one object.
+"""Bounded pools of values that many events share, so that equal values are the same object.
 
-One object for equal values saves memory, and comparing and hashing it again costs next to nothing. A pool that is full
-is emptied: then equal values are two objects for a while, which is slower and still right.
+This saves memory, and comparing or rehashing such an object costs next to nothing. A full pool is emptied: equal values may then be
+two objects for a while, which is slower but still correct.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _texts: dict[str, str] = {"": ""}
 
 
 def intern_dims(dims: Dims) -> Dims:
-    """The pool's own tuple that equals `dims`."""
+    """The pooled tuple that equals `dims`."""
     known = _dims.get(dims)
     if known is None:
         model, variant, factory, region = map(intern_text, dims)
@@ -32,7 +32,7 @@ def intern_dims(dims: Dims) -> Dims:
 
 
 def intern_text(text: str) -> str:
-    """The pool's own text that equals `text`, for texts that repeat: sources, codes."""
+    """The pooled string that equals `text`; for strings that repeat, such as sources and codes."""
     known = _texts.get(text)
     if known is None:
         if len(_texts) >= POOL_SIZE:

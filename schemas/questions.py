@@ -1,7 +1,7 @@
 """What the totals ask the ledger partitions: which unit of a window was its N-th.
 
-A question is a record of the topic of questions, in the partition of each ledger partition; the answer is in the marker of a
-later transaction of that partition, so it tells of exactly the counts up to there. A question that is lost is asked again.
+A question is a record of the questions topic, one in the partition of each ledger partition; the answer is in the marker of a later
+transaction of that ledger partition, so it refers to exactly the counts up to there. A lost question is asked again.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 #: Key of a record of questions.
 FROM_TOTALS: Final = b"totals"
-#: Units that an answer lists at most; of more it lists some, evenly spaced.
+#: The most units that an answer lists; of more, it lists a sample, evenly spaced.
 MOST_UNITS: Final = 256
 
-#: A unit by its event: time in microseconds since 1970, id, source, and the topic, partition and offset of its record. Units
-#: are in this order; what follows the source only makes it the same everywhere.
+#: A unit by its event: time in microseconds since 1970, id, source, and topic, partition and offset of its record. Units are sorted
+#: by these; the parts after the source only make the order total.
 UnitKey = tuple[int, str, str, int, int, int]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which units a ledger partition counts in some cells of a window.
+    """Asks which units a ledger partition counts in some cells of a window.
 
     Attributes:
-        id: Comes back with the answer.
-        metric: Of the units.
-        scope: Of the units.
+        id: Repeated in the answer.
+        metric: Metric of the units.
+        scope: Scope of the units.
         first_day: First date of the window, as a proleptic Gregorian ordinal.
-        first_cell: First local hour to be looked at: the ordinal of its date times 24, plus the hour.
-        last_cell: The last one.
+        first_cell: First local hour to look at: the ordinal of its date times 24, plus the hour.
+        last_cell: The last such hour.
         after: Only units after this one are listed.
-        upto: Only units up to this one are.
-        campaign: The window is the campaign with this name, and the cells are minutes of it, from 0.
-        others_than: The scope is that of the others: its units are those of all scopes with its dimensions but these.
+        upto: Only units up to this one are listed.
+        campaign: If set, the window is the campaign with this name, and the cells are its minutes, from 0.
+        others_than: If set, the scope is `other`: its units are those of all scopes with its dimensions except these.
     """
 
     id: str
@@ -54,16 +54,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What one ledger partition says.
+    """The answer of one ledger partition; all but `id` and the lists are numbers of its units.
 
     Attributes:
-        id: Of the question.
-        before: Its units in the window before the first cell.
-        inside: Those in the cells.
-        passed: Those of them that are not after `after`.
-        within: Those after `after` and up to `upto`, of which the next two tell.
-        ranks: Of each unit that is listed, its rank among them, from 1; if any are, the last is.
-        units: The units.
+        id: The question's id.
+        before: Units in the window before the first cell.
+        inside: Units in the cells.
+        passed: Units in the cells, up to and including `after`.
+        within: Units in the cells, after `after` and up to `upto`; the lists are of these.
+        ranks: The rank of each listed unit among these, from 1; if any are listed, the last one is.
+        units: The listed units.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     units: list[UnitKey]
 
 
-#: Header of a record that announces campaigns: the announcement in text. Its value has no questions.
+#: Header of a record that announces campaigns: the announcement in text. The record's value has no questions.
 ANNOUNCEMENT: Final = "announcement"
 
 _encode = msgspec.json.Encoder().encode
@@ -83,15 +83,15 @@ _decode = msgspec.json.Decoder(list[Question]).decode
 
 
 def encode_questions(questions: Sequence[Question]) -> bytes:
-    """Value of a record of questions."""
+    """The value of a record of questions."""
     return _encode(questions)
 
 
 def decode_questions(value: bytes) -> list[Question]:
-    """The questions of a value."""
+    """The questions in a value."""
     return _decode(value)
 
 
 def announcing(text: str) -> tuple[bytes, Sequence[tuple[str, bytes]]]:
-    """Value and headers of a record that announces campaigns: versions that know of no such thing find no question in it."""
+    """Value and headers of a record that announces campaigns; versions that do not know of announcements find no question in it."""
     return encode_questions([]), [(ANNOUNCEMENT, text.encode())]

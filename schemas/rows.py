@@ -1,4 +1,4 @@
-"""The key of a window row, on its topics and in memory, and a row that is read in a hurry."""
+"""The key of a window row, on its topics and in memory, and a row class that is fast to read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from schemas.outputs import DATE_PATTERN, INSTANT_PATTERN, WindowStatus
 
 
 class _NamesRow(Protocol):
-    """A row, or anything else that names one: a target, the data of a control total."""
+    """A row, or something else that names one: a target, or the data of a control total."""
 
     @property
     def metric(self) -> str:
-        """One of the metrics."""
+        """The metric."""
 
     @property
     def scope(self) -> str:
-        """Such as `model=SU7`, or `all`."""
+        """The scope, such as `model=SU7` or `all`."""
 
     @property
     def period(self) -> str:
@@ -27,7 +27,7 @@ class _NamesRow(Protocol):
 
 
 class RowKey(NamedTuple):
-    """Names one window row; its text is the key of the record."""
+    """The key of a window row; its text is the key of the record."""
 
     metric: str
     scope: str
@@ -53,7 +53,7 @@ class RowKey(NamedTuple):
 
 
 class PlainRow(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A `WindowRow` without targets, control totals and an opening balance, field by field: read and written in a tenth of the time."""
+    """The fields of a `WindowRow` without targets, control totals or opening balance: read and written in a tenth of the time."""
 
     metric: RowMetric
     scope: str
@@ -83,7 +83,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class CheckedRow(PlainRow, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A plain row as `WindowRow` would have it, for values that may come from elsewhere."""
+    """A plain row checked as `WindowRow` would check it, for values that may come from elsewhere."""
 
     start: _Date
     end: _Date

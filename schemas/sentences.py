@@ -1,7 +1,7 @@
-"""What is wrong with a field, as a sentence for a person who has never seen the schema.
+"""Says what is wrong with a field, in a sentence for people who have never seen the schema.
 
-It says which field, what was found, what is wanted, and an example. What was found is told by its kind, its length or the
-shape of its characters, never by the text itself: the sentence is published with the dead letter.
+It names the field, what was found, what is wanted, and an example. What was found is described by its kind, its length or the shape
+of its characters, never quoted: the sentence is published with the dead letter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ID: Final = "a text of 1 to 256 characters"
 _SENTENCE: Final = "a text"
 _METRICS: Final = f"one of {', '.join(METRICS)}"
 
-#: Field → what is wanted of it, and an example.
+#: Field → what is wanted, and an example.
 WANTED: Final[dict[str, tuple[str, str]]] = {
     "specversion": ("the text 1.0", '"specversion":"1.0"'),
     "id": (f"{_ID}, another one for each event of the source", "8f14e45f-ea3c-4d2b"),
@@ -66,11 +66,11 @@ _OWN_WORDS: Final = frozenset({"missing_offset", "value_error"})
 
 
 def sentence(problem: ErrorDetails) -> str:
-    """One line about one thing that a model has refused."""
+    """One line about one error that a model reports."""
     where = ".".join(str(part) for part in problem["loc"])
     wanted, example = WANTED.get(where, ("another value", ""))
     if where not in WANTED:
-        # An element of a list is told as the list is.
+        # An element of a list is reported as the list itself.
         where = ".".join(part for part in map(str, problem["loc"]) if not part.isdecimal())
         wanted, example = WANTED.get(where, (wanted, example))
     such_as = f", such as {example}" if example else ""
@@ -78,7 +78,7 @@ def sentence(problem: ErrorDetails) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What kind of JSON value it is."""
+    """The kind of a JSON value, in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -117,7 +117,7 @@ def _number(value: Any) -> str:
 
 
 def _epoch(value: Any) -> str:
-    """The unit of a number, or of its digits, that looks like seconds since 1970; "" for anything else."""
+    """The unit, if a number or a string of digits looks like a time since 1970; "" for anything else."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{10,19}(\.[0-9]+)?", value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -151,7 +151,7 @@ def _of_characters(value: str, longest: int) -> str:
 
 
 def _named(character: str) -> str:
-    """A character by its kind; signs, which tell nothing, by themselves."""
+    """A character described by its kind; signs, which reveal nothing, are quoted."""
     if character == " ":
         return "a space"
     category = unicodedata.category(character)
@@ -163,7 +163,7 @@ def _named(character: str) -> str:
 
 
 def _shape(text: str) -> str:
-    """The text with 9 for digits and a for letters, except those that a time has."""
+    """The text with 9 for digits and a for letters, except letters that occur in times."""
     masked = re.sub(r"[^\W\d_]", lambda found: found[0] if found[0] in "TZ" else "a", text[:_SHOWN_SHAPE])
     masked = re.sub(r"\d", "9", masked)
     return "an empty text" if not text else f"a text like {''.join(c if c.isprintable() else '?' for c in masked)}"

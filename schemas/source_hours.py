@@ -1,6 +1,6 @@
-"""In which hours events have come of one event source: a record among the day counts, and one of what the totals remember.
+"""The hours in which events of an event source came: a record among the day counts, and one among what the totals remember.
 
-Its key is `shard|hours|FAMILY|SOURCE`. What it says only grows, but for dates that are long past, so several may be united in any order.
+Its key is `shard|hours|FAMILY|SOURCE`. Except for dates long past, hours are only ever added, so records can be merged in any order.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _DIGITS: Final = 6
 
 
 class SourceKey(NamedTuple):
-    """Events of one family that have one `source`."""
+    """An event source: the events of one family with one `source`."""
 
     family: EventFamily
     source: str
 
     @classmethod
     def parse(cls, text: str) -> SourceKey:
-        """What `str` made."""
+        """Parses what `str` returned."""
         family, _, source = text.partition("|")
         return cls(cast("EventFamily", family), source)
 
@@ -44,25 +44,25 @@ class _Hours(msgspec.Struct, frozen=True):
 
 
 def encode_hours_key(shard: int, of: SourceKey) -> bytes:
-    """Key among the day counts: of what ledger partition `shard` has of a source."""
+    """The key among the day counts for a source's hours in ledger partition `shard`."""
     return f"{shard}|{_HOURS}|{of}".encode()
 
 
 def decode_hours_key(key: bytes) -> SourceKey | None:
-    """The source that a key among the day counts is about; None for the other keys there."""
+    """The source that a key among the day counts is about; None for other keys."""
     _, kind, *rest = key.decode().split("|", 2)
     return SourceKey.parse(rest[0]) if kind == _HOURS and rest else None
 
 
 def encode_hours(days: Mapping[int, int]) -> bytes:
-    """The value of some dates, at least one, as ordinals, each with its hours as bits."""
+    """The value for dates, at least one, given as ordinal → its hours as bits."""
     first, last = min(days), max(days)
     hours = "".join(f"{days.get(day, 0):0{_DIGITS}x}" for day in range(first, last + 1))
     return msgspec.json.encode(_Hours(date.fromordinal(first), hours))
 
 
 def decode_hours(value: bytes) -> dict[int, int]:
-    """What `encode_hours` was given, without dates that have no hours."""
+    """Inverts `encode_hours`, without dates that have no hours."""
     found = _decode(value)
     first, texts = found.since.toordinal(), found.hours
     masks = (int(texts[at : at + _DIGITS], 16) for at in range(0, len(texts), _DIGITS))

@@ -1,8 +1,8 @@
-"""A strict reader of JSON text: what other readers would read differently is refused.
+"""A strict JSON parser: it refuses what different parsers would read differently.
 
-The standard library's parser does the work, so this is slow and is the authority. Refused beyond the grammar of
-RFC 8259: a byte order mark, duplicate keys at any depth, numbers that are not kept exact everywhere (integers beyond
-2^53 - 1 in magnitude, numbers that overflow), NaN and Infinity, lone surrogates, more than `MAX_DEPTH` levels.
+The standard library's parser does the work, so this is slow, but it is the authority. Beyond the grammar of RFC 8259 it refuses: a
+byte order mark, duplicate keys at any depth, numbers that not every parser keeps exact (integers beyond 2^53 - 1 in magnitude,
+numbers that overflow), NaN and Infinity, lone surrogates, and more than `MAX_DEPTH` levels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from schemas.events import MAX_INTEGER
 MAX_DEPTH: Final = 32
 
 _MAX_INTEGER_DIGITS: Final = len(str(MAX_INTEGER))
-#: A string, closed or not (an open one swallows the rest), or a bracket.
+#: A string, closed or not (an unclosed one takes the rest of the text), or a bracket.
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-#: What the parser says → what it means for a person.
+#: The parser's message → what it means in plain words.
 _WORDS: Final = {
     "Expecting value": "a value is missing, or is none of JSON's: text in double quotes, number, true, false, null",
     "Expecting property name enclosed in double quotes": "a name in double quotes is missing; one comma too many?",
@@ -54,11 +54,10 @@ class _DuplicateKeyError(Exception):
 def parse(text: bytes) -> Any:
     """The value of a JSON text.
 
-    Where several things are wrong, depth comes first (deep text is not parsed at all), then syntax and numbers, then
-    duplicate keys.
+    If several things are wrong, depth comes first (deep text is not parsed at all), then syntax and numbers, then duplicate keys.
 
     Raises:
-        StrictJsonError: The text is refused; the message quotes none of it.
+        StrictJsonError: The text is refused; the message does not quote it.
     """
     try:
         decoded = text.decode("utf-8")
@@ -90,7 +89,7 @@ def _read(text: str, decoder: json.JSONDecoder) -> Any:
 
 
 def _in_plain_words(text: str, error: json.JSONDecodeError) -> str:
-    """What is wrong for a person who does not know the parser."""
+    """What is wrong, for people who do not know the parser."""
     if not text.strip():
         return "the value is empty; wanted: a JSON object"
     if error.pos >= len(text.rstrip()):
@@ -135,7 +134,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    # The length is looked at first: turning very long text into an integer is refused by the language.
+    # The length is checked first, since Python refuses to convert very long text to an integer.
     if len(digits) > _MAX_INTEGER_DIGITS + 1 or abs(int(digits)) > MAX_INTEGER:
         raise _malformed("an integer beyond 2^53 in magnitude is not exact everywhere")
     return int(digits)
@@ -155,7 +154,7 @@ def _constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
 )
-#: For text with duplicate keys: is it at least well-formed?
+#: For text with duplicate keys, to check whether it is at least well-formed.
 _LENIENT_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_number, parse_constant=_constant)
 
 

@@ -1,8 +1,8 @@
 """What ledger partitions tell each other: which deliveries stand, to the homes of the vehicles.
 
-All events of an order are at the home of the order, those of a vehicle's production at the home of its VIN. To judge one by the
-other, each partition tells the home of a vehicle which of its orders have a delivery of it that stands, and when that changes. What
-is told is absolute, so the last word about a vehicle and an order counts.
+All events of an order are at the home of the order, those of a vehicle's production at the home of its VIN. To judge deliveries by
+production, each partition tells the home of a vehicle which of its own orders have a standing delivery of it, and when that
+changes. What it tells is absolute, so the last record about a vehicle and an order counts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class VehicleDelivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A delivery that stands, or no longer does.
+    """A delivery that stands, or that no longer does.
 
     Attributes:
         vin: The vehicle.
-        order_id: The order that it was delivered under.
+        order_id: The order under which it was delivered.
         time_us: Event time, microseconds since 1970; `None` if no delivery of the vehicle stands under this order.
         source: CloudEvents source of the delivery.
         id: CloudEvents id of the delivery.
@@ -34,12 +34,12 @@ class VehicleDelivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """Value of a record; its key is the partition that tells.
+    """The value of a record; its key is the partition that wrote it.
 
     Attributes:
-        number: How many records this partition had written to the same home before.
-        is_all: With this record it has told of everything that stood when it was opened.
-        deliveries: In order, each vehicle and order once.
+        number: Number of records that this partition had written to the same home before.
+        is_all: Whether with this record it has told about everything that stood when it was opened.
+        deliveries: In order, with each pair of vehicle and order once.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Delivered(NamedTuple):
-    """A delivery of a vehicle that stands, as its home keeps it; sorted by these, whatever the way it came to be known.
+    """A standing delivery of a vehicle, as kept at its home; sorted by these fields, whatever the order of arrival.
 
     Attributes:
         time_us: Event time, microseconds since 1970.
@@ -70,30 +70,30 @@ _decode = msgspec.json.Decoder(Told).decode
 
 
 def encode_told(told: Told) -> bytes:
-    """Value of a record."""
+    """The value of a record."""
     return _encode(told)
 
 
 def decode_told(value: bytes) -> Told:
-    """What a record tells."""
+    """Decodes the value of a record."""
     return _decode(value)
 
 
 def pack(deliveries: Sequence[tuple[int, str, str, str]]) -> bytes:
-    """The deliveries of a vehicle, each as a `Delivered`: the form in memory and in the changelog."""
+    """Packs the deliveries of a vehicle, each a `Delivered`, for memory and the changelog."""
     return _pack(deliveries)
 
 
 def unpack(packed: bytes) -> list[Delivered]:
-    """What `pack` was given."""
+    """Inverts `pack`."""
     return _unpack(packed)
 
 
 def teller_key(partition: int) -> bytes:
-    """Key of the records that a ledger partition writes."""
+    """The key of the records that a ledger partition writes."""
     return b"%d" % partition
 
 
 def teller_of(key: bytes) -> int:
-    """The ledger partition that has written a record with this key."""
+    """The ledger partition that wrote a record with this key."""
     return int(key)

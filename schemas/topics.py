@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 DAY_MS: Final = 86_400_000
 
-#: The largest batch of a source topic, bytes. Well above the largest valid record, so that one that is too large can
-#: be read and put among the dead letters.
+#: The largest batch of a source topic, in bytes: well above the largest valid record, so that an oversized one can be read and become
+#: a dead letter.
 SOURCE_MAX_BYTES: Final = 1024 * 1024
-#: Room for the headers that this service adds to a record that it passes on, bytes.
+#: Bytes reserved for the headers that this service adds to records it passes on.
 HEADROOM_BYTES: Final = 64 * 1024
 #: How long versions of rows and of forecasts are kept.
 HISTORY_DAYS: Final = 400
@@ -27,24 +27,24 @@ LEDGER_MAX_BYTES: Final = 8 * 1024 * 1024
 _KEEP_ALL: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _COMPACT: Final = {
     "cleanup.policy": "compact",
-    # Only closed segments are compacted: small and young ones keep what a reader has to go through short.
+    # Only closed segments are compacted; small, young ones keep short what a reader has to go through.
     "segment.ms": str(3_600_000),
     "segment.bytes": str(64 * 1024 * 1024),
     "min.cleanable.dirty.ratio": "0.2",
-    # A reader that was slow to start must still see what was deleted while it read.
+    # A slow reader must still see the tombstones of what was deleted while it was reading.
     "delete.retention.ms": str(7 * DAY_MS),
 }
 
 #: The greatest session timeout that can be set.
 _LONGEST_SESSION_MS: Final = 300_000
 
-#: The settings that give topics their partitions.
+#: Settings that determine the number of partitions of topics.
 _HOMES: Final = "partitions"
 _TOTALS: Final = "totals_partitions"
 
-#: Of what this service writes: whatever the brokers take otherwise, its batches fit.
+#: For what this service writes: its batches fit, whatever the brokers' default limit.
 _WRITTEN: Final = {"max.message.bytes": str(SOURCE_MAX_BYTES)}
-#: Of what others read: every client has gzip built in, and none of the others without a further library. The broker does it.
+#: For what others read: gzip is the only codec that every client has without a further library. The broker compresses.
 _FOR_EVERYONE: Final = _WRITTEN | {"compression.type": "gzip"}
 
 
@@ -53,15 +53,15 @@ class Topic:
     """One topic as the contract needs it.
 
     Attributes:
-        name: With its prefix.
-        partitions: How many.
-        configs: Settings of the topic that must have these values.
-        key: What the key is, for a person.
-        models: What a value is; empty where it is not a model (a record forwarded unchanged, an internal format).
-        internal: Not an interface for others.
-        is_sized_by_others: Its owners give it as many partitions as they want; `partitions` is for creating it.
-        is_named_by_others: How long its records are kept is its owners' affair too; `configs` is for creating it.
-        sized_by: The setting that says how many partitions it has; empty if it has one in any case.
+        name: Its name, with the prefix.
+        partitions: Number of partitions.
+        configs: Topic settings that must have these values.
+        key: What the key is, in words.
+        models: The models of its values; empty if they are not models (a record forwarded unchanged, an internal format).
+        internal: Whether it is not an interface for others.
+        is_sized_by_others: Whether its owners choose the number of partitions; `partitions` is only used to create it.
+        is_named_by_others: Whether its owners also choose how long records are kept; `configs` is only used to create it.
+        sized_by: The setting with its number of partitions; empty if it always has one.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Topic:
 
     @property
     def whole(self) -> list[tuple[str, int]]:
-        """All its partitions, as a reader names them."""
+        """All its partitions as (topic, number) pairs."""
         return [(self.name, number) for number in range(self.partitions)]
 
 
@@ -84,17 +84,17 @@ class Catalogue:
     """The topics of one installation.
 
     Args:
-        source_prefix: Before the names of the topics that are read.
-        output_prefix: Before the names of the topics that are written, and in those of the internal ones.
-        partitions: Partitions of the topics that are keyed by order.
-        totals_partitions: Partitions of the topics that are keyed by window.
-        orders: Names of the topics of orders; if empty there is one, named by the prefix; `None` if none are published.
-        deliveries: Likewise, of deliveries.
-        production: Likewise, of production; unlike those, none unless it is asked for.
+        source_prefix: Prefix of the names of topics that are read.
+        output_prefix: Prefix of the names of topics that are written; also part of internal topics' names.
+        partitions: Number of partitions of topics keyed by order.
+        totals_partitions: Number of partitions of topics keyed by window.
+        orders: Names of the topics of orders; if empty, there is one with the default name; `None` if none are published.
+        deliveries: Likewise for deliveries.
+        production: Likewise for production, but by default none.
 
     Attributes:
-        published: Number → topic of orders, deliveries or production, in the order of their numbers (`schemas.facts.topic_number`).
-        judges_production: Whether both deliveries and production are published, and the former judged by the latter.
+        published: Number → topic of orders, deliveries or production, in the order of the numbers (`schemas.facts.topic_number`).
+        judges_production: Whether deliveries and production are both published, and the former judged by the latter.
     """
 
     def __init__(  # noqa: PLR0913 - what an installation's names and sizes come from
@@ -174,7 +174,7 @@ class Catalogue:
         self.forecasts = Topic(
             f"{output_prefix}vehicle.forecasts.v1",
             totals_partitions,
-            # Kept as long as the history of rows, so that forecasts can be compared with what happened.
+            # Kept as long as the history of rows, so that forecasts can be compared with the outcome.
             written | {"min.compaction.lag.ms": str(HISTORY_DAYS * DAY_MS)},
             "metric/scope/period/target_id",
             (outputs.Forecast,),
@@ -206,8 +206,8 @@ class Catalogue:
         self.counts = Topic(
             f"{internal}counts",
             totals_partitions,
-            # Who sums the counts must see each transaction whole: a unit that moves to another day would else be missing in
-            # both until a later transaction. A reader that is further behind than its session timeout has left the group.
+            # A reader that sums the counts must see each transaction whole: otherwise a unit that moves to another day would be
+            # missing from both until it reads a later transaction. One that lags more than its session timeout has left the group.
             _WRITTEN | _COMPACT | {"min.compaction.lag.ms": str(_LONGEST_SESSION_MS)},
             "partition|metric|scope|date",
             internal=True,
@@ -230,10 +230,10 @@ class Catalogue:
             internal=True,
             sized_by=_TOTALS,
         )
-        #: Which deliveries stand, told to the homes of the vehicles; none where they are not judged by production.
+        #: Which deliveries stand, for the homes of the vehicles; not created unless they are judged by production.
         self.told = Topic(f"{internal}told", partitions, passed_on, "who tells", internal=True, sized_by=_HOMES)
         self.judges_production = deliveries is not None and production is not None
-        #: Accepted events of the targets and controls for the totals that do not read these topics; none where one reads all.
+        #: Accepted events of targets and controls, for totals partitions that do not read these topics; not created if there is only one.
         self.sides = Topic(
             f"{internal}sides",
             totals_partitions,
@@ -242,7 +242,7 @@ class Catalogue:
             internal=True,
             sized_by=_TOTALS,
         )
-        # What is lost of it is asked again, so nothing of it needs to be kept.
+        # Lost questions are asked again, so nothing needs to be kept.
         self.questions = Topic(
             f"{internal}questions",
             partitions,
@@ -251,7 +251,7 @@ class Catalogue:
             internal=True,
             sized_by=_HOMES,
         )
-        # Decisions of operators, not derived from anything: they are not deleted with the state of the ledger.
+        # Operators' decisions, which cannot be derived from anything else: they are not deleted with the ledger's state.
         self.quarantine = Topic(
             f"{internal}quarantine",
             1,
@@ -269,7 +269,7 @@ class Catalogue:
         """The first topic of orders.
 
         Raises:
-            KeyError: This installation counts none.
+            KeyError: This installation counts no orders.
         """
         return self.published[ORDERS]
 
@@ -278,12 +278,12 @@ class Catalogue:
         """The first topic of deliveries.
 
         Raises:
-            KeyError: This installation counts none.
+            KeyError: This installation counts no deliveries.
         """
         return self.published[DELIVERIES]
 
     def all(self) -> tuple[Topic, ...]:
-        """Every topic: those that are read, those that are written, the internal ones."""
+        """All topics: those that are read, those that are written, and the internal ones."""
         return (
             *self.sources(),
             self.windows,
@@ -309,9 +309,9 @@ class Catalogue:
         return *self.published.values(), self.targets, self.controls
 
     def names(self) -> dict[int, str]:
-        """Number → name of a topic of orders, deliveries or production, in the order of their numbers."""
+        """Number → name of each topic of orders, deliveries or production, in the order of the numbers."""
         return {number: topic.name for number, topic in self.published.items()}
 
     def public(self) -> tuple[Topic, ...]:
-        """The topics that others rely on."""
+        """The topics that are interfaces for others."""
         return tuple(topic for topic in self.all() if not topic.internal)

@@ -1,4 +1,4 @@
-"""Operations on a million numbers at once, and lists of integers as bytes; for those who keep many.
+"""Vectorised operations on columns of millions of numbers, and compact lists of integers.
 
 A mask has a byte for each number, 1 or 0.
 """
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[int]).decode
-#: Numbers that are added up between two pauses: ten milliseconds.
+#: Numbers summed between two pauses: ten milliseconds.
 _AT_ONCE = 50_000
 
 
 def packed(integers: list[int]) -> bytes:
-    """Integers as bytes, small ones in a byte each."""
+    """Packs integers into bytes, small ones into a byte each."""
     return _encode(integers)
 
 
 def unpacked(integers: bytes) -> list[int]:
-    """The integers of `packed`."""
+    """Inverts `packed`."""
     return _decode(integers)
 
 
 def differing(size: int, *pairs: tuple[array[int], array[int]]) -> bytearray:
-    """Mask of the places at which any two columns of a pair differ.
+    """Mask of the places at which the columns of any pair differ.
 
     Args:
-        size: Places to look at.
-        pairs: Columns of one type each.
+        size: Number of places to compare.
+        pairs: Pairs of columns of the same type.
     """
     mask = np.zeros(size, np.bool_)
     for one, other in pairs:
@@ -46,18 +46,18 @@ def differing(size: int, *pairs: tuple[array[int], array[int]]) -> bytearray:
 
 
 def flagged(size: int, column: array[int], flags: bytes) -> bytes:
-    """Of each number in a column, the byte of `flags` at it."""
+    """For each number in a column, the byte of `flags` at that index."""
     return _taken(size, column, flags).tobytes()
 
 
 def raised(size: int, column: array[int], least: array[int], levels: bytes) -> bytearray:
-    """Raises each number of `column` to the level that the number in `least` names. Returns the mask of those that rose.
+    """Raises each number of `column` to at least its level. Returns the mask of those that rose.
 
     Args:
-        size: Places to look at.
-        column: Single bytes.
-        least: Of each place, the number of its level.
-        levels: By number.
+        size: Number of places.
+        column: A column of single bytes.
+        least: For each place, the index of its level.
+        levels: The levels by index.
     """
     wanted, found = _taken(size, least, levels), _view(column, size)
     rose = wanted > found
@@ -66,34 +66,34 @@ def raised(size: int, column: array[int], least: array[int], levels: bytes) -> b
 
 
 def either(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
-    """Mask of the places of two masks."""
+    """The union of two masks."""
     return bytearray(np.frombuffer(one, np.bool_) | np.frombuffer(other, np.bool_))
 
 
 def places(mask: bytes | bytearray) -> list[int]:
-    """The places of a mask."""
+    """The places that a mask marks."""
     found: list[int] = np.flatnonzero(np.frombuffer(mask, np.bool_)).tolist()
     return found
 
 
 def beyond(size: int, column: array[int], other: array[int], least: int) -> bytearray:
-    """Mask of the places at which a column is greater than another one and than a number."""
+    """Mask of the places at which a column is greater than both another column and a number."""
     found = _view(column, size)
     return bytearray((found > _view(other, size)) & (found > least))
 
 
 def both(one: bytes | bytearray, other: bytes | bytearray) -> bytearray:
-    """Mask of the places that two masks share."""
+    """The intersection of two masks."""
     return bytearray(np.frombuffer(one, np.bool_) & np.frombuffer(other, np.bool_))
 
 
 def not_less(size: int, column: array[int], least: int) -> bytearray:
-    """Mask of the places at which a column has a number or a greater one."""
+    """Mask of the places at which a column is at least a number."""
     return bytearray(_view(column, size) >= least)
 
 
 def exclusive(one: bytes, other: bytes) -> bytes:
-    """The bits in which two runs of bytes of one length differ: zeros, which take no space once compressed, where they are equal."""
+    """The XOR of two byte strings of the same length: zeros, which compress to nothing, where they are equal."""
     return np.bitwise_xor(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)).tobytes()
 
 
@@ -105,16 +105,16 @@ def add_up(
     *columns: array[int],
     of_some: Collection[int] = (),
 ) -> Iterator[None]:
-    """Sets each number of the columns to the sum of those that it is made of: of the same group, and a child of its kind.
+    """Sets each sum in the columns to the total of its parts: the places of the same group whose kind has its kind as a parent.
 
-    With pauses, in which the columns must not change.
+    Yields for pauses, during which the columns must not change.
 
     Args:
-        size: Places to look at.
-        group: Of each place.
-        kind: Of each place; no two places have the same group and kind.
-        parents: Of each kind; sums are the places whose kind has none, and those of the others stay as they are.
-        columns: What to add up.
+        size: Number of places.
+        group: The group of each place.
+        kind: The kind of each place; no two places have the same group and kind.
+        parents: The parents of each kind; sums are the places whose kind has none, all other places stay as they are.
+        columns: The columns to sum up.
         of_some: Kinds of sums that not every group has.
 
     Raises:
@@ -158,5 +158,5 @@ def _taken(size: int, column: array[int], flags: bytes) -> NDArray[np.int8]:
 
 
 def _view(column: array[int], size: int) -> NDArray[np.integer]:
-    """A column as numpy has it; to be let go before the column grows."""
+    """A numpy view of a column; to be released before the column grows."""
     return np.frombuffer(column, column.typecode)[:size]

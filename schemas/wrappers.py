@@ -1,6 +1,6 @@
-"""Recognizes what tools wrap around an event or write in its place; each has its own reason.
+"""Recognises what tools wrap around an event or write in its place; each has its own reason.
 
-Only asked about values that are not events as they are, so a guess never rejects anything readable.
+It is only asked about values that are not readable events, so a wrong guess never rejects a valid one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MESSAGEPACK: Final = "messagepack"
 AVRO: Final = "avro"
 PROTOBUF: Final = "protobuf"
 
-#: Reason → what was seen, and what the publisher changes; together the line of a dead letter.
+#: Reason → what was seen, and what the publisher should change; together the message of a dead letter.
 WRAPPERS: Final[dict[str, tuple[str, str]]] = {
     SCHEMA_REGISTRY: (
         "in Confluent's wire format: a zero byte, the id of a schema, then the event",
@@ -51,7 +51,7 @@ WRAPPERS: Final[dict[str, tuple[str, str]]] = {
     PROTOBUF: ("in Protobuf, not JSON", "use a JSON serializer"),
 }
 
-#: Reason → the option of `milestones dead-letters replay` that takes the wrapper off.
+#: Reason → the option of `milestones dead-letters replay` that removes the wrapper.
 UNWRAPS: Final = {
     SCHEMA_REGISTRY: "confluent",
     CONNECT: "connect",
@@ -60,7 +60,7 @@ UNWRAPS: Final = {
     COMPRESSED: "gzip",
 }
 
-#: Bytes of the wire format before the value: zero, and the schema's id in four.
+#: Length of the wire format's prefix: a zero byte, and the schema's id in four bytes.
 FRAME_BYTES: Final = 5
 
 _COMPRESSED: Final = (
@@ -86,13 +86,13 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
 def line_of(reason: str) -> str:
-    """One line for a person: what was seen, and what to change."""
+    """The message: what was seen, and what to change."""
     seen, cure = WRAPPERS[reason]
     return f"the value is {seen}; {cure}"
 
 
 def of_bytes(value: bytes) -> str | None:
-    """The reason for a value that is not JSON, or `None` where it looks like nothing known."""
+    """The reason for a value that is not JSON, or `None` if it looks like nothing known."""
     if value.startswith(_COMPRESSED):
         return COMPRESSED
     if value.startswith(_AVRO):
@@ -122,7 +122,7 @@ def of_json(value: Any) -> str | None:
 
 
 def unframed(value: bytes) -> bytes:
-    """The value without Confluent's wire format, if it is in it."""
+    """The value without Confluent's wire format, if it has that."""
     return value[FRAME_BYTES:] if value[:1] == b"\0" and value[FRAME_BYTES:].lstrip()[:1] == b"{" else value
 
 
@@ -152,7 +152,7 @@ def _is_messagepack(value: bytes) -> bool:
 
 
 def _is_protobuf(value: bytes) -> bool:
-    """Whether the value is a sequence of Protobuf's fields and nothing else; plain text never is taken for one."""
+    """Whether the value is nothing but a sequence of Protobuf fields; plain text is never taken for one."""
     if not value or (value.isascii() and value.decode("ascii").isprintable()):
         return False
     position = 0
@@ -178,7 +178,7 @@ def _is_protobuf(value: bytes) -> bool:
 
 
 def _varint(value: bytes, position: int) -> tuple[int, int]:
-    """The number that starts at a position, and where it ends; -1 where there is none."""
+    """The number that starts at a position, and where it ends; -1 if there is none."""
     number = 0
     for place, byte in enumerate(value[position : position + 10]):
         number |= (byte & 0x7F) << 7 * place
