@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.codec import read_row
+from schemas.instants import micros_of
 from streams.checkup import Finding, failed, note, ok, wrong
 from streams.checkup.alerts import alert_findings, read_published
+from streams.checkup.campaigns import campaign_findings, read_campaigns
 from streams.domain.likely_slips import LikelySlip, likely_slips, longest
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, admin, catalogue_of, plan_topics
@@ -66,12 +68,16 @@ async def cluster_findings(settings: Settings, role: Role | None = None) -> Asyn
         async with reader(settings) as consumer:
             counted = await _counted(settings, consumer)
             published = await read_published(settings, consumer, counted)
+            announced = await read_campaigns(settings, consumer)
     except ExpectedError as error:
         yield failed("topics", error)
         return
     for finding in _names(settings, counted):
         yield finding
-    for finding in alert_findings(settings, published, datetime.now(ZoneInfo(settings.timezone)).year):
+    now = datetime.now(ZoneInfo(settings.timezone))
+    for finding in campaign_findings(settings, announced, micros_of(now)):
+        yield finding
+    for finding in alert_findings(settings, published, now.year):
         yield finding
 
 

@@ -14,18 +14,25 @@ from typing import TYPE_CHECKING
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
+from msgspec import structs
 
+from schemas.changelog import STATE_KEY
+from schemas.codec import encode_marker
 from streams.checkup import Finding, wrong
 from streams.checkup.cluster import _transactions, topic_findings
 from streams.checkup.machine import machine_findings
 from streams.cli.doctor import command
 from streams.domain import hotpath
+from streams.domain.announcements import Announcement
+from streams.domain.campaigns import Campaign
 from streams.domain.limit_usage import LimitUse
 from streams.embedded import java
 from streams.errors import ExpectedError
 from streams.kafka.admin import TopicPlan, apply_topics, catalogue_of
 from streams.settings import Settings
+from tests.bench.totals import marker_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -222,6 +229,23 @@ def test_a_limit_that_is_passed_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     told_both_ways(found, "--bootstrap-servers", "127.0.0.1:1")
 
 
+async def _announce(settings: Settings) -> None:
+    """One good announcement and one that is invalid; ledger partition 1 counts by it, and its marker lies far before the end."""
+    catalogue = settings.catalogue
+    said = Announcement(1, (("yu7", Campaign("yu7", 1_750_946_400_000_000, 1_751_032_800_000_000, (("model",), ()))),))
+    markers = [marker_of(0), structs.replace(marker_of(0), announced=said.text)]
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer:
+        for id_, end in (("v1", "2025-06-27T22:00:00+08:00"), ("v2", "never")):
+            data = {"campaign": "yu7", "start": "2025-06-26T22:00:00+08:00", "end": end}
+            envelope = {"specversion": "1.0", "id": id_, "source": "/marketing", "type": "campaign.set.v1"}
+            value = json.dumps({**envelope, "time": "2025-06-26T21:00:00+08:00", "data": data}).encode()
+            await producer.send_and_wait(catalogue.targets.name, value, b"campaign:yu7", 0)
+        for number, marker in enumerate(markers):
+            await producer.send(catalogue.ledger.name, encode_marker(marker), STATE_KEY, number)
+            for other in range(90 * number):
+                await producer.send(catalogue.ledger.name, b"words", b"v|%d" % other, number)
+
+
 @pytest.mark.kafka
 async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: SharedKafka, prefix: str) -> None:
     """The same catalogue as `topics apply`, seen from the cluster."""
@@ -246,7 +270,14 @@ async def test_topics_are_missing_then_right_then_altered_by_somebody(kafka: Sha
     assert "1 broker, Kafka 4.1 or newer" in by_name["cluster"]["detail"]
     assert by_name["transactions"]["state"] == "ok"
 
-    repartitioned = findings("topics", *options, **prefixes, MILESTONES_PARTITIONS="3")
+    await _announce(settings)
+    (rejected, behind), repartitioned = (
+        [finding for finding in told if finding["name"] == name]
+        for told in [json.loads(doctor("--json", *options, **prefixes, MILESTONES_PARTITIONS="3").stdout)["findings"]]
+        for name in ("campaigns", "topics")
+    )
+    assert "/marketing v2 at vehicle.targets.v1-0@1 will be rejected: " in rejected["detail"].replace(prefix, "")
+    assert behind["detail"] == "ledger partition 0 will soon count by what was announced a moment ago"
     assert len(repartitioned) == 5  # violations, dead letters, ledger, rerouted, questions
     assert all("has 4 partitions" in finding["detail"] for finding in repartitioned)
     assert all("set partitions = 4" in finding["cure"] for finding in repartitioned)
